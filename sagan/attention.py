@@ -1,0 +1,249 @@
+"""The self-attention layer of SAGAN (Zhang et al. 2018, arXiv 1805.08318, section 3).
+
+For a feature map x with N = H*W positions, queries f(x) and keys g(x) with C/8 channels and
+values h(x), each by a 1x1 convolution:
+
+    attention[j, i] = softmax over i of  f(x_j) . g(x_i)         (equation 1)
+    o_j             = v(sum over i of attention[j, i] h(x_i))     (equation 2)
+    y_j             = gamma * o_j + x_j                           (equation 3)
+
+There is no 1/sqrt(d) scale, and gamma starts at 0: the network first learns from local cues, then
+to weigh in far ones. The paper, its released code and the popular PyTorch layer differ in what
+v, h and the set of keys are; :data:`FORMS` holds all three.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sagan import spectral
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a published version of the layer departs from the equations.
+
+    Attributes:
+        value_divisor: values have C / value_divisor channels.
+        output: whether a 1x1 convolution (v in equation 2) brings them back to C.
+        pool: whether keys and values are 2x2 max-pooled, so that M = N/4 positions are attended.
+        bias: whether the 1x1 convolutions have a bias.
+    """
+
+    value_divisor: int
+    output: bool
+    pool: bool
+    bias: bool
+
+
+FORMS = {
+    "full": Form(value_divisor=1, output=False, pool=False, bias=True),  # the popular PyTorch layer
+    "paper": Form(value_divisor=8, output=True, pool=False, bias=False),  # section 3, "C/8"
+    "pooled": Form(value_divisor=2, output=True, pool=True, bias=False),  # the released code
+}
+
+FormName: TypeAlias = Literal["full", "paper", "pooled"]
+BackendName: TypeAlias = Literal["auto", "eager", "flash", "chunked"]
+
+# (B, N, d), (B, M, d), (B, M, c) -> (B, N, c)
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def attention_map(query: Tensor, key: Tensor) -> Tensor:
+    """Equation 1: queries (B, N, d) and keys (B, M, d) -> the map (B, N, M), rows sum to 1."""
+    return torch.softmax(query @ key.transpose(1, 2), dim=-1)
+
+
+def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Weighted values (B, N, c) by way of the whole map: O(N*M) memory, twice differentiable."""
+    return attention_map(query, key) @ value
+
+
+def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The same through fused scaled_dot_product_attention: O(N) memory, once differentiable.
+
+    The fused kernels want queries as wide as values, hence the zeros, which change no dot product;
+    without them torch falls back to a path slower than :func:`eager`.
+    """
+    padding = (0, value.shape[-1] - query.shape[-1])
+    return F.scaled_dot_product_attention(
+        F.pad(query, padding).unsqueeze(1),
+        F.pad(key, padding).unsqueeze(1),
+        value.unsqueeze(1),
+        scale=1.0,
+    ).squeeze(1)
+
+
+def chunked(query: Tensor, key: Tensor, value: Tensor, size: int = 1024) -> Tensor:
+    """The same for ``size`` queries at a time, recomputed in backward: O(size*M) memory.
+
+    Needs no fused kernel: any device, any dtype, twice differentiable.
+    """
+    parts = query.split(size, dim=1)
+    return torch.cat(
+        [checkpoint(eager, part, key, value, use_reentrant=False) for part in parts], dim=1
+    )
+
+
+EAGER_MAP_BYTES = 2**24  # a map smaller than this stays in cache, and eager attention is fastest
+
+BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunked}
+
+
+def select_backend(query: Tensor, key: Tensor, value: Tensor) -> Attend:
+    """What ``backend="auto"`` runs: a function of shape, dtype and device only, never of a timing.
+
+    Two runs on like machines therefore choose alike, which bit-exact resuming needs.
+    """
+    map_bytes = query.shape[0] * query.shape[1] * key.shape[1] * query.element_size()
+    return eager if map_bytes < EAGER_MAP_BYTES else flash
+
+
+class SelfAttention2d(nn.Module):
+    """Self-attention over the positions of a feature map, as published in three forms.
+
+    Parameters ``query``, ``key``, ``value`` and, unless the form is "full", ``output`` are 1x1
+    convolutions; ``gamma`` is a scalar, 0 at the start, where the layer is the identity.
+
+    Args:
+        channels: C of the input and the output, at least 8.
+        form: "full" (values C wide, no output convolution, biases; the popular PyTorch layer),
+            "paper" (values C/8 wide, then back to C) or "pooled" (keys and values 2x2 max-pooled,
+            values C/2 wide, then back to C; the authors' released code).
+        spectral_norm: whether the convolutions are spectrally normalized.
+        backend: "eager" materialises the (N, M) map; "flash" and "chunked" give the same result
+            in O(N) memory; "auto" picks by shape, dtype and device.
+
+    A state dict of the popular layer (``query_conv``, ``key_conv``, ``value_conv``, ``gamma``)
+    loads into ``form="full", spectral_norm=False``.
+
+    Raises:
+        ValueError: on an unknown form or backend, or fewer than 8 channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        form: FormName = "full",
+        spectral_norm: bool = True,
+        backend: BackendName = "auto",
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"unknown form {form!r}: choose from {', '.join(FORMS)}")
+        if backend != "auto" and backend not in BACKENDS:
+            raise ValueError(f"unknown backend {backend!r}: choose auto, {', '.join(BACKENDS)}")
+        if channels < 8:
+            raise ValueError(f"{channels} channels: queries have C/8, so at least 8 are needed")
+        self.form = form
+        self.backend = backend
+        self.pool = FORMS[form].pool
+        value_channels = channels // FORMS[form].value_divisor
+        bias = FORMS[form].bias
+        self.query = nn.Conv2d(channels, channels // 8, kernel_size=1, bias=bias)
+        self.key = nn.Conv2d(channels, channels // 8, kernel_size=1, bias=bias)
+        self.value = nn.Conv2d(channels, value_channels, kernel_size=1, bias=bias)
+        self.output: nn.Module = nn.Identity()
+        if FORMS[form].output:
+            self.output = nn.Conv2d(value_channels, channels, kernel_size=1, bias=bias)
+        self.gamma = nn.Parameter(torch.zeros(()))
+        if spectral_norm:
+            spectral.apply(self, (nn.Conv2d,))
+        self.register_load_state_dict_pre_hook(_rename_popular_layer)
+
+    @overload
+    def forward(self, x: Tensor, return_attention: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, x: Tensor, return_attention: Literal[True]) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, x: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Attend: x (B, C, H, W) -> y (B, C, H, W), of x's dtype or autocast's.
+
+        With ``return_attention`` also the map (B, N, M), rows summing to 1: N = H*W positions in
+        row-major order, M = N, or floor(H/2) * floor(W/2) when pooled. The map is the one that y
+        was computed with, which then always takes the eager way.
+
+        Raises:
+            ValueError: when x is too small to be pooled.
+        """
+        query, key = self._query_and_key(x)
+        value = _positions(self._pooled(self.value(x)))  # (B, M, C, C/2 or C/8)
+        if return_attention:
+            attention = attention_map(query, key)
+            return self._combine(attention @ value, x), attention
+        attend = self._attend(query, key, value)
+        return self._combine(attend(query, key, value), x)
+
+    def attention(self, x: Tensor) -> Tensor:
+        """The map (B, N, M) alone that :meth:`forward` uses for x (B, C, H, W)."""
+        return attention_map(*self._query_and_key(x))
+
+    def _query_and_key(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.pool and min(x.shape[-2:]) < 2:
+            raise ValueError(f"a {x.shape[-2]} x {x.shape[-1]} feature map cannot be 2x2 pooled")
+        query = _positions(self.query(x))  # (B, N, C/8)
+        key = _positions(self._pooled(self.key(x)))  # (B, M, C/8)
+        return query, key
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2) if self.pool else x
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Attend:
+        if self.backend == "auto":
+            return select_backend(query, key, value)
+        return BACKENDS[self.backend]
+
+    def _combine(self, attended: Tensor, x: Tensor) -> Tensor:
+        """Equation 3, with v of equation 2: attended (B, N, c) and x (B, C, H, W) -> y."""
+        o = self.output(attended.transpose(1, 2).unflatten(2, x.shape[-2:]))
+        return torch.addcmul(x, self.gamma.to(o.dtype), o)
+
+
+def _positions(x: Tensor) -> Tensor:
+    """(B, c, H, W) -> (B, H*W, c), no copy when x is channels_last."""
+    return x.flatten(2).transpose(1, 2)
+
+
+@contextmanager
+def recorded_maps(layers: Mapping[str, SelfAttention2d]) -> Iterator[dict[str, Tensor]]:
+    """Within the context, forward passes leave each layer's map (B, N, M) in the yielded dict.
+
+    Only the last pass is kept. The maps are computed beside the layer's own work, whichever
+    backend it runs, so that the pass itself is not changed by being watched.
+    """
+    maps: dict[str, Tensor] = {}
+
+    def record(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            assert isinstance(layer, SelfAttention2d)
+            maps[name] = layer.attention(inputs[0].detach()).detach()
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(record(name)) for name, layer in layers.items()]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rename_popular_layer(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Accept the popular layer's names: ``query_conv`` and so on, gamma of shape (1,)."""
+    for name in ("query", "key", "value"):
+        for parameter in ("weight", "bias"):
+            popular = f"{prefix}{name}_conv.{parameter}"
+            if popular in state_dict:
+                state_dict[f"{prefix}{name}.{parameter}"] = state_dict.pop(popular)
+    gamma = state_dict.get(f"{prefix}gamma")
+    if isinstance(gamma, Tensor) and gamma.shape == (1,):
+        state_dict[f"{prefix}gamma"] = gamma.reshape(())

@@ -1,0 +1,150 @@
+"""Differentiable augmentation for small data sets, with a strength that adapts.
+
+The transformations are those of Zhao et al. 2020 (arXiv 2006.10738): colour, translation, cutout,
+applied to real and fake images alike and differentiable, so that the generator learns through them.
+Each is applied to a share p of the images only; p follows the overfitting heuristic of Karras et
+al. 2020 (arXiv 2006.06676), and stays 0 where the discriminator does not overfit.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TRANSLATION = 1 / 8  # largest shift, as a share of the image's side
+CUTOUT = 1 / 2  # side of the removed square, as a share of the image's side
+
+
+def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
+    """Apply each transformation to every image with probability ``p``.
+
+    Args:
+        images: float (B, 3, H, W) in [-1, 1]; colours may leave the range.
+        p: 0 (the images come back as they are) to 1.
+        generator: on the images' device; the only source of randomness.
+
+    Returns:
+        (B, 3, H, W), differentiable with respect to ``images``.
+    """
+    if p == 0:
+        return images
+    for transformation in (colour, translation, cutout):
+        draw = torch.rand(len(images), 4, device=images.device, generator=generator)
+        images = transformation(images, draw[:, 0] < p, draw[:, 1:])
+    return images
+
+
+def colour(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
+    """Brightness by up to +-0.5, saturation by 0 to 2, contrast by 0.5 to 1.5.
+
+    Args:
+        images: (B, 3, H, W).
+        chosen: bool (B,), which images to change.
+        draw: (B, 3) in [0, 1).
+    """
+    on = chosen.to(images.dtype)[:, None, None, None]
+    brightness, saturation, contrast = draw.to(images.dtype)[:, :, None, None, None].unbind(1)
+    images = images + on * (brightness - 0.5)
+    gray = images.mean(dim=1, keepdim=True)
+    images = torch.lerp(gray, images, 1 + on * (2 * saturation - 1))
+    level = images.mean(dim=(1, 2, 3), keepdim=True)
+    return torch.lerp(level, images, 1 + on * (contrast - 0.5))
+
+
+def translation(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
+    """Shift by whole pixels, up to 1/8 of the side in each direction; what comes in is 0 (grey).
+
+    Arguments as for :func:`colour`.
+    """
+    height, width = images.shape[2:]
+    largest = torch.tensor([height * TRANSLATION, width * TRANSLATION], device=images.device)
+    shift = torch.round((2 * draw[:, :2] - 1) * largest).long() * chosen.unsqueeze(1)  # (B, 2)
+    # One ring of zeros around the image: every index from outside is clamped to it.
+    padded = F.pad(images, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, 3)
+    rows = torch.arange(height, device=images.device) + 1 + shift[:, :1]  # (B, H)
+    columns = torch.arange(width, device=images.device) + 1 + shift[:, 1:]  # (B, W)
+    batch = torch.arange(len(images), device=images.device)
+    moved: Tensor = padded[
+        batch[:, None, None],
+        rows.clamp(0, height + 1)[:, :, None],
+        columns.clamp(0, width + 1)[:, None, :],
+    ]
+    return moved.permute(0, 3, 1, 2)
+
+
+def cutout(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
+    """Set a square of half the side, centred anywhere in the image, to 0 (grey).
+
+    Arguments as for :func:`colour`.
+    """
+    height, width = images.shape[2:]
+    centre = draw[:, :2] * torch.tensor([height, width], device=images.device)  # (B, 2)
+    rows = torch.arange(height, device=images.device) + 0.5 - centre[:, :1]  # (B, H)
+    columns = torch.arange(width, device=images.device) + 0.5 - centre[:, 1:]  # (B, W)
+    inside_rows = (rows.abs() < height * CUTOUT / 2) & chosen.unsqueeze(1)
+    inside_columns = columns.abs() < width * CUTOUT / 2
+    removed = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # (B, 1, H, W)
+    return images.masked_fill(removed, 0.0)
+
+
+class Strength:
+    """The probability p of :func:`augment`, adapted to how much the discriminator overfits.
+
+    r = E[sign(D(real))] over the latest updates is 0 for a discriminator that cannot tell and 1 for
+    one that knows its training set by heart (Karras et al. 2020, equation 1). p rises while r is
+    above the target and falls while it is below, at a speed that would take it from 0 to 1 in
+    ``images_to_full`` real images; ``math.inf`` keeps it where it starts.
+    """
+
+    TARGET = 0.6
+    ADJUST_EVERY = 16  # updates: reading r waits for the device, so not at each one
+
+    def __init__(self, p: float, images_to_full: float) -> None:
+        self.p = p
+        self.images_to_full = images_to_full
+        self._signs: Tensor | float = 0.0  # sum over the images seen since the last adjustment
+        self._images = 0
+        self._updates = 0
+
+    def observe(self, real_logits: Tensor) -> None:
+        """Take in the discriminator's logits (B,) on real, augmented images; no synchronisation."""
+        self._signs = self._signs + real_logits.detach().sign().sum(dtype=torch.float32)
+        self._images += len(real_logits)
+
+    def adjust(self, global_batch: int, mean: Callable[[Tensor], Tensor]) -> None:
+        """Move p after an update of the discriminator.
+
+        Args:
+            global_batch: real images in the update, over all processes.
+            mean: averages a tensor over the processes.
+        """
+        self._updates += 1
+        if self._updates < self.ADJUST_EVERY:
+            return
+        if math.isfinite(self.images_to_full):
+            r = float(mean(torch.as_tensor(self._signs / self._images)))
+            change = self._updates * global_batch / self.images_to_full
+            self.p = min(max(self.p + math.copysign(change, r - self.TARGET), 0.0), 1.0)
+        self._signs, self._images, self._updates = 0.0, 0, 0
+
+    def synchronise(self, mean: Callable[[Tensor], Tensor]) -> None:
+        """Make what was observed the same in every process, so that one of them can save it."""
+        self._signs = float(mean(torch.as_tensor(self._signs)))
+
+    def state_dict(self) -> dict[str, float]:
+        """All that the next steps depend on, as numbers that JSON keeps exactly."""
+        return {
+            "p": self.p,
+            "signs": float(self._signs),
+            "images": self._images,
+            "updates": self._updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        self.p = float(state["p"])
+        self._signs = float(state["signs"])
+        self._images = int(state["images"])
+        self._updates = int(state["updates"])

@@ -1,0 +1,120 @@
+"""From a configuration to its networks."""
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from sagan.attention import BackendName
+from sagan.config import Config
+from sagan.dcgan import DCGANDiscriminator, DCGANGenerator
+from sagan.inference import DiscriminatorBase, GeneratorBase
+from sagan.networks import Discriminator, Generator, Initializer
+
+Network = TypeVar("Network", bound=nn.Module)
+
+INITIALIZERS: dict[str, Initializer] = {
+    "orthogonal": nn.init.orthogonal_,
+    "xavier": nn.init.xavier_uniform_,
+    "normal": lambda weight: nn.init.normal_(weight, std=0.02),
+}
+
+
+def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
+    """Both networks with the initial weights that ``config.seed`` decides, float32, channels_last.
+
+    torch's global random state is left as it was.
+
+    Args:
+        config: the configuration; the networks take labels if ``config.conditional``.
+        num_classes: of the data set.
+    """
+    initializer = INITIALIZERS[config.init]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        generator = build_generator(config, num_classes, initializer)
+        discriminator = build_discriminator(config, num_classes, initializer)
+    return generator, discriminator
+
+
+def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
+    """The generator alone, its weights drawn from torch's global random state."""
+    return _channels_last(_GENERATORS[config.family](config, num_classes, initializer))
+
+
+def build_discriminator(
+    config: Config, num_classes: int, initializer: Initializer
+) -> DiscriminatorBase:
+    """The discriminator alone, its weights drawn from torch's global random state."""
+    return _channels_last(_DISCRIMINATORS[config.family](config, num_classes, initializer))
+
+
+def _residual_generator(
+    config: Config, num_classes: int, initializer: Initializer
+) -> GeneratorBase:
+    return Generator(
+        config.resolution,
+        config.channels_g,
+        config.latent_size,
+        num_classes if config.conditional else 0,
+        config.attention_g,
+        config.attention_form,
+        "auto",
+        config.spectral_norm_g,
+        config.spectral_norm_eps,
+        initializer,
+    )
+
+
+def _residual_discriminator(
+    config: Config, num_classes: int, initializer: Initializer
+) -> DiscriminatorBase:
+    return Discriminator(
+        config.resolution,
+        config.channels_d,
+        num_classes if config.conditional else 0,
+        config.attention_d,
+        config.attention_form,
+        _discriminator_backend(config),
+        config.spectral_norm_d,
+        config.spectral_norm_eps,
+        initializer,
+    )
+
+
+def _dcgan_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
+    return DCGANGenerator(
+        config.channels_g,
+        config.latent_size,
+        config.attention_g,
+        config.attention_form,
+        "auto",
+        config.spectral_norm_g,
+        config.spectral_norm_eps,
+    )
+
+
+def _dcgan_discriminator(
+    config: Config, num_classes: int, initializer: Initializer
+) -> DiscriminatorBase:
+    return DCGANDiscriminator(
+        config.channels_d,
+        config.attention_d,
+        config.attention_form,
+        _discriminator_backend(config),
+        config.spectral_norm_d,
+        config.spectral_norm_eps,
+    )
+
+
+_GENERATORS = {"residual": _residual_generator, "dcgan": _dcgan_generator}
+_DISCRIMINATORS = {"residual": _residual_discriminator, "dcgan": _dcgan_discriminator}
+
+
+def _discriminator_backend(config: Config) -> BackendName:
+    """A gradient penalty differentiates D twice, which fused attention does not support."""
+    return "eager" if config.loss == "wasserstein-gp" else "auto"
+
+
+def _channels_last(network: Network) -> Network:
+    return network.to(memory_format=torch.channels_last)

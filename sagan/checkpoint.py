@@ -1,0 +1,463 @@
+"""Run directories and model files: the only door to weights on disk.
+
+A checkpoint is weights (safetensors) and readable JSON, never code or pickles. It is written under
+a temporary name, flushed to disk and renamed, so that a crash leaves the old one or the new one
+whole; its manifest holds the sha256 of each file, which is checked when it is read.
+
+    RUN/config.json  environment.json  stats.jsonl  tb/  samples/  attention/
+        checkpoints/step-00001000/{generator,discriminator,ema,optimizer}.safetensors
+                                  state.json  manifest.json
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sagan import spectral
+from sagan.build import build_discriminator, build_generator
+from sagan.config import Config, parse_config
+from sagan.errors import SaganError
+from sagan.inference import DiscriminatorBase, GeneratorBase
+
+FORMAT = 1
+KEEP = 3  # newest checkpoints of a run
+MAX_JSON_BYTES = 2**24
+
+Tensors: TypeAlias = dict[str, Tensor]
+Weights: TypeAlias = Literal["ema", "raw"]
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What a run directory is of: its config.json.
+
+    Attributes:
+        config: the whole configuration; ``conditional`` is decided in it.
+        preset: the preset that it started from.
+        data: the data set: source, fingerprint, number of images, class names.
+    """
+
+    config: Config
+    preset: str
+    data: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels; empty for an unconditional model."""
+        return tuple(self.data["classes"]) if self.config.conditional else ()
+
+
+# ---------------------------------------------------------------------------------------------
+# Files
+
+
+def read_json(path: Path) -> Any:
+    """Read a small JSON file.
+
+    Raises:
+        SaganError: missing, too large or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise SaganError(f"{path} is too large to be what it should be")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SaganError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise SaganError(f"{path} is damaged: not JSON") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that at any instant the old or the new content is there, whole."""
+    with _replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise SaganError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _to_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+# ---------------------------------------------------------------------------------------------
+# Run directories
+
+
+def create_run(run: Path, description: RunDescription, environment: Mapping[str, Any]) -> None:
+    """Make a run directory with its config.json and environment.json.
+
+    Raises:
+        SaganError: the path is a file, or cannot be written.
+    """
+    try:
+        for folder in ("checkpoints", "samples", "attention"):
+            (run / folder).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise SaganError(f"{run} is a file, not a folder to train in: give another --out") from None
+    except OSError as error:
+        raise SaganError(f"cannot make the run directory {run}: {error.strerror}") from None
+    write_run(run, description)
+    write_bytes(run / "environment.json", _to_json(environment))
+
+
+def write_run(run: Path, description: RunDescription) -> None:
+    """(Re)write config.json."""
+    content = {
+        "format": FORMAT,
+        "preset": description.preset,
+        "config": description.config.model_dump(mode="json"),
+        "data": description.data,
+    }
+    write_bytes(run / "config.json", _to_json(content))
+
+
+def is_run(path: Path) -> bool:
+    """Whether this folder holds a run."""
+    return (path / "config.json").is_file()
+
+
+def read_run(run: Path) -> RunDescription:
+    """Read config.json.
+
+    Raises:
+        SaganError: missing or damaged.
+    """
+    path = run / "config.json"
+    content = read_json(path)
+    try:
+        config, preset, data = content["config"], content["preset"], content["data"]
+        classes = data["classes"]
+        sound = isinstance(config, dict) and all(isinstance(name, str) for name in classes)
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise SaganError(f"{path} is not a run's configuration")
+    return RunDescription(parse_config(config), str(preset), data)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoint folders, oldest first; their content is not looked at."""
+    found = (run / "checkpoints").glob("step-*")
+    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of generator updates behind a checkpoint folder."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def save_checkpoint(
+    run: Path, step: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any]
+) -> Path:
+    """Write one checkpoint whole or not at all, then drop all but the newest :data:`KEEP`.
+
+    Args:
+        run: the run directory.
+        step: generator updates done.
+        tensors: the content of each safetensors file, by its name without the ending.
+        state: what else the next step depends on, as JSON.
+
+    Raises:
+        SaganError: the disk is full, or cannot be written.
+    """
+    folder = run / "checkpoints"
+    final = folder / f"step-{step:08d}"
+    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for name, content in tensors.items():
+            _save_tensors(temporary / f"{name}.safetensors", content, {"format": "pt"})
+        (temporary / "state.json").write_bytes(_to_json({"step": step, **state}))
+        digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / "manifest.json").write_bytes(_to_json({"format": FORMAT, "sha256": digests}))
+        for path in temporary.iterdir():
+            _flush(path)
+        _flush(temporary)
+        shutil.rmtree(final, ignore_errors=True)  # a damaged one that training went back behind
+        temporary.rename(final)
+        _flush(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise SaganError(f"cannot save the checkpoint {final}: {reason}") from None
+    for old in checkpoints(run)[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def _save_tensors(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    save_file(contiguous, path, metadata=metadata)
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest sound checkpoint; damaged ones are passed over with a warning."""
+    for checkpoint in reversed(checkpoints(run)):
+        try:
+            verify_checkpoint(checkpoint)
+        except SaganError as error:
+            warnings.warn(f"{error}; going back to the one before", stacklevel=2)
+        else:
+            return checkpoint
+    return None
+
+
+def verify_checkpoint(checkpoint: Path) -> None:
+    """Compare each file with the manifest.
+
+    Raises:
+        SaganError: a file is missing, or is not what was written.
+    """
+    manifest = read_json(checkpoint / "manifest.json")
+    digests = manifest.get("sha256") if isinstance(manifest, dict) else None
+    if not isinstance(digests, dict):
+        raise SaganError(f"{checkpoint} is damaged: its manifest lists no files")
+    for name, digest in digests.items():
+        path = checkpoint / Path(name).name
+        if not path.is_file() or _sha256(path) != digest:
+            raise SaganError(f"{checkpoint} is damaged: {path.name} is not what was written")
+
+
+def read_tensors(checkpoint: Path, name: str) -> Tensors:
+    """The content of one of a checkpoint's safetensors files.
+
+    Raises:
+        SaganError: missing or damaged.
+    """
+    path = checkpoint / f"{name}.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SaganError(f"cannot read {path}: {error}") from None
+
+
+def load_tensors(network: nn.Module, tensors: Tensors, origin: str) -> None:
+    """Copy tensors into a network of the same names and shapes.
+
+    Raises:
+        SaganError: they are those of another network.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise SaganError(f"the weights in {origin} do not fit its configuration") from None
+
+
+# ---------------------------------------------------------------------------------------------
+# Trained models, from a run directory or a model file
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model and where its weights come from.
+
+    Attributes:
+        origin: the path, for messages.
+        config: the whole configuration.
+        classes: names of the labels; empty for an unconditional model.
+        step: generator updates done.
+        card: the model card, markdown; may be empty.
+        read: tensors of "generator" (raw), "ema" or "discriminator".
+    """
+
+    origin: str
+    config: Config
+    classes: tuple[str, ...]
+    step: int
+    card: str
+    read: Callable[[str], Tensors]
+
+    def generator(self, weights: Weights = "ema") -> GeneratorBase:
+        """The generator, ready to sample: evaluation mode, spectral norm folded in."""
+        generator = build_generator(self.config, len(self.classes), _leave)
+        load_tensors(generator, self.read("ema" if weights == "ema" else "generator"), self.origin)
+        return _for_inference(generator)
+
+    def discriminator(self) -> DiscriminatorBase:
+        """The discriminator, ready to look at pictures: evaluation mode, spectral norm folded."""
+        discriminator = build_discriminator(self.config, len(self.classes), _leave)
+        load_tensors(discriminator, self.read("discriminator"), self.origin)
+        return _for_inference(discriminator)
+
+    def labels(self, names: str) -> list[int]:
+        """The labels of a comma-separated list of class names or numbers.
+
+        Raises:
+            SaganError: no such class, or an unconditional model.
+        """
+        if not self.classes:
+            raise SaganError(f"{self.origin} is unconditional: it has no classes to choose from")
+        return [self._label(name.strip()) for name in names.split(",")]
+
+    def _label(self, name: str) -> int:
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        raise SaganError(f"no class {name!r} in {self.origin}: it has {', '.join(self.classes)}")
+
+
+def load_generator(path_or_name: str | Path, weights: Weights = "ema") -> GeneratorBase:
+    """The generator of a run directory, a model file or a shipped model, ready to sample.
+
+    Args:
+        path_or_name: an existing path wins over a shipped model's name.
+        weights: "ema", the average, or "raw", the latest (run directories only).
+
+    Raises:
+        SaganError: there is no such model, or it is damaged.
+    """
+    return open_model(path_or_name).generator(weights)
+
+
+def load_discriminator(path_or_name: str | Path) -> DiscriminatorBase:
+    """The discriminator of a run directory, a model file or a shipped model.
+
+    Raises:
+        SaganError: there is no such model, or it is damaged.
+    """
+    return open_model(path_or_name).discriminator()
+
+
+def open_model(path_or_name: str | Path) -> Model:
+    """Find a model; weights are read when asked for.
+
+    Raises:
+        SaganError: there is no such model, or it is damaged.
+    """
+    path = Path(path_or_name)
+    if path.is_dir():
+        return _open_run(path)
+    if path.exists():
+        return _open_file(path)
+    shipped = shipped_models()
+    if str(path_or_name) in shipped:
+        return _open_file(shipped[str(path_or_name)])
+    names = ", ".join(shipped) or "none yet"
+    raise SaganError(
+        f"there is no model {path_or_name}: give a run directory, a .safetensors file "
+        f"or a shipped model ({names})"
+    )
+
+
+def shipped_models() -> dict[str, Path]:
+    """The models inside the package, by name."""
+    folder = Path(str(resources.files("sagan") / "models"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _open_run(run: Path) -> Model:
+    if not is_run(run):
+        raise SaganError(f"{run} is not a run directory: it has no config.json")
+    description = read_run(run)
+    checkpoint = latest_checkpoint(run)
+    if checkpoint is None:
+        raise SaganError(f"{run} has no checkpoint yet: train on, then try again")
+    return Model(
+        origin=str(run),
+        config=description.config,
+        classes=description.classes,
+        step=step_of(checkpoint),
+        card="",
+        read=lambda name: read_tensors(checkpoint, name),
+    )
+
+
+def _open_file(path: Path) -> Model:
+    not_a_model = SaganError(f"{path} is not a sagan model file: make one with sagan export")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        settings = json.loads(metadata["config"])
+        classes = json.loads(metadata["classes"])
+        step = int(metadata["step"])
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError):
+        raise not_a_model from None
+    if not (isinstance(settings, dict) and isinstance(classes, list)):
+        raise not_a_model
+
+    def read(name: str) -> Tensors:
+        if name == "generator":
+            raise SaganError(f"{path} holds averaged weights only: raw ones are in the run")
+        prefix = {"ema": "generator.", "discriminator": "discriminator."}[name]
+        with safe_open(path, framework="pt") as file:
+            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+            return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
+
+    config = parse_config(settings)
+    card = metadata.get("card", "")
+    return Model(str(path), config, tuple(map(str, classes)), step, card, read)
+
+
+def export_model(model: Model, out: Path, card: str = "") -> None:
+    """Write a model file: the averaged generator, the discriminator and what they are.
+
+    Raises:
+        SaganError: the path cannot be written or does not end in .safetensors.
+    """
+    if out.suffix != ".safetensors":
+        raise SaganError(f"a model file is called NAME.safetensors, not {out.name}")
+    tensors = {f"generator.{name}": t for name, t in model.read("ema").items()}
+    tensors |= {f"discriminator.{name}": t for name, t in model.read("discriminator").items()}
+    metadata = {
+        "format": "pt",
+        "config": json.dumps(model.config.model_dump(mode="json")),
+        "classes": json.dumps(model.classes),
+        "step": str(model.step),
+        "card": card or model.card,
+    }
+    with _replacing(out) as temporary:
+        _save_tensors(temporary, tensors, metadata)
+
+
+def _leave(weight: Tensor) -> Tensor:
+    """The initializer of a network whose weights are read from disk."""
+    return weight
+
+
+def _for_inference(network: Any) -> Any:
+    spectral.fold(network)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,269 @@
+"""What one training run is: a frozen, validated configuration, and the published recipes.
+
+A preset is one published recipe, one entry of :data:`PRESETS`; a new one is a new entry. Nothing
+here imports torch, so that the command line answers at once.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sagan.errors import SaganError
+
+Positive = Annotated[int, Field(gt=0)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Config(BaseModel):
+    """Everything that decides what is trained and how; the data and the device are not in it."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
+
+    family: Literal["residual", "dcgan"] = Field("residual", description="the kind of networks")
+    resolution: Literal[32, 64, 128, 256] = Field(32, description="side of the images, pixels")
+    channels_g: Positive = Field(64, le=1024, description="width that G's layout multiplies")
+    channels_d: Positive = Field(64, le=1024, description="width that D's layout multiplies")
+    latent_size: Positive = Field(128, le=4096, description="length of a latent vector")
+    conditional: bool | None = Field(None, description="use labels; null follows the data")
+    attention_g: tuple[int, ...] = Field((16,), description="sides of maps with attention in G")
+    attention_d: tuple[int, ...] = Field((16,), description="sides of maps with attention in D")
+    attention_form: Literal["full", "paper", "pooled"] = Field(
+        "pooled", description="which published form of the attention layer"
+    )
+    spectral_norm_g: bool = Field(True, description="spectral normalization in G")
+    spectral_norm_d: bool = Field(True, description="spectral normalization in D")
+    spectral_norm_eps: float = Field(1e-6, gt=0, le=1e-2, description="its lower bound on norms")
+    init: Literal["orthogonal", "xavier", "normal"] = Field(
+        "orthogonal", description="initial weights of the residual family"
+    )
+
+    loss: Literal["hinge", "non-saturating", "wasserstein-gp"] = Field(
+        "hinge", description="adversarial loss"
+    )
+    batch_size: Positive = Field(64, description="images per update, over all processes")
+    accumulation: Positive = Field(1, description="micro-batches that a process splits it into")
+    d_steps: Positive = Field(1, le=100, description="D updates per G update")
+    lr_g: LearningRate = Field(1e-4, description="learning rate of G")
+    lr_d: LearningRate = Field(4e-4, description="learning rate of D")
+    beta1: Beta = Field(0.0, description="Adam's first moment decay")
+    beta2: Beta = Field(0.999, description="Adam's second moment decay")
+    ema_half_life: float = Field(
+        0.0, ge=0, description="half-life of G's weight average in images; 0 is none"
+    )
+    flip: bool = Field(True, description="mirror real images at random")
+    augment: Literal["adaptive"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="differentiable augmentation: its probability, or adaptive"
+    )
+
+    steps: Positive = Field(100_000, description="G updates in all")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto takes bfloat16 where the processor has it"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="decides every random number")
+    checkpoint_every: Positive = Field(1000, description="steps between checkpoints")
+    sample_every: Positive = Field(500, description="steps between sample grids")
+    log_every: Positive = Field(50, description="steps between log lines")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Config":
+        if self.family == "dcgan" and self.resolution != 64:
+            raise ValueError("family dcgan has resolution 64 only")
+        if self.family == "dcgan" and self.conditional:
+            raise ValueError("family dcgan is unconditional: conditional cannot be true")
+        if self.batch_size % self.accumulation:
+            raise ValueError("batch_size must be a multiple of accumulation")
+        _check_attention("attention_g", self.attention_g, self._attention_sizes_g())
+        _check_attention("attention_d", self.attention_d, self._attention_sizes_d())
+        return self
+
+    def _attention_sizes_g(self) -> Sequence[int]:
+        if self.family == "dcgan":
+            return (4, 8, 16, 32)
+        return [size for size in (8, 16, 32, 64, 128, 256) if size <= self.resolution]
+
+    def _attention_sizes_d(self) -> Sequence[int]:
+        if self.family == "dcgan":
+            return (32, 16, 8, 4)
+        smallest = 8 if self.resolution == 32 else 4
+        return [size for size in (128, 64, 32, 16, 8, 4) if smallest <= size < self.resolution]
+
+    def to_json(self) -> str:
+        """The configuration as indented JSON."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _check_attention(key: str, sizes: Sequence[int], available: Sequence[int]) -> None:
+    for size in sizes:
+        if size not in available:
+            choices = ", ".join(map(str, available))
+            raise ValueError(f"{key} has no feature map of side {size}: choose from {choices}")
+    if len(set(sizes)) != len(sizes):
+        raise ValueError(f"{key} names a size twice")
+
+
+class Preset(BaseModel):
+    """One published recipe: where it comes from and how it departs from the defaults."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    settings: dict[str, Any]
+
+
+_SAGAN_128: dict[str, Any] = dict(
+    resolution=128, channels_g=64, channels_d=64, attention_g=(32,), attention_d=(32,),
+    batch_size=256, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.9, steps=1_000_000,
+    init="xavier", checkpoint_every=5000, sample_every=1000, log_every=100,
+)  # fmt: skip
+
+PRESETS = {
+    "smoke": Preset(
+        source="ours: seconds on a CPU, for tests and for trying out a data set",
+        settings=dict(
+            resolution=32, channels_g=16, channels_d=16, latent_size=32, batch_size=16,
+            lr_g=2e-4, lr_d=4e-4, ema_half_life=500, steps=50, checkpoint_every=25,
+            sample_every=25, log_every=5,
+        ),
+    ),
+    "cpu-32": Preset(
+        source="ours: an hour or two on two cores",
+        settings=dict(
+            resolution=32, channels_g=32, channels_d=32, batch_size=64, lr_g=2e-4, lr_d=4e-4,
+            ema_half_life=40_000, augment="adaptive", steps=20_000, checkpoint_every=500,
+            sample_every=500, log_every=50,
+        ),
+    ),
+    "cpu-64": Preset(
+        source="ours: an hour or two on two cores",
+        settings=dict(
+            resolution=64, channels_g=16, channels_d=16, attention_g=(16,), attention_d=(16,),
+            batch_size=32, lr_g=2e-4, lr_d=4e-4, ema_half_life=20_000, augment="adaptive",
+            steps=20_000, checkpoint_every=500, sample_every=500, log_every=50,
+        ),
+    ),
+    "sagan-32": Preset(
+        source="StudioGAN's CIFAR-10 configuration (Kang et al. 2023)",
+        settings=dict(
+            resolution=32, channels_g=64, channels_d=64, batch_size=64, d_steps=5,
+            lr_g=2e-4, lr_d=2e-4, beta1=0.5, beta2=0.999, steps=100_000,
+        ),
+    ),
+    "sagan-64": Preset(
+        source="StudioGAN's 64 x 64 configurations (Kang et al. 2023)",
+        settings=dict(
+            resolution=64, channels_g=64, channels_d=64, attention_g=(32,), attention_d=(32,),
+            batch_size=256, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.999, steps=100_000,
+        ),
+    ),
+    "sagan-128": Preset(
+        source="Zhang et al. 2018 and its released code (which leaves beta2 at 0.999)",
+        settings=_SAGAN_128,
+    ),
+    "sagan-256": Preset(
+        source="ours, sagan-128 with one block more, after StudioGAN's 256 layout",
+        settings=_SAGAN_128 | dict(resolution=256, attention_g=(64,), attention_d=(64,)),
+    ),
+    "sagan-128-long-batch": Preset(
+        source="mmgeneration's best SAGAN (sagan_128 noaug, after BigGAN-PyTorch's SAGAN script)",
+        settings=_SAGAN_128 | dict(
+            accumulation=8, beta2=0.999, ema_half_life=177_000, flip=False,
+            spectral_norm_eps=1e-8,
+        ),
+    ),
+    "dcgan-64": Preset(
+        source="the popular PyTorch SAGAN (heykeetae/Self-Attention-GAN)",
+        settings=dict(
+            family="dcgan", resolution=64, channels_g=64, channels_d=64, conditional=False,
+            attention_g=(16, 32), attention_d=(8, 4), attention_form="full",
+            spectral_norm_eps=1e-12, batch_size=64, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.9,
+            flip=False, steps=1_000_000, checkpoint_every=1000,
+        ),
+    ),
+}  # fmt: skip
+
+
+def resolve(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """A preset's configuration with some fields replaced.
+
+    Raises:
+        SaganError: unknown preset or field, or a value that does not fit.
+    """
+    if preset not in PRESETS:
+        raise SaganError(f"there is no preset {preset!r}{_near(preset, PRESETS)}")
+    return parse_config(PRESETS[preset].settings | dict(overrides or {}))
+
+
+def parse_config(settings: Mapping[str, Any]) -> Config:
+    """A configuration from fields and values, such as those of a config.json.
+
+    Raises:
+        SaganError: unknown field, or a value that does not fit.
+    """
+    for key in settings:
+        if key not in Config.model_fields:
+            raise SaganError(f"there is no setting {key!r}{_near(key, Config.model_fields)}")
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise SaganError(_in_one_line(error)) from None
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """``["lr_g=1e-4", "attention_g=8,16"]`` -> fields and values, each read as its field's type.
+
+    Values are JSON, a comma-separated list, or plain text; :func:`resolve` then checks the types.
+
+    Raises:
+        SaganError: no ``=``, or an unknown field (near misses are named).
+    """
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip()
+        if not equals:
+            raise SaganError(f"--set {assignment!r} is not of the form key=value")
+        if key not in Config.model_fields:
+            raise SaganError(
+                f"--set {assignment!r}: there is no setting {key!r}"
+                f"{_near(key, Config.model_fields)}"
+            )
+        settings[key] = _parse_value(key, text.strip())
+    return settings
+
+
+def _parse_value(key: str, text: str) -> Any:
+    if key in ("attention_g", "attention_d"):
+        parts = [part for part in text.strip("[]()").split(",") if part.strip()]
+        return tuple(_parse_json(part.strip()) for part in parts)
+    return _parse_json(text)
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text in ("True", "False", "None") else text)
+    except ValueError:
+        return text
+
+
+def _near(word: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f": did you mean {' or '.join(close)}?"
+    return f": there are {', '.join(known)}"
+
+
+def _in_one_line(error: ValidationError) -> str:
+    first, *others = error.errors()
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    key = first["loc"][0]
+    alternatives = [other["msg"] for other in others if other["loc"][0] == key]
+    told = " or ".join(text[0].lower() + text[1:] for text in [message, *alternatives])
+    return f"setting {key} = {first['input']!r}: {told}"

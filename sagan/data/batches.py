@@ -1,0 +1,71 @@
+"""Which images each batch holds: a pure function of (seed, batch number)."""
+
+import operator
+
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class BatchOrder:
+    """Epochs laid end to end as one endless stream of image numbers, cut into batches.
+
+    An epoch is a permutation of all N images, a function of (seed, epoch). Batch b is positions
+    b*B .. (b+1)*B - 1 of the stream, so it may straddle epochs, and no image is ever left over.
+    Since any epoch's permutation can be produced without those before it, any batch can.
+
+    Args:
+        num_images: N, at least 1.
+        batch_size: B, at least 1: the global batch, over all processes.
+        seed: any integer from 0 up.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
+        if num_images < 1 or batch_size < 1 or seed < 0:
+            raise ValueError(f"out of range: {num_images=} {batch_size=} {seed=}")
+        self.num_images = num_images
+        self.batch_size = batch_size
+        self.seed = operator.index(seed)
+        self._epochs: dict[int, Int64Array] = {}
+
+    def indices(self, batch: int) -> Int64Array:
+        """Return batch number `batch` (from 0): int64 (B,), values in 0..N-1.
+
+        Raises:
+            ValueError: batch is negative.
+        """
+        if batch < 0:
+            raise ValueError(f"out of range: {batch=}")
+        start = batch * self.batch_size
+        end = start + self.batch_size
+        pieces = []
+        while start < end:
+            epoch, offset = divmod(start, self.num_images)
+            piece = self._permutation(epoch)[offset : offset + end - start]
+            pieces.append(piece)
+            start += len(piece)
+        return np.concatenate(pieces)
+
+    def _permutation(self, epoch: int) -> Int64Array:
+        if epoch not in self._epochs:
+            # Two are enough for batches asked for in turn, some of which straddle epochs.
+            while len(self._epochs) >= 2:
+                self._epochs.pop(next(iter(self._epochs)))
+            self._epochs[epoch] = permutation(self.num_images, self.seed, epoch)
+        return self._epochs[epoch]
+
+
+def permutation(num: int, seed: int, epoch: int) -> Int64Array:
+    """Return the order of one epoch: int64 (num,), each of 0..num-1 once.
+
+    Philox (Salmon et al. 2011) is a counter-based generator: keyed by (seed, epoch), no state is
+    carried over. Sorting its raw 64-bit words, rather than `Generator.permutation`, because NumPy
+    promises the former never to change between its versions, and not the latter (NEP 19).
+    """
+    key = np.random.SeedSequence(seed, spawn_key=(epoch,))
+    words = np.random.Philox(key).random_raw(num)
+    return np.argsort(words, kind="stable").astype(np.int64, copy=False)

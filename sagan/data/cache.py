@@ -1,0 +1,126 @@
+"""From what the user points at to a packed set, packing into the user's cache where needed."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+from sagan.data.decode import check_size_and_fit
+from sagan.data.packed import FORMAT_VERSION, PackedDataset, is_packed
+from sagan.data.packing import Progress, pack
+from sagan.data.sources import Source, open_source
+from sagan.errors import SaganError
+
+
+def _silent(message: str) -> None:
+    pass
+
+
+def open_dataset(
+    source: str,
+    size: int,
+    *,
+    fit: str = "crop",
+    split: str = "train",
+    cache: Path | None = None,
+    notify: Callable[[str], None] = _silent,
+    progress: Progress | None = None,
+) -> PackedDataset:
+    """Open a data set for training at size S, packing it first if that has not been done.
+
+    A packed set is used as it is. Anything else is packed into the cache once, under a name made of
+    the source's listing (names, sizes, times of change), size, fit and split, and found there the
+    next time. Several processes may do so at once.
+
+    Args:
+        source: "openmoji", a folder (class sub-folders become labels), a zip of the same, or a
+            packed set.
+        size: S, 1 to 4096.
+        fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps what it was packed with.
+        split: "train", or another that the source has.
+        cache: where to keep packed sets, by default `default_cache()`.
+        notify: called with one line for each thing that the user should hear.
+        progress: called with (pictures done, pictures in all) while packing.
+
+    Raises:
+        SaganError: as `pack`, or the packed set has another size or split.
+    """
+    checked_fit = check_size_and_fit(size, fit)
+    path = Path(source).expanduser()
+    if source != "openmoji" and is_packed(path):
+        return _open_as_asked(path, size, split)
+    if source == "openmoji" and path.is_dir():
+        notify("'openmoji' is the built-in data set; for the folder of that name write ./openmoji")
+
+    opened = open_source(source, split)
+    for note in opened.notes:
+        notify(note)
+    folder = (cache or default_cache()) / _cache_name(opened, size, checked_fit)
+    dataset = _open_cached(folder, notify)
+    if dataset is not None:
+        notify(f"{len(dataset):,} pictures packed earlier in {folder}")
+        return dataset
+    notify(f"packing {len(opened):,} pictures at {size} x {size} into {folder}")
+    dataset = _pack_or_share(opened, folder, size, checked_fit, progress)
+    if skipped := len(opened) - len(dataset):
+        notify(f"{skipped:,} unreadable files are left out: pack.json there names them")
+    return dataset
+
+
+def default_cache() -> Path:
+    """Return the folder for packed sets: $SAGAN_CACHE, or the user's cache folder's sagan/data."""
+    override = os.environ.get("SAGAN_CACHE")
+    if override:
+        return Path(override).expanduser()
+    return platformdirs.user_cache_path("sagan") / "data"
+
+
+def _open_as_asked(path: Path, size: int, split: str) -> PackedDataset:
+    dataset = PackedDataset.open(path)
+    if dataset.size != size:
+        raise SaganError(
+            f"the packed data set '{path}' has size {dataset.size}, not {size}: "
+            f"choose resolution {dataset.size}, or pack the source again with --size {size}"
+        )
+    if dataset.split != split:
+        raise SaganError(
+            f"the packed data set '{path}' holds the split '{dataset.split}', not '{split}': "
+            f"choose it with --split {dataset.split}"
+        )
+    return dataset
+
+
+def _cache_name(source: Source, size: int, fit: str) -> str:
+    key = repr((FORMAT_VERSION, source.listing_digest(), size, fit, source.split))
+    stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(source.name).stem)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return f"{stem[:40]}-{source.split}-{size}-{fit}-{digest[:16]}"
+
+
+def _open_cached(folder: Path, notify: Callable[[str], None]) -> PackedDataset | None:
+    if not folder.exists():
+        return None
+    try:
+        return PackedDataset.open(folder)
+    except SaganError as error:
+        notify(str(error).replace("pack it again", "packing it again"))
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def _pack_or_share(
+    source: Source, folder: Path, size: int, fit: str, progress: Progress | None
+) -> PackedDataset:
+    """Pack under a name of our own, then take the cache's name, unless another process has it."""
+    mine = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
+    pack(source, mine, size, fit=fit, progress=progress)
+    try:
+        mine.rename(folder)
+    except OSError:
+        # Both were packed from the same listing: whoever came first is as good as we are.
+        shutil.rmtree(mine, ignore_errors=True)
+    return PackedDataset.open(folder)

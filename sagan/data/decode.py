@@ -1,0 +1,192 @@
+"""One picture file's bytes -> square RGB pixels.
+
+Everything that decides what a pixel will be lives here, so that one picture gives the same pixels
+from a folder, from a zip and from any other source.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sagan.errors import SaganError
+
+UInt8Array = npt.NDArray[np.uint8]
+Fit = Literal["crop", "pad", "stretch"]
+
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
+)
+# Pillow reads by content, not by name. Without this list a file named x.png could reach any of its
+# fifty readers, one of which starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
+MAX_PIXELS = 89_478_485
+MAX_SIZE = 4096
+
+
+class UnreadableError(Exception):
+    """A single file cannot be used; the message is the reason, short enough for a table."""
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What `examine` found out about one file, as it lies in the source.
+
+    width and height are in pixels, after EXIF rotation; mode is Pillow's ("RGB", "L", "CMYK", ...);
+    format is the name of the file format found in the bytes ("JPEG", "PNG", ...).
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def decode(data: bytes, size: int, fit: Fit) -> UInt8Array:
+    """Decode a picture file: bytes -> uint8 (size, size, 3), RGB in 0..255.
+
+    EXIF orientation is applied, transparency is laid over white, animations give their first frame
+    and 16-bit samples their high byte. Resampling is Pillow's antialiased Lanczos on the full
+    picture (JPEG's cheaper reduced decoding moves pixels by up to 10 of 255), and does not happen
+    at all where the picture already has the right size.
+
+    Raises:
+        UnreadableError: the bytes are no picture, are damaged, or hold more than MAX_PIXELS pixels.
+    """
+    image = _load(data)
+    return np.asarray(FITS[fit](_to_rgb(image), size))
+
+
+def examine(data: bytes) -> PictureFacts:
+    """Look at a picture file, decoding it in full, because only that shows whether it is whole.
+
+    Raises:
+        UnreadableError: as `decode`.
+    """
+    format_ = _open(data).format or "unknown"
+    image = _load(data)
+    _to_rgb(image)
+    return PictureFacts(image.width, image.height, image.mode, format_)
+
+
+def check_size_and_fit(size: int, fit: str) -> Fit:
+    """Return `fit` as a known one.
+
+    Raises:
+        SaganError: size is not in 1..4096, or fit is not "crop", "pad" or "stretch".
+    """
+    if not 1 <= size <= MAX_SIZE:
+        raise SaganError(f"picture size {size} is out of range: choose 1 to {MAX_SIZE} pixels")
+    for known in get_args(Fit):
+        if fit == known:
+            return known  # type: ignore[no-any-return]  # get_args is untyped
+    raise SaganError(f"unknown fit '{fit}': choose one of {', '.join(FITS)}")
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise UnreadableError("empty file")
+    try:
+        with warnings.catch_warnings():
+            # Broken metadata makes Pillow warn about files that it then reads well.
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnreadableError("not a picture in a known format") from None
+    except Image.DecompressionBombError:
+        raise UnreadableError(f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # as in _load
+        raise UnreadableError(_reason(error)) from None
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableError(f"more than {MAX_PIXELS:,} pixels: {image.width} x {image.height}")
+    if 0 in image.size:
+        raise UnreadableError("no pixels")
+    return image
+
+
+def _load(data: bytes) -> Image.Image:
+    image = _open(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:
+        # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError,
+        # struct.error, zlib.error, IndexError ...): for a hostile file, all of it means the same.
+        raise UnreadableError(_reason(error)) from None
+    return image
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    try:
+        if image.mode.startswith("I"):
+            return _high_byte(image).convert("RGB")
+        if image.mode == "F":
+            raise UnreadableError("floating-point pixels, whose range the file does not say")
+        if image.has_transparency_data:
+            return _over_white(image.convert("RGBA"))
+        return image.convert("RGB")
+    except ValueError as error:
+        raise UnreadableError(_reason(error)) from None
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    # What Pillow itself does to 16-bit colour; its convert() clips 16-bit gray to white instead.
+    samples = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
+    return Image.fromarray((samples >> 8).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    """Keep the largest centred square."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.width != image.height:
+        image = image.crop((left, top, left + side, top + side))
+    return _stretch(image, size)
+
+
+def _pad(image: Image.Image, size: int) -> Image.Image:
+    """Keep everything, centred on white."""
+    longest = max(image.size)
+    width = max(1, round(image.width * size / longest))
+    height = max(1, round(image.height * size / longest))
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    if width == height:
+        return image
+    canvas = Image.new("RGB", (size, size), (255, 255, 255))
+    canvas.paste(image, ((size - width) // 2, (size - height) // 2))
+    return canvas
+
+
+def _stretch(image: Image.Image, size: int) -> Image.Image:
+    """Keep everything, changing the proportions."""
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+FITS: dict[Fit, Callable[[Image.Image, int], Image.Image]] = {
+    "crop": _crop,
+    "pad": _pad,
+    "stretch": _stretch,
+}

@@ -1,0 +1,199 @@
+"""What a tree of picture files means: which are used, and which class each belongs to.
+
+Pure functions on names, shared by everything that has names: folders, zips and whatever comes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from sagan.data.decode import IMAGE_EXTENSIONS
+from sagan.errors import SaganError
+
+SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
+# The split that everything belongs to where the source has none, and the one that numbers classes.
+DEFAULT_SPLIT = "train"
+NO_LABEL = -1
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pictures of one split, in the order in which they are packed.
+
+    files: (index into the given names, label) for each; labels are in 0..K-1, or all are NO_LABEL.
+    classes: K names, empty without labels. splits: what the source offers, empty if it has none.
+    notes: one line for each thing that was decided and could have been meant otherwise.
+    """
+
+    files: tuple[tuple[int, int], ...]
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Tree:
+    """Files below one folder: their index, and their path's parts relative to that folder."""
+
+    files: list[tuple[int, Parts]]
+    notes: list[str] = field(default_factory=list)
+
+    def folders(self) -> Counter[str]:
+        return Counter(parts[0] for _, parts in self.files if len(parts) > 1)
+
+    def loose(self) -> list[tuple[int, Parts]]:
+        return [(index, parts) for index, parts in self.files if len(parts) == 1]
+
+    def below(self, folders: set[str]) -> "_Tree":
+        return _Tree([(i, parts[1:]) for i, parts in self.files if parts[0] in folders])
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a path names a picture, by its extension; hidden and system files are not."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return not hidden and path.suffix.lower() in IMAGE_EXTENSIONS
+
+
+def printable(name: str) -> str:
+    """Spell a file's name so that it can be printed and saved, also where it is not UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def arrange(names: Sequence[str], split: str, where: str) -> Layout:
+    """Decide what a tree of pictures means.
+
+    names are paths with forward slashes, relative to the source's root, all of them pictures. A
+    folder that wraps everything is looked through. Then, if all folders (or two and more) are named
+    train, test, val, valid or validation, they are splits; otherwise the whole is one split.
+    Within a split, two sub-folders or more are classes, numbered in the order of their names; all
+    splits number classes as "train" does, so that a label means the same everywhere.
+
+    Raises:
+        SaganError: there is no picture, or `split` is not there.
+    """
+    if not names:
+        raise SaganError(
+            f"no pictures in {where}: looked for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
+        )
+    tree = _Tree([(index, PurePosixPath(name).parts) for index, name in enumerate(names)])
+    # Case is folded for split names only: "Train" is train, but "Cat" is not "cat".
+    tree = _unwrap(tree, keep=_names_split)
+    splits = _splits(tree)
+    if not splits:
+        _require_split(
+            split, (DEFAULT_SPLIT,), where, "it has no train and test folders; leave out --split"
+        )
+        return _layout(tree, (), ())
+
+    _require_split(
+        split, tuple(splits), where, f"it has {', '.join(splits)}; choose one with --split"
+    )
+    chosen = _unwrapped_split(tree, splits, split)
+    _note_left_out(tree, set().union(*splits.values()), chosen.notes)
+    return _layout(chosen, _numbering(tree, splits, split), tuple(splits))
+
+
+def _require_split(split: str, splits: tuple[str, ...], where: str, has: str) -> None:
+    if split not in splits:
+        raise SaganError(f"no split '{split}' in {where}: {has}")
+
+
+def _names_split(folder: str) -> bool:
+    return folder.lower() in SPLIT_NAMES
+
+
+def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:
+    """Look through folders that hold everything, except those whose name `keep` knows."""
+    while len(folders := tree.folders()) == 1 and not tree.loose():
+        (folder,) = folders
+        if keep(folder):
+            break
+        inner = tree.below({folder})
+        # Zips often wrap all in one folder, and one class is no class: either way, go inside. Only
+        # where that could have been meant as a class does the user need to hear of it.
+        inner.notes = [] if inner.folders() else [_one_folder(folder)]
+        tree = inner
+    return tree
+
+
+def _one_folder(folder: str) -> str:
+    return f"all pictures lie in one folder, '{folder}': read as one set without labels"
+
+
+def _splits(tree: _Tree) -> dict[str, set[str]]:
+    """Split name -> the folders that make it up; empty if there are no splits here."""
+    folders = tree.folders()
+    named = sorted(filter(_names_split, folders), key=str.lower)
+    if len(named) == 1 and len(folders) > 1:
+        # A train among cars and buses.
+        tree.notes.append(f"'{named[0]}' is read as a class, because other folders stand beside it")
+        return {}
+    splits: dict[str, set[str]] = {}
+    for folder in named:
+        splits.setdefault(folder.lower(), set()).add(folder)
+    return splits
+
+
+def _unwrapped_split(tree: _Tree, splits: dict[str, set[str]], split: str) -> _Tree:
+    # A test split with pictures of one class only must keep that class's number.
+    numbering = _numbering(tree, splits, split)
+    return _unwrap(tree.below(splits[split]), keep=lambda folder: folder in numbering)
+
+
+def _numbering(tree: _Tree, splits: dict[str, set[str]], split: str) -> tuple[str, ...]:
+    """The classes whose numbers are fixed by the train split, if `split` is another one."""
+    if split == DEFAULT_SPLIT or DEFAULT_SPLIT not in splits:
+        return ()
+    return _classes(_unwrapped_split(tree, splits, DEFAULT_SPLIT), ())
+
+
+def _note_left_out(tree: _Tree, used: set[str], notes: list[str]) -> None:
+    outside = [parts for _, parts in tree.files if parts[0] not in used or len(parts) == 1]
+    if outside:
+        notes.append(
+            f"{len(outside)} pictures outside the splits' folders are left out, "
+            f"such as '{'/'.join(outside[0])}'"
+        )
+
+
+def _is_labelled(tree: _Tree, numbering: tuple[str, ...]) -> bool:
+    """Class folders are two or more (or known already), and hold most of the pictures."""
+    folders = tree.folders()
+    enough = len(folders) > 1 or bool(folders.keys() & set(numbering))
+    return enough and folders.total() >= len(tree.loose())
+
+
+def _classes(tree: _Tree, numbering: tuple[str, ...]) -> tuple[str, ...]:
+    """The given classes first, then, in the order of their names, those that only `tree` has."""
+    if not _is_labelled(tree, numbering):
+        return ()
+    return numbering + tuple(sorted(tree.folders().keys() - set(numbering)))
+
+
+def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) -> Layout:
+    ordered = sorted(tree.files, key=lambda file: file[1])
+    loose, folders, notes = tree.loose(), tree.folders(), list(tree.notes)
+    classes = _classes(tree, numbering)
+    if not classes:
+        if folders and loose:
+            notes.append(
+                f"{len(loose)} pictures lie at the top and {folders.total()} in "
+                f"{len(folders)} sub-folders: read as one set without labels"
+            )
+        files = tuple((index, NO_LABEL) for index, _ in ordered)
+        return Layout(files, (), splits, tuple(notes))
+
+    if loose:
+        notes.append(
+            f"{len(loose)} pictures beside the class folders have no label and are left out, "
+            f"such as '{loose[0][1][0]}'"
+        )
+    if unknown := sorted(folders.keys() - set(numbering)) if numbering else []:
+        notes.append(f"classes that the train split does not have: {', '.join(unknown)}")
+    labels = {name: label for label, name in enumerate(classes)}
+    files = tuple((index, labels[parts[0]]) for index, parts in ordered if len(parts) > 1)
+    return Layout(files, classes, splits, tuple(notes))

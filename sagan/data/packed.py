@@ -1,0 +1,207 @@
+"""The packed set: what training reads. A folder with images.npy, labels.npy and pack.json."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sagan.data.decode import Fit, UInt8Array
+from sagan.errors import SaganError
+
+Int64Array = npt.NDArray[np.int64]
+
+IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "pack.json"
+# Part of the cache's key, too: raise it whenever the same source would give other pixels.
+FORMAT_VERSION = 1
+
+
+class SkippedFile(BaseModel):
+    """A file that could not be used, and why."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    name: str
+    reason: str
+
+
+class Manifest(BaseModel):
+    """pack.json. counts has one number for each class, and is empty without labels."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    format_version: int
+    source: str
+    split: str
+    fit: Fit
+    size: int = Field(ge=1)
+    num_images: int = Field(ge=1)
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    skipped: tuple[SkippedFile, ...]
+    notes: tuple[str, ...]
+    fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True, eq=False)
+class PackedDataset:
+    """A data set ready for training.
+
+    images: uint8 (N, S, S, 3), RGB in 0..255, memory-mapped and read-only.
+    labels: int64 (N,) in 0..K-1, or None. classes: K names, empty without labels.
+    fingerprint: sha256 hex over images, labels and classes, as computed when it was packed.
+    path: its folder. source: what it was packed from, in the user's words. split: which part of it.
+    """
+
+    images: UInt8Array
+    labels: Int64Array | None
+    classes: tuple[str, ...]
+    fingerprint: str
+    path: Path
+    source: str
+    split: str
+
+    @property
+    def size(self) -> int:
+        """S, the side of every picture in pixels."""
+        return int(self.images.shape[1])
+
+    @property
+    def num_classes(self) -> int:
+        """K, or 0 without labels."""
+        return len(self.classes)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def open(cls, path: Path) -> "PackedDataset":
+        """Map a packed set, having checked that its parts are whole and agree with one another.
+
+        The fingerprint is taken from pack.json; `fingerprint_of` computes it anew.
+
+        Raises:
+            SaganError: it is no packed set, or one that is damaged or of another version.
+        """
+        manifest = read_manifest(path)
+        images = _map_array(path / IMAGES)
+        shape = (manifest.num_images, manifest.size, manifest.size, 3)
+        if images.dtype != np.uint8 or images.shape != shape or not images.flags.c_contiguous:
+            raise _damaged(path, f"{IMAGES} is {images.dtype} {images.shape}, not uint8 {shape}")
+        labels = _open_labels(path, manifest)
+        return cls(
+            images, labels, manifest.classes, manifest.fingerprint, path, manifest.source,
+            manifest.split,
+        )  # fmt: skip
+
+
+def is_packed(path: Path) -> bool:
+    """Whether this is a folder that claims to be a packed set; `PackedDataset.open` finds out."""
+    return (path / MANIFEST).is_file()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a packed set's pack.json.
+
+    Raises:
+        SaganError: it is missing, is not the JSON that it should be, or of another version.
+    """
+    try:
+        text = (path / MANIFEST).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SaganError(
+            f"'{path}' is not a packed data set: it has no {MANIFEST}; make one with "
+            "'sagan data pack'"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"{MANIFEST} is not JSON: {error}") from None
+    return _checked(path, text, content)
+
+
+def _checked(path: Path, text: str, content: Any) -> Manifest:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise SaganError(
+            f"the packed data set '{path}' has format version {version}, and this sagan reads "
+            f"version {FORMAT_VERSION}: pack it again"
+        )
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise _damaged(path, f"{MANIFEST}, {key or 'top level'}: {first['msg']}") from None
+    if len(manifest.counts) != len(manifest.classes):
+        raise _damaged(path, f"{MANIFEST} has not one count for each class")
+    return manifest
+
+
+def _open_labels(path: Path, manifest: Manifest) -> Int64Array | None:
+    if not manifest.classes:
+        if (path / LABELS).exists():
+            raise _damaged(path, f"there is a {LABELS}, but {MANIFEST} names no classes")
+        return None
+    mapped = _map_array(path / LABELS)
+    if mapped.dtype != np.int64 or mapped.shape != (manifest.num_images,):
+        raise _damaged(
+            path, f"{LABELS} is {mapped.dtype} {mapped.shape}, not int64 ({manifest.num_images},)"
+        )
+    labels = np.array(mapped, dtype=np.int64)
+    num_classes = len(manifest.classes)
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise _damaged(path, f"{LABELS} has labels outside 0 to {num_classes - 1}")
+    if tuple(np.bincount(labels, minlength=num_classes).tolist()) != manifest.counts:
+        raise _damaged(path, f"{LABELS} does not agree with the counts in {MANIFEST}")
+    labels.flags.writeable = False
+    return labels
+
+
+def _map_array(path: Path) -> npt.NDArray[Any]:
+    # Mapped, never read: a header that promises terabytes then costs nothing and fails.
+    try:
+        return npy.open_memmap(path, mode="r")  # refuses pickled objects and anything but .npy
+    except FileNotFoundError:
+        raise _damaged(path.parent, f"{path.name} is missing") from None
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+        raise _damaged(path.parent, f"{path.name} cannot be mapped: {error}") from None
+
+
+def _damaged(path: Path, what: str) -> SaganError:
+    one_line = " ".join(what.split())
+    return SaganError(f"the packed data set '{path}' is damaged: {one_line}; pack it again")
+
+
+class Fingerprint:
+    """Sha256 over a packed set's content, fed in pieces: images first, then what closes it."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, images: UInt8Array) -> None:
+        """Add the next images, uint8 (n, S, S, 3)."""
+        self._digest.update(np.ascontiguousarray(images).data)
+
+    def close(
+        self, shape: Sequence[int], labels: Int64Array | None, classes: tuple[str, ...]
+    ) -> str:
+        """Add the shape of all images (N, S, S, 3), labels and classes; return 64 hex digits."""
+        self._digest.update(json.dumps([list(shape), list(classes)]).encode())
+        if labels is not None:
+            self._digest.update(labels.astype("<i8").tobytes())
+        return self._digest.hexdigest()
+
+
+def fingerprint_of(dataset: PackedDataset) -> str:
+    """Compute a data set's fingerprint anew, reading every pixel in bounded memory."""
+    fingerprint = Fingerprint()
+    for start in range(0, len(dataset), 1024):
+        fingerprint.update(dataset.images[start : start + 1024])
+    return fingerprint.close(dataset.images.shape, dataset.labels, dataset.classes)

@@ -1,0 +1,150 @@
+"""The deconvolution family at 64 x 64, in which the self-attention layer first became popular.
+
+Layers, widths and what is spectrally normalized follow the popular PyTorch SAGAN: 4x4 (transposed)
+convolutions of stride 2, unconditional, attention in the "full" form after layers 3 and 4, and
+spectral norm on every convolution except the attention's and the last. After Radford et al. 2016.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sagan import spectral
+from sagan.attention import BackendName, FormName, SelfAttention2d
+from sagan.inference import DiscriminatorBase, GeneratorBase
+
+RESOLUTION = 64
+GENERATOR_CHANNELS = {4: 8, 8: 4, 16: 2, 32: 1}  # side: channels as a multiple of the width
+DISCRIMINATOR_CHANNELS = {32: 1, 16: 2, 8: 4, 4: 8}
+
+
+class DCGANGenerator(GeneratorBase):
+    """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; takes no labels.
+
+    Weights start as torch's layers start.
+
+    Args:
+        width: channels of the last hidden layer; the first has 8 times as many.
+        latent_size: length of a latent vector.
+        attention: sides of the feature maps that self-attention follows, of 4, 8, 16, 32.
+        attention_form: see :class:`~sagan.attention.SelfAttention2d`.
+        attention_backend: the same.
+        spectral_norm: normalise the transposed convolutions but the last.
+        spectral_norm_eps: see :func:`sagan.spectral.apply`.
+
+    Raises:
+        ValueError: attention at another size.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        latent_size: int = 128,
+        attention: Sequence[int] = (16, 32),
+        attention_form: FormName = "full",
+        attention_backend: BackendName = "auto",
+        spectral_norm: bool = True,
+        spectral_norm_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        self.resolution = RESOLUTION
+        self.latent_size = latent_size
+        self.num_classes = 0
+        channels = {size: width * multiple for size, multiple in GENERATOR_CHANNELS.items()}
+        widths = [latent_size, *channels.values()]
+
+        self.layers = nn.ModuleList([nn.ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
+        for c_in, c_out in pairwise(widths[1:]):
+            self.layers.append(nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
+        if spectral_norm:
+            spectral.apply(self.layers, (nn.ConvTranspose2d,), spectral_norm_eps)
+        self.self_attention = _attention(attention, channels, attention_form, attention_backend)
+        self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; labels play no part."""
+        x = latents[:, :, None, None].contiguous(memory_format=torch.channels_last)
+        for size, layer, norm in zip(GENERATOR_CHANNELS, self.layers, self.norms, strict=True):
+            x = F.relu(norm(layer(x)), inplace=True)  # (B, C, size, size)
+            if str(size) in self.self_attention:
+                x = self.self_attention[str(size)](x)
+        return torch.tanh(self.to_rgb(x))
+
+
+class DCGANDiscriminator(DiscriminatorBase):
+    """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,), high for real; takes no labels.
+
+    Args:
+        width: channels of the first layer; the last hidden one has 8 times as many.
+        attention: sides of the feature maps that self-attention follows, of 32, 16, 8, 4.
+        attention_form: see :class:`~sagan.attention.SelfAttention2d`.
+        attention_backend: the same.
+        spectral_norm: normalise the convolutions but the last.
+        spectral_norm_eps: see :func:`sagan.spectral.apply`.
+
+    Raises:
+        ValueError: attention at another size.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        attention: Sequence[int] = (8, 4),
+        attention_form: FormName = "full",
+        attention_backend: BackendName = "auto",
+        spectral_norm: bool = True,
+        spectral_norm_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        self.resolution = RESOLUTION
+        self.num_classes = 0
+        channels = {size: width * multiple for size, multiple in DISCRIMINATOR_CHANNELS.items()}
+        widths = [3, *channels.values()]
+
+        self.layers = nn.ModuleList(
+            nn.Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
+            for c_in, c_out in pairwise(widths)
+        )
+        if spectral_norm:
+            spectral.apply(self.layers, (nn.Conv2d,), spectral_norm_eps)
+        self.self_attention = _attention(attention, channels, attention_form, attention_backend)
+        self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
+
+    def _hidden(self, images: Tensor) -> Tensor:
+        """(B, 3, 64, 64) -> (B, 8 * width, 4, 4)."""
+        x = images
+        for size, layer in zip(DISCRIMINATOR_CHANNELS, self.layers, strict=True):
+            x = F.leaky_relu(layer(x), 0.1, inplace=True)  # (B, C, size, size)
+            if str(size) in self.self_attention:
+                x = self.self_attention[str(size)](x)
+        return x
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (B, 3, 64, 64) -> features (B, 128 * width), all positions in a row."""
+        return self._hidden(images).flatten(1)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,); labels play no part."""
+        logits: Tensor = self.last(self._hidden(images)).flatten()
+        return logits
+
+
+def _attention(
+    sizes: Sequence[int], channels: dict[int, int], form: FormName, backend: BackendName
+) -> nn.ModuleDict:
+    """Attention layers by size, without spectral norm, as in the popular implementation."""
+    for size in sizes:
+        if size not in channels:
+            choices = ", ".join(map(str, channels))
+            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
+    return nn.ModuleDict(
+        {
+            str(size): SelfAttention2d(channels[size], form, spectral_norm=False, backend=backend)
+            for size in channels
+            if size in sizes
+        }
+    )

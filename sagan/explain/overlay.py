@@ -1,0 +1,91 @@
+"""From one row of attention to what is drawn over a picture: heat, and the region's outline.
+
+NumPy only; ``figure.py`` puts these on paper.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sagan.explain.statistics import BoolArray, Float64Array, FloatArray
+
+UInt8Array = npt.NDArray[np.uint8]
+
+# A panel whose peak is below this many times uniform is not stretched to full brightness.
+LEAST_PEAK = 4.0
+# Where half of the attention needs more than this share of the keys, there is no region to show.
+NEARLY_UNIFORM = 0.4
+
+
+def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
+    """Brightness of each key: how many times uniform attention it gets, on a log scale.
+
+    ``heat[m] = log(max(M * attention[m], 1)) / log(peak)``, at most 1. A key that gets no more
+    than uniform attention, 1/M, is not highlighted at all. The peak is the row's own maximum,
+    ``max(M * attention)``, yet at least 4: attention that is uniform but for noise, as before
+    training, stays dark instead of having its noise blown up.
+
+    Args:
+        attention_row: float ``(M,)``, at least 0, summing to 1.
+        peak: the multiple of uniform attention that is brightest, above 1; the same for several
+            rows makes their brightness comparable. None takes the row's own.
+
+    Returns:
+        float64 ``(M,)`` in [0, 1].
+
+    Raises:
+        ValueError: peak is 1 or less.
+    """
+    ratio = np.maximum(attention_row.astype(np.float64) * attention_row.size, 1)
+    if peak is None:
+        peak = max(float(ratio.max()), LEAST_PEAK)
+    if not peak > 1:
+        raise ValueError(f"peak must be above 1, uniform attention, not {peak}")
+    return np.asarray(np.minimum(np.log(ratio) / np.log(peak), 1))
+
+
+def upsample_bilinear(grid: Float64Array, size: int) -> Float64Array:
+    """Interpolate a ``(side, side)`` grid of cell values to ``(size, size)`` pixels.
+
+    Values sit at the cells' centres and are interpolated linearly each way; beyond the outermost
+    centres they stay constant. No value lies outside the range of its neighbours.
+    """
+    side = grid.shape[0]
+    # position of each pixel's centre, in cells, from the first cell's centre
+    position = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
+    lower = np.minimum(position.astype(np.intp), max(side - 2, 0))
+    weight = position - lower
+    upper = np.minimum(lower + 1, side - 1)
+    rows = grid[lower] * (1 - weight)[:, None] + grid[upper] * weight[:, None]
+    return np.asarray(rows[:, lower] * (1 - weight) + rows[:, upper] * weight)
+
+
+def outline(region: BoolArray) -> Float64Array:
+    """Border of a region of grid cells, as straight segments along the cells' edges.
+
+    Args:
+        region: bool ``(side, side)``.
+
+    Returns:
+        float64 ``(K, 2, 2)``: K segments of two (x, y) points in [0, 1], the picture's width and
+        height. Borders of one line are joined into one segment.
+    """
+    padded = np.pad(region, 1).astype(np.int8)
+    horizontal = _runs(padded[1:, 1:-1] - padded[:-1, 1:-1])
+    vertical = _runs((padded[1:-1, 1:] - padded[1:-1, :-1]).T)
+    segments = [[(start, line), (stop, line)] for line, start, stop in horizontal]
+    segments += [[(line, start), (line, stop)] for line, start, stop in vertical]
+    return np.asarray(np.array(segments, np.float64).reshape(-1, 2, 2) / region.shape[0])
+
+
+def _runs(edges: npt.NDArray[np.int8]) -> list[tuple[int, int, int]]:
+    """Maximal runs (line, start, stop) of equal non-zero values along each line of edges."""
+    runs = []
+    for line, values in enumerate(edges):
+        # A change of sign ends a run: there two cells of the region touch only at a corner.
+        stops = [*(np.flatnonzero(np.diff(values)) + 1), len(values)]
+        start = 0
+        for stop in stops:
+            if values[start]:
+                runs.append((line, start, int(stop)))
+            start = int(stop)
+    return runs

@@ -1,0 +1,205 @@
+"""What a trained network does for its user: uint8 NHWC outside, float NCHW in [-1, 1] inside.
+
+The residual and the deconvolution family inherit these two bases, so that every tool works on both.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from sagan.attention import SelfAttention2d, recorded_maps
+from sagan.errors import SaganError
+from sagan.pixels import UInt8Array, to_float, to_uint8
+from sagan.sampling import check_labels, seeded_latents
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+Maps: TypeAlias = dict[str, FloatArray]
+Labels: TypeAlias = Sequence[int] | npt.NDArray[np.int64] | Tensor
+
+BATCH_SIZE = 64  # of inference: bounds memory, changes no result
+
+
+class GeneratorBase(nn.Module):
+    """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
+
+    Attributes:
+        resolution: S, the side of the images in pixels.
+        latent_size: length of a latent vector.
+        num_classes: number of labels; 0 for an unconditional model.
+        self_attention: the attention layers by the side of their feature map.
+    """
+
+    resolution: int
+    latent_size: int
+    num_classes: int
+    self_attention: nn.ModuleDict
+
+    def attention_layers(self) -> dict[str, SelfAttention2d]:
+        """The attention layers by names such as "generator.attention_16"."""
+        return _named("generator", self.self_attention)
+
+    @overload
+    def sample(
+        self,
+        num: int,
+        labels: Labels | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+        latents: Tensor | None = None,
+        return_attention: Literal[False] = False,
+    ) -> UInt8Array: ...
+
+    @overload
+    def sample(
+        self,
+        num: int,
+        labels: Labels | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+        latents: Tensor | None = None,
+        *,
+        return_attention: Literal[True],
+    ) -> tuple[UInt8Array, Maps]: ...
+
+    @torch.no_grad()
+    def sample(
+        self,
+        num: int,
+        labels: Labels | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+        latents: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> UInt8Array | tuple[UInt8Array, Maps]:
+        """Draw images: uint8 (num, S, S, 3), on the CPU.
+
+        Batch norm uses its running statistics; no state of the network changes.
+
+        Args:
+            num: how many.
+            labels: (num,) integers for a conditional model, None for an unconditional one.
+            seed: decides the latents; image i depends on (seed, i) only.
+            truncation: scales the latents' standard deviation; below 1 trades variety for fidelity.
+            latents: float (num, latent_size), instead of those from ``seed``.
+            return_attention: also return {layer name: float32 (num, N, M)}, rows summing to 1.
+
+        Raises:
+            SaganError: labels missing, superfluous or out of range.
+            ValueError: latents of another shape.
+        """
+        if latents is None:
+            latents = seeded_latents(num, self.latent_size, seed)
+        if latents.shape != (num, self.latent_size):
+            raise ValueError(f"latents are {tuple(latents.shape)}, not {(num, self.latent_size)}")
+        label_tensor = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        check_labels(label_tensor, num, self.num_classes)
+        layers = self.attention_layers() if return_attention else {}
+        images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
+        maps: list[Maps] = []
+        device = _device(self)
+        with _evaluating(self), recorded_maps(layers) as recorded:
+            for part in _batches(num):
+                z = truncation * latents[part].to(device, torch.float32)
+                y = None if label_tensor is None else label_tensor[part].to(device)
+                images[part] = to_uint8(self(z, y))
+                maps.append(_to_numpy(recorded))
+        return (images, _joined(maps)) if return_attention else images
+
+
+class DiscriminatorBase(nn.Module):
+    """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
+
+    Attributes:
+        resolution: S, the side of the images in pixels.
+        num_classes: number of labels; 0 for an unconditional model.
+        self_attention: the attention layers by the side of their feature map.
+    """
+
+    resolution: int
+    num_classes: int
+    self_attention: nn.ModuleDict
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features (B, D) of images (B, 3, S, S): what the last linear layer sees."""
+        raise NotImplementedError
+
+    def attention_layers(self) -> dict[str, SelfAttention2d]:
+        """The attention layers by names such as "discriminator.attention_16"."""
+        return _named("discriminator", self.self_attention)
+
+    @torch.no_grad()
+    def features(self, images: UInt8Array) -> FloatArray:
+        """What D sees in pictures: uint8 (num, S, S, 3) -> float32 (num, D).
+
+        These are the values before the last linear layer; labels play no part in them.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        parts = [self.embed(batch).float().cpu().numpy() for batch in self._batches(images)]
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def attention(self, images: UInt8Array) -> Maps:
+        """Where D looks in pictures: uint8 (num, S, S, 3) -> {layer name: float32 (num, N, M)}.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        maps = []
+        with recorded_maps(self.attention_layers()) as recorded:
+            for batch in self._batches(images):
+                self.embed(batch)
+                maps.append(_to_numpy(recorded))
+        return _joined(maps)
+
+    def _batches(self, images: UInt8Array) -> Iterator[Tensor]:
+        expected = (self.resolution, self.resolution, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+            raise SaganError(
+                f"the discriminator takes uint8 pictures of {expected[0]} x {expected[1]} x 3, "
+                f"not {images.dtype} {images.shape}: resize them first"
+            )
+        device = _device(self)
+        with _evaluating(self):
+            for part in _batches(len(images)):
+                yield to_float(torch.from_numpy(np.ascontiguousarray(images[part])).to(device))
+
+
+def _named(network: str, layers: nn.ModuleDict) -> dict[str, SelfAttention2d]:
+    return {
+        f"{network}.attention_{size}": layer
+        for size, layer in layers.items()
+        if isinstance(layer, SelfAttention2d)
+    }
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def _batches(num: int) -> Iterator[slice]:
+    return (slice(start, min(start + BATCH_SIZE, num)) for start in range(0, num, BATCH_SIZE))
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+def _to_numpy(maps: dict[str, Tensor]) -> Maps:
+    return {name: attention.float().cpu().numpy() for name, attention in maps.items()}
+
+
+def _joined(parts: list[Maps]) -> Maps:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,314 @@
+"""The residual generator and discriminator of SAGAN, from primitives to networks.
+
+Layouts: Zhang et al. 2018 (arXiv 1805.08318) and its released code for 128 x 128; StudioGAN
+(Kang et al. 2023) for 32, 64 and 256. Conditional batch norm after Dumoulin et al. 2017 with plain
+(not spectrally normalized) embeddings, projection discriminator after Miyato & Koyama 2018.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sagan import spectral
+from sagan.attention import BackendName, FormName, SelfAttention2d
+from sagan.inference import DiscriminatorBase, GeneratorBase
+
+# Channels, as multiples of the width, at the generator's 4 x 4 start and after each block.
+GENERATOR_LAYOUTS = {
+    32: (4, 4, 4, 4),
+    64: (16, 8, 4, 2, 1),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+}
+
+# Channels after each of the discriminator's blocks. The blocks halve the picture until it is 4 x 4
+# (8 x 8 for 32); those left over keep its size.
+DISCRIMINATOR_LAYOUTS = {
+    32: (2, 2, 2, 2),
+    64: (1, 2, 4, 8, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+}
+
+Initializer = Callable[[Tensor], Tensor]
+
+
+def initialize(network: nn.Module, initializer: Initializer) -> None:
+    """Set, in place, every convolution's, linear layer's and embedding's weight; biases to 0.
+
+    The tables of conditional batch norm keep their own start: a gain of 1 and a bias of 0.
+    """
+    tables = {
+        table
+        for norm in network.modules()
+        if isinstance(norm, ConditionalBatchNorm2d)
+        for table in (norm.gain, norm.bias)
+    }
+    for layer in network.modules():
+        if isinstance(layer, spectral.NORMALIZABLE) and layer not in tables:
+            initializer(layer.weight)  # type: ignore[arg-type]
+            if getattr(layer, "bias", None) is not None:
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+class UnconditionalBatchNorm2d(nn.Module):
+    """Batch norm that takes, and passes over, labels: the twin of the next class."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W)."""
+        return self.norm(x)
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose gain and bias (B, C) are looked up by label (Dumoulin et al. 2017)."""
+
+    def __init__(self, num_classes: int, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Embedding(num_classes, channels)
+        self.bias = nn.Embedding(num_classes, channels)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """x (B, C, H, W), labels (B,) -> (B, C, H, W)."""
+        normalized = self.norm(x)
+        gain = self.gain(labels)[:, :, None, None].to(normalized.dtype)
+        bias = self.bias(labels)[:, :, None, None].to(normalized.dtype)
+        return torch.addcmul(bias, normalized, gain)
+
+
+def _batch_norm(num_classes: int, channels: int) -> nn.Module:
+    if num_classes:
+        return ConditionalBatchNorm2d(num_classes, channels)
+    return UnconditionalBatchNorm2d(channels)
+
+
+def _upsample(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class GeneratorBlock(nn.Module):
+    """x + F(x) at twice the resolution: norm, ReLU, upsample, 3x3, norm, ReLU, 3x3."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm1 = _batch_norm(num_classes, in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.norm2 = _batch_norm(num_classes, out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
+        h = F.relu(self.norm1(x, labels), inplace=True)
+        h = self.conv1(_upsample(h))
+        h = F.relu(self.norm2(h, labels), inplace=True)
+        # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
+        return self.conv2(h) + _upsample(self.skip(x))
+
+
+class Generator(GeneratorBase):
+    """Latents (B, latent_size) and labels (B,) -> images (B, 3, S, S) in [-1, 1].
+
+    Args:
+        resolution: S: 32, 64, 128 or 256.
+        width: the channels that the layout multiplies.
+        latent_size: length of a latent vector.
+        num_classes: number of labels; 0 for unconditional.
+        attention: sides of the feature maps that self-attention follows, of 8 ... S.
+        attention_form: see :class:`~sagan.attention.SelfAttention2d`.
+        attention_backend: the same.
+        spectral_norm: normalise every convolution and linear layer.
+        spectral_norm_eps: see :func:`sagan.spectral.apply`.
+        initializer: sets each weight, in place, before it is normalised.
+
+    Raises:
+        ValueError: a resolution without a layout, or attention at a size that no block puts out.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        width: int,
+        latent_size: int = 128,
+        num_classes: int = 0,
+        attention: Sequence[int] = (),
+        attention_form: FormName = "pooled",
+        attention_backend: BackendName = "auto",
+        spectral_norm: bool = True,
+        spectral_norm_eps: float = 1e-12,
+        initializer: Initializer = nn.init.orthogonal_,
+    ) -> None:
+        super().__init__()
+        _check_resolution(resolution)
+        self.resolution = resolution
+        self.latent_size = latent_size
+        self.num_classes = num_classes
+        channels = [width * multiple for multiple in GENERATOR_LAYOUTS[resolution]]
+        self.sizes = [8 << i for i in range(len(channels) - 1)]  # sides after each block
+        _check_attention(attention, self.sizes)
+
+        self.linear = nn.Linear(latent_size, channels[0] * 4 * 4)
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
+        )
+        self.self_attention = nn.ModuleDict(
+            {
+                str(size): SelfAttention2d(c, attention_form, False, attention_backend)
+                for size, c in zip(self.sizes, channels[1:], strict=True)
+                if size in attention
+            }
+        )
+        self.norm = nn.BatchNorm2d(channels[-1])
+        self.to_rgb = nn.Conv2d(channels[-1], 3, kernel_size=3, padding=1)
+
+        initialize(self, initializer)
+        if spectral_norm:
+            spectral.apply(self, (nn.Conv2d, nn.Linear), spectral_norm_eps)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1]."""
+        x = self.linear(latents).unflatten(1, (-1, 4, 4))  # (B, C, 4, 4)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for size, block in zip(self.sizes, self.blocks, strict=True):
+            x = block(x, labels)  # (B, C, size, size)
+            if str(size) in self.self_attention:
+                x = self.self_attention[str(size)](x)
+        x = F.relu(self.norm(x), inplace=True)
+        return torch.tanh(self.to_rgb(x))
+
+
+class FirstDiscriminatorBlock(nn.Module):
+    """F(x) + skip(x) at half the resolution, with no ReLU on the picture itself."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H/2, W/2)."""
+        h = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return F.avg_pool2d(h, 2) + self.skip(F.avg_pool2d(x, 2))
+
+
+class DiscriminatorBlock(nn.Module):
+    """F(x) + skip(x), at half the resolution if ``downsample``: ReLU, 3x3, ReLU, 3x3, mean pool."""
+
+    def __init__(self, in_channels: int, out_channels: int, downsample: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.pool = nn.AvgPool2d(2) if downsample else nn.Identity()
+        self.skip: nn.Module = nn.Identity()
+        if downsample or in_channels != out_channels:
+            self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H, W), or H/2 x W/2."""
+        # Not in place: the skip needs x as it came, negative values included.
+        h = self.conv1(F.relu(x))
+        h = self.conv2(F.relu(h, inplace=True))
+        # A 1x1 convolution commutes with mean pooling and costs a quarter after it.
+        return self.pool(h) + self.skip(self.pool(x))
+
+
+class Discriminator(DiscriminatorBase):
+    """Images (B, 3, S, S) in [-1, 1] and labels (B,) -> logits (B,), high for real.
+
+    logit = l(f) + <e(label), f> with f the features summed over positions (Miyato & Koyama 2018).
+
+    Args:
+        resolution: S: 32, 64, 128 or 256.
+        width: the channels that the layout multiplies.
+        num_classes: number of labels; 0 for unconditional.
+        attention: sides of the feature maps that self-attention follows; a size that several
+            blocks put out has it after the first of them.
+        attention_form: see :class:`~sagan.attention.SelfAttention2d`.
+        attention_backend: the same.
+        spectral_norm: normalise every convolution, linear layer and the label embedding.
+        spectral_norm_eps: see :func:`sagan.spectral.apply`.
+        initializer: sets each weight, in place, before it is normalised.
+
+    Raises:
+        ValueError: a resolution without a layout, or attention at a size that no block puts out.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        width: int,
+        num_classes: int = 0,
+        attention: Sequence[int] = (),
+        attention_form: FormName = "pooled",
+        attention_backend: BackendName = "auto",
+        spectral_norm: bool = True,
+        spectral_norm_eps: float = 1e-12,
+        initializer: Initializer = nn.init.orthogonal_,
+    ) -> None:
+        super().__init__()
+        _check_resolution(resolution)
+        self.resolution = resolution
+        self.num_classes = num_classes
+        channels = [width * multiple for multiple in DISCRIMINATOR_LAYOUTS[resolution]]
+        smallest = 8 if resolution == 32 else 4
+        self.sizes = [max(resolution >> (i + 1), smallest) for i in range(len(channels))]
+        _check_attention(attention, self.sizes)
+
+        self.blocks = nn.ModuleList([FirstDiscriminatorBlock(3, channels[0])])
+        for i in range(1, len(channels)):
+            downsample = self.sizes[i] < self.sizes[i - 1]
+            self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
+        self.self_attention = nn.ModuleDict(
+            {
+                str(size): SelfAttention2d(
+                    channels[self.sizes.index(size)], attention_form, False, attention_backend
+                )
+                for size in sorted(attention, reverse=True)
+            }
+        )
+        self.linear = nn.Linear(channels[-1], 1)
+        self.embedding = nn.Embedding(num_classes, channels[-1]) if num_classes else None
+
+        initialize(self, initializer)
+        if spectral_norm:
+            spectral.apply(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm_eps)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> features (B, D), summed over positions."""
+        x = images
+        for i, (size, block) in enumerate(zip(self.sizes, self.blocks, strict=True)):
+            x = block(x)  # (B, C, size, size)
+            if str(size) in self.self_attention and size not in self.sizes[:i]:
+                x = self.self_attention[str(size)](x)
+        return F.relu(x).sum(dim=(2, 3))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits (B,)."""
+        features = self.embed(images)
+        logits: Tensor = self.linear(features).squeeze(1)
+        if self.embedding is not None:
+            logits = logits + (self.embedding(labels) * features).sum(dim=1)
+        return logits
+
+
+def _check_resolution(resolution: int) -> None:
+    if resolution not in GENERATOR_LAYOUTS:
+        choices = ", ".join(map(str, GENERATOR_LAYOUTS))
+        raise ValueError(f"no layout for resolution {resolution}: choose from {choices}")
+
+
+def _check_attention(attention: Sequence[int], sizes: Sequence[int]) -> None:
+    for size in attention:
+        if size not in sizes:
+            choices = ", ".join(str(s) for s in dict.fromkeys(sizes))
+            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")

@@ -1,0 +1,48 @@
+"""The exponential moving average of the generator's weights."""
+
+import copy
+
+import torch
+
+from sagan.inference import GeneratorBase
+
+RAMP_UP = 0.05  # half-life at most this share of the images seen: a young average forgets faster
+
+
+class GeneratorAverage:
+    """An average of a generator's raw weights and batch-norm statistics (Karras et al. 2018).
+
+    The vectors u and v of spectral normalization are copied, not averaged: an average of unit
+    vectors is none. sigma then follows from them and the averaged weights.
+
+    Args:
+        generator: the network to follow, on its device; the average starts as a copy.
+        half_life: in images; 0 makes the average a copy of the latest weights.
+
+    Attributes:
+        generator: the averaged network, in evaluation mode.
+    """
+
+    def __init__(self, generator: GeneratorBase, half_life: float) -> None:
+        self.generator = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.half_life = half_life
+        own, followed = self.generator.state_dict(), generator.state_dict()
+        averaged = [
+            name
+            for name, tensor in own.items()
+            if tensor.is_floating_point() and not name.endswith((".u", ".v"))
+        ]
+        copied = [name for name in own if name not in averaged]
+        # The tensors themselves, which stay the same objects: no look-up by name at each step.
+        self._averaged = [own[name] for name in averaged]
+        self._target = [followed[name] for name in averaged]
+        self._copied = [own[name] for name in copied]
+        self._source = [followed[name] for name in copied]
+
+    @torch.no_grad()
+    def update(self, images_per_step: int, step: int) -> None:
+        """Move towards the followed generator after its update number ``step`` (from 1)."""
+        half_life = min(self.half_life, RAMP_UP * images_per_step * step)
+        decay = 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
+        torch._foreach_lerp_(self._averaged, self._target, 1 - decay)
+        torch._foreach_copy_(self._copied, self._source)

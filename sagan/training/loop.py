@@ -1,0 +1,402 @@
+"""The training loop: what is updated, recorded, drawn and saved, and when.
+
+A run is a function of its configuration and its data: every random number follows from (seed,
+step, shard), so that going on from a checkpoint gives the same bits as never having stopped.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from sagan import checkpoint
+from sagan.augment import Strength
+from sagan.build import build_networks
+from sagan.checkpoint import RunDescription
+from sagan.config import Config
+from sagan.data import BatchOrder, PackedDataset
+from sagan.errors import SaganError
+from sagan.losses import OBJECTIVES
+from sagan.training.ema import GeneratorAverage
+from sagan.training.environment import describe_environment, resolve_precision
+from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
+from sagan.training.pictures import draw_pictures
+from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
+from sagan.training.steps import (
+    Adversaries,
+    DiscriminatorResult,
+    Key,
+    RealShard,
+    discriminator_step,
+    generator_step,
+)
+
+ADAPTIVE_IMAGES = 100_000  # real images that take an adaptive augmentation from none to full
+
+
+class Reporter(Protocol):
+    """Where a run tells how it goes; called in the main process only."""
+
+    def started(self, step: int, steps: int) -> None:
+        """Training goes on from ``step`` (0 for a new run) to ``steps``."""
+
+    def advanced(self, step: int) -> None:
+        """A step ended."""
+
+    def recorded(self, record: Record) -> None:
+        """Statistics were measured."""
+
+    def finished(self, step: int) -> None:
+        """The run ended or was interrupted at ``step``, and is saved."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; everything up to ``step`` is saved."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped at step {step}")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How a global batch is divided: shard i is rows i*size to (i+1)*size - 1 of it.
+
+    Attributes:
+        indices: of this process's shards.
+        size: images in each.
+    """
+
+    indices: tuple[int, ...]
+    size: int
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, config: Config) -> "Shards":
+        """This process's share of a batch.
+
+        Raises:
+            SaganError: the batch cannot be divided evenly.
+        """
+        processes, rank = accelerator.num_processes, accelerator.process_index
+        number = processes * config.accumulation
+        if config.batch_size % number:
+            raise SaganError(
+                f"batch_size {config.batch_size} cannot be divided among {processes} processes "
+                f"with accumulation {config.accumulation}: make it a multiple of {number}"
+            )
+        first = rank * config.accumulation
+        indices = tuple(range(first, first + config.accumulation))
+        return cls(indices, config.batch_size // number)
+
+
+class Training:
+    """A run in progress: its networks and how far they are.
+
+    Args:
+        description: configuration and data of the run.
+        dataset: the images, of the configuration's resolution.
+        accelerator: devices and processes.
+
+    Raises:
+        SaganError: the data or the machine do not fit the configuration.
+    """
+
+    def __init__(
+        self, description: RunDescription, dataset: PackedDataset, accelerator: Accelerator
+    ) -> None:
+        config = description.config
+        self.config = config
+        self.dataset = dataset
+        self.accelerator = accelerator
+        self.shards = Shards.of(accelerator, config)
+        self.order = BatchOrder(len(dataset), config.batch_size, config.seed)
+        self.adversaries = _adversaries(config, dataset, accelerator)
+        self.average = GeneratorAverage(self.adversaries.generator, config.ema_half_life)
+        self.step = 0
+        self.seconds = 0.0
+
+    def advance(self) -> tuple[DiscriminatorResult, Tensor]:
+        """One step: ``d_steps`` discriminator updates, one generator update, the average."""
+        config, adversaries = self.config, self.adversaries
+        for update in range(config.d_steps):
+            key = Key(config.seed, self.step, update)
+            real = self._real_shards(self.step * config.d_steps + update)
+            result = discriminator_step(adversaries, key, real)
+            adversaries.strength.adjust(config.batch_size, self._mean)
+        key = Key(config.seed, self.step, config.d_steps)
+        loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
+        self.step += 1
+        self.average.update(config.batch_size, self.step)
+        return result, loss_g
+
+    def _real_shards(self, batch: int) -> list[RealShard]:
+        rows, size = self.order.indices(batch), self.shards.size
+        return [self._real_shard(i, rows[i * size : (i + 1) * size]) for i in self.shards.indices]
+
+    def _real_shard(self, index: int, rows: npt.NDArray[np.int64]) -> RealShard:
+        device = self.accelerator.device
+        images = torch.from_numpy(self.dataset.images[rows]).to(device, non_blocking=True)
+        labels = None
+        if self.config.conditional and self.dataset.labels is not None:
+            labels = torch.from_numpy(self.dataset.labels[rows]).to(device, non_blocking=True)
+        return RealShard(index, images, labels)
+
+    def _mean(self, tensor: Tensor) -> Tensor:
+        mean: Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), "mean")
+        return mean
+
+    def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
+        """The latest step's statistics; waits for the device."""
+        adversaries = self.adversaries
+        return {
+            "step": self.step,
+            "loss/d": float(result.loss),
+            "loss/g": float(loss_g),
+            "logits/real": float(result.real_logits),
+            "logits/fake": float(result.fake_logits),
+            "augment/p": adversaries.strength.p,
+            **layer_statistics(adversaries.generator, adversaries.discriminator),
+        }
+
+    def save(self, run: Path) -> None:
+        """Write a checkpoint. Processes agree first on what each of them has seen on its own."""
+        adversaries = self.adversaries
+        if self.accelerator.num_processes > 1:
+            for network in (adversaries.generator, self.average.generator):
+                self._average_running_statistics(network)
+            adversaries.strength.synchronise(self._mean)
+        if self.accelerator.is_main_process:
+            checkpoint.save_checkpoint(run, self.step, self._tensors(), self._state())
+        self.accelerator.wait_for_everyone()
+
+    def _average_running_statistics(self, network: nn.Module) -> None:
+        for name, buffer in network.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer.copy_(self._mean(buffer))
+
+    def _tensors(self) -> dict[str, checkpoint.Tensors]:
+        adversaries = self.adversaries
+        optimizers = {
+            "generator": optimizer_tensors(adversaries.optimizer_g, adversaries.generator),
+            "discriminator": optimizer_tensors(adversaries.optimizer_d, adversaries.discriminator),
+        }
+        return {
+            "generator": adversaries.generator.state_dict(),
+            "discriminator": adversaries.discriminator.state_dict(),
+            "ema": self.average.generator.state_dict(),
+            "optimizer": {
+                f"{network}/{name}": tensor
+                for network, tensors in optimizers.items()
+                for name, tensor in tensors.items()
+            },
+        }
+
+    def _state(self) -> dict[str, object]:
+        return {"seconds": self.seconds, "augment": self.adversaries.strength.state_dict()}
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            SaganError: it is damaged, or that of another configuration.
+        """
+        adversaries, origin = self.adversaries, str(folder)
+        networks = {
+            "generator": adversaries.generator,
+            "discriminator": adversaries.discriminator,
+            "ema": self.average.generator,
+        }
+        for name, network in networks.items():
+            checkpoint.load_tensors(network, checkpoint.read_tensors(folder, name), origin)
+        tensors = checkpoint.read_tensors(folder, "optimizer")
+        for prefix, optimizer in (
+            ("generator/", adversaries.optimizer_g),
+            ("discriminator/", adversaries.optimizer_d),
+        ):
+            own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            restore_optimizer(optimizer, networks[prefix[:-1]], own)
+        try:
+            state = checkpoint.read_json(folder / "state.json")
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            adversaries.strength.load_state_dict(state["augment"])
+        except (KeyError, TypeError, ValueError):
+            raise SaganError(f"{folder / 'state.json'} is damaged") from None
+
+
+def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerator) -> Adversaries:
+    device = accelerator.device
+    generator, discriminator = build_networks(config, dataset.num_classes)
+    if device.type == "cuda" and accelerator.num_processes > 1:
+        generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
+    generator, discriminator = generator.to(device).train(), discriminator.to(device).train()
+    label_weights = None
+    if config.conditional and dataset.labels is not None:
+        counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+        label_weights = torch.from_numpy(counts).to(device, torch.float32)
+    betas = (config.beta1, config.beta2)
+    return Adversaries(
+        accelerator=accelerator,
+        generator=generator,
+        discriminator=discriminator,
+        parallel_generator=accelerator.prepare_model(generator),
+        parallel_discriminator=accelerator.prepare_model(discriminator),
+        optimizer_g=adam(generator, config.lr_g, betas),
+        optimizer_d=adam(discriminator, config.lr_d, betas),
+        objective=OBJECTIVES[config.loss],
+        strength=Strength(
+            p=0.0 if config.augment == "adaptive" else config.augment,
+            images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
+        ),
+        precision=resolve_precision(config.precision, device),
+        flip=config.flip,
+        label_weights=label_weights,
+    )
+
+
+def train(
+    run: Path, description: RunDescription, dataset: PackedDataset, reporter: Reporter
+) -> None:
+    """Train a run to its last step; a run that was begun goes on from its newest checkpoint.
+
+    Under ``accelerate launch`` or ``torchrun`` every process calls this.
+
+    Args:
+        run: the run directory; made if it is not there.
+        description: what to train; ``config.steps`` is where to stop.
+        dataset: the images.
+        reporter: told how it goes.
+
+    Raises:
+        SaganError: the data, the machine or the directory do not fit.
+        Interrupted: Ctrl-C; the run is saved.
+    """
+    accelerator = make_accelerator()
+    training = Training(description, dataset, accelerator)
+    if accelerator.is_main_process:
+        environment = describe_environment(accelerator, training.adversaries.precision)
+        checkpoint.create_run(run, description, environment)
+    accelerator.wait_for_everyone()
+    begun = checkpoint.latest_checkpoint(run)
+    if begun is not None:
+        training.restore(begun)
+    recorder = Recorder(run, training, reporter) if accelerator.is_main_process else None
+    try:
+        with _interruption() as interruption:
+            _train(run, training, recorder, interruption)
+    finally:
+        if recorder is not None:
+            recorder.close()
+    accelerator.end_training()
+
+
+def make_accelerator() -> Accelerator:
+    """Devices and processes as the launcher set them up; one process without one."""
+    # Running statistics are averaged when saved, not overwritten by the first process's.
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    return Accelerator(kwargs_handlers=handlers)
+
+
+def _train(
+    run: Path, training: Training, recorder: "Recorder | None", interruption: "Interruption"
+) -> None:
+    config = training.config
+    while training.step < config.steps:
+        started = time.perf_counter()
+        result, loss_g = training.advance()
+        training.seconds += time.perf_counter() - started
+        if recorder is not None:
+            recorder.stepped(result, loss_g)
+        stop = interruption.agreed(training)
+        last = training.step == config.steps
+        if stop or last or training.step % config.checkpoint_every == 0:
+            training.save(run)
+        if stop and not last:
+            raise Interrupted(training.step)
+
+
+class Recorder:
+    """The main process's account of a run: statistics, pictures, and what the reporter is told."""
+
+    def __init__(self, run: Path, training: Training, reporter: Reporter) -> None:
+        self.run = run
+        self.training = training
+        self.reporter = reporter
+        self.statistics = StatisticsWriter(run, training.step)
+        self._logged_step, self._logged_seconds = training.step, training.seconds
+        reporter.started(training.step, training.config.steps)
+
+    def stepped(self, result: DiscriminatorResult, loss_g: Tensor) -> None:
+        """Record what is due after a step."""
+        training, config = self.training, self.training.config
+        last = training.step == config.steps
+        if last or training.step % config.log_every == 0:
+            record = training.record(result, loss_g) | self._speed()
+            self.statistics.write(record)
+            self.reporter.recorded(record)
+        if last or training.step % config.sample_every == 0:
+            record = draw_pictures(
+                training.average.generator, self.run, training.step, self.statistics
+            )
+            self.statistics.write({"step": training.step, **record})
+        self.reporter.advanced(training.step)
+
+    def _speed(self) -> Record:
+        """Time in updates so far, in seconds, and real images drawn a second since the last log."""
+        training = self.training
+        steps = training.step - self._logged_step
+        seconds = training.seconds - self._logged_seconds
+        self._logged_step, self._logged_seconds = training.step, training.seconds
+        images = steps * training.config.batch_size
+        return {"seconds": training.seconds, "images_per_second": images / max(seconds, 1e-9)}
+
+    def close(self) -> None:
+        """Flush the statistics and tell the reporter that it is over."""
+        self.statistics.close()
+        self.reporter.finished(self.training.step)
+
+
+class Interruption:
+    """Whether Ctrl-C was pressed; a second one is not held back."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler: the step in progress ends first."""
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def agreed(self, training: Training) -> bool:
+        """Whether to stop now, in all processes alike."""
+        if training.accelerator.num_processes == 1:
+            return self.asked
+        if training.step % training.config.log_every:
+            return False
+        flag = torch.tensor(float(self.asked), device=training.accelerator.device)
+        return float(training.accelerator.reduce(flag, "sum")) > 0
+
+
+@contextmanager
+def _interruption() -> Iterator[Interruption]:
+    """Hold Ctrl-C back until a step has ended; only the main thread gets signals."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    before = signal.signal(signal.SIGINT, interruption.ask)
+    try:
+        yield interruption
+    finally:
+        signal.signal(signal.SIGINT, before)

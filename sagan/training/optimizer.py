@@ -1,0 +1,43 @@
+"""Adam, and its state as named tensors that a checkpoint can hold."""
+
+import torch
+from torch import Tensor, nn
+
+from sagan.errors import SaganError
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2015) over a network's parameters, fused into one kernel per update."""
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """Both moments and the update count of each parameter, as "parameter/exp_avg" and so on."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, network: nn.Module, tensors: dict[str, Tensor]
+) -> None:
+    """Put back what :func:`optimizer_tensors` returned.
+
+    Raises:
+        SaganError: the tensors are those of another network.
+    """
+    for name, parameter in network.named_parameters():
+        try:
+            state = {"step": tensors[f"{name}/step"].clone()}
+            for key in _MOMENTS:
+                # In the parameter's own memory layout: the fused kernel walks them side by side.
+                state[key] = torch.empty_like(parameter).copy_(tensors[f"{name}/{key}"])
+        except (KeyError, RuntimeError):
+            raise SaganError(f"the optimiser's state does not fit the network at {name}") from None
+        if parameter.device.type != "cpu":
+            state["step"] = state["step"].to(parameter.device)
+        optimizer.state[parameter] = state

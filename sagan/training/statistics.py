@@ -1,0 +1,78 @@
+"""What a run records as numbers: stats.jsonl, and the same as TensorBoard scalars."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from sagan import checkpoint, spectral
+from sagan.inference import DiscriminatorBase, GeneratorBase
+from sagan.pixels import UInt8Array
+
+Record: TypeAlias = dict[str, float]
+
+
+class StatisticsWriter:
+    """Appends records to RUN/stats.jsonl and RUN/tb, from a given step on.
+
+    What an earlier process recorded after that step is dropped: it will be recorded again.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        self.path = run / "stats.jsonl"
+        records = [record for record in read_statistics(run) if record["step"] <= step]
+        lines = [json.dumps(record) + "\n" for record in records]
+        checkpoint.write_bytes(self.path, "".join(lines).encode())
+        self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)
+
+    def write(self, record: Record) -> None:
+        """Add one record; it has a "step"."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        step = int(record["step"])
+        for name, value in record.items():
+            if name != "step":
+                self._tensorboard.add_scalar(name, value, step)
+
+    def write_image(self, name: str, image: UInt8Array, step: int) -> None:
+        """Add a picture, uint8 (H, W, 3), to TensorBoard."""
+        self._tensorboard.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush everything to disk."""
+        self._tensorboard.close()
+
+
+def read_statistics(run: Path) -> list[Record]:
+    """The records of RUN/stats.jsonl; a last line cut short by a crash is left out."""
+    path = run / "stats.jsonl"
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            record: Any = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+    return records
+
+
+@torch.no_grad()
+def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase) -> Record:
+    """gamma of each attention layer and sigma of each normalized layer, in one transfer."""
+    values: dict[str, Tensor] = {}
+    for network in (generator, discriminator):
+        for name, layer in network.attention_layers().items():
+            values[f"gamma/{name}"] = layer.gamma
+    for net, module in (("generator", generator), ("discriminator", discriminator)):
+        for name, sigma in spectral.sigmas(module).items():
+            values[f"sigma/{net}/{name}"] = sigma
+    if not values:
+        return {}
+    numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
+    return dict(zip(values, numbers, strict=True))

@@ -1,0 +1,119 @@
+"""open_dataset packs once, finds it again, and survives company."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sagan.data import default_cache, open_dataset, pack
+from sagan.errors import SaganError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split in ("train", "test"):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        for n in range(4):
+            Image.new("RGB", (6, 4), (n, n, n)).save(tmp_path / "set" / split / f"{n}.png")
+    return tmp_path / "set"
+
+
+def test_a_source_is_packed_once_and_the_user_is_told_where(root: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    progress: list[tuple[int, int]] = []
+
+    def open_it() -> Path:
+        return open_dataset(
+            str(root), 4, cache=tmp_path / "cache", notify=told.append,
+            progress=lambda *call: progress.append(call),
+        ).path  # fmt: skip
+
+    first = open_it()
+    assert first.parent == tmp_path / "cache"
+    assert "packing 4 pictures" in told[0]
+    assert str(first) in told[0]
+    assert len(progress) == 4
+    assert open_it() == first
+    assert "packed earlier" in told[1]
+    assert len(progress) == 4
+
+
+def test_size_fit_split_and_changed_files_each_make_another_set(root: Path, tmp_path: Path) -> None:
+    def path(**options: object) -> Path:
+        return open_dataset(str(root), **{"size": 4, "cache": tmp_path / "cache", **options}).path
+
+    paths = [path(), path(size=2), path(fit="pad"), path(split="test")]
+    os.utime(root / "train" / "0.png", ns=(1, 1))
+    assert len({*paths, path()}) == 5
+
+
+def test_the_cache_folder_comes_from_the_environment(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "mine"))
+    assert default_cache() == tmp_path / "mine"
+    assert open_dataset(str(root), 4).path.parent == tmp_path / "mine"
+    monkeypatch.delenv("SAGAN_CACHE")
+    assert default_cache().parts[-2:] == ("sagan", "data")
+
+
+def test_a_damaged_cached_set_is_packed_again(root: Path, tmp_path: Path) -> None:
+    first = open_dataset(str(root), 4, cache=tmp_path / "cache")
+    (first.path / "images.npy").write_bytes(b"")
+    told: list[str] = []
+    again = open_dataset(str(root), 4, cache=tmp_path / "cache", notify=told.append)
+    assert again.fingerprint == first.fingerprint
+    assert "damaged" in told[0]
+
+
+def test_processes_that_pack_the_same_at_once_all_get_it(root: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from sagan.data import open_dataset;"
+        "print(open_dataset(sys.argv[1], 4, cache=Path(sys.argv[2])).fingerprint)"
+    )
+    command = [sys.executable, "-c", code, str(root), str(tmp_path / "cache")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(3)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(set(outputs)) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_the_loser_of_a_race_uses_the_winners_set(root: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    winner: list[Path] = []
+
+    def another_process_finishes_first(done: int, total: int) -> None:
+        if done == total and not winner:
+            winner.append(Path())  # the packing below must not come here again
+            winner[0] = open_dataset(str(root), 4, cache=cache).path
+
+    loser = open_dataset(str(root), 4, cache=cache, progress=another_process_finishes_first)
+    assert loser.path == winner[0]
+    assert list(cache.iterdir()) == [loser.path]
+
+
+def test_a_packed_set_is_used_as_it_is(root: Path, tmp_path: Path) -> None:
+    packed = pack(str(root), tmp_path / "out", 4)
+    opened = open_dataset(str(tmp_path / "out"), 4, cache=tmp_path / "cache")
+    assert (opened.path, opened.fingerprint) == (packed.path, packed.fingerprint)
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(SaganError, match="has size 4, not 8"):
+        open_dataset(str(tmp_path / "out"), 8)
+    with pytest.raises(SaganError, match="split 'train', not 'test'"):
+        open_dataset(str(tmp_path / "out"), 4, split="test")
+
+
+def test_data_does_not_import_torch() -> None:
+    code = "import sys, sagan.data; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )

@@ -1,0 +1,60 @@
+"""`sagan data info` counts what is there, and calls nothing unreadable an error."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sagan.data import Spread, describe, pack
+from sagan.errors import SaganError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    for name, sides in {"cat": (10, 20, 60), "dog": (30,)}.items():
+        (root / "train" / name).mkdir(parents=True)
+        for side in sides:
+            image = Image.new("L" if side == 10 else "RGB", (side, 2 * side))
+            image.save(root / "train" / name / f"{side}.{'png' if side < 60 else 'jpg'}")
+    (root / "train" / "dog" / "bad.png").write_text("a text")
+    (root / "test").mkdir()
+    Image.new("RGB", (5, 5)).save(root / "test" / "1.png")
+    return root
+
+
+def test_a_folder_is_counted_by_class_size_mode_and_format(root: Path) -> None:
+    info = describe(str(root))
+    assert (info.num_images, info.labelled) == (4, True)
+    assert info.counts == {"cat": 3, "dog": 1}
+    assert info.widths == Spread(10, 25, 60)
+    assert info.heights == Spread(20, 50, 120)
+    assert info.modes == {"RGB": 3, "L": 1}
+    assert info.formats == {"PNG": 3, "JPEG": 1}
+    assert info.unreadable == {"train/dog/bad.png": "not a picture in a known format"}
+    assert info.splits == ("test", "train")
+
+
+def test_an_unlabelled_split_has_no_counts(root: Path) -> None:
+    info = describe(str(root), split="test")
+    assert (info.num_images, info.labelled, info.counts) == (1, False, {})
+
+
+def test_a_packed_set_tells_what_it_was_packed_from(root: Path, tmp_path: Path) -> None:
+    (root / "train" / "dog" / "bad.png").unlink()
+    pack(str(root), tmp_path / "out", 8, fit="pad")
+    info = describe(str(tmp_path / "out"))
+    assert (info.num_images, info.counts, info.widths) == (4, {"cat": 3, "dog": 1}, Spread(8, 8, 8))
+    assert str(root) in info.notes[0]
+
+
+def test_nothing_readable_is_told_not_raised_but_no_pictures_is(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.png", b"")
+    info = describe(str(tmp_path / "x.zip"))
+    assert (info.num_images, info.widths, info.unreadable) == (0, None, {"a.png": "empty file"})
+    with zipfile.ZipFile(tmp_path / "y.zip", "w") as archive:
+        archive.writestr("a.txt", b"")
+    with pytest.raises(SaganError, match="no pictures"):
+        describe(str(tmp_path / "y.zip"))

@@ -1,0 +1,88 @@
+"""Decoding in other processes gives what decoding here gives, in the same order."""
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sagan.data import workers
+from sagan.data.decode import UnreadableError
+from sagan.data.sources import Picture
+
+NUM = workers.FEW_PICTURES
+
+
+def read(number: int) -> bytes:
+    if number == 3:
+        raise UnreadableError("three")
+    return b"%d" % number
+
+
+def pictures(num: int = NUM) -> Iterator[Picture]:
+    return (Picture(str(n), 0, partial(read, n)) for n in range(num))
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module that other processes can import, since these tests are none."""
+    (tmp_path / "work_for_workers.py").write_text(
+        "import os\n"
+        "def pid(data): return os.getpid()\n"
+        "def abort_at_100(data): os.abort() if int(data) == 100 else None; return int(data)\n"
+        "def divide_at_50(data): return 1 // (int(data) - 50)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module("work_for_workers")
+
+
+def run(work: Callable[[bytes], object]) -> list[tuple[str, object]]:
+    results = workers.map_pictures(work, pictures(), NUM)
+    return [(picture.name, result) for picture, result in results]
+
+
+def test_results_come_in_order_and_unreadable_ones_in_their_place() -> None:
+    results = run(int)
+    assert [name for name, _ in results] == [str(n) for n in range(NUM)]
+    assert [result for _, result in results[:3]] == [0, 1, 2]
+    assert str(results[3][1]) == "three"
+    assert [result for _, result in results[4:]] == list(range(4, NUM))
+
+
+def test_other_processes_do_the_work_and_are_gone_afterwards(work: ModuleType) -> None:
+    pids = {result for _, result in run(work.pid) if isinstance(result, int)}
+    assert os.getpid() not in pids
+    assert 1 <= len(pids) <= 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_picture_that_kills_its_process_is_unreadable_and_the_rest_is_not(
+    work: ModuleType,
+) -> None:
+    results = run(work.abort_at_100)
+    assert "died" in str(results[100][1])
+    assert [result for _, result in results[101:]] == list(range(101, NUM))
+
+
+def test_a_mistake_in_the_work_is_raised_here(work: ModuleType) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(work.divide_at_50)
+
+
+def test_leaving_early_ends_the_workers_soon() -> None:
+    start = time.perf_counter()
+    results = workers.map_pictures(int, pictures(10**9), 10**9)
+    next(results)
+    results.close()
+    assert time.perf_counter() - start < 10

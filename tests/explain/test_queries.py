@@ -1,0 +1,161 @@
+"""Query points: read from the user, and found in a picture."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sagan.errors import SaganError
+from sagan.explain import interesting_queries, parse_query, pixel_to_query, query_to_pixel
+
+SIDE = 16
+
+
+def grid(side):
+    centres = (np.arange(side) + 0.5) / side
+    return np.stack([a.ravel() for a in np.meshgrid(centres, centres)], -1)
+
+
+def attention_to(targets, key_side, width=0.01):
+    """Soft blobs (N, M) around a target (x, y) in [0, 1] for each query."""
+    square = ((targets[:, None] - grid(key_side)) ** 2).sum(-1)
+    weights = np.exp(-square / width) + 1e-4
+    return (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
+
+
+def mirrored(key_side=8):
+    return attention_to(grid(SIDE) * [-1, 1] + [1, 0], key_side)
+
+
+def noise(size=32):
+    return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def flat(size=32):
+    return np.full((size, size, 3), 255, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("num", [1, 3, 6, 256])
+@pytest.mark.parametrize("image", [noise(), flat()], ids=["noise", "flat"])
+def test_queries_are_distinct_and_inside(image, num):
+    queries = interesting_queries(mirrored(), image, num)
+    assert len(set(queries)) == num
+    assert all(0 <= n < SIDE**2 for n in queries)
+
+
+def test_the_same_map_and_picture_give_the_same_queries():
+    first = interesting_queries(mirrored(), noise(), 6)
+    assert interesting_queries(mirrored(), noise(), 6) == first
+    assert interesting_queries(mirrored(), noise(), 3) == first[:3]
+
+
+def test_queries_spread_over_the_picture():
+    points = grid(SIDE)[interesting_queries(mirrored(), noise(), 4)]
+    distances = [np.hypot(*(a - b)) for i, a in enumerate(points) for b in points[:i]]
+    assert min(distances) > 0.2
+
+
+def test_queries_avoid_flat_background():
+    image = flat()
+    image[8:24, 8:24] = noise(16)  # cells 4 to 11 each way
+    for n in interesting_queries(mirrored(), image, 6):
+        assert 3 <= n % SIDE <= 12
+        assert 3 <= n // SIDE <= 12
+
+
+def test_an_edge_between_colours_of_one_brightness_is_content():
+    image = np.full((32, 32, 3), (200, 0, 0), dtype=np.uint8)
+    image[:, 16:] = (0, 59, 0)  # the same luminance to within rounding
+    assert {n % SIDE for n in interesting_queries(mirrored(), image, 4)} <= {7, 8}
+
+
+def test_a_pixel_that_looks_far_is_preferred_to_one_that_looks_at_itself():
+    targets = grid(SIDE)  # all look at themselves, but for one
+    targets[5 * SIDE + 4] = (0.9, 0.9)
+    assert interesting_queries(attention_to(targets, SIDE), noise(), 1) == [5 * SIDE + 4]
+
+
+def test_a_pixel_that_selects_is_preferred_to_pixels_that_do_not():
+    attention = np.full((SIDE**2, 64), 1 / 64, dtype=np.float32)
+    attention[100] = 0
+    attention[100, 0] = 1
+    image = np.tile(np.array([[0, 255], [255, 0]], np.uint8).repeat(2, 1), (16, 8))
+    image = np.stack([image] * 3, -1)  # equally rich everywhere
+    assert interesting_queries(attention, image, 1) == [100]
+
+
+def test_noise_on_uniform_attention_does_not_choose_the_dots():
+    image = flat()
+    image[4:12, 20:28] = noise(8)
+    jitter = np.random.default_rng(1).normal(1, 1e-4, (SIDE**2, 64))
+    attention = jitter / jitter.sum(-1, keepdims=True)
+    (n,) = interesting_queries(attention, image, 1)
+    x, y = query_to_pixel(n, 32, SIDE)
+    assert 19 <= x <= 29
+    assert 3 <= y <= 13
+
+
+def test_a_feature_map_of_one_pixel_has_one_query():
+    assert interesting_queries(np.ones((1, 1)), noise(), 1) == [0]
+
+
+@pytest.mark.parametrize("num", [0, 257])
+def test_an_impossible_number_of_queries_is_refused(num):
+    with pytest.raises(ValueError, match=r"1 \.\. 256"):
+        interesting_queries(mirrored(), noise(), num)
+
+
+@pytest.mark.parametrize(
+    "image", [noise(24), noise()[:16], noise().astype(float), noise()[..., :1]]
+)
+def test_a_picture_that_does_not_fit_the_map_is_refused(image):
+    with pytest.raises(ValueError, match="multiple of 16"):
+        interesting_queries(mirrored(), image, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "pixel"), [("12,20", (12, 20)), (" 0 , 7 ", (0, 7)), ("-1,5", (-1, 5))]
+)
+def test_a_query_is_two_whole_numbers(text, pixel):
+    assert parse_query(text) == pixel
+
+
+@pytest.mark.parametrize(
+    "text", ["", "12", "12,", "1,2,3", "a,b", "1.5,2", "1;2", "9" * 5000 + ",1", "1,\n\n2x", "٣,٤"]
+)
+def test_bad_text_is_one_line_with_an_example(text):
+    with pytest.raises(SaganError, match="12,20") as error:
+        parse_query(text)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 200
+
+
+def test_a_pixel_belongs_to_the_cell_that_covers_it():
+    for y in range(32):
+        for x in range(32):
+            n = pixel_to_query(x, y, 32, SIDE)
+            centre_x, centre_y = query_to_pixel(n, 32, SIDE)
+            # the pixel's centre lies less than half a cell of two pixels away
+            assert abs(x + 0.5 - centre_x) < 1
+            assert abs(y + 0.5 - centre_y) < 1
+    assert pixel_to_query(31, 0, 32, SIDE) == 15
+    assert pixel_to_query(0, 31, 32, SIDE) == 240
+
+
+@pytest.mark.parametrize("pixel", [(-1, 0), (0, -1), (32, 0), (0, 32)])
+def test_a_pixel_outside_the_picture_is_the_users_error(pixel):
+    with pytest.raises(SaganError, match="0 to 31"):
+        pixel_to_query(*pixel, 32, SIDE)
+
+
+def test_a_query_outside_the_grid_is_refused():
+    with pytest.raises(ValueError, match="outside"):
+        query_to_pixel(256, 32, SIDE)
+    with pytest.raises(ValueError, match="grid of side 0"):
+        pixel_to_query(0, 0, 32, 0)
+
+
+def test_importing_explain_imports_neither_torch_nor_matplotlib():
+    code = "import sys, sagan.explain; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

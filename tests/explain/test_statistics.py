@@ -1,0 +1,195 @@
+"""The numbers of an attention map, against hand computation and plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sagan.explain import (
+    attended_region,
+    attention_distance,
+    attention_entropy,
+    concentration,
+    uniform_distance,
+)
+
+
+def random_attention(num, queries, keys, seed=0, dtype=np.float32):
+    logits = np.random.default_rng(seed).normal(0, 2, (num, queries, keys))
+    weights = np.exp(logits)
+    return (weights / weights.sum(-1, keepdims=True)).astype(dtype)
+
+
+def uniform_attention(queries, keys):
+    return np.full((1, queries, keys), 1 / keys, dtype=np.float32)
+
+
+def delta_attention(queries, keys, key):
+    attention = np.zeros((1, queries, keys), dtype=np.float32)
+    attention[..., key] = 1
+    return attention
+
+
+def row_strategy():
+    """Rows of 16 weights, many of them equal or zero."""
+    weights = st.lists(st.integers(0, 5), min_size=16, max_size=16).filter(any)
+    return weights.map(lambda w: np.array(w, dtype=np.float32) / sum(w))
+
+
+def test_uniform_attention_has_the_entropy_log_m():
+    np.testing.assert_allclose(attention_entropy(uniform_attention(256, 64)), math.log(64))
+    np.testing.assert_allclose(
+        attention_entropy(uniform_attention(256, 64), normalized=True), 1, rtol=1e-7
+    )
+
+
+def test_attention_to_one_key_has_no_entropy_and_no_negative_zero():
+    entropy = attention_entropy(delta_attention(16, 16, 3))
+    assert (entropy == 0).all()
+    assert not np.signbit(entropy).any()
+
+
+def test_with_one_key_there_is_nothing_to_decide():
+    assert attention_entropy(np.ones((1, 4, 1)), normalized=True).tolist() == [[0, 0, 0, 0]]
+
+
+def test_entropy_agrees_with_a_plain_loop():
+    attention = random_attention(2, 16, 4)
+    expected = [[-sum(float(p) * math.log(p) for p in row) for row in image] for image in attention]
+    np.testing.assert_allclose(attention_entropy(attention), expected, rtol=1e-6)
+
+
+def test_distance_to_one_key_is_the_distance_of_the_centres():
+    # 4 x 4 queries on 32 pixels: query 0 at (4, 4), key 7 in row 1, column 3 at (28, 12)
+    distance = attention_distance(delta_attention(16, 16, 7), 32)
+    assert distance[0, 0] == pytest.approx(math.hypot(24, 8))
+    assert distance[0, 7] == 0
+
+
+def test_distance_to_a_pooled_key_is_to_the_middle_of_its_block():
+    # 4 x 4 queries, 2 x 2 keys: key 3 covers rows and columns 2, 3, its centre at (24, 24)
+    distance = attention_distance(delta_attention(16, 4, 3), 32)
+    assert distance[0, 0] == pytest.approx(math.hypot(20, 20))
+    assert distance[0, 15] == pytest.approx(math.hypot(4, 4))  # (28, 28), in the key's own block
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(16, 16), (64, 16)])
+def test_distance_agrees_with_a_plain_loop(queries, keys):
+    attention = random_attention(2, queries, keys)
+    size, query_side, key_side = 64, math.isqrt(queries), math.isqrt(keys)
+
+    def centre(index, side):
+        return (index % side + 0.5) * size / side, (index // side + 0.5) * size / side
+
+    expected = [
+        [
+            sum(
+                float(p) * math.dist(centre(n, query_side), centre(m, key_side))
+                for m, p in enumerate(row)
+            )
+            for n, row in enumerate(image)
+        ]
+        for image in attention
+    ]
+    np.testing.assert_allclose(attention_distance(attention, size), expected, rtol=1e-6)
+
+
+def test_distance_is_in_image_pixels():
+    attention = random_attention(1, 16, 16)
+    np.testing.assert_allclose(
+        attention_distance(attention, 128), 4 * attention_distance(attention, 32)
+    )
+
+
+def test_uniform_distance_is_the_distance_of_uniform_attention():
+    np.testing.assert_allclose(
+        uniform_distance(8, 4, 32), attention_distance(uniform_attention(64, 16), 32)[0]
+    )
+
+
+def test_half_precision_rows_are_divided_by_their_sum():
+    exact = random_attention(1, 16, 16, dtype=np.float64)
+    off = exact * 1.01  # as bfloat16 rows may be
+    np.testing.assert_allclose(attention_entropy(off), attention_entropy(exact))
+    np.testing.assert_allclose(attention_distance(off, 32), attention_distance(exact, 32))
+    np.testing.assert_allclose(concentration(off), concentration(exact))
+
+
+@pytest.mark.parametrize("keys", [64, 100])
+def test_concentration_of_uniform_attention_is_one_half(keys):
+    assert (concentration(uniform_attention(4 * keys, keys)) == 0.5).all()
+
+
+def test_concentration_of_one_key_is_one_key():
+    assert (concentration(delta_attention(16, 16, 3), mass=0.99) == 1 / 16).all()
+
+
+@given(row_strategy(), st.sampled_from([0.1, 0.25, 0.5, 0.9, 1.0]))
+@settings(max_examples=300, deadline=None)
+def test_the_region_holds_the_mass_and_no_smaller_set_does(row, mass):
+    region = attended_region(row, mass)
+    assert region.shape == row.shape
+    assert region.dtype == np.bool_
+    assert row[region].astype(float).sum() >= mass - 2e-6
+    # The best set of one key fewer is the largest of them.
+    best_smaller = np.sort(row)[::-1][: region.sum() - 1].astype(float).sum()
+    assert best_smaller < mass
+
+
+@given(row_strategy(), st.floats(0.01, 1))
+@settings(max_examples=100, deadline=None)
+def test_concentration_is_the_share_of_the_region(row, mass):
+    attention = np.broadcast_to(row, (1, 16, 16))
+    assert (concentration(attention, mass) == attended_region(row, mass).mean()).all()
+
+
+def test_equal_keys_are_taken_in_row_major_order():
+    assert attended_region(np.full(4, 0.25), 0.5).tolist() == [True, True, False, False]
+    assert attended_region(np.array([0.2, 0.3, 0.2, 0.3]), 0.7).tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attention", "reason"),
+    [
+        (np.full((16, 16), 1 / 16), "shape"),
+        (np.full((1, 15, 16), 1 / 16), "square"),
+        (np.full((1, 16, 8), 1 / 8), "square"),
+        (np.full((1, 25, 4), 1 / 4), "tile"),
+        (np.zeros((1, 16, 0)), "square"),
+        (np.ones((1, 16, 16)), "sum to 1"),
+        (np.full((1, 16, 16), np.nan), "sum to 1"),
+        (np.tile([-1.0, 2.0, 0.0, 0.0], (1, 16, 1)), "at least 0"),
+    ],
+)
+def test_what_is_no_attention_map_is_refused(attention, reason):
+    with pytest.raises(ValueError, match=reason):
+        attention_entropy(attention)
+    with pytest.raises(ValueError, match=reason):
+        attention_distance(attention, 32)
+    with pytest.raises(ValueError, match=reason):
+        concentration(attention)
+
+
+@pytest.mark.parametrize("mass", [0, -1, 1.01, float("nan")])
+def test_a_mass_outside_0_to_1_is_refused(mass):
+    with pytest.raises(ValueError, match="mass"):
+        attended_region(np.full(4, 0.25), mass)
+    with pytest.raises(ValueError, match="mass"):
+        concentration(uniform_attention(4, 4), mass)
+
+
+def test_a_region_is_of_one_row():
+    with pytest.raises(ValueError, match="one row"):
+        attended_region(np.full((2, 4), 0.25))
+
+
+def test_a_picture_without_pixels_is_refused():
+    with pytest.raises(ValueError, match="0 pixels"):
+        attention_distance(uniform_attention(4, 4), 0)
