@@ -131,6 +131,14 @@ PRESETS = {
             sample_every=25, log_every=5,
         ),
     ),
+    "demo-32": Preset(
+        source="ours: something to look at after three minutes of two cores",
+        settings=dict(
+            resolution=32, channels_g=16, channels_d=16, latent_size=64, batch_size=32,
+            lr_g=2e-4, lr_d=4e-4, ema_half_life=10_000, augment="adaptive", steps=1_000_000,
+            checkpoint_every=500, sample_every=500, log_every=25,
+        ),
+    ),
     "cpu-32": Preset(
         source="ours: an hour or two on two cores",
         settings=dict(

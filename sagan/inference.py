@@ -168,7 +168,7 @@ class DiscriminatorBase(nn.Module):
         device = _device(self)
         with _evaluating(self):
             for part in _batches(len(images)):
-                yield to_float(torch.from_numpy(np.ascontiguousarray(images[part])).to(device))
+                yield to_float(torch.from_numpy(images[part].copy()).to(device))
 
 
 def _named(network: str, layers: nn.ModuleDict) -> dict[str, SelfAttention2d]:

@@ -4,6 +4,7 @@ A run is a function of its configuration and its data: every random number follo
 step, shard), so that going on from a checkpoint gives the same bits as never having stopped.
 """
 
+import math
 import signal
 import threading
 import time
@@ -58,8 +59,8 @@ class Reporter(Protocol):
     def recorded(self, record: Record) -> None:
         """Statistics were measured."""
 
-    def finished(self, step: int) -> None:
-        """The run ended or was interrupted at ``step``, and is saved."""
+    def closed(self) -> None:
+        """The run ended, was interrupted or failed: nothing more will be told."""
 
 
 class Interrupted(Exception):
@@ -156,6 +157,17 @@ class Training:
     def _mean(self, tensor: Tensor) -> Tensor:
         mean: Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), "mean")
         return mean
+
+    def agree(self, asked: bool) -> bool:
+        """Whether any process asks to stop: the same answer in all of them.
+
+        Several processes compare only when statistics are due, since it waits for the device.
+        """
+        if self.accelerator.num_processes == 1:
+            return asked
+        if self.step % self.config.log_every:
+            return False
+        return float(self._mean(torch.tensor(float(asked)))) > 0
 
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         """The latest step's statistics; waits for the device."""
@@ -266,7 +278,11 @@ def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerato
 
 
 def train(
-    run: Path, description: RunDescription, dataset: PackedDataset, reporter: Reporter
+    run: Path,
+    description: RunDescription,
+    dataset: PackedDataset,
+    reporter: Reporter,
+    time_limit: float = math.inf,
 ) -> None:
     """Train a run to its last step; a run that was begun goes on from its newest checkpoint.
 
@@ -277,11 +293,13 @@ def train(
         description: what to train; ``config.steps`` is where to stop.
         dataset: the images.
         reporter: told how it goes.
+        time_limit: seconds after which to stop before the last step, saved like any other end.
 
     Raises:
         SaganError: the data, the machine or the directory do not fit.
         Interrupted: Ctrl-C; the run is saved.
     """
+    deadline = time.monotonic() + time_limit
     accelerator = make_accelerator()
     training = Training(description, dataset, accelerator)
     if accelerator.is_main_process:
@@ -294,7 +312,7 @@ def train(
     recorder = Recorder(run, training, reporter) if accelerator.is_main_process else None
     try:
         with _interruption() as interruption:
-            _train(run, training, recorder, interruption)
+            _train(run, training, recorder, interruption, deadline)
     finally:
         if recorder is not None:
             recorder.close()
@@ -309,20 +327,26 @@ def make_accelerator() -> Accelerator:
 
 
 def _train(
-    run: Path, training: Training, recorder: "Recorder | None", interruption: "Interruption"
+    run: Path,
+    training: Training,
+    recorder: "Recorder | None",
+    interruption: "Interruption",
+    deadline: float,
 ) -> None:
     config = training.config
     while training.step < config.steps:
         started = time.perf_counter()
         result, loss_g = training.advance()
         training.seconds += time.perf_counter() - started
+        interrupted = training.agree(interruption.asked)
+        ended = training.step == config.steps or training.agree(time.monotonic() > deadline)
         if recorder is not None:
-            recorder.stepped(result, loss_g)
-        stop = interruption.agreed(training)
-        last = training.step == config.steps
-        if stop or last or training.step % config.checkpoint_every == 0:
+            recorder.stepped(result, loss_g, ended)
+        if interrupted or ended or training.step % config.checkpoint_every == 0:
             training.save(run)
-        if stop and not last:
+        if ended:
+            return
+        if interrupted:
             raise Interrupted(training.step)
 
 
@@ -337,10 +361,9 @@ class Recorder:
         self._logged_step, self._logged_seconds = training.step, training.seconds
         reporter.started(training.step, training.config.steps)
 
-    def stepped(self, result: DiscriminatorResult, loss_g: Tensor) -> None:
-        """Record what is due after a step."""
+    def stepped(self, result: DiscriminatorResult, loss_g: Tensor, last: bool) -> None:
+        """Record what is due after a step; all of it after the last."""
         training, config = self.training, self.training.config
-        last = training.step == config.steps
         if last or training.step % config.log_every == 0:
             record = training.record(result, loss_g) | self._speed()
             self.statistics.write(record)
@@ -364,11 +387,11 @@ class Recorder:
     def close(self) -> None:
         """Flush the statistics and tell the reporter that it is over."""
         self.statistics.close()
-        self.reporter.finished(self.training.step)
+        self.reporter.closed()
 
 
 class Interruption:
-    """Whether Ctrl-C was pressed; a second one is not held back."""
+    """Whether Ctrl-C was pressed; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -377,15 +400,6 @@ class Interruption:
         """The signal handler: the step in progress ends first."""
         self.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def agreed(self, training: Training) -> bool:
-        """Whether to stop now, in all processes alike."""
-        if training.accelerator.num_processes == 1:
-            return self.asked
-        if training.step % training.config.log_every:
-            return False
-        flag = torch.tensor(float(self.asked), device=training.accelerator.device)
-        return float(training.accelerator.reduce(flag, "sum")) > 0
 
 
 @contextmanager

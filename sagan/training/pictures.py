@@ -4,26 +4,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from sagan.explain import (
-    attention_distance,
-    attention_entropy,
-    attention_figure,
-    interesting_queries,
-    save_figure,
-)
+from sagan.explain import attention_distance, attention_entropy
+from sagan.explain.model import draw_figures
 from sagan.inference import GeneratorBase, Maps
 from sagan.sampling import grid_columns, grid_labels, image_grid
 from sagan.training.statistics import Record, StatisticsWriter
 
 SAMPLES = 80  # in a grid
 EXPLAINED = 4  # of them in an attention figure
-QUERIES = 4  # in each of those
 
 
 def draw_pictures(
     generator: GeneratorBase, run: Path, step: int, statistics: StatisticsWriter
 ) -> Record:
-    """Write RUN/samples/step-N.png and RUN/attention/step-N.LAYER.png; return attention numbers.
+    """Write RUN/samples/step-N.png and RUN/attention/step-N.png; return attention numbers.
 
     The latents are the same at every step, so that the pictures make a film.
     """
@@ -32,11 +26,9 @@ def draw_pictures(
     grid = image_grid(images, grid_columns(SAMPLES, generator.num_classes))
     Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
     statistics.write_image("samples", grid, step)
-    for layer, attention in maps.items():
-        pairs = zip(attention[:EXPLAINED], images, strict=False)
-        queries = [interesting_queries(*pair, QUERIES) for pair in pairs]
-        figure = attention_figure(images[:EXPLAINED], attention[:EXPLAINED], queries, layer)
-        save_figure(figure, run / "attention" / f"step-{step:08d}.{layer}.png")
+    if maps:
+        explained = {layer: attention[:EXPLAINED] for layer, attention in maps.items()}
+        draw_figures(images[:EXPLAINED], explained, run / "attention" / f"step-{step:08d}.png")
     return _attention_statistics(maps, generator.resolution)
 
 

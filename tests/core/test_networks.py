@@ -26,6 +26,15 @@ from sagan.networks import (
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """On tensors this small, threads of a busy machine mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
@@ -231,8 +240,8 @@ def test_a_generator_blocks_skip_equals_the_published_order_upsample_then_convol
     def upsample(t: Tensor) -> Tensor:
         return t.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
-    h = block.conv1(upsample(F.relu(block.norm1(x))))
-    h = block.conv2(F.relu(block.norm2(h)))
+    h = block.conv1(upsample(F.relu(block.norm1(x, None))))
+    h = block.conv2(F.relu(block.norm2(h, None)))
     expected = h + block.skip(upsample(x))
     torch.testing.assert_close(block(x, None), expected)
 
@@ -290,23 +299,15 @@ def test_a_generator_block_leaves_its_input_alone() -> None:
 # --- networks -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention", ["none", "one", "all"])
+@pytest.mark.parametrize("attention", [[], [16], [8, 16]])
 @pytest.mark.parametrize("num_classes", [0, 3])
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
-def test_every_resolution_draws_and_judges_with_any_set_of_attention(
-    resolution: int, num_classes: int, attention: str
+def test_every_resolution_draws_and_judges_with_and_without_labels_and_attention(
+    resolution: int, num_classes: int, attention: list[int]
 ) -> None:
-    def sizes(of_all: list[int]) -> list[int]:
-        smallest_first = sorted(set(of_all))
-        return {"none": [], "one": smallest_first[1:2], "all": smallest_first}[attention]
-
-    g_sizes = sizes([s for s in (8, 16, 32, 64, 128, 256) if s <= resolution])
-    d_sizes = sizes([s for s in (128, 64, 32, 16, 8) if 2 * s <= resolution])
-    arguments: dict[str, Any] = {"initializer": nn.init.normal_}  # quicker than orthogonal
-    if attention == "all":
-        arguments["attention_form"] = "full"
-    g = tiny_generator(resolution, num_classes, attention=g_sizes, **arguments)
-    d = tiny_discriminator(resolution, num_classes, attention=d_sizes, **arguments)
+    arguments: dict[str, Any] = {"attention": attention, "initializer": nn.init.normal_}
+    g = tiny_generator(resolution, num_classes, **arguments)
+    d = tiny_discriminator(resolution, num_classes, **arguments)
     labels = torch.tensor([2, 0]) if num_classes else None
     with torch.no_grad():
         images = g(torch.randn(2, 8), labels)
@@ -315,8 +316,23 @@ def test_every_resolution_draws_and_judges_with_any_set_of_attention(
     assert images.abs().max() <= 1
     assert logits.shape == (2,)
     assert logits.isfinite().all()
-    assert set(g.attention_layers()) == {f"generator.attention_{size}" for size in g_sizes}
-    assert set(d.attention_layers()) == {f"discriminator.attention_{size}" for size in d_sizes}
+    assert set(g.attention_layers()) == {f"generator.attention_{size}" for size in attention}
+    assert set(d.attention_layers()) == {f"discriminator.attention_{size}" for size in attention}
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256])
+def test_attention_fits_every_map_of_both_networks_at_once(resolution: int) -> None:
+    """On the meta device, as a map of 256 x 256 positions squared is no tiny test."""
+    g_sizes = [size for size in (8, 16, 32, 64, 128, 256) if size <= resolution]
+    d_sizes = [size for size in (4, 8, 16, 32, 64, 128) if size <= resolution // 2]
+    d_sizes = [size for size in d_sizes if size >= (8 if resolution == 32 else 4)]
+    g = generator(resolution, 8, latent_size=8, attention=g_sizes, attention_backend="eager")
+    d = discriminator(resolution, 8, attention=d_sizes, attention_backend="eager")
+    images = g(torch.empty(2, 8, device="meta"))
+    assert images.shape == (2, 3, resolution, resolution)
+    assert d(images).shape == (2,)
+    assert len(g.attention_layers()) == len(g_sizes)
+    assert len(d.attention_layers()) == len(d_sizes)
 
 
 def test_a_generators_pictures_fill_the_range_but_never_leave_it() -> None:

@@ -1,0 +1,317 @@
+"""The command line: a thin skin. Each command imports what it needs when it runs, so that
+``sagan --help`` answers without torch."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import sagan
+from sagan.errors import SaganError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sagan.training.session import Session
+
+app = typer.Typer(
+    name="sagan",
+    help="Self-attention GANs: train on your pictures, sample, and see the attention.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at a data set, or prepare it once.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Source = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="openmoji (built in), a folder (class sub-folders become labels), a .zip of the same, "
+        "or a packed set.",
+    ),
+]
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run directory, a model file, or a shipped model.")
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Class names or numbers, separated by commas; all by default.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Decides the latents.")]
+
+
+def main() -> None:
+    """Run the command line; what the user can mend ends in one line and exit status 2."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except SaganError as error:
+        print(f"sagan: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    print(f"sagan: warning: {message}", file=sys.stderr)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"sagan {sagan.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run and its pictures.")] = Path(
+        "sagan-demo"
+    ),
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long to train.")] = 3,
+) -> None:
+    """Train a small model on the built-in pictures, then show samples and the attention.
+
+    Run it again to train on for as long.
+
+    Example: [bold]sagan demo --minutes 3[/]
+    """
+    from sagan.demo import run_demo
+
+    run_demo(out, minutes, _console(), _train)
+
+
+@app.command()
+def train(
+    data: Source,
+    out: Annotated[Path, typer.Option(help="The run directory; one that holds a run goes on.")],
+    preset: Annotated[
+        str | None, typer.Option(help="A recipe: see sagan presets. By default cpu-32.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Generator updates in all.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")
+    ] = False,
+) -> None:
+    """Train on any pictures. The same command again resumes; Ctrl-C saves and stops.
+
+    Example: [bold]sagan train --data photos/ --out runs/photos --preset cpu-32 --steps 3000[/]
+    """
+    from sagan.config import parse_assignments
+    from sagan.display import PackingProgress
+    from sagan.training.session import prepare
+
+    console = _console()
+    overrides = parse_assignments(settings or [])
+    if steps is not None:
+        overrides["steps"] = steps
+    with PackingProgress(console) as progress:
+        session = prepare(data, out, preset, overrides, _notify, progress)
+    if _is_main_process():
+        _show_session(session, console)
+    if not dry_run:
+        _train(session, console)
+        if _is_main_process():
+            print(f"done: {out}. Next: sagan sample {out} --out samples.png")
+
+
+def _train(session: "Session", console: "Console", time_limit: float = float("inf")) -> None:
+    from sagan.display import reporter_for
+    from sagan.training.loop import Interrupted, train
+
+    try:
+        train(session.run, session.description, session.dataset, reporter_for(console), time_limit)
+    except Interrupted as interrupted:
+        print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
+        sys.exit(130)
+
+
+def _is_main_process() -> bool:
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
+def _show_session(session: "Session", console: "Console") -> None:
+    from sagan.summary import config_table, network_lines
+
+    config, data = session.description.config, session.description.data
+    console.print(config_table(config, session.description.preset))
+    labels = f"{len(data['classes'])} classes" if data["classes"] else "no labels"
+    print(f"data       {data['source']}: {data['images']:,} pictures, {labels}")
+    for line in network_lines(config, len(data["classes"])):
+        print(line)
+
+
+@app.command()
+def sample(
+    model: ModelName,
+    out: Annotated[
+        Path, typer.Option(help="FILE.png (a grid), FILE.zip or a folder (single pictures).")
+    ],
+    num: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 64,
+    classes: Classes = None,
+    seed: Seed = 0,
+    truncation: Annotated[
+        float, typer.Option(min=0.0, help="Below 1: less variety, more fidelity.")
+    ] = 1.0,
+    interpolate: Annotated[
+        int | None,
+        typer.Option(min=2, help="Frames of a way between two latents, to FILE.png or FILE.gif."),
+    ] = None,
+) -> None:
+    """Draw pictures: a grid, single files, or a strip or film between two latents.
+
+    Example: [bold]sagan sample runs/photos --out grid.png --num 64[/]
+    """
+    from sagan.checkpoint import open_model
+    from sagan.gallery import write_interpolation, write_samples
+
+    opened = open_model(model)
+    labels = None if classes is None else opened.labels(classes)
+    generator = opened.generator()
+    if interpolate is not None:
+        write_interpolation(generator, out, interpolate, labels, seed, truncation)
+    else:
+        write_samples(generator, out, num, labels, opened.classes, seed, truncation)
+    print(f"wrote {out}")
+
+
+@app.command()
+def explain(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="FILE.png, FILE.svg or FILE.pdf.")],
+    image: Annotated[
+        Path | None, typer.Option(help="A picture: show D's attention on it, instead of G's.")
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y", help="A pixel to ask about; may be repeated."),
+    ] = None,
+    num: Annotated[int, typer.Option(min=1, max=8, help="How many samples.")] = 4,
+    classes: Classes = None,
+    seed: Seed = 0,
+) -> None:
+    """Show what pixels attend to: a dot, and the region it draws on lit up.
+
+    Without --query the dots are put where attention looks far and selects sharply. A model with
+    several attention layers gets one file for each.
+
+    Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
+    """
+    from sagan.explain.model import explain_photo, explain_samples
+
+    if image is not None:
+        written = explain_photo(model, image, out, query or [])
+    else:
+        written = explain_samples(model, out, query or [], num, classes, seed)
+    print("\n".join(f"wrote {path}" for path in written))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+) -> None:
+    """Write one model file from a run: averaged generator, discriminator, configuration.
+
+    Example: [bold]sagan export runs/photos photos.safetensors[/]
+    """
+    from sagan.checkpoint import export_model, open_model
+
+    export_model(open_model(run), out)
+    print(f"wrote {out}")
+
+
+@app.command()
+def presets() -> None:
+    """List the recipes that --preset takes.
+
+    Example: [bold]sagan presets[/]
+    """
+    from sagan.summary import preset_lines
+
+    print("\n".join(preset_lines()))
+
+
+@app.command()
+def inspect(model: ModelName) -> None:
+    """Say what a run or a model file is.
+
+    Example: [bold]sagan inspect runs/photos[/]
+    """
+    from sagan.checkpoint import open_model
+    from sagan.summary import config_table, model_lines
+
+    opened = open_model(model)
+    _console().print(config_table(opened.config, opened.origin))
+    print("\n".join(model_lines(opened)))
+
+
+@data_app.command("info")
+def data_info(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
+    split: Annotated[str, typer.Option(help="Which part of the data set.")] = "train",
+) -> None:
+    """Count, measure and check the pictures of a source.
+
+    Example: [bold]sagan data info photos/[/]
+    """
+    from sagan.data import describe
+    from sagan.display import PackingProgress
+    from sagan.summary import dataset_lines
+
+    with PackingProgress(_console()) as progress:
+        info = describe(source, split=split, progress=progress)
+    print("\n".join(dataset_lines(info)))
+
+
+@data_app.command("pack")
+def data_pack(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")],
+    split: Annotated[str, typer.Option(help="Which part of the data set.")] = "train",
+    fit: Annotated[str, typer.Option(help="crop, pad or stretch to a square.")] = "crop",
+) -> None:
+    """Decode and resize a data set once, into a folder that training reads directly.
+
+    Example: [bold]sagan data pack photos/ photos-64 --size 64[/]
+    """
+    from sagan.data import pack
+    from sagan.display import PackingProgress
+
+    with PackingProgress(_console()) as progress:
+        dataset = pack(source, out, size, fit=fit, split=split, progress=progress)
+    print(f"wrote {out}: {len(dataset):,} pictures of {size} x {size}")
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def _notify(line: str) -> None:
+    print(line)

@@ -1,0 +1,152 @@
+"""How a training shows itself: a live panel on a terminal, plain lines anywhere else."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from sagan.training.loop import Reporter
+from sagan.training.statistics import Record
+
+
+def reporter_for(console: Console) -> Reporter:
+    """The live panel if the console is a terminal, else plain lines."""
+    return LiveReporter(console) if console.is_terminal else PlainReporter(console)
+
+
+class _Clock:
+    """Steps a second over the latest stretch, and the time left at that speed."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        self.steps = steps
+        self._marks = [(time.monotonic(), step)]
+
+    def left(self, step: int) -> str:
+        """Time left from ``step`` on, such as "1:02:03"."""
+        self._marks = [*self._marks[-50:], (time.monotonic(), step)]
+        (then, before), (now, _) = self._marks[0], self._marks[-1]
+        if step == before:
+            return "-"
+        return duration((self.steps - step) * (now - then) / (step - before))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "m:ss" or "h:mm:ss"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def summary(record: Record) -> dict[str, str]:
+    """What of a record is shown while training, by heading."""
+    shown = {
+        "images/s": f"{record['images_per_second']:.0f}",
+        "loss D": f"{record['loss/d']:.2f}",
+        "loss G": f"{record['loss/g']:+.2f}",
+        "D(real)": f"{record['logits/real']:+.2f}",
+        "D(fake)": f"{record['logits/fake']:+.2f}",
+    }
+    for name, value in record.items():
+        if name.startswith("gamma/"):
+            network, layer = name.removeprefix("gamma/").split(".")
+            size = layer.removeprefix("attention_")
+            shown[f"gamma {network[0].upper()}{size}"] = f"{value:+.3f}"
+    if record["augment/p"]:
+        shown["augment"] = f"{record['augment/p']:.2f}"
+    return shown
+
+
+class PlainReporter:
+    """One line per record."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def started(self, step: int, steps: int) -> None:
+        self.clock = _Clock(step, steps)
+        self._say(f"step {step} of {steps}: " + ("training" if step == 0 else "going on"))
+
+    def advanced(self, step: int) -> None:
+        """Lines are written with records only."""
+
+    def recorded(self, record: Record) -> None:
+        step = int(record["step"])
+        values = "  ".join(f"{name} {value}" for name, value in summary(record).items())
+        self._say(f"step {step}  left {self.clock.left(step)}  {values}")
+
+    def closed(self) -> None:
+        """Nothing is drawn that would have to be taken down."""
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+class LiveReporter:
+    """A progress bar over a table of the latest values, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar = Progress(
+            TextColumn("[bold]step {task.completed:,.0f}[/] of {task.total:,.0f}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[left]} left"),
+            console=console,
+        )
+        self._task: TaskID | None = None
+        self._live = Live(console=console, refresh_per_second=4)
+
+    def started(self, step: int, steps: int) -> None:
+        self.clock = _Clock(step, steps)
+        self._task = self._bar.add_task("", total=steps, completed=step, left="-")
+        self._live.start()
+        self._live.update(self._bar)
+
+    def advanced(self, step: int) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, completed=step, left=self.clock.left(step))
+
+    def recorded(self, record: Record) -> None:
+        values = summary(record)
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in values:
+            table.add_column(name, style="cyan", header_style="dim", justify="right")
+        table.add_row(*values.values())
+        self._live.update(Group(self._bar, table))
+
+    def closed(self) -> None:
+        self._live.stop()
+
+
+class PackingProgress:
+    """A bar while pictures are packed; shows nothing for what takes no time."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("packing"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} pictures, {task.fields[left]}"),
+            console=console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> "PackingProgress":
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._task is None:
+            self._clock = _Clock(done, total)
+            self._task = self._bar.add_task("", total=total, left="")
+            self._bar.start()
+        self._bar.update(self._task, completed=done, left=f"{self._clock.left(done)} left")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()

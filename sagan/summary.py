@@ -1,0 +1,95 @@
+"""What there is to say about configurations, models and data sets, as tables and lines of text."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from sagan.config import PRESETS, Config, resolve
+
+if TYPE_CHECKING:
+    from sagan.checkpoint import Model
+    from sagan.data import DatasetInfo
+    from sagan.inference import DiscriminatorBase, GeneratorBase
+
+
+def config_table(config: Config, title: str) -> Table:
+    """Every setting with its value and meaning."""
+    table = Table(box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
+    for heading in ("setting", "value", ""):
+        table.add_column(heading, header_style="dim", style="dim" if not heading else "")
+    for key, value in config.model_dump(mode="json").items():
+        meaning = Config.model_fields[key].description or ""
+        table.add_row(key, _text(value), meaning)
+    return table
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def network_lines(config: Config, num_classes: int) -> Iterator[str]:
+    """The size of both networks."""
+    from sagan.build import build_discriminator, build_generator
+
+    networks: dict[str, GeneratorBase | DiscriminatorBase] = {
+        "generator": build_generator(config, num_classes, lambda weight: weight),
+        "discriminator": build_discriminator(config, num_classes, lambda weight: weight),
+    }
+    for name, network in networks.items():
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        layers = ", ".join(network.attention_layers()) or "no attention"
+        yield f"{name:<13}{parameters:>12,} parameters, {layers}"
+
+
+def model_lines(model: "Model") -> Iterator[str]:
+    """What a trained model is."""
+    yield f"steps        {model.step:,}"
+    yield f"classes      {', '.join(model.classes) or 'none: unconditional'}"
+    yield from network_lines(model.config, len(model.classes))
+    for network in (model.generator(), model.discriminator()):
+        for name, layer in network.attention_layers().items():
+            yield f"gamma        {float(layer.gamma.detach()):+.4f} in {name}"
+    if model.card:
+        yield model.card
+
+
+def preset_lines() -> Iterator[str]:
+    """Each preset with its main settings and its source."""
+    for name, preset in PRESETS.items():
+        config = resolve(name)
+        yield (
+            f"{name:<21}{config.resolution} px, {config.family}, "
+            f"widths {config.channels_g}/{config.channels_d}, "
+            f"batch {config.batch_size}, lr {config.lr_g:g}/{config.lr_d:g}"
+        )
+        yield f"{'':<21}{preset.source}"
+
+
+def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
+    """What was found in a source."""
+    yield f"{info.source}: {info.num_images:,} pictures"
+    if info.splits:
+        yield f"split        {info.split}, of {', '.join(info.splits)}"
+    if info.widths is not None and info.heights is not None:
+        for name, spread in (("widths", info.widths), ("heights", info.heights)):
+            yield (
+                f"{name:<13}{spread.smallest} to {spread.largest} pixels, median {spread.median:g}"
+            )
+    yield f"formats      {_counts(info.formats)}"
+    yield f"modes        {_counts(info.modes)}"
+    yield f"classes      {len(info.classes) or 'none: unlabelled'}"
+    for name, count in info.counts.items():
+        yield f"  {name:<24}{count:>9,}"
+    for name, reason in info.unreadable.items():
+        yield f"unreadable   {name}: {reason}"
+    for note in info.notes:
+        yield f"note         {note}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

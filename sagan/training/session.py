@@ -1,0 +1,107 @@
+"""From what the user asks for to a run that can start: configuration, data, resume checks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sagan import checkpoint
+from sagan.checkpoint import RunDescription
+from sagan.config import Config, resolve
+from sagan.data import PackedDataset, open_dataset
+from sagan.errors import SaganError
+
+DEFAULT_PRESET = "cpu-32"
+
+# What may change from one part of a run to the next: it alters how long and how often, not what.
+MAY_CHANGE = ("steps", "checkpoint_every", "sample_every", "log_every")
+
+Notify = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run that is ready to start or to go on.
+
+    Attributes:
+        run: its directory, which need not exist yet.
+        description: its configuration and data.
+        dataset: the images.
+    """
+
+    run: Path
+    description: RunDescription
+    dataset: PackedDataset
+
+
+def prepare(
+    source: str,
+    run: Path,
+    preset: str | None,
+    overrides: Mapping[str, Any],
+    notify: Notify,
+    progress: Progress | None = None,
+) -> Session:
+    """Resolve the configuration, open the data, and compare both with a run already begun.
+
+    Args:
+        source: what to train on; packed into the cache if need be.
+        run: the run directory. One that holds a run is resumed.
+        preset: the recipe; None takes the resumed run's, or :data:`DEFAULT_PRESET`.
+        overrides: fields of the configuration that replace the recipe's.
+        notify: called with one line for each thing that the user should hear.
+        progress: called with (pictures done, pictures in all) while packing.
+
+    Raises:
+        SaganError: something does not fit; one line says what.
+    """
+    if run.exists() and not run.is_dir():
+        raise SaganError(f"{run} is a file, not a folder to train in: give another --out")
+    begun = checkpoint.read_run(run) if checkpoint.is_run(run) else None
+    if preset is None:
+        preset = begun.preset if begun else DEFAULT_PRESET
+    config = resolve(preset, overrides)
+    dataset = open_dataset(source, config.resolution, notify=notify, progress=progress)
+    config = _follow_data(config, dataset, notify)
+    data = {
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "images": len(dataset),
+        "classes": list(dataset.classes),
+    }
+    description = RunDescription(config, preset, data)
+    if begun is not None:
+        _check_resumed(run, begun, description)
+    return Session(run, description, dataset)
+
+
+def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Config:
+    """Decide ``conditional``: what was asked for, else whether the data has labels."""
+    labelled = dataset.labels is not None
+    if config.conditional and not labelled:
+        raise SaganError(
+            f"conditional=true needs labels, and {dataset.source} has none: "
+            "put the pictures into one folder per class"
+        )
+    if labelled and config.conditional is False:
+        notify(f"the {dataset.num_classes} classes of {dataset.source} are ignored (unconditional)")
+    conditional = labelled if config.conditional is None else config.conditional
+    return config.model_copy(update={"conditional": conditional})
+
+
+def _check_resumed(run: Path, begun: RunDescription, wanted: RunDescription) -> None:
+    """Refuse to go on with another configuration or other data than the run began with."""
+    before, after = begun.config.model_dump(), wanted.config.model_dump()
+    differences = [
+        f"{key} was {before[key]} and is now {after[key]}"
+        for key in before
+        if before[key] != after[key] and key not in MAY_CHANGE
+    ]
+    if begun.data.get("fingerprint") != wanted.data["fingerprint"]:
+        differences.append(f"the data was {begun.data.get('source')} and has changed")
+    if differences:
+        raise SaganError(
+            f"{run} holds a run that began otherwise: {'; '.join(differences)}. "
+            "Give the same command as then, or another --out"
+        )
