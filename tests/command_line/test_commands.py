@@ -1,0 +1,162 @@
+"""Each command does what it says, on real files."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan import demo
+from sagan.training import session
+
+SMALL = ["--set", "channels_g=8", "--set", "channels_d=8", "--set", "batch_size=4"]
+
+
+def size_of(path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        picture.load()
+        return picture.size
+
+
+@pytest.mark.parametrize("preset", ["smoke", "dcgan-64"])
+@pytest.mark.parametrize("source", ["pictures", "labelled_pictures"])
+def test_training_runs_with_and_without_labels(sagan, request, tmp_path, preset, source) -> None:
+    source, run = request.getfixturevalue(source), tmp_path / "run"
+    arguments = ["--data", source, "--preset", preset, "--steps", 3, *SMALL, "--out", run]
+    result = sagan("train", *arguments)
+    assert result.status == 0, result.err
+    assert (run / "checkpoints" / "step-00000003" / "ema.safetensors").is_file()
+    config = json.loads((run / "config.json").read_text())["config"]
+    labelled = "labelled" in source.name
+    assert config["conditional"] is (labelled and preset == "smoke")
+    assert ("ignored" in result.out) is (labelled and preset == "dcgan-64")
+    side = 32 if preset == "smoke" else 64
+    assert size_of(run / "samples" / "step-00000003.png")[0] % (side + 2) == side
+    assert list((run / "attention").glob("step-00000003*.png"))
+
+
+def test_a_dry_run_shows_the_configuration_and_trains_nothing(sagan, pictures, tmp_path) -> None:
+    out = tmp_path / "run"
+    result = sagan("train", "--data", pictures, "--out", out, "--preset", "smoke", "--dry-run")
+    assert result.status == 0
+    assert "lr_g" in result.out
+    assert "parameters" in result.out
+    assert not out.exists()
+
+
+def test_the_same_command_with_more_steps_goes_on(sagan, pictures, tmp_path) -> None:
+    def train(steps: int):
+        arguments = ["--data", pictures, "--preset", "smoke", *SMALL, "--out", tmp_path / "run"]
+        return sagan("train", *arguments, "--steps", steps)
+
+    assert "step 0 of 2: training" in train(2).out
+    assert "step 2 of 4: going on" in train(4).out
+    assert (tmp_path / "run" / "checkpoints" / "step-00000004").is_dir()
+
+
+def test_a_grid_has_one_column_for_each_class(sagan, labelled_run, tmp_path) -> None:
+    assert sagan("sample", labelled_run, "--out", tmp_path / "g.png", "--num", 6).status == 0
+    assert size_of(tmp_path / "g.png") == (2 * 34 - 2, 3 * 34 - 2)
+
+
+def test_single_pictures_lie_in_the_folder_of_their_class(sagan, labelled_run, tmp_path) -> None:
+    assert sagan("sample", labelled_run, "--out", tmp_path / "files", "--num", 5).status == 0
+    names = sorted(str(p.relative_to(tmp_path / "files")) for p in tmp_path.rglob("*.png"))
+    assert names == [f"cat/0000{i}.png" for i in range(3)] + [f"dog/0000{i}.png" for i in range(2)]
+
+
+def test_a_zip_holds_the_classes_asked_for_only(sagan, labelled_run, tmp_path) -> None:
+    out = tmp_path / "s.zip"
+    assert sagan("sample", labelled_run, "--out", out, "--num", 3, "--classes", "dog").status == 0
+    with zipfile.ZipFile(out) as archive:
+        assert archive.namelist() == [f"dog/0000{i}.png" for i in range(3)]
+
+
+def test_another_seed_gives_other_pictures_and_the_same_seed_the_same(sagan, run, tmp_path) -> None:
+    def pixels(seed: int, name: str):
+        arguments = ["--out", tmp_path / name, "--num", 4, "--seed", seed]
+        assert sagan("sample", run, *arguments).status == 0
+        return np.asarray(Image.open(tmp_path / name))
+
+    assert np.array_equal(pixels(1, "a.png"), pixels(1, "b.png"))
+    assert not np.array_equal(pixels(1, "a.png"), pixels(2, "c.png"))
+
+
+def test_an_interpolation_is_a_strip_or_a_film(sagan, run, tmp_path) -> None:
+    for name in ("way.png", "way.gif"):
+        arguments = ["--out", tmp_path / name, "--interpolate", 5]
+        assert sagan("sample", run, *arguments).status == 0
+    assert size_of(tmp_path / "way.png") == (5 * 34 - 2, 32)
+    with Image.open(tmp_path / "way.gif") as film:
+        assert film.n_frames == 8  # there and back
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_explain_writes_a_figure(sagan, run, tmp_path, ending) -> None:
+    out = tmp_path / f"a.{ending}"
+    result = sagan("explain", run, "--out", out, "--query", "5,6", "--num", 1)
+    assert result.status == 0
+    assert out.stat().st_size > 1000
+
+
+def test_explain_shows_the_discriminators_attention_on_a_photo(sagan, run, tmp_path) -> None:
+    Image.new("RGB", (50, 40), "teal").save(tmp_path / "photo.png")
+    out = tmp_path / "d.png"
+    assert sagan("explain", run, "--image", tmp_path / "photo.png", "--out", out).status == 0
+    assert size_of(out)[0] > 500
+
+
+def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> None:
+    model = tmp_path / "model.safetensors"
+    assert sagan("export", run, model).status == 0
+    for source, name in ((run, "run.png"), (model, "model.png")):
+        assert sagan("sample", source, "--out", tmp_path / name).status == 0
+    assert (tmp_path / "run.png").read_bytes() == (tmp_path / "model.png").read_bytes()
+
+
+def test_inspect_says_what_a_model_is(sagan, labelled_run) -> None:
+    result = sagan("inspect", labelled_run)
+    assert result.status == 0
+    for word in ("generator.attention_16", "cat, dog", "channels_g", "gamma"):
+        assert word in result.out
+
+
+def test_every_preset_is_listed_with_its_source(sagan) -> None:
+    from sagan.config import PRESETS
+
+    out = sagan("presets").out
+    for name, preset in PRESETS.items():
+        assert name in out
+        assert preset.source in out
+
+
+def test_data_info_counts_classes(sagan, labelled_pictures) -> None:
+    out = sagan("data", "info", labelled_pictures).out
+    for word in ("cat", "dog", "classes      2"):
+        assert word in out
+
+
+def test_a_packed_set_trains_without_being_packed_again(sagan, pictures, tmp_path) -> None:
+    packed = tmp_path / "packed"
+    assert sagan("data", "pack", pictures, packed, "--size", 32).status == 0
+    arguments = ["--data", packed, "--preset", "smoke", *SMALL, "--steps", 1]
+    result = sagan("train", *arguments, "--out", tmp_path / "run")
+    assert result.status == 0
+    assert "packing" not in result.out
+
+
+def test_the_demo_ends_with_samples_and_an_attention_figure(
+    sagan, pictures, tmp_path, monkeypatch
+) -> None:
+    # The same demo on a handful of pictures: rendering all of OpenMoji is tests/data's business.
+    def prepare(source, *rest):
+        assert source == "openmoji"
+        return session.prepare(str(pictures), *rest)
+
+    monkeypatch.setattr(demo, "prepare", prepare)
+    result = sagan("demo", "--out", tmp_path / "demo", "--minutes", 0.05)
+    assert result.status == 0, result.err
+    assert size_of(tmp_path / "demo" / "samples.png") == (8 * 34 - 2, 8 * 34 - 2)
+    assert (tmp_path / "demo" / "attention.png").is_file()
+    assert "Next:" in result.out

@@ -1,0 +1,120 @@
+"""What a user can get wrong ends in one clear line and exit status 2."""
+
+from pathlib import Path
+
+import pytest
+
+
+def assert_one_line(result, *words: str) -> None:
+    assert result.status == 2, result
+    lines = [line for line in result.err.splitlines() if line]
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("sagan: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def train(sagan, source: object, out: Path, *more: object):
+    return sagan("train", "--data", source, "--out", out, "--preset", "smoke", *more)
+
+
+def test_a_missing_folder_is_named(sagan, tmp_path) -> None:
+    assert_one_line(train(sagan, tmp_path / "nowhere", tmp_path / "run"), "nowhere")
+
+
+def test_an_empty_folder_is_named(sagan, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert_one_line(train(sagan, tmp_path / "empty", tmp_path / "run"), "empty")
+
+
+def test_a_folder_with_no_readable_picture_is_named(sagan, tmp_path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_text("not a picture")
+    assert_one_line(train(sagan, tmp_path / "broken", tmp_path / "run"), "broken")
+
+
+def test_an_unknown_preset_names_its_neighbours(sagan, pictures, tmp_path) -> None:
+    result = sagan("train", "--data", pictures, "--out", tmp_path / "r", "--preset", "sagan-31")
+    assert_one_line(result, "sagan-31", "sagan-32")
+
+
+def test_an_unknown_setting_names_its_neighbours(sagan, pictures, tmp_path) -> None:
+    assert_one_line(train(sagan, pictures, tmp_path / "r", "--set", "lrg=1"), "lrg", "lr_g")
+
+
+def test_a_setting_without_a_value_is_explained(sagan, pictures, tmp_path) -> None:
+    assert_one_line(train(sagan, pictures, tmp_path / "r", "--set", "lr_g"), "key=value")
+
+
+@pytest.mark.parametrize("steps", [-1, 0])
+def test_steps_must_be_positive(sagan, pictures, tmp_path, steps) -> None:
+    assert_one_line(train(sagan, pictures, tmp_path / "r", "--steps", steps), "steps", str(steps))
+
+
+def test_an_out_that_is_a_file_is_named(sagan, pictures, tmp_path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    assert_one_line(train(sagan, pictures, tmp_path / "taken"), "taken", "is a file")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_labels_cannot_be_asked_of_unlabelled_data(sagan, pictures, tmp_path) -> None:
+    result = train(sagan, pictures, tmp_path / "r", "--set", "conditional=true")
+    assert_one_line(result, "labels", "one folder per class")
+
+
+def test_the_deconvolution_family_cannot_be_conditional(sagan, pictures, tmp_path) -> None:
+    result = sagan(
+        "train", "--data", pictures, "--out", tmp_path / "r", "--preset", "dcgan-64",
+        "--set", "conditional=true",
+    )  # fmt: skip
+    assert_one_line(result, "unconditional")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"{}" * 50, b"\xff" * 8 + b"junk"])
+@pytest.mark.parametrize("command", ["sample", "explain", "inspect", "export"])
+def test_a_file_that_is_no_model_is_named(sagan, tmp_path, command, content) -> None:
+    (tmp_path / "junk.safetensors").write_bytes(content)
+    out = tmp_path / "out.safetensors" if command == "export" else tmp_path / "out.png"
+    arguments = {"inspect": [], "export": [out]}.get(command, ["--out", out])
+    assert_one_line(sagan(command, tmp_path / "junk.safetensors", *arguments), "junk.safetensors")
+
+
+def test_a_model_that_does_not_exist_is_named(sagan, tmp_path) -> None:
+    assert_one_line(sagan("sample", "no-such", "--out", tmp_path / "o.png"), "no-such")
+
+
+def test_a_folder_that_is_no_run_is_named(sagan, tmp_path) -> None:
+    assert_one_line(sagan("inspect", tmp_path), str(tmp_path))
+
+
+def test_classes_cannot_be_asked_of_an_unconditional_model(sagan, run, tmp_path) -> None:
+    result = sagan("sample", run, "--out", tmp_path / "o.png", "--classes", "cat")
+    assert_one_line(result, "unconditional")
+
+
+def test_a_class_that_does_not_exist_names_those_that_do(sagan, labelled_run, tmp_path) -> None:
+    result = sagan("sample", labelled_run, "--out", tmp_path / "o.png", "--classes", "cat,crow")
+    assert_one_line(result, "crow", "cat", "dog")
+
+
+@pytest.mark.parametrize("query", ["32,3", "-1,3", "a,b", "3"])
+def test_a_query_outside_the_picture_is_named(sagan, run, tmp_path, query) -> None:
+    assert_one_line(sagan("explain", run, "--out", tmp_path / "o.png", f"--query={query}"))
+
+
+@pytest.mark.parametrize("name", ["o.bmp", "o.jpeg"])
+def test_a_kind_of_file_that_is_not_written_is_named(sagan, run, tmp_path, name) -> None:
+    assert_one_line(sagan("sample", run, "--out", tmp_path / name), name)
+    assert_one_line(sagan("explain", run, "--out", tmp_path / name))
+
+
+def test_a_photo_that_is_none_is_named(sagan, run, tmp_path) -> None:
+    (tmp_path / "photo.jpg").write_text("none")
+    arguments = ["--image", tmp_path / "photo.jpg", "--out", tmp_path / "o.png"]
+    assert_one_line(sagan("explain", run, *arguments), "photo.jpg")
+
+
+def test_a_run_is_not_resumed_with_other_settings(sagan, run, pictures) -> None:
+    settings = ["--set", "lr_g=0.5", "--set", "channels_g=8"]
+    result = train(sagan, pictures, run, "--steps", 4, *settings)
+    assert_one_line(result, "lr_g was 0.0002 and is now 0.5")

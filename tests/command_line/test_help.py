@@ -1,0 +1,66 @@
+"""The command line answers at once, and every command shows how it is used."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.main import get_command
+
+from sagan.cli import app
+
+COMMANDS = [
+    [],
+    ["demo"],
+    ["train"],
+    ["sample"],
+    ["explain"],
+    ["export"],
+    ["presets"],
+    ["inspect"],
+    ["data"],
+    ["data", "info"],
+    ["data", "pack"],
+]
+WITHOUT_TORCH = """
+import sys
+import sagan.cli
+sys.argv = ["sagan", "--help"]
+try:
+    sagan.cli.main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+loaded = {"torch", "matplotlib", "pydantic", "accelerate"} & set(sys.modules)
+assert not loaded, loaded
+"""
+
+
+def test_help_does_not_import_torch() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True, capture_output=True)
+
+
+def test_help_answers_in_under_half_a_second() -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", "from sagan.cli import main; main()", "--help"],
+            check=True,
+            capture_output=True,
+        )
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_the_commands_listed_here_are_all_there_are() -> None:
+    top = get_command(app).commands  # type: ignore[attr-defined]
+    below = {f"data {name}" for name in top["data"].commands}
+    assert {" ".join(command) for command in COMMANDS} == {"", *top, *below}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ([], ["data"])])
+def test_every_command_shows_a_runnable_example(command: list[str]) -> None:
+    found = get_command(app)
+    for name in command:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    assert f"Example: [bold]sagan {' '.join(command)}" in (found.help or "")
