@@ -68,16 +68,15 @@ def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The same through fused scaled_dot_product_attention: O(N) memory, once differentiable.
 
-    The fused kernels want queries as wide as values, hence the zeros, which change no dot product;
-    without them torch falls back to a path slower than :func:`eager`.
+    The fused kernels want contiguous rows of one width for all three, hence the zeros, which change
+    no result. Without them torch silently falls back to materialising the map.
     """
-    padding = (0, value.shape[-1] - query.shape[-1])
-    return F.scaled_dot_product_attention(
-        F.pad(query, padding).unsqueeze(1),
-        F.pad(key, padding).unsqueeze(1),
-        value.unsqueeze(1),
-        scale=1.0,
-    ).squeeze(1)
+    width = max(value.shape[-1], 8)
+    query, key, padded = (
+        F.pad(x, (0, width - x.shape[-1])).contiguous().unsqueeze(1) for x in (query, key, value)
+    )
+    attended = F.scaled_dot_product_attention(query, key, padded, scale=1.0)
+    return attended.squeeze(1)[..., : value.shape[-1]]
 
 
 def chunked(query: Tensor, key: Tensor, value: Tensor, size: int = 1024) -> Tensor:
@@ -149,8 +148,8 @@ class SelfAttention2d(nn.Module):
         self.query = nn.Conv2d(channels, channels // 8, kernel_size=1, bias=bias)
         self.key = nn.Conv2d(channels, channels // 8, kernel_size=1, bias=bias)
         self.value = nn.Conv2d(channels, value_channels, kernel_size=1, bias=bias)
-        self.output: nn.Module = nn.Identity()
-        if FORMS[form].output:
+        self.has_output = FORMS[form].output
+        if self.has_output:
             self.output = nn.Conv2d(value_channels, channels, kernel_size=1, bias=bias)
         self.gamma = nn.Parameter(torch.zeros(()))
         if spectral_norm:
@@ -202,7 +201,9 @@ class SelfAttention2d(nn.Module):
 
     def _combine(self, attended: Tensor, x: Tensor) -> Tensor:
         """Equation 3, with v of equation 2: attended (B, N, c) and x (B, C, H, W) -> y."""
-        o = self.output(attended.transpose(1, 2).unflatten(2, x.shape[-2:]))
+        o = attended.transpose(1, 2).unflatten(2, x.shape[-2:])
+        if self.has_output:
+            o = self.output(o)
         return torch.addcmul(x, self.gamma.to(o.dtype), o)
 
 

@@ -96,7 +96,7 @@ class GeneratorBase(nn.Module):
             latents = seeded_latents(num, self.latent_size, seed)
         if latents.shape != (num, self.latent_size):
             raise ValueError(f"latents are {tuple(latents.shape)}, not {(num, self.latent_size)}")
-        label_tensor = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        label_tensor = None if labels is None else torch.as_tensor(labels)
         check_labels(label_tensor, num, self.num_classes)
         layers = self.attention_layers() if return_attention else {}
         images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
@@ -105,7 +105,7 @@ class GeneratorBase(nn.Module):
         with _evaluating(self), recorded_maps(layers) as recorded:
             for part in _batches(num):
                 z = truncation * latents[part].to(device, torch.float32)
-                y = None if label_tensor is None else label_tensor[part].to(device)
+                y = None if label_tensor is None else label_tensor[part].to(device, torch.int64)
                 images[part] = to_uint8(self(z, y))
                 maps.append(_to_numpy(recorded))
         return (images, _joined(maps)) if return_attention else images
@@ -141,7 +141,8 @@ class DiscriminatorBase(nn.Module):
         Raises:
             SaganError: pictures of another size or type.
         """
-        parts = [self.embed(batch).float().cpu().numpy() for batch in self._batches(images)]
+        with _evaluating(self):
+            parts = [self.embed(batch).float().cpu().numpy() for batch in self._inputs(images)]
         return np.concatenate(parts)
 
     @torch.no_grad()
@@ -152,13 +153,14 @@ class DiscriminatorBase(nn.Module):
             SaganError: pictures of another size or type.
         """
         maps = []
-        with recorded_maps(self.attention_layers()) as recorded:
-            for batch in self._batches(images):
+        with _evaluating(self), recorded_maps(self.attention_layers()) as recorded:
+            for batch in self._inputs(images):
                 self.embed(batch)
                 maps.append(_to_numpy(recorded))
         return _joined(maps)
 
-    def _batches(self, images: UInt8Array) -> Iterator[Tensor]:
+    def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
+        """Batches of pictures as the network takes them: (B, 3, S, S) in [-1, 1]."""
         expected = (self.resolution, self.resolution, 3)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
             raise SaganError(
@@ -166,9 +168,8 @@ class DiscriminatorBase(nn.Module):
                 f"not {images.dtype} {images.shape}: resize them first"
             )
         device = _device(self)
-        with _evaluating(self):
-            for part in _batches(len(images)):
-                yield to_float(torch.from_numpy(images[part].copy()).to(device))
+        for part in _batches(len(images)):
+            yield to_float(torch.from_numpy(images[part].copy()).to(device))
 
 
 def _named(network: str, layers: nn.ModuleDict) -> dict[str, SelfAttention2d]:
@@ -184,17 +185,22 @@ def _device(module: nn.Module) -> torch.device:
 
 
 def _batches(num: int) -> Iterator[slice]:
-    return (slice(start, min(start + BATCH_SIZE, num)) for start in range(0, num, BATCH_SIZE))
+    """Consecutive slices of ``num`` images; one empty slice for none."""
+    return (
+        slice(start, min(start + BATCH_SIZE, num)) for start in range(0, max(num, 1), BATCH_SIZE)
+    )
 
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    was_training = module.training
+    """Evaluation mode within the context; afterwards every part is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        module.train(was_training)
+        for part, training in modes:
+            part.training = training
 
 
 def _to_numpy(maps: dict[str, Tensor]) -> Maps:

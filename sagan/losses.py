@@ -1,8 +1,8 @@
-"""Adversarial losses: pure functions of logits (B,), each a float32 scalar mean over the batch.
+"""Adversarial losses: pure functions of logits (B,), each a mean over the batch in their dtype.
 
-Logits are high for real. A discriminator's loss takes the logits of real and of fake images, a
-generator's those of fakes. A gradient penalty also needs the discriminator itself, and is part of
-the same update.
+Logits are high for real; give them in float32. A discriminator's loss takes the logits of real and
+of fake images, a generator's those of fakes. A gradient penalty also needs the discriminator
+itself, and is part of the same update.
 """
 
 from collections.abc import Callable
@@ -69,8 +69,9 @@ def gradient_penalty(
         labels: (B,) of the real images, or None.
         generator: draws each pair's mixing weight; on the images' device.
     """
-    share = torch.rand(len(real), 1, 1, 1, device=real.device, generator=generator)
-    mixed = torch.lerp(real, fake, share).requires_grad_()
+    shape = (len(real), 1, 1, 1)
+    share = torch.rand(shape, dtype=real.dtype, device=real.device, generator=generator)
+    mixed = torch.lerp(real, fake.to(real.dtype), share).requires_grad_()
     logits = discriminator(mixed, labels)
     (gradient,) = torch.autograd.grad(logits.sum(), mixed, create_graph=True)
     return weight * (gradient.flatten(1).norm(dim=1) - 1).square().mean()

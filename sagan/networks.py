@@ -284,20 +284,22 @@ class Discriminator(DiscriminatorBase):
             spectral.apply(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm_eps)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) -> features (B, D), summed over positions."""
+        """Images (B, 3, S, S) -> features float32 (B, D), summed over positions."""
         x = images
         for i, (size, block) in enumerate(zip(self.sizes, self.blocks, strict=True)):
             x = block(x)  # (B, C, size, size)
             if str(size) in self.self_attention and size not in self.sizes[:i]:
                 x = self.self_attention[str(size)](x)
-        return F.relu(x).sum(dim=(2, 3))
+        return F.relu(x).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits (B,)."""
+        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,)."""
         features = self.embed(images)
-        logits: Tensor = self.linear(features).squeeze(1)
+        weight = self.linear.weight  # (1, D)
         if self.embedding is not None:
-            logits = logits + (self.embedding(labels) * features).sum(dim=1)
+            weight = weight + self.embedding(labels)  # (B, D)
+        # As a product and a sum rather than a matrix product, autocast leaves it in float32.
+        logits: Tensor = (weight * features).sum(dim=1) + self.linear.bias
         return logits
 
 

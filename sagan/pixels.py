@@ -13,7 +13,12 @@ def to_float(images: Tensor) -> Tensor:
 
     The result is a channels_last tensor: permuting NHWC costs no copy, and it is the layout that
     the convolutions run fastest in.
+
+    Raises:
+        TypeError: the pictures are not uint8.
     """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"pictures are uint8, not {images.dtype}")
     return images.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)
 
 

@@ -35,10 +35,10 @@ def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:
 
 
 def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
-    """Insist that labels (num,) int64 in 0..num_classes-1 come with a conditional model only.
+    """Insist that integer labels (num,) in 0..num_classes-1 come with a conditional model only.
 
     Raises:
-        SaganError: labels missing, superfluous, of another number or out of range.
+        SaganError: labels missing, superfluous, no integers, of another number or out of range.
     """
     if num_classes == 0:
         if labels is not None:
@@ -46,6 +46,8 @@ def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
         return
     if labels is None:
         raise SaganError(f"the model is conditional: give labels from 0 to {num_classes - 1}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise SaganError(f"labels are integers from 0 to {num_classes - 1}, not {labels.dtype}")
     if labels.shape != (num,):
         raise SaganError(f"{num} images need as many labels, not {tuple(labels.shape)}")
     if num and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:

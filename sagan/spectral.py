@@ -11,6 +11,7 @@ Initialise a layer's weight *before* :func:`apply`: afterwards ``layer.weight`` 
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ def _weight_matrix(layer: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 class SpectralNorm(nn.Module):
-    """The parametrization W -> W / (u^T W v) of one weight; u (rows,) and v (columns,) float32."""
+    """The parametrization W -> W / (u^T W v) of one weight, with u (rows,) and v (columns,)."""
 
     u: Tensor
     v: Tensor
@@ -63,13 +64,13 @@ class SpectralNorm(nn.Module):
         self.matrix = matrix
         self.eps = eps
         rows, columns = matrix(weight.detach()).shape
-        self.register_buffer("u", F.normalize(_fixed_start(rows), dim=0, eps=eps))
-        self.register_buffer("v", torch.zeros(columns))
+        self.register_buffer("u", F.normalize(_fixed_start(rows).to(weight), dim=0, eps=eps))
+        self.register_buffer("v", weight.new_zeros(columns))
         for _ in range(_INITIAL_ITERATIONS):
             self.advance(weight.detach())
 
     def sigma(self, weight: Tensor) -> Tensor:
-        """The estimate u^T W v, a float32 scalar through which gradients reach W."""
+        """The estimate u^T W v, a scalar through which gradients reach W."""
         with torch.autocast(weight.device.type, enabled=False):
             return torch.dot(self.u, torch.mv(self.matrix(weight), self.v))
 
@@ -115,15 +116,22 @@ def apply(network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float = 1
 
 def is_normalized(layer: nn.Module) -> bool:
     """Whether this layer's weight is spectrally normalized."""
-    return parametrize.is_parametrized(layer, "weight")
+    return isinstance(_norm_and_weight(layer)[0], SpectralNorm)
+
+
+def _norm_and_weight(layer: nn.Module) -> tuple[Any, Any]:
+    """A normalized layer's norm and raw weight; twice None for any other layer."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None, None
+    parametrization: Any = layer.parametrizations["weight"]  # type: ignore[index]
+    return parametrization[0], parametrization.original
 
 
 def _normalized(network: nn.Module) -> Iterator[tuple[str, SpectralNorm, Tensor]]:
     """Each normalized layer below: its dotted name, its norm, its raw weight."""
     for name, layer in network.named_modules():
         if is_normalized(layer):
-            parametrization = layer.parametrizations["weight"]
-            yield name, parametrization[0], parametrization.original
+            yield name, *_norm_and_weight(layer)
 
 
 def advance(network: nn.Module) -> None:
@@ -134,14 +142,15 @@ def advance(network: nn.Module) -> None:
 
 @torch.no_grad()
 def sigma(layer: nn.Module) -> Tensor:
-    """The spectral norm of a layer's raw weight, a float32 scalar.
+    """The spectral norm of a layer's own raw weight, a scalar.
 
     For a normalized layer the running estimate u^T W v, otherwise the exact value (an SVD).
 
     Raises:
         TypeError: when the layer has no weight of a known layout.
     """
-    for _, norm, weight in _normalized(layer):
+    if is_normalized(layer):
+        norm, weight = _norm_and_weight(layer)
         return norm.sigma(weight)
     matrix = _weight_matrix(layer)(layer.weight.float())  # type: ignore[arg-type]
     return torch.linalg.matrix_norm(matrix, ord=2)

@@ -513,7 +513,7 @@ def test_auto_depends_on_shape_and_dtype_alone() -> None:
 def test_unknown_names_and_too_few_channels_are_value_errors_that_name_the_choices() -> None:
     with pytest.raises(ValueError, match="full, paper, pooled"):
         SelfAttention2d(16, form="fancy")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="auto.*eager.*flash.*chunked"):
+    with pytest.raises(ValueError, match=r"auto.*eager.*flash.*chunked"):
         SelfAttention2d(16, backend="fast")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 8"):
         SelfAttention2d(7)

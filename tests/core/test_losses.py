@@ -76,16 +76,16 @@ def test_losses_are_means_so_that_repeating_a_batch_changes_nothing(name: str) -
     torch.testing.assert_close(objective.generator(fake), objective.generator(FAKE))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_losses_are_float32_scalars_whatever_the_logits_are(name: str, dtype: torch.dtype) -> None:
+def test_losses_are_scalars_of_the_logits_dtype(name: str, dtype: torch.dtype) -> None:
     objective = OBJECTIVES[name]
     for loss in (
         objective.discriminator(REAL.to(dtype), FAKE.to(dtype)),
         objective.generator(FAKE.to(dtype)),
     ):
         assert loss.shape == ()
-        assert loss.dtype == torch.float32
+        assert loss.dtype == dtype
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -15,13 +15,13 @@ from sagan.attention import SelfAttention2d
 from sagan.networks import (
     DISCRIMINATOR_LAYOUTS,
     GENERATOR_LAYOUTS,
-    UnconditionalBatchNorm2d,
     ConditionalBatchNorm2d,
     Discriminator,
     DiscriminatorBlock,
     FirstDiscriminatorBlock,
     Generator,
     GeneratorBlock,
+    UnconditionalBatchNorm2d,
     initialize,
 )
 
@@ -499,6 +499,7 @@ def test_bfloat16_autocast_judges_and_draws_much_alike() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             half_images = g(z, labels)
             half_logits = d(images, labels)
+    assert half_logits.dtype == torch.float32
     assert (half_images.float() - images).abs().max() < 0.05
     assert (half_logits.float() - logits).abs().max() < 0.05 * logits.abs().max() + 0.02
 

@@ -1,5 +1,6 @@
 """Latents, labels, pixels, and what a network does for its user: sample, features, attention."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -354,27 +355,33 @@ def test_maps_belong_to_their_images_across_batches(
             np.testing.assert_allclose(looked[name][i], array[0], atol=1e-5)
 
 
-def test_features_are_the_float32_input_of_the_last_linear_layer(d: Discriminator) -> None:
+def test_features_are_what_the_last_linear_layer_weighs(d: Discriminator) -> None:
+    """The logit is affine in them, with the linear layer's weight and bias."""
     images = pictures(3)
-    seen: list[torch.Tensor] = []
-    handle = d.linear.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
     with torch.no_grad():
         floats = torch.from_numpy(images.astype(np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
-        d(floats)
-    handle.remove()
+        logits = d(floats).double().numpy()
+        weight, bias = d.linear.weight.double().numpy()[0], d.linear.bias.double().item()
     features = d.features(images)
     assert features.dtype == np.float32
     assert features.shape == (3, 8)
-    np.testing.assert_allclose(features, seen[0].numpy(), rtol=1e-4, atol=1e-4)
+    assert features.min() >= 0
+    np.testing.assert_allclose(features.astype(float) @ weight + bias, logits, rtol=1e-4, atol=1e-4)
 
 
-def test_no_pictures_give_empty_answers(g: Generator, d: Discriminator) -> None:
-    assert g.sample(0).shape == (0, 32, 32, 3)
+def test_no_pictures_give_empty_features(d: Discriminator) -> None:
     assert d.features(pictures(0)).shape == (0, 8)
+
+
+def test_no_pictures_give_empty_maps(d: Discriminator) -> None:
     assert {name: m.shape for name, m in d.attention(pictures(0)).items()} == {
         "discriminator.attention_16": (0, 256, 64),
         "discriminator.attention_8": (0, 64, 16),
     }
+
+
+def test_no_samples_are_an_empty_array_and_empty_maps(g: Generator) -> None:
+    assert g.sample(0).shape == (0, 32, 32, 3)
     _, maps = g.sample(0, return_attention=True)
     assert {name: m.shape for name, m in maps.items()} == {
         "generator.attention_8": (0, 64, 16),
@@ -382,12 +389,16 @@ def test_no_pictures_give_empty_answers(g: Generator, d: Discriminator) -> None:
     }
 
 
-def test_pictures_may_be_reversed_or_read_only(d: Discriminator) -> None:
+def test_pictures_may_be_mirrored_views(d: Discriminator) -> None:
+    mirrored = pictures(3)[:, :, ::-1]
+    np.testing.assert_array_equal(d.features(mirrored), d.features(mirrored.copy()))
+
+
+def test_pictures_may_be_read_only_as_memory_mapped_sets_are(d: Discriminator) -> None:
     images = pictures(3)
-    mirrored = d.features(images[:, :, ::-1])
-    np.testing.assert_allclose(mirrored, d.features(images[:, :, ::-1].copy()))
-    images.setflags(write=False)  # as memory-mapped packed sets are
-    assert d.features(images).shape == (3, 8)
+    expected = d.features(images)
+    images.setflags(write=False)
+    np.testing.assert_array_equal(d.features(images), expected)
 
 
 @pytest.mark.parametrize(
@@ -415,39 +426,35 @@ def test_pictures_of_another_size_or_type_are_an_error_that_says_what_is_taken(
 def test_the_mode_of_every_single_layer_is_as_it_was(
     g: Generator, d: Discriminator, training: bool
 ) -> None:
-    for network in (g, d):
-        network.train(training)
-        partly = network.self_attention["8"].train(not training)
+    """A network may be partly frozen, say a batch norm in evaluation mode."""
+    for original in (g, d):
+        network = copy.deepcopy(original).train(training)
+        network.self_attention["8"].train(not training)
+        before = {name: layer.training for name, layer in network.named_modules()}
         if isinstance(network, Generator):
             network.sample(1, return_attention=True)
         else:
             network.features(pictures(1))
             network.attention(pictures(1))
-        modes = {name: layer.training for name, layer in network.named_modules()}
-        assert modes.pop("self_attention.8") is (not training)
-        assert network.training is training
-        assert partly.training is (not training)
-        network.train()
+        assert {name: layer.training for name, layer in network.named_modules()} == before
 
 
-def test_a_failure_leaves_mode_and_hooks_as_they_were(g: Generator, d: Discriminator) -> None:
-    images = pictures(1)
-
+@pytest.mark.parametrize("method", ["sample", "features", "attention"])
+def test_a_failure_leaves_mode_and_hooks_as_they_were(
+    g: Generator, d: Discriminator, method: str
+) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for network, act in [
-        (g, lambda: g.sample(1, return_attention=True)),
-        (d, lambda: d.attention(images)),
-        (d, lambda: d.features(images)),
-    ]:
-        handle = network.blocks[-1].register_forward_hook(fail)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            act()
-        handle.remove()
-        assert network.training
-        assert not any(layer._forward_pre_hooks for layer in network.modules())
-        del caught
+    network: Any = copy.deepcopy(g if method == "sample" else d).train()
+    handle = network.blocks[-1].register_forward_hook(fail)
+    argument = 1 if method == "sample" else pictures(1)
+    with pytest.raises(KeyboardInterrupt) as caught:  # holds the frames, as a debugger does
+        getattr(network, method)(argument)
+    handle.remove()
+    assert caught.tb is not None
+    assert network.training
+    assert not any(layer._forward_pre_hooks for layer in network.modules())
 
 
 def test_results_need_no_gradient_and_leave_grad_mode_on(g: Generator) -> None:

@@ -1,0 +1,122 @@
+"""What many tests start from: a tiny packed data set, tiny configurations, a finished tiny run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan.config import Config, resolve
+from sagan.data import PackedDataset, pack
+
+NUM_CLASSES, PER_CLASS, SIDE = 3, 8, 32
+
+# Small enough that a step takes hundredths of a second, large enough to have attention.
+TINY: dict[str, Any] = {
+    "channels_g": 8,
+    "channels_d": 8,
+    "latent_size": 8,
+    "batch_size": 8,
+    "precision": "float32",
+    "checkpoint_every": 100,
+    "sample_every": 100,
+    "log_every": 100,
+}
+
+
+@pytest.fixture(scope="session")
+def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PNGs of noise, so that each can be told from all others, in one folder for each class."""
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for label in range(NUM_CLASSES):
+        (root / f"class{label}").mkdir()
+        # Unequal classes: a wrong share of labels would show.
+        for i in range(PER_CLASS - 2 * label):
+            noise = generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(root / f"class{label}" / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def labelled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    """18 pictures of 32 x 32 in 3 classes of 8, 6 and 4."""
+    return pack(str(_pictures), tmp_path_factory.mktemp("packed") / "labelled", SIDE)
+
+
+@pytest.fixture(scope="session")
+def unlabelled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    """8 pictures of 32 x 32, without labels."""
+    out = tmp_path_factory.mktemp("packed") / "unlabelled"
+    return pack(str(_pictures / "class0"), out, SIDE)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., Config]:
+    """tiny_config(key=value, ...): the smoke preset made smaller, with these settings changed."""
+
+    def make(**settings: Any) -> Config:
+        return resolve("smoke", TINY | settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def start_training() -> Callable[..., Any]:
+    """start_training(dataset, key=value, ...): a Training at step 0, in one process."""
+    from sagan.checkpoint import RunDescription
+    from sagan.training.loop import Training, make_accelerator
+
+    def start(dataset: PackedDataset, **settings: Any) -> Training:
+        settings = {"conditional": dataset.labels is not None} | settings
+        config = resolve("smoke", TINY | settings)
+        data = {"fingerprint": dataset.fingerprint, "classes": list(dataset.classes)}
+        return Training(RunDescription(config, "smoke", data), dataset, make_accelerator())
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def train_run() -> Callable[..., Path]:
+    """train_run(run, dataset, key=value, ...): the command ``sagan train``, without its display."""
+    from sagan.training.loop import Reporter, train
+    from sagan.training.session import prepare
+
+    class Silent(Reporter):
+        pass
+
+    def run_it(
+        run: Path,
+        dataset: PackedDataset,
+        *,
+        reporter: Reporter | None = None,
+        time_limit: float = float("inf"),
+        **settings: Any,
+    ) -> Path:
+        session = prepare(str(dataset.path), run, "smoke", TINY | settings, notify=lambda _: None)
+        assert session.run == run
+        train(run, session.description, session.dataset, reporter or Silent(), time_limit)
+        return run
+
+    return run_it
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs draw no sample grids and attention figures, which take longer than a tiny training."""
+    monkeypatch.setattr("sagan.training.loop.draw_pictures", lambda *_: {})
+    return
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A conditional run of 6 steps, pictures and all. Read it; copy it before you change it."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    settings = {"steps": 6, "checkpoint_every": 2, "log_every": 2, "sample_every": 3}
+    return train_run(run, labelled, ema_half_life=20, **settings)

@@ -1,0 +1,25 @@
+"""What `import sagan` offers, and that it costs nothing until used."""
+
+import subprocess
+import sys
+
+import sagan
+
+
+def test_every_public_name_is_there() -> None:
+    for name in sagan.__all__:
+        assert getattr(sagan, name) is not None
+
+
+def test_every_public_function_and_class_is_documented() -> None:
+    for name in set(sagan.__all__) - {"PRESETS", "__version__"}:
+        assert getattr(sagan, name).__doc__, name
+
+
+def test_importing_sagan_does_not_import_torch() -> None:
+    code = "import sys, sagan; assert 'torch' not in sys.modules; sagan.SaganError"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(sagan, "Generators")
