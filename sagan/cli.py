@@ -119,21 +119,27 @@ def train(
     Example: [bold]sagan train --data photos/ --out runs/photos --preset cpu-32 --steps 3000[/]
     """
     from sagan.config import parse_assignments
-    from sagan.display import PackingProgress
-    from sagan.training.session import prepare
 
-    console = _console()
     overrides = parse_assignments(settings or [])
     if steps is not None:
         overrides["steps"] = steps
-    with PackingProgress(console) as progress:
-        session = prepare(data, out, preset, overrides, _notify, progress)
-    if _is_main_process():
+
+    from accelerate import PartialState
+
+    from sagan.display import PackingProgress
+    from sagan.training.session import prepare
+
+    processes = PartialState()
+    say = print if processes.is_main_process else _say_nothing
+    console = _console()
+    # The first process of a machine packs the data; the others find it in the cache.
+    with processes.local_main_process_first(), PackingProgress(console) as progress:
+        session = prepare(data, out, preset, overrides, say, progress)
+    if processes.is_main_process:
         _show_session(session, console)
     if not dry_run:
         _train(session, console)
-        if _is_main_process():
-            print(f"done: {out}. Next: sagan sample {out} --out samples.png")
+        say(f"done: {out}. Next: sagan sample {out} --out samples.png")
 
 
 def _train(session: "Session", console: "Console", time_limit: float = float("inf")) -> None:
@@ -145,12 +151,6 @@ def _train(session: "Session", console: "Console", time_limit: float = float("in
     except Interrupted as interrupted:
         print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
         sys.exit(130)
-
-
-def _is_main_process() -> bool:
-    from accelerate import PartialState
-
-    return bool(PartialState().is_main_process)
 
 
 def _show_session(session: "Session", console: "Console") -> None:
@@ -313,5 +313,5 @@ def _console() -> "Console":
     return Console()
 
 
-def _notify(line: str) -> None:
-    print(line)
+def _say_nothing(line: str) -> None:
+    pass

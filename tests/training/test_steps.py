@@ -87,10 +87,8 @@ def test_the_discriminators_update_leaves_the_generators_weights_gradients_and_v
     discriminator_step(adversaries, KEY, real_shards(labelled, [0, 1, 9, 16]))
     assert_same(before_g, snapshot(adversaries.generator))
     assert gradients(adversaries.generator) == {}
-    after_d = snapshot(adversaries.discriminator)
-    # gamma starts at 0, so the attention's other parameters get no gradient at the first update.
-    still = {name for name in before_d if torch.equal(before_d[name], after_d[name])}
-    assert all("self_attention" in name and name.endswith("original") for name in still)
+    name = "linear.parametrizations.weight.original"
+    assert not torch.equal(before_d[name], adversaries.discriminator.state_dict()[name])
 
 
 def test_the_generators_update_leaves_the_discriminator_alone(
@@ -451,16 +449,35 @@ def test_training_neither_uses_nor_moves_torchs_global_random_state(
     assert torch.equal(before, torch.get_rng_state())
 
 
+class Blank(nn.Module):
+    """A generator of grey pictures that keeps the labels it is asked for."""
+
+    latent_size = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(()))
+        self.labels = torch.tensor([])
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        self.labels = labels
+        return self.level.expand(len(latents), 3, 2, 2)
+
+
 def test_fake_labels_are_drawn_as_often_as_the_data_has_them(
     labelled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(labelled).adversaries
-    with watched(adversaries.generator) as drawn:
-        generator_step(adversaries, KEY, [0], 450)
-    labels = drawn[0][1]
-    assert labels is not None
-    counts = torch.bincount(labels, minlength=3)
-    expected = torch.tensor([8.0, 6.0, 4.0]) / 18 * 450  # 200, 150, 100
+    blank = Blank()
+    adversaries = replace(
+        start_training(labelled).adversaries,
+        generator=blank,
+        parallel_generator=blank,
+        discriminator=lambda images, labels: images.mean(dim=(1, 2, 3)),
+        optimizer_g=torch.optim.SGD(blank.parameters(), lr=0.1),
+    )
+    generator_step(adversaries, KEY, [0], 4500)
+    counts = torch.bincount(blank.labels, minlength=3)
+    expected = torch.tensor([8.0, 6.0, 4.0]) / 18 * 4500
     assert ((counts - expected).square() / expected).sum() < 18.4  # chi-squared, 2 dof: p > 1e-4
 
 
@@ -472,7 +489,7 @@ def test_fake_labels_are_drawn_as_often_as_the_data_has_them(
 def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
     labelled: PackedDataset, start_training: Start
 ) -> None:
-    """Each gradient points within 15 degrees of float32's; losses agree to 2 %."""
+    """Each gradient points within 8 degrees of float32's; losses agree to 2 %."""
     found = {}
     for precision in ("float32", "bfloat16"):
         adversaries = start_training(labelled, precision=precision, flip=False).adversaries
@@ -491,12 +508,6 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
     assert exact[0] != rough[0]  # it did compute otherwise
     assert rough[0] == pytest.approx(exact[0], rel=0.02)
     assert rough[1] == pytest.approx(exact[1], abs=0.02)
-    for exact_gradients, rough_gradients in (exact[2:], rough[2:])[::1] and zip(
-        exact[2:], rough[2:], strict=True
-    ):
-        flat = [
-            torch.cat([g.flatten() for g in found.values()])
-            for found in (exact_gradients, rough_gradients)
-        ]
-        print(F.cosine_similarity(*flat, dim=0))
-        assert F.cosine_similarity(*flat, dim=0) > 0.966
+    for both in zip(exact[2:], rough[2:], strict=True):
+        flat = [torch.cat([gradient.flatten() for gradient in one.values()]) for one in both]
+        assert F.cosine_similarity(*flat, dim=0) > 0.99

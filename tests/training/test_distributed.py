@@ -1,0 +1,256 @@
+"""Two processes that ``accelerate launch`` starts do what one does with two micro-batches."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sagan import checkpoint
+from sagan.data import PackedDataset
+from sagan.pixels import to_float
+from sagan.training.loop import Training
+
+# Run by each of the processes with the packed set, the run directory and a folder for results.
+SCRIPT = """
+import copy
+import sys
+from pathlib import Path
+
+import torch
+
+from sagan.augment import Strength
+from sagan.data import PackedDataset
+from sagan.training import loop
+from sagan.training.session import prepare
+
+source, run, results = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+Strength.ADJUST_EVERY = 2
+Strength.TARGET = -2.0  # p rises, whatever D says
+loop.draw_pictures = lambda *_: {}
+settings = SETTINGS
+session = prepare(source, run, "smoke", settings, notify=lambda _: None)
+training = loop.Training(session.description, session.dataset, loop.make_accelerator())
+adversaries = training.adversaries
+found = {}
+
+
+def grads(network):
+    return {name: p.grad.clone() for name, p in network.named_parameters()}
+
+
+def keep_images(_, inputs):
+    found.setdefault("images", inputs[0].clone())
+
+
+def keep_latents(_, inputs):
+    found["latents"], found["labels"] = inputs[0].clone(), inputs[1].clone()
+
+
+def at_d(*_):
+    found.setdefault("gradients_d", grads(adversaries.discriminator))
+
+
+def at_g(*_):
+    if "gradients_g" in found:
+        return
+    found["gradients_g"] = grads(adversaries.generator)
+    # What this process would have had alone: a copy, and autograd.grad, that no one else sees.
+    generator = copy.deepcopy(adversaries.generator)
+    logits = adversaries.discriminator(generator(found["latents"], found["labels"]), found["labels"])
+    names, parameters = zip(*generator.named_parameters())
+    own = torch.autograd.grad(-logits.mean(), parameters)
+    found["own_gradients_g"] = dict(zip(names, own))
+
+
+adversaries.discriminator.register_forward_pre_hook(keep_images)
+adversaries.generator.register_forward_pre_hook(keep_latents)
+adversaries.optimizer_d.register_step_pre_hook(at_d)
+adversaries.optimizer_g.register_step_pre_hook(at_g)
+training.advance()
+found["first_d"] = {k: v.clone() for k, v in adversaries.discriminator.state_dict().items()}
+for _ in range(3):
+    training.advance()
+for name in ("generator", "discriminator"):
+    found[name] = getattr(adversaries, name).state_dict()
+found["ema"] = training.average.generator.state_dict()
+found["p"] = adversaries.strength.p
+torch.save(found, results / f"{training.accelerator.process_index}.pt")
+
+
+class Silent(loop.Reporter):
+    pass
+
+
+loop.train(session.run, session.description, session.dataset, Silent())
+"""
+
+SETTINGS: dict[str, Any] = {
+    "channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 8, "precision": "float32",
+    "augment": "adaptive", "ema_half_life": 30, "steps": 4, "d_steps": 2,
+}  # fmt: skip
+
+Results = list[dict[str, Any]]
+
+
+def launch(source: Path, folder: Path, **settings: Any) -> Results:
+    """Run the script in two processes; what each of them found, by rank."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT.replace("SETTINGS", repr(SETTINGS | settings)))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "--main_process_ip", "127.0.0.1", "--main_process_port", str(port), str(script),
+        str(source), str(folder / "run"), str(folder),
+    ]  # fmt: skip
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+        # No user's `accelerate config` may interfere.
+        "HF_HOME": str(folder / "huggingface"),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "stderr.txt").write_text(done.stderr)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("distributed")
+
+
+@pytest.fixture(scope="module")
+def ranks(labelled: PackedDataset, folder: Path) -> Results:
+    return launch(labelled.path, folder)
+
+
+@pytest.fixture(scope="module")
+def alone(labelled: PackedDataset, start_training: Callable[..., Training]) -> Training:
+    """One process that does the work of both, not yet a step ahead."""
+    return start_training(labelled, accumulation=2, **SETTINGS)
+
+
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], share: float) -> None:
+    """Each tensor differs by at most ``share`` of the largest entry of the expected one."""
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
+        distance = (actual[name] - tensor).abs().max()
+        assert distance <= share * tensor.abs().max() + 1e-8, f"{name}: {distance}"
+
+
+def rows_of(images: Tensor, dataset: PackedDataset) -> list[int]:
+    """Which pictures the first half of (2B, 3, S, S) are, mirrored or not."""
+    originals = to_float(torch.from_numpy(np.array(dataset.images)))
+    either = torch.cat([originals, originals.flip(3)])
+    rows = [
+        int((image == either).flatten(1).all(1).nonzero()) % len(originals)
+        for image in images[: len(images) // 2]
+    ]
+    return rows
+
+
+def test_both_replicas_stay_bit_equal(ranks: Results) -> None:
+    """Weights, u and v, of both networks and the average; not the running statistics, which are
+    each process's own until they are saved."""
+    for network in ("generator", "discriminator", "ema"):
+        one, other = (found[network] for found in ranks)
+        assert one.keys() == other.keys()
+        shared = [name for name in one if "running" not in name]
+        assert [name for name in shared if not torch.equal(one[name], other[name])] == []
+        own = [name for name in one if "running" in name]
+        assert all(not torch.equal(one[name], other[name]) for name in own)
+    assert ranks[0]["p"] == ranks[1]["p"] > 0
+
+
+def test_each_process_gets_its_own_share_of_the_batch(
+    ranks: Results, alone: Training, labelled: PackedDataset
+) -> None:
+    one, other = (rows_of(found["images"], labelled) for found in ranks)
+    batch = alone.order.indices(0).tolist()
+    assert len(set(batch)) == 8
+    assert one == batch[:4]
+    assert other == batch[4:]
+    fakes = [found["images"][4:] for found in ranks]
+    assert not torch.equal(*fakes)
+
+
+def test_the_first_updates_are_those_of_one_process_with_two_micro_batches(
+    ranks: Results, alone: Training
+) -> None:
+    """To rounding: gradients are summed in another order."""
+    gradients: dict[str, dict[str, Tensor]] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            network = getattr(alone.adversaries, name)
+            found = {key: p.grad.clone() for key, p in network.named_parameters()}
+            gradients.setdefault(name, found)
+
+        return hook
+
+    alone.adversaries.optimizer_d.register_step_pre_hook(keep("discriminator"))
+    alone.adversaries.optimizer_g.register_step_pre_hook(keep("generator"))
+    alone.advance()
+    for found in ranks:
+        assert_close(found["gradients_d"], gradients["discriminator"], share=1e-5)
+        # G's come after two updates of D by Adam, which makes much of small differences.
+        assert_close(found["gradients_g"], gradients["generator"], share=1e-2)
+    state = alone.adversaries.discriminator.state_dict()
+    assert_close(ranks[0]["first_d"], state, share=1e-3)
+
+
+def test_the_generators_gradient_is_the_mean_of_what_each_process_had_alone(
+    ranks: Results,
+) -> None:
+    one, other = ranks
+    assert all(
+        torch.equal(one["gradients_g"][name], other["gradients_g"][name])
+        for name in one["gradients_g"]
+    )
+    mean = {
+        name: (gradient + other["own_gradients_g"][name]) / 2
+        for name, gradient in one["own_gradients_g"].items()
+    }
+    assert_close(one["gradients_g"], mean, share=1e-5)
+    name = "linear.parametrizations.weight.original"
+    assert not torch.equal(one["own_gradients_g"][name], other["own_gradients_g"][name])
+
+
+def test_the_checkpoint_of_two_processes_is_of_both_and_resumes_in_one(
+    ranks: Results, folder: Path, labelled: PackedDataset, train_run: Callable[..., Path],
+    no_pictures: None,
+) -> None:  # fmt: skip
+    run = folder / "run"
+    newest = checkpoint.latest_checkpoint(run)
+    assert newest is not None
+    assert checkpoint.step_of(newest) == 4
+    for file, network in (("generator", "generator"), ("ema", "ema")):
+        saved = checkpoint.read_tensors(newest, file)
+        for name, tensor in saved.items():
+            one, other = (found[network][name] for found in ranks)
+            if "running" in name:
+                torch.testing.assert_close(tensor, (one + other) / 2)
+            else:
+                assert torch.equal(tensor, one), name  # the same bits again, from the same seed
+    settings = SETTINGS | {"steps": 6, "checkpoint_every": 25, "sample_every": 25, "log_every": 5}
+    train_run(run, labelled, **settings)
+    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [4, 6]
+
+
+def test_nothing_warns_of_gradients_in_another_memory_layout(ranks: Results, folder: Path) -> None:
+    """Each such copy would cost time at every update."""
+    assert "strides" not in (folder / "stderr.txt").read_text()

@@ -1,0 +1,159 @@
+"""The average of the generator against its recursion in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sagan import spectral
+from sagan.config import Config
+from sagan.data import PackedDataset
+from sagan.networks import Generator
+from sagan.training.ema import GeneratorAverage
+
+
+@pytest.fixture
+def generator() -> Generator:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Generator(32, 8, latent_size=8, num_classes=2, attention=(16,))
+
+
+def is_averaged(name: str) -> bool:
+    return not name.endswith((".u", ".v", "num_batches_tracked"))
+
+
+def disturb(network: nn.Module, seed: int) -> dict[str, Tensor]:
+    """Move everything, as an update would; returns a copy in float64."""
+    source = torch.Generator().manual_seed(seed)
+    for name, tensor in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            tensor.add_(1)
+        elif is_averaged(name):
+            tensor.add_(torch.randn(tensor.shape, generator=source))
+    spectral.advance(network)
+    return copied(network)
+
+
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.double().clone() for name, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("half_life", [10.0, 1000.0])
+def test_the_average_follows_the_recursion_with_its_ramp_up(
+    generator: Generator, half_life: float
+) -> None:
+    """a <- d a + (1 - d) w, d = 2^(-B / h), h = min(half-life, B t / 20) at step t."""
+    average = GeneratorAverage(generator, half_life)
+    expected = copied(generator)
+    for step in range(1, 41):
+        current = disturb(generator, seed=step)
+        average.update(16, step)
+        decay = 2 ** (-16 / min(half_life, 16 * step / 20))
+        for name, tensor in current.items():
+            if is_averaged(name):
+                expected[name] = decay * expected[name] + (1 - decay) * tensor
+            else:
+                expected[name] = tensor
+    actual = average.generator.state_dict()
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(actual[name].double(), tensor, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_batch_norm_statistics_are_averaged_too(generator: Generator) -> None:
+    average = GeneratorAverage(generator, half_life=4.0)
+    before = copied(average.generator)
+    target = disturb(generator, seed=1)
+    average.update(images_per_step=4, step=1000)  # past the ramp-up: one half-life
+    for name in ("norm.running_mean", "norm.running_var", "blocks.0.norm1.norm.running_mean"):
+        middle = (before[name] + target[name]) / 2
+        torch.testing.assert_close(average.generator.state_dict()[name].double(), middle)
+        assert not torch.equal(before[name], target[name])
+
+
+def test_u_and_v_are_copied_and_stay_unit_vectors(generator: Generator) -> None:
+    average = GeneratorAverage(generator, half_life=100.0)
+    for step in range(1, 4):
+        disturb(generator, seed=step)
+        average.update(8, step)
+    vectors = [name for name in generator.state_dict() if name.endswith((".u", ".v"))]
+    assert len(vectors) == 2 * len(spectral.sigmas(generator))
+    for name in vectors:
+        assert torch.equal(average.generator.state_dict()[name], generator.state_dict()[name])
+        assert float(average.generator.state_dict()[name].norm()) == pytest.approx(1, abs=1e-5)
+
+
+def test_sigma_of_the_average_is_that_of_its_own_weights(generator: Generator) -> None:
+    average = GeneratorAverage(generator, half_life=40.0)
+    for step in range(1, 6):
+        disturb(generator, seed=step)
+        average.update(8, step)
+    raw = copied(average.generator)
+    spectral.fold(average.generator)
+    folded = average.generator.state_dict()
+    names = [name.removesuffix(".0.u") for name in raw if name.endswith(".0.u")]
+    assert names
+    for name in names:
+        weight, u, v = raw[f"{name}.original"], raw[f"{name}.0.u"], raw[f"{name}.0.v"]
+        matrix = torch.stack([  # columns in the order height, width, input
+            row.permute(1, 2, 0).reshape(-1) if row.dim() == 3 else row for row in weight
+        ])  # fmt: skip
+        plain = name.replace("parametrizations.", "")
+        expected = weight / (u @ matrix @ v)
+        torch.testing.assert_close(folded[plain].double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_half_life_of_zero_makes_a_copy(generator: Generator) -> None:
+    average = GeneratorAverage(generator, half_life=0.0)
+    for step in range(1, 3):
+        disturb(generator, seed=step)
+        average.update(8, step)
+        for name, tensor in generator.state_dict().items():
+            assert torch.equal(average.generator.state_dict()[name], tensor), name
+
+
+def test_the_average_shares_no_memory_with_what_it_follows_and_asks_for_no_gradient(
+    generator: Generator,
+) -> None:
+    average = GeneratorAverage(generator, half_life=10.0)
+    followed = {tensor.data_ptr() for tensor in generator.state_dict().values()}
+    assert followed.isdisjoint(t.data_ptr() for t in average.generator.state_dict().values())
+    assert not any(parameter.requires_grad for parameter in average.generator.parameters())
+    assert all(parameter.requires_grad for parameter in generator.parameters())
+    assert not average.generator.training
+    assert generator.training
+
+
+def test_following_changes_nothing_in_what_is_followed(generator: Generator) -> None:
+    average = GeneratorAverage(generator, half_life=10.0)
+    before = disturb(generator, seed=1)
+    average.update(8, 1)
+    after = copied(generator)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_training_step_moves_the_average_by_the_batch_size(
+    unlabelled: PackedDataset,
+    start_training: Callable[..., Any],
+    tiny_config: Callable[..., Config],
+) -> None:
+    assert tiny_config().batch_size == 8
+    training = start_training(unlabelled, ema_half_life=1e9, d_steps=2, accumulation=2)
+    before = copied(training.average.generator)
+    training.advance()
+    target = copied(training.adversaries.generator)
+    decay = 2**-20  # the ramp-up at step 1: h = B / 20, whatever B
+    for name, tensor in training.average.generator.state_dict().items():
+        if is_averaged(name):
+            expected = decay * before[name] + (1 - decay) * target[name]
+            torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
+    before = copied(training.average.generator)
+    training.advance()
+    target = copied(training.adversaries.generator)
+    for name, tensor in training.average.generator.state_dict().items():
+        if is_averaged(name):
+            expected = 2**-10 * before[name] + (1 - 2**-10) * target[name]
+            torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,523 @@
+"""A run is a function of its configuration and data, whatever stops it on the way."""
+
+import json
+import math
+import shutil
+import signal
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+from safetensors.torch import load_file
+
+from sagan import checkpoint
+from sagan.augment import Strength
+from sagan.data import PackedDataset, pack
+from sagan.errors import SaganError
+from sagan.training import loop
+from sagan.training.loop import Interrupted, Reporter, make_accelerator
+from sagan.training.session import prepare
+from sagan.training.statistics import read_statistics
+
+Train = Callable[..., Path]
+HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+FILES = ("generator", "discriminator", "ema", "optimizer")
+
+
+def content(run: Path) -> dict[str, Any]:
+    """Every tensor and number of the newest checkpoint; the time it took aside."""
+    folder = checkpoint.checkpoints(run)[-1]
+    found: dict[str, Any] = {"step": checkpoint.step_of(folder)}
+    for name in FILES:
+        tensors = load_file(folder / f"{name}.safetensors")
+        found |= {f"{name}/{key}": tensor for key, tensor in tensors.items()}
+    state = json.loads((folder / "state.json").read_text())
+    del state["seconds"]
+    return found | {"state": state}
+
+
+def assert_identical(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    differing = []
+    for name, value in one.items():
+        if isinstance(value, torch.Tensor):
+            same = value.dtype == other[name].dtype and torch.equal(value, other[name])
+        else:
+            same = value == other[name]
+        if not same:
+            differing.append(name)
+    assert differing == []
+
+
+class At(Reporter):
+    """Does something when a step has ended."""
+
+    def __init__(self, step: int, action: Callable[[], object]) -> None:
+        self.step = step
+        self.action = action
+        self.closings = 0
+
+    def advanced(self, step: int) -> None:
+        if step == self.step:
+            self.action()
+
+    def closed(self) -> None:
+        self.closings += 1
+
+
+@pytest.fixture
+def _augment_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p rises after every 4th update: between 3 and 6 steps, with half an interval behind at 3."""
+    monkeypatch.setattr(Strength, "ADJUST_EVERY", 4)
+    monkeypatch.setattr(Strength, "TARGET", -2.0)
+    monkeypatch.setattr(loop, "ADAPTIVE_IMAGES", 100)
+
+
+# ---------------------------------------------------------------------------------------------
+# Resuming
+
+
+@pytest.mark.usefixtures("no_pictures", "_augment_moves")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "float32"},
+        pytest.param(
+            {"precision": "bfloat16"},
+            marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16"),
+        ),
+        {"loss": "wasserstein-gp", "d_steps": 3, "accumulation": 1, "beta1": 0.5},
+        {"family": "dcgan", "resolution": 64},
+    ],
+    ids=["float32", "bfloat16", "wasserstein-gp", "dcgan"],
+)
+def test_six_steps_equal_three_and_a_restart_and_three_bit_for_bit(
+    settings: dict[str, Any], labelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    dataset = labelled
+    if settings.get("family") == "dcgan":
+        dataset = noise_set(tmp_path, num=10, size=64)
+    settings = {"augment": "adaptive", "accumulation": 2, "ema_half_life": 30} | settings
+    whole = train_run(tmp_path / "whole", dataset, steps=6, **settings)
+    parts = train_run(tmp_path / "parts", dataset, steps=3, **settings)
+    halfway = content(parts)
+    assert halfway["step"] == 3
+    train_run(parts, dataset, steps=6, **settings)
+    final = content(parts)
+    assert_identical(content(whole), final)
+    # The claim is about something: p moved in the second half, and so did the weights.
+    assert final["state"]["augment"]["p"] > halfway["state"]["augment"]["p"]
+    assert halfway["state"]["augment"]["updates"] > 0
+    assert any(
+        not torch.equal(final[key], halfway[key])
+        for key in final
+        if key.endswith("weight.original")
+    )
+
+
+def noise_set(tmp_path: Path, num: int, size: int, seed: int = 5) -> PackedDataset:
+    folder = tmp_path / f"noise{seed}"
+    folder.mkdir()
+    generator = np.random.default_rng(seed)
+    for i in range(num):
+        noise = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.png")
+    return pack(str(folder), tmp_path / f"packed{seed}", size)
+
+
+def test_pictures_logs_and_checkpoints_on_the_way_change_no_bit(
+    finished_run: Path, labelled: PackedDataset, train_run: Train, tmp_path: Path,
+    no_pictures: None,
+) -> None:  # fmt: skip
+    bare = train_run(tmp_path / "bare", labelled, steps=6, ema_half_life=20)
+    assert_identical(content(finished_run), content(bare))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_that_has_ended_stays_as_it_is(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=2)
+    before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*.*")}
+    train_run(run, unlabelled, steps=2)
+    assert before == {path: path.read_bytes() for path in (run / "checkpoints").rglob("*.*")}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_another_configuration_is_refused_and_every_difference_named(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    with pytest.raises(SaganError) as caught:
+        train_run(run, unlabelled, steps=1, lr_g=0.5, flip=False, attention_d=(8,))
+    message = str(caught.value)
+    assert "lr_g was 0.0002 and is now 0.5" in message
+    assert "flip was True and is now False" in message
+    assert "attention_d was (16,) and is now (8,)" in message
+    assert "\n" not in message
+    assert str(run) in message
+    assert checkpoint.read_run(run).config.lr_g == 2e-4
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_other_data_are_refused(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    with pytest.raises(SaganError, match="data was .* has changed"):
+        train_run(run, noise_set(tmp_path, num=8, size=32), steps=1)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_same_data_in_another_place_are_the_same_data(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    moved = shutil.copytree(unlabelled.path, tmp_path / "moved")
+    train_run(run, PackedDataset.open(moved), steps=2)
+    assert content(run)["step"] == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_steps_and_intervals_may_change(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    train_run(run, unlabelled, steps=2, log_every=1, checkpoint_every=1, sample_every=1)
+    assert content(run)["step"] == 2
+    assert checkpoint.read_run(run).config.steps == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_resumed_run_needs_no_preset(
+    unlabelled: PackedDataset, tmp_path: Path, train_run: Train, tiny_config: Callable[..., Any]
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    settings = tiny_config(steps=1).model_dump(exclude={"conditional"})
+    session = prepare(str(unlabelled.path), run, None, settings, notify=lambda _: None)
+    assert session.description.preset == "smoke"
+
+
+def test_labels_decide_whether_a_model_is_conditional_unless_it_is_said(
+    labelled: PackedDataset, unlabelled: PackedDataset, tmp_path: Path
+) -> None:
+    told: list[str] = []
+
+    def conditional(dataset: PackedDataset, **settings: Any) -> bool | None:
+        source = str(dataset.path)
+        session = prepare(source, tmp_path / "run", "smoke", settings, told.append)
+        return session.description.config.conditional
+
+    assert conditional(labelled) is True
+    assert conditional(unlabelled) is False
+    assert told == []
+    assert conditional(labelled, conditional=False) is False
+    assert len(told) == 1
+    assert "3 classes" in told[0]
+    with pytest.raises(SaganError, match="needs labels"):
+        conditional(unlabelled, conditional=True)
+
+
+def test_a_family_without_labels_ignores_those_of_the_data_and_says_so(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / label / "0.png")
+    source = str(pack(str(tmp_path / "pictures"), tmp_path / "packed", 64).path)
+    told: list[str] = []
+    settings = {"family": "dcgan", "resolution": 64}
+    for preset, chosen in (("dcgan-64", {}), ("smoke", settings)):
+        session = prepare(source, tmp_path / "run", preset, chosen, told.append)
+        assert session.description.config.conditional is False, preset
+    assert len(told) == 2
+
+
+# ---------------------------------------------------------------------------------------------
+# What a run leaves behind
+
+LAYERS_G = ["linear", "to_rgb", "blocks.0.conv1", "self_attention.16.query"]
+LAYERS_D = ["linear", "embedding", "blocks.0.skip", "self_attention.16.value"]
+
+
+def test_a_finished_run_has_the_documented_files(finished_run: Path) -> None:
+    names = {path.name for path in finished_run.iterdir()}
+    assert names == {
+        "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
+        "checkpoints",
+    }  # fmt: skip
+    pictures = ["step-00000003.png", "step-00000006.png"]
+    for folder in ("samples", "attention"):
+        assert sorted(path.name for path in (finished_run / folder).iterdir()) == pictures
+    newest = finished_run / "checkpoints" / "step-00000006"
+    assert sorted(path.name for path in newest.iterdir()) == [
+        "discriminator.safetensors", "ema.safetensors", "generator.safetensors", "manifest.json",
+        "optimizer.safetensors", "state.json",
+    ]  # fmt: skip
+    environment = json.loads((finished_run / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert environment["precision"] == "float32"
+    assert environment["threads"] == torch.get_num_threads()
+
+
+def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished_run: Path) -> None:
+    records = read_statistics(finished_run)
+    measured: dict[str, list[int]] = {}
+    for record in records:
+        for key, value in record.items():
+            assert math.isfinite(value)
+            measured.setdefault(key, []).append(int(record["step"]))
+    for key in ("seconds", "images_per_second", "loss/d", "loss/g", "logits/real", "logits/fake"):
+        assert measured[key] == [2, 4, 6]
+    assert measured["augment/p"] == [2, 4, 6]
+    assert measured["gamma/generator.attention_16"] == [2, 4, 6]
+    assert measured["gamma/discriminator.attention_16"] == [2, 4, 6]
+    for layer in LAYERS_G:
+        assert measured[f"sigma/generator/{layer}"] == [2, 4, 6]
+    for layer in LAYERS_D:
+        assert measured[f"sigma/discriminator/{layer}"] == [2, 4, 6]
+    assert measured["attention/generator.attention_16/distance"] == [3, 6]
+    assert measured["attention/generator.attention_16/entropy"] == [3, 6]
+
+
+def test_the_loss_in_the_statistics_is_the_hinge_of_the_logits_that_d_gave(
+    unlabelled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    training = start_training(unlabelled)
+    logits: list[torch.Tensor] = []
+    training.adversaries.discriminator.register_forward_hook(
+        lambda _, __, output: logits.append(output.detach())
+    )
+    record = training.record(*training.advance())
+    real, fake = logits[0].double().chunk(2)
+    judged = logits[1].double()  # after D's update
+    hinge = (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean()
+    assert record["step"] == 1
+    assert record["loss/d"] == pytest.approx(float(hinge), rel=1e-5)
+    assert record["loss/g"] == pytest.approx(-float(judged.mean()), rel=1e-5)
+    assert record["logits/real"] == pytest.approx(float(real.mean()), rel=1e-5)
+    assert record["logits/fake"] == pytest.approx(float(fake.mean()), rel=1e-5)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    """The process dies at step 5, having recorded more than it saved, and in the middle of a line;
+    the run goes on from step 4."""
+    run = tmp_path / "run"
+    settings: dict[str, Any] = {"steps": 7, "log_every": 1, "checkpoint_every": 4}
+
+    def die() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        train_run(run, unlabelled, reporter=At(5, die), **settings)
+    assert max(record["step"] for record in read_statistics(run)) == 5
+    with (run / "stats.jsonl").open("a") as file:
+        file.write('{"step": 6, "loss')
+    train_run(run, unlabelled, **settings)
+    recorded = Counter(
+        (record["step"], key) for record in read_statistics(run) for key in record if key != "step"
+    )
+    assert set(recorded.values()) == {1}
+    assert {step for step, _ in recorded} == set(range(1, 8))
+    for line in (run / "stats.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_seconds_go_on_from_where_they_were(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=2, log_every=1)
+    train_run(run, unlabelled, steps=4, log_every=1)
+    seconds = [record["seconds"] for record in read_statistics(run) if "seconds" in record]
+    assert seconds == sorted(seconds)
+    assert len(set(seconds)) == 4
+
+
+# ---------------------------------------------------------------------------------------------
+# Interruption and the time limit
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_ctrl_c_saves_and_the_run_then_ends_as_if_untouched(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    reporter = At(2, lambda: signal.raise_signal(signal.SIGINT))
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted) as caught:
+        train_run(run, unlabelled, reporter=reporter, steps=5)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert reporter.closings == 1
+    assert caught.value.step == content(run)["step"] == 3  # the step in progress ends first
+    train_run(run, unlabelled, steps=5)
+    assert_identical(content(run), content(train_run(tmp_path / "other", unlabelled, steps=5)))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_second_ctrl_c_leaves_at_once_with_the_last_checkpoint_whole(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run, unlabelled, reporter=At(3, twice), steps=5, checkpoint_every=2)
+    assert signal.getsignal(signal.SIGINT) is before
+    newest = checkpoint.latest_checkpoint(run)
+    assert newest is not None
+    assert checkpoint.step_of(newest) == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_rubbish(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it was pressed twice."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(checkpoint, "_sha256", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(run, unlabelled, steps=1)
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_handler_is_restored_after_a_failure(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    reporter = At(1, fail)
+    with pytest.raises(ZeroDivisionError):
+        train_run(tmp_path / "run", unlabelled, reporter=reporter, steps=2)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert reporter.closings == 1
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_time_limit_stops_and_saves_after_a_whole_step(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    run = train_run(tmp_path / "run", unlabelled, time_limit=0.0, steps=10**6)
+    assert time.monotonic() - started < 30
+    assert content(run)["step"] == 1
+    assert {record["step"] for record in read_statistics(run)} == {1}
+    train_run(run, unlabelled, time_limit=0.0, steps=10**6)
+    assert content(run)["step"] == 2
+
+
+# ---------------------------------------------------------------------------------------------
+# Damage
+
+
+def flip_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("name", [*(f"{name}.safetensors" for name in FILES), "state.json"])
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
+    name: str, finished_run: Path, labelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    flip_byte(run / "checkpoints" / "step-00000006" / name)
+    with pytest.warns(UserWarning, match=f"step-00000006 is damaged: {name}") as caught:
+        found = checkpoint.latest_checkpoint(run)
+    assert len(caught) == 1
+    assert found == run / "checkpoints" / "step-00000004"
+    if name != "ema.safetensors":
+        return
+    with pytest.warns(UserWarning, match="step-00000006 is damaged"):
+        train_run(run, labelled, steps=6, ema_half_life=20)
+    assert_identical(content(finished_run), content(run))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_only_the_newest_checkpoints_stay(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=5, checkpoint_every=1)
+    kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
+    assert kept == [3, 4, 5]
+    assert checkpoint.KEEP == 3
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_whose_checkpoints_are_all_damaged_loses_no_new_one(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    """Whether it refuses or begins anew: what it trains now must not be thrown away as oldest."""
+    run = train_run(tmp_path / "run", unlabelled, steps=6, checkpoint_every=2)
+    for folder in checkpoint.checkpoints(run):
+        flip_byte(folder / "ema.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            train_run(run, unlabelled, steps=1)
+        except SaganError:
+            return
+        newest = checkpoint.latest_checkpoint(run)
+    assert newest is not None
+    assert checkpoint.step_of(newest) == 1
+
+
+# ---------------------------------------------------------------------------------------------
+# The launcher's environment
+
+
+@pytest.fixture
+def _fresh_accelerate() -> Iterator[None]:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("_fresh_accelerate")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ACCELERATE_MIXED_PRECISION", "bf16"), ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")],
+)
+def test_precision_and_accumulation_come_from_the_configuration_not_from_accelerates(
+    variable: str,
+    value: str,
+    unlabelled: PackedDataset,
+    start_training: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``accelerate config`` asks for both, and exports the answers to every training it launches:
+    the run would be another than its config.json says."""
+    plain = start_training(unlabelled)
+    plain.advance()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv(variable, value)
+    launched = start_training(unlabelled)
+    launched.advance()
+    for network in ("generator", "discriminator"):
+        one = dict(getattr(plain.adversaries, network).named_parameters())
+        other = dict(getattr(launched.adversaries, network).named_parameters())
+        differing = [name for name in one if not torch.equal(one[name].grad, other[name].grad)]
+        assert differing == []
+    assert make_accelerator().gradient_accumulation_steps == 1
