@@ -1,6 +1,8 @@
 """How a training shows itself: a live panel on a terminal, plain lines anywhere else."""
 
+import math
 import time
+from collections import deque
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -18,19 +20,21 @@ def reporter_for(console: Console) -> Reporter:
 
 
 class _Clock:
-    """Steps a second over the latest stretch, and the time left at that speed."""
+    """Time left, at the speed of the latest stretch, until the last step or the deadline."""
 
-    def __init__(self, step: int, steps: int) -> None:
+    def __init__(self, step: int, steps: int, deadline: float = math.inf) -> None:
         self.steps = steps
-        self._marks = [(time.monotonic(), step)]
+        self.deadline = deadline
+        self._marks = deque([(time.monotonic(), step)], maxlen=50)
 
     def left(self, step: int) -> str:
         """Time left from ``step`` on, such as "1:02:03"."""
-        self._marks = [*self._marks[-50:], (time.monotonic(), step)]
+        self._marks.append((time.monotonic(), step))
         (then, before), (now, _) = self._marks[0], self._marks[-1]
         if step == before:
             return "-"
-        return duration((self.steps - step) * (now - then) / (step - before))
+        by_steps = (self.steps - step) * (now - then) / (step - before)
+        return duration(max(0.0, min(by_steps, self.deadline - now)))
 
 
 def duration(seconds: float) -> str:
@@ -65,8 +69,8 @@ class PlainReporter:
     def __init__(self, console: Console) -> None:
         self.console = console
 
-    def started(self, step: int, steps: int) -> None:
-        self.clock = _Clock(step, steps)
+    def started(self, step: int, steps: int, deadline: float) -> None:
+        self.clock = _Clock(step, steps, deadline)
         self._say(f"step {step} of {steps}: " + ("training" if step == 0 else "going on"))
 
     def advanced(self, step: int) -> None:
@@ -98,8 +102,8 @@ class LiveReporter:
         self._task: TaskID | None = None
         self._live = Live(console=console, refresh_per_second=4)
 
-    def started(self, step: int, steps: int) -> None:
-        self.clock = _Clock(step, steps)
+    def started(self, step: int, steps: int, deadline: float) -> None:
+        self.clock = _Clock(step, steps, deadline)
         self._task = self._bar.add_task("", total=steps, completed=step, left="-")
         self._live.start()
         self._live.update(self._bar)

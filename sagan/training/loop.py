@@ -50,8 +50,8 @@ ADAPTIVE_IMAGES = 100_000  # real images that take an adaptive augmentation from
 class Reporter(Protocol):
     """Where a run tells how it goes; called in the main process only."""
 
-    def started(self, step: int, steps: int) -> None:
-        """Training goes on from ``step`` (0 for a new run) to ``steps``."""
+    def started(self, step: int, steps: int, deadline: float) -> None:
+        """Training goes on from ``step`` (0 for a new run) to ``steps`` or a time.monotonic()."""
 
     def advanced(self, step: int) -> None:
         """A step ended."""
@@ -309,7 +309,10 @@ def train(
     begun = checkpoint.latest_checkpoint(run)
     if begun is not None:
         training.restore(begun)
-    recorder = Recorder(run, training, reporter) if accelerator.is_main_process else None
+    recorder = None
+    if accelerator.is_main_process:
+        recorder = Recorder(run, training, reporter)
+        reporter.started(training.step, training.config.steps, deadline)
     try:
         with _interruption() as interruption:
             _train(run, training, recorder, interruption, deadline)
@@ -359,7 +362,6 @@ class Recorder:
         self.reporter = reporter
         self.statistics = StatisticsWriter(run, training.step)
         self._logged_step, self._logged_seconds = training.step, training.seconds
-        reporter.started(training.step, training.config.steps)
 
     def stepped(self, result: DiscriminatorResult, loss_g: Tensor, last: bool) -> None:
         """Record what is due after a step; all of it after the last."""

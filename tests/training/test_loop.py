@@ -172,7 +172,7 @@ def test_other_data_are_refused(
     unlabelled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabelled, steps=1)
-    with pytest.raises(SaganError, match="data was .* has changed"):
+    with pytest.raises(SaganError, match=r"data was .* has changed"):
         train_run(run, noise_set(tmp_path, num=8, size=32), steps=1)
 
 

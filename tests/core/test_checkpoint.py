@@ -1,0 +1,533 @@
+"""What is written is read again bit for bit; whatever else is there is answered in one line."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sagan import checkpoint
+from sagan.checkpoint import (
+    export_model,
+    latest_checkpoint,
+    load_discriminator,
+    load_generator,
+    open_model,
+    save_checkpoint,
+    verify_checkpoint,
+)
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.training.optimizer import optimizer_tensors, restore_optimizer
+
+CONTENT = {
+    "generator": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)},
+    "ema": {"a": torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def copied_run(finished_run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished_run, tmp_path / "copied")
+
+
+@pytest.fixture(scope="session")
+def model_file(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "model.safetensors"
+    export_model(open_model(finished_run), out, card="# A card")
+    return out
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(SaganError) as caught:
+        action()
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything below, hidden or not."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def flip(path: Path, position: int, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[position % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing
+
+
+def test_a_checkpoint_holds_the_tensors_and_the_state_that_were_saved(run: Path) -> None:
+    state = {"seconds": 0.1 + 0.2, "augment": {"p": 1 / 3}}
+    folder = save_checkpoint(run, 12, CONTENT, state)
+    assert folder == run / "checkpoints" / "step-00000012"
+    assert checkpoint.step_of(folder) == 12
+    for name, tensors in CONTENT.items():
+        found = checkpoint.read_tensors(folder, name)
+        assert found.keys() == tensors.keys()
+        for key, tensor in tensors.items():
+            assert torch.equal(found[key], tensor)
+            assert found[key].dtype == tensor.dtype
+    assert json.loads((folder / "state.json").read_text()) == {"step": 12, **state}
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000012"]
+
+
+def test_the_manifest_has_the_sha256_of_every_other_file(run: Path) -> None:
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["sha256"] == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in files(folder).items()
+        if name != "manifest.json"
+    }
+    assert set(manifest["sha256"]) == {"generator.safetensors", "ema.safetensors", "state.json"}
+
+
+def no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pathlib.Path.rename", "pathlib.Path.mkdir", "pathlib.Path.write_bytes", "os.fsync",
+     "sagan.checkpoint.save_file", "sagan.checkpoint._sha256"],
+)  # fmt: skip
+def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint_and_nothing_else(
+    run: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    save_checkpoint(run, 1, CONTENT, {})
+    before = files(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(name, no_space)
+        message = refusal(lambda: save_checkpoint(run, 2, CONTENT, {}))
+    assert "step-00000002" in message
+    assert "No space left on device" in message
+    assert files(run) == before
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000001"]
+    assert latest_checkpoint(run) == run / "checkpoints" / "step-00000001"
+    save_checkpoint(run, 2, CONTENT, {})  # once there is room again
+    assert latest_checkpoint(run) == run / "checkpoints" / "step-00000002"
+
+
+def test_the_newest_stay_and_the_others_go(run: Path) -> None:
+    for step in (2, 4, 100, 6, 8):  # 100 was there before training went back behind it
+        save_checkpoint(run, step, CONTENT, {})
+    assert len(checkpoint.checkpoints(run)) == checkpoint.KEEP == 3
+    assert run / "checkpoints" / "step-00000008" in checkpoint.checkpoints(run)
+
+
+def test_the_checkpoint_just_saved_is_never_the_one_that_goes(run: Path) -> None:
+    """When all newer ones are damaged, training goes back behind them."""
+    for step in (10, 20, 30):
+        save_checkpoint(run, step, CONTENT, {})
+        flip(run / "checkpoints" / f"step-{step:08d}" / "ema.safetensors", -1)
+    saved = save_checkpoint(run, 5, CONTENT, {})
+    assert saved.is_dir()
+    verify_checkpoint(saved)
+
+
+def test_checkpoints_are_in_the_order_of_their_steps(run: Path) -> None:
+    for step in (99_999_999, 100_000_000, 7):
+        save_checkpoint(run, step, {}, {})
+    steps = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
+    assert steps == [7, 99_999_999, 100_000_000]
+
+
+def test_a_damaged_checkpoint_of_the_same_step_is_replaced(run: Path) -> None:
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    (folder / "ema.safetensors").write_bytes(b"")
+    save_checkpoint(run, 1, CONTENT, {})
+    verify_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["pathlib.Path.write_bytes", "pathlib.Path.replace", "os.fsync"])
+def test_a_small_file_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / "config.json"
+    checkpoint.write_bytes(path, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(name, no_space)
+        assert "No space left" in refusal(lambda: checkpoint.write_bytes(path, b"new"))
+    assert files(tmp_path) == {"config.json": b"old"}
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, finished_run: Path) -> None:
+    model = open_model(finished_run)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.safetensors").mkdir()
+    for out in ("missing/model.safetensors", "file/model.safetensors", "folder.safetensors"):
+        assert out in refusal(lambda out=out: export_model(model, tmp_path / out))
+    assert "model.pt" in refusal(lambda: export_model(model, tmp_path / "model.pt"))
+    refusal(lambda: checkpoint.write_bytes(tmp_path / "file" / "x", b""))
+    description = checkpoint.read_run(finished_run)
+    assert "file" in refusal(lambda: checkpoint.create_run(tmp_path / "file", description, {}))
+    inside = tmp_path / "file" / "run"
+    refusal(lambda: checkpoint.create_run(inside, description, {}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.safetensors"]
+
+
+# ---------------------------------------------------------------------------------------------
+# Damage
+
+
+def test_a_bit_flipped_anywhere_in_a_file_is_found(run: Path) -> None:
+    folder = save_checkpoint(run, 1, CONTENT, {"seconds": 1.5})
+    names = [path.name for path in folder.iterdir() if path.name != "manifest.json"]
+    assert len(names) == 3
+    generator = np.random.default_rng(0)
+    for name in names:
+        sound = (folder / name).read_bytes()
+        for position in [0, len(sound) - 1, *generator.integers(0, len(sound), 10)]:
+            flip(folder / name, int(position), int(generator.integers(0, 8)))
+            message = refusal(lambda: verify_checkpoint(folder))
+            assert name in message
+            assert str(folder) in message
+            (folder / name).write_bytes(sound)
+    verify_checkpoint(folder)
+
+
+def test_a_missing_longer_or_shorter_file_is_found(run: Path) -> None:
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    path = folder / "ema.safetensors"
+    sound = path.read_bytes()
+    for content in (sound + b"\0", sound[:-1], b""):
+        path.write_bytes(content)
+        refusal(lambda: verify_checkpoint(folder))
+    path.unlink()
+    refusal(lambda: verify_checkpoint(folder))
+    path.mkdir()
+    refusal(lambda: verify_checkpoint(folder))
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"", b"{", b"\xff\xfe", b"[]", b"null", b"3", b'"x"', b"[" * 100_000, b"{}",
+        b'{"sha256": []}', b'{"sha256": null}', b'{"sha256": {"state.json": null}}',
+        b'{"sha256": {"state.json": "00"}}', b'{"sha256": {"": "0"}}', b'{"sha256": {".": "0"}}',
+        b'{"sha256": {"..": "0"}}', b'{"sha256": {"a\\u0000b": "0"}}',
+        b'{"sha256": {"a\\nb": "0"}}', b'{"sha256": {"' + b"x" * 300 + b'": "0"}}',
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_one_line(run: Path, manifest: bytes) -> None:
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    (folder / "manifest.json").write_bytes(manifest)
+    refusal(lambda: verify_checkpoint(folder))
+
+
+def test_a_manifest_that_does_not_list_every_file_is_refused(run: Path) -> None:
+    """Else what it leaves out is not checked at all."""
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"]["ema.safetensors"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    refusal(lambda: verify_checkpoint(folder))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"sha256": {}}))
+    refusal(lambda: verify_checkpoint(folder))
+
+
+@pytest.mark.parametrize("name", ["../../x", "../secret.txt", "/etc/hostname", "..\\x"])
+def test_names_in_a_manifest_do_not_lead_out_of_its_folder(
+    run: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    (run / "x").write_text("secret")
+    (run / "checkpoints" / "secret.txt").write_text("secret")
+    opened: list[Path] = []
+    plain = checkpoint._sha256
+
+    def watched(path: Path) -> str:
+        opened.append(path)
+        return plain(path)
+
+    monkeypatch.setattr(checkpoint, "_sha256", watched)
+    digest = plain(run / "x")
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "sha256": {name: digest}}))
+    refusal(lambda: verify_checkpoint(folder))
+    assert all(path.parent == folder for path in opened)
+
+
+def test_a_file_that_is_called_like_a_checkpoint_is_passed_over(copied_run: Path) -> None:
+    (copied_run / "checkpoints" / "step-00000099").write_text("not a folder")
+    (copied_run / "checkpoints" / "step-x").mkdir()
+    (copied_run / "checkpoints" / ".step-00000098.1.tmp").mkdir()
+    with pytest.warns(UserWarning, match="step-00000099"):
+        assert latest_checkpoint(copied_run) == copied_run / "checkpoints" / "step-00000006"
+
+
+# ---------------------------------------------------------------------------------------------
+# Models
+
+
+def samples(generator: Any) -> Any:
+    return generator.sample(5, labels=[0, 1, 2, 0, 1], seed=3)
+
+
+def test_a_model_file_draws_the_same_as_the_runs_average(
+    finished_run: Path, model_file: Path
+) -> None:
+    from_run, from_file = load_generator(finished_run), load_generator(model_file)
+    assert np.array_equal(samples(from_run), samples(from_file))
+    assert not np.array_equal(samples(from_run), samples(load_generator(finished_run, "raw")))
+    newest = finished_run / "checkpoints" / "step-00000006"
+    ema = load_file(newest / "ema.safetensors")
+    stored = load_file(model_file)
+    for name, tensor in ema.items():
+        assert torch.equal(stored[f"generator.{name}"], tensor)
+    assert {name.split(".")[0] for name in stored} == {"generator", "discriminator"}
+
+
+def test_raw_weights_are_those_of_the_last_update(
+    finished_run: Path, labelled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    training = start_training(labelled, ema_half_life=20)
+    for _ in range(6):
+        training.advance()
+    for weights, network in (
+        ("raw", training.adversaries.generator),
+        ("ema", training.average.generator),
+    ):
+        loaded = load_generator(finished_run, weights)
+        # Folding rounds once more or less: up to one grey level.
+        difference = samples(loaded).astype(int) - samples(network)
+        assert abs(difference).max() <= 1
+
+
+def test_a_discriminator_comes_from_run_and_file_alike(
+    finished_run: Path, model_file: Path, labelled: PackedDataset
+) -> None:
+    images = np.array(labelled.images[:4])
+    one, other = load_discriminator(finished_run), load_discriminator(model_file)
+    assert np.array_equal(one.features(images), other.features(images))
+    assert not one.training
+    assert not any(parameter.requires_grad for parameter in one.parameters())
+
+
+def test_a_model_file_knows_its_configuration_classes_step_and_card(
+    finished_run: Path, model_file: Path
+) -> None:
+    from_run, from_file = open_model(finished_run), open_model(str(model_file))
+    assert from_file.config == from_run.config
+    assert from_file.classes == from_run.classes == ("class0", "class1", "class2")
+    assert from_file.step == from_run.step == 6
+    assert from_file.card == "# A card"
+    assert from_file.labels("class2, 0") == [2, 0]
+    assert "class9" in refusal(lambda: from_file.labels("class9"))
+    assert "3" in refusal(lambda: from_file.labels("3"))
+    assert "raw" in refusal(lambda: from_file.generator("raw"))
+
+
+def test_exporting_a_model_file_again_keeps_everything(model_file: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    export_model(open_model(model_file), again)
+    one, other = load_file(model_file), load_file(again)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    first, second = open_model(model_file), open_model(again)
+    for field in ("config", "classes", "step", "card"):
+        assert getattr(first, field) == getattr(second, field)
+
+
+def test_weights_other_than_ema_and_raw_are_not_taken_for_one_of_them(finished_run: Path) -> None:
+    with pytest.raises((SaganError, ValueError)):
+        load_generator(finished_run, "average")
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "x" * 300, "a/b/c", "nul\0byte", "~"])
+def test_a_model_that_does_not_exist_is_one_line(name: str) -> None:
+    message = refusal(lambda: load_generator(name))
+    assert "no model" in message
+
+
+def test_what_is_no_run_directory_is_one_line(tmp_path: Path, finished_run: Path) -> None:
+    assert "config.json" in refusal(lambda: load_generator(tmp_path))
+    for content in (b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"config": 1}',
+                    b'{"config": {}, "preset": "x", "data": {}}',
+                    b'{"config": {}, "preset": "x", "data": {"classes": 3}}',
+                    b'{"config": {}, "preset": "x", "data": {"classes": "abc"}}',
+                    b'{"config": {}, "preset": "x", "data": [1]}',
+                    b'{"config": {"lr": 1}, "preset": "x", "data": {"classes": []}}',
+                    b'{"config": {"lr_g": "x"}, "preset": "x", "data": {"classes": []}}',
+                    ):  # fmt: skip
+        (tmp_path / "config.json").write_bytes(content)
+        refusal(lambda: load_generator(tmp_path))
+    shutil.copy(finished_run / "config.json", tmp_path / "config.json")
+    assert "no checkpoint yet" in refusal(lambda: load_generator(tmp_path))
+
+
+def header(metadata: Any, tensors: Any = None) -> bytes:
+    """A safetensors file with this header and 16 bytes of data."""
+    text = json.dumps({"__metadata__": metadata, **(tensors or {})}).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(16)
+
+
+TENSOR = {"generator.x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+GOOD = {"config": "{}", "classes": "[]", "step": "3"}
+JUNK = {
+    "empty": b"",
+    "short": b"\0" * 7,
+    "zeros": bytes(100),
+    "huge header": struct.pack("<Q", 2**60) + b"{}",
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "random": np.random.default_rng(0).bytes(5000),
+    "no metadata": header({}, TENSOR),
+    "no classes": header({"config": "{}", "step": "1"}, TENSOR),
+    "config no JSON": header(GOOD | {"config": "{"}, TENSOR),
+    "config deep": header(GOOD | {"config": "[" * 100_000}, TENSOR),
+    "config a list": header(GOOD | {"config": "[]"}, TENSOR),
+    "config unknown key": header(GOOD | {"config": '{"x": 1}'}, TENSOR),
+    "config no value": header(GOOD | {"config": '{"lr_g": null}'}, TENSOR),
+    "classes an object": header(GOOD | {"classes": "{}"}, TENSOR),
+    "step no number": header(GOOD | {"step": "many"}, TENSOR),
+    "other tensors": header(GOOD | {"config": '{"channels_g": 8, "channels_d": 8}'}, TENSOR),
+    "offsets outside": header(
+        GOOD, {"generator.x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 999]}}
+    ),
+    "shape too large": header(
+        GOOD, {"generator.x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 16]}}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_a_file_that_is_no_model_is_one_line(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(JUNK[kind])
+    refusal(lambda: load_generator(path))
+    refusal(lambda: load_discriminator(path))
+
+
+def test_a_truncated_model_file_is_one_line(model_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    content = model_file.read_bytes()
+    for length in (1, 8, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert "not a sagan model file" in refusal(lambda: load_generator(path))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_damaged_header_causes_a_model_or_one_line(
+    data: st.DataObject, model_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = bytearray(model_file.read_bytes())
+    (length,) = struct.unpack("<Q", content[:8])
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, 7 + length))
+        content[position] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "mutated.safetensors"
+    path.write_bytes(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a tensor read as another dtype
+            model = open_model(path)
+            if model.config.channels_g <= 16:  # a flipped digit can make it huge
+                model.generator()
+    except SaganError as error:
+        assert str(error)  # noqa: PT017
+
+
+def changed_model(model_file: Path, out: Path, change: Callable[[dict[str, Tensor]], None]) -> Path:
+    with safe_open(model_file, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(model_file)
+    change(tensors)
+    save_file(tensors, out, metadata=metadata)
+    return out
+
+
+def test_weights_of_other_names_or_shapes_are_refused(model_file: Path, tmp_path: Path) -> None:
+    name = "generator.norm.weight"
+
+    def shorter(tensors: dict[str, Tensor]) -> None:
+        tensors[name] = tensors[name][:-1].clone()
+
+    def scalar(tensors: dict[str, Tensor]) -> None:
+        tensors[name] = torch.tensor(1.0)
+
+    def one(tensors: dict[str, Tensor]) -> None:
+        tensors[name] = torch.ones(1)
+
+    def missing(tensors: dict[str, Tensor]) -> None:
+        del tensors[name]
+
+    def more(tensors: dict[str, Tensor]) -> None:
+        tensors["generator.more"] = torch.ones(3)
+
+    for change in (shorter, scalar, one, missing, more):
+        path = changed_model(model_file, tmp_path / "changed.safetensors", change)
+        assert "do not fit" in refusal(lambda path=path: load_generator(path))
+        load_discriminator(path)
+
+
+@pytest.fixture
+def optimizer_state(
+    unlabelled: PackedDataset, start_training: Callable[..., Any]
+) -> tuple[Any, Any, dict[str, Tensor]]:
+    training = start_training(unlabelled)
+    training.advance()
+    adversaries = training.adversaries
+    tensors = optimizer_tensors(adversaries.optimizer_g, adversaries.generator)
+    return adversaries.optimizer_g, adversaries.generator, tensors
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (16, 1), None])
+def test_an_optimisers_state_of_other_shapes_is_refused(
+    optimizer_state: tuple[Any, Any, dict[str, Tensor]], shape: tuple[int, ...] | None
+) -> None:
+    """One that could be broadcast, too."""
+    optimizer, generator, tensors = optimizer_state
+    name = "norm.weight/exp_avg"
+    assert tensors[name].shape == (32,)
+    if shape is None:
+        del tensors[name]
+    else:
+        tensors[name] = torch.zeros(shape)
+    assert "norm.weight" in refusal(lambda: restore_optimizer(optimizer, generator, tensors))
+
+
+def test_an_optimisers_state_is_restored_bit_for_bit_and_as_a_copy(
+    optimizer_state: tuple[Any, Any, dict[str, Tensor]],
+) -> None:
+    optimizer, generator, tensors = optimizer_state
+    saved = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+    for state in optimizer.state.values():
+        for tensor in state.values():
+            tensor.zero_()
+    restore_optimizer(optimizer, generator, saved)
+    restored = optimizer_tensors(optimizer, generator)
+    assert restored.keys() == saved.keys()
+    for name, tensor in saved.items():
+        assert torch.equal(restored[name], tensor)
+        assert restored[name].data_ptr() != tensor.data_ptr()
+    for parameter in generator.parameters():
+        assert optimizer.state[parameter]["exp_avg"].stride() == parameter.stride()
