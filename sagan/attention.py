@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sagan import spectral
+from sagan.layouts import QUERY_DIVISOR
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,15 @@ class SelfAttention2d(nn.Module):
             raise ValueError(f"unknown form {form!r}: choose from {', '.join(FORMS)}")
         if backend != "auto" and backend not in BACKENDS:
             raise ValueError(f"unknown backend {backend!r}: choose auto, {', '.join(BACKENDS)}")
-        if channels < 8:
+        if channels < QUERY_DIVISOR:
             raise ValueError(f"{channels} channels: queries have C/8, so at least 8 are needed")
         self.form = form
         self.backend = backend
         self.pool = FORMS[form].pool
         value_channels = channels // FORMS[form].value_divisor
         bias = FORMS[form].bias
-        self.query = nn.Conv2d(channels, channels // 8, kernel_size=1, bias=bias)
-        self.key = nn.Conv2d(channels, channels // 8, kernel_size=1, bias=bias)
+        self.query = nn.Conv2d(channels, channels // QUERY_DIVISOR, kernel_size=1, bias=bias)
+        self.key = nn.Conv2d(channels, channels // QUERY_DIVISOR, kernel_size=1, bias=bias)
         self.value = nn.Conv2d(channels, value_channels, kernel_size=1, bias=bias)
         self.has_output = FORMS[form].output
         if self.has_output:

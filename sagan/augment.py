@@ -59,8 +59,11 @@ def translation(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     Arguments as for :func:`colour`.
     """
     height, width = images.shape[2:]
-    largest = torch.tensor([height * TRANSLATION, width * TRANSLATION], device=images.device)
-    shift = torch.round((2 * draw[:, :2] - 1) * largest).long() * chosen.unsqueeze(1)  # (B, 2)
+    largest = torch.tensor(
+        [round(height * TRANSLATION), round(width * TRANSLATION)], device=images.device
+    )
+    shift = (draw[:, :2] * (2 * largest + 1)).long() - largest  # (B, 2), all shifts alike
+    shift = shift * chosen.unsqueeze(1)
     # One ring of zeros around the image: every index from outside is clamped to it.
     padded = F.pad(images, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, 3)
     rows = torch.arange(height, device=images.device) + 1 + shift[:, :1]  # (B, H)
@@ -125,8 +128,9 @@ class Strength:
             return
         if math.isfinite(self.images_to_full):
             r = float(mean(torch.as_tensor(self._signs / self._images)))
-            change = self._updates * global_batch / self.images_to_full
-            self.p = min(max(self.p + math.copysign(change, r - self.TARGET), 0.0), 1.0)
+            direction = (r > self.TARGET) - (r < self.TARGET)
+            change = direction * self._updates * global_batch / self.images_to_full
+            self.p = min(max(self.p + change, 0.0), 1.0)
         self._signs, self._images, self._updates = 0.0, 0, 0
 
     def synchronise(self, mean: Callable[[Tensor], Tensor]) -> None:

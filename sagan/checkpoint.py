@@ -16,7 +16,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -35,6 +35,13 @@ from sagan.inference import DiscriminatorBase, GeneratorBase
 FORMAT = 1
 KEEP = 3  # newest checkpoints of a run
 MAX_JSON_BYTES = 2**24
+FILES = {
+    "generator.safetensors",
+    "discriminator.safetensors",
+    "ema.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+}
 
 Tensors: TypeAlias = dict[str, Tensor]
 Weights: TypeAlias = Literal["ema", "raw"]
@@ -95,10 +102,16 @@ def _replacing(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
-    except OSError as error:
-        raise SaganError(f"cannot write {path}: {error.strerror}") from None
+    except (OSError, SafetensorError) as error:
+        raise SaganError(f"cannot write {path}: {_reason(error)}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _reason(error: Exception) -> str:
+    """Why a file could not be read or written, in one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
 def _flush(path: Path) -> None:
@@ -180,7 +193,7 @@ def read_run(run: Path) -> RunDescription:
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first; their content is not looked at."""
     found = (run / "checkpoints").glob("step-*")
-    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
+    return sorted((p for p in found if re.fullmatch(r"step-\d{8,}", p.name)), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -191,7 +204,7 @@ def step_of(checkpoint: Path) -> int:
 def save_checkpoint(
     run: Path, step: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any]
 ) -> Path:
-    """Write one checkpoint whole or not at all, then drop all but the newest :data:`KEEP`.
+    """Write one checkpoint whole or not at all, then drop those :data:`KEEP` or more behind it.
 
     Args:
         run: the run directory.
@@ -205,8 +218,9 @@ def save_checkpoint(
     folder = run / "checkpoints"
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    for left_over in folder.glob(".step-*.tmp"):  # by a process that was killed while saving
+        shutil.rmtree(left_over, ignore_errors=True)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         for name, content in tensors.items():
             _save_tensors(temporary / f"{name}.safetensors", content, {"format": "pt"})
@@ -220,10 +234,11 @@ def save_checkpoint(
         temporary.rename(final)
         _flush(folder)
     except (OSError, SafetensorError) as error:
+        raise SaganError(f"cannot save the checkpoint {final}: {_reason(error)}") from None
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise SaganError(f"cannot save the checkpoint {final}: {reason}") from None
-    for old in checkpoints(run)[:-KEEP]:
+    behind = [path for path in checkpoints(run) if step_of(path) < step]
+    for old in behind[: 1 - KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -234,14 +249,24 @@ def _save_tensors(path: Path, tensors: Tensors, metadata: dict[str, str]) -> Non
 
 
 def latest_checkpoint(run: Path) -> Path | None:
-    """The newest sound checkpoint; damaged ones are passed over with a warning."""
+    """The newest sound checkpoint, None if there never was one.
+
+    Damaged ones are passed over with a warning.
+
+    Raises:
+        SaganError: there are checkpoints, and all are damaged.
+    """
+    damage = None
     for checkpoint in reversed(checkpoints(run)):
         try:
             verify_checkpoint(checkpoint)
         except SaganError as error:
+            damage = error
             warnings.warn(f"{error}; going back to the one before", stacklevel=2)
         else:
             return checkpoint
+    if damage is not None:
+        raise SaganError(f"no checkpoint of {run} is sound: {damage}. Begin anew in another --out")
     return None
 
 
@@ -252,13 +277,15 @@ def verify_checkpoint(checkpoint: Path) -> None:
         SaganError: a file is missing, or is not what was written.
     """
     manifest = read_json(checkpoint / "manifest.json")
-    digests = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(digests, dict):
-        raise SaganError(f"{checkpoint} is damaged: its manifest lists no files")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise SaganError(f"{checkpoint} is damaged: its manifest is not one of format {FORMAT}")
+    digests = manifest.get("sha256")
+    if not isinstance(digests, dict) or digests.keys() != FILES:
+        raise SaganError(f"{checkpoint} is damaged: its manifest does not list its files")
     for name, digest in digests.items():
-        path = checkpoint / Path(name).name
+        path = checkpoint / name
         if not path.is_file() or _sha256(path) != digest:
-            raise SaganError(f"{checkpoint} is damaged: {path.name} is not what was written")
+            raise SaganError(f"{checkpoint} is damaged: {name} is not what was written")
 
 
 def read_tensors(checkpoint: Path, name: str) -> Tensors:
@@ -312,6 +339,8 @@ class Model:
 
     def generator(self, weights: Weights = "ema") -> GeneratorBase:
         """The generator, ready to sample: evaluation mode, spectral norm folded in."""
+        if weights not in ("ema", "raw"):
+            raise ValueError(f'weights are "ema" or "raw", not {weights!r}')
         generator = build_generator(self.config, len(self.classes), _leave)
         load_tensors(generator, self.read("ema" if weights == "ema" else "generator"), self.origin)
         return _for_inference(generator)
@@ -369,9 +398,9 @@ def open_model(path_or_name: str | Path) -> Model:
         SaganError: there is no such model, or it is damaged.
     """
     path = Path(path_or_name)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 -- unlike Path's, no error for an impossible name
         return _open_run(path)
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110
         return _open_file(path)
     shipped = shipped_models()
     if str(path_or_name) in shipped:

@@ -4,7 +4,7 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -50,8 +50,14 @@ def main() -> None:
     try:
         app()
     except SaganError as error:
-        print(f"sagan: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:  # a full disk, a read-only folder
+        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"sagan: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _show_warning(
@@ -127,9 +133,10 @@ def train(
     from accelerate import PartialState
 
     from sagan.display import PackingProgress
+    from sagan.training.environment import runs_on_cpu
     from sagan.training.session import prepare
 
-    processes = PartialState()
+    processes = PartialState(cpu=runs_on_cpu())
     say = print if processes.is_main_process else _say_nothing
     console = _console()
     # The first process of a machine packs the data; the others find it in the cache.

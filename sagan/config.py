@@ -9,13 +9,24 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sagan.errors import SaganError
+from sagan.layouts import QUERY_DIVISOR, discriminator_maps, generator_maps
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=10**9)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+
+_FLAGS = ("conditional", "spectral_norm_g", "spectral_norm_d", "flip")
 
 
 class Config(BaseModel):
@@ -74,35 +85,50 @@ class Config(BaseModel):
     def _fits_together(self) -> "Config":
         if self.family == "dcgan" and self.resolution != 64:
             raise ValueError("family dcgan has resolution 64 only")
-        if self.family == "dcgan" and self.conditional:
+        if self.conditional and not self.takes_labels:
             raise ValueError("family dcgan is unconditional: conditional cannot be true")
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be a multiple of accumulation")
-        _check_attention("attention_g", self.attention_g, self._attention_sizes_g())
-        _check_attention("attention_d", self.attention_d, self._attention_sizes_d())
+        for network, sizes, maps in (
+            ("g", self.attention_g, generator_maps(self.family, self.resolution, self.channels_g)),
+            (
+                "d",
+                self.attention_d,
+                discriminator_maps(self.family, self.resolution, self.channels_d),
+            ),
+        ):
+            _check_attention(network, sizes, maps)
         return self
 
-    def _attention_sizes_g(self) -> Sequence[int]:
-        if self.family == "dcgan":
-            return (4, 8, 16, 32)
-        return [size for size in (8, 16, 32, 64, 128, 256) if size <= self.resolution]
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name not in _FLAGS:
+            raise ValueError("input should not be true or false")
+        return value
 
-    def _attention_sizes_d(self) -> Sequence[int]:
-        if self.family == "dcgan":
-            return (32, 16, 8, 4)
-        smallest = 8 if self.resolution == 32 else 4
-        return [size for size in (128, 64, 32, 16, 8, 4) if smallest <= size < self.resolution]
+    @property
+    def takes_labels(self) -> bool:
+        """Whether networks of this family can be conditional."""
+        return self.family != "dcgan"
 
     def to_json(self) -> str:
         """The configuration as indented JSON."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
 
-def _check_attention(key: str, sizes: Sequence[int], available: Sequence[int]) -> None:
+def _check_attention(network: str, sizes: Sequence[int], maps: Mapping[int, int]) -> None:
+    """Insist that attention in a network follows feature maps that are there and wide enough."""
+    key = f"attention_{network}"
     for size in sizes:
-        if size not in available:
-            choices = ", ".join(map(str, available))
+        if size not in maps:
+            choices = ", ".join(map(str, maps))
             raise ValueError(f"{key} has no feature map of side {size}: choose from {choices}")
+        if maps[size] < QUERY_DIVISOR:
+            raise ValueError(
+                f"{key}: the map of side {size} has {maps[size]} channels, and attention needs "
+                f"{QUERY_DIVISOR}: raise channels_{network}"
+            )
     if len(set(sizes)) != len(sizes):
         raise ValueError(f"{key} names a size twice")
 
@@ -254,8 +280,8 @@ def _parse_value(key: str, text: str) -> Any:
 
 def _parse_json(text: str) -> Any:
     try:
-        return json.loads(text.lower() if text in ("True", "False", "None") else text)
-    except ValueError:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except (ValueError, RecursionError):
         return text
 
 

@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from sagan import spectral
 from sagan.attention import BackendName, FormName, SelfAttention2d
 from sagan.inference import DiscriminatorBase, GeneratorBase
-
-RESOLUTION = 64
-GENERATOR_CHANNELS = {4: 8, 8: 4, 16: 2, 32: 1}  # side: channels as a multiple of the width
-DISCRIMINATOR_CHANNELS = {32: 1, 16: 2, 8: 4, 4: 8}
+from sagan.layouts import (
+    DCGAN_DISCRIMINATOR,
+    DCGAN_GENERATOR,
+    DCGAN_RESOLUTION,
+    discriminator_maps,
+    generator_maps,
+)
 
 
 class DCGANGenerator(GeneratorBase):
@@ -50,10 +53,10 @@ class DCGANGenerator(GeneratorBase):
         spectral_norm_eps: float = 1e-12,
     ) -> None:
         super().__init__()
-        self.resolution = RESOLUTION
+        self.resolution = DCGAN_RESOLUTION
         self.latent_size = latent_size
         self.num_classes = 0
-        channels = {size: width * multiple for size, multiple in GENERATOR_CHANNELS.items()}
+        channels = generator_maps("dcgan", DCGAN_RESOLUTION, width)
         widths = [latent_size, *channels.values()]
 
         self.layers = nn.ModuleList([nn.ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
@@ -68,7 +71,7 @@ class DCGANGenerator(GeneratorBase):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; labels play no part."""
         x = latents[:, :, None, None].contiguous(memory_format=torch.channels_last)
-        for size, layer, norm in zip(GENERATOR_CHANNELS, self.layers, self.norms, strict=True):
+        for size, layer, norm in zip(DCGAN_GENERATOR, self.layers, self.norms, strict=True):
             x = F.relu(norm(layer(x)), inplace=True)  # (B, C, size, size)
             if str(size) in self.self_attention:
                 x = self.self_attention[str(size)](x)
@@ -100,9 +103,9 @@ class DCGANDiscriminator(DiscriminatorBase):
         spectral_norm_eps: float = 1e-12,
     ) -> None:
         super().__init__()
-        self.resolution = RESOLUTION
+        self.resolution = DCGAN_RESOLUTION
         self.num_classes = 0
-        channels = {size: width * multiple for size, multiple in DISCRIMINATOR_CHANNELS.items()}
+        channels = discriminator_maps("dcgan", DCGAN_RESOLUTION, width)
         widths = [3, *channels.values()]
 
         self.layers = nn.ModuleList(
@@ -117,7 +120,7 @@ class DCGANDiscriminator(DiscriminatorBase):
     def _hidden(self, images: Tensor) -> Tensor:
         """(B, 3, 64, 64) -> (B, 8 * width, 4, 4)."""
         x = images
-        for size, layer in zip(DISCRIMINATOR_CHANNELS, self.layers, strict=True):
+        for size, layer in zip(DCGAN_DISCRIMINATOR, self.layers, strict=True):
             x = F.leaky_relu(layer(x), 0.1, inplace=True)  # (B, C, size, size)
             if str(size) in self.self_attention:
                 x = self.self_attention[str(size)](x)

@@ -15,23 +15,12 @@ from torch import Tensor, nn
 from sagan import spectral
 from sagan.attention import BackendName, FormName, SelfAttention2d
 from sagan.inference import DiscriminatorBase, GeneratorBase
-
-# Channels, as multiples of the width, at the generator's 4 x 4 start and after each block.
-GENERATOR_LAYOUTS = {
-    32: (4, 4, 4, 4),
-    64: (16, 8, 4, 2, 1),
-    128: (16, 16, 8, 4, 2, 1),
-    256: (16, 16, 8, 8, 4, 2, 1),
-}
-
-# Channels after each of the discriminator's blocks. The blocks halve the picture until it is 4 x 4
-# (8 x 8 for 32); those left over keep its size.
-DISCRIMINATOR_LAYOUTS = {
-    32: (2, 2, 2, 2),
-    64: (1, 2, 4, 8, 16),
-    128: (1, 2, 4, 8, 16, 16),
-    256: (1, 2, 4, 8, 8, 16, 16),
-}
+from sagan.layouts import (
+    RESIDUAL_DISCRIMINATOR,
+    RESIDUAL_GENERATOR,
+    residual_discriminator_sizes,
+    residual_generator_sizes,
+)
 
 Initializer = Callable[[Tensor], Tensor]
 
@@ -152,8 +141,8 @@ class Generator(GeneratorBase):
         self.resolution = resolution
         self.latent_size = latent_size
         self.num_classes = num_classes
-        channels = [width * multiple for multiple in GENERATOR_LAYOUTS[resolution]]
-        self.sizes = [8 << i for i in range(len(channels) - 1)]  # sides after each block
+        channels = [width * multiple for multiple in RESIDUAL_GENERATOR[resolution]]
+        self.sizes = residual_generator_sizes(resolution)
         _check_attention(attention, self.sizes)
 
         self.linear = nn.Linear(latent_size, channels[0] * 4 * 4)
@@ -259,9 +248,8 @@ class Discriminator(DiscriminatorBase):
         _check_resolution(resolution)
         self.resolution = resolution
         self.num_classes = num_classes
-        channels = [width * multiple for multiple in DISCRIMINATOR_LAYOUTS[resolution]]
-        smallest = 8 if resolution == 32 else 4
-        self.sizes = [max(resolution >> (i + 1), smallest) for i in range(len(channels))]
+        channels = [width * multiple for multiple in RESIDUAL_DISCRIMINATOR[resolution]]
+        self.sizes = residual_discriminator_sizes(resolution)
         _check_attention(attention, self.sizes)
 
         self.blocks = nn.ModuleList([FirstDiscriminatorBlock(3, channels[0])])
@@ -304,8 +292,8 @@ class Discriminator(DiscriminatorBase):
 
 
 def _check_resolution(resolution: int) -> None:
-    if resolution not in GENERATOR_LAYOUTS:
-        choices = ", ".join(map(str, GENERATOR_LAYOUTS))
+    if resolution not in RESIDUAL_GENERATOR:
+        choices = ", ".join(map(str, RESIDUAL_GENERATOR))
         raise ValueError(f"no layout for resolution {resolution}: choose from {choices}")
 
 

@@ -10,6 +10,11 @@ import sagan
 from sagan.errors import SaganError
 
 
+def runs_on_cpu() -> bool:
+    """Whether this machine has no GPU or the like; launchers then start processes with gloo."""
+    return not torch.accelerator.is_available()
+
+
 def resolve_precision(wanted: str, device: torch.device) -> torch.dtype:
     """The dtype of convolutions and matrix products: "auto", "float32" or "bfloat16".
 

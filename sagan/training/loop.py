@@ -31,7 +31,7 @@ from sagan.data import BatchOrder, PackedDataset
 from sagan.errors import SaganError
 from sagan.losses import OBJECTIVES
 from sagan.training.ema import GeneratorAverage
-from sagan.training.environment import describe_environment, resolve_precision
+from sagan.training.environment import describe_environment, resolve_precision, runs_on_cpu
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
 from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
@@ -323,10 +323,16 @@ def train(
 
 
 def make_accelerator() -> Accelerator:
-    """Devices and processes as the launcher set them up; one process without one."""
+    """Devices and processes as the launcher set them up; one process without one.
+
+    Precision and accumulation are the configuration's: a user's ``accelerate config`` decides
+    about devices and processes only.
+    """
     # Running statistics are averaged when saved, not overwritten by the first process's.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    return Accelerator(kwargs_handlers=handlers)
+    return Accelerator(
+        cpu=runs_on_cpu(), mixed_precision="no", dynamo_backend="no", kwargs_handlers=handlers
+    )
 
 
 def _train(
@@ -366,16 +372,24 @@ class Recorder:
     def stepped(self, result: DiscriminatorResult, loss_g: Tensor, last: bool) -> None:
         """Record what is due after a step; all of it after the last."""
         training, config = self.training, self.training.config
+        record: Record = {}
         if last or training.step % config.log_every == 0:
-            record = training.record(result, loss_g) | self._speed()
-            self.statistics.write(record)
+            record = self._measured(result, loss_g)
             self.reporter.recorded(record)
         if last or training.step % config.sample_every == 0:
-            record = draw_pictures(
+            record |= draw_pictures(
                 training.average.generator, self.run, training.step, self.statistics
             )
+        if record:
             self.statistics.write({"step": training.step, **record})
         self.reporter.advanced(training.step)
+
+    def _measured(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
+        started = time.perf_counter()
+        record = self.training.record(result, loss_g)
+        # Reading the values waits for the device, for work that belongs to the steps.
+        self.training.seconds += time.perf_counter() - started
+        return record | self._speed()
 
     def _speed(self) -> Record:
         """Time in updates so far, in seconds, and real images drawn a second since the last log."""

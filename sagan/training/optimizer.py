@@ -31,13 +31,10 @@ def restore_optimizer(
         SaganError: the tensors are those of another network.
     """
     for name, parameter in network.named_parameters():
-        try:
-            state = {"step": tensors[f"{name}/step"].clone()}
-            for key in _MOMENTS:
-                # In the parameter's own memory layout: the fused kernel walks them side by side.
-                state[key] = torch.empty_like(parameter).copy_(tensors[f"{name}/{key}"])
-        except (KeyError, RuntimeError):
-            raise SaganError(f"the optimiser's state does not fit the network at {name}") from None
-        if parameter.device.type != "cpu":
-            state["step"] = state["step"].to(parameter.device)
-        optimizer.state[parameter] = state
+        shapes = {"step": torch.Size(), **dict.fromkeys(_MOMENTS, parameter.shape)}
+        saved = {key: tensors[f"{name}/{key}"] for key in shapes if f"{name}/{key}" in tensors}
+        if {key: tensor.shape for key, tensor in saved.items()} != shapes:
+            raise SaganError(f"the optimiser's state does not fit the network at {name}")
+        # In the parameter's own memory layout: the fused kernel walks them side by side.
+        state = {key: torch.empty_like(parameter).copy_(saved[key]) for key in _MOMENTS}
+        optimizer.state[parameter] = {"step": saved["step"].to(parameter.device), **state}

@@ -79,14 +79,16 @@ def prepare(
 def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Config:
     """Decide ``conditional``: what was asked for, else whether the data has labels."""
     labelled = dataset.labels is not None
-    if config.conditional and not labelled:
+    conditional = config.conditional
+    if conditional is None:
+        conditional = labelled and config.takes_labels
+    if conditional and not labelled:
         raise SaganError(
             f"conditional=true needs labels, and {dataset.source} has none: "
             "put the pictures into one folder per class"
         )
-    if labelled and config.conditional is False:
+    if labelled and not conditional:
         notify(f"the {dataset.num_classes} classes of {dataset.source} are ignored (unconditional)")
-    conditional = labelled if config.conditional is None else config.conditional
     return config.model_copy(update={"conditional": conditional})
 
 

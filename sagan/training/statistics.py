@@ -1,6 +1,7 @@
 """What a run records as numbers: stats.jsonl, and the same as TensorBoard scalars."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,8 +31,10 @@ class StatisticsWriter:
 
     def write(self, record: Record) -> None:
         """Add one record; it has a "step"."""
+        # JSON has no infinities and no NaN.
+        finite = {name: v if math.isfinite(v) else None for name, v in record.items()}
         with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(finite) + "\n")
         step = int(record["step"])
         for name, value in record.items():
             if name != "step":

@@ -137,7 +137,7 @@ def discriminator_step(
                 loss = loss + adversaries.objective.penalty(
                     discriminator, real, fake, shard.labels, source
                 )
-            adversaries.accelerator.backward(loss / len(shards))
+            (loss / len(shards)).backward()
         adversaries.strength.observe(real_logits)
     optimizer.step()
     return DiscriminatorResult(
@@ -161,9 +161,7 @@ def generator_step(
                 logits = adversaries.discriminator(images, labels)
             loss = adversaries.objective.generator(logits.float())
             # Only into the generator: the discriminator's weight gradients are never computed.
-            adversaries.accelerator.backward(
-                loss / len(shard_indices), inputs=list(generator.parameters())
-            )
+            (loss / len(shard_indices)).backward(inputs=list(generator.parameters()))
     optimizer.step()
     return loss.detach()
 
