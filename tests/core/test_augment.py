@@ -111,9 +111,11 @@ def colour_oracle(image: Tensor, draw: list[float]) -> Tensor:
 
 
 def translation_oracle(image: Tensor, draw: list[float]) -> Tensor:
-    """out[i, j] = in[i + a, j + b], 0 outside; |a| <= H / 8 and |b| <= W / 8, whole."""
+    """out[i, j] = in[i + a, j + b], 0 outside; a and b whole, each of -side/8 .. side/8 alike."""
     _, height, width = image.shape
-    a, b = round((2 * draw[0] - 1) * height / 8), round((2 * draw[1] - 1) * width / 8)
+    rows, columns = round(height / 8), round(width / 8)
+    a = int(draw[0] * (2 * rows + 1)) - rows
+    b = int(draw[1] * (2 * columns + 1)) - columns
     moved = torch.zeros_like(image)
     for i in range(height):
         for j in range(width):

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.attention import SelfAttention2d
+from sagan.layouts import RESIDUAL_DISCRIMINATOR, RESIDUAL_GENERATOR
 from sagan.networks import (
-    DISCRIMINATOR_LAYOUTS,
-    GENERATOR_LAYOUTS,
     ConditionalBatchNorm2d,
     Discriminator,
     DiscriminatorBlock,
@@ -521,7 +520,7 @@ def test_channels_last_weights_change_only_rounding() -> None:
 def test_an_unknown_resolution_is_a_value_error_that_names_the_choices(network: Any) -> None:
     with pytest.raises(ValueError, match="32, 64, 128, 256"):
         network(48, 8)
-    assert tuple(GENERATOR_LAYOUTS) == tuple(DISCRIMINATOR_LAYOUTS) == (32, 64, 128, 256)
+    assert tuple(RESIDUAL_GENERATOR) == tuple(RESIDUAL_DISCRIMINATOR) == (32, 64, 128, 256)
 
 
 @pytest.mark.parametrize(
