@@ -160,8 +160,8 @@ PRESETS = {
     "demo-32": Preset(
         source="ours: something to look at after three minutes of two cores",
         settings=dict(
-            resolution=32, channels_g=16, channels_d=16, latent_size=64, batch_size=32,
-            lr_g=2e-4, lr_d=4e-4, ema_half_life=10_000, augment="adaptive", steps=1_000_000,
+            resolution=32, channels_g=16, channels_d=16, latent_size=64, batch_size=16,
+            lr_g=4e-4, lr_d=8e-4, ema_half_life=10_000, augment="adaptive", steps=1_000_000,
             checkpoint_every=500, sample_every=500, log_every=25,
         ),
     ),
