@@ -8,6 +8,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -262,8 +263,8 @@ def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerato
         accelerator=accelerator,
         generator=generator,
         discriminator=discriminator,
-        parallel_generator=accelerator.prepare_model(generator),
-        parallel_discriminator=accelerator.prepare_model(discriminator),
+        parallel_generator=_parallel(generator, accelerator),
+        parallel_discriminator=_parallel(discriminator, accelerator),
         optimizer_g=adam(generator, config.lr_g, betas),
         optimizer_d=adam(discriminator, config.lr_d, betas),
         objective=OBJECTIVES[config.loss],
@@ -275,6 +276,15 @@ def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerato
         flip=config.flip,
         label_weights=label_weights,
     )
+
+
+def _parallel(network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """The network wrapped to average gradients, if there are several processes."""
+    with warnings.catch_warnings():
+        # torch 2.13 renamed the argument; the old name serves older versions as well.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        parallel: nn.Module = accelerator.prepare_model(network)
+    return parallel
 
 
 def train(
