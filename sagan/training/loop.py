@@ -33,6 +33,7 @@ from sagan.errors import SaganError
 from sagan.losses import OBJECTIVES
 from sagan.training.ema import GeneratorAverage
 from sagan.training.environment import describe_environment, resolve_precision, runs_on_cpu
+from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
 from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
@@ -128,20 +129,56 @@ class Training:
         self.average = GeneratorAverage(self.adversaries.generator, config.ema_half_life)
         self.step = 0
         self.seconds = 0.0
+        self.dropped = 0
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether reading a value costs nothing."""
+        return bool(self.accelerator.device.type == "cpu")
 
     def advance(self) -> tuple[DiscriminatorResult, Tensor]:
         """One step: ``d_steps`` discriminator updates, one generator update, the average."""
         config, adversaries = self.config, self.adversaries
+        before = self._sound_statistics()
         for update in range(config.d_steps):
             key = Key(config.seed, self.step, update)
             real = self._real_shards(self.step * config.d_steps + update)
             result = discriminator_step(adversaries, key, real)
-            adversaries.strength.adjust(config.batch_size, self._mean)
+            adversaries.strength.adjust(config.batch_size, self.adversaries.mean)
         key = Key(config.seed, self.step, config.d_steps)
         loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
         self.step += 1
+        self._restore_statistics(before)
         self.average.update(config.batch_size, self.step)
         return result, loss_g
+
+    def check_finite(self) -> None:
+        """Count the updates that were dropped because numbers went wrong; waits for the device.
+
+        Raises:
+            SaganError: there were some, and the configuration says to stop.
+        """
+        for guard in (self.adversaries.guard_d, self.adversaries.guard_g):
+            dropped, told = guard.report()
+            self.dropped += dropped
+            if dropped and self.config.on_nonfinite == "stop":
+                raise SaganError(f"{told}. Its update was not made, nothing was saved: {ADVICE}")
+
+    def _sound_statistics(self) -> tuple[Tensor, list[Tensor]]:
+        """What a step that is dropped must leave as it was, if the run goes on after it."""
+        if self.config.on_nonfinite == "stop":
+            return self._dropped(), []
+        return self._dropped(), [s.clone() for s in _running_statistics(self.adversaries.generator)]
+
+    def _restore_statistics(self, before: tuple[Tensor, list[Tensor]]) -> None:
+        """Numbers gone wrong reach batch norm's running statistics in the forward pass."""
+        dropped, sound = before
+        bad = self._dropped() > dropped
+        for statistic, old in zip(_running_statistics(self.adversaries.generator), sound):  # noqa: B905
+            statistic.copy_(torch.where(bad, old, statistic))
+
+    def _dropped(self) -> Tensor:
+        return self.adversaries.guard_d.dropped + self.adversaries.guard_g.dropped
 
     def _real_shards(self, batch: int) -> list[RealShard]:
         rows, size = self.order.indices(batch), self.shards.size
@@ -155,10 +192,6 @@ class Training:
             labels = torch.from_numpy(self.dataset.labels[rows]).to(device, non_blocking=True)
         return RealShard(index, images, labels)
 
-    def _mean(self, tensor: Tensor) -> Tensor:
-        mean: Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), "mean")
-        return mean
-
     def agree(self, asked: bool) -> bool:
         """Whether any process asks to stop: the same answer in all of them.
 
@@ -168,7 +201,7 @@ class Training:
             return asked
         if self.step % self.config.log_every:
             return False
-        return float(self._mean(torch.tensor(float(asked)))) > 0
+        return float(self.adversaries.mean(torch.tensor(float(asked)))) > 0
 
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         """The latest step's statistics; waits for the device."""
@@ -180,6 +213,7 @@ class Training:
             "logits/real": float(result.real_logits),
             "logits/fake": float(result.fake_logits),
             "augment/p": adversaries.strength.p,
+            **({"dropped": self.dropped} if self.dropped else {}),
             **layer_statistics(adversaries.generator, adversaries.discriminator),
         }
 
@@ -189,15 +223,14 @@ class Training:
         if self.accelerator.num_processes > 1:
             for network in (adversaries.generator, self.average.generator):
                 self._average_running_statistics(network)
-            adversaries.strength.synchronise(self._mean)
+            adversaries.strength.synchronise(self.adversaries.mean)
         if self.accelerator.is_main_process:
             checkpoint.save_checkpoint(run, self.step, self._tensors(), self._state())
         self.accelerator.wait_for_everyone()
 
     def _average_running_statistics(self, network: nn.Module) -> None:
-        for name, buffer in network.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                buffer.copy_(self._mean(buffer))
+        for statistic in _running_statistics(network):
+            statistic.copy_(self.adversaries.mean(statistic))
 
     def _tensors(self) -> dict[str, checkpoint.Tensors]:
         adversaries = self.adversaries
@@ -217,7 +250,11 @@ class Training:
         }
 
     def _state(self) -> dict[str, object]:
-        return {"seconds": self.seconds, "augment": self.adversaries.strength.state_dict()}
+        return {
+            "seconds": self.seconds,
+            "dropped": self.dropped,
+            "augment": self.adversaries.strength.state_dict(),
+        }
 
     def restore(self, folder: Path) -> None:
         """Go on from a checkpoint.
@@ -243,9 +280,19 @@ class Training:
         try:
             state = checkpoint.read_json(folder / "state.json")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.dropped = int(state["dropped"])
             adversaries.strength.load_state_dict(state["augment"])
         except (KeyError, TypeError, ValueError):
             raise SaganError(f"{folder / 'state.json'} is damaged") from None
+
+
+def _running_statistics(network: nn.Module) -> list[Tensor]:
+    """Batch norm's running means and variances."""
+    return [
+        buffer
+        for name, buffer in network.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    ]
 
 
 def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerator) -> Adversaries:
@@ -259,19 +306,23 @@ def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerato
         counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
         label_weights = torch.from_numpy(counts).to(device, torch.float32)
     betas = (config.beta1, config.beta2)
+    optimizer_g = adam(generator, config.lr_g, betas)
+    optimizer_d = adam(discriminator, config.lr_d, betas)
     return Adversaries(
         accelerator=accelerator,
         generator=generator,
         discriminator=discriminator,
         parallel_generator=_parallel(generator, accelerator),
         parallel_discriminator=_parallel(discriminator, accelerator),
-        optimizer_g=adam(generator, config.lr_g, betas),
-        optimizer_d=adam(discriminator, config.lr_d, betas),
+        optimizer_g=optimizer_g,
+        optimizer_d=optimizer_d,
         objective=OBJECTIVES[config.loss],
         strength=Strength(
             p=0.0 if config.augment == "adaptive" else config.augment,
             images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
         ),
+        guard_g=FiniteGuard("generator", generator, optimizer_g),
+        guard_d=FiniteGuard("discriminator", discriminator, optimizer_d),
         precision=resolve_precision(config.precision, device),
         flip=config.flip,
         label_weights=label_weights,
@@ -357,11 +408,15 @@ def _train(
         started = time.perf_counter()
         result, loss_g = training.advance()
         training.seconds += time.perf_counter() - started
+        saves = training.step % config.checkpoint_every == 0
+        if training.on_cpu or saves or training.step % config.log_every == 0:
+            training.check_finite()
         interrupted = training.agree(interruption.asked)
         ended = training.step == config.steps or training.agree(time.monotonic() > deadline)
         if recorder is not None:
             recorder.stepped(result, loss_g, ended)
-        if interrupted or ended or training.step % config.checkpoint_every == 0:
+        if interrupted or ended or saves:
+            training.check_finite()
             training.save(run)
         if ended:
             return
