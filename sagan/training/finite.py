@@ -38,7 +38,8 @@ class FiniteGuard:
     @torch.no_grad()
     def check(self, loss: Tensor, step: int) -> None:
         """Look before the optimiser's step: ``loss`` a scalar, ``step`` counted from 1."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        none = torch.zeros((), device=loss.device)
+        gradients = [none if p.grad is None else p.grad for p in self._parameters]
         # A norm is finite if and only if every element is (and their squares do not overflow,
         # which is past mending as well).
         sizes = torch.stack([loss.float(), *_float_norms(gradients)])
