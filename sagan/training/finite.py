@@ -1,7 +1,5 @@
 """Numbers gone wrong: a loss or gradient that is not finite never reaches the weights."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -40,9 +38,9 @@ class FiniteGuard:
         """Look before the optimiser's step: ``loss`` a scalar, ``step`` counted from 1."""
         none = torch.zeros((), device=loss.device)
         gradients = [none if p.grad is None else p.grad for p in self._parameters]
-        # A norm is finite if and only if every element is (and their squares do not overflow,
-        # which is past mending as well).
-        sizes = torch.stack([loss.float(), *_float_norms(gradients)])
+        # The largest magnitude is finite if and only if every element is.
+        largest = torch._foreach_norm(gradients, float("inf"))
+        sizes = torch.stack([loss, *largest])
         bad = ~sizes.isfinite()
         any_bad = bad.any()
         first = any_bad & (self.dropped == 0)
@@ -66,7 +64,3 @@ class FiniteGuard:
 def _layer(name: str) -> str:
     """A parameter's name without the traces of spectral normalization."""
     return name.replace("parametrizations.weight.original", "weight")
-
-
-def _float_norms(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    return torch._foreach_norm([tensor.float() for tensor in tensors])

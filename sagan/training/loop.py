@@ -225,7 +225,14 @@ class Training:
                 self._average_running_statistics(network)
             adversaries.strength.synchronise(self.adversaries.mean)
         if self.accelerator.is_main_process:
-            checkpoint.save_checkpoint(run, self.step, self._tensors(), self._state())
+            every = self.config.keep_every
+            checkpoint.save_checkpoint(
+                run,
+                self.step,
+                self._tensors(),
+                self._state(),
+                keep=lambda step: every > 0 and step % every == 0,
+            )
         self.accelerator.wait_for_everyone()
 
     def _average_running_statistics(self, network: nn.Module) -> None:
