@@ -22,6 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -36,7 +37,8 @@ FORMAT = 1
 KEEP = 3  # newest checkpoints of a run
 MAX_JSON_BYTES = 2**24
 RUN_CONTENT = {
-    "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention", "checkpoints",
+    ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
+    "checkpoints",
 }  # fmt: skip
 FILES = {
     "generator.safetensors",
@@ -182,6 +184,28 @@ def check_run_folder(run: Path) -> None:
         others = [path.name for path in run.iterdir() if path.name not in RUN_CONTENT]
         if others:
             raise SaganError(f"{run} holds other things, such as {others[0]}: give another --out")
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Let one process at a time train in a folder; the system lifts the lock if it crashes.
+
+    Raises:
+        SaganError: another process is training there, or the folder cannot be made.
+    """
+    check_run_folder(run)
+    lock = FileLock(run / ".lock", timeout=0)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise SaganError(f"another process is training in {run}: wait until it ends") from None
+    except OSError as error:
+        raise SaganError(f"cannot train in {run}: {_reason(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_run(path: Path) -> bool:

@@ -5,15 +5,11 @@ step, shard), so that going on from a checkpoint gives the same bits as never ha
 """
 
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +32,7 @@ from sagan.training.environment import describe_environment, resolve_precision, 
 from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
+from sagan.training.signals import Requests, received_requests
 from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
 from sagan.training.steps import (
     Adversaries,
@@ -66,11 +63,12 @@ class Reporter(Protocol):
 
 
 class Interrupted(Exception):
-    """Training was asked to stop; everything up to ``step`` is saved."""
+    """Training was asked to stop by a signal; everything up to ``step`` is saved."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, signal_number: int) -> None:
         super().__init__(f"stopped at step {step}")
         self.step = step
+        self.signal_number = signal_number
 
 
 @dataclass(frozen=True)
@@ -192,16 +190,13 @@ class Training:
             labels = torch.from_numpy(self.dataset.labels[rows]).to(device, non_blocking=True)
         return RealShard(index, images, labels)
 
-    def agree(self, asked: bool) -> bool:
-        """Whether any process asks to stop: the same answer in all of them.
-
-        Several processes compare only when statistics are due, since it waits for the device.
-        """
+    def agree(self, *asked: int) -> list[int]:
+        """The largest of what each process asks, for each thing asked; waits for the device."""
         if self.accelerator.num_processes == 1:
-            return asked
-        if self.step % self.config.log_every:
-            return False
-        return float(self.adversaries.mean(torch.tensor(float(asked)))) > 0
+            return list(asked)
+        mine = torch.tensor([asked], device=self.accelerator.device)
+        largest: list[int] = self.accelerator.gather(mine).amax(dim=0).tolist()
+        return largest
 
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         """The latest step's statistics; waits for the device."""
@@ -365,28 +360,27 @@ def train(
 
     Raises:
         SaganError: the data, the machine or the directory do not fit.
-        Interrupted: Ctrl-C; the run is saved.
+        Interrupted: Ctrl-C or SIGTERM; the run is saved.
     """
     deadline = time.monotonic() + time_limit
     accelerator = make_accelerator()
     training = Training(description, dataset, accelerator)
-    if accelerator.is_main_process:
-        environment = describe_environment(accelerator, training.adversaries.precision)
-        checkpoint.create_run(run, description, environment)
-    accelerator.wait_for_everyone()
-    begun = checkpoint.latest_checkpoint(run)
-    if begun is not None:
-        training.restore(begun)
-    recorder = None
-    if accelerator.is_main_process:
-        recorder = Recorder(run, training, reporter)
-        reporter.started(training.step, training.config.steps, deadline)
-    try:
-        with _interruption() as interruption:
-            _train(run, training, recorder, interruption, deadline)
-    finally:
-        if recorder is not None:
-            recorder.close()
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(checkpoint.locked(run))
+            environment = describe_environment(accelerator, training.adversaries.precision)
+            checkpoint.create_run(run, description, environment)
+        accelerator.wait_for_everyone()
+        begun = checkpoint.latest_checkpoint(run)
+        if begun is not None:
+            training.restore(begun)
+        recorder = None
+        if accelerator.is_main_process:
+            recorder = Recorder(run, training, reporter)
+            stack.callback(recorder.close)
+            reporter.started(training.step, training.config.steps, deadline)
+        requests = stack.enter_context(received_requests())
+        _train(run, training, recorder, requests, deadline)
     accelerator.end_training()
 
 
@@ -407,28 +401,34 @@ def _train(
     run: Path,
     training: Training,
     recorder: "Recorder | None",
-    interruption: "Interruption",
+    requests: Requests,
     deadline: float,
 ) -> None:
     config = training.config
+    saved_at = time.monotonic()
     while training.step < config.steps:
         started = time.perf_counter()
         result, loss_g = training.advance()
         training.seconds += time.perf_counter() - started
-        saves = training.step % config.checkpoint_every == 0
-        if training.on_cpu or saves or training.step % config.log_every == 0:
+        stop, late, save = 0, 0, 0
+        if training.on_cpu or training.step % config.log_every == 0:
             training.check_finite()
-        interrupted = training.agree(interruption.asked)
-        ended = training.step == config.steps or training.agree(time.monotonic() > deadline)
+            now = time.monotonic()
+            overdue = 0 < 60 * config.checkpoint_minutes < now - saved_at
+            stop, late, save = training.agree(
+                requests.stop, now > deadline, requests.save or overdue
+            )
+        ended = bool(late) or training.step == config.steps
         if recorder is not None:
             recorder.stepped(result, loss_g, ended)
-        if interrupted or ended or saves:
+        if stop or ended or save or training.step % config.checkpoint_every == 0:
             training.check_finite()
             training.save(run)
+            saved_at, requests.save = time.monotonic(), False
         if ended:
             return
-        if interrupted:
-            raise Interrupted(training.step)
+        if stop:
+            raise Interrupted(training.step, stop)
 
 
 class Recorder:
@@ -476,29 +476,3 @@ class Recorder:
         """Flush the statistics and tell the reporter that it is over."""
         self.statistics.close()
         self.reporter.closed()
-
-
-class Interruption:
-    """Whether Ctrl-C was pressed; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: the step in progress ends first."""
-        self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextmanager
-def _interruption() -> Iterator[Interruption]:
-    """Hold Ctrl-C back until a step has ended; only the main thread gets signals."""
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-    before = signal.signal(signal.SIGINT, interruption.ask)
-    try:
-        yield interruption
-    finally:
-        signal.signal(signal.SIGINT, before)
