@@ -148,8 +148,13 @@ class Strength:
         }
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
-        self.p = float(state["p"])
-        self._signs = float(state["signs"])
-        self._images = int(state["images"])
-        self._updates = int(state["updates"])
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: it is something else.
+        """
+        p, signs = float(state["p"]), float(state["signs"])
+        images, updates = int(state["images"]), int(state["updates"])
+        if not (0 <= p <= 1 and math.isfinite(signs) and images >= 0 and updates >= 0):
+            raise ValueError("not the state of an augmentation strength")
+        self.p, self._signs, self._images, self._updates = p, signs, images, updates

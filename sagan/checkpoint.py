@@ -20,8 +20,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -48,6 +49,7 @@ FILES = {
     "state.json",
 }
 
+Network = TypeVar("Network", bound=nn.Module)
 Tensors: TypeAlias = dict[str, Tensor]
 Weights: TypeAlias = Literal["ema", "raw"]
 
@@ -224,7 +226,11 @@ def read_run(run: Path) -> RunDescription:
     try:
         config, preset, data = content["config"], content["preset"], content["data"]
         classes = data["classes"]
-        sound = isinstance(config, dict) and all(isinstance(name, str) for name in classes)
+        sound = (
+            isinstance(config, dict)
+            and isinstance(classes, list)
+            and all(isinstance(name, str) for name in classes)
+        )
     except (KeyError, TypeError):
         sound = False
     if not sound:
@@ -403,15 +409,12 @@ class Model:
         """The generator, ready to sample: evaluation mode, spectral norm folded in."""
         if weights not in ("ema", "raw"):
             raise ValueError(f'weights are "ema" or "raw", not {weights!r}')
-        generator = build_generator(self.config, len(self.classes), _leave)
-        load_tensors(generator, self.read("ema" if weights == "ema" else "generator"), self.origin)
-        return _for_inference(generator)
+        tensors = self.read("ema" if weights == "ema" else "generator")
+        return _for_inference(build_generator, self, tensors)
 
     def discriminator(self) -> DiscriminatorBase:
         """The discriminator, ready to look at pictures: evaluation mode, spectral norm folded."""
-        discriminator = build_discriminator(self.config, len(self.classes), _leave)
-        load_tensors(discriminator, self.read("discriminator"), self.origin)
-        return _for_inference(discriminator)
+        return _for_inference(build_discriminator, self, self.read("discriminator"))
 
     def labels(self, names: str) -> list[int]:
         """The labels of a comma-separated list of class names or numbers.
@@ -549,6 +552,18 @@ def _leave(weight: Tensor) -> Tensor:
     return weight
 
 
-def _for_inference(network: Any) -> Any:
+def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors) -> Network:
+    """A network with these weights, spectral norm folded in, in evaluation mode.
+
+    It is built without memory first: a configuration from a stranger may ask for any amount, and
+    gets what the weights that came with it really have.
+    """
+    with torch.device("meta"):
+        network = build(model.config, len(model.classes), _leave)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+        raise SaganError(f"the weights in {model.origin} do not fit its configuration")
+    network.to_empty(device="cpu")
+    load_tensors(network, tensors, model.origin)
     spectral.fold(network)
     return network.eval().requires_grad_(False)

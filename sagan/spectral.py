@@ -11,6 +11,7 @@ Initialise a layer's weight *before* :func:`apply`: afterwards ``layer.weight`` 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -71,19 +72,26 @@ class SpectralNorm(nn.Module):
 
     def sigma(self, weight: Tensor) -> Tensor:
         """The estimate u^T W v, a scalar through which gradients reach W."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with _without_autocast(weight):
             return torch.dot(self.u, torch.mv(self.matrix(weight), self.v))
 
     @torch.no_grad()
     def advance(self, weight: Tensor) -> None:
         """One power iteration, in place: v <- W^T u, u <- W v, each scaled to unit length."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with _without_autocast(weight):
             matrix = self.matrix(weight)
             self.v.copy_(F.normalize(torch.mv(matrix.T, self.u), dim=0, eps=self.eps))
             self.u.copy_(F.normalize(torch.mv(matrix, self.v), dim=0, eps=self.eps))
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight / self.sigma(weight)
+
+
+def _without_autocast(weight: Tensor) -> AbstractContextManager[None]:
+    """Compute in the weight's own dtype; the meta device knows no autocast to begin with."""
+    if weight.is_meta:
+        return nullcontext()
+    return torch.autocast(weight.device.type, enabled=False)
 
 
 def _fixed_start(size: int) -> Tensor:

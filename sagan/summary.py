@@ -34,12 +34,15 @@ def _text(value: object) -> str:
 
 def network_lines(config: Config, num_classes: int) -> Iterator[str]:
     """The size of both networks."""
+    import torch
+
     from sagan.build import build_discriminator, build_generator
 
-    networks: dict[str, GeneratorBase | DiscriminatorBase] = {
-        "generator": build_generator(config, num_classes, lambda weight: weight),
-        "discriminator": build_discriminator(config, num_classes, lambda weight: weight),
-    }
+    with torch.device("meta"):  # shapes without memory
+        networks: dict[str, GeneratorBase | DiscriminatorBase] = {
+            "generator": build_generator(config, num_classes, lambda weight: weight),
+            "discriminator": build_discriminator(config, num_classes, lambda weight: weight),
+        }
     for name, network in networks.items():
         parameters = sum(parameter.numel() for parameter in network.parameters())
         layers = ", ".join(network.attention_layers()) or "no attention"

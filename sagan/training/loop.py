@@ -284,7 +284,7 @@ class Training:
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.dropped = int(state["dropped"])
             adversaries.strength.load_state_dict(state["augment"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise SaganError(f"{folder / 'state.json'} is damaged") from None
 
 

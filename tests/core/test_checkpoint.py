@@ -535,3 +535,18 @@ def test_an_optimisers_state_is_restored_bit_for_bit_and_as_a_copy(
         assert restored[name].data_ptr() != tensor.data_ptr()
     for parameter in generator.parameters():
         assert optimizer.state[parameter]["exp_avg"].stride() == parameter.stride()
+
+
+def test_a_configuration_that_asks_for_more_than_its_weights_have_takes_no_memory(
+    model_file: Path, tmp_path: Path
+) -> None:
+    """A generator of 4096 channels at 256 pixels would be terabytes."""
+    with safe_open(model_file, framework="pt") as file:
+        metadata = file.metadata()
+    settings = json.loads(metadata["config"]) | {
+        "resolution": 256, "channels_g": 4096, "channels_d": 4096, "latent_size": 4096,
+    }  # fmt: skip
+    hostile = tmp_path / "hostile.safetensors"
+    save_file(load_file(model_file), hostile, metadata | {"config": json.dumps(settings)})
+    assert "do not fit" in refusal(lambda: load_generator(hostile))
+    assert "do not fit" in refusal(lambda: load_discriminator(hostile))
