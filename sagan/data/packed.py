@@ -170,7 +170,7 @@ def _map_array(path: Path) -> npt.NDArray[Any]:
         return npy.open_memmap(path, mode="r")  # refuses pickled objects and anything but .npy
     except FileNotFoundError:
         raise _damaged(path.parent, f"{path.name} is missing") from None
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+    except Exception as error:  # the header is parsed as Python, which may raise anything
         raise _damaged(path.parent, f"{path.name} cannot be mapped: {error}") from None
 
 

@@ -1,0 +1,14 @@
+"""A short form of scripts/fuzz.py: files from strangers load, or are refused in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz.py"
+
+
+def test_mutated_models_runs_and_data_sets_are_answered_in_one_line() -> None:
+    command = [sys.executable, str(SCRIPT), "--files", "80", "--seed", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "80 files: " in done.stdout
