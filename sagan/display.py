@@ -125,27 +125,41 @@ class LiveReporter:
 
 
 class PackingProgress:
-    """A bar while pictures are packed; shows nothing for what takes no time."""
+    """A bar while pictures are looked at; shows nothing for what takes no time.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: where to draw; nothing is drawn if it is no terminal.
+        what: what is being done to the pictures.
+    """
+
+    def __init__(self, console: Console, what: str) -> None:
         self._bar = Progress(
-            TextColumn("packing"),
+            TextColumn(what),
             BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} pictures, {task.fields[left]}"),
+            TextColumn("{task.fields[counts]}"),
             console=console,
             transient=True,
         )
         self._task: TaskID | None = None
+        self._next = 0.0
 
     def __enter__(self) -> "PackingProgress":
         return self
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None) -> None:
+        # Called for every picture, of which there may be ten thousand in a second.
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.1
         if self._task is None:
-            self._clock = _Clock(done, total)
-            self._task = self._bar.add_task("", total=total, left="")
+            self._clock = _Clock(done, total or 0)
+            self._task = self._bar.add_task("", total=total, counts="")
             self._bar.start()
-        self._bar.update(self._task, completed=done, left=f"{self._clock.left(done)} left")
+        counts = f"{done:,} pictures"
+        if total is not None:
+            counts = f"{done:,} of {total:,} pictures, {self._clock.left(done)} left"
+        self._bar.update(self._task, completed=done, counts=counts)
 
     def __exit__(
         self,
