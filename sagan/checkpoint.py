@@ -35,6 +35,9 @@ from sagan.inference import DiscriminatorBase, GeneratorBase
 FORMAT = 1
 KEEP = 3  # newest checkpoints of a run
 MAX_JSON_BYTES = 2**24
+RUN_CONTENT = {
+    "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention", "checkpoints",
+}  # fmt: skip
 FILES = {
     "generator.safetensors",
     "discriminator.safetensors",
@@ -115,6 +118,8 @@ def _reason(error: Exception) -> str:
 
 
 def _flush(path: Path) -> None:
+    if os.name == "nt":  # where directories cannot be opened, nor files flushed that are read
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -144,11 +149,10 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
     Raises:
         SaganError: the path is a file, or cannot be written.
     """
+    check_run_folder(run)
     try:
         for folder in ("checkpoints", "samples", "attention"):
             (run / folder).mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise SaganError(f"{run} is a file, not a folder to train in: give another --out") from None
     except OSError as error:
         raise SaganError(f"cannot make the run directory {run}: {error.strerror}") from None
     write_run(run, description)
@@ -164,6 +168,20 @@ def write_run(run: Path, description: RunDescription) -> None:
         "data": description.data,
     }
     write_bytes(run / "config.json", _to_json(content))
+
+
+def check_run_folder(run: Path) -> None:
+    """Insist that a folder is free to train in: not there, empty, or a run's.
+
+    Raises:
+        SaganError: it is a file, or holds something else.
+    """
+    if run.exists() and not run.is_dir():
+        raise SaganError(f"{run} is a file, not a folder to train in: give another --out")
+    if run.is_dir() and not is_run(run):
+        others = [path.name for path in run.iterdir() if path.name not in RUN_CONTENT]
+        if others:
+            raise SaganError(f"{run} holds other things, such as {others[0]}: give another --out")
 
 
 def is_run(path: Path) -> bool:

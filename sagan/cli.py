@@ -222,8 +222,8 @@ def explain(
 ) -> None:
     """Show what pixels attend to: a dot, and the region it draws on lit up.
 
-    Without --query the dots are put where attention looks far and selects sharply. A model with
-    several attention layers gets one file for each.
+    Without --query the dots are put where attention looks far and is the pixel's own. A model
+    with several attention layers gets one file for each.
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """

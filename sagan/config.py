@@ -23,6 +23,7 @@ from sagan.errors import SaganError
 from sagan.layouts import QUERY_DIVISOR, discriminator_maps, generator_maps
 
 Positive = Annotated[int, Field(gt=0, le=10**9)]
+Channels = Annotated[int, Field(gt=0, le=4096)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -38,9 +39,9 @@ class Config(BaseModel):
 
     family: Literal["residual", "dcgan"] = Field("residual", description="the kind of networks")
     resolution: Literal[32, 64, 128, 256] = Field(32, description="side of the images, pixels")
-    channels_g: Positive = Field(64, le=1024, description="width that G's layout multiplies")
-    channels_d: Positive = Field(64, le=1024, description="width that D's layout multiplies")
-    latent_size: Positive = Field(128, le=4096, description="length of a latent vector")
+    channels_g: Channels = Field(64, description="width that G's layout multiplies")
+    channels_d: Channels = Field(64, description="width that D's layout multiplies")
+    latent_size: Channels = Field(128, description="length of a latent vector")
     conditional: bool | None = Field(None, description="use labels; null follows the data")
     attention_g: tuple[int, ...] = Field((16,), description="sides of maps with attention in G")
     attention_d: tuple[int, ...] = Field((16,), description="sides of maps with attention in D")
@@ -59,7 +60,7 @@ class Config(BaseModel):
     )
     batch_size: Positive = Field(64, description="images per update, over all processes")
     accumulation: Positive = Field(1, description="micro-batches that a process splits it into")
-    d_steps: Positive = Field(1, le=100, description="D updates per G update")
+    d_steps: Annotated[int, Field(gt=0, le=100)] = Field(1, description="D updates per G update")
     lr_g: LearningRate = Field(1e-4, description="learning rate of G")
     lr_d: LearningRate = Field(4e-4, description="learning rate of D")
     beta1: Beta = Field(0.0, description="Adam's first moment decay")
@@ -160,8 +161,8 @@ PRESETS = {
     "demo-32": Preset(
         source="ours: something to look at after three minutes of two cores",
         settings=dict(
-            resolution=32, channels_g=16, channels_d=16, latent_size=64, batch_size=32,
-            lr_g=2e-4, lr_d=4e-4, ema_half_life=10_000, augment="adaptive", steps=1_000_000,
+            resolution=32, channels_g=16, channels_d=16, latent_size=64, batch_size=16,
+            lr_g=4e-4, lr_d=8e-4, ema_half_life=10_000, augment="adaptive", steps=1_000_000,
             checkpoint_every=500, sample_every=500, log_every=25,
         ),
     ),

@@ -8,12 +8,14 @@ from rich.console import Console
 from sagan.checkpoint import open_model
 from sagan.display import PackingProgress
 from sagan.explain.model import draw_figures
-from sagan.gallery import write_samples
+from sagan.gallery import save_picture
+from sagan.sampling import enlarged, grid_columns, image_grid
 from sagan.training.session import Session, prepare
 
 PRESET = "demo-32"
 SAMPLES = 64
-EXPLAINED = 4
+ENLARGED = 3  # 32 pixels are small on a screen
+EXPLAINED = 4  # of the samples, in the attention figure
 
 Train = Callable[[Session, Console, float], None]
 
@@ -36,9 +38,9 @@ def run_demo(out: Path, minutes: float, console: Console, train: Train) -> None:
     train(session, console, 60 * minutes)
     generator = open_model(out).generator()
     samples, figure = out / "samples.png", out / "attention.png"
-    write_samples(generator, samples, SAMPLES, None, (), seed=0, truncation=1.0)
-    images, maps = generator.sample(EXPLAINED, return_attention=True)
-    draw_figures(images, maps, figure)
+    images, maps = generator.sample(SAMPLES, return_attention=True)
+    save_picture(image_grid(enlarged(images, ENLARGED), grid_columns(SAMPLES, 0)), samples)
+    draw_figures(images[:EXPLAINED], {name: m[:EXPLAINED] for name, m in maps.items()}, figure)
     print(
         f"""
 {samples}    what it draws so far

@@ -50,7 +50,7 @@ def write_samples(
     images = generator.sample(num, turns, seed, truncation)
     if out.suffix == ".png":
         columns = grid_columns(num, len(set(turns)) if turns else 0)
-        _save(Image.fromarray(image_grid(images, columns)), out)
+        save_picture(image_grid(images, columns), out)
     elif out.suffix == ".zip":
         _write_zip(out, _files(images, turns, classes))
     elif out.suffix:
@@ -82,7 +82,7 @@ def write_interpolation(
         for row in _rows(generator, frames, labels)
     ]
     if out.suffix == ".png":
-        _save(Image.fromarray(image_grid(np.concatenate(rows), frames)), out)
+        save_picture(image_grid(np.concatenate(rows), frames), out)
     elif out.suffix == ".gif":
         stacked = [image_grid(np.stack(column), 1) for column in zip(*rows, strict=True)]
         film = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
@@ -146,6 +146,15 @@ def _write_zip(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
                 archive.writestr(name, content)
     except OSError as error:
         raise SaganError(f"cannot write {out}: {error.strerror}") from None
+
+
+def save_picture(picture: UInt8Array, out: Path) -> None:
+    """Write one picture, uint8 (H, W, 3).
+
+    Raises:
+        SaganError: the file cannot be written.
+    """
+    _save(Image.fromarray(picture), out)
 
 
 def _save(picture: Image.Image, out: Path, **options: Any) -> None:

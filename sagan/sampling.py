@@ -68,6 +68,11 @@ def grid_columns(num: int, num_classes: int) -> int:
     return min(num, math.ceil(math.sqrt(num)))
 
 
+def enlarged(images: UInt8Array, factor: int) -> UInt8Array:
+    """Each pixel as a square of ``factor``: uint8 (num, S, S, 3) -> (num, fS, fS, 3)."""
+    return images.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
 def image_grid(images: UInt8Array, columns: int) -> UInt8Array:
     """Arrange pictures row by row, 2 white pixels apart: uint8 (num, S, S, 3) -> (H, W, 3)."""
     num, size = images.shape[:2]

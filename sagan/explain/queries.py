@@ -14,7 +14,6 @@ from sagan.explain.statistics import (
     Float64Array,
     FloatArray,
     attention_distance,
-    attention_entropy,
     cell_centres,
     grid_sides,
     uniform_distance,
@@ -22,9 +21,9 @@ from sagan.explain.statistics import (
 
 UInt8Array = npt.NDArray[np.uint8]
 
-# Nearly uniform attention differs from uniform by noise; so much is added to selectivity that the
+# Where all pixels attend alike they differ by noise; so much is added to particularity that the
 # noise does not choose the dots.
-_SELECTIVITY_FLOOR = 0.02
+_NOISE_FLOOR = 0.02
 # Dots farther apart than this share of the picture's side gain nothing by being farther still.
 _AMPLE_SPACING = 1 / 3
 
@@ -37,15 +36,17 @@ def interesting_queries(attention: FloatArray, image: UInt8Array, num: int) -> l
 
     * Far: its attention distance, divided by the distance it would have if it attended to the
       whole picture alike, so that corners have no advantage.
-    * Selective: 1 minus its attention's entropy as a share of the largest possible, so that a
-      pixel which attends to everything scores next to nothing.
+    * Particular: how far its attention departs from the average over all pixels (their
+      Kullback-Leibler divergence). A pixel which attends to everything scores next to nothing,
+      and so does one which attends, like all others, to a place that serves the whole picture.
     * On content: how fast the picture's colours change within the pixel's cell, so that flat
       background is passed over. Half of the fastest change in the picture already counts in full.
 
-    The first dot is the pixel with the highest score. Each further dot is the pixel whose score
-    times its distance to the nearest dot so far is highest; distances beyond a third of the
-    picture count as a third. The same map and picture always give the same dots: nothing is
-    random, and equals are taken from the top left.
+    The first dot is the pixel with the highest score. For each further dot a pixel's score is
+    multiplied by its distance to the nearest dot so far, distances beyond a third of the picture
+    counting as a third, and by the share of its attention that goes elsewhere than the attention
+    of the dot most like it: what is shown already is not shown again. The same map and picture
+    always give the same dots: nothing is random, and equals are taken from the top left.
 
     Args:
         attention: float ``(N, M)``, one image's map; each row is at least 0 and sums to 1.
@@ -62,8 +63,8 @@ def interesting_queries(attention: FloatArray, image: UInt8Array, num: int) -> l
     if not 1 <= num <= query_side**2:
         raise ValueError(f"num must lie in 1 .. {query_side**2}, not {num}")
     content = np.minimum(_relative(_local_contrast(image, query_side)), 0.5)
-    score = np.cbrt(_farness(attention) * _selectivity(attention) * content)
-    return _spread_out(score, query_side, num)
+    score = np.cbrt(_farness(attention) * _particularity(attention) * content)
+    return _spread_out(score, attention, num)
 
 
 def parse_query(text: str) -> tuple[int, int]:
@@ -129,10 +130,16 @@ def _farness(attention: FloatArray) -> Float64Array:
     return np.asarray(attention_distance(attention[None], 1)[0] / uniform)
 
 
-def _selectivity(attention: FloatArray) -> Float64Array:
-    """From a small floor at uniform attention to 1 at a single key, (N,)."""
-    selectivity = 1 - attention_entropy(attention[None], normalized=True)[0]
-    return np.asarray((selectivity + _SELECTIVITY_FLOOR) / (1 + _SELECTIVITY_FLOOR))
+def _particularity(attention: FloatArray) -> Float64Array:
+    """KL divergence from the average attention over log N, its largest possible value, (N,).
+
+    From a small floor where all pixels attend alike up to 1.
+    """
+    rows = np.asarray(attention, dtype=np.float64)
+    average = np.maximum(rows.mean(axis=0), np.finfo(np.float64).tiny)
+    ratio = np.where(rows > 0, rows / average, 1.0)
+    divergence = (rows * np.log(ratio)).sum(axis=1) / max(np.log(len(rows)), 1e-12)
+    return np.asarray((np.maximum(divergence, 0) + _NOISE_FLOOR) / (1 + _NOISE_FLOOR))
 
 
 def _local_contrast(image: UInt8Array, side: int) -> Float64Array:
@@ -161,15 +168,18 @@ def _relative(values: Float64Array) -> Float64Array:
     return np.asarray(values / maximum) if maximum > 0 else np.ones_like(values)
 
 
-def _spread_out(score: Float64Array, side: int, num: int) -> list[int]:
-    """Pick num cells greedily by score times distance to the nearest cell already picked."""
-    centres = cell_centres(side, 1)
+def _spread_out(score: Float64Array, attention: FloatArray, num: int) -> list[int]:
+    """Pick num cells greedily: of high score, apart from those picked, attending elsewhere."""
+    centres = cell_centres(grid_sides(attention)[0], 1)
     # A trace of score everywhere: once all cells of any merit are taken, the farthest is next.
     score = score + 1e-6 * max(score.max(), 1e-12)
     spacing = np.full(score.shape, _AMPLE_SPACING)
+    novelty = np.ones(score.shape)
     picked: list[int] = []
     for _ in range(num):
-        best = int(np.argmax(score * spacing))  # picked cells have spacing 0
+        best = int(np.argmax(score * spacing * novelty))  # picked cells have spacing 0
         picked.append(best)
         spacing = np.minimum(spacing, np.hypot(*(centres - centres[best]).T))
+        overlap = np.minimum(attention, attention[best]).sum(axis=1)
+        novelty = np.minimum(novelty, np.maximum(1 - overlap, 0) + _NOISE_FLOOR)
     return picked

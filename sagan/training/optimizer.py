@@ -37,4 +37,4 @@ def restore_optimizer(
             raise SaganError(f"the optimiser's state does not fit the network at {name}")
         # In the parameter's own memory layout: the fused kernel walks them side by side.
         state = {key: torch.empty_like(parameter).copy_(saved[key]) for key in _MOMENTS}
-        optimizer.state[parameter] = {"step": saved["step"].to(parameter.device), **state}
+        optimizer.state[parameter] = {"step": saved["step"].clone().to(parameter.device), **state}

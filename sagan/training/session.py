@@ -56,8 +56,7 @@ def prepare(
     Raises:
         SaganError: something does not fit; one line says what.
     """
-    if run.exists() and not run.is_dir():
-        raise SaganError(f"{run} is a file, not a folder to train in: give another --out")
+    checkpoint.check_run_folder(run)
     begun = checkpoint.read_run(run) if checkpoint.is_run(run) else None
     if preset is None:
         preset = begun.preset if begun else DEFAULT_PRESET

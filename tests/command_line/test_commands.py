@@ -157,6 +157,6 @@ def test_the_demo_ends_with_samples_and_an_attention_figure(
     monkeypatch.setattr(demo, "prepare", prepare)
     result = sagan("demo", "--out", tmp_path / "demo", "--minutes", 0.05)
     assert result.status == 0, result.err
-    assert size_of(tmp_path / "demo" / "samples.png") == (8 * 34 - 2, 8 * 34 - 2)
+    assert size_of(tmp_path / "demo" / "samples.png") == (8 * 98 - 2, 8 * 98 - 2)
     assert (tmp_path / "demo" / "attention.png").is_file()
     assert "Next:" in result.out

@@ -57,6 +57,13 @@ def test_an_out_that_is_a_file_is_named(sagan, pictures, tmp_path) -> None:
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+def test_an_out_that_holds_other_things_is_left_alone(sagan, pictures, tmp_path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "home.txt").write_text("dear")
+    assert_one_line(train(sagan, pictures, tmp_path / "letters"), "letters", "home.txt")
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["home.txt"]
+
+
 def test_labels_cannot_be_asked_of_unlabelled_data(sagan, pictures, tmp_path) -> None:
     result = train(sagan, pictures, tmp_path / "r", "--set", "conditional=true")
     assert_one_line(result, "labels", "one folder per class")

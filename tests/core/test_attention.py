@@ -21,15 +21,6 @@ UNPOOLED = ["full", "paper"]
 TWICE_DIFFERENTIABLE = ["eager", "chunked"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """On tensors this small, threads of a busy machine mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # --- the oracle -------------------------------------------------------------------------------
 
 

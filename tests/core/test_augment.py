@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,15 +11,6 @@ from torch import Tensor
 from sagan.augment import Strength, augment, colour, cutout, translation
 
 Transformation = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """On tensors this small, threads of a busy machine mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def source(seed: int = 0) -> torch.Generator:
@@ -196,16 +187,15 @@ def test_shifts_reach_an_eighth_of_the_side_in_each_direction() -> None:
     image = torch.zeros(1, 3, 32, 32)
     image[:, :, 10, 20] = 1
     found = set()
-    for a in (0.0, 0.5, 1.0):
-        for b in (0.0, 0.5, 1.0):
+    for a in (0.0, 0.5, 0.9999):
+        for b in (0.0, 0.5, 0.9999):
             moved = translation(image, torch.tensor([True]), torch.tensor([[a, b, 0.0]]))
             found.add(tuple(moved[0, 0].nonzero()[0].tolist()))
     assert found == {(i, j) for i in (6, 10, 14) for j in (16, 20, 24)}
 
 
-def test_all_shifts_are_about_equally_frequent() -> None:
-    """Zhao et al. draw whole numbers uniformly; at the ends half as often is what rounding gives,
-    and no less."""
+def test_all_shifts_are_equally_frequent() -> None:
+    """Zhao et al. draw whole numbers uniformly."""
     image = torch.zeros(1, 3, 16, 16)
     image[:, :, 8, 8] = 1
     draw = torch.rand(2000, 3, generator=source(8))
@@ -213,7 +203,7 @@ def test_all_shifts_are_about_equally_frequent() -> None:
     rows = moved[:, 0].nonzero()[:, 1]
     counts = torch.bincount(rows, minlength=16)[6:11]
     assert int(counts.sum()) == 2000
-    expected = 2000 * torch.tensor([1, 2, 2, 2, 1]) / 8
+    expected = torch.full((5,), 400.0)
     assert ((counts - expected).square() / expected).sum() < 23.5  # 4 dof: p > 1e-4
 
 

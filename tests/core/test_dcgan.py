@@ -1,7 +1,6 @@
 """The deconvolution networks against the layout of the popular PyTorch SAGAN."""
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,22 +11,6 @@ from torch import Tensor, nn
 from sagan import spectral
 from sagan.attention import SelfAttention2d
 from sagan.dcgan import DCGANDiscriminator, DCGANGenerator
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """On tensors this small, threads of a busy machine mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
 
 
 def count(network: nn.Module) -> int:

@@ -1,7 +1,6 @@
 """Losses against numbers worked out by hand, and each objective at work on tiny networks."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,22 +13,6 @@ from sagan.networks import Discriminator, Generator
 
 REAL = torch.tensor([2.0, 0.5, -1.0])
 FAKE = torch.tensor([-3.0, 0.0, 1.0])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """On tensors this small, threads of a busy machine mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
 
 
 def softplus(x: float) -> float:

@@ -1,7 +1,6 @@
 """Latents, labels, pixels, and what a network does for its user: sample, features, attention."""
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,15 +23,6 @@ from sagan.sampling import (
     seeded_latents,
     spherical_interpolation,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """On tensors this small, threads of a busy machine mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def open_attention(network: Any) -> Any:

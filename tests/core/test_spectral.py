@@ -1,7 +1,7 @@
 """Spectral normalization against numpy's SVD and a power iteration written out in float64."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,6 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(7, 4),
     "embedding": lambda: nn.Embedding(5, 6),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """On tensors this small, threads of a busy machine mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(kind: str, seed: int = 0) -> nn.Module:

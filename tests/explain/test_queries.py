@@ -85,6 +85,25 @@ def test_a_pixel_that_selects_is_preferred_to_pixels_that_do_not():
     assert interesting_queries(attention, image, 1) == [100]
 
 
+def test_a_pixel_of_its_own_mind_is_preferred_to_those_that_attend_to_one_common_place():
+    image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    attention = np.full((256, 64), 1e-4)
+    attention[:, 63] = 1  # a corner that serves all
+    attention[100, 63], attention[100, 7] = 1e-4, 1  # but one pixel looks at another corner
+    attention /= attention.sum(axis=1, keepdims=True)
+    assert interesting_queries(attention, image, 1) == [100]
+
+
+def test_dots_show_different_attention_where_there_is_some():
+    image = np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    attention = np.full((256, 64), 1e-4)
+    targets = np.repeat([0, 7, 56, 63], 64)  # one corner for each quarter of the rows
+    attention[np.arange(256), targets] = 1
+    attention /= attention.sum(axis=1, keepdims=True)
+    queries = interesting_queries(attention, image, 4)
+    assert {int(targets[query]) for query in queries} == {0, 7, 56, 63}
+
+
 def test_noise_on_uniform_attention_does_not_choose_the_dots():
     image = flat()
     image[4:12, 20:28] = noise(8)

@@ -1,0 +1,84 @@
+"""What a training shows of itself."""
+
+import io
+import math
+import time
+
+import pytest
+from rich.console import Console
+
+from sagan.display import LiveReporter, PackingProgress, PlainReporter, duration, reporter_for
+
+RECORD = {
+    "step": 7,
+    "images_per_second": 123.4,
+    "loss/d": 1.25,
+    "loss/g": -0.5,
+    "logits/real": 0.75,
+    "logits/fake": -1.0,
+    "augment/p": 0.0,
+    "gamma/generator.attention_16": 0.125,
+    "gamma/discriminator.attention_16": -0.25,
+    "sigma/generator/linear": 3.0,
+}
+SHOWN = ["123", "1.25", "-0.50", "+0.75", "-1.00", "gamma G16", "+0.125", "gamma D16", "-0.250"]
+
+
+def console(terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=160)
+
+
+def text(shown: Console) -> str:
+    assert isinstance(shown.file, io.StringIO)
+    return shown.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")]
+)
+def test_a_duration_reads_like_a_clock(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+def test_off_a_terminal_each_record_is_one_plain_line() -> None:
+    shown = console(terminal=False)
+    reporter = reporter_for(shown)
+    assert isinstance(reporter, PlainReporter)
+    reporter.started(0, 10, math.inf)
+    reporter.advanced(7)
+    reporter.recorded(RECORD)
+    reporter.closed()
+    first, second = text(shown).splitlines()
+    assert first == "step 0 of 10: training"
+    assert "\x1b" not in second
+    for value in ["step 7", *SHOWN]:
+        assert value in second
+    assert "linear" not in second
+
+
+def test_on_a_terminal_the_latest_values_are_redrawn_in_place() -> None:
+    shown = console(terminal=True)
+    reporter = reporter_for(shown)
+    assert isinstance(reporter, LiveReporter)
+    reporter.started(0, 10, math.inf)
+    reporter.advanced(7)
+    reporter.recorded(RECORD)
+    reporter.closed()
+    for value in ["step 7", "of 10", *SHOWN]:
+        assert value in text(shown).replace("\x1b[0m", "").replace("\x1b[1m", "")
+
+
+def test_the_time_left_ends_at_the_deadline() -> None:
+    shown = console(terminal=False)
+    reporter = PlainReporter(shown)
+    reporter.started(0, 10**9, time.monotonic() + 90)
+    time.sleep(0.01)
+    reporter.recorded(RECORD)
+    assert "left 1:30" in text(shown)
+
+
+def test_packing_nothing_shows_nothing() -> None:
+    shown = console(terminal=True)
+    with PackingProgress(shown):
+        pass
+    assert text(shown) == ""
