@@ -4,17 +4,19 @@ import math
 import time
 from collections import deque
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from sagan.training.loop import Reporter
-from sagan.training.statistics import Record
+if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
+    from sagan.training.loop import Reporter
+    from sagan.training.statistics import Record
 
 
-def reporter_for(console: Console) -> Reporter:
+def reporter_for(console: Console) -> "Reporter":
     """The live panel if the console is a terminal, else plain lines."""
     return LiveReporter(console) if console.is_terminal else PlainReporter(console)
 
@@ -44,7 +46,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def summary(record: Record) -> dict[str, str]:
+def summary(record: "Record") -> dict[str, str]:
     """What of a record is shown while training, by heading."""
     shown = {
         "images/s": f"{record['images_per_second']:.0f}",
@@ -76,7 +78,7 @@ class PlainReporter:
     def advanced(self, step: int) -> None:
         """Lines are written with records only."""
 
-    def recorded(self, record: Record) -> None:
+    def recorded(self, record: "Record") -> None:
         step = int(record["step"])
         values = "  ".join(f"{name} {value}" for name, value in summary(record).items())
         self._say(f"step {step}  left {self.clock.left(step)}  {values}")
@@ -112,7 +114,7 @@ class LiveReporter:
         if self._task is not None:
             self._bar.update(self._task, completed=step, left=self.clock.left(step))
 
-    def recorded(self, record: Record) -> None:
+    def recorded(self, record: "Record") -> None:
         values = summary(record)
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in values:

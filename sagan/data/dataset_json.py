@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
-from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL, Layout
+from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL, Layout, split_names
 from sagan.errors import SaganError
 
 DATASET_JSON = "dataset.json"
@@ -32,7 +31,8 @@ def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -
             f"no split '{split}' in {where}: its {DATASET_JSON} knows of none; leave out --split"
         )
     labels = _labels(data, where)
-    order = sorted(range(len(names)), key=lambda index: PurePosixPath(names[index]).parts)
+    parts = list(split_names(names))
+    order = sorted(range(len(names)), key=parts.__getitem__)
     if not labels:
         return Layout(tuple((index, NO_LABEL) for index in order), (), (), ())
 

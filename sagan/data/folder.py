@@ -88,10 +88,9 @@ def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
             continue
         seen.add(identity)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        below = Path(folder).relative_to(root)
-        yield from (
-            name for name in ((below / file).as_posix() for file in files) if is_picture_name(name)
-        )
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        yield from (prefix + file for file in files if is_picture_name(prefix + file))
 
 
 def read_file(path: str) -> bytes:
