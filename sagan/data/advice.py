@@ -88,10 +88,10 @@ def _size_warnings(info: DatasetInfo) -> Iterator[str]:
     if info.short_sides is None:
         return
     target, smallest = resolution_for(info), info.short_sides.smallest
-    if smallest * 2 <= target:
+    if info.short_sides.median < target:
+        yield f"half of the pictures have fewer than {target} pixels and will be enlarged"
+    elif smallest * 2 <= target:
         yield (
             f"sizes are mixed: some pictures have only {smallest} pixels and would be enlarged to "
             f"{target}, which the samples will show as blur; leave the smallest out"
         )
-    elif info.short_sides.median < min(PRESETS):
-        yield f"half of the pictures have fewer than {min(PRESETS)} pixels and will be enlarged"

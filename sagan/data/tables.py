@@ -4,6 +4,7 @@ Everything is streamed: a batch of rows is in memory at a time, whatever the siz
 """
 
 import glob
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
 # Rows read at a time, where the loader lets us choose: parquet files often have one group of rows
 # that holds everything.
 BATCH_ROWS = 64
+_TAR_BLOCK = 512
 # Names that label columns have, where no column is marked as one.
 LABEL_COLUMNS = (
     "label",
@@ -86,6 +88,7 @@ def open_file(path: Path, split: str) -> "TableSource":
     """
     datasets = import_datasets()
     kind = KINDS[path.suffix.lower()]
+    _check_ends([path])
     # A name with brackets or stars is a name, not a pattern.
     files = glob.escape(str(path.resolve()))
     splits = _guarded(path, lambda: _load(datasets, kind, data_files=files))
@@ -108,9 +111,27 @@ def open_folder(path: Path, split: str) -> "TableSource":
         kinds = sorted({KINDS[file.suffix.lower()] for file in files})
         if len(kinds) > 1:
             raise SaganError(f"'{path}' mixes {' and '.join(kinds)} files: point at one kind")
+        _check_ends(files)
         folder = glob.escape(str(files[0].parent.resolve()))
         splits = _guarded(path, lambda: _load(datasets, kinds[0], data_dir=folder))
     return TableSource(printable(str(path)), splits, split, partial(_digest, path, sorted(files)))
+
+
+def _check_ends(files: list[Path]) -> None:
+    """Refuse tars that were cut short, which reading takes for shorter ones.
+
+    A tar ends in blocks of 512 zeros (POSIX.1-2001, pax).
+    """
+    for path in files:
+        if kind_of(path) != "webdataset":
+            continue
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAR_BLOCK))
+            if size % _TAR_BLOCK or any(file.read()):
+                raise SaganError(
+                    f"cannot read '{path}': its end is missing; copy or download it again"
+                )
 
 
 def _load(datasets: ModuleType, kind: str, **where: str) -> "Mapping[str, IterableDataset]":
@@ -242,7 +263,12 @@ class TableSource:
 
         named = [name for name in LABEL_COLUMNS if _may_label(features.get(name))]
         if not named:
-            return None, None, ["no column of labels was found"]
+            columns = ", ".join(features)
+            return (
+                None,
+                None,
+                [f"none of the columns {columns} is called label: read without labels"],
+            )
         return self._collect_labels(named[0])
 
     def _collect_labels(self, column: str) -> tuple[Labels | None, int, list[str]]:
