@@ -102,7 +102,7 @@ def test_every_kind_gives_its_pictures_and_labels_in_order(
 def test_splits_are_those_of_the_files(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     source = str(write(tmp_path))
     assert len(pack(source, tmp_path / "test", 4, split="test")) == 3
-    with pytest.raises(SaganError, match="no split 'val' .*: it has test, train"):
+    with pytest.raises(SaganError, match=r"no split 'val' .*: it has test, train"):
         pack(source, tmp_path / "val", 4, split="val")
 
 
@@ -142,7 +142,7 @@ def test_captions_are_no_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_table_without_pictures_names_its_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "number": [1]}), tmp_path / "x.parquet")
-    with pytest.raises(SaganError, match="no column of pictures .*text, number"):
+    with pytest.raises(SaganError, match=r"no column of pictures .*text, number"):
         pack(str(tmp_path / "x.parquet"), tmp_path / "out", 4)
 
 
