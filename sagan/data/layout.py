@@ -104,7 +104,13 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
     )
     chosen = _unwrapped_split(tree, splits, split)
     _note_left_out(tree, set().union(*splits.values()), chosen.notes)
-    return _layout(chosen, _numbering(tree, splits, split), tuple(splits))
+    numbering = _numbering(tree, splits, split)
+    if numbering and not _is_labelled(chosen, numbering):
+        chosen.notes.append(
+            f"'{split}' has no class folders, as '{DEFAULT_SPLIT}' has: "
+            "read as a set without labels"
+        )
+    return _layout(chosen, numbering, tuple(splits))
 
 
 def _require_split(split: str, splits: tuple[str, ...], where: str, has: str) -> None:

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import IO, Generic, TypeVar
 
 from sagan.data.decode import UnreadableError
 from sagan.data.sources import Picture
@@ -231,15 +231,18 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the replies
+    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
+        # Until the parent is gone, perhaps in the middle of a chunk.
+        _answer(requests, replies)
+
+
+def _answer(requests: IO[bytes], replies: IO[bytes]) -> None:
     work = pickle.load(requests)
     reply: object = "ready"
     while True:
         pickle.dump(reply, replies, protocol=5)
         replies.flush()
-        try:
-            chunk = pickle.load(requests)
-        except EOFError:
-            return
+        chunk = pickle.load(requests)
         try:
             reply = [_apply(work, read) for read in chunk]
         except Exception as error:  # a mistake in `work`, to be raised where it was asked for

@@ -158,3 +158,43 @@ def test_any_tree_gives_the_same_meaning_in_any_order_of_listing(
     # Nothing is left out in silence.
     if len(used) < len(names) and not layout.splits:
         assert layout.notes
+
+
+# ImageNet and its kin, as found on disk.
+
+IMAGENET = ["n01440764/n01440764_10026.JPEG", "n01440764/n01440764_10027.JPEG",
+            "n01443537/n01443537_2.JPEG"]  # fmt: skip
+WRAPPINGS = ["", "ILSVRC2012/", "ILSVRC/Data/CLS-LOC/"]
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_imagenet_with_val_in_class_folders(wrapping: str) -> None:
+    names = [f"{wrapping}train/{name}" for name in IMAGENET]
+    names += [f"{wrapping}val/n01443537/ILSVRC2012_val_00000001.JPEG"]
+    train, layout = labelled(names)
+    assert list(train.values()) == ["n01440764", "n01440764", "n01443537"]
+    assert layout.splits == ("train", "val")
+    assert labelled(names, "val")[0] == {names[-1]: "n01443537"}
+    assert labelled(names, "val")[1].files[0][1] == 1
+    assert labelled(names, "val")[1].notes == ()
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_imagenet_with_a_flat_val_has_no_labels_there_and_says_so(wrapping: str) -> None:
+    names = [f"{wrapping}train/{name}" for name in IMAGENET]
+    names += [f"{wrapping}val/ILSVRC2012_val_0000000{n}.JPEG" for n in (1, 2)]
+    assert labelled(names)[1].classes == ("n01440764", "n01443537")
+    val, layout = labelled(names, "val")
+    assert set(val.values()) == {None}
+    assert "'val' has no class folders, as 'train' has" in layout.notes[0]
+
+
+def test_tiny_imagenet_keeps_its_pictures_one_folder_deeper() -> None:
+    names = [f"tiny-imagenet-200/train/n0{n}/images/n0{n}_{i}.JPEG" for n in (1, 2) for i in (0, 1)]
+    names += ["tiny-imagenet-200/val/images/val_0.JPEG", "tiny-imagenet-200/test/images/t_0.JPEG"]
+    train, layout = labelled(names)
+    assert list(train.values()) == ["n01", "n01", "n02", "n02"]
+    assert layout.splits == ("test", "train", "val")
+    val, layout = labelled(names, "val")
+    assert val == {names[4]: None}
+    assert any("no class folders" in note for note in layout.notes)
