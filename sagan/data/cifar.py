@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sagan.data.cifar_pickle import read_pickle
-from sagan.data.decode import FITS, Fit, PictureFacts, UInt8Array, UnreadableError
+from sagan.data.decode import FITS, Fit, PictureFacts, UInt8Array, UnreadableError, pixels_of
 from sagan.data.layout import printable
 from sagan.data.sources import Picture, digest_of, file_entries
 from sagan.errors import SaganError
@@ -109,7 +109,7 @@ def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
         raise UnreadableError(f"{len(data)} bytes of pixels, not {PIXEL_BYTES}")
     planes = np.frombuffer(data, dtype=np.uint8).reshape(3, SIDE, SIDE)
     image = Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
-    return np.asarray(FITS[fit](image, size))
+    return pixels_of(FITS[fit](image, size))
 
 
 def examine_planes(data: bytes) -> PictureFacts:
