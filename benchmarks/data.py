@@ -155,11 +155,11 @@ def is_picture(name: str) -> bool:
 def report_packing(source: Path, scratch: Path, repetitions: int) -> None:
     """Seconds of the bare loop and of the command, in turn, over all splits."""
     seconds: dict[str, list[float]] = {"bare": [], "pack": []}
-    peak = 0
+    peak, splits = 0, splits_of(source)
     for _ in range(repetitions):
         seconds["bare"].append(timed(lambda: bare_loop(source)))
         start = time.perf_counter()
-        for split in splits_of(source):
+        for split in splits:
             peak = max(peak, pack_by_command(source, split, scratch / f"packed-{split}"))
         seconds["pack"].append(time.perf_counter() - start)
     cores = available_cores()

@@ -4,6 +4,7 @@ import os
 import struct
 import zipfile
 import zlib
+from array import array
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,7 +29,9 @@ Members = npt.NDArray[np.void]
 # is encrypted, and whether it lies within another member.
 Member = tuple[int, int, int, int, int, bool, bool]
 
+_BLOCK = 1000
 _LOCAL_HEADER_BYTES = 30
+_USUAL_NAME_BYTES = 128
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
 
@@ -61,10 +64,14 @@ class ZipSource:
         return len(self._layout.files)
 
     def pictures(self) -> Iterator[Picture]:
-        path = str(self._path)
-        for index, label in self._layout.files:
-            name, member = self._names[index], self._members[index].item()
-            yield Picture(name, label, partial(read_member, path, name, member))
+        path, files = str(self._path), self._layout.files
+        for start in range(0, len(files), _BLOCK):
+            block = files[start : start + _BLOCK]
+            # A thousand at once take a tenth of the time of each by itself.
+            members = self._members[[index for index, _ in block]].tolist()
+            for (index, label), member in zip(block, members, strict=True):
+                name = self._names[index]
+                yield Picture(name, label, partial(read_member, path, name, member))
 
     def listing_digest(self) -> str:
         entries = (
@@ -74,24 +81,73 @@ class ZipSource:
         return digest_of("zip", self._path, self.classes, entries)
 
 
+class _Directory(zipfile.ZipFile):
+    """A zip's directory, of which names and members are kept and nothing else.
+
+    ZipFile adds a ZipInfo to the list `filelist` and to the dictionary `NameToInfo` for every
+    member: 600 bytes each, a gigabyte for ImageNet. Here both take what they are given and forget.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.names: list[str] = []
+        self.records = array("Q")
+        with path.open("rb") as file:
+            super().__init__(file)
+
+    @property
+    def filelist(self) -> "_Sink":
+        return _Sink(self)
+
+    @filelist.setter
+    def filelist(self, value: object) -> None:
+        """Do not keep ZipFile's list."""
+
+    @property
+    def NameToInfo(self) -> dict[str, zipfile.ZipInfo]:  # noqa: N802
+        return {}
+
+    @NameToInfo.setter
+    def NameToInfo(self, value: object) -> None:  # noqa: N802
+        """Do not keep ZipFile's dictionary."""
+
+    def add(self, info: zipfile.ZipInfo) -> None:
+        """Keep what is needed of a member."""
+        if not info.is_dir():
+            self.names.append(_plain_name(info.filename))
+            self.records.extend(
+                (info.header_offset, info.compress_size, info.file_size, info.CRC,
+                 info.compress_type, info.flag_bits & 1)
+            )  # fmt: skip
+
+    def members(self) -> Members:
+        """All members, in the order of `names`."""
+        columns = np.frombuffer(self.records, dtype=np.uint64).reshape(-1, 6)
+        members = np.zeros(len(columns), dtype=_MEMBER)
+        for number, field in enumerate(_MEMBER.names or ()):
+            if number < 6:
+                members[field] = columns[:, number]
+        members["overlaps"] = _overlapping(members)
+        return members
+
+
+class _Sink(list[zipfile.ZipInfo]):
+    """A list that stays empty."""
+
+    def __init__(self, directory: _Directory) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def append(self, info: zipfile.ZipInfo) -> None:
+        self._directory.add(info)
+
+
 def _list(path: Path) -> tuple[list[str], Members, Member | None, tuple[str, ...]]:
     """Pictures' names in order, their members, dataset.json's, and what the user should hear."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        directory = _Directory(path)
+    except (OSError, ValueError, OverflowError, zipfile.BadZipFile, NotImplementedError) as error:
         raise SaganError(f"cannot read the zip '{path}': {error}") from None
-    names = [_plain_name(info.filename) for info in infos]
-    members = np.array(
-        [
-            (i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type,
-             i.flag_bits & 1, 0)
-            for i in infos
-        ],
-        dtype=_MEMBER,
-    )  # fmt: skip
-    del infos, archive
-    members["overlaps"] = _overlapping(members)
+    names, members = directory.names, directory.members()
     labels = names.index(DATASET_JSON) if DATASET_JSON in names else None
     chosen = {}
     unsafe, doubled = [], []
@@ -170,14 +226,19 @@ def read_member(path: str, name: str, member: Member) -> bytes:
 
 
 def _read_packed(path: str, offset: int, packed: int) -> bytes:
-    with Path(path).open("rb", buffering=0) as file:
-        file.seek(offset)
-        header = file.read(_LOCAL_HEADER_BYTES)
-        if header[:4] != _LOCAL_SIGNATURE:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # In one read, unless name and extra field are unusually long.
+        block = os.pread(descriptor, _LOCAL_HEADER_BYTES + _USUAL_NAME_BYTES + packed, offset)
+        if block[:4] != _LOCAL_SIGNATURE:
             raise zipfile.BadZipFile("no member where the zip's directory says")
-        name_bytes, extra_bytes = struct.unpack_from("<HH", header, 26)
-        file.seek(name_bytes + extra_bytes, os.SEEK_CUR)
-        return file.read(packed)
+        name_bytes, extra_bytes = struct.unpack_from("<HH", block, 26)
+        start = _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+        if start + packed > len(block):
+            return os.pread(descriptor, packed, offset + start)
+        return block[start : start + packed]
+    finally:
+        os.close(descriptor)
 
 
 def _read_by_zipfile(path: str, name: str, size: int) -> bytes:

@@ -1,6 +1,6 @@
 """Which pictures of a set are the same, pixel for pixel, in bounded memory."""
 
-import json
+import ast
 from array import array
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class DuplicateFinder:
         """Take the next picture, C-contiguous."""
         # SipHash of 64 bits, keyed anew in each process. What it finds is looked at again.
         self._hashes.append(hash(bytes(image.data)))
-        self._names.write(json.dumps(name) + "\n")
+        self._names.write(ascii(name) + "\n")
 
     def close(self) -> None:
         """Close the file of names."""
@@ -60,7 +60,7 @@ class DuplicateFinder:
         names: dict[int, str] = {}
         if wanted:
             with self._path.open(encoding="ascii") as lines:
-                names = {n: json.loads(line) for n, line in enumerate(lines) if n in wanted}
+                names = {n: ast.literal_eval(line) for n, line in enumerate(lines) if n in wanted}
         return tuple(tuple(names[row] for row in group) for group in groups)
 
 

@@ -209,7 +209,7 @@ class _SetWriter:
 
 @contextlib.contextmanager
 def _synced(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
+    with path.open("wb", buffering=1024**2) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

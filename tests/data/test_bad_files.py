@@ -258,3 +258,28 @@ def test_a_member_that_zlib_cannot_inflate_is_named(tmp_path: Path) -> None:
     path.write_bytes(data[:at] + b"\xff" * len(deflated) + data[at + len(deflated) :])
     assert len(pack(str(path), tmp_path / "out", 4)) == 20
     assert skipped(tmp_path / "out").keys() == {"lost.png"}
+
+
+def test_an_archive_without_members_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {})
+    with pytest.raises(SaganError, match="no pictures in"):
+        pack(str(path), tmp_path / "out", 4)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_zip_with_any_bytes_changed_is_read_or_refused_in_one_line(
+    tmp_path: Path, seed: int
+) -> None:
+    path = write_zip(tmp_path / "x.zip", good(12))
+    data = bytearray(path.read_bytes())
+    generator = np.random.default_rng(seed)
+    start = data.find(b"PK\x01\x02")  # the directory: members' bytes have a checksum
+    for place in generator.integers(start, len(data), 3):
+        data[place] = generator.integers(0, 256)
+    path.write_bytes(data)
+    try:
+        dataset = pack(str(path), tmp_path / "out", 4, max_unreadable=1)
+    except SaganError as error:
+        assert "\n" not in str(error)
+        return
+    assert set(dataset.images[:, 0, 0, 0].tolist()) <= set(range(12))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagan.data.batches import BatchOrder, permutation
+from sagan.training.loop import Shards
 
 SIZES = {"num": st.integers(1, 50), "batch_size": st.integers(1, 70), "seed": st.integers(0, 2**80)}
 
@@ -83,8 +84,6 @@ def test_no_two_processes_see_the_same_image_within_an_epoch(
     num: int, batch_size: int, seed: int, num_processes: int, accumulation: int
 ) -> None:
     """Shares are cut from the global batch as the training loop cuts them."""
-    from sagan.training.loop import Shards
-
     shards = num_processes * accumulation
     size = -(-batch_size // shards)
     order = BatchOrder(num, size * shards, seed)
