@@ -3,6 +3,7 @@
 import hashlib
 
 from sagan.data.layout import DEFAULT_SPLIT
+from sagan.data.rows import StreamedRows
 from sagan.data.tables import TableSource, import_datasets, one_line
 from sagan.errors import SaganError
 
@@ -22,7 +23,8 @@ def open_hub(source: str, split: str) -> TableSource:
     datasets = import_datasets()
     revision = _revision(source, name)
     try:
-        splits = datasets.load_dataset(name, config, streaming=True, revision=revision)
+        streams = datasets.load_dataset(name, config, streaming=True, revision=revision)
+        splits = {str(key): StreamedRows(stream, key) for key, stream in streams.items()}
     except Exception as error:  # the loaders' own, the hub's, pyarrow's and the network's
         raise SaganError(f"cannot read '{source}' from the hub: {one_line(error)}") from None
 

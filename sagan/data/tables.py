@@ -1,6 +1,6 @@
-"""Pictures in tables: parquet, arrow and webdataset tars, read by Hugging Face `datasets`.
+"""Pictures in tables: parquet, arrow and webdataset tars, and what their columns mean.
 
-Everything is streamed: a batch of rows is in memory at a time, whatever the size of the set.
+Everything is streamed: a few rows are in memory at a time, whatever the size of the set.
 """
 
 import glob
@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from sagan.data.decode import IMAGE_EXTENSIONS, UnreadableError, decode, examine
 from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL, printable
+from sagan.data.rows import ArrowRows, ParquetRows, Rows, StreamedRows
 from sagan.data.sources import Picture, digest_of, file_entries
 from sagan.errors import SaganError
 
 if TYPE_CHECKING:
-    from datasets import Features, IterableDataset
+    from datasets import Features
 
 # File name endings, and the library's names for the loaders.
 KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
-# Rows read at a time, where the loader lets us choose: parquet files often have one group of rows
-# that holds everything.
-BATCH_ROWS = 64
 _TAR_BLOCK = 512
 # Names that label columns have, where no column is marked as one.
 LABEL_COLUMNS = (
@@ -86,14 +84,11 @@ def open_file(path: Path, split: str) -> "TableSource":
     Raises:
         SaganError: as `TableSource`.
     """
-    datasets = import_datasets()
-    kind = KINDS[path.suffix.lower()]
     _check_ends([path])
     # A name with brackets or stars is a name, not a pattern.
-    files = glob.escape(str(path.resolve()))
-    splits = _guarded(path, lambda: _load(datasets, kind, data_files=files))
-    listing = partial(_digest, path, [path])
-    return TableSource(printable(str(path)), splits, split, listing)
+    where = {"data_files": glob.escape(str(path.resolve()))}
+    splits = _guarded(path, lambda: _load(KINDS[path.suffix.lower()], where))
+    return TableSource(printable(str(path)), splits, split, partial(_digest, path, [path]))
 
 
 def open_folder(path: Path, split: str) -> "TableSource":
@@ -102,9 +97,8 @@ def open_folder(path: Path, split: str) -> "TableSource":
     Raises:
         SaganError: as `TableSource`.
     """
-    datasets = import_datasets()
     if _is_saved(path):
-        splits = _guarded(path, lambda: _load_saved(datasets, path))
+        splits = _guarded(path, lambda: _load_saved(path))
         files = list(path.rglob("*.json"))
     else:
         files = list(_files(path))
@@ -112,8 +106,8 @@ def open_folder(path: Path, split: str) -> "TableSource":
         if len(kinds) > 1:
             raise SaganError(f"'{path}' mixes {' and '.join(kinds)} files: point at one kind")
         _check_ends(files)
-        folder = glob.escape(str(files[0].parent.resolve()))
-        splits = _guarded(path, lambda: _load(datasets, kinds[0], data_dir=folder))
+        where = {"data_dir": glob.escape(str(files[0].parent.resolve()))}
+        splits = _guarded(path, lambda: _load(kinds[0], where))
     return TableSource(printable(str(path)), splits, split, partial(_digest, path, sorted(files)))
 
 
@@ -134,23 +128,29 @@ def _check_ends(files: list[Path]) -> None:
                 )
 
 
-def _load(datasets: ModuleType, kind: str, **where: str) -> "Mapping[str, IterableDataset]":
-    options = {"batch_size": BATCH_ROWS} if kind == "parquet" else {}
-    splits: Mapping[str, IterableDataset] = datasets.load_dataset(
-        kind, streaming=True, **where, **options
-    )
-    return splits
+def _load(kind: str, where: Mapping[str, str]) -> Mapping[str, Rows]:
+    """Splits by name; `datasets` decides which files belong to which."""
+    datasets = import_datasets()
+    if kind == "webdataset":
+        streams = datasets.load_dataset(kind, streaming=True, **where)
+        return {str(name): StreamedRows(stream, name) for name, stream in streams.items()}
+    files = datasets.load_dataset_builder(kind, **where).config.data_files
+    rows = ParquetRows if kind == "parquet" else ArrowRows
+    return {str(name): rows(list(paths)) for name, paths in files.items()}
 
 
-def _load_saved(datasets: ModuleType, path: Path) -> "Mapping[str, IterableDataset]":
+def _load_saved(path: Path) -> Mapping[str, Rows]:
+    datasets = import_datasets()
     saved = datasets.load_from_disk(str(path))  # mapped, not read
     splits = saved if isinstance(saved, datasets.DatasetDict) else {DEFAULT_SPLIT: saved}
-    return {name: rows.to_iterable_dataset() for name, rows in splits.items()}
+    return {n: StreamedRows(rows.to_iterable_dataset(), n) for n, rows in splits.items()}
 
 
-def _guarded(path: Path, load: "Callable[[], Mapping[str, IterableDataset]]") -> Any:
+def _guarded(path: Path, load: Callable[[], Mapping[str, Rows]]) -> Mapping[str, Rows]:
     try:
         return load()
+    except SaganError:
+        raise
     except Exception as error:  # the loaders raise their own, pyarrow's, fsspec's and tarfile's
         raise SaganError(f"cannot read '{path}': {one_line(error)}") from None
 
@@ -178,7 +178,7 @@ class TableSource:
 
     Args:
         name: what to call it.
-        splits: the set's splits by name, as streams of rows.
+        splits: the set's splits by name.
         split: the one to read.
         listing: classes -> sha256 hex over what there is.
 
@@ -192,7 +192,7 @@ class TableSource:
     def __init__(
         self,
         name: str,
-        splits: "Mapping[str, IterableDataset]",
+        splits: Mapping[str, Rows],
         split: str,
         listing: Callable[[tuple[str, ...]], str],
     ) -> None:
@@ -204,13 +204,11 @@ class TableSource:
                 f"no split '{split}' in {name}: it has {', '.join(sorted(splits))}; "
                 "choose one with --split"
             )
-        rows = splits[split]
-        features: Features = rows.features or rows._resolve_features().features
-        # Encoded pictures as they are: decoding is ours, and happens in other processes.
-        self._rows = rows.decode(False)
+        self._rows = splits[split]
+        features = self._rows.features
         self._column = _picture_column(features, name)
-        labels, num_rows, notes = self._find_labels(features)
-        self.num_pictures = num_rows if num_rows is not None else _promised(rows, split)
+        labels, counted, notes = self._find_labels(features)
+        self.num_pictures = counted if counted is not None else self._rows.num_rows
         self._labels = labels
         self.classes = labels.classes if labels else ()
         self.notes = (f"pictures are read from the column '{self._column}'", *notes)
@@ -234,7 +232,7 @@ class TableSource:
     def _reading(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         number = 0
         try:
-            for row in self._rows.select_columns(columns):
+            for row in self._rows.read(columns):
                 yield row
                 number += 1
         except (SaganError, GeneratorExit):
@@ -287,13 +285,6 @@ class TableSource:
         number = {value: label for label, value in enumerate(ordered)}
         note = f"labels are read from the column '{column}'"
         return Labels(column, tuple(map(str, ordered)), number), num_rows, [note]
-
-
-def _promised(rows: "IterableDataset", split: str) -> int | None:
-    splits = rows.info.splits
-    if splits is not None and split in splits and splits[split].num_examples:
-        return int(splits[split].num_examples)
-    return None
 
 
 def _picture_column(features: "Features", name: str) -> str:
