@@ -155,17 +155,16 @@ def is_picture(name: str) -> bool:
 def report_packing(source: Path, scratch: Path, repetitions: int) -> None:
     """Seconds of the bare loop and of the command, in turn, over all splits."""
     seconds: dict[str, list[float]] = {"bare": [], "pack": []}
-    peak, splits, num = 0, splits_of(source), bare_loop(source)
+    peak, num = 0, bare_loop(source)
     for _ in range(repetitions):
         seconds["bare"].append(timed(lambda: bare_loop(source)))
         start = time.perf_counter()
-        for split in splits:
-            peak = max(peak, pack_by_command(source, split, scratch / f"packed-{split}"))
+        peak = max(peak, pack_by_command(source, "all", scratch / "packed"))
         seconds["pack"].append(time.perf_counter() - start)
     cores = available_cores()
     print(f"packing {num:,} pictures of {source.name}, seconds, {cores} cores")
     print(f"  bare loop of Pillow          {spread(seconds['bare'], 2)}")
-    print(f"  sagan data pack, all splits  {spread(seconds['pack'], 2)}")
+    print(f"  sagan data pack --split all  {spread(seconds['pack'], 2)}")
     for title, pick in (("medians", statistics.median), ("fastest", min)):
         ratio = pick(seconds["pack"]) / (pick(seconds["bare"]) / cores)
         print(f"  ratio to the bare loop divided by the cores, {title}: {ratio:.2f}")
@@ -174,11 +173,10 @@ def report_packing(source: Path, scratch: Path, repetitions: int) -> None:
 
 def report_memory(source: Path, scratch: Path) -> None:
     """The memory that packing a large set takes."""
-    for split in splits_of(source):
-        start = time.perf_counter()
-        peak = pack_by_command(source, split, scratch / "packed")
-        seconds = time.perf_counter() - start
-        print(f"packing {source.name}, {split}: {peak / 1e6:,.0f} MB at most, {seconds:.0f} s")
+    start = time.perf_counter()
+    peak = pack_by_command(source, "all", scratch / "packed")
+    seconds = time.perf_counter() - start
+    print(f"packing {source.name}: {peak / 1e6:,.0f} MB at most, {seconds:.0f} s")
 
 
 def bare_loop(source: Path) -> int:
@@ -197,13 +195,6 @@ def encoded(source: Path) -> Iterator[bytes]:
         return
     with zipfile.ZipFile(source) as archive:
         yield from (archive.read(name) for name in archive.namelist() if is_picture(name))
-
-
-def splits_of(source: Path) -> tuple[str, ...]:
-    """What there is to pack."""
-    from sagan.data.sources import open_source
-
-    return open_source(str(source)).splits or ("train",)
 
 
 def pack_by_command(source: Path, split: str, out: Path) -> int:

@@ -279,7 +279,9 @@ def inspect(model: ModelName) -> None:
 @data_app.command("info")
 def data_info(
     source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
-    split: Annotated[str, typer.Option(help="Which part of the data set.")] = "train",
+    split: Annotated[
+        str, typer.Option(help="Which part of the data set; all for every one.")
+    ] = "train",
     sheet: Annotated[
         Path | None, typer.Option(help="FILE.png: also write a sheet with some of the pictures.")
     ] = None,
@@ -308,7 +310,9 @@ def data_pack(
     source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
     size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")],
-    split: Annotated[str, typer.Option(help="Which part of the data set.")] = "train",
+    split: Annotated[
+        str, typer.Option(help="Which part of the data set; all for every one.")
+    ] = "train",
     fit: Annotated[str, typer.Option(help="crop, pad or stretch to a square.")] = "crop",
     max_unreadable: Annotated[
         float,

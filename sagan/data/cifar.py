@@ -17,7 +17,7 @@ from PIL import Image
 
 from sagan.data.cifar_pickle import read_pickle
 from sagan.data.decode import FITS, Fit, PictureFacts, UInt8Array, UnreadableError, pixels_of
-from sagan.data.layout import printable
+from sagan.data.layout import ALL_SPLITS, printable
 from sagan.data.sources import Picture, digest_of, file_entries
 from sagan.errors import SaganError
 
@@ -65,17 +65,20 @@ class CifarSource:
     def __init__(self, container: Container, form: Form, split: str) -> None:
         self.name = printable(str(container.path))
         self.split = split
-        if split not in form.parts:
+        if split not in (*form.parts, ALL_SPLITS):
             raise SaganError(
-                f"no split '{split}' in {self.name}: it has test, train; choose one with --split"
+                f"no split '{split}' in {self.name}: it has test, train; choose one with --split, "
+                f"or {ALL_SPLITS}"
             )
+        chosen = form.parts if split == ALL_SPLITS else (split,)
+        self._parts = [part for name in chosen for part in form.parts[name]]
         self._container = container
         self._form = form
         self.classes = form.read_names(container.read(form.meta))
         self.notes: tuple[str, ...] = (f"{form.title}, as published",)
 
     def pictures(self) -> Iterator[Picture]:
-        for part in self._form.parts[self.split]:
+        for part in self._parts:
             try:
                 labels, pictures = self._form.read_part(self._container.read(part))
             except ValueError as error:

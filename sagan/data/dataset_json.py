@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL, Layout, split_names
+from sagan.data.layout import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL, Layout, split_names
 from sagan.errors import SaganError
 
 DATASET_JSON = "dataset.json"
@@ -26,7 +26,7 @@ def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -
         SaganError: the file is damaged, labels are vectors, names no picture, or another split is
             asked for.
     """
-    if split != DEFAULT_SPLIT:
+    if split not in (DEFAULT_SPLIT, ALL_SPLITS):
         raise SaganError(
             f"no split '{split}' in {where}: its {DATASET_JSON} knows of none; leave out --split"
         )

