@@ -278,9 +278,10 @@ class TableSource:
             if row[column] is not None and len(values) <= MAX_CLASSES:
                 values.add(row[column])
         if not 1 < len(values) <= MAX_CLASSES:
-            many = f"more than {MAX_CLASSES:,}" if values else "no"
-            many = "one label only" if len(values) == 1 else f"{many} different values"
-            return None, num_rows, [f"the column '{column}' has {many}: read without labels"]
+            more = "more than " if len(values) > MAX_CLASSES else ""
+            number = f"{more}{min(len(values), MAX_CLASSES):,}"
+            note = f"the column '{column}' has {number} different values: read without labels"
+            return None, num_rows, [note]
         ordered = sorted(values)
         number = {value: label for label, value in enumerate(ordered)}
         note = f"labels are read from the column '{column}'"
