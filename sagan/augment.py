@@ -113,7 +113,8 @@ class Strength:
 
     def observe(self, real_logits: Tensor) -> None:
         """Take in the discriminator's logits (B,) on real, augmented images; no synchronisation."""
-        self._signs = self._signs + real_logits.detach().sign().sum(dtype=torch.float32)
+        signs = real_logits.detach().float().sign().nan_to_num()
+        self._signs = self._signs + signs.sum()
         self._images += len(real_logits)
 
     def adjust(self, global_batch: int, mean: Callable[[Tensor], Tensor]) -> None:

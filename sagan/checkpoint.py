@@ -22,6 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -36,7 +37,8 @@ FORMAT = 1
 KEEP = 3  # newest checkpoints of a run
 MAX_JSON_BYTES = 2**24
 RUN_CONTENT = {
-    "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention", "checkpoints",
+    ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
+    "checkpoints",
 }  # fmt: skip
 FILES = {
     "generator.safetensors",
@@ -184,6 +186,28 @@ def check_run_folder(run: Path) -> None:
             raise SaganError(f"{run} holds other things, such as {others[0]}: give another --out")
 
 
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Let one process at a time train in a folder; the system lifts the lock if it crashes.
+
+    Raises:
+        SaganError: another process is training there, or the folder cannot be made.
+    """
+    check_run_folder(run)
+    lock = FileLock(run / ".lock", timeout=0)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise SaganError(f"another process is training in {run}: wait until it ends") from None
+    except OSError as error:
+        raise SaganError(f"cannot train in {run}: {_reason(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def is_run(path: Path) -> bool:
     """Whether this folder holds a run."""
     return (path / "config.json").is_file()
@@ -220,15 +244,22 @@ def step_of(checkpoint: Path) -> int:
 
 
 def save_checkpoint(
-    run: Path, step: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any]
+    run: Path,
+    step: int,
+    tensors: Mapping[str, Tensors],
+    state: Mapping[str, Any],
+    keep: Callable[[int], bool] = lambda step: False,
 ) -> Path:
     """Write one checkpoint whole or not at all, then drop those :data:`KEEP` or more behind it.
+
+    A checkpoint with a file called ``keep`` in it stays as well.
 
     Args:
         run: the run directory.
         step: generator updates done.
         tensors: the content of each safetensors file, by its name without the ending.
         state: what else the next step depends on, as JSON.
+        keep: whether the checkpoint of a step stays however old it gets.
 
     Raises:
         SaganError: the disk is full, or cannot be written.
@@ -244,7 +275,7 @@ def save_checkpoint(
             _save_tensors(temporary / f"{name}.safetensors", content, {"format": "pt"})
         (temporary / "state.json").write_bytes(_to_json({"step": step, **state}))
         digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / "manifest.json").write_bytes(_to_json({"format": FORMAT, "sha256": digests}))
+        (temporary / "manifest.json").write_bytes(_to_json(_manifest(digests)))
         for path in temporary.iterdir():
             _flush(path)
         _flush(temporary)
@@ -257,7 +288,8 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
     behind = [path for path in checkpoints(run) if step_of(path) < step]
     for old in behind[: 1 - KEEP]:
-        shutil.rmtree(old, ignore_errors=True)
+        if not (keep(step_of(old)) or (old / "keep").exists()):
+            shutil.rmtree(old, ignore_errors=True)
     return final
 
 
@@ -274,17 +306,22 @@ def latest_checkpoint(run: Path) -> Path | None:
     Raises:
         SaganError: there are checkpoints, and all are damaged.
     """
-    damage = None
-    for checkpoint in reversed(checkpoints(run)):
+    damage: list[SaganError] = []
+    found = checkpoints(run)
+    for checkpoint in reversed(found):
         try:
             verify_checkpoint(checkpoint)
         except SaganError as error:
-            damage = error
-            warnings.warn(f"{error}; going back to the one before", stacklevel=2)
-        else:
-            return checkpoint
-    if damage is not None:
-        raise SaganError(f"no checkpoint of {run} is sound: {damage}. Begin anew in another --out")
+            damage.append(error)
+            continue
+        if damage:
+            lost = step_of(found[-1]) - step_of(checkpoint)
+            warnings.warn(f"{damage[0]}; going back {lost} steps to {checkpoint}", stacklevel=2)
+        return checkpoint
+    if damage:
+        raise SaganError(
+            f"no checkpoint of {run} is sound: {damage[0]}. Begin anew in another --out"
+        )
     return None
 
 
@@ -295,15 +332,22 @@ def verify_checkpoint(checkpoint: Path) -> None:
         SaganError: a file is missing, or is not what was written.
     """
     manifest = read_json(checkpoint / "manifest.json")
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise SaganError(f"{checkpoint} is damaged: its manifest is not one of format {FORMAT}")
-    digests = manifest.get("sha256")
+    digests = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(digests, dict) or digests.keys() != FILES:
         raise SaganError(f"{checkpoint} is damaged: its manifest does not list its files")
+    if manifest != _manifest(digests):
+        raise SaganError(f"{checkpoint} is damaged: its manifest is not what was written")
     for name, digest in digests.items():
         path = checkpoint / name
         if not path.is_file() or _sha256(path) != digest:
             raise SaganError(f"{checkpoint} is damaged: {name} is not what was written")
+
+
+def _manifest(digests: dict[str, str]) -> dict[str, Any]:
+    """A manifest's content: the sha256 of each file, and one over all of these and the format."""
+    content: dict[str, Any] = {"format": FORMAT, "sha256": digests}
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {**content, "checksum": checksum}
 
 
 def read_tensors(checkpoint: Path, name: str) -> Tensors:

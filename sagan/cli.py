@@ -157,6 +157,9 @@ def _train(session: "Session", console: "Console", time_limit: float = float("in
         train(session.run, session.description, session.dataset, reporter_for(console), time_limit)
     except Interrupted as interrupted:
         print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
+        sys.exit(128 + interrupted.signal_number)
+    except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
+        print("stopped at once; the last checkpoint is what it was", file=sys.stderr)
         sys.exit(130)
 
 

@@ -77,8 +77,17 @@ class Config(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto takes bfloat16 where the processor has it"
     )
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        "stop", description="after a loss or gradient that is not finite: stop, or drop the step"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="decides every random number")
     checkpoint_every: Positive = Field(1000, description="steps between checkpoints")
+    checkpoint_minutes: float = Field(
+        0.0, ge=0, description="minutes between checkpoints, besides; 0 is never"
+    )
+    keep_every: int = Field(
+        0, ge=0, le=10**9, description="keep the checkpoints of every so many steps; 0 is none"
+    )
     sample_every: Positive = Field(500, description="steps between sample grids")
     log_every: Positive = Field(50, description="steps between log lines")
 

@@ -279,8 +279,8 @@ class TableSource:
                 values.add(row[column])
         if not 1 < len(values) <= MAX_CLASSES:
             more = "more than " if len(values) > MAX_CLASSES else ""
-            number = f"{more}{min(len(values), MAX_CLASSES):,}"
-            note = f"the column '{column}' has {number} different values: read without labels"
+            many = f"{more}{min(len(values), MAX_CLASSES):,}"
+            note = f"the column '{column}' has {many} different values: read without labels"
             return None, num_rows, [note]
         ordered = sorted(values)
         number = {value: label for label, value in enumerate(ordered)}

@@ -5,14 +5,11 @@ step, shard), so that going on from a checkpoint gives the same bits as never ha
 """
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 import numpy as np
@@ -32,8 +29,10 @@ from sagan.errors import SaganError
 from sagan.losses import OBJECTIVES
 from sagan.training.ema import GeneratorAverage
 from sagan.training.environment import describe_environment, resolve_precision, runs_on_cpu
+from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
+from sagan.training.signals import Requests, received_requests
 from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
 from sagan.training.steps import (
     Adversaries,
@@ -64,11 +63,12 @@ class Reporter(Protocol):
 
 
 class Interrupted(Exception):
-    """Training was asked to stop; everything up to ``step`` is saved."""
+    """Training was asked to stop by a signal; everything up to ``step`` is saved."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, signal_number: int) -> None:
         super().__init__(f"stopped at step {step}")
         self.step = step
+        self.signal_number = signal_number
 
 
 @dataclass(frozen=True)
@@ -127,20 +127,56 @@ class Training:
         self.average = GeneratorAverage(self.adversaries.generator, config.ema_half_life)
         self.step = 0
         self.seconds = 0.0
+        self.dropped = 0
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether reading a value costs nothing."""
+        return bool(self.accelerator.device.type == "cpu")
 
     def advance(self) -> tuple[DiscriminatorResult, Tensor]:
         """One step: ``d_steps`` discriminator updates, one generator update, the average."""
         config, adversaries = self.config, self.adversaries
+        before = self._sound_statistics()
         for update in range(config.d_steps):
             key = Key(config.seed, self.step, update)
             real = self._real_shards(self.step * config.d_steps + update)
             result = discriminator_step(adversaries, key, real)
-            adversaries.strength.adjust(config.batch_size, self._mean)
+            adversaries.strength.adjust(config.batch_size, self.adversaries.mean)
         key = Key(config.seed, self.step, config.d_steps)
         loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
         self.step += 1
+        self._restore_statistics(before)
         self.average.update(config.batch_size, self.step)
         return result, loss_g
+
+    def check_finite(self) -> None:
+        """Count the updates that were dropped because numbers went wrong; waits for the device.
+
+        Raises:
+            SaganError: there were some, and the configuration says to stop.
+        """
+        for guard in (self.adversaries.guard_d, self.adversaries.guard_g):
+            dropped, told = guard.report()
+            self.dropped += dropped
+            if dropped and self.config.on_nonfinite == "stop":
+                raise SaganError(f"{told}. Its update was not made, nothing was saved: {ADVICE}")
+
+    def _sound_statistics(self) -> tuple[Tensor, list[Tensor]]:
+        """What a step that is dropped must leave as it was, if the run goes on after it."""
+        if self.config.on_nonfinite == "stop":
+            return self._dropped(), []
+        return self._dropped(), [s.clone() for s in _running_statistics(self.adversaries.generator)]
+
+    def _restore_statistics(self, before: tuple[Tensor, list[Tensor]]) -> None:
+        """Numbers gone wrong reach batch norm's running statistics in the forward pass."""
+        dropped, sound = before
+        bad = self._dropped() > dropped
+        for statistic, old in zip(_running_statistics(self.adversaries.generator), sound):  # noqa: B905
+            statistic.copy_(torch.where(bad, old, statistic))
+
+    def _dropped(self) -> Tensor:
+        return self.adversaries.guard_d.dropped + self.adversaries.guard_g.dropped
 
     def _real_shards(self, batch: int) -> list[RealShard]:
         rows, size = self.order.indices(batch), self.shards.size
@@ -154,20 +190,13 @@ class Training:
             labels = torch.from_numpy(self.dataset.labels[rows]).to(device, non_blocking=True)
         return RealShard(index, images, labels)
 
-    def _mean(self, tensor: Tensor) -> Tensor:
-        mean: Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), "mean")
-        return mean
-
-    def agree(self, asked: bool) -> bool:
-        """Whether any process asks to stop: the same answer in all of them.
-
-        Several processes compare only when statistics are due, since it waits for the device.
-        """
+    def agree(self, *asked: int) -> list[int]:
+        """The largest of what each process asks, for each thing asked; waits for the device."""
         if self.accelerator.num_processes == 1:
-            return asked
-        if self.step % self.config.log_every:
-            return False
-        return float(self._mean(torch.tensor(float(asked)))) > 0
+            return list(asked)
+        mine = torch.tensor([asked], device=self.accelerator.device)
+        largest: list[int] = self.accelerator.gather(mine).amax(dim=0).tolist()
+        return largest
 
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         """The latest step's statistics; waits for the device."""
@@ -179,6 +208,7 @@ class Training:
             "logits/real": float(result.real_logits),
             "logits/fake": float(result.fake_logits),
             "augment/p": adversaries.strength.p,
+            **({"dropped": self.dropped} if self.dropped else {}),
             **layer_statistics(adversaries.generator, adversaries.discriminator),
         }
 
@@ -188,15 +218,21 @@ class Training:
         if self.accelerator.num_processes > 1:
             for network in (adversaries.generator, self.average.generator):
                 self._average_running_statistics(network)
-            adversaries.strength.synchronise(self._mean)
+            adversaries.strength.synchronise(self.adversaries.mean)
         if self.accelerator.is_main_process:
-            checkpoint.save_checkpoint(run, self.step, self._tensors(), self._state())
+            every = self.config.keep_every
+            checkpoint.save_checkpoint(
+                run,
+                self.step,
+                self._tensors(),
+                self._state(),
+                keep=lambda step: every > 0 and step % every == 0,
+            )
         self.accelerator.wait_for_everyone()
 
     def _average_running_statistics(self, network: nn.Module) -> None:
-        for name, buffer in network.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                buffer.copy_(self._mean(buffer))
+        for statistic in _running_statistics(network):
+            statistic.copy_(self.adversaries.mean(statistic))
 
     def _tensors(self) -> dict[str, checkpoint.Tensors]:
         adversaries = self.adversaries
@@ -216,7 +252,11 @@ class Training:
         }
 
     def _state(self) -> dict[str, object]:
-        return {"seconds": self.seconds, "augment": self.adversaries.strength.state_dict()}
+        return {
+            "seconds": self.seconds,
+            "dropped": self.dropped,
+            "augment": self.adversaries.strength.state_dict(),
+        }
 
     def restore(self, folder: Path) -> None:
         """Go on from a checkpoint.
@@ -242,9 +282,19 @@ class Training:
         try:
             state = checkpoint.read_json(folder / "state.json")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.dropped = int(state["dropped"])
             adversaries.strength.load_state_dict(state["augment"])
         except (KeyError, TypeError, ValueError):
             raise SaganError(f"{folder / 'state.json'} is damaged") from None
+
+
+def _running_statistics(network: nn.Module) -> list[Tensor]:
+    """Batch norm's running means and variances."""
+    return [
+        buffer
+        for name, buffer in network.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    ]
 
 
 def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerator) -> Adversaries:
@@ -258,23 +308,36 @@ def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerato
         counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
         label_weights = torch.from_numpy(counts).to(device, torch.float32)
     betas = (config.beta1, config.beta2)
+    optimizer_g = adam(generator, config.lr_g, betas)
+    optimizer_d = adam(discriminator, config.lr_d, betas)
     return Adversaries(
         accelerator=accelerator,
         generator=generator,
         discriminator=discriminator,
-        parallel_generator=accelerator.prepare_model(generator),
-        parallel_discriminator=accelerator.prepare_model(discriminator),
-        optimizer_g=adam(generator, config.lr_g, betas),
-        optimizer_d=adam(discriminator, config.lr_d, betas),
+        parallel_generator=_parallel(generator, accelerator),
+        parallel_discriminator=_parallel(discriminator, accelerator),
+        optimizer_g=optimizer_g,
+        optimizer_d=optimizer_d,
         objective=OBJECTIVES[config.loss],
         strength=Strength(
             p=0.0 if config.augment == "adaptive" else config.augment,
             images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
         ),
+        guard_g=FiniteGuard("generator", generator, optimizer_g),
+        guard_d=FiniteGuard("discriminator", discriminator, optimizer_d),
         precision=resolve_precision(config.precision, device),
         flip=config.flip,
         label_weights=label_weights,
     )
+
+
+def _parallel(network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """The network wrapped to average gradients, if there are several processes."""
+    with warnings.catch_warnings():
+        # torch 2.13 renamed the argument; the old name serves older versions as well.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        parallel: nn.Module = accelerator.prepare_model(network)
+    return parallel
 
 
 def train(
@@ -297,28 +360,27 @@ def train(
 
     Raises:
         SaganError: the data, the machine or the directory do not fit.
-        Interrupted: Ctrl-C; the run is saved.
+        Interrupted: Ctrl-C or SIGTERM; the run is saved.
     """
     deadline = time.monotonic() + time_limit
     accelerator = make_accelerator()
     training = Training(description, dataset, accelerator)
-    if accelerator.is_main_process:
-        environment = describe_environment(accelerator, training.adversaries.precision)
-        checkpoint.create_run(run, description, environment)
-    accelerator.wait_for_everyone()
-    begun = checkpoint.latest_checkpoint(run)
-    if begun is not None:
-        training.restore(begun)
-    recorder = None
-    if accelerator.is_main_process:
-        recorder = Recorder(run, training, reporter)
-        reporter.started(training.step, training.config.steps, deadline)
-    try:
-        with _interruption() as interruption:
-            _train(run, training, recorder, interruption, deadline)
-    finally:
-        if recorder is not None:
-            recorder.close()
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(checkpoint.locked(run))
+            environment = describe_environment(accelerator, training.adversaries.precision)
+            checkpoint.create_run(run, description, environment)
+        accelerator.wait_for_everyone()
+        begun = checkpoint.latest_checkpoint(run)
+        if begun is not None:
+            training.restore(begun)
+        recorder = None
+        if accelerator.is_main_process:
+            recorder = Recorder(run, training, reporter)
+            stack.callback(recorder.close)
+            reporter.started(training.step, training.config.steps, deadline)
+        requests = stack.enter_context(received_requests())
+        _train(run, training, recorder, requests, deadline)
     accelerator.end_training()
 
 
@@ -339,24 +401,34 @@ def _train(
     run: Path,
     training: Training,
     recorder: "Recorder | None",
-    interruption: "Interruption",
+    requests: Requests,
     deadline: float,
 ) -> None:
     config = training.config
+    saved_at = time.monotonic()
     while training.step < config.steps:
         started = time.perf_counter()
         result, loss_g = training.advance()
         training.seconds += time.perf_counter() - started
-        interrupted = training.agree(interruption.asked)
-        ended = training.step == config.steps or training.agree(time.monotonic() > deadline)
+        stop, late, save = 0, 0, 0
+        if training.on_cpu or training.step % config.log_every == 0:
+            training.check_finite()
+            now = time.monotonic()
+            overdue = 0 < 60 * config.checkpoint_minutes < now - saved_at
+            stop, late, save = training.agree(
+                requests.stop, now > deadline, requests.save or overdue
+            )
+        ended = bool(late) or training.step == config.steps
         if recorder is not None:
             recorder.stepped(result, loss_g, ended)
-        if interrupted or ended or training.step % config.checkpoint_every == 0:
+        if stop or ended or save or training.step % config.checkpoint_every == 0:
+            training.check_finite()
             training.save(run)
+            saved_at, requests.save = time.monotonic(), False
         if ended:
             return
-        if interrupted:
-            raise Interrupted(training.step)
+        if stop:
+            raise Interrupted(training.step, stop)
 
 
 class Recorder:
@@ -404,29 +476,3 @@ class Recorder:
         """Flush the statistics and tell the reporter that it is over."""
         self.statistics.close()
         self.reporter.closed()
-
-
-class Interruption:
-    """Whether Ctrl-C was pressed; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: the step in progress ends first."""
-        self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextmanager
-def _interruption() -> Iterator[Interruption]:
-    """Hold Ctrl-C back until a step has ended; only the main thread gets signals."""
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-    before = signal.signal(signal.SIGINT, interruption.ask)
-    try:
-        yield interruption
-    finally:
-        signal.signal(signal.SIGINT, before)

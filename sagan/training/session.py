@@ -14,7 +14,15 @@ from sagan.errors import SaganError
 DEFAULT_PRESET = "cpu-32"
 
 # What may change from one part of a run to the next: it alters how long and how often, not what.
-MAY_CHANGE = ("steps", "checkpoint_every", "sample_every", "log_every")
+MAY_CHANGE = (
+    "steps",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "keep_every",
+    "sample_every",
+    "log_every",
+    "on_nonfinite",
+)
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int | None], None]

@@ -18,6 +18,7 @@ from sagan.augment import Strength, augment
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.losses import Objective
 from sagan.pixels import to_float
+from sagan.training.finite import FiniteGuard
 from sagan.training.randomness import keyed_generator
 
 # The last part of a random key: what the numbers are for.
@@ -65,6 +66,8 @@ class Adversaries:
         optimizer_d: of the discriminator.
         objective: the adversarial loss.
         strength: of the augmentation.
+        guard_g: keeps numbers gone wrong out of the generator.
+        guard_d: likewise.
         precision: what convolutions and matrix products compute in; weights stay float32.
         flip: mirror real images at random.
         label_weights: float (num_classes,), how often each label is drawn for a fake image; None
@@ -80,6 +83,8 @@ class Adversaries:
     optimizer_d: torch.optim.Optimizer
     objective: Objective
     strength: Strength
+    guard_g: FiniteGuard
+    guard_d: FiniteGuard
     precision: torch.dtype
     flip: bool
     label_weights: Tensor | None
@@ -93,6 +98,13 @@ class Adversaries:
         enabled = self.precision != torch.float32
         return torch.autocast(self.device.type, dtype=self.precision, enabled=enabled)
 
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The average of a tensor over the processes."""
+        if self.accelerator.num_processes == 1:
+            return tensor
+        averaged: Tensor = self.accelerator.reduce(tensor.to(self.device), "mean")
+        return averaged
+
     def averaging(self, parallel: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Average gradients over processes in the last micro-batch's backward pass only."""
         return nullcontext() if last else self.accelerator.no_sync(parallel)
@@ -100,7 +112,13 @@ class Adversaries:
 
 @dataclass(frozen=True)
 class DiscriminatorResult:
-    """Float32 scalars on the device, of this process's last shard: reading one waits for it."""
+    """Float32 scalars on the device, where reading one waits for it.
+
+    Attributes:
+        loss: mean over all shards of all processes.
+        real_logits: mean over this process's last shard.
+        fake_logits: likewise.
+    """
 
     loss: Tensor
     real_logits: Tensor
@@ -114,6 +132,7 @@ def discriminator_step(
     discriminator, optimizer = adversaries.discriminator, adversaries.optimizer_d
     spectral.advance(discriminator)
     optimizer.zero_grad()
+    total = torch.zeros((), device=adversaries.device)
     for shard in shards:
         real = _real_images(adversaries, key, shard)
         with torch.no_grad(), adversaries.autocast():
@@ -138,21 +157,23 @@ def discriminator_step(
                     discriminator, real, fake, shard.labels, source
                 )
             (loss / len(shards)).backward()
+        total += loss.detach() / len(shards)
         adversaries.strength.observe(real_logits)
+    total = adversaries.mean(total)
+    adversaries.guard_d.check(total, key.step + 1)
     optimizer.step()
-    return DiscriminatorResult(
-        loss.detach(), real_logits.detach().mean(), fake_logits.detach().mean()
-    )
+    return DiscriminatorResult(total, real_logits.detach().mean(), fake_logits.detach().mean())
 
 
 def generator_step(
     adversaries: Adversaries, key: Key, shard_indices: Sequence[int], shard_size: int
 ) -> Tensor:
-    """Update the generator once; returns its loss, of this process's last shard, float32 scalar."""
+    """Update the generator once; returns its loss, over all shards and processes, a scalar."""
     generator, optimizer = adversaries.generator, adversaries.optimizer_g
     spectral.advance(generator)
     optimizer.zero_grad()
     parallel = adversaries.parallel_generator
+    total = torch.zeros((), device=adversaries.device)
     for index in shard_indices:
         with adversaries.averaging(parallel, last=index == shard_indices[-1]):
             with adversaries.autocast():
@@ -162,8 +183,11 @@ def generator_step(
             loss = adversaries.objective.generator(logits.float())
             # Only into the generator: the discriminator's weight gradients are never computed.
             (loss / len(shard_indices)).backward(inputs=list(generator.parameters()))
+        total += loss.detach() / len(shard_indices)
+    total = adversaries.mean(total)
+    adversaries.guard_g.check(total, key.step + 1)
     optimizer.step()
-    return loss.detach()
+    return total
 
 
 def _real_images(adversaries: Adversaries, key: Key, shard: RealShard) -> Tensor:

@@ -321,9 +321,11 @@ def test_torchrun_on_processors_makes_one_training_of_its_processes(tmp_path: Pa
     """Not two that know nothing of each other, and write into the same run directory."""
     script = tmp_path / "script.py"
     script.write_text(
+        "import os\n"
         "from sagan.training.loop import make_accelerator\n"
         "accelerator = make_accelerator()\n"
-        "print('processes:', accelerator.num_processes, flush=True)\n"
+        # In one write: both processes write to one pipe.
+        "os.write(1, f'processes: {accelerator.num_processes}\\n'.encode())\n"
         "accelerator.end_training()\n"
     )
     command = [

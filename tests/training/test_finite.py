@@ -1,0 +1,142 @@
+"""Numbers gone wrong never reach the weights."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sagan import checkpoint
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.training import loop
+
+LAYER = {
+    "generator": "blocks.1.conv1.parametrizations.weight.original",
+    "discriminator": "blocks.2.conv2.parametrizations.weight.original",
+}
+
+
+def poison(network: nn.Module, layer: str, value: float) -> Callable[[], None]:
+    """Put a bad number into one element of one layer's gradient, until the result is called."""
+
+    def spoiled(gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        gradient[0, 0, 0, 0] = value
+        return gradient
+
+    return dict(network.named_parameters())[layer].register_hook(spoiled).remove
+
+
+def sound_state(training: loop.Training, name: str) -> dict[str, Tensor]:
+    """A network's parameters and its optimiser's moments."""
+    network = getattr(training.adversaries, name)
+    optimizer = getattr(training.adversaries, f"optimizer_{name[0]}")
+    state = {key: p.detach().clone() for key, p in network.named_parameters()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        state |= {f"{i}/{key}": value.clone() for key, value in moments.items()}
+    return state
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["generator", "discriminator"])
+def test_a_bad_gradient_stops_the_run_and_changes_no_weight_of_its_network(
+    name: str, value: float, unlabelled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    training = start_training(unlabelled)
+    training.advance()
+    before = sound_state(training, name)
+    poison(getattr(training.adversaries, name), LAYER[name], value)
+    training.advance()
+    with pytest.raises(SaganError) as caught:
+        training.check_finite()
+    layer = LAYER[name].removesuffix(".parametrizations.weight.original")
+    for word in (name, "step 2", f"{layer}.weight", "on_nonfinite=skip"):
+        assert word in str(caught.value)
+    after = sound_state(training, name)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("name", ["generator", "discriminator"])
+def test_a_dropped_step_is_counted_and_the_next_ones_go_on(
+    name: str, unlabelled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    training = start_training(unlabelled, on_nonfinite="skip")
+    training.advance()
+    before = sound_state(training, name)
+    heal = poison(getattr(training.adversaries, name), LAYER[name], float("nan"))
+    training.advance()
+    heal()
+    training.check_finite()
+    assert training.dropped == 1
+    after = sound_state(training, name)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    training.advance()
+    training.check_finite()
+    assert training.dropped == 1
+    later = sound_state(training, name)
+    assert not all(torch.equal(after[key], later[key]) for key in after)
+    assert all(value.isfinite().all() for value in later.values())
+
+
+def test_a_forward_pass_gone_wrong_leaves_no_trace_in_running_statistics_or_average(
+    unlabelled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    training = start_training(unlabelled, on_nonfinite="skip", ema_half_life=100)
+    training.advance()
+    generator = training.adversaries.generator
+    sound = copy.deepcopy(generator.state_dict())
+
+    def spoil(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0] * float("nan"), *inputs[1:])
+
+    hook = generator.blocks[0].register_forward_pre_hook(spoil)
+    training.advance()
+    hook.remove()
+    training.check_finite()
+    assert training.dropped == 2  # both updates of the step
+    for network in (generator, training.average.generator):
+        assert all(value.isfinite().all() for value in network.state_dict().values())
+    for key, value in generator.state_dict().items():
+        if key.endswith(("running_mean", "running_var", "original")):
+            assert torch.equal(value, sound[key]), key
+    training.advance()
+    training.check_finite()
+    assert all(value.isfinite().all() for value in generator.state_dict().values())
+
+
+def test_watching_changes_no_bit_of_an_update(
+    unlabelled: PackedDataset,
+    start_training: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watched = start_training(unlabelled)
+    monkeypatch.setattr("sagan.training.finite.FiniteGuard.check", lambda *_: None)
+    alone = start_training(unlabelled)
+    for _ in range(2):
+        watched.advance()
+        alone.advance()
+    for name in ("generator", "discriminator"):
+        one, other = sound_state(watched, name), sound_state(alone, name)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_that_stops_leaves_its_last_checkpoint_untouched(
+    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run = train_run(tmp_path / "run", unlabelled, steps=2, checkpoint_every=1)
+    real = loop.Training.advance
+
+    def advance(self: loop.Training) -> Any:
+        if self.step == 3:
+            poison(self.adversaries.generator, LAYER["generator"], float("nan"))
+        return real(self)
+
+    monkeypatch.setattr(loop.Training, "advance", advance)
+    with pytest.raises(SaganError, match="generator, step 4"):
+        train_run(run, unlabelled, steps=6, checkpoint_every=1)
+    assert checkpoint.latest_checkpoint(run) == run / "checkpoints" / "step-00000003"

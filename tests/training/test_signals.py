@@ -1,0 +1,122 @@
+"""Signals: the step in progress ends, the run is saved, and the exit status says what happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagan import checkpoint
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.training.loop import Interrupted, Reporter
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+
+
+class SendAt(Reporter):
+    """Sends this process a signal after a step."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step = step
+        self.number = number
+
+    def advanced(self, step: int) -> None:
+        if step == self.step:
+            signal.raise_signal(self.number)
+
+
+def steps_saved(run: Path) -> list[int]:
+    return [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_ends_after_the_step_with_everything_saved(
+    number: int, unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as caught:
+        train_run(tmp_path / "run", unlabelled, steps=9, reporter=SendAt(2, number))
+    assert caught.value.signal_number == number
+    assert steps_saved(tmp_path / "run") == [caught.value.step]
+    assert caught.value.step in (2, 3)
+    assert signal.getsignal(number) == before
+
+
+def test_the_warning_signal_saves_and_goes_on(
+    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=5, reporter=SendAt(2, signal.SIGUSR1))
+    assert steps_saved(run) == [3, 5]
+
+
+def test_minutes_between_checkpoints_count_besides_steps(
+    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=3, checkpoint_minutes=1e-9)
+    assert steps_saved(run) == [1, 2, 3]
+
+
+def test_every_so_many_steps_and_marked_checkpoints_stay(
+    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"checkpoint_every": 1, "keep_every": 4}
+    run = train_run(tmp_path / "run", unlabelled, steps=3, **settings)
+    (run / "checkpoints" / "step-00000002" / "keep").touch()
+    train_run(run, unlabelled, steps=9, **settings)
+    assert steps_saved(run) == [2, 4, 7, 8, 9]
+    checkpoint.verify_checkpoint(run / "checkpoints" / "step-00000002")
+
+
+def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
+    tmp_path: Path,
+) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import sys, time; from pathlib import Path; from sagan import checkpoint\n"
+            "with checkpoint.locked(Path(sys.argv[1])):\n"
+            "    print('locked', flush=True); time.sleep(60)",
+            str(tmp_path / "run"),
+        ],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(SaganError, match="another process"):
+            checkpoint.locked(tmp_path / "run").__enter__()
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    with checkpoint.locked(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_exits_with_the_signals_status(
+    number: int, status: int, unlabelled: PackedDataset, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "sagan", "train", "--data", str(unlabelled.path), "--out", str(run),
+        "--preset", "smoke", "--steps", "100000", "--set", "channels_g=8", "--set", "channels_d=8",
+        "--set", "sample_every=100000", "--set", "log_every=1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = time.monotonic()
+    while not (run / "stats.jsonl").is_file() or not (run / "stats.jsonl").stat().st_size:
+        assert process.poll() is None
+        assert time.monotonic() - started < 60
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == status, err
+    assert "saved" in out
+    assert checkpoint.latest_checkpoint(run) is not None
