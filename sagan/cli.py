@@ -32,7 +32,7 @@ Source = Annotated[
     typer.Option(
         "--data",
         help="openmoji (built in), a folder (class sub-folders become labels), a .zip of the same, "
-        "or a packed set.",
+        "a packed set, .parquet, .arrow or webdataset .tar files, CIFAR's archives, or hf:NAME.",
     ),
 ]
 ModelName = Annotated[
@@ -140,7 +140,7 @@ def train(
     say = print if processes.is_main_process else _say_nothing
     console = _console()
     # The first process of a machine packs the data; the others find it in the cache.
-    with processes.local_main_process_first(), PackingProgress(console) as progress:
+    with processes.local_main_process_first(), PackingProgress(console, "packing") as progress:
         session = prepare(data, out, preset, overrides, say, progress)
     if processes.is_main_process:
         _show_session(session, console)
@@ -282,19 +282,30 @@ def inspect(model: ModelName) -> None:
 @data_app.command("info")
 def data_info(
     source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
-    split: Annotated[str, typer.Option(help="Which part of the data set.")] = "train",
+    split: Annotated[
+        str, typer.Option(help="Which part of the data set; all for every one.")
+    ] = "train",
+    sheet: Annotated[
+        Path | None, typer.Option(help="FILE.png: also write a sheet with some of the pictures.")
+    ] = None,
 ) -> None:
-    """Count, measure and check the pictures of a source.
+    """Count, measure and check the pictures of a source, and say what that means for training.
 
-    Example: [bold]sagan data info photos/[/]
+    Example: [bold]sagan data info photos/ --sheet photos.png[/]
     """
     from sagan.data import describe
+    from sagan.data.sheet import check_sheet, write_sheet
     from sagan.display import PackingProgress
     from sagan.summary import dataset_lines
 
-    with PackingProgress(_console()) as progress:
-        info = describe(source, split=split, progress=progress)
+    if sheet is not None:
+        check_sheet(sheet)
+    with PackingProgress(_console(), "looking at") as progress:
+        info = describe(source, split=split, thumbnails=sheet is not None, progress=progress)
     print("\n".join(dataset_lines(info)))
+    if sheet is not None:
+        write_sheet(info.thumbnails, sheet)
+        print(f"wrote {sheet}")
 
 
 @data_app.command("pack")
@@ -302,18 +313,33 @@ def data_pack(
     source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
     size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")],
-    split: Annotated[str, typer.Option(help="Which part of the data set.")] = "train",
+    split: Annotated[
+        str, typer.Option(help="Which part of the data set; all for every one.")
+    ] = "train",
     fit: Annotated[str, typer.Option(help="crop, pad or stretch to a square.")] = "crop",
+    max_unreadable: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Stop when a greater share of files is unreadable."),
+    ] = 0.1,
 ) -> None:
     """Decode and resize a data set once, into a folder that training reads directly.
+
+    Interrupted, it leaves nothing behind under that name; the same command starts over.
 
     Example: [bold]sagan data pack photos/ photos-64 --size 64[/]
     """
     from sagan.data import pack
+    from sagan.data.packed import read_manifest
     from sagan.display import PackingProgress
 
-    with PackingProgress(_console()) as progress:
-        dataset = pack(source, out, size, fit=fit, split=split, progress=progress)
+    with PackingProgress(_console(), "packing") as progress:
+        dataset = pack(
+            source, out, size, fit=fit, split=split, max_unreadable=max_unreadable,
+            progress=progress,
+        )  # fmt: skip
+    manifest = read_manifest(out)
+    for line in (*manifest.notes, *manifest.findings()):
+        print(line)
     print(f"wrote {out}: {len(dataset):,} pictures of {size} x {size}")
 
 

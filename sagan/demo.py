@@ -33,7 +33,7 @@ def run_demo(out: Path, minutes: float, console: Console, train: Train) -> None:
         SaganError: the directory cannot be used.
     """
     print(f"training a self-attention GAN on 4,495 OpenMoji pictures for {minutes:g} minutes")
-    with PackingProgress(console) as progress:
+    with PackingProgress(console, "packing") as progress:
         session = prepare("openmoji", out, PRESET, {}, print, progress)
     train(session, console, 60 * minutes)
     generator = open_model(out).generator()

@@ -4,17 +4,19 @@ import math
 import time
 from collections import deque
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from sagan.training.loop import Reporter
-from sagan.training.statistics import Record
+if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
+    from sagan.training.loop import Reporter
+    from sagan.training.statistics import Record
 
 
-def reporter_for(console: Console) -> Reporter:
+def reporter_for(console: Console) -> "Reporter":
     """The live panel if the console is a terminal, else plain lines."""
     return LiveReporter(console) if console.is_terminal else PlainReporter(console)
 
@@ -44,7 +46,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def summary(record: Record) -> dict[str, str]:
+def summary(record: "Record") -> dict[str, str]:
     """What of a record is shown while training, by heading."""
     shown = {
         "images/s": f"{record['images_per_second']:.0f}",
@@ -76,7 +78,7 @@ class PlainReporter:
     def advanced(self, step: int) -> None:
         """Lines are written with records only."""
 
-    def recorded(self, record: Record) -> None:
+    def recorded(self, record: "Record") -> None:
         step = int(record["step"])
         values = "  ".join(f"{name} {value}" for name, value in summary(record).items())
         self._say(f"step {step}  left {self.clock.left(step)}  {values}")
@@ -112,7 +114,7 @@ class LiveReporter:
         if self._task is not None:
             self._bar.update(self._task, completed=step, left=self.clock.left(step))
 
-    def recorded(self, record: Record) -> None:
+    def recorded(self, record: "Record") -> None:
         values = summary(record)
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in values:
@@ -125,27 +127,41 @@ class LiveReporter:
 
 
 class PackingProgress:
-    """A bar while pictures are packed; shows nothing for what takes no time."""
+    """A bar while pictures are looked at; shows nothing for what takes no time.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: where to draw; nothing is drawn if it is no terminal.
+        what: what is being done to the pictures.
+    """
+
+    def __init__(self, console: Console, what: str) -> None:
         self._bar = Progress(
-            TextColumn("packing"),
+            TextColumn(what),
             BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} pictures, {task.fields[left]}"),
+            TextColumn("{task.fields[counts]}"),
             console=console,
             transient=True,
         )
         self._task: TaskID | None = None
+        self._next = 0.0
 
     def __enter__(self) -> "PackingProgress":
         return self
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None) -> None:
+        # Called for every picture, of which there may be ten thousand in a second.
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.1
         if self._task is None:
-            self._clock = _Clock(done, total)
-            self._task = self._bar.add_task("", total=total, left="")
+            self._clock = _Clock(done, total or 0)
+            self._task = self._bar.add_task("", total=total, counts="")
             self._bar.start()
-        self._bar.update(self._task, completed=done, left=f"{self._clock.left(done)} left")
+        counts = f"{done:,} pictures"
+        if total is not None:
+            counts = f"{done:,} of {total:,} pictures, {self._clock.left(done)} left"
+        self._bar.update(self._task, completed=done, counts=counts)
 
     def __exit__(
         self,

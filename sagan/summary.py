@@ -1,6 +1,6 @@
 """What there is to say about configurations, models and data sets, as tables and lines of text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -73,8 +73,14 @@ def preset_lines() -> Iterator[str]:
         yield f"{'':<21}{preset.source}"
 
 
+# So many unreadable files and copies are named; pack.json has them all.
+MANY = 20
+
+
 def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
-    """What was found in a source."""
+    """What was found in a source, and what it means for training."""
+    from sagan.data import advice
+
     yield f"{info.source}: {info.num_images:,} pictures"
     if info.splits:
         yield f"split        {info.split}, of {', '.join(info.splits)}"
@@ -88,10 +94,25 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     yield f"classes      {len(info.classes) or 'none: unlabelled'}"
     for name, count in info.counts.items():
         yield f"  {name:<24}{count:>9,}"
-    for name, reason in info.unreadable.items():
-        yield f"unreadable   {name}: {reason}"
+    unreadable = [f"{name}: {reason}" for name, reason in info.unreadable.items()]
+    yield from _some("unreadable", unreadable, len(unreadable))
+    copies = [f"{name} is the same as {first}" for name, first in info.copies]
+    yield from _some("duplicate", copies, info.num_copies)
     for note in info.notes:
         yield f"note         {note}"
+    if info.num_images:
+        yield f"suggestion   {advice.suggestion(info)}"
+    for warning in advice.warnings(info):
+        yield f"warning      {warning}"
+
+
+def _some(heading: str, lines: Sequence[str], number: int) -> Iterator[str]:
+    """The first of many lines, and how many more there are."""
+    shown = lines[:MANY]
+    for line in shown:
+        yield f"{heading:<13}{line}"
+    if number > len(shown):
+        yield f"{heading:<13}and {number - len(shown):,} more"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -3,16 +3,17 @@
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
 
 from sagan.data.decode import check_size_and_fit
-from sagan.data.packed import FORMAT_VERSION, PackedDataset, is_packed
+from sagan.data.layout import DEFAULT_SPLIT
+from sagan.data.packed import FORMAT_VERSION, PackedDataset, is_packed, read_manifest
 from sagan.data.packing import Progress, pack
 from sagan.data.sources import Source, open_source
+from sagan.data.staging import keep_first
 from sagan.errors import SaganError
 
 
@@ -25,7 +26,7 @@ def open_dataset(
     size: int,
     *,
     fit: str = "crop",
-    split: str = "train",
+    split: str = DEFAULT_SPLIT,
     cache: Path | None = None,
     notify: Callable[[str], None] = _silent,
     progress: Progress | None = None,
@@ -37,14 +38,13 @@ def open_dataset(
     next time. Several processes may do so at once.
 
     Args:
-        source: "openmoji", a folder (class sub-folders become labels), a zip of the same, or a
-            packed set.
+        source: a packed set, or anything that `open_source` takes.
         size: S, 1 to 4096.
         fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps what it was packed with.
         split: "train", or another that the source has.
         cache: where to keep packed sets, by default `default_cache()`.
         notify: called with one line for each thing that the user should hear.
-        progress: called with (pictures done, pictures in all) while packing.
+        progress: called with (pictures done, pictures in all or None) while packing.
 
     Raises:
         SaganError: as `pack`, or the packed set has another size or split.
@@ -64,10 +64,11 @@ def open_dataset(
     if dataset is not None:
         notify(f"{len(dataset):,} pictures packed earlier in {folder}")
         return dataset
-    notify(f"packing {len(opened):,} pictures at {size} x {size} into {folder}")
-    dataset = _pack_or_share(opened, folder, size, checked_fit, progress)
-    if skipped := len(opened) - len(dataset):
-        notify(f"{skipped:,} unreadable files are left out: pack.json there names them")
+    number = "" if opened.num_pictures is None else f"{opened.num_pictures:,} "
+    notify(f"packing {number}pictures at {size} x {size} into {folder}")
+    dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
+    for line in read_manifest(folder).findings():
+        notify(line)
     return dataset
 
 
@@ -110,17 +111,3 @@ def _open_cached(folder: Path, notify: Callable[[str], None]) -> PackedDataset |
         notify(str(error).replace("pack it again", "packing it again"))
         shutil.rmtree(folder, ignore_errors=True)
         return None
-
-
-def _pack_or_share(
-    source: Source, folder: Path, size: int, fit: str, progress: Progress | None
-) -> PackedDataset:
-    """Pack under a name of our own, then take the cache's name, unless another process has it."""
-    mine = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
-    pack(source, mine, size, fit=fit, progress=progress)
-    try:
-        mine.rename(folder)
-    except OSError:
-        # Both were packed from the same listing: whoever came first is as good as we are.
-        shutil.rmtree(mine, ignore_errors=True)
-    return PackedDataset.open(folder)

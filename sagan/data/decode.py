@@ -28,6 +28,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
 MAX_PIXELS = 89_478_485
 MAX_SIZE = 4096
+# Where a JPEG's orientation may stand. Without them there is no need to look for it, which takes a
+# tenth of the time of a small picture.
+_METADATA = frozenset({"exif", "xmp"})
 
 
 class UnreadableError(Exception):
@@ -59,8 +62,12 @@ def decode(data: bytes, size: int, fit: Fit) -> UInt8Array:
     Raises:
         UnreadableError: the bytes are no picture, are damaged, or hold more than MAX_PIXELS pixels.
     """
-    image = _load(data)
-    return np.asarray(FITS[fit](_to_rgb(image), size))
+    return pixels_of(FITS[fit](_to_rgb(_load(data)), size))
+
+
+def pixels_of(image: Image.Image) -> UInt8Array:
+    """An RGB picture's pixels: uint8 (height, width, 3), as np.asarray gives them, only faster."""
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
 
 
 def examine(data: bytes) -> PictureFacts:
@@ -69,10 +76,9 @@ def examine(data: bytes) -> PictureFacts:
     Raises:
         UnreadableError: as `decode`.
     """
-    format_ = _open(data).format or "unknown"
     image = _load(data)
     _to_rgb(image)
-    return PictureFacts(image.width, image.height, image.mode, format_)
+    return PictureFacts(image.width, image.height, image.mode, image.format or "unknown")
 
 
 def check_size_and_fit(size: int, fit: str) -> Fit:
@@ -93,10 +99,7 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise UnreadableError("empty file")
     try:
-        with warnings.catch_warnings():
-            # Broken metadata makes Pillow warn about files that it then reads well.
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise UnreadableError("not a picture in a known format") from None
     except Image.DecompressionBombError:
@@ -111,16 +114,19 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _load(data: bytes) -> Image.Image:
-    image = _open(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        # Broken metadata makes Pillow warn about files that it then reads well.
+        warnings.simplefilter("ignore")
+        image = _open(data)
+        try:
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-    except Exception as error:
-        # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError,
-        # struct.error, zlib.error, IndexError ...): for a hostile file, all of it means the same.
-        raise UnreadableError(_reason(error)) from None
+            if not _METADATA.isdisjoint(image.info) or image.format != "JPEG":
+                ImageOps.exif_transpose(image, in_place=True)
+        except Exception as error:
+            # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError,
+            # struct.error, zlib.error, IndexError ...): for a hostile file, all of it means the
+            # same.
+            raise UnreadableError(_reason(error)) from None
     return image
 
 

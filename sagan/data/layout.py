@@ -4,9 +4,8 @@ Pure functions on names, shared by everything that has names: folders, zips and 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from sagan.data.decode import IMAGE_EXTENSIONS
 from sagan.errors import SaganError
@@ -14,6 +13,8 @@ from sagan.errors import SaganError
 SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
 # The split that everything belongs to where the source has none, and the one that numbers classes.
 DEFAULT_SPLIT = "train"
+# Every split together.
+ALL_SPLITS = "all"
 NO_LABEL = -1
 
 Parts = tuple[str, ...]
@@ -53,9 +54,20 @@ class _Tree:
 
 def is_picture_name(name: str) -> bool:
     """Whether a path names a picture, by its extension; hidden and system files are not."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not hidden and path.suffix.lower() in IMAGE_EXTENSIONS
+    # Plain string operations: pathlib's would take a second for a hundred thousand names.
+    if name[name.rfind(".") :].lower() not in IMAGE_EXTENSIONS:
+        return False
+    return not (name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name)
+
+
+def split_names(names: Iterable[str]) -> Iterator[Parts]:
+    """Split paths at their slashes; paths in one folder share its parts in memory."""
+    folders: dict[str, Parts] = {"": ()}
+    for name in names:
+        folder, _, leaf = name.rpartition("/")
+        if folder not in folders:
+            folders[folder] = tuple(part for part in folder.split("/") if part not in ("", "."))
+        yield (*folders[folder], leaf)
 
 
 def printable(name: str) -> str:
@@ -70,7 +82,8 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
     folder that wraps everything is looked through. Then, if all folders (or two and more) are named
     train, test, val, valid or validation, they are splits; otherwise the whole is one split.
     Within a split, two sub-folders or more are classes, numbered in the order of their names; all
-    splits number classes as "train" does, so that a label means the same everywhere.
+    splits number classes as "train" does, so that a label means the same everywhere. The split
+    "all" is all of them together.
 
     Raises:
         SaganError: there is no picture, or `split` is not there.
@@ -79,22 +92,30 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
         raise SaganError(
             f"no pictures in {where}: looked for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
         )
-    tree = _Tree([(index, PurePosixPath(name).parts) for index, name in enumerate(names)])
+    tree = _Tree(list(enumerate(split_names(names))))
     # Case is folded for split names only: "Train" is train, but "Cat" is not "cat".
     tree = _unwrap(tree, keep=_names_split)
     splits = _splits(tree)
     if not splits:
-        _require_split(
-            split, (DEFAULT_SPLIT,), where, "it has no train and test folders; leave out --split"
-        )
+        known = (DEFAULT_SPLIT, ALL_SPLITS)
+        _require_split(split, known, where, "it has no train and test folders; leave out --split")
         return _layout(tree, (), ())
 
     _require_split(
-        split, tuple(splits), where, f"it has {', '.join(splits)}; choose one with --split"
+        split,
+        (*splits, ALL_SPLITS),
+        where,
+        f"it has {', '.join(splits)}; choose one with --split, or {ALL_SPLITS}",
     )
     chosen = _unwrapped_split(tree, splits, split)
     _note_left_out(tree, set().union(*splits.values()), chosen.notes)
-    return _layout(chosen, _numbering(tree, splits, split), tuple(splits))
+    numbering = _numbering(tree, splits, split)
+    if numbering and not _is_labelled(chosen, numbering):
+        chosen.notes.append(
+            f"'{split}' has no class folders, as '{DEFAULT_SPLIT}' has: "
+            "read as a set without labels"
+        )
+    return _layout(chosen, numbering, tuple(splits))
 
 
 def _require_split(split: str, splits: tuple[str, ...], where: str, has: str) -> None:
@@ -141,7 +162,8 @@ def _splits(tree: _Tree) -> dict[str, set[str]]:
 def _unwrapped_split(tree: _Tree, splits: dict[str, set[str]], split: str) -> _Tree:
     # A test split with pictures of one class only must keep that class's number.
     numbering = _numbering(tree, splits, split)
-    return _unwrap(tree.below(splits[split]), keep=lambda folder: folder in numbering)
+    folders = set().union(*splits.values()) if split == ALL_SPLITS else splits[split]
+    return _unwrap(tree.below(folders), keep=lambda folder: folder in numbering)
 
 
 def _numbering(tree: _Tree, splits: dict[str, set[str]], split: str) -> tuple[str, ...]:

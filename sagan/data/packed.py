@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,11 @@ class SkippedFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """pack.json. counts has one number for each class, and is empty without labels."""
+    """pack.json. counts has one number for each class, and is empty without labels.
+
+    num_copies is how many pictures are the same, pixel for pixel, as an earlier one; duplicates
+    names them, a group of equal pictures in each row.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
     format_version: int
@@ -43,8 +47,17 @@ class Manifest(BaseModel):
     classes: tuple[str, ...]
     counts: tuple[int, ...]
     skipped: tuple[SkippedFile, ...]
+    num_copies: int = Field(default=0, ge=0)  # 0.1.0's first sets do not say
+    duplicates: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...]
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+    def findings(self) -> Iterator[str]:
+        """What packing found that the user should hear, a line each."""
+        if self.skipped:
+            yield f"{len(self.skipped):,} unreadable files are left out: {MANIFEST} names them"
+        if self.num_copies:
+            yield f"{self.num_copies:,} pictures are copies of others: {MANIFEST} names them"
 
 
 @dataclass(frozen=True, eq=False)

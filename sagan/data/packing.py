@@ -3,8 +3,7 @@
 import contextlib
 import os
 import shutil
-import uuid
-from collections import Counter
+from array import array
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,25 +13,33 @@ import numpy as np
 from numpy.lib import format as npy
 
 from sagan.data.decode import Fit, UInt8Array, UnreadableError, check_size_and_fit
+from sagan.data.duplicates import DuplicateFinder
+from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packed import (
     FORMAT_VERSION,
     IMAGES,
     LABELS,
     MANIFEST,
     Fingerprint,
+    Int64Array,
     Manifest,
     PackedDataset,
     SkippedFile,
     is_packed,
 )
 from sagan.data.sources import Source, open_source
+from sagan.data.staging import replace, staged
 from sagan.data.workers import map_pictures
 from sagan.errors import SaganError
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int | None], None]
+Publish = Callable[[Path, Path], None]
 
 # A few broken files are the world; more of them mean that something is wrong with the source.
 MAX_UNREADABLE = 0.1
+# Of a source that does not know how many pictures it has: so many, before their share is a share.
+_ENOUGH_TO_JUDGE = 1000
+_NAMES = "names.tmp"
 
 
 def pack(
@@ -41,42 +48,55 @@ def pack(
     size: int,
     *,
     fit: str = "crop",
-    split: str = "train",
+    split: str = DEFAULT_SPLIT,
+    max_unreadable: float = MAX_UNREADABLE,
+    publish: Publish = replace,
     progress: Progress | None = None,
 ) -> PackedDataset:
     """Decode every picture of a source once, and save them as a packed set in the folder `out`.
 
-    Unreadable files are skipped and listed in pack.json with the reason. Everything is written to a
-    hidden folder beside `out`, which takes that name when it is complete: whatever happens, `out`
-    is a whole packed set, or what it was before. A packed set that is there is replaced.
+    Unreadable files are skipped and listed in pack.json with the reason, and so are pictures that
+    are there twice, which are kept. Everything is written to a hidden folder beside `out`, which
+    takes that name when it is complete: whatever happens, `out` is a whole packed set, or what it
+    was before. A packed set that is there is replaced.
 
     Args:
-        source: "openmoji", a folder or a zip; or a source that is open already, whose own split
-            then counts.
+        source: as for `open_source`; or a source that is open already, whose own split then counts.
         out: the folder to make; its parents are made where missing.
         size: S, 1 to 4096.
         fit: "crop" to the centred square, "pad" with white, or "stretch".
         split: which part of the source, where it has parts.
-        progress: called with (pictures done, pictures in all) after each picture.
+        max_unreadable: the share of unreadable pictures, 0 to 1, above which to stop.
+        publish: how the finished folder takes its name: `replace` or `keep_first`.
+        progress: called with (pictures done, pictures in all) after each picture; the latter is
+            None where only reading them all would tell.
 
     Raises:
-        SaganError: an argument is out of range, the source cannot be used, more than 10 % of its
-            pictures are unreadable, `out` holds something else, or the disk is full.
+        SaganError: an argument is out of range, the source cannot be used, too many of its pictures
+            are unreadable, `out` holds something else, or the disk has no room.
     """
     checked_fit = check_size_and_fit(size, fit)
+    if not 0 <= max_unreadable <= 1:
+        raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
     _check_replaceable(out)
     if isinstance(source, str):
         source = open_source(source, split)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary_beside(out) as folder:
-            _write_set(source, folder, size, checked_fit, progress)
-            _publish(folder, out)
+        with staged(out) as folder:
+            _check_room(source, out, size)
+            _SetWriter(source, folder, size, checked_fit, max_unreadable).write(progress)
+            publish(folder, out)
     except OSError as error:
         raise SaganError(
             f"cannot write the packed data set '{out}': {error.strerror or error}"
         ) from None
     return PackedDataset.open(out)
+
+
+def packed_bytes(num_pictures: int, size: int) -> int:
+    """How large images.npy and labels.npy will be for so many pictures (S, S, 3)."""
+    return num_pictures * (size * size * 3 + 8)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -88,97 +108,108 @@ def _check_replaceable(out: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _temporary_beside(out: Path) -> Iterator[Path]:
-    """A folder of a name that no other process uses, on the same disk; removed if still there."""
-    folder = out.parent / f".{out.name}.{uuid.uuid4().hex}.tmp"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _publish(folder: Path, out: Path) -> None:
-    _sync(folder)
-    if out.is_dir() and any(out.iterdir()):
-        # A folder cannot be renamed onto one with content. The old one goes aside first, so that at
-        # every moment the name has the old set, the new one or (briefly) nothing.
-        with _temporary_beside(out) as old:
-            out.rename(old / "replaced")
-            folder.rename(out)
-    else:
-        folder.rename(out)
-    _sync(out.parent)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # has no such thing
+def _check_room(source: Source, out: Path, size: int) -> None:
+    """Refuse at once what would fill the disk in an hour."""
+    if source.num_pictures is None:
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    needed = packed_bytes(source.num_pictures, size)
+    free = shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise SaganError(
+            f"packing {source.num_pictures:,} pictures at {size} x {size} takes "
+            f"{needed / 1e9:.1f} GB, and the disk of '{out}' has {free / 1e9:.1f} GB left: make "
+            "room, choose another place or a smaller size"
+        )
 
 
-def _write_set(
-    source: Source, folder: Path, size: int, fit: Fit, progress: Progress | None
-) -> None:
-    labels: list[int] = []
-    skipped: list[SkippedFile] = []
-    fingerprint = Fingerprint()
+class _SetWriter:
+    """Writes one packed set into an empty folder."""
 
-    def images() -> Iterator[UInt8Array]:
-        work = partial(source.decode, size=size, fit=fit)
-        with contextlib.closing(map_pictures(work, source.pictures(), len(source))) as results:
+    def __init__(
+        self, source: Source, folder: Path, size: int, fit: Fit, max_unreadable: float
+    ) -> None:
+        self._source = source
+        self._folder = folder
+        self._size = size
+        self._fit: Fit = fit
+        self._max_unreadable = max_unreadable
+        self._labels = array("q")
+        self._skipped: list[SkippedFile] = []
+        self._fingerprint = Fingerprint()
+        self._duplicates = DuplicateFinder(folder / _NAMES)
+
+    def write(self, progress: Progress | None) -> None:
+        """Write images.npy, labels.npy and pack.json."""
+        with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
+            num = _write_rows(file, self._images(progress), self._size)
+        self._check_unreadable(len(self._skipped) + num)
+        if not num:
+            raise SaganError(f"no pictures in {self._source.name}")
+        labels = np.array(self._labels, dtype=np.int64) if self._source.classes else None
+        if labels is not None:
+            with _synced(self._folder / LABELS) as file:
+                np.save(file, labels, allow_pickle=False)
+        manifest = self._manifest((num, self._size, self._size, 3), labels)
+        (self._folder / _NAMES).unlink()
+        with _synced(self._folder / MANIFEST) as file:
+            file.write(manifest.model_dump_json(indent=1).encode())
+
+    def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
+        source = self._source
+        work = partial(source.decode, size=self._size, fit=self._fit)
+        image_bytes = packed_bytes(1, self._size)
+        results = map_pictures(work, source.pictures(), source.num_pictures, image_bytes)
+        with contextlib.closing(results):
             for done, (picture, image) in enumerate(results, 1):
                 if isinstance(image, UnreadableError):
-                    skipped.append(SkippedFile(name=picture.name, reason=str(image)))
-                    _check_unreadable(source, skipped)
+                    self._skipped.append(SkippedFile(name=picture.name, reason=str(image)))
+                    if source.num_pictures is not None or done > _ENOUGH_TO_JUDGE:
+                        self._check_unreadable(source.num_pictures or done)
                 else:
-                    labels.append(picture.label)
-                    fingerprint.update(image)
+                    self._labels.append(picture.label)
+                    self._fingerprint.update(image)
+                    self._duplicates.add(picture.name, image)
                     yield image
                 if progress is not None:
-                    progress(done, len(source))
+                    progress(done, source.num_pictures)
 
-    with _synced(folder / IMAGES) as file:
-        shape = (_write_rows(file, images(), size), size, size, 3)
-    label_array = np.array(labels, dtype=np.int64) if source.classes else None
-    if label_array is not None:
-        with _synced(folder / LABELS) as file:
-            np.save(file, label_array, allow_pickle=False)
-    counts = Counter(labels)
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        source=source.name,
-        split=source.split,
-        fit=fit,
-        size=size,
-        num_images=len(labels),
-        classes=source.classes,
-        counts=tuple(counts[label] for label in range(len(source.classes))),
-        skipped=tuple(skipped),
-        notes=source.notes,
-        fingerprint=fingerprint.close(shape, label_array, source.classes),
-    )
-    with _synced(folder / MANIFEST) as file:
-        file.write(manifest.model_dump_json(indent=1).encode())
+    def _check_unreadable(self, num_pictures: int) -> None:
+        if len(self._skipped) > self._max_unreadable * num_pictures:
+            first = self._skipped[0]
+            raise SaganError(
+                f"too many unreadable pictures in {self._source.name}: {len(self._skipped)} of "
+                f"{num_pictures} so far, such as '{first.name}' ({first.reason}); repair or remove "
+                "them, or allow for more with --max-unreadable"
+            )
 
-
-def _check_unreadable(source: Source, skipped: list[SkippedFile]) -> None:
-    if len(skipped) > MAX_UNREADABLE * len(source):
-        first = skipped[0]
-        raise SaganError(
-            f"too many unreadable pictures in {source.name}: {len(skipped)} of {len(source)} so "
-            f"far, such as '{first.name}' ({first.reason}); repair or remove them"
+    def _manifest(self, shape: tuple[int, ...], labels: Int64Array | None) -> Manifest:
+        source = self._source
+        counts: tuple[int, ...] = ()
+        if labels is not None:
+            counts = tuple(np.bincount(labels, minlength=len(source.classes)).tolist())
+        num_copies, duplicates = self._duplicates.groups(
+            np.load(self._folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        )
+        return Manifest(
+            format_version=FORMAT_VERSION,
+            source=source.name,
+            split=source.split,
+            fit=self._fit,
+            size=self._size,
+            num_images=shape[0],
+            classes=source.classes,
+            counts=counts,
+            skipped=tuple(self._skipped),
+            num_copies=num_copies,
+            duplicates=duplicates,
+            notes=source.notes,
+            fingerprint=self._fingerprint.close(shape, labels, source.classes),
         )
 
 
 @contextlib.contextmanager
 def _synced(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
+    with path.open("wb", buffering=1024**2) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

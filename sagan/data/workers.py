@@ -1,4 +1,5 @@
-"""Decoding on all cores: chunks of encoded pictures out to worker processes, results back in order.
+"""Reading and decoding on all cores: chunks of pictures out to worker processes, results back in
+order.
 
 Processes, since threads are slower than one core on small pictures (50,000 CIFAR-10 JPEGs: 7.5 s
 with two threads, 5.1 s with none): the part of Pillow that holds the interpreter lock dominates.
@@ -11,44 +12,63 @@ is killed), and whose death tells which chunk it died on.
 """
 
 import contextlib
+import itertools
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import IO, Generic, TypeVar
 
 from sagan.data.decode import UnreadableError
 from sagan.data.sources import Picture
 
 T = TypeVar("T")
 
-# Large enough that passing a chunk costs little, small enough that a few of them are no memory.
-CHUNK_PICTURES = 256
+# A chunk grows until a worker takes this long over it: passing it on then costs little, and all
+# workers end at about the same time.
+CHUNK_SECONDS = 0.1
+CHUNK_PICTURES = 512
+# The results of a chunk, several of which are in memory for each worker.
 CHUNK_BYTES = 4 * 1024**2
-# Below this many pictures, decoding here is done before the workers have started.
+# A source of fewer pictures is begun here, and done before workers have started unless its pictures
+# are large.
 FEW_PICTURES = 512
+FEW_SECONDS = 1.0
 
 _WORKER = "import sys; sys.path[:] = {path!r}; from sagan.data.workers import serve; serve()"
 
+Read = Callable[[], bytes]
+
 
 def map_pictures(
-    work: Callable[[bytes], T], pictures: Iterable[Picture], num_pictures: int
+    work: Callable[[bytes], T],
+    pictures: Iterable[Picture],
+    num_pictures: int | None,
+    result_bytes: int = 0,
 ) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
-    """Apply `work` to every picture's bytes, yielding results in the pictures' order.
+    """Read every picture and apply `work` to its bytes, yielding results in the pictures' order.
 
-    work must be picklable; what it raises as UnreadableError is its result. num_pictures decides
-    only whether to start workers, one for each core that this process may use. Memory is bounded by
-    a few chunks for each worker.
+    Memory is bounded by a few chunks for each worker, one worker for each core that this process
+    may use.
+
+    Args:
+        work: picklable; what it raises as UnreadableError is its result.
+        pictures: in order.
+        num_pictures: how many, if known: decides only whether to start workers at once.
+        result_bytes: about how large a result is.
     """
     num_workers = available_cores()
-    if num_pictures < FEW_PICTURES or num_workers == 1 or not sys.executable:
+    if num_workers == 1 or not sys.executable:
         return _map_here(work, pictures)
-    return _map_in_workers(work, pictures, num_workers)
+    if num_pictures is not None and num_pictures < FEW_PICTURES:
+        return _map_here_at_first(work, iter(pictures), num_workers, result_bytes)
+    return _map_in_workers(work, pictures, num_workers, result_bytes)
 
 
 def available_cores() -> int:
@@ -62,11 +82,25 @@ def _map_here(
     work: Callable[[bytes], T], pictures: Iterable[Picture]
 ) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
     for picture in pictures:
-        yield picture, _apply(work, _read(picture))
+        yield picture, _apply(work, picture.read)
+
+
+def _map_here_at_first(
+    work: Callable[[bytes], T], pictures: Iterator[Picture], num_workers: int, result_bytes: int
+) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
+    start = time.monotonic()
+    for picture in pictures:
+        yield picture, _apply(work, picture.read)
+        if time.monotonic() - start > FEW_SECONDS:
+            break
+    # Of what is left, if anything is.
+    if (following := next(pictures, None)) is not None:
+        rest = itertools.chain([following], pictures)
+        yield from _map_in_workers(work, rest, num_workers, result_bytes)
 
 
 def _map_in_workers(
-    work: Callable[[bytes], T], pictures: Iterable[Picture], num_workers: int
+    work: Callable[[bytes], T], pictures: Iterable[Picture], num_workers: int, result_bytes: int
 ) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
     with contextlib.ExitStack() as stack:
         idle: SimpleQueue[_Worker[T]] = SimpleQueue()
@@ -76,17 +110,21 @@ def _map_in_workers(
             idle.put(worker)
         threads = ThreadPoolExecutor(num_workers)
         stack.callback(threads.shutdown, cancel_futures=True)
+        pace = _Pace(result_bytes)
 
-        def send(chunk: list[bytes | UnreadableError]) -> list[T | UnreadableError]:
+        def send(chunk: list[Picture]) -> list[T | UnreadableError]:
             worker = idle.get()
             try:
-                return worker.exchange(chunk)
+                results, seconds = worker.exchange([picture.read for picture in chunk])
             finally:
                 idle.put(worker)
+            pace.took(len(chunk), seconds)
+            return results
 
         pending: deque[tuple[list[Picture], Future[list[T | UnreadableError]]]] = deque()
-        for chunk, data in _chunks(pictures):
-            pending.append((chunk, threads.submit(send, data)))
+        remaining = iter(pictures)
+        while chunk := list(itertools.islice(remaining, pace.pictures)):
+            pending.append((chunk, threads.submit(send, chunk)))
             if len(pending) > num_workers + 1:
                 yield from _finished(*pending.popleft())
         while pending:
@@ -99,35 +137,22 @@ def _finished(
     return zip(chunk, future.result(), strict=True)
 
 
-def _chunks(
-    pictures: Iterable[Picture],
-) -> Iterator[tuple[list[Picture], list[bytes | UnreadableError]]]:
-    chunk: list[Picture] = []
-    data: list[bytes | UnreadableError] = []
-    num_bytes = 0
-    for picture in pictures:
-        chunk.append(picture)
-        data.append(_read(picture))
-        num_bytes += len(data[-1]) if isinstance(data[-1], bytes) else 0
-        if len(chunk) == CHUNK_PICTURES or num_bytes >= CHUNK_BYTES:
-            yield chunk, data
-            chunk, data, num_bytes = [], [], 0
-    if chunk:
-        yield chunk, data
+class _Pace:
+    """How many pictures to put into a chunk, from how long those before took."""
+
+    def __init__(self, result_bytes: int) -> None:
+        self._most = max(1, min(CHUNK_PICTURES, CHUNK_BYTES // max(1, result_bytes)))
+        self.pictures = min(8, self._most)
+
+    def took(self, num_pictures: int, seconds: float) -> None:
+        """Learn how long a worker took over a chunk."""
+        fitting = int(num_pictures * CHUNK_SECONDS / max(seconds, 1e-6))
+        self.pictures = max(1, min(fitting, 4 * num_pictures, self._most))
 
 
-def _read(picture: Picture) -> bytes | UnreadableError:
+def _apply(work: Callable[[bytes], T], read: Read) -> T | UnreadableError:
     try:
-        return picture.read()
-    except UnreadableError as error:
-        return error
-
-
-def _apply(work: Callable[[bytes], T], data: bytes | UnreadableError) -> T | UnreadableError:
-    if isinstance(data, UnreadableError):
-        return data
-    try:
-        return work(data)
+        return work(read())
     except UnreadableError as error:
         return error
 
@@ -139,19 +164,24 @@ class _Worker(Generic[T]):
         self._work = work
         self._process: subprocess.Popen[bytes] | None = None
 
-    def exchange(self, chunk: list[bytes | UnreadableError]) -> list[T | UnreadableError]:
-        """Return the results for a chunk.
+    def exchange(self, chunk: list[Read]) -> tuple[list[T | UnreadableError], float]:
+        """Return the results for a chunk, and how many seconds they took.
 
         A picture that kills the worker (out of memory, a crash in a decoder) is found by trying the
         chunk's pictures one by one, and is unreadable.
         """
+        if self._process is None:
+            self._process = _start(self._work)
+        start = time.monotonic()
         try:
-            return self._ask(chunk)
+            return self._ask(self._process, chunk), time.monotonic() - start
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
         if len(chunk) == 1:
-            return [UnreadableError("the process that decoded it died (out of memory?)")]
-        return [result for data in chunk for result in self.exchange([data])]
+            died = UnreadableError("the process that decoded it died (out of memory?)")
+            return [died], time.monotonic() - start
+        results = [result for read in chunk for result in self.exchange([read])[0]]
+        return results, time.monotonic() - start
 
     def close(self) -> None:
         """End the process, which holds nothing worth keeping."""
@@ -160,10 +190,10 @@ class _Worker(Generic[T]):
             self._process.communicate()  # close the pipes, too
             self._process = None
 
-    def _ask(self, chunk: list[bytes | UnreadableError]) -> list[T | UnreadableError]:
-        if self._process is None:
-            self._process = _start(self._work)
-        requests, replies = self._process.stdin, self._process.stdout
+    def _ask(
+        self, process: subprocess.Popen[bytes], chunk: list[Read]
+    ) -> list[T | UnreadableError]:
+        requests, replies = process.stdin, process.stdout
         assert requests is not None
         assert replies is not None
         pickle.dump(chunk, requests, protocol=5)
@@ -201,16 +231,19 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the replies
+    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
+        # Until the parent is gone, perhaps in the middle of a chunk.
+        _answer(requests, replies)
+
+
+def _answer(requests: IO[bytes], replies: IO[bytes]) -> None:
     work = pickle.load(requests)
     reply: object = "ready"
     while True:
         pickle.dump(reply, replies, protocol=5)
         replies.flush()
+        chunk = pickle.load(requests)
         try:
-            chunk = pickle.load(requests)
-        except EOFError:
-            return
-        try:
-            reply = [_apply(work, data) for data in chunk]
+            reply = [_apply(work, read) for read in chunk]
         except Exception as error:  # a mistake in `work`, to be raised where it was asked for
             reply = error

@@ -25,7 +25,7 @@ MAY_CHANGE = (
 )
 
 Notify = Callable[[str], None]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def prepare(
         preset: the recipe; None takes the resumed run's, or :data:`DEFAULT_PRESET`.
         overrides: fields of the configuration that replace the recipe's.
         notify: called with one line for each thing that the user should hear.
-        progress: called with (pictures done, pictures in all) while packing.
+        progress: called with (pictures done, pictures in all or None) while packing.
 
     Raises:
         SaganError: something does not fit; one line says what.

@@ -137,6 +137,30 @@ def test_data_info_counts_classes(sagan, labelled_pictures) -> None:
         assert word in out
 
 
+def test_data_info_writes_a_contact_sheet_and_says_what_to_begin_with(
+    sagan, labelled_pictures, tmp_path
+) -> None:
+    result = sagan("data", "info", labelled_pictures, "--sheet", tmp_path / "sheet.png")
+    assert result.status == 0
+    assert size_of(tmp_path / "sheet.png")[0] > 700
+    assert "suggestion   --preset cpu-32" in result.out
+    assert "warning      14 pictures are few" in result.out
+
+
+def test_data_pack_tells_what_it_left_out_and_what_is_there_twice(sagan, tmp_path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8), "teal").save(tmp_path / "set" / name)
+    (tmp_path / "set" / "c.png").write_bytes(b"")
+    arguments = [tmp_path / "set", tmp_path / "out", "--size", 8]
+    assert sagan("data", "pack", *arguments).status == 2
+    result = sagan("data", "pack", *arguments, "--max-unreadable", "0.5")
+    assert result.status == 0
+    assert "1 unreadable files are left out" in result.out
+    assert "1 pictures are copies" in result.out
+    assert "2 pictures of 8 x 8" in result.out
+
+
 def test_a_packed_set_trains_without_being_packed_again(sagan, pictures, tmp_path) -> None:
     packed = tmp_path / "packed"
     assert sagan("data", "pack", pictures, packed, "--size", 32).status == 0

@@ -79,6 +79,19 @@ def test_the_time_left_ends_at_the_deadline() -> None:
 
 def test_packing_nothing_shows_nothing() -> None:
     shown = console(terminal=True)
-    with PackingProgress(shown):
+    with PackingProgress(shown, "packing"):
         pass
     assert text(shown) == ""
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"), [(1000, "500 of 1,000 pictures, 0:0"), (None, "500 pictures")]
+)
+def test_packing_shows_how_far_it_is_and_the_time_left(total: int | None, expected: str) -> None:
+    shown = console(terminal=True)
+    with PackingProgress(shown, "packing") as progress:
+        for done in (1, 500):
+            time.sleep(0.11)  # it is drawn ten times a second at most
+            progress(done, total)
+    assert "packing" in text(shown)
+    assert expected in text(shown)

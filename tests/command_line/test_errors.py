@@ -125,3 +125,10 @@ def test_a_run_is_not_resumed_with_other_settings(sagan, run, pictures) -> None:
     settings = ["--set", "lr_g=0.5", "--set", "channels_g=8"]
     result = train(sagan, pictures, run, "--steps", 4, *settings)
     assert_one_line(result, "lr_g was 0.0002 and is now 0.5")
+
+
+def test_a_contact_sheet_of_another_kind_is_refused_before_anything_is_read(
+    sagan, tmp_path
+) -> None:
+    result = sagan("data", "info", tmp_path / "nowhere", "--sheet", tmp_path / "sheet.gif")
+    assert_one_line(result, "sheet.gif", ".png")

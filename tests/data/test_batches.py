@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagan.data.batches import BatchOrder, permutation
+from sagan.training.loop import Shards
 
 SIZES = {"num": st.integers(1, 50), "batch_size": st.integers(1, 70), "seed": st.integers(0, 2**80)}
 
@@ -76,3 +77,22 @@ def test_arguments_out_of_range_are_refused(arguments: tuple[int, int, int]) -> 
         BatchOrder(*arguments)
     with pytest.raises(ValueError, match="out of range"):
         BatchOrder(1, 1, 0).indices(-1)
+
+
+@given(**SIZES, num_processes=st.integers(1, 4), accumulation=st.integers(1, 3))
+def test_no_two_processes_see_the_same_image_within_an_epoch(
+    num: int, batch_size: int, seed: int, num_processes: int, accumulation: int
+) -> None:
+    """Shares are cut from the global batch as the training loop cuts them."""
+    shards = num_processes * accumulation
+    size = -(-batch_size // shards)
+    order = BatchOrder(num, size * shards, seed)
+    seen: list[list[int]] = [[] for _ in range(num_processes)]
+    for batch in range(num // (size * shards)):  # whole batches of the first epoch
+        rows = order.indices(batch)
+        for rank in range(num_processes):
+            share = Shards(tuple(range(rank * accumulation, (rank + 1) * accumulation)), size)
+            for i in share.indices:
+                seen[rank] += rows[i * share.size : (i + 1) * share.size].tolist()
+    together = [row for rows in seen for row in rows]
+    assert len(together) == len(set(together)) == num // (size * shards) * size * shards

@@ -59,6 +59,15 @@ def test_every_split_numbers_classes_as_train_does() -> None:
     assert labelled(names, "val")[0] == {"val/d/1.png": "d"}
 
 
+def test_all_splits_together_keep_trains_numbers() -> None:
+    names = ["train/a/1.png", "train/b/1.png", "test/b/1.png", "test/c/2.png", "logo.png"]
+    classes, layout = labelled(names, "all")
+    assert layout.classes == ("a", "b", "c")
+    assert classes == {names[0]: "a", names[1]: "b", names[2]: "b", names[3]: "c"}
+    assert labelled(["a/1.png", "b/1.png"], "all")[1].classes == ("a", "b")
+    assert labelled(["train/1.png", "test/1.png"], "all")[1].classes == ()
+
+
 def test_a_split_that_is_not_there_is_answered_with_those_that_are() -> None:
     with pytest.raises(SaganError, match=r"'val' in here: it has test, train;"):
         arrange(["train/a.png", "test/a.png"], "val", "here")
@@ -158,3 +167,43 @@ def test_any_tree_gives_the_same_meaning_in_any_order_of_listing(
     # Nothing is left out in silence.
     if len(used) < len(names) and not layout.splits:
         assert layout.notes
+
+
+# ImageNet and its kin, as found on disk.
+
+IMAGENET = ["n01440764/n01440764_10026.JPEG", "n01440764/n01440764_10027.JPEG",
+            "n01443537/n01443537_2.JPEG"]  # fmt: skip
+WRAPPINGS = ["", "ILSVRC2012/", "ILSVRC/Data/CLS-LOC/"]
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_imagenet_with_val_in_class_folders(wrapping: str) -> None:
+    names = [f"{wrapping}train/{name}" for name in IMAGENET]
+    names += [f"{wrapping}val/n01443537/ILSVRC2012_val_00000001.JPEG"]
+    train, layout = labelled(names)
+    assert list(train.values()) == ["n01440764", "n01440764", "n01443537"]
+    assert layout.splits == ("train", "val")
+    assert labelled(names, "val")[0] == {names[-1]: "n01443537"}
+    assert labelled(names, "val")[1].files[0][1] == 1
+    assert labelled(names, "val")[1].notes == ()
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_imagenet_with_a_flat_val_has_no_labels_there_and_says_so(wrapping: str) -> None:
+    names = [f"{wrapping}train/{name}" for name in IMAGENET]
+    names += [f"{wrapping}val/ILSVRC2012_val_0000000{n}.JPEG" for n in (1, 2)]
+    assert labelled(names)[1].classes == ("n01440764", "n01443537")
+    val, layout = labelled(names, "val")
+    assert set(val.values()) == {None}
+    assert "'val' has no class folders, as 'train' has" in layout.notes[0]
+
+
+def test_tiny_imagenet_keeps_its_pictures_one_folder_deeper() -> None:
+    names = [f"tiny-imagenet-200/train/n0{n}/images/n0{n}_{i}.JPEG" for n in (1, 2) for i in (0, 1)]
+    names += ["tiny-imagenet-200/val/images/val_0.JPEG", "tiny-imagenet-200/test/images/t_0.JPEG"]
+    train, layout = labelled(names)
+    assert list(train.values()) == ["n01", "n01", "n02", "n02"]
+    assert layout.splits == ("test", "train", "val")
+    val, layout = labelled(names, "val")
+    assert val == {names[4]: None}
+    assert any("no class folders" in note for note in layout.notes)

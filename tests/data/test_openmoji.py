@@ -12,7 +12,7 @@ from sagan.errors import SaganError
 def test_there_are_4495_pictures_without_labels_in_the_order_of_their_names() -> None:
     source = OpenMojiSource()
     pictures = list(source.pictures())
-    assert len(source) == len(pictures) == 4495
+    assert source.num_pictures == len(pictures) == 4495
     assert {picture.label for picture in pictures} == {-1}
     names = [picture.name for picture in pictures]
     assert names == sorted(set(names))

@@ -54,7 +54,7 @@ def test_a_folder_and_its_zip_are_the_same_source(tmp_path: Path, split: str) ->
     ]
     assert content(folder) == content(zipped) == expected
     assert folder.classes == zipped.classes == ("cat", "dog")
-    assert len(folder) == len(zipped) == 6
+    assert folder.num_pictures == zipped.num_pictures == 6
     assert folder.notes == zipped.notes == ()
 
 

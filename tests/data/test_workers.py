@@ -11,20 +11,9 @@ from types import ModuleType
 import pytest
 
 from sagan.data import workers
-from sagan.data.decode import UnreadableError
 from sagan.data.sources import Picture
 
 NUM = workers.FEW_PICTURES
-
-
-def read(number: int) -> bytes:
-    if number == 3:
-        raise UnreadableError("three")
-    return b"%d" % number
-
-
-def pictures(num: int = NUM) -> Iterator[Picture]:
-    return (Picture(str(n), 0, partial(read, n)) for n in range(num))
 
 
 @pytest.fixture(autouse=True)
@@ -32,26 +21,37 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 2)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module that other processes can import, since these tests are none."""
-    (tmp_path / "work_for_workers.py").write_text(
+    name = f"work_for_workers_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(
         "import os\n"
+        "from sagan.data.decode import UnreadableError\n"
+        "def read(number):\n"
+        "    if number == 3: raise UnreadableError('three')\n"
+        "    return b'%d' % number\n"
         "def pid(data): return os.getpid()\n"
         "def abort_at_100(data): os.abort() if int(data) == 100 else None; return int(data)\n"
         "def divide_at_50(data): return 1 // (int(data) - 50)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    return importlib.import_module("work_for_workers")
+    return importlib.import_module(name)
 
 
-def run(work: Callable[[bytes], object]) -> list[tuple[str, object]]:
-    results = workers.map_pictures(work, pictures(), NUM)
+def pictures(work: ModuleType, num: int = NUM) -> Iterator[Picture]:
+    return (Picture(str(n), 0, partial(work.read, n)) for n in range(num))
+
+
+def run(work: ModuleType, function: Callable[[bytes], object]) -> list[tuple[str, object]]:
+    results = workers.map_pictures(function, pictures(work), NUM)
     return [(picture.name, result) for picture, result in results]
 
 
-def test_results_come_in_order_and_unreadable_ones_in_their_place() -> None:
-    results = run(int)
+def test_results_come_in_order_and_unreadable_ones_in_their_place(
+    work: ModuleType,
+) -> None:
+    results = run(work, int)
     assert [name for name, _ in results] == [str(n) for n in range(NUM)]
     assert [result for _, result in results[:3]] == [0, 1, 2]
     assert str(results[3][1]) == "three"
@@ -59,7 +59,7 @@ def test_results_come_in_order_and_unreadable_ones_in_their_place() -> None:
 
 
 def test_other_processes_do_the_work_and_are_gone_afterwards(work: ModuleType) -> None:
-    pids = {result for _, result in run(work.pid) if isinstance(result, int)}
+    pids = {result for _, result in run(work, work.pid) if isinstance(result, int)}
     assert os.getpid() not in pids
     assert 1 <= len(pids) <= 2
     for pid in pids:
@@ -70,19 +70,19 @@ def test_other_processes_do_the_work_and_are_gone_afterwards(work: ModuleType) -
 def test_a_picture_that_kills_its_process_is_unreadable_and_the_rest_is_not(
     work: ModuleType,
 ) -> None:
-    results = run(work.abort_at_100)
+    results = run(work, work.abort_at_100)
     assert "died" in str(results[100][1])
     assert [result for _, result in results[101:]] == list(range(101, NUM))
 
 
 def test_a_mistake_in_the_work_is_raised_here(work: ModuleType) -> None:
     with pytest.raises(ZeroDivisionError):
-        run(work.divide_at_50)
+        run(work, work.divide_at_50)
 
 
-def test_leaving_early_ends_the_workers_soon() -> None:
+def test_leaving_early_ends_the_workers_soon(work: ModuleType) -> None:
     start = time.perf_counter()
-    results = workers.map_pictures(int, pictures(10**9), 10**9)
+    results = workers.map_pictures(int, pictures(work, 10**9), 10**9)
     next(results)
     results.close()
     assert time.perf_counter() - start < 10

@@ -1,0 +1,97 @@
+"""What of a data set matters for training a GAN on it: how large, how even, how many."""
+
+from collections.abc import Iterator
+
+from sagan.data.info import DatasetInfo
+from sagan.data.packing import packed_bytes
+
+# Below so many pictures a discriminator soon knows them by heart (Karras et al. 2020,
+# arXiv 2006.06676, figure 1, where 2,000 and fewer diverge at once without augmentation).
+FEW_IMAGES = 2_000
+# The largest class over the smallest.
+HEAVY_IMBALANCE = 10
+FEW_OF_A_CLASS = 100
+# Resolutions in pixels with the preset for one computer without a GPU, and with one.
+PRESETS = {
+    32: ("cpu-32", "sagan-32"),
+    64: ("cpu-64", "sagan-64"),
+    128: ("cpu-64", "sagan-128"),
+    256: ("cpu-64", "sagan-256"),
+}
+
+
+def resolution_for(info: DatasetInfo) -> int:
+    """The greatest of 32, 64, 128 and 256 pixels that half of the pictures have; at least 32."""
+    if info.short_sides is None:
+        return min(PRESETS)
+    return max((r for r in PRESETS if r <= info.short_sides.median), default=min(PRESETS))
+
+
+def suggestion(info: DatasetInfo) -> str:
+    """Which preset to begin with, and what its pictures take, as one line."""
+    modest, large = PRESETS[resolution_for(info)]
+    size = int(modest.rsplit("-", 1)[1])
+    packed = packed_bytes(info.num_images, size)
+    more = "" if info.num_images >= FEW_IMAGES else ", with --set augment=adaptive"
+    return (
+        f"--preset {modest} ({large} on a GPU){more}; packed at {size} x {size}: "
+        f"{amount(packed)} of disk, mapped rather than loaded"
+    )
+
+
+def amount(num_bytes: int) -> str:
+    """Bytes for people, such as "1.5 GB"."""
+    value = float(num_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:,.1f} GB"
+
+
+def warnings(info: DatasetInfo) -> Iterator[str]:
+    """What is likely to spoil a training, a line each with what helps."""
+    if 0 < info.num_images < FEW_IMAGES:
+        yield (
+            f"{info.num_images:,} pictures are few: the discriminator will know them by heart; "
+            "--set augment=adaptive helps, more pictures help more"
+        )
+    yield from _class_warnings(info)
+    yield from _size_warnings(info)
+    total = info.num_images + len(info.unreadable)
+    if len(info.unreadable) * 10 > total:
+        yield f"{len(info.unreadable):,} of {total:,} files cannot be read: packing will stop"
+    if info.num_copies * 20 > info.num_images:
+        yield (
+            f"{info.num_copies:,} of {info.num_images:,} pictures are copies of others: samples "
+            "will lean towards these"
+        )
+
+
+def _class_warnings(info: DatasetInfo) -> Iterator[str]:
+    if not info.counts:
+        return
+    (few, least), *_, (many, most) = sorted((count, name) for name, count in info.counts.items())
+    if many > HEAVY_IMBALANCE * few:
+        yield (
+            f"classes are uneven: '{most}' has {many:,} pictures, '{least}' has {few:,}; samples "
+            "of the small ones will be poor"
+        )
+    elif few < FEW_OF_A_CLASS:
+        yield (
+            f"the smallest class, '{least}', has only {few:,} pictures; consider "
+            "--set conditional=false"
+        )
+
+
+def _size_warnings(info: DatasetInfo) -> Iterator[str]:
+    if info.short_sides is None:
+        return
+    target, smallest = resolution_for(info), info.short_sides.smallest
+    if info.short_sides.median < target:
+        yield f"half of the pictures have fewer than {target} pixels and will be enlarged"
+    elif smallest * 2 <= target:
+        yield (
+            f"sizes are mixed: some pictures have only {smallest} pixels and would be enlarged to "
+            f"{target}, which the samples will show as blur; leave the smallest out"
+        )

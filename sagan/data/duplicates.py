@@ -1,0 +1,86 @@
+"""Which pictures of a set are the same, pixel for pixel, in bounded memory."""
+
+import ast
+from array import array
+from pathlib import Path
+
+import numpy as np
+
+from sagan.data.decode import UInt8Array
+
+# Groups that are listed by name; more are counted.
+MAX_GROUPS = 1000
+
+
+class DuplicateFinder:
+    """Takes a set's pictures in turn, and says at the end which were there before.
+
+    Eight bytes of memory for each picture; names go to a file.
+
+    Args:
+        names_file: a file to write, which the caller removes.
+    """
+
+    def __init__(self, names_file: Path) -> None:
+        self._hashes = array("q")
+        self._path = names_file
+        self._names = names_file.open("w", encoding="ascii")
+
+    def add(self, name: str, image: UInt8Array) -> None:
+        """Take the next picture, C-contiguous."""
+        # SipHash of 64 bits, keyed anew in each process. What it finds is looked at again.
+        self._hashes.append(hash(bytes(image.data)))
+        self._names.write(ascii(name) + "\n")
+
+    def close(self) -> None:
+        """Close the file of names."""
+        self._names.close()
+
+    def groups(self, images: UInt8Array) -> tuple[int, tuple[tuple[str, ...], ...]]:
+        """Compare what has equal hashes, after `close`.
+
+        Args:
+            images: the pictures that were added, uint8 (N, S, S, 3).
+
+        Returns:
+            How many pictures are copies of an earlier one, and names of equal pictures, a group in
+            each row, in the pictures' order; at most MAX_GROUPS groups.
+        """
+        rows = [
+            group
+            for candidates in _equal_runs(np.frombuffer(self._hashes, dtype=np.int64))
+            for group in _equal_pictures(candidates, images)
+        ]
+        rows.sort()
+        num_copies = sum(len(group) - 1 for group in rows)
+        return num_copies, self._named(rows[:MAX_GROUPS])
+
+    def _named(self, groups: list[list[int]]) -> tuple[tuple[str, ...], ...]:
+        wanted = {row for group in groups for row in group}
+        names: dict[int, str] = {}
+        if wanted:
+            with self._path.open(encoding="ascii") as lines:
+                names = {n: ast.literal_eval(line) for n, line in enumerate(lines) if n in wanted}
+        return tuple(tuple(names[row] for row in group) for group in groups)
+
+
+def _equal_runs(hashes: np.ndarray) -> list[list[int]]:
+    """Rows with equal hashes, two and more."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    # Where a run begins, and, at the end, where one more would.
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1], True])
+    lengths = np.diff(starts)
+    return [
+        order[start : start + length].tolist()
+        for start, length in zip(starts[:-1], lengths, strict=True)
+        if length > 1
+    ]
+
+
+def _equal_pictures(candidates: list[int], images: UInt8Array) -> list[list[int]]:
+    """Divide rows with equal hashes into those with equal pictures, two and more."""
+    by_content: dict[bytes, list[int]] = {}
+    for row in candidates:
+        by_content.setdefault(images[row].tobytes(), []).append(row)
+    return [group for group in by_content.values() if len(group) > 1]

@@ -1,0 +1,113 @@
+"""Pictures as files in a folder."""
+
+import os
+import stat
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from sagan.data.dataset_json import DATASET_JSON, arrange_by_json
+from sagan.data.decode import UnreadableError, decode, examine
+from sagan.data.layout import Layout, arrange, is_picture_name, printable
+from sagan.data.sources import Picture, digest_of
+from sagan.errors import SaganError
+
+# No honest picture file is larger, and a member of a zip may claim any size.
+MAX_FILE_BYTES = 256 * 1024**2
+
+
+class FolderSource:
+    """Pictures in a folder and its sub-folders; see `layout.arrange` for what these mean."""
+
+    decode = staticmethod(decode)
+    examine = staticmethod(examine)
+
+    def __init__(self, path: Path, split: str) -> None:
+        self.name = printable(str(path))
+        self.split = split
+        self._path = path
+        troubles: list[str] = []
+        self._names = sorted(_walk(path, troubles))
+        if troubles and not self._names:
+            raise SaganError(f"no pictures in {path}: {troubles[0]}")
+        self._layout = self._arranged()
+        self.splits = self._layout.splits
+        self.classes = tuple(map(printable, self._layout.classes))
+        self.notes = tuple(map(printable, (*self._layout.notes, *troubles)))
+
+    def _arranged(self) -> Layout:
+        labels = self._path / DATASET_JSON
+        if not labels.is_file():
+            return arrange(self._names, self.split, self.name)
+        try:
+            data = read_file(str(labels))
+        except UnreadableError as error:
+            raise SaganError(f"cannot read the labels in '{labels}': {error}") from None
+        return arrange_by_json(self._names, data, self.split, self.name)
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self._layout.files)
+
+    def pictures(self) -> Iterator[Picture]:
+        root = str(self._path)
+        for index, label in self._layout.files:
+            name = self._names[index]
+            yield Picture(printable(name), label, partial(read_file, f"{root}/{name}"))
+
+    def listing_digest(self) -> str:
+        def entries() -> Iterator[tuple[object, ...]]:
+            for index, label in self._layout.files:
+                name = self._names[index]
+                try:
+                    status = (self._path / name).stat()
+                    yield name, label, status.st_size, status.st_mtime_ns
+                except OSError:
+                    yield name, label, "unreadable"
+
+        return digest_of("folder", self._path, self.classes, entries())
+
+
+def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
+    """Yield the pictures' paths below root, with forward slashes.
+
+    Links to folders are followed, since data sets are often put together from links, but no folder
+    is entered twice, so that a loop of links ends.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def note(error: OSError) -> None:
+        troubles.append(f"cannot list '{error.filename}': {error.strerror}")
+
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=note):
+        status = os.stat(folder)  # noqa: PTH116
+        # Windows has no inode numbers on some file systems, and no loops of links to fear there.
+        identity = (status.st_dev, status.st_ino)
+        if status.st_ino and identity in seen:
+            subfolders.clear()
+            continue
+        seen.add(identity)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        yield from (prefix + file for file in files if is_picture_name(prefix + file))
+
+
+def read_file(path: str) -> bytes:
+    """Read a picture's file.
+
+    Raises:
+        UnreadableError: it cannot be read, or is larger than MAX_FILE_BYTES.
+    """
+    try:
+        # Not waiting: opening a pipe would, for someone to write into it.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableError("not a regular file")
+            if status.st_size > MAX_FILE_BYTES:
+                raise UnreadableError(f"larger than {MAX_FILE_BYTES // 1024**2} MiB")
+            return file.read()
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None

@@ -1,0 +1,137 @@
+"""What `sagan data info` says of a set as training data, and its contact sheet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan.config import PRESETS
+from sagan.data import DatasetInfo, Spread, advice, describe, pack
+from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
+from sagan.data.sheet import MAX_CLASSES, write_sheet
+from sagan.errors import SaganError
+from sagan.summary import dataset_lines
+
+
+def info(num: int = 50_000, side: int = 64, smallest: int = 64, **more: object) -> DatasetInfo:
+    sides = Spread(smallest, side, side)
+    fields = {
+        "source": "x", "split": "train", "splits": (), "num_images": num, "classes": (),
+        "counts": {}, "widths": sides, "heights": sides, "short_sides": sides, "modes": {},
+        "formats": {}, "unreadable": {}, "num_copies": 0, "copies": (), "thumbnails": {},
+        "notes": (),
+    }  # fmt: skip
+    return DatasetInfo(**(fields | more))
+
+
+def test_every_suggested_preset_exists_and_has_the_resolution() -> None:
+    for resolution, names in advice.PRESETS.items():
+        assert set(names) <= PRESETS.keys()
+        assert names[1].endswith(f"-{resolution}")
+
+
+@pytest.mark.parametrize(
+    ("side", "preset"), [(10, "cpu-32"), (63, "cpu-32"), (64, "cpu-64"), (300, "cpu-64")]
+)
+def test_the_preset_has_no_more_pixels_than_half_of_the_pictures(side: int, preset: str) -> None:
+    assert f"--preset {preset} " in advice.suggestion(info(side=side))
+
+
+def test_disk_and_memory_are_those_of_the_packed_set(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (50, 40, 40, 3), dtype=np.uint8)
+    for n, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / f"{n}.png")
+    pack(str(tmp_path), tmp_path / "out", 32)
+    size = sum(f.stat().st_size for f in (tmp_path / "out").iterdir() if f.suffix == ".npy")
+    assert "packed at 32 x 32: 154 kB" in advice.suggestion(describe(str(tmp_path)))
+    assert size == pytest.approx(154e3, rel=0.01)
+
+
+def test_a_healthy_set_gets_no_warning() -> None:
+    assert list(advice.warnings(info())) == []
+    counts = {"a": 30_000, "b": 20_000}
+    assert list(advice.warnings(info(classes=("a", "b"), counts=counts))) == []
+
+
+@pytest.mark.parametrize(
+    ("sick", "words"),
+    [
+        (info(num=1_999), "1,999 pictures are few"),
+        (info(classes=("a", "b"), counts={"a": 20_000, "b": 150}), "classes are uneven: 'a' has"),
+        (info(classes=("a", "b"), counts={"a": 500, "b": 60}), "'b', has only 60 pictures"),
+        (info(classes=("a", "b"), counts={"a": 500, "b": 0}), "'b' has 0"),
+        (info(side=128, smallest=20), "some pictures have only 20 pixels"),
+        (info(side=16, smallest=16), "half of the pictures have fewer than 32 pixels"),
+        (info(num=9_000, unreadable=dict.fromkeys(map(str, range(1_001)), "x")), "will stop"),
+        (info(num_copies=3_000), "3,000 of 50,000 pictures are copies"),
+    ],
+)
+def test_what_spoils_a_training_is_told(sick: DatasetInfo, words: str) -> None:
+    (warning,) = advice.warnings(sick)
+    assert words in warning
+
+
+def test_many_unreadable_files_and_copies_are_counted_not_listed() -> None:
+    names = [f"{n}.png" for n in range(500)]
+    copies = tuple((name, "first.png") for name in names)
+    sick = info(unreadable=dict.fromkeys(names, "empty file"), num_copies=2_000, copies=copies)
+    lines = list(dataset_lines(sick))
+    assert len(lines) < 60
+    assert any(line.split() == ["unreadable", "and", "480", "more"] for line in lines)
+    assert any(line.split() == ["duplicate", "and", "1,980", "more"] for line in lines)
+
+
+def colours(root: Path) -> Path:
+    """Twenty red pictures of one class and two green ones of another."""
+    for name, colour, num in (("rød", (255, 0, 0), 20), ("grün", (0, 255, 0), 2)):
+        (root / "set" / name).mkdir(parents=True)
+        for n in range(num):
+            Image.new("RGB", (10 + n, 10), colour).save(root / "set" / name / f"{n}.png")
+    return root / "set"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_contact_sheet_has_a_row_of_each_class(tmp_path: Path, packed: bool) -> None:
+    source = colours(tmp_path)
+    if packed:
+        pack(str(source), tmp_path / "packed", 8)
+        source = tmp_path / "packed"
+    found = describe(str(source), thumbnails=True)
+    write_sheet(found.thumbnails, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        sheet = np.asarray(image)
+    step = THUMBNAIL_SIZE + 2
+    assert sheet.shape[1] == SHEET_COLUMNS * step - 2
+    red, green = ((sheet == colour).all(axis=-1).sum() for colour in ((255, 0, 0), (0, 255, 0)))
+    # A packed set's pictures are 8 pixels wide and enlarged; all fill the thumbnail.
+    assert red == SHEET_COLUMNS * THUMBNAIL_SIZE**2
+    assert green == 2 * THUMBNAIL_SIZE**2
+
+
+def test_a_contact_sheet_is_the_same_every_time(tmp_path: Path) -> None:
+    for n in range(300):
+        Image.new("RGB", (4, 4), (n % 256, n // 256, 0)).save(tmp_path / f"{n}.png")
+    first, second = (describe(str(tmp_path), thumbnails=True).thumbnails[""] for _ in range(2))
+    assert len(first) == SHEET_COLUMNS**2
+    assert np.array_equal(first, second)
+
+
+def test_a_sheet_of_very_many_classes_stays_one_that_can_be_looked_at(tmp_path: Path) -> None:
+    thumbnails = {f"class {n}": [np.zeros((4, 4, 3), np.uint8)] for n in range(500)}
+    write_sheet(thumbnails, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.height < MAX_CLASSES * 100
+
+
+def test_a_sheet_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    thumbnails = {"": [np.zeros((4, 4, 3), np.uint8)]}
+    for path in (tmp_path / "sheet.jpg", tmp_path / "nowhere" / "sheet.png"):
+        with pytest.raises(SaganError, match="cannot write the contact sheet"):
+            write_sheet(thumbnails, path)
+    with pytest.raises(SaganError, match="no picture can be read"):
+        write_sheet({}, tmp_path / "sheet.png")
+
+
+def test_without_being_asked_no_thumbnails_are_made(tmp_path: Path) -> None:
+    assert describe(str(colours(tmp_path))).thumbnails == {}
