@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from sagan import spectral
 from sagan.build import build_discriminator, build_generator
 from sagan.config import Config, parse_config
+from sagan.durability import flush
 from sagan.errors import SaganError
 from sagan.inference import DiscriminatorBase, GeneratorBase
 
@@ -106,9 +107,9 @@ def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        flush(path.parent)
     except (OSError, SafetensorError) as error:
         raise SaganError(f"cannot write {path}: {_reason(error)}") from None
     finally:
@@ -119,16 +120,6 @@ def _replacing(path: Path) -> Iterator[Path]:
 def _reason(error: Exception) -> str:
     """Why a file could not be read or written, in one line."""
     return " ".join(str(getattr(error, "strerror", None) or error).split())
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt":  # where directories cannot be opened, nor files flushed that are read
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:
@@ -283,11 +274,11 @@ def save_checkpoint(
         digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / "manifest.json").write_bytes(_to_json(_manifest(digests)))
         for path in temporary.iterdir():
-            _flush(path)
-        _flush(temporary)
+            flush(path)
+        flush(temporary)
         shutil.rmtree(final, ignore_errors=True)  # a damaged one that training went back behind
         temporary.rename(final)
-        _flush(folder)
+        flush(folder)
     except (OSError, SafetensorError) as error:
         raise SaganError(f"cannot save the checkpoint {final}: {_reason(error)}") from None
     finally:

@@ -6,13 +6,14 @@ lock that can be taken marks litter.
 """
 
 import contextlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from sagan.durability import flush
 
 _LOCK, _FOLDER = ".lock", ".tmp"
 
@@ -53,7 +54,7 @@ def replace(folder: Path, out: Path) -> None:
     Raises:
         OSError: it cannot be renamed.
     """
-    _sync(folder)
+    flush(folder)
     if out.is_dir() and any(out.iterdir()):
         # A folder cannot be renamed onto one with content. The old one goes aside first, so that at
         # every moment the name has the old set, the new one or (briefly) nothing.
@@ -62,7 +63,7 @@ def replace(folder: Path, out: Path) -> None:
             folder.rename(out)
     else:
         folder.rename(out)
-    _sync(out.parent)
+    flush(out.parent)
 
 
 def keep_first(folder: Path, out: Path) -> None:
@@ -71,21 +72,11 @@ def keep_first(folder: Path, out: Path) -> None:
     Raises:
         OSError: it cannot be renamed.
     """
-    _sync(folder)
+    flush(folder)
     try:
         folder.rename(out)
     except OSError:
         if not out.is_dir():
             raise
         return
-    _sync(out.parent)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # has no such thing
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(out.parent)

@@ -137,16 +137,18 @@ class Training:
     def advance(self) -> tuple[DiscriminatorResult, Tensor]:
         """One step: ``d_steps`` discriminator updates, one generator update, the average."""
         config, adversaries = self.config, self.adversaries
-        before = self._sound_statistics()
+        dropped, sound = self._dropped(), self._sound_statistics()
         for update in range(config.d_steps):
             key = Key(config.seed, self.step, update)
             real = self._real_shards(self.step * config.d_steps + update)
             result = discriminator_step(adversaries, key, real)
-            adversaries.strength.adjust(config.batch_size, self.adversaries.mean)
+            adversaries.strength.adjust(config.batch_size, adversaries.mean)
         key = Key(config.seed, self.step, config.d_steps)
         loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
         self.step += 1
-        self._restore_statistics(before)
+        # Numbers gone wrong reach batch norm's running statistics in the forward pass already.
+        for statistic, before in sound:
+            statistic.copy_(torch.where(self._dropped() > dropped, before, statistic))
         self.average.update(config.batch_size, self.step)
         return result, loss_g
 
@@ -162,18 +164,12 @@ class Training:
             if dropped and self.config.on_nonfinite == "stop":
                 raise SaganError(f"{told}. Its update was not made, nothing was saved: {ADVICE}")
 
-    def _sound_statistics(self) -> tuple[Tensor, list[Tensor]]:
-        """What a step that is dropped must leave as it was, if the run goes on after it."""
+    def _sound_statistics(self) -> list[tuple[Tensor, Tensor]]:
+        """Running statistics and copies of them, where a run may go on after a dropped step."""
         if self.config.on_nonfinite == "stop":
-            return self._dropped(), []
-        return self._dropped(), [s.clone() for s in _running_statistics(self.adversaries.generator)]
-
-    def _restore_statistics(self, before: tuple[Tensor, list[Tensor]]) -> None:
-        """Numbers gone wrong reach batch norm's running statistics in the forward pass."""
-        dropped, sound = before
-        bad = self._dropped() > dropped
-        for statistic, old in zip(_running_statistics(self.adversaries.generator), sound):  # noqa: B905
-            statistic.copy_(torch.where(bad, old, statistic))
+            return []
+        statistics = _running_statistics(self.adversaries.generator)
+        return [(statistic, statistic.clone()) for statistic in statistics]
 
     def _dropped(self) -> Tensor:
         return self.adversaries.guard_d.dropped + self.adversaries.guard_g.dropped
@@ -218,7 +214,7 @@ class Training:
         if self.accelerator.num_processes > 1:
             for network in (adversaries.generator, self.average.generator):
                 self._average_running_statistics(network)
-            adversaries.strength.synchronise(self.adversaries.mean)
+            adversaries.strength.synchronise(adversaries.mean)
         if self.accelerator.is_main_process:
             every = self.config.keep_every
             checkpoint.save_checkpoint(
