@@ -4,7 +4,8 @@ import contextlib
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from sagan.data.decode import Fit, UInt8Array, UnreadableError, check_size_and_fit
-from sagan.data.duplicates import DuplicateFinder
+from sagan.data.duplicates import DuplicateFinder, picture_hash
 from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packed import (
     FORMAT_VERSION,
@@ -27,9 +28,9 @@ from sagan.data.packed import (
     SkippedFile,
     is_packed,
 )
-from sagan.data.sources import Source, open_source
+from sagan.data.sources import Decoder, Source, open_source
 from sagan.data.staging import replace, staged
-from sagan.data.workers import map_pictures
+from sagan.data.workers import Read, each, map_chunks
 from sagan.errors import SaganError
 
 Progress = Callable[[int, int | None], None]
@@ -40,6 +41,7 @@ MAX_UNREADABLE = 0.1
 # Of a source that does not know how many pictures it has: so many, before their share is a share.
 _ENOUGH_TO_JUDGE = 1000
 _NAMES = "names.tmp"
+_NO_PICTURES = np.empty((0, 1, 1, 3), dtype=np.uint8)
 
 
 def pack(
@@ -68,8 +70,8 @@ def pack(
         split: which part of the source, where it has parts.
         max_unreadable: the share of unreadable pictures, 0 to 1, above which to stop.
         publish: how the finished folder takes its name: `replace` or `keep_first`.
-        progress: called with (pictures done, pictures in all) after each picture; the latter is
-            None where only reading them all would tell.
+        progress: called with (pictures done, pictures in all) as they get done; the latter is None
+            where only reading them all would tell.
 
     Raises:
         SaganError: an argument is out of range, the source cannot be used, too many of its pictures
@@ -122,6 +124,27 @@ def _check_room(source: Source, out: Path, size: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _DecodedChunk:
+    """What a worker hands back, in one piece each, so that the one process that writes has little
+    to do: readable pictures uint8 (n, S, S, 3), the `picture_hash` of each, and why others of the
+    chunk are not readable, by their place in it."""
+
+    images: UInt8Array
+    hashes: list[int]
+    unreadable: dict[int, str]
+
+
+def _decode_chunk(reads: Sequence[Read], decode: Decoder, size: int, fit: Fit) -> _DecodedChunk:
+    decoded = each(partial(decode, size=size, fit=fit), reads)
+    images = [image for image in decoded if not isinstance(image, UnreadableError)]
+    return _DecodedChunk(
+        np.concatenate(images).reshape(-1, size, size, 3) if images else _NO_PICTURES,
+        [picture_hash(image) for image in images],
+        {n: str(image) for n, image in enumerate(decoded) if isinstance(image, UnreadableError)},
+    )
+
+
 class _SetWriter:
     """Writes one packed set into an empty folder."""
 
@@ -155,21 +178,27 @@ class _SetWriter:
             file.write(manifest.model_dump_json(indent=1).encode())
 
     def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
+        """Readable pictures (n, S, S, 3), a chunk at a time."""
         source = self._source
-        work = partial(source.decode, size=self._size, fit=self._fit)
-        image_bytes = packed_bytes(1, self._size)
-        results = map_pictures(work, source.pictures(), source.num_pictures, image_bytes)
-        with contextlib.closing(results):
-            for done, (picture, image) in enumerate(results, 1):
-                if isinstance(image, UnreadableError):
-                    self._skipped.append(SkippedFile(name=picture.name, reason=str(image)))
-                    if source.num_pictures is not None or done > _ENOUGH_TO_JUDGE:
-                        self._check_unreadable(source.num_pictures or done)
-                else:
-                    self._labels.append(picture.label)
-                    self._fingerprint.update(image)
-                    self._duplicates.add(picture.name, image)
-                    yield image
+        work = partial(_decode_chunk, decode=source.decode, size=self._size, fit=self._fit)
+        chunks = map_chunks(
+            work, source.pictures(), source.num_pictures, packed_bytes(1, self._size)
+        )
+        done = 0
+        with contextlib.closing(chunks):
+            for pictures, chunk in chunks:
+                done += len(pictures)
+                for index, reason in chunk.unreadable.items():
+                    self._skipped.append(SkippedFile(name=pictures[index].name, reason=reason))
+                if chunk.unreadable and (
+                    source.num_pictures is not None or done > _ENOUGH_TO_JUDGE
+                ):
+                    self._check_unreadable(source.num_pictures or done)
+                readable = [p for n, p in enumerate(pictures) if n not in chunk.unreadable]
+                self._labels.extend(picture.label for picture in readable)
+                self._fingerprint.update(chunk.images)
+                self._duplicates.add((picture.name for picture in readable), chunk.hashes)
+                yield chunk.images
                 if progress is not None:
                     progress(done, source.num_pictures)
 
@@ -215,8 +244,8 @@ def _synced(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def _write_rows(file: BinaryIO, images: Iterator[UInt8Array], size: int) -> int:
-    """Write an .npy file of as many images uint8 (size, size, 3) as come; return how many.
+def _write_rows(file: BinaryIO, chunks: Iterator[UInt8Array], size: int) -> int:
+    """Write an .npy file of as many images uint8 (n, size, size, 3) as come; return how many.
 
     The header comes first and holds the number, which is known last. NumPy leaves room in it for
     any number of rows, so that it can be written over.
@@ -224,9 +253,9 @@ def _write_rows(file: BinaryIO, images: Iterator[UInt8Array], size: int) -> int:
     header = {"descr": "|u1", "fortran_order": False, "shape": (0, size, size, 3)}
     npy.write_array_header_1_0(file, header)
     start, num = file.tell(), 0
-    for image in images:
-        file.write(image.data)
-        num += 1
+    for images in chunks:
+        file.write(images.data)
+        num += len(images)
     file.seek(0)
     npy.write_array_header_1_0(file, {**header, "shape": (num, size, size, 3)})
     if file.tell() != start:

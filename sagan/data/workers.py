@@ -20,8 +20,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import IO, Generic, TypeVar
 
@@ -50,25 +51,48 @@ def map_pictures(
     work: Callable[[bytes], T],
     pictures: Iterable[Picture],
     num_pictures: int | None,
-    result_bytes: int = 0,
 ) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
     """Read every picture and apply `work` to its bytes, yielding results in the pictures' order.
-
-    Memory is bounded by a few chunks for each worker, one worker for each core that this process
-    may use.
 
     Args:
         work: picklable; what it raises as UnreadableError is its result.
         pictures: in order.
         num_pictures: how many, if known: decides only whether to start workers at once.
-        result_bytes: about how large a result is.
+    """
+    chunks = map_chunks(partial(each, work), pictures, num_pictures)
+    with contextlib.closing(chunks):
+        for chunk, results in chunks:
+            yield from zip(chunk, results, strict=True)
+
+
+def each(work: Callable[[bytes], T], reads: Sequence[Read]) -> list[T | UnreadableError]:
+    """Read pictures and apply `work` to the bytes of each; what cannot be read is the exception."""
+    return [_apply(work, read) for read in reads]
+
+
+def map_chunks(
+    work: Callable[[Sequence[Read]], T],
+    pictures: Iterable[Picture],
+    num_pictures: int | None,
+    picture_bytes: int = 0,
+) -> Generator[tuple[list[Picture], T], None, None]:
+    """Apply `work` to chunks of pictures, each given as a function that reads it, in their order.
+
+    Memory is bounded by a few chunks for each worker, one worker for each core that this process
+    may use.
+
+    Args:
+        work: picklable; a read that raises UnreadableError is for it to answer.
+        pictures: in order.
+        num_pictures: how many, if known: decides only whether to start workers at once.
+        picture_bytes: about how large the result for one picture is.
     """
     num_workers = available_cores()
     if num_workers == 1 or not sys.executable:
         return _map_here(work, pictures)
     if num_pictures is not None and num_pictures < FEW_PICTURES:
-        return _map_here_at_first(work, iter(pictures), num_workers, result_bytes)
-    return _map_in_workers(work, pictures, num_workers, result_bytes)
+        return _map_here_at_first(work, iter(pictures), num_workers, picture_bytes)
+    return _map_in_workers(work, pictures, num_workers, picture_bytes)
 
 
 def available_cores() -> int:
@@ -79,29 +103,35 @@ def available_cores() -> int:
 
 
 def _map_here(
-    work: Callable[[bytes], T], pictures: Iterable[Picture]
-) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
+    work: Callable[[Sequence[Read]], T], pictures: Iterable[Picture]
+) -> Generator[tuple[list[Picture], T], None, None]:
     for picture in pictures:
-        yield picture, _apply(work, picture.read)
+        yield [picture], work([picture.read])
 
 
 def _map_here_at_first(
-    work: Callable[[bytes], T], pictures: Iterator[Picture], num_workers: int, result_bytes: int
-) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
+    work: Callable[[Sequence[Read]], T],
+    pictures: Iterator[Picture],
+    num_workers: int,
+    picture_bytes: int,
+) -> Generator[tuple[list[Picture], T], None, None]:
     start = time.monotonic()
     for picture in pictures:
-        yield picture, _apply(work, picture.read)
+        yield [picture], work([picture.read])
         if time.monotonic() - start > FEW_SECONDS:
             break
     # Of what is left, if anything is.
     if (following := next(pictures, None)) is not None:
         rest = itertools.chain([following], pictures)
-        yield from _map_in_workers(work, rest, num_workers, result_bytes)
+        yield from _map_in_workers(work, rest, num_workers, picture_bytes)
 
 
 def _map_in_workers(
-    work: Callable[[bytes], T], pictures: Iterable[Picture], num_workers: int, result_bytes: int
-) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
+    work: Callable[[Sequence[Read]], T],
+    pictures: Iterable[Picture],
+    num_workers: int,
+    picture_bytes: int,
+) -> Generator[tuple[list[Picture], T], None, None]:
     with contextlib.ExitStack() as stack:
         idle: SimpleQueue[_Worker[T]] = SimpleQueue()
         for _ in range(num_workers):
@@ -110,38 +140,33 @@ def _map_in_workers(
             idle.put(worker)
         threads = ThreadPoolExecutor(num_workers)
         stack.callback(threads.shutdown, cancel_futures=True)
-        pace = _Pace(result_bytes)
+        pace = _Pace(picture_bytes)
 
-        def send(chunk: list[Picture]) -> list[T | UnreadableError]:
+        def send(chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
             worker = idle.get()
+            start = time.monotonic()
             try:
-                results, seconds = worker.exchange([picture.read for picture in chunk])
+                results = worker.exchange(chunk)
             finally:
                 idle.put(worker)
-            pace.took(len(chunk), seconds)
+            pace.took(len(chunk), time.monotonic() - start)
             return results
 
-        pending: deque[tuple[list[Picture], Future[list[T | UnreadableError]]]] = deque()
+        pending: deque[Future[list[tuple[list[Picture], T]]]] = deque()
         remaining = iter(pictures)
         while chunk := list(itertools.islice(remaining, pace.pictures)):
-            pending.append((chunk, threads.submit(send, chunk)))
+            pending.append(threads.submit(send, chunk))
             if len(pending) > num_workers + 1:
-                yield from _finished(*pending.popleft())
+                yield from pending.popleft().result()
         while pending:
-            yield from _finished(*pending.popleft())
-
-
-def _finished(
-    chunk: list[Picture], future: Future[list[T | UnreadableError]]
-) -> Iterator[tuple[Picture, T | UnreadableError]]:
-    return zip(chunk, future.result(), strict=True)
+            yield from pending.popleft().result()
 
 
 class _Pace:
     """How many pictures to put into a chunk, from how long those before took."""
 
-    def __init__(self, result_bytes: int) -> None:
-        self._most = max(1, min(CHUNK_PICTURES, CHUNK_BYTES // max(1, result_bytes)))
+    def __init__(self, picture_bytes: int) -> None:
+        self._most = max(1, min(CHUNK_PICTURES, CHUNK_BYTES // max(1, picture_bytes)))
         self.pictures = min(8, self._most)
 
     def took(self, num_pictures: int, seconds: float) -> None:
@@ -157,31 +182,32 @@ def _apply(work: Callable[[bytes], T], read: Read) -> T | UnreadableError:
         return error
 
 
+def _raise_died() -> bytes:
+    raise UnreadableError("the process that decoded it died (out of memory?)")
+
+
 class _Worker(Generic[T]):
     """A child process that applies `work`; used by one thread at a time."""
 
-    def __init__(self, work: Callable[[bytes], T]) -> None:
+    def __init__(self, work: Callable[[Sequence[Read]], T]) -> None:
         self._work = work
         self._process: subprocess.Popen[bytes] | None = None
 
-    def exchange(self, chunk: list[Read]) -> tuple[list[T | UnreadableError], float]:
-        """Return the results for a chunk, and how many seconds they took.
+    def exchange(self, chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
+        """Return the result for a chunk, or those for its parts.
 
         A picture that kills the worker (out of memory, a crash in a decoder) is found by trying the
         chunk's pictures one by one, and is unreadable.
         """
         if self._process is None:
             self._process = _start(self._work)
-        start = time.monotonic()
         try:
-            return self._ask(self._process, chunk), time.monotonic() - start
+            return [(chunk, self._ask(self._process, [picture.read for picture in chunk]))]
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
         if len(chunk) == 1:
-            died = UnreadableError("the process that decoded it died (out of memory?)")
-            return [died], time.monotonic() - start
-        results = [result for read in chunk for result in self.exchange([read])[0]]
-        return results, time.monotonic() - start
+            return [(chunk, self._work([_raise_died]))]
+        return [result for picture in chunk for result in self.exchange([picture])]
 
     def close(self) -> None:
         """End the process, which holds nothing worth keeping."""
@@ -190,15 +216,13 @@ class _Worker(Generic[T]):
             self._process.communicate()  # close the pipes, too
             self._process = None
 
-    def _ask(
-        self, process: subprocess.Popen[bytes], chunk: list[Read]
-    ) -> list[T | UnreadableError]:
+    def _ask(self, process: subprocess.Popen[bytes], reads: list[Read]) -> T:
         requests, replies = process.stdin, process.stdout
         assert requests is not None
         assert replies is not None
-        pickle.dump(chunk, requests, protocol=5)
+        pickle.dump(reads, requests, protocol=5)
         requests.flush()
-        reply: list[T | UnreadableError] | Exception = pickle.load(replies)
+        reply: T | Exception = pickle.load(replies)
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -244,6 +268,6 @@ def _answer(requests: IO[bytes], replies: IO[bytes]) -> None:
         replies.flush()
         chunk = pickle.load(requests)
         try:
-            reply = [_apply(work, read) for read in chunk]
+            reply = work(chunk)
         except Exception as error:  # a mistake in `work`, to be raised where it was asked for
             reply = error
