@@ -64,7 +64,7 @@ def attention_map(query: Tensor, key: Tensor) -> Tensor:
 
 def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Weighted values (B, N, c); the map is kept for backward: O(N*M) memory."""
-    return _Blockwise.apply(query, key, value, True)  # type: ignore[no-any-return]
+    return _in_groups(query, key, value, keep=True)
 
 
 def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     Like :func:`eager` it needs no fused kernel: any device, any dtype, twice differentiable.
     """
-    return _Blockwise.apply(query, key, value, False)  # type: ignore[no-any-return]
+    return _in_groups(query, key, value, keep=False)
 
 
 def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -89,69 +89,74 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return attended.squeeze(1)[..., : value.shape[-1]]
 
 
-class _Blockwise(torch.autograd.Function):
-    """Attention whose map is worked on in blocks: few enough entries at a time to stay in cache.
+def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
+    """Attend in groups of images whose maps stay in cache together.
 
     On a CPU this is what makes it fast. A map is many times larger than what it is computed from, so
-    that an operation on a whole one waits for memory.
+    that an operation on a whole batch of them waits for memory.
     """
+    images = max(1, _block_entries(query) // (query.shape[1] * key.shape[1]))
+    if images >= query.shape[0]:
+        return _Attention.apply(query, key, value, keep)  # type: ignore[no-any-return]
+    groups = zip(query.split(images), key.split(images), value.split(images), strict=True)
+    return torch.cat([_Attention.apply(*group, keep) for group in groups])
+
+
+def _block_entries(query: Tensor) -> int:
+    return GPU_BLOCK_ENTRIES if query.is_cuda else BLOCK_ENTRIES
+
+
+def _split(x: Tensor, rows: int) -> tuple[Tensor, ...]:
+    return (x,) if x.shape[1] <= rows else x.split(rows, dim=1)
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+class _Attention(torch.autograd.Function):
+    """Attention in blocks of queries, so that of a map too large for the cache only some rows exist."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
-        attended = value.new_empty(*query.shape[:2], value.shape[2])
-        maps = []
-        for images, rows in _blocks(query, key):
-            block = attention_map(query[images, rows], key[images])
-            attended[images, rows] = torch.bmm(block, value[images])
+        ctx.rows = max(MIN_ROWS, _block_entries(query) // key.shape[1])
+        attended, maps = [], []
+        for block in _split(query, ctx.rows):
+            attention = attention_map(block, key)
+            attended.append(torch.bmm(attention, value))
             if keep:
-                maps.append(block)
+                maps.append(attention)
         ctx.save_for_backward(query, key, value, *maps)
-        return attended
+        return _joined(attended, dim=1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *maps = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for a second derivative the map must depend on its inputs
+        if torch.is_grad_enabled():  # a second derivative needs maps that depend on their inputs
             maps = []
-        grad = grad.contiguous()
-        blocks = _blocks(query, key)
-        grad_query = torch.empty_like(query)
-        # In float32, since every block of queries adds to the gradients of all keys and values.
-        wide = torch.promote_types(key.dtype, torch.float32)
-        grad_key = torch.zeros_like(key.transpose(1, 2), dtype=wide)  # (B, d, M)
-        grad_value = torch.zeros_like(value.transpose(1, 2), dtype=wide)  # (B, c, M)
-        for (images, rows), block in zip_longest(blocks, maps):
-            by_query, by_key, by_value = _block_gradients(
-                query[images, rows], key[images], value[images], grad[images, rows], block
-            )
-            grad_query[images, rows] = by_query.transpose(1, 2)
-            grad_key[images] += by_key
-            grad_value[images] += by_value
+        queries, grads = _split(query, ctx.rows), _split(grad.contiguous(), ctx.rows)
+        # All blocks of queries add to the gradients of keys and values: in float32 at least.
+        wide = torch.promote_types(key.dtype, torch.float32) if len(queries) > 1 else key.dtype
+        by_query = []
+        by_key = by_value = None
+        for q, g, attention in zip_longest(queries, grads, maps):
+            block_by_query, block_by_key, block_by_value = _gradients(q, key, value, g, attention)
+            by_query.append(block_by_query)
+            if by_key is None or by_value is None:
+                by_key, by_value = block_by_key.to(wide), block_by_value.to(wide)
+            else:
+                by_key += block_by_key
+                by_value += block_by_value
+        assert by_key is not None and by_value is not None
         return (
-            grad_query,
-            grad_key.transpose(1, 2).to(key.dtype),
-            grad_value.transpose(1, 2).to(value.dtype),
+            _joined(by_query, dim=2).transpose(1, 2),
+            by_key.transpose(1, 2).to(key.dtype),
+            by_value.transpose(1, 2).to(value.dtype),
             None,
         )
 
 
-def _blocks(query: Tensor, key: Tensor) -> list[tuple[slice, slice]]:
-    """Which images and which of their queries are attended with at a time.
-
-    Whole images while they fit, otherwise some rows of one image's map.
-    """
-    images, queries, keys = *query.shape[:2], key.shape[1]
-    entries = BLOCK_ENTRIES if query.device.type == "cpu" else GPU_BLOCK_ENTRIES
-    group = max(1, entries // (queries * keys))
-    rows = min(queries, max(1, entries // keys))
-    return [
-        (slice(image, image + group), slice(row, row + rows))
-        for image in range(0, images, group)
-        for row in range(0, queries, rows)
-    ]
-
-
-def _block_gradients(
+def _gradients(
     query: Tensor, key: Tensor, value: Tensor, grad: Tensor, attention: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by query (B, d, N), key (B, d, M) and value (B, c, M), for grad (B, N, c).
@@ -172,6 +177,7 @@ def _block_gradients(
 
 
 BLOCK_ENTRIES = 2**21  # of a map: 4 to 8 MB, measured to be best on CPUs
+MIN_ROWS = 256  # matrix products with fewer are slow, even where these no longer fit the cache
 GPU_BLOCK_ENTRIES = 2**26  # only to bound memory: small blocks would leave a GPU idle
 KEPT_ENTRIES = 2**24  # an image's map up to 4096 x 4096 is kept; a larger one is computed twice
 
