@@ -92,12 +92,12 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
     """Attend in groups of images whose maps stay in cache together.
 
-    On a CPU this is what makes it fast. A map is many times larger than what it is computed from, so
-    that an operation on a whole batch of them waits for memory.
+    On a CPU this is what makes it fast. A map is many times larger than what it is computed from,
+    so that an operation on a whole batch of them waits for memory.
     """
     images = max(1, _block_entries(query) // (query.shape[1] * key.shape[1]))
     if images >= query.shape[0]:
-        return _Attention.apply(query, key, value, keep)  # type: ignore[no-any-return]
+        return _Attention.apply(query, key, value, keep)
     groups = zip(query.split(images), key.split(images), value.split(images), strict=True)
     return torch.cat([_Attention.apply(*group, keep) for group in groups])
 
@@ -106,54 +106,57 @@ def _block_entries(query: Tensor) -> int:
     return GPU_BLOCK_ENTRIES if query.is_cuda else BLOCK_ENTRIES
 
 
-def _split(x: Tensor, rows: int) -> tuple[Tensor, ...]:
-    return (x,) if x.shape[1] <= rows else x.split(rows, dim=1)
-
-
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
-
-
 class _Attention(torch.autograd.Function):
-    """Attention in blocks of queries, so that of a map too large for the cache only some rows exist."""
+    """Attention in blocks of queries: of a map too large for the cache, some rows at a time.
+
+    Results are written into place. Kept as parts, they would come to lie in between the blocks'
+    memory, which then cannot be used for the next block.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
         ctx.rows = max(MIN_ROWS, _block_entries(query) // key.shape[1])
-        attended, maps = [], []
-        for block in _split(query, ctx.rows):
-            attention = attention_map(block, key)
-            attended.append(torch.bmm(attention, value))
+        attended = value.new_empty(*query.shape[:2], value.shape[2])
+        maps = []
+        for rows in _blocks(query, ctx.rows):
+            attention = attention_map(query[:, rows], key)
+            attended[:, rows] = torch.bmm(attention, value)
             if keep:
                 maps.append(attention)
         ctx.save_for_backward(query, key, value, *maps)
-        return _joined(attended, dim=1)
+        return attended
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *maps = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative needs maps that depend on their inputs
             maps = []
-        queries, grads = _split(query, ctx.rows), _split(grad.contiguous(), ctx.rows)
-        # All blocks of queries add to the gradients of keys and values: in float32 at least.
-        wide = torch.promote_types(key.dtype, torch.float32) if len(queries) > 1 else key.dtype
-        by_query = []
-        by_key = by_value = None
-        for q, g, attention in zip_longest(queries, grads, maps):
-            block_by_query, block_by_key, block_by_value = _gradients(q, key, value, g, attention)
-            by_query.append(block_by_query)
-            if by_key is None or by_value is None:
-                by_key, by_value = block_by_key.to(wide), block_by_value.to(wide)
-            else:
-                by_key += block_by_key
-                by_value += block_by_value
-        assert by_key is not None and by_value is not None
+        grad = grad.contiguous()
+        blocks = _blocks(query, ctx.rows)
+        # All blocks add to the gradients of keys and values: in float32 at least.
+        wide = torch.promote_types(key.dtype, torch.float32) if len(blocks) > 1 else key.dtype
+        grad_query = torch.empty_like(query)
+        grad_key: Tensor | None = None
+        grad_value: Tensor | None = None
+        for rows, attention in zip_longest(blocks, maps):
+            by_query, by_key, by_value = _gradients(
+                query[:, rows], key, value, grad[:, rows], attention
+            )
+            grad_query[:, rows] = by_query.transpose(1, 2)
+            grad_key = by_key.to(wide) if grad_key is None else grad_key.add_(by_key)
+            grad_value = by_value.to(wide) if grad_value is None else grad_value.add_(by_value)
+        assert grad_key is not None
+        assert grad_value is not None
         return (
-            _joined(by_query, dim=2).transpose(1, 2),
-            by_key.transpose(1, 2).to(key.dtype),
-            by_value.transpose(1, 2).to(value.dtype),
+            grad_query,
+            grad_key.transpose(1, 2).to(key.dtype),
+            grad_value.transpose(1, 2).to(value.dtype),
             None,
         )
+
+
+def _blocks(query: Tensor, rows: int) -> list[slice]:
+    return [slice(start, start + rows) for start in range(0, query.shape[1], rows)]
 
 
 def _gradients(
@@ -161,9 +164,9 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by query (B, d, N), key (B, d, M) and value (B, c, M), for grad (B, N, c).
 
-    Each product has its few channels first and the long side of the map last: CPU libraries multiply
-    such matrices up to seven times as fast as the same ones the other way round. Everything here is
-    differentiable, hence so is the backward pass.
+    Each product has its few channels first and the long side of the map last: CPU libraries
+    multiply such matrices up to seven times as fast as the same ones the other way round.
+    Everything here is differentiable, hence so is the backward pass.
     """
     if attention is None:
         attention = attention_map(query, key)
@@ -187,8 +190,8 @@ BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunke
 def select_backend(query: Tensor, key: Tensor, value: Tensor) -> Attend:
     """What ``backend="auto"`` runs: a function of shape, dtype and device only, never of a timing.
 
-    Two runs on like machines therefore choose alike, which bit-exact resuming needs. GPUs have fused
-    kernels; a CPU's are slower than matrix products on blocks of the map.
+    Two runs on like machines therefore choose alike, which bit-exact resuming needs. GPUs have
+    fused kernels; a CPU's are slower than matrix products on blocks of the map.
     """
     if query.device.type != "cpu":
         return flash
@@ -295,7 +298,7 @@ class SelfAttention2d(nn.Module):
         o = attended.transpose(1, 2).unflatten(2, x.shape[-2:])
         if self.has_output:
             o = self.output(o)
-        return torch.addcmul(x, self.gamma.to(o.dtype), o)
+        return x + self.gamma.to(o.dtype) * o  # addcmul's gradient takes twice as long
 
 
 def _positions(x: Tensor) -> Tensor:
