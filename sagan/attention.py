@@ -103,14 +103,15 @@ def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
 
 
 def _block_entries(query: Tensor) -> int:
-    return GPU_BLOCK_ENTRIES if query.is_cuda else BLOCK_ENTRIES
+    block_bytes = GPU_BLOCK_BYTES if query.is_cuda else BLOCK_BYTES
+    return block_bytes // query.element_size()
 
 
 class _Attention(torch.autograd.Function):
     """Attention in blocks of queries: of a map too large for the cache, some rows at a time.
 
-    Results are written into place. Kept as parts, they would come to lie in between the blocks'
-    memory, which then cannot be used for the next block.
+    The results of several blocks are written into place. Kept as parts, they would come to lie in
+    between the blocks' memory, which then could not be used for the next block.
     """
 
     @staticmethod
@@ -118,9 +119,14 @@ class _Attention(torch.autograd.Function):
         ctx.rows = max(MIN_ROWS, _block_entries(query) // key.shape[1])
         attended = value.new_empty(*query.shape[:2], value.shape[2])
         maps = []
-        for rows in _blocks(query, ctx.rows):
+        blocks = _blocks(query, ctx.rows)
+        for rows in blocks:
             attention = attention_map(query[:, rows], key)
-            attended[:, rows] = torch.bmm(attention, value)
+            part = torch.bmm(attention, value)
+            if len(blocks) == 1:
+                attended = part
+            else:
+                attended[:, rows] = part
             if keep:
                 maps.append(attention)
         ctx.save_for_backward(query, key, value, *maps)
@@ -135,20 +141,23 @@ class _Attention(torch.autograd.Function):
         blocks = _blocks(query, ctx.rows)
         # All blocks add to the gradients of keys and values: in float32 at least.
         wide = torch.promote_types(key.dtype, torch.float32) if len(blocks) > 1 else key.dtype
-        grad_query = torch.empty_like(query)
+        grad_query = torch.empty_like(query.transpose(1, 2))  # (B, d, N)
         grad_key: Tensor | None = None
         grad_value: Tensor | None = None
         for rows, attention in zip_longest(blocks, maps):
             by_query, by_key, by_value = _gradients(
                 query[:, rows], key, value, grad[:, rows], attention
             )
-            grad_query[:, rows] = by_query.transpose(1, 2)
+            if len(blocks) == 1:
+                grad_query = by_query
+            else:
+                grad_query[..., rows] = by_query
             grad_key = by_key.to(wide) if grad_key is None else grad_key.add_(by_key)
             grad_value = by_value.to(wide) if grad_value is None else grad_value.add_(by_value)
         assert grad_key is not None
         assert grad_value is not None
         return (
-            grad_query,
+            grad_query.transpose(1, 2),
             grad_key.transpose(1, 2).to(key.dtype),
             grad_value.transpose(1, 2).to(value.dtype),
             None,
@@ -179,9 +188,9 @@ def _gradients(
     )
 
 
-BLOCK_ENTRIES = 2**21  # of a map: 4 to 8 MB, measured to be best on CPUs
-MIN_ROWS = 256  # matrix products with fewer are slow, even where these no longer fit the cache
-GPU_BLOCK_ENTRIES = 2**26  # only to bound memory: small blocks would leave a GPU idle
+BLOCK_BYTES = 2**22  # of a map, measured to be best on CPUs
+MIN_ROWS = 512  # matrix products with fewer are slow, even where these no longer fit the cache
+GPU_BLOCK_BYTES = 2**27  # only to bound memory: small blocks would leave a GPU idle
 KEPT_ENTRIES = 2**24  # an image's map up to 4096 x 4096 is kept; a larger one is computed twice
 
 BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunked}
