@@ -28,7 +28,7 @@ def auto(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return torch.softmax(query @ key.transpose(1, 2), dim=-1) @ value
+    return torch.bmm(torch.softmax(torch.bmm(query, key.transpose(1, 2)), dim=-1), value)
 
 
 def einsum(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -37,8 +37,8 @@ def einsum(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def left(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    transposed_map = torch.softmax(key @ query.transpose(1, 2), dim=1)
-    return (value.transpose(1, 2) @ transposed_map).transpose(1, 2)
+    transposed_map = torch.softmax(torch.bmm(key, query.transpose(1, 2)), dim=1)
+    return torch.bmm(value.transpose(1, 2), transposed_map).transpose(1, 2)
 
 
 def images(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

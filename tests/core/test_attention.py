@@ -171,6 +171,7 @@ def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     size, rows = {"images": (2 * 24 * 24, 1), "rows": (1, 7), "one row": (1, 1)}[request.param]
     monkeypatch.setattr(attention_module, "BLOCK_ENTRIES", size)
     monkeypatch.setattr(attention_module, "MIN_ROWS", rows)
+    monkeypatch.setattr(attention_module, "PLAIN_ENTRIES", 0)
 
 
 @pytest.mark.usefixtures("small_blocks")
