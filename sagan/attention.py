@@ -189,7 +189,7 @@ def _gradients(
     )
 
 
-PLAIN_ENTRIES = 2**16  # maps so small take less time than a backward pass written in Python
+PLAIN_ENTRIES = 2**18  # maps so small take less time than a backward pass written in Python
 BLOCK_ENTRIES = 2**21  # of a map: 4 or 8 MB, measured to be best on CPUs
 MIN_ROWS = 512  # matrix products with fewer are slow, even where these no longer fit the cache
 GPU_BLOCK_ENTRIES = 2**26  # only to bound memory: small blocks would leave a GPU idle
