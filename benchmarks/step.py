@@ -13,7 +13,7 @@ from benchmarks.checkout import Checkout
 from benchmarks.flops import step_flops
 from benchmarks.gemm import Peak
 from benchmarks.naive import Batch, Naive
-from benchmarks.timing import Times, progress, ratios, seconds, spread
+from benchmarks.timing import Times, alternate, progress, ratios, spread
 from sagan.checkpoint import RunDescription
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset
@@ -93,23 +93,23 @@ class StepResult:
 def measure(preset: str, repetitions: int, checkout: Path | None) -> StepResult:
     """Time one preset; GEMMs, our step, the naive one and the checkout's take turns."""
     config = configuration(preset)
+    progress(f"{preset}: first steps")
     training = start_training(config)
-    steps: dict[str, Callable[[], object]] = {
+    training.advance()
+    naive = Naive(config, NUM_CLASSES, ready_batches(config))
+    naive.update_generator()  # a pass through both networks, without all the updates of a step
+    peak = Peak(training.adversaries.precision)
+    works: dict[str, Callable[[], object]] = {
+        "GEMM": peak.measure,
         "ours": training.advance,
-        "naive": Naive(config, NUM_CLASSES, ready_batches(config)).step,
+        "naive": naive.step,
     }
     if checkout is not None and config.family == "dcgan":
-        steps["checkout"] = Checkout(checkout, config, ready_batches(config)).step
-    peak = Peak(training.adversaries.precision)
-    times: Times = {name: [] for name in steps}
-    for repetition in range(repetitions + 1):
-        peak.measure()
-        for name, step in steps.items():
-            taken = seconds(step)
-            told = f"{repetition}/{repetitions}" if repetition else "first step"
-            progress(f"{preset}: {name} {told}: {taken:.3f} s")
-            if repetition:
-                times[name].append(taken)
+        other = Checkout(checkout, config, ready_batches(config))
+        other.step()
+        works["checkout"] = other.step
+    times = alternate(works, repetitions, preset)
+    del times["GEMM"]
     return StepResult(
         preset,
         config.batch_size,

@@ -16,15 +16,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def alternate(works: Mapping[str, Callable[[], object]], repetitions: int, title: str) -> Times:
-    """Seconds of each work at each repetition, after one call of each that is not counted."""
+    """Seconds of each work at each repetition; first calls are up to the caller."""
     times: Times = {name: [] for name in works}
-    for repetition in range(repetitions + 1):
+    for repetition in range(1, repetitions + 1):
         for name, work in works.items():
-            taken = seconds(work)
-            if repetition:
-                times[name].append(taken)
-            told = f"{repetition}/{repetitions}" if repetition else "first call"
-            progress(f"{title}: {name} {told}: {taken:.3f} s")
+            times[name].append(seconds(work))
+            progress(f"{title}: {name} {repetition}/{repetitions}: {times[name][-1]:.4f} s")
     return times
 
 
