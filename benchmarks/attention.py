@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from benchmarks.naive import Attention
 from benchmarks.memory import available_bytes
+from benchmarks.naive import Attention
 from benchmarks.timing import Times, alternate, progress, ratios, spread
 from sagan.attention import SelfAttention2d
 
@@ -56,7 +56,9 @@ def measure(forms: list[str], precisions: list[str], repetitions: int) -> list[A
             continue
         times = _measure_shape(form, getattr(torch, precision), channels, batch, side, repetitions)
         results.append(AttentionResult(form, precision, channels, batch, side**2, times))
-        progress(f"{title}: auto over the fastest eager {spread(results[-1].over_fastest_eager(), 2)}")
+        progress(
+            f"{title}: auto over the fastest eager {spread(results[-1].over_fastest_eager(), 2)}"
+        )
     return results
 
 

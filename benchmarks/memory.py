@@ -1,4 +1,4 @@
-"""Time and peak memory of one attention layer, forward and backward, against the number of positions.
+"""Time and peak memory of one attention layer, forward and backward, against N.
 
 Each figure is of a process of its own: a tiny call first, which loads the kernels, then the inputs,
 then the kernel's account of the process's peak (VmHWM) is reset, and what it reaches above the
@@ -128,7 +128,8 @@ def status_bytes(name: str) -> int:
 def table(results: list[MemoryResult]) -> list[str]:
     """The figures as lines of markdown."""
     lines = [
-        f"One layer, C = {CHANNELS}, batch 1, float32, forward and backward: seconds, MB above the inputs.",
+        f"One layer, C = {CHANNELS}, batch 1, float32, forward and backward: "
+        "seconds, MB above the inputs.",
         "",
         f"| form | N | {' | '.join(WAYS)} |",
         f"| --- | --- |{' --- |' * len(WAYS)}",
@@ -139,7 +140,9 @@ def table(results: list[MemoryResult]) -> list[str]:
         for way in WAYS:
             result = found.get((form, positions, way))
             cells.append(
-                f"{result.seconds:.4f} s, {result.peak_bytes / 1e6:,.1f} MB" if result else "no memory"
+                f"{result.seconds:.4f} s, {result.peak_bytes / 1e6:,.1f} MB"
+                if result
+                else "no memory"
             )
         lines.append(f"| {form} | {positions:,} | {' | '.join(cells)} |")
     return lines

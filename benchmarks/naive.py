@@ -230,7 +230,9 @@ def attention_layers(sizes: tuple[int, ...], maps: dict[int, int], form: str) ->
 
 def normalize(network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float) -> None:
     """torch's own spectral norm on every layer of these kinds but conditional batch norm's."""
-    tables = {t for norm in network.modules() if isinstance(norm, BatchNorm) for t in norm.modules()}
+    tables = {
+        t for norm in network.modules() if isinstance(norm, BatchNorm) for t in norm.modules()
+    }
     for layer in network.modules():
         if isinstance(layer, kinds) and layer not in tables:
             spectral_norm(layer, eps=eps)
@@ -246,16 +248,17 @@ def build(config: Config, num_classes: int) -> tuple[nn.Module, nn.Module]:
 
 @torch.no_grad()
 def copy_weights(ours: nn.Module, naive: nn.Module) -> None:
-    """Give a naive network the weights, statistics and u of ours, which must be trainable."""
+    """Give a naive network the weights, statistics, u and v of ours, which must be trainable."""
     own = naive.state_dict()
     for name, tensor in ours.state_dict().items():
         name = name.replace("parametrizations.weight.original", "weight_orig")
         name = name.replace("parametrizations.weight.0.", "weight_")
-        # v only serves between iterations, and its entries stand in another order.
-        if not name.endswith("weight_v"):
-            own.pop(name).copy_(tensor)
-    left = [name for name in own if not name.endswith("weight_v")]
-    assert not left, f"ours has no {left}"
+        layer = naive.get_submodule(name.rpartition(".")[0])
+        if name.endswith("weight_v") and isinstance(layer, nn.Conv2d):
+            # Ours runs over (h, w, in), torch's over (in, h, w).
+            tensor = tensor.view(*layer.kernel_size, -1).permute(2, 0, 1).flatten()
+        own.pop(name).copy_(tensor)
+    assert not own, f"ours has no {list(own)}"
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,13 @@ def random_dataset(config: Config, num: int = 512) -> PackedDataset:
 
 def start_training(config: Config) -> Training:
     """Our training on noise, at step 0."""
-    dataset = random_dataset(config)
-    description = RunDescription(config, "", {"classes": list(dataset.classes)})
-    return Training(description, dataset, make_accelerator())
+    return Training(describe(config), random_dataset(config), make_accelerator())
+
+
+def describe(config: Config) -> RunDescription:
+    """What a run on noise is of."""
+    classes = list(random_dataset(config, 1).classes)
+    return RunDescription(config, "", {"source": "noise", "fingerprint": "", "classes": classes})
 
 
 def ready_batches(config: Config, num: int = 4) -> Iterator[Batch]:
