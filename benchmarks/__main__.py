@@ -1,8 +1,8 @@
 """Ours against naive code, side by side: `python -m benchmarks [PART ...]`.
 
 Parts: step, sampling, attention, memory, startup, curves, scaling; by default all of them, which
-takes the better part of an hour. Each writes PART.json and PART.md, with machine, versions and commit,
-into the folder of results. Nothing else should run meanwhile.
+takes the better part of an hour. Each writes PART.json and PART.md, with machine, versions and
+commit, into the folder of results. Nothing else should run meanwhile.
 
     python -m benchmarks step --presets dcgan-64,cpu-32 --repetitions 3
     python -m benchmarks step --presets dcgan-64 --checkout ../Self-Attention-GAN

@@ -52,8 +52,8 @@ def test_a_part_writes_what_it_measured_with_its_machine(
     (checkout / "sagan_models.py").write_text(CHECKOUT)
     monkeypatch.setattr(
         "sys.argv",
-        ["benchmarks", "step", "scaling", "--presets", "dcgan-64", "--repetitions", "2"]
-        + ["--checkout", str(checkout), "--out", str(tmp_path / "results")],
+        "benchmarks step scaling --presets dcgan-64 --repetitions 2 --checkout".split()
+        + [str(checkout), "--out", str(tmp_path / "results")],
     )
     command.main()
     written = json.loads((tmp_path / "results" / "step.json").read_text())

@@ -104,9 +104,9 @@ def test_the_naive_step_takes_adams_first_step_along_our_gradients() -> None:
     with torch.no_grad():
         images = g(latents, labels)
     spectral.advance(d)
-    loss = F.relu(1 - d(real.images, labels)).mean()
+    F.relu(1 - d(real.images, labels)).mean().backward()
     spectral.advance(d)  # the naive D iterates in its second pass as well
-    (loss + F.relu(1 + d(images, labels)).mean()).backward()
+    F.relu(1 + d(images, labels)).mean().backward()
     changed = training.discriminator.state_dict()
     for name, parameter in d.named_parameters():
         # Adam's first step is lr * gradient / |gradient|: its sign.
