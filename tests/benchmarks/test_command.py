@@ -50,11 +50,14 @@ def test_a_part_writes_what_it_measured_with_its_machine(
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     (checkout / "sagan_models.py").write_text(CHECKOUT)
-    monkeypatch.setattr(
-        "sys.argv",
-        "benchmarks step scaling --presets dcgan-64 --repetitions 2 --checkout".split()
-        + [str(checkout), "--out", str(tmp_path / "results")],
-    )
+    options = {
+        "presets": "dcgan-64",
+        "repetitions": 2,
+        "checkout": checkout,
+        "out": tmp_path / "results",
+    }
+    words = [f"--{name}={value}" for name, value in options.items()]
+    monkeypatch.setattr("sys.argv", ["benchmarks", "step", "scaling", *words])
     command.main()
     written = json.loads((tmp_path / "results" / "step.json").read_text())
     (result,) = written["results"]
