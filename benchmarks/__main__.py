@@ -72,7 +72,8 @@ def run_sampling(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
 
 def run_attention(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
     precisions = attention.PRECISIONS[: 1 + machine.has_bfloat16()]
-    results = attention.measure(arguments.forms, list(precisions), arguments.repetitions)
+    sides = [side for side in attention.SIDES if side**2 in arguments.positions]
+    results = attention.measure(arguments.forms, precisions, sides, arguments.repetitions)
     return results, attention.table(results)
 
 
@@ -129,7 +130,7 @@ def parse_arguments() -> argparse.Namespace:
         "--positions",
         type=lambda text: [int(number) for number in text.split(",")],
         default=[side**2 for side in memory.SIDES],
-        help="N of the part memory, squares",
+        help="N of the parts memory and attention, squares",
     )
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--checkout", type=Path, help="a checkout with sagan_models.py to time too")

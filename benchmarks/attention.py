@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,10 +45,12 @@ class AttentionResult:
         return ratios(self.seconds["auto"], eager)
 
 
-def measure(forms: list[str], precisions: list[str], repetitions: int) -> list[AttentionResult]:
+def measure(
+    forms: Sequence[str], precisions: Sequence[str], sides: Sequence[int], repetitions: int
+) -> list[AttentionResult]:
     """Every shape whose maps fit into the free memory."""
     results = []
-    for shape in itertools.product(forms, precisions, CHANNELS, BATCHES, SIDES):
+    for shape in itertools.product(forms, precisions, CHANNELS, BATCHES, sides):
         form, precision, channels, batch, side = shape
         title = f"{form} {precision} C = {channels} B = {batch} N = {side**2:,}"
         if 4 * 4 * batch * side**4 > available_bytes():

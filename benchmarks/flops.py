@@ -81,4 +81,5 @@ def convolve_skips_at_the_smaller_resolution(network: nn.Module) -> None:
         pools = isinstance(block, naive.DiscriminatorBlock) and not block.first
         pools = pools and isinstance(block.pool, nn.AvgPool2d)
         if pools or isinstance(block, naive.GeneratorBlock):
-            block.skip = nn.Sequential(nn.AvgPool2d(2), block.skip, nn.Upsample(scale_factor=2))
+            skip: nn.Module = block.skip  # type: ignore[assignment]
+            block.skip = nn.Sequential(nn.AvgPool2d(2), skip, nn.Upsample(scale_factor=2))

@@ -37,7 +37,7 @@ class Attention(nn.Module):
         self.query = nn.Conv2d(channels, channels // 8, 1, bias=bias)
         self.key = nn.Conv2d(channels, channels // 8, 1, bias=bias)
         self.value = nn.Conv2d(channels, value_channels, 1, bias=bias)
-        self.output = nn.Identity()
+        self.output: nn.Module = nn.Identity()
         if form != "full":
             self.output = nn.Conv2d(value_channels, channels, 1, bias=bias)
         self.pool = nn.MaxPool2d(2) if form == "pooled" else nn.Identity()
@@ -128,7 +128,7 @@ class DiscriminatorBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.pool = nn.AvgPool2d(2) if downsample else nn.Identity()
-        self.skip = nn.Identity()
+        self.skip: nn.Module = nn.Identity()
         if downsample or in_channels != out_channels:
             self.skip = nn.Conv2d(in_channels, out_channels, 1)
 
