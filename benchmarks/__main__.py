@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks import attention, curves, machine, memory, sampling, scaling, startup, step
 from benchmarks.timing import progress
+from sagan.allocation import keep_freed_memory
 from sagan.attention import FORMS
 from sagan.config import PRESETS
 from sagan.errors import SaganError
@@ -30,6 +31,9 @@ def main() -> None:
     """Measure what is asked for."""
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    # As the command line does, and for all contenders alike: clearing fresh pages is the noisiest
+    # part of a step on a virtual machine.
+    keep_freed_memory()
     for part in arguments.parts or PARTS:
         progress(f"== {part}")
         try:
