@@ -44,8 +44,8 @@ def test_three_hundred_steps_follow_those_of_plain_operations(
     start_training: Callable[..., Training],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In float32, from the same seed. A GAN's training multiplies rounding errors, here by ten every
-    four steps or so: the first steps agree closely, later ones on average over a window."""
+    """In float32, from the same seed. A GAN's training multiplies rounding errors, here tenfold in
+    four steps: the first steps agree closely, later ones on average over a window."""
     fast = losses(start_training(labelled), STEPS)
     monkeypatch.setattr(networks, "upsample_convolve", two_step_up)
     monkeypatch.setattr(networks, "convolve_downsample", two_step_down)
