@@ -31,8 +31,8 @@ def main() -> None:
     """Measure what is asked for."""
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    # As the command line does, and for all contenders alike: clearing fresh pages is the noisiest
-    # part of a step on a virtual machine.
+    # As the command line does: clearing fresh pages is the noisiest part of work on a virtual
+    # machine. In the part "step" each contender has a process of its own.
     keep_freed_memory()
     for part in arguments.parts or PARTS:
         progress(f"== {part}")

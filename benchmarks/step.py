@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -10,15 +11,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.checkout import Checkout
+from benchmarks.contender import Contender
 from benchmarks.flops import step_flops
 from benchmarks.gemm import Peak
-from benchmarks.naive import Batch, Naive
+from benchmarks.naive import Batch
 from benchmarks.timing import Times, alternate, progress, ratios, spread
 from sagan.checkpoint import RunDescription
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset
 from sagan.pixels import to_float
+from sagan.training.environment import resolve_precision
 from sagan.training.loop import Training, make_accelerator
 
 NUM_CLASSES = 10
@@ -95,35 +97,34 @@ class StepResult:
 def measure(preset: str, repetitions: int, checkout: Path | None) -> StepResult:
     """Time one preset; GEMMs, our step, the naive one and the checkout's take turns."""
     config = configuration(preset)
-    progress(f"{preset}: first steps")
-    training = start_training(config)
-    with FlopCounterMode(display=False) as counter:
-        training.advance()
-    naive = Naive(config, NUM_CLASSES, ready_batches(config))
-    naive.update_generator()  # a pass through both networks, without all the updates of a step
-    peak = Peak(training.adversaries.precision)
-    works: dict[str, Callable[[], object]] = {
-        "GEMM": peak.measure,
-        "ours": training.advance,
-        "naive": naive.step,
-    }
-    if checkout is not None and config.family == "dcgan":
-        other = Checkout(checkout, config, ready_batches(config))
-        other.step()
-        works["checkout"] = other.step
-    times = alternate(works, repetitions, preset)
+    precision = resolve_precision(config.precision, torch.device("cpu"))
+    peak = Peak(precision)
+    with ExitStack() as stack:
+        works: dict[str, Callable[[], object]] = {"GEMM": peak.measure}
+        for name in ("ours", "naive", "checkout"):
+            if name != "checkout" or (checkout is not None and config.family == "dcgan"):
+                progress(f"{preset}: first step, {name}")
+                works[name] = stack.enter_context(Contender(name, config, checkout)).step
+        times = alternate(works, repetitions, preset)
     del times["GEMM"]
     return StepResult(
         preset,
         config.batch_size,
         config.d_steps,
-        str(peak.dtype).removeprefix("torch."),
+        str(precision).removeprefix("torch."),
         times,
         step_flops(config, NUM_CLASSES),
-        counter.get_total_flops(),
+        done_flops(config),
         peak.flops_per_second,
         peak.side,
     )
+
+
+def done_flops(config: Config) -> int:
+    """What our step does, but for fused attention."""
+    with FlopCounterMode(display=False) as counter:
+        start_training(config).advance()
+    return int(counter.get_total_flops())
 
 
 def table(results: list[StepResult]) -> list[str]:
