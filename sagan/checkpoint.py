@@ -62,7 +62,7 @@ class RunDescription:
     Attributes:
         config: the whole configuration; ``conditional`` is decided in it.
         preset: the preset that it started from.
-        data: the data set: source, fingerprint, number of images, class names.
+        data: the data set: source, fingerprint, number of images, class names, fit.
     """
 
     config: Config
@@ -73,6 +73,11 @@ class RunDescription:
     def classes(self) -> tuple[str, ...]:
         """Names of the labels; empty for an unconditional model."""
         return tuple(self.data["classes"]) if self.config.conditional else ()
+
+    @property
+    def fit(self) -> str:
+        """How the pictures were made square: "crop", "pad" or "stretch"."""
+        return str(self.data.get("fit", "crop"))  # 0.1.0's first runs do not say
 
 
 # ---------------------------------------------------------------------------------------------
@@ -384,6 +389,7 @@ class Model:
         origin: the path, for messages.
         config: the whole configuration.
         classes: names of the labels; empty for an unconditional model.
+        fit: how its training pictures were made square: "crop", "pad" or "stretch".
         step: generator updates done.
         card: the model card, markdown; may be empty.
         read: tensors of "generator" (raw), "ema" or "discriminator".
@@ -392,6 +398,7 @@ class Model:
     origin: str
     config: Config
     classes: tuple[str, ...]
+    fit: str
     step: int
     card: str
     read: Callable[[str], Tensors]
@@ -485,6 +492,7 @@ def _open_run(run: Path) -> Model:
         origin=str(run),
         config=description.config,
         classes=description.classes,
+        fit=description.fit,
         step=step_of(checkpoint),
         card="",
         read=lambda name: read_tensors(checkpoint, name),
@@ -512,9 +520,15 @@ def _open_file(path: Path) -> Model:
             names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
             return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
 
-    config = parse_config(settings)
-    card = metadata.get("card", "")
-    return Model(str(path), config, tuple(map(str, classes)), step, card, read)
+    return Model(
+        origin=str(path),
+        config=parse_config(settings),
+        classes=tuple(map(str, classes)),
+        fit=metadata.get("fit", "crop"),
+        step=step,
+        card=metadata.get("card", ""),
+        read=read,
+    )
 
 
 def export_model(model: Model, out: Path, card: str = "") -> None:
@@ -531,6 +545,7 @@ def export_model(model: Model, out: Path, card: str = "") -> None:
         "format": "pt",
         "config": json.dumps(model.config.model_dump(mode="json")),
         "classes": json.dumps(model.classes),
+        "fit": model.fit,
         "step": str(model.step),
         "card": card or model.card,
     }

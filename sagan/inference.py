@@ -28,12 +28,14 @@ class GeneratorBase(nn.Module):
     """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
     """
 
+    family: str
     resolution: int
     latent_size: int
     num_classes: int
@@ -115,11 +117,13 @@ class DiscriminatorBase(nn.Module):
     """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
     """
 
+    family: str
     resolution: int
     num_classes: int
     self_attention: nn.ModuleDict

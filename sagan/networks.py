@@ -123,6 +123,8 @@ class Generator(GeneratorBase):
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
 
+    family = "residual"
+
     def __init__(
         self,
         resolution: int,
@@ -231,6 +233,8 @@ class Discriminator(DiscriminatorBase):
     Raises:
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
+
+    family = "residual"
 
     def __init__(
         self,

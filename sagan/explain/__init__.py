@@ -1,14 +1,17 @@
 """Seeing the attention: numbers, query points and figures. NumPy only, until a figure is drawn."""
 
-from sagan.explain.figure import attention_figure, save_figure
+from sagan.explain.figure import LayerView, attention_figure, save_figure
 from sagan.explain.queries import (
+    grid_queries,
     interesting_queries,
     parse_query,
     pixel_to_query,
     query_to_pixel,
 )
+from sagan.explain.receptive import convolution_window, receptive_field
 from sagan.explain.statistics import (
     attended_region,
+    attention_beyond,
     attention_distance,
     attention_entropy,
     concentration,
@@ -16,15 +19,20 @@ from sagan.explain.statistics import (
 )
 
 __all__ = [
+    "LayerView",
     "attended_region",
+    "attention_beyond",
     "attention_distance",
     "attention_entropy",
     "attention_figure",
     "concentration",
+    "convolution_window",
+    "grid_queries",
     "interesting_queries",
     "parse_query",
     "pixel_to_query",
     "query_to_pixel",
+    "receptive_field",
     "save_figure",
     "uniform_distance",
 ]

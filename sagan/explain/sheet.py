@@ -1,0 +1,96 @@
+"""Paper for a figure: a matplotlib figure addressed in pixels, and text that fits its place.
+
+matplotlib is imported only when a sheet is made, and only its object-oriented part: no pyplot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.ft2font import FT2Font
+
+DPI = 240
+INK, GREY = "#1a1a1a", "#555555"
+SMALL, NORMAL, LARGE = 6.0, 6.5, 8.0  # points
+FONT = "DejaVu Sans"  # comes with matplotlib: the same text everywhere
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """matplotlib's own defaults and ours within the context, whatever the user's settings are."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
+        matplotlib.rcParams["svg.hashsalt"] = "sagan"  # the same figure gives the same bytes
+        matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType, which publishers ask for
+        yield
+
+
+class Sheet:
+    """A white figure whose places are pixels at :data:`DPI` from its top left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes without ticks, frame or margin."""
+        w, h = self.width, self.height
+        axes = self.figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+        axes.set_axis_off()
+        return axes
+
+    def text(self, left: float, top: float, text: str, **style: Any) -> None:
+        """A line of text, taken literally, whose top left corner is at a point."""
+        x, y = left / self.width, 1 - top / self.height
+        style = {"size": NORMAL, "color": GREY, "va": "top", "family": FONT} | style
+        self.figure.text(x, y, text, None, parse_math=False, **style)
+
+
+def text_width(text: str, size: float = NORMAL) -> float:
+    """Width of a line of text in pixels at :data:`DPI`."""
+    font = _font()
+    font.set_size(size, DPI)
+    font.set_text(text)
+    return float(font.get_width_height()[0]) / 64  # FreeType counts in 64ths
+
+
+def fitted(text: str, width: float) -> str:
+    """Text that a user named, made fit to print: one line, known characters, cut to a width."""
+    shown = "".join(c if _is_printable(c) else "\N{REPLACEMENT CHARACTER}" for c in text[:60])
+    if text_width(shown) <= width:
+        return shown
+    while shown and text_width(shown + "…") > width:
+        shown = shown[:-1]
+    return shown.rstrip() + "…"
+
+
+def wrapped(text: str, width: float, size: float = NORMAL) -> list[str]:
+    """Text as lines no wider than a width in pixels, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_width(f"{lines[-1]} {word}", size) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _is_printable(character: str) -> bool:
+    return character.isprintable() and _font().get_char_index(ord(character)) != 0
+
+
+def _font() -> FT2Font:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return get_font(findfont(FontProperties(family=FONT)))
