@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sagan import spectral
 from sagan.build import build_discriminator, build_generator
@@ -553,6 +554,20 @@ def export_model(model: Model, out: Path, card: str = "") -> None:
         _save_tensors(temporary, tensors, metadata)
 
 
+class _Uninitialised(TorchFunctionMode):
+    """New layers keep whatever values their weights have.
+
+    For weights without memory, torch would import its compiler to draw none: over a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def _leave(weight: Tensor) -> Tensor:
     """The initializer of a network whose weights are read from disk."""
     return weight
@@ -564,7 +579,7 @@ def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors
     It is built without memory first: a configuration from a stranger may ask for any amount, and
     gets what the weights that came with it really have.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         network = build(model.config, len(model.classes), _leave)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:

@@ -33,7 +33,6 @@ from sagan.explain.panels import (
 from sagan.explain.receptive import IntArray, convolution_window
 from sagan.explain.sheet import INK, LARGE, SMALL, Sheet, figure_style, fitted, wrapped
 from sagan.explain.statistics import (
-    Float64Array,
     FloatArray,
     attended_region,
     attention_beyond,
@@ -125,6 +124,11 @@ class _Grid:
     def map(self, index: int) -> tuple[int, int]:
         """The same of the two maps."""
         return (1 + index, 0) if self.lines > 2 else (0, 1 + self.across + index)
+
+    @property
+    def bar_columns(self) -> tuple[int, int, int]:
+        """Where the colour bars of heat and of the two maps go."""
+        return (1, 2, 3) if self.lines > 2 else (1, 1 + self.across, 2 + self.across)
 
 
 def attention_figure(
@@ -232,26 +236,37 @@ class _Section:
     images: UInt8Array
 
     def draw(self, titles: Sequence[str]) -> None:
-        distance = attention_distance(self.layer.attention, self.images.shape[1])
-        entropy = attention_entropy(self.layer.attention)
-        scales = _Scales.of(self.layer, distance)
-        self._draw_column_heads()
-        for row, queries in enumerate(self.layer.queries):
-            axes = self._panel(row, (0, 0), [fitted(title, PANEL) for title in titles[row:][:1]])
-            draw_picture(axes, self.images[row])
-            # The first dot last, so that it lies on top where dots meet.
-            for query, colour in reversed(list(zip(queries, _colours(len(queries)), strict=True))):
-                draw_dot(axes, query, self._side, colour)
+        """Draw all rows, below their heads and above their colour bars."""
+        attention, size = self.layer.attention, self.images.shape[1]
+        distance, entropy = attention_distance(attention, size), attention_entropy(attention)
+        # A layer of one position has no distance and no entropy: any scale serves it.
+        farthest = max(float(distance.max()), 1e-9)
+        undecided = max(math.log(attention.shape[-1]), 1e-9)
+        self.sheet.text(self._left(0), self.top, "picture", color=INK)
+        self.sheet.text(self._left(1), self.top, "attention of each dot", color=INK)
+        for row in range(len(self.images)):
+            self._draw_picture(row, titles[row : row + 1])
             self._draw_dots(row)
-            axes = self._panel(row, self.grid.map(0), [f"mean {distance[row].mean():.1f} px"])
-            draw_map(axes, distance[row], scales.distance, DISTANCE_MAP)
-            axes = self._panel(row, self.grid.map(1), [f"mean {entropy[row].mean():.2f} nats"])
-            draw_map(axes, entropy[row], scales.entropy, ENTROPY_MAP)
-        self._draw_bars(scales)
+            caption = ["attention distance", f"mean {distance[row].mean():.1f} px"]
+            draw_map(self._map(row, 0, caption), distance[row], farthest, DISTANCE_MAP)
+            caption = ["attention entropy", f"mean {entropy[row].mean():.2f} nats"]
+            draw_map(self._map(row, 1, caption), entropy[row], undecided, ENTROPY_MAP)
+        columns = self.grid.bar_columns
+        self._draw_bar(columns[0], HEAT_MAP, "1× uniform", f"{PEAK:.0f}× or more")
+        self._draw_bar(columns[1], DISTANCE_MAP, "distance 0", f"{farthest:.0f} px")
+        self._draw_bar(columns[2], ENTROPY_MAP, "entropy 0", f"{undecided:.2f} nats")
 
     @property
     def _side(self) -> int:
         return grid_sides(self.layer.attention)[0]
+
+    def _draw_picture(self, row: int, title: Sequence[str]) -> None:
+        axes = self._panel(row, (0, 0), [fitted(text, PANEL) for text in title])
+        draw_picture(axes, self.images[row])
+        queries = self.layer.queries[row]
+        # The first dot last, so that it lies on top where dots meet.
+        for query, colour in reversed(list(zip(queries, _colours(len(queries)), strict=True))):
+            draw_dot(axes, query, self._side, colour)
 
     def _draw_dots(self, row: int) -> None:
         """A panel for each dot: heat over the dimmed picture, outline, fields, dot, caption."""
@@ -270,11 +285,13 @@ class _Section:
                 draw_field(axes, query, self.layer.field, size, "dashed")
             draw_dot(axes, query, self._side, colour)
 
+    def _map(self, row: int, index: int, caption: Sequence[str]) -> Axes:
+        return self._panel(row, self.grid.map(index), caption)
+
     def _panel(self, row: int, place: tuple[int, int], caption: Sequence[str]) -> Axes:
         line, column = place
         left = self._left(column)
-        pitch = PANEL + _CAPTION
-        top = self.top + _COLUMN_HEAD + (row * self.grid.lines + line) * pitch
+        top = self.top + _COLUMN_HEAD + (row * self.grid.lines + line) * (PANEL + _CAPTION)
         for i, text in enumerate(caption):
             self.sheet.text(left, top + PANEL + 5 + _LINE * i, text)
         return self.sheet.axes(left, top, PANEL, PANEL)
@@ -282,43 +299,12 @@ class _Section:
     def _left(self, column: int) -> int:
         return _MARGIN + column * (PANEL + _GAP)
 
-    def _draw_column_heads(self) -> None:
-        heads = {0: "picture", 1: "attention of each dot"}
-        if self.grid.map(0)[0] == 0:
-            heads |= {self.grid.map(0)[1]: "attention distance", self.grid.map(1)[1]: "entropy"}
-        for column, text in heads.items():
-            self.sheet.text(self._left(column), self.top, text, color=INK)
-
-    def _draw_bars(self, scales: _Scales) -> None:
-        """Colour bars: below the maps that they are of, or side by side."""
-        beside = self.grid.map(0)[0] == 0
-        columns = [self.grid.map(i)[1] if beside else 2 + i for i in (0, 1)]
-        bars = (
-            (1, HEAT_MAP, "1× uniform", f"{PEAK:.0f}× or more"),
-            (columns[0], DISTANCE_MAP, "0", f"{scales.distance:.0f} px"),
-            (columns[1], ENTROPY_MAP, "0", f"{scales.entropy:.2f} nats"),
-        )
-        top = self.top + self.grid.height - _BARS
-        for column, colours, start, end in bars:
-            left = self._left(column)
-            axes = self.sheet.axes(left, top, PANEL, 14)
-            axes.imshow(colour_ramp(colours, PANEL, 14), aspect="auto", interpolation="antialiased")
-            self.sheet.text(left, top + 18, start, size=SMALL)
-            self.sheet.text(left + PANEL, top + 18, end, size=SMALL, ha="right")
-
-
-@dataclass(frozen=True)
-class _Scales:
-    """What the ends of a section's colours stand for, in all its panels alike."""
-
-    distance: float
-    entropy: float
-
-    @classmethod
-    def of(cls, layer: LayerView, distance: Float64Array) -> _Scales:
-        # A map of one position has no distance and no entropy: any scale serves it.
-        keys = layer.attention.shape[-1]
-        return cls(max(float(distance.max()), 1e-9), max(math.log(keys), 1e-9))
+    def _draw_bar(self, column: int, colours: str, start: str, end: str) -> None:
+        left, top = self._left(column), self.top + self.grid.height - _BARS
+        axes = self.sheet.axes(left, top, PANEL, 14)
+        axes.imshow(colour_ramp(colours, PANEL, 14), aspect="auto", interpolation="antialiased")
+        self.sheet.text(left, top + 18, start, size=SMALL)
+        self.sheet.text(left + PANEL, top + 18, end, size=SMALL, ha="right")
 
 
 def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str]) -> None:
@@ -376,25 +362,24 @@ def _summary(layer: LayerView, size: int) -> str:
         f"gamma {gamma}. On average a position looks {distance:.1f} px away (uniform "
         f"attention: {uniform:.1f} px), half of its attention lies in {_percent(half)} of the "
         f"keys, and {_percent(beyond)} goes beyond the 3 × 3 positions that a convolution here "
-        f"would read. {_field(layer)}"
+        f"would read. {_field(layer, size)}"
     )
 
 
-def _field(layer: LayerView) -> str:
+def _field(layer: LayerView, size: int) -> str:
     """How far convolutions alone see."""
-    widths = np.unique(layer.field[:, 1] - layer.field[:, 0])
-    told = f"{widths[0]} px" if len(widths) == 1 else f"{widths[0]} to {widths[-1]} px"
+    widths = layer.field[:, 1] - layer.field[:, 0]
     if layer.sees_picture:
-        return f"With all convolutions before it, it sees {told} of the picture each way."
-    return (
-        f"Through all convolutions before it, it depends on {told} each way, as blocks of the "
-        "4 × 4 map that the generator starts from."
-    )
+        told = f"{widths.min()} to {widths.max()} px of the picture"
+    else:
+        blocks = widths * 4 // size
+        told = f"{blocks.min()} to {blocks.max()} of the 4 blocks that the picture starts from"
+    return f"Through the convolutions before it, that one sees {told} each way."
 
 
 def _note(layers: Sequence[LayerView]) -> str:
     """How to read the figure."""
-    field = "Dashed: what it sees of the picture with all convolutions before it. "
+    field = "Dashed: what it sees of the picture through the convolutions before it. "
     return (
         "Heat: how many times uniform attention a place gets, on a log scale, interpolated between "
         "keys. Outline in the dot's colour: the fewest keys that hold half of the attention; "

@@ -58,8 +58,9 @@ def draw_region(axes: Axes, region: BoolArray, colour: str) -> None:
 
     side = square_side(region.size)
     segments = list(outline(region.reshape(side, side)))
+    fine = min(1.0, 16 / side)  # lines must not fill the cells of a fine grid
     # Two collections, or the white of one segment would cut into the colour of the one before.
-    for line_colour, width in (("white", 1.5), (colour, 0.8)):
+    for line_colour, width in (("white", 1.5 * fine), (colour, 0.8 * fine)):
         lines = LineCollection(segments, colors=line_colour, linewidths=width, zorder=1.5)
         lines.set(capstyle="projecting", clip_on=False)
         axes.add_collection(lines, autolim=False)

@@ -53,7 +53,7 @@ class Sheet:
     def text(self, left: float, top: float, text: str, **style: Any) -> None:
         """A line of text, taken literally, whose top left corner is at a point."""
         x, y = left / self.width, 1 - top / self.height
-        style = {"size": NORMAL, "color": GREY, "va": "top", "family": FONT} | style
+        style = {"size": NORMAL, "color": GREY, "va": "top", "family": [FONT, "sans-serif"]} | style
         self.figure.text(x, y, text, None, parse_math=False, **style)
 
 
@@ -77,13 +77,17 @@ def fitted(text: str, width: float) -> str:
 
 def wrapped(text: str, width: float, size: float = NORMAL) -> list[str]:
     """Text as lines no wider than a width in pixels, broken between words."""
-    lines: list[str] = []
+    space = text_width("n n", size) - text_width("nn", size)
+    lines: list[list[str]] = []
+    room = 0.0
     for word in text.split():
-        if lines and text_width(f"{lines[-1]} {word}", size) <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
+        needed = space + text_width(word, size)
+        if not lines or needed > room:
+            lines.append([])
+            room = width + space
+        lines[-1].append(word)
+        room -= needed
+    return [" ".join(line) for line in lines]
 
 
 def _is_printable(character: str) -> bool:
