@@ -327,7 +327,9 @@ def _check_layer(layer: LayerView, num: int) -> None:
             f"{layer.name}: attention {layer.attention.shape} and queries for "
             f"{len(layer.queries)} images do not belong to {num} images"
         )
-    grid_sides(layer.attention)
+    side, _ = grid_sides(layer.attention)
+    if layer.field.shape != (side, 2):
+        raise ValueError(f"the field must have shape {(side, 2)}, not {layer.field.shape}")
     numbers = {len(row) for row in layer.queries}
     if len(numbers) != 1 or not 1 <= max(numbers) <= MOST_QUERIES:
         raise ValueError(f"each image needs 1 to {MOST_QUERIES} queries, as many as the others")

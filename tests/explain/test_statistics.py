@@ -137,10 +137,7 @@ def test_what_goes_beyond_a_field_agrees_with_a_plain_loop(queries, keys):
         )
 
     expected = [
-        [
-            sum(float(p) for m, p in enumerate(row) if not seen(n, m))
-            for n, row in enumerate(image)
-        ]
+        [sum(float(p) for m, p in enumerate(row) if not seen(n, m)) for n, row in enumerate(image)]
         for image in attention
     ]
     np.testing.assert_allclose(attention_beyond(attention, spans, size), expected, atol=1e-6)
