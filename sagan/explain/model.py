@@ -132,7 +132,7 @@ def draw_figure(
             name=name,
             attention=attention,
             queries=[choose(*pair) for pair in zip(attention, images, strict=True)],
-            gamma=float(layers[name].gamma),
+            gamma=layers[name].gamma.item(),
             field=receptive_field(network.family, name, network.resolution),
         )
         for name, attention in maps.items()
