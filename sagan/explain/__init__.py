@@ -1,6 +1,6 @@
 """Seeing the attention: numbers, query points and figures. NumPy only, until a figure is drawn."""
 
-from sagan.explain.figure import LayerView, attention_figure, save_figure
+from sagan.explain.figure import attention_figure
 from sagan.explain.queries import (
     grid_queries,
     interesting_queries,
@@ -9,6 +9,7 @@ from sagan.explain.queries import (
     query_to_pixel,
 )
 from sagan.explain.receptive import convolution_window, receptive_field
+from sagan.explain.sheet import save_figure
 from sagan.explain.statistics import (
     attended_region,
     attention_beyond,
@@ -17,6 +18,7 @@ from sagan.explain.statistics import (
     concentration,
     uniform_distance,
 )
+from sagan.explain.view import LayerView
 
 __all__ = [
     "LayerView",

@@ -8,16 +8,14 @@ A figure has one section for each attention layer, and in it a row for each pict
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sagan.errors import SaganError
+from sagan.explain.captions import dot_caption, layer_summary, reading_note
 from sagan.explain.overlay import NEARLY_UNIFORM, UInt8Array
 from sagan.explain.panels import (
     HEAT_MAP,
@@ -30,18 +28,16 @@ from sagan.explain.panels import (
     draw_picture,
     draw_region,
 )
-from sagan.explain.receptive import IntArray, convolution_window
-from sagan.explain.sheet import INK, LARGE, SMALL, Sheet, figure_style, fitted, wrapped
+from sagan.explain.receptive import convolution_window
+from sagan.explain.sheet import INK, LARGE, LINE, SMALL, Sheet, figure_style, fitted, wrapped
 from sagan.explain.statistics import (
-    FloatArray,
     attended_region,
     attention_beyond,
     attention_distance,
     attention_entropy,
-    concentration,
     grid_sides,
-    uniform_distance,
 )
+from sagan.explain.view import LayerView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,42 +46,14 @@ if TYPE_CHECKING:
 # Red first, as in the paper. They stay apart from each other and from the heat for readers with
 # the common colour blindnesses, because they differ in lightness as well as in hue.
 QUERY_COLOURS = ("#e8132b", "#1f8fff", "#ffd21f", "#00a070", "#f0a0e8", "#4b2a86")
-MOST_QUERIES = 64
-
-FORMATS = (".png", ".svg", ".pdf")
 
 DISTANCE_MAP, ENTROPY_MAP = "viridis", "cividis"
 # Heat is brightest at so many times uniform attention, in every figure, so that figures compare.
 PEAK = 16.0
 
 # In pixels of the sheet.
-_MARGIN, _GAP, _LINE = 24, 12, 26
+_MARGIN, _GAP = 24, 12
 _COLUMN_HEAD, _CAPTION, _BARS = 30, 62, 70
-
-
-@dataclass(frozen=True, eq=False)
-class LayerView:
-    """One attention layer as a figure shows it.
-
-    Attributes:
-        name: such as "generator.attention_16".
-        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
-        queries: for each image the row indices n in [0, N) to draw, 1 to 64 and equally many.
-        gamma: the layer's learned scale, what its attention counts for.
-        field: int ``(side, 2)``: what convolutions alone see, from
-            :func:`sagan.explain.receptive.receptive_field`.
-    """
-
-    name: str
-    attention: FloatArray
-    queries: Sequence[Sequence[int]]
-    gamma: float
-    field: IntArray
-
-    @property
-    def sees_picture(self) -> bool:
-        """Whether the field lies in the picture itself, and not in the generator's start."""
-        return self.name.startswith("discriminator.")
 
 
 @dataclass(frozen=True)
@@ -163,66 +131,22 @@ def attention_figure(
     grids = [_Grid(len(layer.queries[0]), len(images)) for layer in layers]
     width = 2 * _MARGIN + max(grid.columns for grid in grids) * (PANEL + _GAP) - _GAP
     with figure_style():
-        note = wrapped(_note(layers), width - 2 * _MARGIN, SMALL)
-        texts = [wrapped(_summary(layer, images.shape[1]), width - 2 * _MARGIN) for layer in layers]
-        heights = [
-            _LINE * (len(text) + 2) + grid.height for text, grid in zip(texts, grids, strict=True)
+        note = wrapped(reading_note(layers[0].sees_picture), width - 2 * _MARGIN, SMALL)
+        heads = [
+            wrapped(layer_summary(layer, images.shape[1]), width - 2 * _MARGIN) for layer in layers
         ]
-        sheet = Sheet(width, _MARGIN + sum(heights) + _LINE * len(note) + _MARGIN)
+        lines = len(note) + sum(len(head) + 2 for head in heads)
+        panels = sum(grid.height for grid in grids)
+        sheet = Sheet(width, 2 * _MARGIN + lines * LINE + panels)
         top = _MARGIN
-        for layer, grid, text, height in zip(layers, grids, texts, heights, strict=True):
+        for layer, grid, head in zip(layers, grids, heads, strict=True):
             sheet.text(_MARGIN, top, layer.name, size=LARGE, color=INK, weight="bold")
-            for i, line in enumerate(text):
-                sheet.text(_MARGIN, top + _LINE * (i + 1) + 10, line)
-            panels_top = top + height - grid.height
-            _Section(sheet, panels_top, grid, layer, images).draw(titles)
-            top += height
-        for i, line in enumerate(note):
-            sheet.text(_MARGIN, top + _LINE * i, line, size=SMALL)
+            sheet.lines(_MARGIN, top + LINE + 10, head)
+            top += (len(head) + 2) * LINE
+            _Section(sheet, top, grid, layer, images).draw(titles)
+            top += grid.height
+        sheet.lines(_MARGIN, top, note, size=SMALL)
     return sheet.figure
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the path's extension.
-
-    Text stays text in SVG and PDF. The same figure gives the same bytes. The file is written only
-    once the whole picture is drawn.
-
-    Raises:
-        SaganError: the extension is another, or the file cannot be written.
-    """
-    path = Path(path)
-    check_format(path)
-    # Neither a date nor matplotlib's version.
-    unwanted = {".png": ["Software"], ".svg": ["Date"], ".pdf": ["CreationDate"]}
-    extension = path.suffix.lower()
-    drawn = io.BytesIO()
-    with figure_style():
-        figure.savefig(
-            drawn,
-            format=extension[1:],
-            dpi=figure.dpi,
-            metadata=dict.fromkeys(unwanted[extension]),
-        )
-    try:
-        path.write_bytes(drawn.getvalue())
-    except OSError as error:
-        reason = error.strerror or "the system refuses"
-        raise SaganError(
-            f"cannot write the figure to {path}: {reason}; name a file in a folder you can write to"
-        ) from error
-
-
-def check_format(path: Path) -> None:
-    """Insist that a figure can be written under this name.
-
-    Raises:
-        SaganError: the extension is none of FORMATS.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise SaganError(
-            f"cannot tell the figure's format from {path}: end it in .png, .svg or .pdf"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +200,7 @@ class _Section:
         queries = self.layer.queries[row]
         for i, (query, colour) in enumerate(zip(queries, _colours(len(queries)), strict=True)):
             region = attended_region(attention[query])
-            axes = self._panel(row, self.grid.dot(i), _caption(region.mean(), beyond[query]))
+            axes = self._panel(row, self.grid.dot(i), dot_caption(region.mean(), beyond[query]))
             draw_heat(axes, self.images[row], attention[query], PEAK)
             if region.mean() <= NEARLY_UNIFORM:
                 draw_region(axes, region, colour)
@@ -292,8 +216,7 @@ class _Section:
         line, column = place
         left = self._left(column)
         top = self.top + _COLUMN_HEAD + (row * self.grid.lines + line) * (PANEL + _CAPTION)
-        for i, text in enumerate(caption):
-            self.sheet.text(left, top + PANEL + 5 + _LINE * i, text)
+        self.sheet.lines(left, top + PANEL + 5, caption)
         return self.sheet.axes(left, top, PANEL, PANEL)
 
     def _left(self, column: int) -> int:
@@ -318,23 +241,7 @@ def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str
             "image and layer are needed, and a title for each image or none"
         )
     for layer in layers:
-        _check_layer(layer, len(images))
-
-
-def _check_layer(layer: LayerView, num: int) -> None:
-    if layer.attention.ndim != 3 or not num == len(layer.attention) == len(layer.queries):
-        raise ValueError(
-            f"{layer.name}: attention {layer.attention.shape} and queries for "
-            f"{len(layer.queries)} images do not belong to {num} images"
-        )
-    side, _ = grid_sides(layer.attention)
-    if layer.field.shape != (side, 2):
-        raise ValueError(f"the field must have shape {(side, 2)}, not {layer.field.shape}")
-    numbers = {len(row) for row in layer.queries}
-    if len(numbers) != 1 or not 1 <= max(numbers) <= MOST_QUERIES:
-        raise ValueError(f"each image needs 1 to {MOST_QUERIES} queries, as many as the others")
-    if not all(0 <= query < layer.attention.shape[1] for row in layer.queries for query in row):
-        raise ValueError(f"queries must be row indices in 0 .. {layer.attention.shape[1] - 1}")
+        layer.check(len(images))
 
 
 def _colours(num: int) -> list[str]:
@@ -342,56 +249,3 @@ def _colours(num: int) -> list[str]:
     if num > len(QUERY_COLOURS):
         return [QUERY_COLOURS[0]] * num
     return list(QUERY_COLOURS[:num])
-
-
-def _caption(half: float, beyond: float) -> list[str]:
-    """What one query's panel says, in lines that fit below it."""
-    first = "nearly uniform" if half > NEARLY_UNIFORM else f"half in {_percent(half)}"
-    return [first, f"{_percent(beyond)} beyond 3×3"]
-
-
-def _summary(layer: LayerView, size: int) -> str:
-    """The layer in numbers: means over the images and all their queries."""
-    attention = layer.attention
-    query_side, key_side = grid_sides(attention)
-    distance = attention_distance(attention, size).mean()
-    uniform = uniform_distance(query_side, key_side, size).mean()
-    beyond = attention_beyond(attention, convolution_window(query_side, size), size).mean()
-    half = concentration(attention).mean()
-    gamma = f"{layer.gamma:+.3f}".replace("-", "−")
-    return (
-        f"{query_side} × {query_side} positions attend to {key_side} × {key_side} keys; "
-        f"gamma {gamma}. On average a position looks {distance:.1f} px away (uniform "
-        f"attention: {uniform:.1f} px), half of its attention lies in {_percent(half)} of the "
-        f"keys, and {_percent(beyond)} goes beyond the 3 × 3 positions that a convolution here "
-        f"would read. {_field(layer, size)}"
-    )
-
-
-def _field(layer: LayerView, size: int) -> str:
-    """How far convolutions alone see."""
-    widths = layer.field[:, 1] - layer.field[:, 0]
-    if layer.sees_picture:
-        told = f"{widths.min()} to {widths.max()} px of the picture"
-    else:
-        blocks = widths * 4 // size
-        told = f"{blocks.min()} to {blocks.max()} of the 4 blocks that the picture starts from"
-    return f"Through the convolutions before it, that one sees {told} each way."
-
-
-def _note(layers: Sequence[LayerView]) -> str:
-    """How to read the figure."""
-    field = "Dashed: what it sees of the picture through the convolutions before it. "
-    return (
-        "Heat: how many times uniform attention a place gets, on a log scale, interpolated between "
-        "keys. Outline in the dot's colour: the fewest keys that hold half of the attention; "
-        "'half in' is their share of all keys. White square: the positions that a 3 × 3 "
-        "convolution in the layer's place would read; 'beyond 3×3' is the attention outside it. "
-        f"{field if layers[0].sees_picture else ''}"
-        "Distance: how far away on average a pixel looks. Entropy: how undecided it is, from 0 "
-        "(one key) to uniform."
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"

@@ -1,22 +1,29 @@
-"""Paper for a figure: a matplotlib figure addressed in pixels, and text that fits its place.
+"""Paper for a figure: addressed in pixels, with text that fits its place, written as a file.
 
 matplotlib is imported only when a sheet is made, and only its object-oriented part: no pyplot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sagan.errors import SaganError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
 DPI = 240
+FORMATS = (".png", ".svg", ".pdf")
 INK, GREY = "#1a1a1a", "#555555"
 SMALL, NORMAL, LARGE = 6.0, 6.5, 8.0  # points
 FONT = "DejaVu Sans"  # comes with matplotlib: the same text everywhere
+LINE = 26  # from one line of text to the next, in pixels
 
 
 @contextmanager
@@ -55,6 +62,48 @@ class Sheet:
         x, y = left / self.width, 1 - top / self.height
         style = {"size": NORMAL, "color": GREY, "va": "top", "family": [FONT, "sans-serif"]} | style
         self.figure.text(x, y, text, None, parse_math=False, **style)
+
+    def lines(self, left: float, top: float, lines: Sequence[str], **style: Any) -> None:
+        """Lines of text below each other."""
+        for i, line in enumerate(lines):
+            self.text(left, top + i * LINE, line, **style)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the path's extension.
+
+    Text stays text in SVG and PDF. The same figure gives the same bytes. The file is written only
+    once the whole picture is drawn.
+
+    Raises:
+        SaganError: the extension is another, or the file cannot be written.
+    """
+    path = Path(path)
+    check_format(path)
+    extension = path.suffix.lower()
+    unwanted = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[extension]
+    drawn = io.BytesIO()
+    with figure_style():
+        figure.savefig(drawn, format=extension[1:], dpi=DPI, metadata={unwanted: None})
+    try:
+        path.write_bytes(drawn.getvalue())
+    except OSError as error:
+        reason = error.strerror or "the system refuses"
+        raise SaganError(
+            f"cannot write the figure to {path}: {reason}; name a file in a folder you can write to"
+        ) from error
+
+
+def check_format(path: Path) -> None:
+    """Insist that a figure can be written under this name.
+
+    Raises:
+        SaganError: the extension is none of FORMATS.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise SaganError(
+            f"cannot tell the figure's format from {path}: end it in .png, .svg or .pdf"
+        )
 
 
 def text_width(text: str, size: float = NORMAL) -> float:
