@@ -219,30 +219,41 @@ def explain(
     model: ModelName,
     out: Annotated[Path, typer.Option(help="FILE.png, FILE.svg or FILE.pdf.")],
     image: Annotated[
-        Path | None, typer.Option(help="A picture: show D's attention on it, instead of G's.")
+        list[Path] | None,
+        typer.Option(help="A picture: show D's attention on it, not G's; may be repeated."),
     ] = None,
     query: Annotated[
         list[str] | None,
         typer.Option(metavar="X,Y", help="A pixel to ask about; may be repeated."),
     ] = None,
-    num: Annotated[int, typer.Option(min=1, max=8, help="How many samples.")] = 4,
+    grid: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Ask about a grid of N x N pixels.")
+    ] = None,
+    dots: Annotated[
+        int, typer.Option(min=1, max=6, help="How many pixels to find, without --query or --grid.")
+    ] = 4,
+    num: Annotated[int, typer.Option(min=1, max=16, help="How many samples.")] = 4,
     classes: Classes = None,
     seed: Seed = 0,
 ) -> None:
     """Show what pixels attend to: a dot, and the region it draws on lit up.
 
-    Without --query the dots are put where attention looks far and is the pixel's own. A model
-    with several attention layers gets one file for each.
+    Without --query or --grid the dots are put where attention looks far and is the pixel's own.
+    Beside them: how far and how sharply every pixel looks, and what a convolution would see.
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """
-    from sagan.explain.model import explain_photo, explain_samples
+    from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
+    from sagan.explain.model import interesting_dots as interesting
 
-    if image is not None:
-        written = explain_photo(model, image, out, query or [])
+    if query and grid:
+        raise SaganError("--query and --grid both say where to look: give one of them")
+    choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots)
+    if image:
+        explain_photos(model, image, out, choose)
     else:
-        written = explain_samples(model, out, query or [], num, classes, seed)
-    print("\n".join(f"wrote {path}" for path in written))
+        explain_samples(model, out, choose, num, classes, seed)
+    print(f"wrote {out}")
 
 
 @app.command()

@@ -33,7 +33,12 @@ from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
 from sagan.training.signals import Requests, received_requests
-from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
+from sagan.training.statistics import (
+    Record,
+    StatisticsWriter,
+    attention_statistics,
+    layer_statistics,
+)
 from sagan.training.steps import (
     Adversaries,
     DiscriminatorResult,
@@ -445,9 +450,10 @@ class Recorder:
             record = self._measured(result, loss_g)
             self.reporter.recorded(record)
         if last or training.step % config.sample_every == 0:
-            record |= draw_pictures(
-                training.average.generator, self.run, training.step, self.statistics
-            )
+            generator = training.average.generator
+            draw_pictures(generator, self.run, training.step, self.statistics)
+            discriminator = training.adversaries.discriminator
+            record |= attention_statistics(generator, discriminator, training.dataset.images)
         if record:
             self.statistics.write({"step": training.step, **record})
         self.reporter.advanced(training.step)
