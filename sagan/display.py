@@ -186,6 +186,7 @@ class StageProgress:
             TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._stage = ""
 
