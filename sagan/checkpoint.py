@@ -53,6 +53,7 @@ FILES = {
 Network = TypeVar("Network", bound=nn.Module)
 Tensors: TypeAlias = dict[str, Tensor]
 Weights: TypeAlias = Literal["ema", "raw"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -396,12 +397,19 @@ class Model:
     card: str
     read: Callable[[str], Tensors]
 
-    def generator(self, weights: Weights = "ema") -> GeneratorBase:
-        """The generator, ready to sample: evaluation mode, spectral norm folded in."""
+    def generator(
+        self, weights: Weights = "ema", precision: Precision = "float32"
+    ) -> GeneratorBase:
+        """The generator, ready to sample: evaluation mode, normalization folded in."""
         if weights not in ("ema", "raw"):
             raise ValueError(f'weights are "ema" or "raw", not {weights!r}')
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f'precision is "float32" or "bfloat16", not {precision!r}')
         tensors = self.read("ema" if weights == "ema" else "generator")
-        return _for_inference(build_generator, self, tensors)
+        generator = _for_inference(build_generator, self, tensors)
+        generator.fold_norms()
+        generator.precision = getattr(torch, precision)
+        return generator.requires_grad_(False)
 
     def discriminator(self) -> DiscriminatorBase:
         """The discriminator, ready to look at pictures: evaluation mode, spectral norm folded."""
@@ -425,17 +433,21 @@ class Model:
         raise SaganError(f"no class {name!r} in {self.origin}: it has {', '.join(self.classes)}")
 
 
-def load_generator(path_or_name: str | Path, weights: Weights = "ema") -> GeneratorBase:
+def load_generator(
+    path_or_name: str | Path, weights: Weights = "ema", precision: Precision = "float32"
+) -> GeneratorBase:
     """The generator of a run directory, a model file or a shipped model, ready to sample.
 
     Args:
         path_or_name: an existing path wins over a shipped model's name.
         weights: "ema", the average, or "raw", the latest (run directories only).
+        precision: of convolutions and matrix products. bfloat16 takes about half the time where the
+            processor has it; pixels are then off by less than 1 of 255 on average.
 
     Raises:
         SaganError: there is no such model, or it is damaged.
     """
-    return open_model(path_or_name).generator(weights)
+    return open_model(path_or_name).generator(weights, precision)
 
 
 def load_discriminator(path_or_name: str | Path) -> DiscriminatorBase:

@@ -177,4 +177,8 @@ def fold(network: nn.Module) -> None:
     """
     for layer in list(network.modules()):
         if is_normalized(layer):
+            # Deep copies share the class that torch made for the layer, and removing its property
+            # would break them all.
+            kind = type(layer)
+            layer.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

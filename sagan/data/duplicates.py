@@ -1,7 +1,9 @@
 """Which pictures of a set are the same, pixel for pixel, in bounded memory."""
 
 import ast
+import hashlib
 from array import array
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,12 @@ from sagan.data.decode import UInt8Array
 
 # Groups that are listed by name; more are counted.
 MAX_GROUPS = 1000
+
+
+def picture_hash(image: UInt8Array) -> int:
+    """64 bits of a picture's pixels; what they find to be equal is looked at again."""
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 class DuplicateFinder:
@@ -26,11 +34,10 @@ class DuplicateFinder:
         self._path = names_file
         self._names = names_file.open("w", encoding="ascii")
 
-    def add(self, name: str, image: UInt8Array) -> None:
-        """Take the next picture, C-contiguous."""
-        # SipHash of 64 bits, keyed anew in each process. What it finds is looked at again.
-        self._hashes.append(hash(bytes(image.data)))
-        self._names.write(ascii(name) + "\n")
+    def add(self, names: Iterable[str], hashes: Sequence[int]) -> None:
+        """Take the next pictures, by name and `picture_hash`."""
+        self._hashes.extend(hashes)
+        self._names.writelines(ascii(name) + "\n" for name in names)
 
     def close(self) -> None:
         """Close the file of names."""

@@ -12,7 +12,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from sagan.data.decode import Fit, UInt8Array, UnreadableError, check_size_and_fit
+from sagan.data.chunks import decode_chunk
+from sagan.data.decode import Fit, UInt8Array, check_size_and_fit
 from sagan.data.duplicates import DuplicateFinder
 from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packed import (
@@ -29,7 +30,7 @@ from sagan.data.packed import (
 )
 from sagan.data.sources import Source, open_source
 from sagan.data.staging import replace, staged
-from sagan.data.workers import map_pictures
+from sagan.data.workers import EarlyStart, map_chunks
 from sagan.errors import SaganError
 
 Progress = Callable[[int, int | None], None]
@@ -40,6 +41,7 @@ MAX_UNREADABLE = 0.1
 # Of a source that does not know how many pictures it has: so many, before their share is a share.
 _ENOUGH_TO_JUDGE = 1000
 _NAMES = "names.tmp"
+_LARGE_BYTES = 8 * 1024**2
 
 
 def pack(
@@ -68,8 +70,8 @@ def pack(
         split: which part of the source, where it has parts.
         max_unreadable: the share of unreadable pictures, 0 to 1, above which to stop.
         publish: how the finished folder takes its name: `replace` or `keep_first`.
-        progress: called with (pictures done, pictures in all) after each picture; the latter is
-            None where only reading them all would tell.
+        progress: called with (pictures done, pictures in all) as they get done; the latter is None
+            where only reading them all would tell.
 
     Raises:
         SaganError: an argument is out of range, the source cannot be used, too many of its pictures
@@ -79,19 +81,29 @@ def pack(
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
     _check_replaceable(out)
-    if isinstance(source, str):
-        source = open_source(source, split)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with staged(out) as folder:
-            _check_room(source, out, size)
-            _SetWriter(source, folder, size, checked_fit, max_unreadable).write(progress)
-            publish(folder, out)
-    except OSError as error:
-        raise SaganError(
-            f"cannot write the packed data set '{out}': {error.strerror or error}"
-        ) from None
+    with EarlyStart() as early:
+        if isinstance(source, str):
+            if _is_large(source):
+                early.begin()
+            source = open_source(source, split)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with staged(out) as folder:
+                _check_room(source, out, size)
+                writer = _SetWriter(source, folder, size, checked_fit, max_unreadable)
+                writer.write(early, progress)
+                publish(folder, out)
+        except OSError as error:
+            raise SaganError(
+                f"cannot write the packed data set '{out}': {error.strerror or error}"
+            ) from None
     return PackedDataset.open(out)
+
+
+def _is_large(source: str) -> bool:
+    """Whether workers are sure to be needed, known before the source is listed."""
+    path = Path(source).expanduser()
+    return path.is_file() and path.stat().st_size > _LARGE_BYTES
 
 
 def packed_bytes(num_pictures: int, size: int) -> int:
@@ -138,10 +150,10 @@ class _SetWriter:
         self._fingerprint = Fingerprint()
         self._duplicates = DuplicateFinder(folder / _NAMES)
 
-    def write(self, progress: Progress | None) -> None:
+    def write(self, early: EarlyStart, progress: Progress | None) -> None:
         """Write images.npy, labels.npy and pack.json."""
         with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
-            num = _write_rows(file, self._images(progress), self._size)
+            num = _write_rows(file, self._images(early, progress), self._size)
         self._check_unreadable(len(self._skipped) + num)
         if not num:
             raise SaganError(f"no pictures in {self._source.name}")
@@ -154,22 +166,28 @@ class _SetWriter:
         with _synced(self._folder / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1).encode())
 
-    def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
+    def _images(self, early: EarlyStart, progress: Progress | None) -> Iterator[UInt8Array]:
+        """Readable pictures (n, S, S, 3), a chunk at a time."""
         source = self._source
-        work = partial(source.decode, size=self._size, fit=self._fit)
-        image_bytes = packed_bytes(1, self._size)
-        results = map_pictures(work, source.pictures(), source.num_pictures, image_bytes)
-        with contextlib.closing(results):
-            for done, (picture, image) in enumerate(results, 1):
-                if isinstance(image, UnreadableError):
-                    self._skipped.append(SkippedFile(name=picture.name, reason=str(image)))
-                    if source.num_pictures is not None or done > _ENOUGH_TO_JUDGE:
-                        self._check_unreadable(source.num_pictures or done)
-                else:
-                    self._labels.append(picture.label)
-                    self._fingerprint.update(image)
-                    self._duplicates.add(picture.name, image)
-                    yield image
+        work = partial(decode_chunk, decode=source.decode, size=self._size, fit=self._fit)
+        chunks = map_chunks(
+            work, source.pictures(), source.num_pictures, packed_bytes(1, self._size), early
+        )
+        done = 0
+        with contextlib.closing(chunks):
+            for pictures, chunk in chunks:
+                done += len(pictures)
+                for index, reason in chunk.unreadable.items():
+                    self._skipped.append(SkippedFile(name=pictures[index].name, reason=reason))
+                if chunk.unreadable and (
+                    source.num_pictures is not None or done > _ENOUGH_TO_JUDGE
+                ):
+                    self._check_unreadable(source.num_pictures or done)
+                readable = [p for n, p in enumerate(pictures) if n not in chunk.unreadable]
+                self._labels.extend(picture.label for picture in readable)
+                self._fingerprint.update(chunk.images)
+                self._duplicates.add((picture.name for picture in readable), chunk.hashes)
+                yield chunk.images
                 if progress is not None:
                     progress(done, source.num_pictures)
 
@@ -215,8 +233,8 @@ def _synced(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def _write_rows(file: BinaryIO, images: Iterator[UInt8Array], size: int) -> int:
-    """Write an .npy file of as many images uint8 (size, size, 3) as come; return how many.
+def _write_rows(file: BinaryIO, chunks: Iterator[UInt8Array], size: int) -> int:
+    """Write an .npy file of as many images uint8 (n, size, size, 3) as come; return how many.
 
     The header comes first and holds the number, which is known last. NumPy leaves room in it for
     any number of rows, so that it can be written over.
@@ -224,9 +242,9 @@ def _write_rows(file: BinaryIO, images: Iterator[UInt8Array], size: int) -> int:
     header = {"descr": "|u1", "fortran_order": False, "shape": (0, size, size, 3)}
     npy.write_array_header_1_0(file, header)
     start, num = file.tell(), 0
-    for image in images:
-        file.write(image.data)
-        num += 1
+    for images in chunks:
+        file.write(images.data)
+        num += len(images)
     file.seek(0)
     npy.write_array_header_1_0(file, {**header, "shape": (num, size, size, 3)})
     if file.tell() != start:

@@ -20,8 +20,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import IO, Generic, TypeVar
 
@@ -50,25 +51,73 @@ def map_pictures(
     work: Callable[[bytes], T],
     pictures: Iterable[Picture],
     num_pictures: int | None,
-    result_bytes: int = 0,
 ) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
     """Read every picture and apply `work` to its bytes, yielding results in the pictures' order.
-
-    Memory is bounded by a few chunks for each worker, one worker for each core that this process
-    may use.
 
     Args:
         work: picklable; what it raises as UnreadableError is its result.
         pictures: in order.
         num_pictures: how many, if known: decides only whether to start workers at once.
-        result_bytes: about how large a result is.
+    """
+    chunks = map_chunks(partial(each, work), pictures, num_pictures)
+    with contextlib.closing(chunks):
+        for chunk, results in chunks:
+            yield from zip(chunk, results, strict=True)
+
+
+def each(work: Callable[[bytes], T], reads: Sequence[Read]) -> list[T | UnreadableError]:
+    """Read pictures and apply `work` to the bytes of each; what cannot be read is the exception."""
+    return [_apply(work, read) for read in reads]
+
+
+def map_chunks(
+    work: Callable[[Sequence[Read]], T],
+    pictures: Iterable[Picture],
+    num_pictures: int | None,
+    picture_bytes: int = 0,
+    early: "EarlyStart | None" = None,
+) -> Generator[tuple[list[Picture], T], None, None]:
+    """Apply `work` to chunks of pictures, each given as a function that reads it, in their order.
+
+    Memory is bounded by a few chunks for each worker, one worker for each core that this process
+    may use.
+
+    Args:
+        work: picklable; a read that raises UnreadableError is for it to answer.
+        pictures: in order.
+        num_pictures: how many, if known: decides only whether to start workers at once.
+        picture_bytes: about how large the result for one picture is.
+        early: worker processes that are starting already.
     """
     num_workers = available_cores()
     if num_workers == 1 or not sys.executable:
         return _map_here(work, pictures)
     if num_pictures is not None and num_pictures < FEW_PICTURES:
-        return _map_here_at_first(work, iter(pictures), num_workers, result_bytes)
-    return _map_in_workers(work, pictures, num_workers, result_bytes)
+        return _map_here_at_first(work, iter(pictures), num_workers, picture_bytes)
+    started = early.processes if early else []
+    return _map_in_workers(work, pictures, num_workers, picture_bytes, started)
+
+
+class EarlyStart:
+    """Worker processes that start, which takes them 0.2 s, while a source is being listed.
+
+    A context, at the end of which those that nobody took are ended.
+    """
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(self) -> None:
+        """Start one for each core."""
+        if available_cores() > 1 and sys.executable:
+            self.processes += [_spawn() for _ in range(available_cores())]
+
+    def __enter__(self) -> "EarlyStart":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.processes:
+            _end(self.processes.pop())
 
 
 def available_cores() -> int:
@@ -79,69 +128,71 @@ def available_cores() -> int:
 
 
 def _map_here(
-    work: Callable[[bytes], T], pictures: Iterable[Picture]
-) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
+    work: Callable[[Sequence[Read]], T], pictures: Iterable[Picture]
+) -> Generator[tuple[list[Picture], T], None, None]:
     for picture in pictures:
-        yield picture, _apply(work, picture.read)
+        yield [picture], work([picture.read])
 
 
 def _map_here_at_first(
-    work: Callable[[bytes], T], pictures: Iterator[Picture], num_workers: int, result_bytes: int
-) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
+    work: Callable[[Sequence[Read]], T],
+    pictures: Iterator[Picture],
+    num_workers: int,
+    picture_bytes: int,
+) -> Generator[tuple[list[Picture], T], None, None]:
     start = time.monotonic()
     for picture in pictures:
-        yield picture, _apply(work, picture.read)
+        yield [picture], work([picture.read])
         if time.monotonic() - start > FEW_SECONDS:
             break
     # Of what is left, if anything is.
     if (following := next(pictures, None)) is not None:
         rest = itertools.chain([following], pictures)
-        yield from _map_in_workers(work, rest, num_workers, result_bytes)
+        yield from _map_in_workers(work, rest, num_workers, picture_bytes, [])
 
 
 def _map_in_workers(
-    work: Callable[[bytes], T], pictures: Iterable[Picture], num_workers: int, result_bytes: int
-) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
+    work: Callable[[Sequence[Read]], T],
+    pictures: Iterable[Picture],
+    num_workers: int,
+    picture_bytes: int,
+    started: list[subprocess.Popen[bytes]],
+) -> Generator[tuple[list[Picture], T], None, None]:
     with contextlib.ExitStack() as stack:
         idle: SimpleQueue[_Worker[T]] = SimpleQueue()
         for _ in range(num_workers):
-            worker = _Worker(work)
+            worker = _Worker(work, started.pop() if started else None)
             stack.callback(worker.close)
             idle.put(worker)
         threads = ThreadPoolExecutor(num_workers)
         stack.callback(threads.shutdown, cancel_futures=True)
-        pace = _Pace(result_bytes)
+        pace = _Pace(picture_bytes)
 
-        def send(chunk: list[Picture]) -> list[T | UnreadableError]:
+        def send(chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
             worker = idle.get()
+            start = time.monotonic()
             try:
-                results, seconds = worker.exchange([picture.read for picture in chunk])
+                results = worker.exchange(chunk)
             finally:
                 idle.put(worker)
-            pace.took(len(chunk), seconds)
+            pace.took(len(chunk), time.monotonic() - start)
             return results
 
-        pending: deque[tuple[list[Picture], Future[list[T | UnreadableError]]]] = deque()
+        pending: deque[Future[list[tuple[list[Picture], T]]]] = deque()
         remaining = iter(pictures)
         while chunk := list(itertools.islice(remaining, pace.pictures)):
-            pending.append((chunk, threads.submit(send, chunk)))
+            pending.append(threads.submit(send, chunk))
             if len(pending) > num_workers + 1:
-                yield from _finished(*pending.popleft())
+                yield from pending.popleft().result()
         while pending:
-            yield from _finished(*pending.popleft())
-
-
-def _finished(
-    chunk: list[Picture], future: Future[list[T | UnreadableError]]
-) -> Iterator[tuple[Picture, T | UnreadableError]]:
-    return zip(chunk, future.result(), strict=True)
+            yield from pending.popleft().result()
 
 
 class _Pace:
     """How many pictures to put into a chunk, from how long those before took."""
 
-    def __init__(self, result_bytes: int) -> None:
-        self._most = max(1, min(CHUNK_PICTURES, CHUNK_BYTES // max(1, result_bytes)))
+    def __init__(self, picture_bytes: int) -> None:
+        self._most = max(1, min(CHUNK_PICTURES, CHUNK_BYTES // max(1, picture_bytes)))
         self.pictures = min(8, self._most)
 
     def took(self, num_pictures: int, seconds: float) -> None:
@@ -157,61 +208,73 @@ def _apply(work: Callable[[bytes], T], read: Read) -> T | UnreadableError:
         return error
 
 
+def _raise_died() -> bytes:
+    raise UnreadableError("the process that decoded it died (out of memory?)")
+
+
 class _Worker(Generic[T]):
     """A child process that applies `work`; used by one thread at a time."""
 
-    def __init__(self, work: Callable[[bytes], T]) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Read]], T], started: subprocess.Popen[bytes] | None
+    ) -> None:
         self._work = work
+        self._started = started
         self._process: subprocess.Popen[bytes] | None = None
 
-    def exchange(self, chunk: list[Read]) -> tuple[list[T | UnreadableError], float]:
-        """Return the results for a chunk, and how many seconds they took.
+    def exchange(self, chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
+        """Return the result for a chunk, or those for its parts.
 
         A picture that kills the worker (out of memory, a crash in a decoder) is found by trying the
         chunk's pictures one by one, and is unreadable.
         """
         if self._process is None:
-            self._process = _start(self._work)
-        start = time.monotonic()
+            self._process, self._started = self._started or _spawn(), None
+            _brief(self._process, self._work)
         try:
-            return self._ask(self._process, chunk), time.monotonic() - start
+            return [(chunk, self._ask(self._process, [picture.read for picture in chunk]))]
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
         if len(chunk) == 1:
-            died = UnreadableError("the process that decoded it died (out of memory?)")
-            return [died], time.monotonic() - start
-        results = [result for read in chunk for result in self.exchange([read])[0]]
-        return results, time.monotonic() - start
+            return [(chunk, self._work([_raise_died]))]
+        return [result for picture in chunk for result in self.exchange([picture])]
 
     def close(self) -> None:
         """End the process, which holds nothing worth keeping."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()  # close the pipes, too
-            self._process = None
+        for process in (self._started, self._process):
+            if process is not None:
+                _end(process)
+        self._started = self._process = None
 
-    def _ask(
-        self, process: subprocess.Popen[bytes], chunk: list[Read]
-    ) -> list[T | UnreadableError]:
+    def _ask(self, process: subprocess.Popen[bytes], reads: list[Read]) -> T:
         requests, replies = process.stdin, process.stdout
         assert requests is not None
         assert replies is not None
-        pickle.dump(chunk, requests, protocol=5)
+        pickle.dump(reads, requests, protocol=5)
         requests.flush()
-        reply: list[T | UnreadableError] | Exception = pickle.load(replies)
+        reply: T | Exception = pickle.load(replies)
         if isinstance(reply, Exception):
             raise reply
         return reply
 
 
-def _start(work: object) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
+def _spawn() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, "-c", _WORKER.format(path=sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         # NumPy would start a thread for every core in each of as many workers.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()  # close the pipes, too
+
+
+def _brief(process: subprocess.Popen[bytes], work: object) -> None:
+    """Tell a new worker what its work is, and wait until it is ready."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -219,11 +282,9 @@ def _start(work: object) -> subprocess.Popen[bytes]:
         process.stdin.flush()
         pickle.load(process.stdout)
     except (EOFError, OSError) as error:
-        process.kill()
-        process.communicate()
+        _end(process)
         # Not an OSError, which would read as a picture's fault.
         raise RuntimeError("a worker process for decoding did not start") from error
-    return process
 
 
 def serve() -> None:
@@ -244,6 +305,6 @@ def _answer(requests: IO[bytes], replies: IO[bytes]) -> None:
         replies.flush()
         chunk = pickle.load(requests)
         try:
-            reply = [_apply(work, read) for read in chunk]
+            reply = work(chunk)
         except Exception as error:  # a mistake in `work`, to be raised where it was asked for
             reply = error

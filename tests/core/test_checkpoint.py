@@ -361,6 +361,11 @@ def test_exporting_a_model_file_again_keeps_everything(model_file: Path, tmp_pat
         assert getattr(first, field) == getattr(second, field)
 
 
+def test_precisions_other_than_float32_and_bfloat16_are_refused(finished_run: Path) -> None:
+    with pytest.raises(ValueError, match="float16"):
+        load_generator(finished_run, precision="float16")  # type: ignore[arg-type]
+
+
 def test_weights_other_than_ema_and_raw_are_not_taken_for_one_of_them(finished_run: Path) -> None:
     with pytest.raises((SaganError, ValueError)):
         load_generator(finished_run, "average")

@@ -16,8 +16,8 @@ from sagan.data.duplicates import DuplicateFinder
 def find(shades: list[int], folder: Path) -> tuple[int, tuple[tuple[str, ...], ...]]:
     images = np.array(shades, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=3)
     finder = DuplicateFinder(folder / "names")
-    for number, image in enumerate(images):
-        finder.add(f"line\n{number} é", image)
+    names = (f"line\n{number} é" for number in range(len(images)))
+    finder.add(names, [duplicates.picture_hash(image) for image in images])
     finder.close()
     return finder.groups(images)
 
@@ -32,7 +32,7 @@ def test_the_copies_are_those_that_a_dictionary_finds(
     groups = [tuple(names) for names in expected.values() if len(names) > 1]
     with pytest.MonkeyPatch.context() as patch:
         if collide:  # even where all hashes are equal
-            patch.setattr(duplicates, "hash", lambda _: 7, raising=False)
+            patch.setattr(duplicates, "picture_hash", lambda _: 7)
         num_copies, found = find(shades, tmp_path_factory.mktemp("duplicates"))
     assert list(found) == groups
     assert num_copies == len(shades) - len(set(shades))

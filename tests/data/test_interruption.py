@@ -119,7 +119,7 @@ def test_a_disk_without_room_is_told_before_anything_is_decoded(
         return type("usage", (), {"free": NUM * 8 * 8 * 3})
 
     monkeypatch.setattr("sagan.data.packing.shutil.disk_usage", usage)
-    monkeypatch.setattr("sagan.data.packing.map_pictures", None)
+    monkeypatch.setattr("sagan.data.packing.map_chunks", None)
     with pytest.raises(SaganError, match=r"takes 0\.0 GB, and the disk .* has 0\.0 GB left"):
         pack(str(pictures), tmp_path / "out", 8)
     assert list(tmp_path.iterdir()) == []
