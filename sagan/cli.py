@@ -325,6 +325,25 @@ def explain(
 
 
 @app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run directory, also of a run in progress.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The file to write.")],
+) -> None:
+    """Write one page on a run: samples and attention over time, curves, settings, environment.
+
+    It is one file that needs no other and no network.
+
+    Example: [bold]sagan report runs/photos --out photos.html[/]
+    """
+    from sagan.report import write_report
+
+    write_report(run, out)
+    print(f"wrote {out}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],

