@@ -489,7 +489,9 @@ def shipped_models() -> dict[str, Path]:
 
 def _open_run(path: Path) -> Model:
     run, checkpoint = path, None
-    if re.fullmatch(r"step-\d{8,}", path.resolve().name):  # one of a run's checkpoints
+    if not is_run(path) and re.fullmatch(
+        r"step-\d{8,}", path.resolve().name
+    ):  # one of a run's checkpoints
         run, checkpoint = path.resolve().parent.parent, path
         verify_checkpoint(checkpoint)
     if not is_run(run):

@@ -90,5 +90,5 @@ def map_array(path: Path) -> FloatArray:
     Raises:
         OSError, ValueError: it is not there, or is damaged.
     """
-    mapped: FloatArray = np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: FloatArray = np.lib.format.open_memmap(path, mode="r")
     return mapped

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS = 8  # samples in each half
-INCH = 0.9  # side of a picture
+INCH, PITCH = 0.9, 1.25  # of a picture, and from one row to the next in its sides
 
 
 def suspects(neighbours: Neighbours) -> list[int]:
@@ -44,17 +44,20 @@ def _figure(samples: UInt8Array, neighbours: Neighbours, train: UInt8Array) -> "
 
     rows, k = len(samples) // 2, neighbours.indices.shape[1]
     columns = 2 * (k + 1) + 1  # an empty one between the halves
-    figure = Figure(figsize=(INCH * columns, 1.25 * INCH * (rows + 0.5)), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
+    figure = Figure(figsize=(INCH * columns, INCH * PITCH * rows))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(rows * PITCH, 0))
+    axes.axis("off")
+
+    def place(picture: UInt8Array, row: int, column: int, text: str) -> None:
+        left, top = column + 0.04, row * PITCH + PITCH - 1
+        extent = (left, left + 0.92, top + 0.92, top)
+        axes.imshow(picture, extent=extent, interpolation="nearest", aspect="auto")
+        axes.text(left, top - 0.06, text, fontsize=7)
+
     for i, sample in enumerate(samples):
-        row = axes[i % rows, (k + 2) * (i // rows) :]
-        row[0].imshow(sample, interpolation="nearest")
+        row, first = i % rows, (k + 2) * (i // rows)
+        place(sample, row, first, "nearest" if i < rows else f"sample {row}")
         pairs = zip(neighbours.indices[i], neighbours.distances[i], strict=True)
-        for axis, (index, distance) in zip(row[1:], pairs, strict=False):
-            axis.imshow(train[index], interpolation="nearest")
-            axis.set_title(f"{distance:.1f}", fontsize=8)
-    axes[0, 0].set_title("nearest\nof all", fontsize=8)
-    axes[0, k + 2].set_title("first\nsamples", fontsize=8)
+        for column, (index, distance) in enumerate(pairs, first + 1):
+            place(train[index], row, column, f"{distance:.2f}")
     return figure

@@ -29,7 +29,8 @@ svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: .88rem; }
 td, th { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top; }
 td + td { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
-.columns { display: grid; gap: 0 2rem; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); }
+.columns { display: grid; gap: 0 2rem;
+  grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); }
 """
 
 _SCRIPT = """

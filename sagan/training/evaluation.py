@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sagan.training.loop import Training
 
 SAMPLES, REFERENCE = 1000, 2000  # pictures: enough for a curve, too few for a number to publish
+LEAST = 6  # training pictures: density and coverage look at five neighbours
 SUBSETS = 10  # of the kernel distance
 BEST_BY = "metric/KD-EfficientNet"  # lower is better; unbiased, unlike a Frechet distance
 SETUP_SECONDS = 5.0  # taken for loading libraries and network, before this machine is known
@@ -85,7 +86,8 @@ class Evaluator:
 
     def _due(self, last: bool) -> bool:
         every = self.training.config.evaluate_every
-        return every > 0 and (last or self.training.step % every == 0) and libraries_installed()
+        due = every > 0 and (last or self.training.step % every == 0)
+        return due and len(self.training.dataset) >= LEAST and libraries_installed()
 
     def _affordable(self) -> bool:
         """Whether evaluations, with the next one, stay within their share; all processes agree."""
