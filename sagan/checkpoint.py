@@ -41,7 +41,7 @@ KEEP = 3  # newest checkpoints of a run
 MAX_JSON_BYTES = 2**24
 RUN_CONTENT = {
     ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
-    "checkpoints",
+    "checkpoints", "best.json",
 }  # fmt: skip
 FILES = {
     "generator.safetensors",
@@ -447,7 +447,8 @@ def load_generator(
     """The generator of a run directory, a model file or a shipped model, ready to sample.
 
     Args:
-        path_or_name: an existing path wins over a shipped model's name.
+        path_or_name: an existing path wins over a shipped model's name; RUN/checkpoints/step-N is
+            one checkpoint of a run.
         weights: "ema", the average, or "raw", the latest (run directories only).
         precision: of convolutions and matrix products. bfloat16 takes about half the time where the
             processor has it; pixels are then off by less than 1 of 255 on average.
@@ -494,15 +495,21 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def _open_run(run: Path) -> Model:
+def _open_run(path: Path) -> Model:
+    run, checkpoint = path, None
+    if not is_run(path) and re.fullmatch(
+        r"step-\d{8,}", path.resolve().name
+    ):  # one of a run's checkpoints
+        run, checkpoint = path.resolve().parent.parent, path
+        verify_checkpoint(checkpoint)
     if not is_run(run):
         raise SaganError(f"{run} is not a run directory: it has no config.json")
     description = read_run(run)
-    checkpoint = latest_checkpoint(run)
+    checkpoint = checkpoint or latest_checkpoint(run)
     if checkpoint is None:
         raise SaganError(f"{run} has no checkpoint yet: train on, then try again")
     return Model(
-        origin=str(run),
+        origin=str(path),
         config=description.config,
         classes=description.classes,
         fit=description.fit,

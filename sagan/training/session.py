@@ -11,6 +11,7 @@ from sagan.config import Config, resolve
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import read_manifest
 from sagan.errors import SaganError
+from sagan.metrics.libraries import INSTALL, libraries_installed
 
 DEFAULT_PRESET = "cpu-32"
 
@@ -22,6 +23,8 @@ MAY_CHANGE = (
     "keep_every",
     "sample_every",
     "log_every",
+    "evaluate_every",
+    "evaluate_share",
     "on_nonfinite",
 )
 
@@ -70,6 +73,8 @@ def prepare(
     if preset is None:
         preset = begun.preset if begun else DEFAULT_PRESET
     config = resolve(preset, overrides)
+    if config.evaluate_every and not libraries_installed():
+        notify(f"no evaluations while training: they need {INSTALL}")
     dataset = open_dataset(source, config.resolution, notify=notify, progress=progress)
     config = _follow_data(config, dataset, notify)
     data = {

@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from sagan import checkpoint, spectral
 from sagan.explain import attention_distance, attention_entropy, concentration
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.pixels import UInt8Array
+from sagan.records import Record as Record
+from sagan.records import read_statistics as read_statistics
 from sagan.sampling import grid_labels
-
-Record: TypeAlias = dict[str, float]
 
 MEASURED = 16  # pictures whose attention is measured
 
@@ -52,22 +51,6 @@ class StatisticsWriter:
     def close(self) -> None:
         """Flush everything to disk."""
         self._tensorboard.close()
-
-
-def read_statistics(run: Path) -> list[Record]:
-    """The records of RUN/stats.jsonl; a last line cut short by a crash is left out."""
-    path = run / "stats.jsonl"
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            record: Any = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
 
 
 @torch.no_grad()
