@@ -42,6 +42,8 @@ class DCGANGenerator(GeneratorBase):
         ValueError: attention at another size.
     """
 
+    family = "dcgan"
+
     def __init__(
         self,
         width: int,
@@ -97,6 +99,8 @@ class DCGANDiscriminator(DiscriminatorBase):
     Raises:
         ValueError: attention at another size.
     """
+
+    family = "dcgan"
 
     def __init__(
         self,

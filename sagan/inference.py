@@ -29,6 +29,7 @@ class GeneratorBase(nn.Module):
     """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
@@ -37,6 +38,7 @@ class GeneratorBase(nn.Module):
             bfloat16.
     """
 
+    family: str
     resolution: int
     latent_size: int
     num_classes: int
@@ -131,11 +133,13 @@ class DiscriminatorBase(nn.Module):
     """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
     """
 
+    family: str
     resolution: int
     num_classes: int
     self_attention: nn.ModuleDict

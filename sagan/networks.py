@@ -145,6 +145,8 @@ class Generator(GeneratorBase):
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
 
+    family = "residual"
+
     def __init__(
         self,
         resolution: int,
@@ -260,6 +262,8 @@ class Discriminator(DiscriminatorBase):
     Raises:
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
+
+    family = "residual"
 
     def __init__(
         self,
