@@ -66,7 +66,7 @@ def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Weighted values (B, N, c); the map is kept for backward: O(N*M) memory."""
     if query.shape[0] * query.shape[1] * key.shape[1] <= PLAIN_ENTRIES:
         return torch.bmm(attention_map(query, key), value)
-    return _in_groups(query, key, value, keep=True)
+    return _in_groups(query, key, value, keep=torch.is_grad_enabled())
 
 
 def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
