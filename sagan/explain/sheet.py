@@ -84,7 +84,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     unwanted = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[extension]
     drawn = io.BytesIO()
     with figure_style():
-        figure.savefig(drawn, format=extension[1:], dpi=DPI, metadata={unwanted: None})
+        figure.savefig(drawn, format=extension[1:], dpi=figure.dpi, metadata={unwanted: None})
     try:
         path.write_bytes(drawn.getvalue())
     except OSError as error:
