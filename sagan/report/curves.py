@@ -85,7 +85,9 @@ def _svg(title: str, curves: dict[str, Curve]) -> str:
         figure = Figure(figsize=(6.4, 2.8), layout="constrained")
         _draw(figure.subplots(), curves)
         drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
     return drawn.getvalue().partition("<svg")[1] + drawn.getvalue().partition("<svg")[2]
 
 

@@ -140,12 +140,12 @@ def _prepare(training: "Training") -> tuple["FeatureNetwork", float]:
     device = training.accelerator.device
     network = open_network(DEFAULT_FEATURES)
     network.module.to(device)
-    samples = _samples(training)
+    samples, probe = _samples(training), min(PROBE, SAMPLES)
     for _ in range(2):  # the first time is slower
         started = time.perf_counter()
-        network(torch.from_numpy(samples.draw(0, PROBE)).to(device))
-    seconds = (time.perf_counter() - started) / PROBE * (SAMPLES + REFERENCE)
-    return network, MARGIN * seconds
+        network(torch.from_numpy(samples.draw(0, probe)).to(device))
+    seconds = time.perf_counter() - started
+    return network, MARGIN * seconds * (SAMPLES + REFERENCE) / probe
 
 
 def _measure(training: "Training", network: "FeatureNetwork") -> Record:

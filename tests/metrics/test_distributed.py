@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,12 @@ torch.distributed.destroy_process_group()
 """
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def test_two_processes_share_the_pictures_and_agree_with_one(
     finished_run: Path, labelled: PackedDataset, tiny_network, tmp_path: Path
 ) -> None:
@@ -43,7 +50,8 @@ def test_two_processes_share_the_pictures_and_agree_with_one(
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("METRICS", repr(METRICS)))
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
+        "--master_addr", "127.0.0.1", "--master_port", free_port(),
         str(script), str(finished_run), str(labelled.path), str(tmp_path / "found"),
         str(Path(__file__).parent),
     ]  # fmt: skip
@@ -54,7 +62,7 @@ def test_two_processes_share_the_pictures_and_agree_with_one(
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
     }
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     (one, seen), (other, seen_by_other) = (
