@@ -35,7 +35,7 @@ class Checkout:
     """
 
     def __init__(self, path: Path, config: Config, batches: Iterator[Batch]) -> None:
-        models = _models(path)
+        models = load_models(path)
         self.config = config
         self.batches = batches
         size, side = config.batch_size, config.resolution
@@ -65,7 +65,12 @@ class Checkout:
         self.optimizer_g.zero_grad()
 
 
-def _models(path: Path) -> ModuleType:
+def load_models(path: Path) -> ModuleType:
+    """The checkout's module.
+
+    Raises:
+        SaganError: there is none, or it cannot be imported.
+    """
     if not (path / "sagan_models.py").is_file():
         raise SaganError(f"{path} has no sagan_models.py: give the folder of a checkout")
     sys.path.insert(0, str(path.resolve()))

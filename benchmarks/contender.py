@@ -31,7 +31,6 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._wait()
 
     def step(self) -> None:
         """One step, in the other process."""
@@ -46,6 +45,11 @@ class Contender:
             raise RuntimeError("a contender of the benchmark ended early")
 
     def __enter__(self) -> "Contender":
+        try:
+            self._wait()
+        except RuntimeError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.checkout import load_models
 from benchmarks.contender import Contender
 from benchmarks.flops import step_flops
 from benchmarks.gemm import Peak
@@ -97,6 +98,8 @@ class StepResult:
 def measure(preset: str, repetitions: int, checkout: Path | None) -> StepResult:
     """Time one preset; GEMMs, our step, the naive one and the checkout's take turns."""
     config = configuration(preset)
+    if checkout is not None:
+        load_models(checkout)  # or say here, in one line, why it cannot be
     precision = resolve_precision(config.precision, torch.device("cpu"))
     peak = Peak(precision)
     with ExitStack() as stack:
