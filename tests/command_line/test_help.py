@@ -15,6 +15,7 @@ COMMANDS = [
     ["train"],
     ["sample"],
     ["explain"],
+    ["explore"],
     ["export"],
     ["presets"],
     ["inspect"],
