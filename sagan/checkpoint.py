@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sagan import spectral
 from sagan.build import build_discriminator, build_generator
@@ -40,7 +41,7 @@ KEEP = 3  # newest checkpoints of a run
 MAX_JSON_BYTES = 2**24
 RUN_CONTENT = {
     ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
-    "checkpoints",
+    "checkpoints", "best.json",
 }  # fmt: skip
 FILES = {
     "generator.safetensors",
@@ -53,6 +54,7 @@ FILES = {
 Network = TypeVar("Network", bound=nn.Module)
 Tensors: TypeAlias = dict[str, Tensor]
 Weights: TypeAlias = Literal["ema", "raw"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class RunDescription:
     Attributes:
         config: the whole configuration; ``conditional`` is decided in it.
         preset: the preset that it started from.
-        data: the data set: source, fingerprint, number of images, class names.
+        data: the data set: source, fingerprint, number of images, class names, fit.
     """
 
     config: Config
@@ -73,6 +75,11 @@ class RunDescription:
     def classes(self) -> tuple[str, ...]:
         """Names of the labels; empty for an unconditional model."""
         return tuple(self.data["classes"]) if self.config.conditional else ()
+
+    @property
+    def fit(self) -> str:
+        """How the pictures were made square: "crop", "pad" or "stretch"."""
+        return str(self.data.get("fit", "crop"))  # 0.1.0's first runs do not say
 
 
 # ---------------------------------------------------------------------------------------------
@@ -384,6 +391,7 @@ class Model:
         origin: the path, for messages.
         config: the whole configuration.
         classes: names of the labels; empty for an unconditional model.
+        fit: how its training pictures were made square: "crop", "pad" or "stretch".
         step: generator updates done.
         card: the model card, markdown; may be empty.
         read: tensors of "generator" (raw), "ema" or "discriminator".
@@ -392,16 +400,24 @@ class Model:
     origin: str
     config: Config
     classes: tuple[str, ...]
+    fit: str
     step: int
     card: str
     read: Callable[[str], Tensors]
 
-    def generator(self, weights: Weights = "ema") -> GeneratorBase:
-        """The generator, ready to sample: evaluation mode, spectral norm folded in."""
+    def generator(
+        self, weights: Weights = "ema", precision: Precision = "float32"
+    ) -> GeneratorBase:
+        """The generator, ready to sample: evaluation mode, normalization folded in."""
         if weights not in ("ema", "raw"):
             raise ValueError(f'weights are "ema" or "raw", not {weights!r}')
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f'precision is "float32" or "bfloat16", not {precision!r}')
         tensors = self.read("ema" if weights == "ema" else "generator")
-        return _for_inference(build_generator, self, tensors)
+        generator = _for_inference(build_generator, self, tensors)
+        generator.fold_norms()
+        generator.precision = getattr(torch, precision)
+        return generator.requires_grad_(False)
 
     def discriminator(self) -> DiscriminatorBase:
         """The discriminator, ready to look at pictures: evaluation mode, spectral norm folded."""
@@ -425,17 +441,22 @@ class Model:
         raise SaganError(f"no class {name!r} in {self.origin}: it has {', '.join(self.classes)}")
 
 
-def load_generator(path_or_name: str | Path, weights: Weights = "ema") -> GeneratorBase:
+def load_generator(
+    path_or_name: str | Path, weights: Weights = "ema", precision: Precision = "float32"
+) -> GeneratorBase:
     """The generator of a run directory, a model file or a shipped model, ready to sample.
 
     Args:
-        path_or_name: an existing path wins over a shipped model's name.
+        path_or_name: an existing path wins over a shipped model's name; RUN/checkpoints/step-N is
+            one checkpoint of a run.
         weights: "ema", the average, or "raw", the latest (run directories only).
+        precision: of convolutions and matrix products. bfloat16 takes about half the time where the
+            processor has it; pixels are then off by less than 1 of 255 on average.
 
     Raises:
         SaganError: there is no such model, or it is damaged.
     """
-    return open_model(path_or_name).generator(weights)
+    return open_model(path_or_name).generator(weights, precision)
 
 
 def load_discriminator(path_or_name: str | Path) -> DiscriminatorBase:
@@ -474,17 +495,24 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def _open_run(run: Path) -> Model:
+def _open_run(path: Path) -> Model:
+    run, checkpoint = path, None
+    if not is_run(path) and re.fullmatch(
+        r"step-\d{8,}", path.resolve().name
+    ):  # one of a run's checkpoints
+        run, checkpoint = path.resolve().parent.parent, path
+        verify_checkpoint(checkpoint)
     if not is_run(run):
         raise SaganError(f"{run} is not a run directory: it has no config.json")
     description = read_run(run)
-    checkpoint = latest_checkpoint(run)
+    checkpoint = checkpoint or latest_checkpoint(run)
     if checkpoint is None:
         raise SaganError(f"{run} has no checkpoint yet: train on, then try again")
     return Model(
-        origin=str(run),
+        origin=str(path),
         config=description.config,
         classes=description.classes,
+        fit=description.fit,
         step=step_of(checkpoint),
         card="",
         read=lambda name: read_tensors(checkpoint, name),
@@ -512,9 +540,15 @@ def _open_file(path: Path) -> Model:
             names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
             return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
 
-    config = parse_config(settings)
-    card = metadata.get("card", "")
-    return Model(str(path), config, tuple(map(str, classes)), step, card, read)
+    return Model(
+        origin=str(path),
+        config=parse_config(settings),
+        classes=tuple(map(str, classes)),
+        fit=metadata.get("fit", "crop"),
+        step=step,
+        card=metadata.get("card", ""),
+        read=read,
+    )
 
 
 def export_model(model: Model, out: Path, card: str = "") -> None:
@@ -531,11 +565,26 @@ def export_model(model: Model, out: Path, card: str = "") -> None:
         "format": "pt",
         "config": json.dumps(model.config.model_dump(mode="json")),
         "classes": json.dumps(model.classes),
+        "fit": model.fit,
         "step": str(model.step),
         "card": card or model.card,
     }
     with _replacing(out) as temporary:
         _save_tensors(temporary, tensors, metadata)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """New layers keep whatever values their weights have.
+
+    For weights without memory, torch would import its compiler to draw none: over a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _leave(weight: Tensor) -> Tensor:
@@ -549,7 +598,7 @@ def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors
     It is built without memory first: a configuration from a stranger may ask for any amount, and
     gets what the weights that came with it really have.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         network = build(model.config, len(model.classes), _leave)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:

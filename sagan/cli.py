@@ -4,12 +4,14 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 import sagan
+from sagan.allocation import keep_freed_memory
 from sagan.errors import SaganError
+from sagan.metrics.libraries import needed_library
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +49,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides the latents.")]
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     warnings.showwarning = _show_warning
+    keep_freed_memory()
     try:
         app()
     except SaganError as error:
@@ -190,6 +193,10 @@ def sample(
         int | None,
         typer.Option(min=2, help="Frames of a way between two latents, to FILE.png or FILE.gif."),
     ] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        typer.Option(help="bfloat16 is faster where the processor has it, and nearly the same."),
+    ] = "float32",
 ) -> None:
     """Draw pictures: a grid, single files, or a strip or film between two latents.
 
@@ -200,12 +207,90 @@ def sample(
 
     opened = open_model(model)
     labels = None if classes is None else opened.labels(classes)
-    generator = opened.generator()
+    generator = opened.generator(precision=precision)
     if interpolate is not None:
         write_interpolation(generator, out, interpolate, labels, seed, truncation)
     else:
         write_samples(generator, out, num, labels, opened.classes, seed, truncation)
     print(f"wrote {out}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="A run directory, a model file, or a shipped model."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Real pictures to compare with, as for sagan train.", show_default=False),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which part of the data is the reference.")] = "train",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Any of fid, kid, is, precision, recall, density, coverage, intra-fid, "
+            "class-accuracy, near-copies, separated by commas."
+        ),
+    ] = "fid,kid,precision,recall,density,coverage",
+    features: Annotated[
+        str,
+        typer.Option(help="efficientnet-lite0 (needs no download), inception (for FID) or dinov2."),
+    ] = "efficientnet-lite0",
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of inception or dinov2.")
+    ] = None,
+    num: Annotated[int, typer.Option(min=2, help="How many samples.")] = 10_000,
+    seed: Seed = 0,
+    truncation: Annotated[float, typer.Option(min=0.0, help="Scales the latents.")] = 1.0,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The latest weights of G, not their average.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers here.")
+    ] = None,
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Also draw samples beside their nearest training pictures."
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A.json B.json", help="Rank two evaluations instead."),
+    ] = None,
+) -> None:
+    """Measure how near samples are to real pictures; numbers come with their protocol.
+
+    FID itself needs --features inception, and a download; other features give other names.
+
+    Example: [bold]sagan evaluate runs/photos --data photos/ --json photos.json[/]
+    """
+    if compare is not None:
+        from sagan.metrics.comparison import compare as ranked
+        from sagan.metrics.text import comparison_lines
+
+        print("\n".join(comparison_lines(ranked(*compare))))
+        return
+    if model is None or data is None:
+        raise SaganError("give a MODEL and --data, or --compare A.json B.json")
+    with needed_library():
+        from sagan.metrics.command import Request, run, write_json
+        from sagan.metrics.evaluation import SamplePlan
+    from accelerate import PartialState
+
+    from sagan.display import PackingProgress, StageProgress
+    from sagan.metrics.text import evaluation_lines
+
+    plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
+    request = Request(model, data, split, metrics, features, weights, plan, neighbours)
+    console = _console()
+    with PackingProgress(console, "packing") as packing, StageProgress(console) as progress:
+        document = run(request, print, packing, progress)
+    if PartialState().is_main_process:
+        if json_file is not None:
+            write_json(document, json_file)
+        print("\n".join(evaluation_lines(document)))
 
 
 @app.command()
@@ -216,40 +301,70 @@ def explain(
         Path | None, typer.Option(help="FILE.html: a page to point at, without a server.")
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="A picture: show D's attention on it, instead of G's.")
+        list[Path] | None,
+        typer.Option(help="A picture: show D's attention on it, not G's; may be repeated."),
     ] = None,
     query: Annotated[
         list[str] | None,
         typer.Option(metavar="X,Y", help="A pixel to ask about; may be repeated."),
     ] = None,
-    num: Annotated[int, typer.Option(min=1, max=8, help="How many samples.")] = 4,
+    grid: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Ask about a grid of N x N pixels.")
+    ] = None,
+    dots: Annotated[
+        int, typer.Option(min=1, max=6, help="How many pixels to find, without --query or --grid.")
+    ] = 4,
+    num: Annotated[int, typer.Option(min=1, max=16, help="How many samples.")] = 4,
     classes: Classes = None,
     seed: Seed = 0,
 ) -> None:
     """Show what pixels attend to: a dot, and the region it draws on lit up.
 
-    Without --query the dots are put where attention looks far and is the pixel's own. A model
-    with several attention layers gets one file for each.
+    Without --query or --grid the dots are put where attention looks far and is the pixel's own.
+    Beside them: how far and how sharply every pixel looks, and what a convolution would see.
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """
     if html is not None:
         from sagan.explorer.export import write_page
 
-        write_page(model, html, [image] if image else [], classes, seed)
+        write_page(model, html, image or [], classes, seed)
         print(f"wrote {html}")
     if out is None:
         if html is None:
             raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
         return
 
-    from sagan.explain.model import explain_photo, explain_samples
+    from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
+    from sagan.explain.model import interesting_dots as interesting
 
-    if image is not None:
-        written = explain_photo(model, image, out, query or [])
+    if query and grid:
+        raise SaganError("--query and --grid both say where to look: give one of them")
+    choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots)
+    if image:
+        explain_photos(model, image, out, choose)
     else:
-        written = explain_samples(model, out, query or [], num, classes, seed)
-    print("\n".join(f"wrote {path}" for path in written))
+        explain_samples(model, out, choose, num, classes, seed)
+    print(f"wrote {out}")
+
+
+@app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run directory, also of a run in progress.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The file to write.")],
+) -> None:
+    """Write one page on a run: samples and attention over time, curves, settings, environment.
+
+    It is one file that needs no other and no network.
+
+    Example: [bold]sagan report runs/photos --out photos.html[/]
+    """
+    from sagan.report import write_report
+
+    write_report(run, out)
+    print(f"wrote {out}")
 
 
 @app.command()

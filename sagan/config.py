@@ -90,6 +90,12 @@ class Config(BaseModel):
     )
     sample_every: Positive = Field(500, description="steps between sample grids")
     log_every: Positive = Field(50, description="steps between log lines")
+    evaluate_every: int = Field(
+        500, ge=0, le=10**9, description="steps between evaluations; 0 is none"
+    )
+    evaluate_share: float = Field(
+        0.05, ge=0, le=1, description="of the time, that evaluations take at most"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Config":

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.attention import BackendName, FormName, SelfAttention2d
-from sagan.inference import DiscriminatorBase, GeneratorBase
+from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     DCGAN_DISCRIMINATOR,
     DCGAN_GENERATOR,
@@ -41,6 +41,8 @@ class DCGANGenerator(GeneratorBase):
     Raises:
         ValueError: attention at another size.
     """
+
+    family = "dcgan"
 
     def __init__(
         self,
@@ -77,6 +79,11 @@ class DCGANGenerator(GeneratorBase):
                 x = self.self_attention[str(size)](x)
         return torch.tanh(self.to_rgb(x))
 
+    def fold_norms(self) -> None:
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            fold_batch_norm(layer, norm)  # type: ignore[arg-type]
+        self.norms = nn.ModuleList(nn.Identity() for _ in self.norms)
+
 
 class DCGANDiscriminator(DiscriminatorBase):
     """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,), high for real; takes no labels.
@@ -92,6 +99,8 @@ class DCGANDiscriminator(DiscriminatorBase):
     Raises:
         ValueError: attention at another size.
     """
+
+    family = "dcgan"
 
     def __init__(
         self,

@@ -60,6 +60,9 @@ def summary(record: "Record") -> dict[str, str]:
             network, layer = name.removeprefix("gamma/").split(".")
             size = layer.removeprefix("attention_")
             shown[f"gamma {network[0].upper()}{size}"] = f"{value:+.3f}"
+    for name in ("metric/KD-EfficientNet", "metric/coverage"):
+        if name in record:
+            shown[name.removeprefix("metric/")] = f"{record[name]:.3g}"
     if record["augment/p"]:
         shown["augment"] = f"{record['augment/p']:.2f}"
     return shown
@@ -162,6 +165,47 @@ class PackingProgress:
         if total is not None:
             counts = f"{done:,} of {total:,} pictures, {self._clock.left(done)} left"
         self._bar.update(self._task, completed=done, counts=counts)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class StageProgress:
+    """One bar at a time for work in stages.
+
+    Args:
+        console: where to draw; nothing is drawn if it is no terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._stage = ""
+
+    def __enter__(self) -> "StageProgress":
+        return self
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """So much of a stage is done; a total of 1 is work of which nobody knows how long it is."""
+        if stage != self._stage:
+            self._stage, self._clock = stage, _Clock(done, total)
+            self._bar.start()
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+            self._bar.add_task(stage, total=None if total == 1 else total, left="")
+        left = "" if total == 1 else f"{done:,} of {total:,}, {self._clock.left(done)} left"
+        self._bar.update(self._bar.task_ids[0], completed=done, left=left)
 
     def __exit__(
         self,

@@ -4,13 +4,14 @@ The residual and the deconvolution family inherit these two bases, so that every
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sagan.attention import SelfAttention2d, recorded_maps
 from sagan.errors import SaganError
@@ -28,16 +29,29 @@ class GeneratorBase(nn.Module):
     """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
+        precision: what :meth:`sample` computes convolutions and matrix products in: float32 or
+            bfloat16.
     """
 
+    family: str
     resolution: int
     latent_size: int
     num_classes: int
     self_attention: nn.ModuleDict
+    precision: torch.dtype = torch.float32
+
+    def fold_norms(self) -> None:
+        """Leave batch norm, where a convolution comes right before it, to that convolution.
+
+        In place and for inference only: running statistics become part of the weights. Conditional
+        batch norm stays, since it differs from image to image.
+        """
+        raise NotImplementedError
 
     def attention_layers(self) -> dict[str, SelfAttention2d]:
         """The attention layers by names such as "generator.attention_16"."""
@@ -66,7 +80,7 @@ class GeneratorBase(nn.Module):
         return_attention: Literal[True],
     ) -> tuple[UInt8Array, Maps]: ...
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def sample(
         self,
         num: int,
@@ -102,7 +116,7 @@ class GeneratorBase(nn.Module):
         images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
         maps: list[Maps] = []
         device = _device(self)
-        with _evaluating(self), recorded_maps(layers) as recorded:
+        with _evaluating(self), recorded_maps(layers) as recorded, self._autocast():
             for part in _batches(num):
                 z = truncation * latents[part].to(device, torch.float32)
                 y = None if label_tensor is None else label_tensor[part].to(device, torch.int64)
@@ -110,16 +124,22 @@ class GeneratorBase(nn.Module):
                 maps.append(_to_numpy(recorded))
         return (images, _joined(maps)) if return_attention else images
 
+    def _autocast(self) -> AbstractContextManager[None]:
+        enabled = self.precision != torch.float32
+        return torch.autocast(_device(self).type, dtype=self.precision, enabled=enabled)
+
 
 class DiscriminatorBase(nn.Module):
     """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
     """
 
+    family: str
     resolution: int
     num_classes: int
     self_attention: nn.ModuleDict
@@ -188,6 +208,26 @@ class DiscriminatorBase(nn.Module):
         device = _device(self)
         for part in _batches(len(images)):
             yield to_float(torch.from_numpy(images[part].copy()).to(device))
+
+
+@torch.no_grad()
+def fold_batch_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.Module) -> None:
+    """Scale and shift, in place, a convolution's weights so that it puts out what batch norm, in
+    evaluation mode, would make of its output."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    convolution.weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(convolution, nn.ConvTranspose2d),
+    )
+    convolution.bias = bias
 
 
 def _named(network: str, layers: nn.ModuleDict) -> dict[str, SelfAttention2d]:

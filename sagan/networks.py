@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.attention import BackendName, FormName, SelfAttention2d
-from sagan.inference import DiscriminatorBase, GeneratorBase
+from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     RESIDUAL_DISCRIMINATOR,
     RESIDUAL_GENERATOR,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
+from sagan.resampling import convolve_downsample, upsample_convolve
 
 Initializer = Callable[[Tensor], Tensor]
 
@@ -48,11 +49,16 @@ class UnconditionalBatchNorm2d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm: nn.Module = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W)."""
         return self.norm(x)
+
+    def fold_into(self, convolution: nn.Conv2d) -> None:
+        """Leave the work, for inference, to the convolution whose output this normalises."""
+        fold_batch_norm(convolution, self.norm)
+        self.norm = nn.Identity()
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -68,10 +74,21 @@ class ConditionalBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """x (B, C, H, W), labels (B,) -> (B, C, H, W)."""
-        normalized = self.norm(x)
-        gain = self.gain(labels)[:, :, None, None].to(normalized.dtype)
-        bias = self.bias(labels)[:, :, None, None].to(normalized.dtype)
-        return torch.addcmul(bias, normalized, gain)
+        gain, bias = self.gain(labels), self.bias(labels)  # (B, C)
+        if self.training:
+            x = self.norm(x)
+        else:
+            gain, bias = self._with_running_statistics(gain, bias)
+        gain, bias = gain.to(x.dtype), bias.to(x.dtype)
+        return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
+
+    def _with_running_statistics(self, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and bias (B, C) that normalise as well: one pass over x instead of two."""
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        gain = gain * torch.rsqrt(variance + self.norm.eps)
+        return gain, bias - gain * mean
 
 
 def _batch_norm(num_classes: int, channels: int) -> nn.Module:
@@ -98,10 +115,15 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
         h = F.relu(self.norm1(x, labels), inplace=True)
-        h = self.conv1(_upsample(h))
+        h = upsample_convolve(h, self.conv1.weight, self.conv1.bias)
         h = F.relu(self.norm2(h, labels), inplace=True)
         # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
         return self.conv2(h) + _upsample(self.skip(x))
+
+    def fold_norms(self) -> None:
+        """For inference: leave norm2 to conv1, unless labels decide what it does."""
+        if isinstance(self.norm2, UnconditionalBatchNorm2d):
+            self.norm2.fold_into(self.conv1)
 
 
 class Generator(GeneratorBase):
@@ -122,6 +144,8 @@ class Generator(GeneratorBase):
     Raises:
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
+
+    family = "residual"
 
     def __init__(
         self,
@@ -174,6 +198,10 @@ class Generator(GeneratorBase):
         x = F.relu(self.norm(x), inplace=True)
         return torch.tanh(self.to_rgb(x))
 
+    def fold_norms(self) -> None:
+        for block in self.blocks:
+            block.fold_norms()  # type: ignore[operator]
+
 
 class FirstDiscriminatorBlock(nn.Module):
     """F(x) + skip(x) at half the resolution, with no ReLU on the picture itself."""
@@ -186,8 +214,9 @@ class FirstDiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H/2, W/2)."""
-        h = self.conv2(F.relu(self.conv1(x), inplace=True))
-        return F.avg_pool2d(h, 2) + self.skip(F.avg_pool2d(x, 2))
+        h = F.relu(self.conv1(x), inplace=True)
+        h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
+        return h + self.skip(F.avg_pool2d(x, 2))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -197,7 +226,7 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
-        self.pool = nn.AvgPool2d(2) if downsample else nn.Identity()
+        self.downsample = downsample
         self.skip: nn.Module = nn.Identity()
         if downsample or in_channels != out_channels:
             self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
@@ -205,10 +234,12 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W), or H/2 x W/2."""
         # Not in place: the skip needs x as it came, negative values included.
-        h = self.conv1(F.relu(x))
-        h = self.conv2(F.relu(h, inplace=True))
-        # A 1x1 convolution commutes with mean pooling and costs a quarter after it.
-        return self.pool(h) + self.skip(self.pool(x))
+        h = F.relu(self.conv1(F.relu(x)), inplace=True)
+        if self.downsample:
+            h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
+            # A 1x1 convolution commutes with mean pooling and costs a quarter after it.
+            return h + self.skip(F.avg_pool2d(x, 2))
+        return self.conv2(h) + self.skip(x)
 
 
 class Discriminator(DiscriminatorBase):
@@ -231,6 +262,8 @@ class Discriminator(DiscriminatorBase):
     Raises:
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
+
+    family = "residual"
 
     def __init__(
         self,

@@ -128,7 +128,7 @@ def encoded(pixels: np.ndarray, format_: str = "PNG") -> bytes:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs draw no sample grids and attention figures, which take longer than a tiny training."""
-    monkeypatch.setattr("sagan.training.loop.draw_pictures", lambda *_: {})
+    monkeypatch.setattr("sagan.training.loop.draw_pictures", lambda *_: None)
     return
 
 

@@ -37,19 +37,28 @@ class Layout:
 
 @dataclass
 class _Tree:
-    """Files below one folder: their index, and their path's parts relative to that folder."""
+    """The files below one folder: index and name of each, by the path (relative to that folder) of
+    the folder they lie in. There are few folders, so that looking at all of them costs little."""
 
-    files: list[tuple[int, Parts]]
+    files: dict[Parts, list[tuple[int, str]]]
     notes: list[str] = field(default_factory=list)
 
     def folders(self) -> Counter[str]:
-        return Counter(parts[0] for _, parts in self.files if len(parts) > 1)
+        counts: Counter[str] = Counter()
+        for folder, files in self.files.items():
+            if folder:
+                counts[folder[0]] += len(files)
+        return counts
 
-    def loose(self) -> list[tuple[int, Parts]]:
-        return [(index, parts) for index, parts in self.files if len(parts) == 1]
+    def loose(self) -> list[tuple[int, str]]:
+        return self.files.get((), [])
 
     def below(self, folders: set[str]) -> "_Tree":
-        return _Tree([(i, parts[1:]) for i, parts in self.files if parts[0] in folders])
+        inner: dict[Parts, list[tuple[int, str]]] = {}
+        for folder, files in self.files.items():
+            if folder and folder[0] in folders:
+                inner.setdefault(folder[1:], []).extend(files)
+        return _Tree(inner)
 
 
 def is_picture_name(name: str) -> bool:
@@ -92,7 +101,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
         raise SaganError(
             f"no pictures in {where}: looked for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
         )
-    tree = _Tree(list(enumerate(split_names(names))))
+    tree = _tree(names)
     # Case is folded for split names only: "Train" is train, but "Cat" is not "cat".
     tree = _unwrap(tree, keep=_names_split)
     splits = _splits(tree)
@@ -116,6 +125,13 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
             "read as a set without labels"
         )
     return _layout(chosen, numbering, tuple(splits))
+
+
+def _tree(names: Sequence[str]) -> _Tree:
+    tree = _Tree({})
+    for index, (*folder, leaf) in enumerate(split_names(names)):
+        tree.files.setdefault(tuple(folder), []).append((index, leaf))
+    return tree
 
 
 def _require_split(split: str, splits: tuple[str, ...], where: str, has: str) -> None:
@@ -174,11 +190,16 @@ def _numbering(tree: _Tree, splits: dict[str, set[str]], split: str) -> tuple[st
 
 
 def _note_left_out(tree: _Tree, used: set[str], notes: list[str]) -> None:
-    outside = [parts for _, parts in tree.files if parts[0] not in used or len(parts) == 1]
+    outside = [
+        "/".join((*folder, leaf))
+        for folder, files in tree.files.items()
+        if not folder or folder[0] not in used
+        for _, leaf in files
+    ]
     if outside:
         notes.append(
             f"{len(outside)} pictures outside the splits' folders are left out, "
-            f"such as '{'/'.join(outside[0])}'"
+            f"such as '{min(outside)}'"
         )
 
 
@@ -197,7 +218,9 @@ def _classes(tree: _Tree, numbering: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) -> Layout:
-    ordered = sorted(tree.files, key=lambda file: file[1])
+    ordered = sorted(
+        ((*folder, leaf), index) for folder, files in tree.files.items() for index, leaf in files
+    )
     loose, folders, notes = tree.loose(), tree.folders(), list(tree.notes)
     classes = _classes(tree, numbering)
     if not classes:
@@ -206,16 +229,16 @@ def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) ->
                 f"{len(loose)} pictures lie at the top and {folders.total()} in "
                 f"{len(folders)} sub-folders: read as one set without labels"
             )
-        files = tuple((index, NO_LABEL) for index, _ in ordered)
+        files = tuple((index, NO_LABEL) for _, index in ordered)
         return Layout(files, (), splits, tuple(notes))
 
     if loose:
         notes.append(
             f"{len(loose)} pictures beside the class folders have no label and are left out, "
-            f"such as '{loose[0][1][0]}'"
+            f"such as '{loose[0][1]}'"
         )
     if unknown := sorted(folders.keys() - set(numbering)) if numbering else []:
         notes.append(f"classes that the train split does not have: {', '.join(unknown)}")
     labels = {name: label for label, name in enumerate(classes)}
-    files = tuple((index, labels[parts[0]]) for index, parts in ordered if len(parts) > 1)
+    files = tuple((index, labels[parts[0]]) for parts, index in ordered if len(parts) > 1)
     return Layout(files, classes, splits, tuple(notes))

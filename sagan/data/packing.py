@@ -4,8 +4,7 @@ import contextlib
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +12,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from sagan.data.decode import Fit, UInt8Array, UnreadableError, check_size_and_fit
-from sagan.data.duplicates import DuplicateFinder, picture_hash
+from sagan.data.chunks import decode_chunk
+from sagan.data.decode import Fit, UInt8Array, check_size_and_fit
+from sagan.data.duplicates import DuplicateFinder
 from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packed import (
     FORMAT_VERSION,
@@ -28,9 +28,9 @@ from sagan.data.packed import (
     SkippedFile,
     is_packed,
 )
-from sagan.data.sources import Decoder, Source, open_source
+from sagan.data.sources import Source, open_source
 from sagan.data.staging import replace, staged
-from sagan.data.workers import Read, each, map_chunks
+from sagan.data.workers import EarlyStart, map_chunks
 from sagan.errors import SaganError
 
 Progress = Callable[[int, int | None], None]
@@ -41,7 +41,7 @@ MAX_UNREADABLE = 0.1
 # Of a source that does not know how many pictures it has: so many, before their share is a share.
 _ENOUGH_TO_JUDGE = 1000
 _NAMES = "names.tmp"
-_NO_PICTURES = np.empty((0, 1, 1, 3), dtype=np.uint8)
+_LARGE_BYTES = 8 * 1024**2
 
 
 def pack(
@@ -81,19 +81,29 @@ def pack(
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
     _check_replaceable(out)
-    if isinstance(source, str):
-        source = open_source(source, split)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with staged(out) as folder:
-            _check_room(source, out, size)
-            _SetWriter(source, folder, size, checked_fit, max_unreadable).write(progress)
-            publish(folder, out)
-    except OSError as error:
-        raise SaganError(
-            f"cannot write the packed data set '{out}': {error.strerror or error}"
-        ) from None
+    with EarlyStart() as early:
+        if isinstance(source, str):
+            if _is_large(source):
+                early.begin()
+            source = open_source(source, split)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with staged(out) as folder:
+                _check_room(source, out, size)
+                writer = _SetWriter(source, folder, size, checked_fit, max_unreadable)
+                writer.write(early, progress)
+                publish(folder, out)
+        except OSError as error:
+            raise SaganError(
+                f"cannot write the packed data set '{out}': {error.strerror or error}"
+            ) from None
     return PackedDataset.open(out)
+
+
+def _is_large(source: str) -> bool:
+    """Whether workers are sure to be needed, known before the source is listed."""
+    path = Path(source).expanduser()
+    return path.is_file() and path.stat().st_size > _LARGE_BYTES
 
 
 def packed_bytes(num_pictures: int, size: int) -> int:
@@ -124,27 +134,6 @@ def _check_room(source: Source, out: Path, size: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _DecodedChunk:
-    """What a worker hands back, in one piece each, so that the one process that writes has little
-    to do: readable pictures uint8 (n, S, S, 3), the `picture_hash` of each, and why others of the
-    chunk are not readable, by their place in it."""
-
-    images: UInt8Array
-    hashes: list[int]
-    unreadable: dict[int, str]
-
-
-def _decode_chunk(reads: Sequence[Read], decode: Decoder, size: int, fit: Fit) -> _DecodedChunk:
-    decoded = each(partial(decode, size=size, fit=fit), reads)
-    images = [image for image in decoded if not isinstance(image, UnreadableError)]
-    return _DecodedChunk(
-        np.concatenate(images).reshape(-1, size, size, 3) if images else _NO_PICTURES,
-        [picture_hash(image) for image in images],
-        {n: str(image) for n, image in enumerate(decoded) if isinstance(image, UnreadableError)},
-    )
-
-
 class _SetWriter:
     """Writes one packed set into an empty folder."""
 
@@ -161,10 +150,10 @@ class _SetWriter:
         self._fingerprint = Fingerprint()
         self._duplicates = DuplicateFinder(folder / _NAMES)
 
-    def write(self, progress: Progress | None) -> None:
+    def write(self, early: EarlyStart, progress: Progress | None) -> None:
         """Write images.npy, labels.npy and pack.json."""
         with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
-            num = _write_rows(file, self._images(progress), self._size)
+            num = _write_rows(file, self._images(early, progress), self._size)
         self._check_unreadable(len(self._skipped) + num)
         if not num:
             raise SaganError(f"no pictures in {self._source.name}")
@@ -177,12 +166,12 @@ class _SetWriter:
         with _synced(self._folder / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1).encode())
 
-    def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
+    def _images(self, early: EarlyStart, progress: Progress | None) -> Iterator[UInt8Array]:
         """Readable pictures (n, S, S, 3), a chunk at a time."""
         source = self._source
-        work = partial(_decode_chunk, decode=source.decode, size=self._size, fit=self._fit)
+        work = partial(decode_chunk, decode=source.decode, size=self._size, fit=self._fit)
         chunks = map_chunks(
-            work, source.pictures(), source.num_pictures, packed_bytes(1, self._size)
+            work, source.pictures(), source.num_pictures, packed_bytes(1, self._size), early
         )
         done = 0
         with contextlib.closing(chunks):

@@ -75,6 +75,7 @@ def map_chunks(
     pictures: Iterable[Picture],
     num_pictures: int | None,
     picture_bytes: int = 0,
+    early: "EarlyStart | None" = None,
 ) -> Generator[tuple[list[Picture], T], None, None]:
     """Apply `work` to chunks of pictures, each given as a function that reads it, in their order.
 
@@ -86,13 +87,37 @@ def map_chunks(
         pictures: in order.
         num_pictures: how many, if known: decides only whether to start workers at once.
         picture_bytes: about how large the result for one picture is.
+        early: worker processes that are starting already.
     """
     num_workers = available_cores()
     if num_workers == 1 or not sys.executable:
         return _map_here(work, pictures)
     if num_pictures is not None and num_pictures < FEW_PICTURES:
         return _map_here_at_first(work, iter(pictures), num_workers, picture_bytes)
-    return _map_in_workers(work, pictures, num_workers, picture_bytes)
+    started = early.processes if early else []
+    return _map_in_workers(work, pictures, num_workers, picture_bytes, started)
+
+
+class EarlyStart:
+    """Worker processes that start, which takes them 0.2 s, while a source is being listed.
+
+    A context, at the end of which those that nobody took are ended.
+    """
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(self) -> None:
+        """Start one for each core."""
+        if available_cores() > 1 and sys.executable:
+            self.processes += [_spawn() for _ in range(available_cores())]
+
+    def __enter__(self) -> "EarlyStart":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.processes:
+            _end(self.processes.pop())
 
 
 def available_cores() -> int:
@@ -123,7 +148,7 @@ def _map_here_at_first(
     # Of what is left, if anything is.
     if (following := next(pictures, None)) is not None:
         rest = itertools.chain([following], pictures)
-        yield from _map_in_workers(work, rest, num_workers, picture_bytes)
+        yield from _map_in_workers(work, rest, num_workers, picture_bytes, [])
 
 
 def _map_in_workers(
@@ -131,11 +156,12 @@ def _map_in_workers(
     pictures: Iterable[Picture],
     num_workers: int,
     picture_bytes: int,
+    started: list[subprocess.Popen[bytes]],
 ) -> Generator[tuple[list[Picture], T], None, None]:
     with contextlib.ExitStack() as stack:
         idle: SimpleQueue[_Worker[T]] = SimpleQueue()
         for _ in range(num_workers):
-            worker = _Worker(work)
+            worker = _Worker(work, started.pop() if started else None)
             stack.callback(worker.close)
             idle.put(worker)
         threads = ThreadPoolExecutor(num_workers)
@@ -189,8 +215,11 @@ def _raise_died() -> bytes:
 class _Worker(Generic[T]):
     """A child process that applies `work`; used by one thread at a time."""
 
-    def __init__(self, work: Callable[[Sequence[Read]], T]) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Read]], T], started: subprocess.Popen[bytes] | None
+    ) -> None:
         self._work = work
+        self._started = started
         self._process: subprocess.Popen[bytes] | None = None
 
     def exchange(self, chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
@@ -200,7 +229,8 @@ class _Worker(Generic[T]):
         chunk's pictures one by one, and is unreadable.
         """
         if self._process is None:
-            self._process = _start(self._work)
+            self._process, self._started = self._started or _spawn(), None
+            _brief(self._process, self._work)
         try:
             return [(chunk, self._ask(self._process, [picture.read for picture in chunk]))]
         except (EOFError, OSError, pickle.UnpicklingError):
@@ -211,10 +241,10 @@ class _Worker(Generic[T]):
 
     def close(self) -> None:
         """End the process, which holds nothing worth keeping."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()  # close the pipes, too
-            self._process = None
+        for process in (self._started, self._process):
+            if process is not None:
+                _end(process)
+        self._started = self._process = None
 
     def _ask(self, process: subprocess.Popen[bytes], reads: list[Read]) -> T:
         requests, replies = process.stdin, process.stdout
@@ -228,14 +258,23 @@ class _Worker(Generic[T]):
         return reply
 
 
-def _start(work: object) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
+def _spawn() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, "-c", _WORKER.format(path=sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         # NumPy would start a thread for every core in each of as many workers.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()  # close the pipes, too
+
+
+def _brief(process: subprocess.Popen[bytes], work: object) -> None:
+    """Tell a new worker what its work is, and wait until it is ready."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -243,11 +282,9 @@ def _start(work: object) -> subprocess.Popen[bytes]:
         process.stdin.flush()
         pickle.load(process.stdout)
     except (EOFError, OSError) as error:
-        process.kill()
-        process.communicate()
+        _end(process)
         # Not an OSError, which would read as a picture's fault.
         raise RuntimeError("a worker process for decoding did not start") from error
-    return process
 
 
 def serve() -> None:

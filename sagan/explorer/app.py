@@ -96,13 +96,13 @@ def create_app(model: Model, run: Path | None, host: str = "127.0.0.1") -> FastA
         """One sample with its attention maps: see ``sagan.explorer.scene``."""
         return _binary(await desk.get(request, lambda: studio.sample(request).encode()))
 
-    _add_upload(app, studio, desk)
+    _add_upload(app, studio, desk, model.fit)
     if run is not None:
         _add_history(app, History(run))
     return app
 
 
-def _add_upload(app: FastAPI, studio: Studio, desk: Desk) -> None:
+def _add_upload(app: FastAPI, studio: Studio, desk: Desk, fit: str) -> None:
     room = asyncio.Semaphore(UPLOADS)
     answers: _Answers = _BINARY | {
         408: {"description": "It did not arrive in time", **_TEXT},
@@ -117,7 +117,7 @@ def _add_upload(app: FastAPI, studio: Studio, desk: Desk) -> None:
         async with room:
             try:
                 data = await pictures.received(request.stream())
-                pixels = await pictures.decoded(data, studio.discriminator.resolution)
+                pixels = await pictures.decoded(data, studio.discriminator.resolution, fit)
             except TimeoutError:
                 return _problem(408, "the picture did not arrive in time")
             except pictures.TooLargeError:

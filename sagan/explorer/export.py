@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sagan.checkpoint import open_model, write_bytes
-from sagan.data.decode import UnreadableError, decode
 from sagan.errors import SaganError
+from sagan.explain.model import read_photo
 from sagan.explorer.page import STATIC, data_block, facts_of, render
 from sagan.explorer.scene import Scene
 from sagan.explorer.studio import SampleRequest, Studio
@@ -44,7 +44,8 @@ def write_page(
     model = open_model(name)
     studio = Studio(model)
     if photos:
-        scenes = [_look(studio, photo) for photo in photos]
+        size, fit = model.config.resolution, model.fit
+        scenes = [studio.look(read_photo(photo, size, fit)) for photo in photos]
     else:
         labels = [None] if classes is None else model.labels(classes)
         requests = [
@@ -64,16 +65,6 @@ def write_page(
         )
     )
     write_bytes(out, render(model, head, {}).encode())
-
-
-def _look(studio: Studio, photo: Path) -> Scene:
-    try:
-        picture = decode(photo.read_bytes(), studio.discriminator.resolution, "crop")
-    except OSError as error:
-        raise SaganError(f"cannot read {photo}: {error.strerror}") from None
-    except UnreadableError as error:
-        raise SaganError(f"{photo} is not a picture that can be read: {error}") from None
-    return studio.look(picture)
 
 
 def _scene_block(scene: Scene) -> str:

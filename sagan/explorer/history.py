@@ -7,9 +7,10 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from sagan.records import read_statistics
 
 POINTS = 600  # of each curve: more than a chart has pixels
 
@@ -54,7 +55,7 @@ class History:
 
     def _series(self) -> dict[str, tuple[list[int], list[float]]]:
         series: dict[str, dict[int, float]] = {}
-        for record in _records(self.run / "stats.jsonl"):
+        for record in read_statistics(self.run):
             for name, value in record.items():
                 if name != "step" and _is_number(value):
                     series.setdefault(name, {})[record["step"]] = value
@@ -71,21 +72,6 @@ def _identity(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """The sound lines; the last may still be being written."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and type(record.get("step")) is int:
-            yield record
 
 
 def _is_number(value: Any) -> bool:

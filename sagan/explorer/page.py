@@ -20,8 +20,8 @@ _INTRO = (
     "What glows is what the pixel under the dot draws on."
 )
 _FOOTER = (
-    "Self-attention GANs (Zhang, Goodfellow, Metaxas, Odena 2019). The heat is how many times more "
-    "than uniform attention a place gets, on a log scale up to the row&rsquo;s own maximum, at least "
+    "Self-attention GANs (Zhang, Goodfellow, Metaxas, Odena 2019). The heat is how many times "
+    "uniform attention a place gets, on a log scale up to the pixel&rsquo;s own maximum, at least "
     "4 times; the outline is the smallest set of places that holds half of the attention."
 )
 # What a logit means depends on the loss that the discriminator was trained with.

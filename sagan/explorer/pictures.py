@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
-from sagan.data.decode import UInt8Array, UnreadableError, decode
+from sagan.data.decode import UInt8Array, UnreadableError, check_size_and_fit, decode
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # what a telephone's camera puts out
@@ -19,7 +19,7 @@ DECODING_SECONDS = 10.0
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
-    "from sagan.explorer.pictures import decode_standard_input; decode_standard_input({size})"
+    "from sagan.explorer.pictures import decode_standard_input; decode_standard_input({size}, {fit!r})"
 )
 
 
@@ -49,13 +49,13 @@ async def received(chunks: AsyncIterator[bytes]) -> bytes:
     return bytes(data)
 
 
-async def decoded(data: bytes, size: int) -> UInt8Array:
-    """A picture file's bytes -> uint8 (size, size, 3), cropped and resized as for training.
+async def decoded(data: bytes, size: int, fit: str) -> UInt8Array:
+    """A picture file's bytes -> uint8 (size, size, 3), made square as for training.
 
     Raises:
         UnreadableError: no picture, damaged, too many pixels, or more work than it may be.
     """
-    code = _CHILD.format(path=sys.path, size=size)
+    code = _CHILD.format(path=sys.path, size=size, fit=fit)
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
@@ -75,10 +75,10 @@ async def decoded(data: bytes, size: int) -> UInt8Array:
     return np.frombuffer(out, np.uint8, offset=1).reshape(size, size, 3)
 
 
-def decode_standard_input(size: int) -> None:
+def decode_standard_input(size: int, fit: str) -> None:
     """The child's part: "+" and the pixels, or "-" and the reason, to standard output."""
     try:
-        picture = decode(sys.stdin.buffer.read(), size, "crop", MAX_PIXELS)
+        picture = decode(sys.stdin.buffer.read(), size, check_size_and_fit(size, fit), MAX_PIXELS)
     except UnreadableError as error:
         sys.stdout.buffer.write(b"-" + str(error).encode())
     else:

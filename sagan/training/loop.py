@@ -29,11 +29,17 @@ from sagan.errors import SaganError
 from sagan.losses import OBJECTIVES
 from sagan.training.ema import GeneratorAverage
 from sagan.training.environment import describe_environment, resolve_precision, runs_on_cpu
+from sagan.training.evaluation import Evaluator
 from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
 from sagan.training.signals import Requests, received_requests
-from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
+from sagan.training.statistics import (
+    Record,
+    StatisticsWriter,
+    attention_statistics,
+    layer_statistics,
+)
 from sagan.training.steps import (
     Adversaries,
     DiscriminatorResult,
@@ -128,6 +134,7 @@ class Training:
         self.step = 0
         self.seconds = 0.0
         self.dropped = 0
+        self.best_step: int | None = None
 
     @property
     def on_cpu(self) -> bool:
@@ -222,7 +229,7 @@ class Training:
                 self.step,
                 self._tensors(),
                 self._state(),
-                keep=lambda step: every > 0 and step % every == 0,
+                keep=lambda step: step == self.best_step or (every > 0 and step % every == 0),
             )
         self.accelerator.wait_for_everyone()
 
@@ -401,6 +408,7 @@ def _train(
     deadline: float,
 ) -> None:
     config = training.config
+    evaluator = Evaluator(run, training)
     saved_at = time.monotonic()
     while training.step < config.steps:
         started = time.perf_counter()
@@ -415,11 +423,15 @@ def _train(
                 requests.stop, now > deadline, requests.save or overdue
             )
         ended = bool(late) or training.step == config.steps
+        evaluated = evaluator.after_step(last=ended)
+        training.best_step = evaluator.best_step
         if recorder is not None:
-            recorder.stepped(result, loss_g, ended)
-        if stop or ended or save or training.step % config.checkpoint_every == 0:
+            recorder.stepped(result, loss_g, ended, evaluated)
+        due = training.step % config.checkpoint_every == 0
+        if stop or ended or save or due or evaluator.improved:
             training.check_finite()
             training.save(run)
+            evaluator.saved()
             saved_at, requests.save = time.monotonic(), False
         if ended:
             return
@@ -437,17 +449,20 @@ class Recorder:
         self.statistics = StatisticsWriter(run, training.step)
         self._logged_step, self._logged_seconds = training.step, training.seconds
 
-    def stepped(self, result: DiscriminatorResult, loss_g: Tensor, last: bool) -> None:
-        """Record what is due after a step; all of it after the last."""
+    def stepped(
+        self, result: DiscriminatorResult, loss_g: Tensor, last: bool, evaluated: Record
+    ) -> None:
+        """Record what is due after a step, all of it after the last, and what was evaluated."""
         training, config = self.training, self.training.config
-        record: Record = {}
+        record = evaluated
         if last or training.step % config.log_every == 0:
-            record = self._measured(result, loss_g)
+            record = evaluated | self._measured(result, loss_g)
             self.reporter.recorded(record)
         if last or training.step % config.sample_every == 0:
-            record |= draw_pictures(
-                training.average.generator, self.run, training.step, self.statistics
-            )
+            generator = training.average.generator
+            draw_pictures(generator, self.run, training.step, self.statistics)
+            discriminator = training.adversaries.discriminator
+            record |= attention_statistics(generator, discriminator, training.dataset.images)
         if record:
             self.statistics.write({"step": training.step, **record})
         self.reporter.advanced(training.step)

@@ -9,7 +9,9 @@ from sagan import checkpoint
 from sagan.checkpoint import RunDescription
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset, open_dataset
+from sagan.data.packed import read_manifest
 from sagan.errors import SaganError
+from sagan.metrics.libraries import INSTALL, libraries_installed
 
 DEFAULT_PRESET = "cpu-32"
 
@@ -21,6 +23,8 @@ MAY_CHANGE = (
     "keep_every",
     "sample_every",
     "log_every",
+    "evaluate_every",
+    "evaluate_share",
     "on_nonfinite",
 )
 
@@ -69,6 +73,8 @@ def prepare(
     if preset is None:
         preset = begun.preset if begun else DEFAULT_PRESET
     config = resolve(preset, overrides)
+    if config.evaluate_every and not libraries_installed():
+        notify(f"no evaluations while training: they need {INSTALL}")
     dataset = open_dataset(source, config.resolution, notify=notify, progress=progress)
     config = _follow_data(config, dataset, notify)
     data = {
@@ -76,6 +82,7 @@ def prepare(
         "fingerprint": dataset.fingerprint,
         "images": len(dataset),
         "classes": list(dataset.classes),
+        "fit": read_manifest(dataset.path).fit,
     }
     description = RunDescription(config, preset, data)
     if begun is not None:

@@ -3,17 +3,21 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sagan import checkpoint, spectral
+from sagan.explain import attention_distance, attention_entropy, concentration
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.pixels import UInt8Array
+from sagan.records import Record as Record
+from sagan.records import read_statistics as read_statistics
+from sagan.sampling import grid_labels
 
-Record: TypeAlias = dict[str, float]
+MEASURED = 16  # pictures whose attention is measured
 
 
 class StatisticsWriter:
@@ -49,22 +53,6 @@ class StatisticsWriter:
         self._tensorboard.close()
 
 
-def read_statistics(run: Path) -> list[Record]:
-    """The records of RUN/stats.jsonl; a last line cut short by a crash is left out."""
-    path = run / "stats.jsonl"
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            record: Any = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
-
-
 @torch.no_grad()
 def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase) -> Record:
     """gamma of each attention layer and sigma of each normalized layer, in one transfer."""
@@ -79,3 +67,25 @@ def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase)
         return {}
     numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
     return dict(zip(values, numbers, strict=True))
+
+
+def attention_statistics(
+    generator: GeneratorBase, discriminator: DiscriminatorBase, real: UInt8Array
+) -> Record:
+    """How far and how sharply each attention layer looks: means over pictures and queries.
+
+    The generator is measured on samples of fixed latents, the discriminator on real pictures
+    spread over the data set, uint8 (num, S, S, 3): the same ones at every step. Distance is in
+    pixels, entropy in nats, concentration the share of keys that holds half of the attention.
+    """
+    labels = grid_labels(MEASURED, generator.num_classes)
+    _, maps = generator.sample(MEASURED, labels, return_attention=True)
+    chosen = np.linspace(0, len(real) - 1, min(MEASURED, len(real))).astype(int)
+    maps |= discriminator.attention(real[chosen])
+    record: Record = {}
+    for layer, attention in maps.items():
+        distance = attention_distance(attention, generator.resolution)
+        record[f"attention/{layer}/distance"] = float(distance.mean())
+        record[f"attention/{layer}/entropy"] = float(attention_entropy(attention).mean())
+        record[f"attention/{layer}/concentration"] = float(concentration(attention).mean())
+    return record

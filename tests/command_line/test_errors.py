@@ -109,6 +109,16 @@ def test_a_query_outside_the_picture_is_named(sagan, run, tmp_path, query) -> No
     assert_one_line(sagan("explain", run, "--out", tmp_path / "o.png", f"--query={query}"))
 
 
+def test_more_queries_than_a_figure_shows_are_refused(sagan, run, tmp_path) -> None:
+    queries = [f"--query={x},3" for x in range(7)]
+    assert_one_line(sagan("explain", run, "--out", tmp_path / "o.png", *queries), "at most 6")
+
+
+def test_queries_are_either_given_or_on_a_grid(sagan, run, tmp_path) -> None:
+    arguments = ["--out", tmp_path / "o.png", "--query=1,2", "--grid=2"]
+    assert_one_line(sagan("explain", run, *arguments), "--query", "--grid")
+
+
 @pytest.mark.parametrize("name", ["o.bmp", "o.jpeg"])
 def test_a_kind_of_file_that_is_not_written_is_named(sagan, run, tmp_path, name) -> None:
     assert_one_line(sagan("sample", run, "--out", tmp_path / name), name)
@@ -132,3 +142,52 @@ def test_a_contact_sheet_of_another_kind_is_refused_before_anything_is_read(
 ) -> None:
     result = sagan("data", "info", tmp_path / "nowhere", "--sheet", tmp_path / "sheet.gif")
     assert_one_line(result, "sheet.gif", ".png")
+
+
+def test_evaluating_nothing_says_what_to_give(sagan, run) -> None:
+    assert_one_line(sagan("evaluate"), "MODEL", "--compare")
+    assert_one_line(sagan("evaluate", run), "--data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--metrics", "fib"], ("fib", "fid")),
+        (["--features", "vgg"], ("vgg", "inception")),
+        (["--split", "test"], ("test", "plain")),
+        (["--metrics", "intra-fid"], ("intra-fid", "conditional")),
+        (["--weights", "w.pth"], ("--weights",)),
+        (["--features", "dinov2", "--weights", "w.pth"], ("w.pth",)),
+        (["--num", "3"], ("needs", "3")),
+    ],
+)
+def test_an_evaluation_that_cannot_be_says_why(sagan, run, pictures, arguments, words) -> None:
+    assert_one_line(sagan("evaluate", run, "--data", pictures, "--num", "8", *arguments), *words)
+
+
+def test_without_network_the_canonical_weights_say_what_to_fetch_and_where_to_put_it(
+    sagan, run, pictures, tmp_path, monkeypatch
+) -> None:
+    from sagan.metrics import inception
+    from sagan.metrics.weights import PublishedWeights
+
+    url = f"file://{tmp_path}/nowhere/weights-inception.pth"
+    monkeypatch.setattr(inception, "CANONICAL", PublishedWeights(url, "0" * 64))
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
+    result = sagan("evaluate", run, "--data", pictures, "--features", "inception")
+    place = str(tmp_path / "cache" / "metrics" / "weights-inception.pth")
+    lines = [line for line in result.err.splitlines() if line]
+    assert result.status == 2
+    assert url in lines[-1]
+    assert place in lines[-1]
+    assert "--weights" in lines[-1]
+
+
+def test_comparing_what_is_no_evaluation_is_one_line(sagan, tmp_path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    result = sagan("evaluate", "--compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert_one_line(result, "a.json", "sagan evaluate --json")
+
+
+def test_a_report_on_what_is_no_run_is_one_line(sagan, tmp_path) -> None:
+    assert_one_line(sagan("report", tmp_path, "--out", tmp_path / "a.html"), "config.json")

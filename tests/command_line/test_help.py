@@ -14,7 +14,9 @@ COMMANDS = [
     ["demo"],
     ["train"],
     ["sample"],
+    ["evaluate"],
     ["explain"],
+    ["report"],
     ["explore"],
     ["export"],
     ["presets"],
@@ -65,3 +67,14 @@ def test_every_command_shows_a_runnable_example(command: list[str]) -> None:
     for name in command:
         found = found.commands[name]  # type: ignore[attr-defined]
     assert f"Example: [bold]sagan {' '.join(command)}" in (found.help or "")
+
+
+def test_evaluate_names_every_metric_and_computes_by_default_what_python_does() -> None:
+    from sagan.metrics import DEFAULT_METRICS, METRICS
+    from sagan.metrics.features import DEFAULT_FEATURES, NETWORKS
+
+    options = {option.name: option for option in get_command(app).commands["evaluate"].params}
+    assert all(name in options["metrics"].help for name in METRICS)
+    assert options["metrics"].default == ",".join(DEFAULT_METRICS)
+    assert all(name in options["features"].help for name in NETWORKS)
+    assert options["features"].default == DEFAULT_FEATURES

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +60,27 @@ def model_file(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("models") / "model.safetensors"
     export_model(open_model(finished_run), out, card="# A card")
     return out
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_model_knows_how_its_pictures_were_made_square(
+    fit: str, labelled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    packed = shutil.copytree(labelled.path, tmp_path / "packed")
+    manifest = json.loads((packed / "pack.json").read_text()) | {"fit": fit}
+    (packed / "pack.json").write_text(json.dumps(manifest))
+    run = train_run(tmp_path / "run", PackedDataset.open(packed), steps=1)
+    export_model(open_model(run), tmp_path / "model.safetensors")
+    assert open_model(run).fit == open_model(tmp_path / "model.safetensors").fit == fit
+
+
+def test_loading_a_model_does_not_wait_for_torchs_compiler(model_file: Path) -> None:
+    code = (
+        "import sys; from sagan import load_generator, load_discriminator;"
+        "load_generator(sys.argv[1]); load_discriminator(sys.argv[1]);"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(model_file)], check=True)
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -359,6 +382,11 @@ def test_exporting_a_model_file_again_keeps_everything(model_file: Path, tmp_pat
     first, second = open_model(model_file), open_model(again)
     for field in ("config", "classes", "step", "card"):
         assert getattr(first, field) == getattr(second, field)
+
+
+def test_precisions_other_than_float32_and_bfloat16_are_refused(finished_run: Path) -> None:
+    with pytest.raises(ValueError, match="float16"):
+        load_generator(finished_run, precision="float16")  # type: ignore[arg-type]
 
 
 def test_weights_other_than_ema_and_raw_are_not_taken_for_one_of_them(finished_run: Path) -> None:

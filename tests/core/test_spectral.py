@@ -292,6 +292,17 @@ def test_folding_keeps_outputs_and_leaves_an_ordinary_layer(kind: str) -> None:
     spectral.fold(layer)  # again: nothing left to do
 
 
+def test_folding_a_deep_copy_leaves_the_original_as_it_was() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    spectral.apply(layer, (nn.Conv2d,))
+    x = torch.randn(1, 3, 5, 5)
+    before, other = layer(x), copy.deepcopy(layer)
+    spectral.fold(other)
+    torch.testing.assert_close(other(x), before)
+    assert torch.equal(layer(x), before)
+    assert spectral.is_normalized(layer)
+
+
 def test_a_folded_state_dict_loads_into_a_layer_that_was_never_normalized() -> None:
     layer = normalized("transposed conv")
     expected = layer(argument(layer))

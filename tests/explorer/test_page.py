@@ -16,7 +16,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 from sagan.attention import SelfAttention2d
 from sagan.checkpoint import open_model
-from sagan.explain import attended_region, attention_distance, concentration
+from sagan.explain import (
+    attended_region,
+    attention_beyond,
+    attention_distance,
+    concentration,
+    convolution_window,
+)
 from sagan.explain.overlay import heat, outline, upsample_bilinear
 from sagan.sampling import seeded_latents
 
@@ -129,7 +135,8 @@ def test_region_distance_and_outline_are_those_of_the_library(explore: Page) -> 
         const inside = a.region(row);
         const brightness = [...a.heat(row)];
         const far = a.distance(map, query, row, 32);
-        return { inside: [...inside], share: a.share(inside), brightness, far,
+        const beyond = a.beyondKernel(map, query, row);
+        return { inside: [...inside], share: a.share(inside), brightness, far, beyond,
                  border: a.outline(inside, 8) };
       });
     }"""
@@ -137,11 +144,13 @@ def test_region_distance_and_outline_are_those_of_the_library(explore: Page) -> 
     found = explore.evaluate(script, [attention[queries].tolist(), queries])
     far = attention_distance(attention[None], 32)[0]
     share = concentration(attention[None])[0]
+    beyond = attention_beyond(attention[None], convolution_window(16, 32), 32)[0]
     for query, facts in zip(queries, found, strict=True):
         region = attended_region(attention[query])
         assert np.array(facts["inside"], bool).tolist() == region.tolist()
         assert facts["share"] == pytest.approx(share[query])
         assert facts["far"] == pytest.approx(far[query], rel=1e-5)
+        assert facts["beyond"] == pytest.approx(beyond[query], rel=1e-5)
         assert facts["brightness"] == pytest.approx(heat(attention[query]).tolist(), abs=1e-5)
         border = sum(
             np.abs(segment[1] - segment[0]).sum() for segment in outline(region.reshape(8, 8))

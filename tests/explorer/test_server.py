@@ -242,7 +242,7 @@ def test_a_picture_that_takes_too_long_to_decode_is_given_up_and_its_process_end
     monkeypatch.setattr(pictures, "_CHILD", child.replace("{", "{{"))
     monkeypatch.setattr(pictures, "DECODING_SECONDS", 0.5)
     with pytest.raises(UnreadableError, match=r"0\.5 seconds"):
-        asyncio.run(pictures.decoded(b"", 32))
+        asyncio.run(pictures.decoded(b"", 32, "crop"))
     with pytest.raises(ProcessLookupError):
         os.kill(int(told.read_text()), 0)
 
@@ -250,7 +250,7 @@ def test_a_picture_that_takes_too_long_to_decode_is_given_up_and_its_process_end
 def test_a_decoder_that_crashes_takes_nothing_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "_CHILD", "import os; os.abort()")
     with pytest.raises(UnreadableError, match="crashed"):
-        asyncio.run(pictures.decoded(b"", 32))
+        asyncio.run(pictures.decoded(b"", 32, "crop"))
 
 
 # Many at once.

@@ -80,10 +80,13 @@ export function outline(inside, side) {
   return segments;
 }
 
-/** The share of attention that goes beyond the 3 x 3 cells around a query: what no convolution sees. */
+/**
+ * The share of attention that goes beyond the 3 x 3 cells around a query, which one convolution sees.
+ * A key whose cell lies partly within counts as seen, so that the result is never too large.
+ */
 export function beyondKernel(map, query, row) {
   const [x, y] = centre(query, map.side);
-  const reach = 1.5 / map.side;
+  const reach = 1.5 / map.side + 0.5 / map.keySide - 1e-9;
   let [beyond, all] = [0, 0];
   row.forEach((weight, key) => {
     const [kx, ky] = centre(key, map.keySide);

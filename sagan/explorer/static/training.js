@@ -38,6 +38,10 @@ const KINDS = [
     why: "How undecided a pixel is, in nats. Lower: it looks at fewer places.",
   },
   {
+    title: "Attention concentration", has: /^attention\/.*\/concentration$/, name: layer,
+    why: "The share of places that holds half of a pixel's attention.",
+  },
+  {
     title: "Sigma, generator", has: /^sigma\/generator\//, name: rest(2),
     why: "Spectral normalization divides each weight by its largest singular value: this, over all layers.",
   },
@@ -53,7 +57,7 @@ const KINDS = [
 function chartsOf(series) {
   const keys = Object.keys(series);
   const metrics = keys
-    .filter((key) => key.startsWith("metric/"))
+    .filter((key) => key.startsWith("metric/") && key !== "metric/seconds")
     .map((key) => ({ title: key.slice("metric/".length), name: rest(1), keys: [key], why: "Measured against the data." }));
   const kinds = KINDS.map((kind) => ({ ...kind, keys: keys.filter((key) => kind.has.test(key)) }));
   return [...metrics, ...kinds].filter((kind) => kind.keys.length > 0);

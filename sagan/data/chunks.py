@@ -1,0 +1,36 @@
+"""What a worker process makes of a chunk of pictures. Imported by each of them: keep it light."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from sagan.data.decode import Fit, UInt8Array, UnreadableError
+from sagan.data.duplicates import picture_hash
+from sagan.data.sources import Decoder
+from sagan.data.workers import Read, each
+
+
+@dataclass(frozen=True)
+class DecodedChunk:
+    """A chunk in few pieces, so that the one process that writes them has little to do.
+
+    images: uint8 (n, S, S, 3), of the readable pictures. hashes: the `picture_hash` of each.
+    unreadable: why others are not, by their place in the chunk.
+    """
+
+    images: UInt8Array
+    hashes: list[int]
+    unreadable: dict[int, str]
+
+
+def decode_chunk(reads: Sequence[Read], decode: Decoder, size: int, fit: Fit) -> DecodedChunk:
+    """Read and decode each picture, to (size, size, 3)."""
+    decoded = each(partial(decode, size=size, fit=fit), reads)
+    images = [image for image in decoded if not isinstance(image, UnreadableError)]
+    return DecodedChunk(
+        np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8),
+        [picture_hash(image) for image in images],
+        {n: str(image) for n, image in enumerate(decoded) if isinstance(image, UnreadableError)},
+    )

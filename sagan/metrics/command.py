@@ -1,0 +1,97 @@
+"""From what `sagan evaluate` was asked for to numbers: the data, the features, the files."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from sagan.checkpoint import open_model, write_bytes
+from sagan.data import PackedDataset, open_dataset
+from sagan.data.layout import DEFAULT_SPLIT
+from sagan.data.packing import Progress as Packing
+from sagan.metrics.evaluation import SamplePlan, evaluate
+from sagan.metrics.extraction import Progress
+from sagan.metrics.features import open_network
+from sagan.metrics.measures import METRICS
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured, in the user's words.
+
+    Attributes:
+        model: a run directory, a model file or a shipped model.
+        data: where the real pictures are.
+        split: which of them are the reference.
+        metrics: names, separated by commas.
+        features: of which network.
+        weights: a file with that network's weights.
+        plan: which samples.
+        neighbours: FILE.png for samples beside their nearest training pictures.
+    """
+
+    model: str
+    data: str
+    split: str
+    metrics: str
+    features: str
+    weights: Path | None
+    plan: SamplePlan
+    neighbours: Path | None
+
+    @property
+    def names(self) -> list[str]:
+        return [name.strip() for name in self.metrics.split(",")]
+
+    @property
+    def asks_for_train(self) -> bool:
+        """Whether pictures of the train split are looked at besides the reference."""
+        needed = any("train" in METRICS[name].needs for name in self.names if name in METRICS)
+        return (needed or self.neighbours is not None) and self.split != DEFAULT_SPLIT
+
+
+def run(
+    request: Request, notify: Callable[[str], None], packing: Packing, progress: Progress
+) -> dict[str, Any]:
+    """Open what is needed and evaluate; see `sagan.metrics.evaluate`.
+
+    Args:
+        request: what is asked for.
+        notify: called with a line for each thing that the user should hear.
+        packing: called while pictures are packed.
+        progress: called while numbers are computed.
+
+    Raises:
+        SaganError: something does not fit, or is not there.
+    """
+    processes = PartialState(cpu=not torch.accelerator.is_available())
+    model = open_model(request.model)
+
+    def opened(split: str) -> PackedDataset:
+        return open_dataset(
+            request.data, model.config.resolution, split=split, notify=notify, progress=packing
+        )
+
+    # The first process of a machine packs and downloads; the others find it in the cache.
+    with processes.local_main_process_first():
+        reference = opened(request.split)
+        train = opened(DEFAULT_SPLIT) if request.asks_for_train else None
+        network = open_network(request.features, request.weights)
+    return evaluate(
+        model, reference, train=train, metrics=request.names, network=network, plan=request.plan,
+        neighbours=request.neighbours, progress=progress,
+    )  # fmt: skip
+
+
+def write_json(document: dict[str, Any], path: Path) -> None:
+    """Write an evaluation for `sagan evaluate --compare`.
+
+    Raises:
+        SaganError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, (json.dumps(document, indent=2) + "\n").encode())

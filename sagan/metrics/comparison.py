@@ -1,0 +1,94 @@
+"""Two evaluations side by side, if their numbers hold under the same protocol."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from sagan.errors import SaganError
+from sagan.metrics.protocol import differences
+
+
+class Evaluation(BaseModel):
+    """What `sagan evaluate --json` wrote; see `sagan.metrics.evaluate`."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    format: Literal[1]
+    metrics: dict[str, float]
+    better: dict[str, Literal["higher", "lower"]]
+    notes: list[str]
+    protocol: dict[str, dict[str, JsonValue]]
+    model: dict[str, JsonValue]
+    environment: dict[str, str]
+
+    def protocol_of(self, metrics: set[str]) -> dict[str, Any]:
+        """What decides these metrics' numbers."""
+        each = {name: self.protocol.get("metrics", {}).get(name) for name in sorted(metrics)}
+        return {**self.protocol, "metrics": each}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two evaluations.
+
+    Attributes:
+        metric: its name.
+        one: the first one's number.
+        other: the second one's.
+        better: "A" for the first, "B" for the second, or "neither".
+    """
+
+    metric: str
+    one: float
+    other: float
+    better: Literal["A", "B", "neither"]
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read and check an evaluation.
+
+    Raises:
+        SaganError: it cannot be read, or is none.
+    """
+    try:
+        return Evaluation.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise SaganError(f"cannot read {path}: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "as a whole"
+        raise SaganError(
+            f"{path} is not what sagan evaluate --json writes: {where}: {first['msg']}"
+        ) from None
+
+
+def compare(one: Path, other: Path) -> list[Comparison]:
+    """Rank two evaluations by each metric that both have.
+
+    Raises:
+        SaganError: a file is no evaluation, they share no metric, or their protocols differ; the
+            message says in what.
+    """
+    a, b = read_evaluation(one), read_evaluation(other)
+    shared = {name for name in a.better if name in b.metrics and name in a.metrics}
+    apart = list(differences(a.protocol_of(shared), b.protocol_of(shared)))
+    if apart:
+        raise SaganError(
+            f"{one} and {other} have different protocols, so their numbers cannot be ranked. "
+            f"They differ in {'; '.join(apart)}"
+        )
+    if not shared:
+        raise SaganError(f"{one} and {other} have no metric in common")
+    return [
+        Comparison(name, a.metrics[name], b.metrics[name], _better(name, a, b))
+        for name in a.better
+        if name in shared
+    ]
+
+
+def _better(name: str, a: Evaluation, b: Evaluation) -> Literal["A", "B", "neither"]:
+    one, other = a.metrics[name], b.metrics[name]
+    if one == other:
+        return "neither"
+    return "A" if (one > other) is (a.better[name] == "higher") else "B"

@@ -1,0 +1,293 @@
+"""From a trained model and real pictures to numbers, with the protocol that they hold under."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from sagan.checkpoint import Model, Weights, open_model
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.metrics.distances import Neighbours
+from sagan.metrics.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
+from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
+from sagan.metrics.measures import DEFAULT_METRICS, METRICS, Measure
+from sagan.metrics.neighbours import draw_neighbours, suspects
+from sagan.metrics.protocol import describe_environment, identity, published_name
+from sagan.metrics.reference import reference_features
+from sagan.metrics.samples import Samples, matching_labels
+from sagan.metrics.subject import NEIGHBOURHOOD, Rows, Subject, spread
+
+FORMAT = 1
+FEW = (
+    5  # pictures for each number of a feature vector: with fewer a Frechet distance is mostly bias
+)
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """Which samples are drawn.
+
+    Attributes:
+        num: how many.
+        seed: decides the latents, and what metrics draw at random.
+        truncation: scales the latents' standard deviation.
+        weights: of the generator: "ema", the average, or "raw", the latest.
+    """
+
+    num: int = 10_000
+    seed: int = 0
+    truncation: float = 1.0
+    weights: Weights = "ema"
+
+
+def evaluate(
+    model: Model | str | Path,
+    reference: PackedDataset,
+    *,
+    train: PackedDataset | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    network: FeatureNetwork | None = None,
+    plan: SamplePlan | None = None,
+    neighbours: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Measure how near a model's samples are to real pictures.
+
+    Under ``accelerate launch`` or ``torchrun`` every process calls this: each draws its share of
+    the samples, the main process computes, and all get the result.
+
+    Args:
+        model: a trained model, or where it is.
+        reference: real pictures, of the model's resolution.
+        train: the pictures that it was trained on, if ``reference`` are others. Only
+            "class-accuracy" and "near-copies" look at them.
+        metrics: names in `METRICS`.
+        network: what makes features of pictures; by default EfficientNet-Lite0.
+        plan: which samples; by default 10,000 of the averaged generator.
+        neighbours: FILE.png for samples beside the training pictures nearest to them.
+        progress: told in the main process what is being done.
+
+    Returns:
+        Ready for JSON: "metrics" {name: number}, "better" {name: "higher" or "lower"}, "protocol",
+        "notes" (lines that a reader of the numbers should know), "model" and "environment". A
+        distance is named after its features: "FID" with the canonical Inception weights, else
+        "FD-EfficientNet" and so on.
+
+    Raises:
+        SaganError: something does not fit, or is not there.
+    """
+    evaluation = _Evaluation(
+        model=model if isinstance(model, Model) else open_model(model),
+        reference=reference,
+        train=train or reference,
+        metrics=tuple(dict.fromkeys(metrics)),
+        network=network or open_network(DEFAULT_FEATURES),
+        plan=plan or SamplePlan(),
+        neighbours=neighbours,
+    )
+    evaluation.check()
+    return evaluation.document(evaluation.run(progress))
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What `evaluate` was asked for."""
+
+    model: Model
+    reference: PackedDataset
+    train: PackedDataset
+    metrics: tuple[str, ...]
+    network: FeatureNetwork
+    plan: SamplePlan
+    neighbours: Path | None
+
+    @property
+    def measures(self) -> list[Measure]:
+        """The computations asked for, each once."""
+        chosen: list[Measure] = []
+        for name in self.metrics:
+            if METRICS[name] not in chosen:
+                chosen.append(METRICS[name])
+        return chosen
+
+    @property
+    def uses_train(self) -> bool:
+        needed = any("train" in measure.needs for measure in self.measures)
+        return needed or self.neighbours is not None
+
+    @property
+    def same_classes(self) -> bool:
+        """Whether a label means the same to the model and in the reference."""
+        classes = self.model.classes
+        return bool(classes) and classes == self.reference.classes == self.train.classes
+
+    def check(self) -> None:
+        """Insist that everything fits before anything is computed.
+
+        Raises:
+            SaganError: it does not.
+        """
+        for name in self.metrics:
+            if name not in METRICS:
+                raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
+            self._check_needs(name)
+        resolution = self.model.config.resolution
+        for dataset in (self.reference, self.train):
+            if dataset.size != resolution:
+                raise SaganError(
+                    f"{self.model.origin} draws {resolution} x {resolution} pictures, and those of "
+                    f"{dataset.source} are {dataset.size} x {dataset.size}: pack them with --size "
+                    f"{resolution}"
+                )
+
+    def _check_needs(self, name: str) -> None:
+        measure = METRICS[name]
+        available = min(self.plan.num, len(self.reference))
+        if available < measure.least:
+            raise SaganError(
+                f"{name} needs {measure.least} samples and real pictures, not {available}"
+            )
+        if "logits" in measure.needs and not self.network.num_logits:
+            raise SaganError(f"{name} needs a classifier, and {self.network.name} is none")
+        if "labels" in measure.needs and not self.same_classes:
+            raise SaganError(
+                f"{name} needs a conditional model and real pictures of the same classes: "
+                f"{self.model.origin} has {_listed(self.model.classes)}, "
+                f"{self.reference.source} has {_listed(self.reference.classes)}"
+            )
+
+    def run(self, progress: Progress) -> dict[str, float]:
+        """Compute the metrics, by the names that --metrics takes; the same in every process."""
+        processes = PartialState(cpu=not torch.accelerator.is_available())
+        self.network.module.to(processes.device)
+        samples = self._samples(processes.device)
+        found: list[Any] = [None]
+        with tempfile.TemporaryDirectory(prefix="sagan-") as folder:
+            subject = self._subject(samples, Path(folder), processes, progress)
+            if subject is not None:
+                found[0] = _computed(self.measures, subject, progress)
+                self._draw_neighbours(subject, samples)
+                del subject  # files that are mapped cannot be removed everywhere
+        broadcast_object_list(found)
+        values: dict[str, float] = found[0]
+        return {name: v for name, v in values.items() if name.partition("/")[0] in self.metrics}
+
+    def _draw_neighbours(self, subject: Subject, samples: Samples) -> None:
+        if self.neighbours is None:
+            return
+        near = subject.nearest_training
+        shown = suspects(near)
+        rows = spread(samples.num, NEIGHBOURHOOD)[shown]
+        pictures = np.concatenate([samples.draw(row, row + 1) for row in rows])
+        chosen = Neighbours(near.distances[shown], near.indices[shown])
+        draw_neighbours(pictures, chosen, self.train.images, self.neighbours)
+
+    def _samples(self, device: torch.device) -> Samples:
+        shared = self.reference if self.same_classes else None
+        labels = matching_labels(self.plan.num, len(self.model.classes), shared)
+        generator = self.model.generator(self.plan.weights).to(device)
+        return Samples(generator, self.plan.num, labels, self.plan.seed, self.plan.truncation)
+
+    def _subject(
+        self, samples: Samples, folder: Path, processes: PartialState, progress: Progress
+    ) -> Subject | None:
+        """All features, in the main process; None in the others."""
+        network = self.network
+        extract(network, samples.draw, samples.num, folder, processes, "samples", progress)
+        reference = reference_features(self.reference, network, processes, progress=progress)
+        train = reference
+        if self.uses_train:
+            train = reference_features(self.train, network, processes, progress=progress)
+        if reference is None or train is None:
+            return None
+        return Subject(
+            samples=Rows(map_array(folder / FEATURES), samples.labels),
+            logits=map_array(folder / LOGITS),
+            reference=Rows(reference, self.reference.labels),
+            train=Rows(train, self.train.labels),
+            unseen=self.train.fingerprint != self.reference.fingerprint,
+            seed=self.plan.seed,
+        )
+
+    def document(self, values: dict[str, float]) -> dict[str, Any]:
+        """The numbers with everything that they depend on."""
+        names = {name: published_name(name, self.network) for name in values}
+        return {
+            "format": FORMAT,
+            "metrics": {names[name]: value for name, value in values.items()},
+            "better": {names[name]: METRICS[name].better[name] for name in self.metrics},
+            "notes": list(self._notes()),
+            "protocol": {
+                "features": self.network.protocol(),
+                "reference": identity(self.reference),
+                "samples": self._samples_protocol(),
+                "metrics": {names[name]: self._metric_protocol(name) for name in self.metrics},
+            },
+            "model": {"origin": self.model.origin, "step": self.model.step},
+            "environment": describe_environment(),
+        }
+
+    def _samples_protocol(self) -> dict[str, Any]:
+        labels = "none"
+        if self.model.classes:
+            labels = "as often as in the reference" if self.same_classes else "equally often"
+        return {
+            "pictures": self.plan.num,
+            "weights": self.plan.weights,
+            "batch norm": "running statistics",
+            "truncation": self.plan.truncation,
+            "seed": self.plan.seed,
+            "labels": labels,
+            "quantisation": "uint8, to the nearest",
+            "precision": "float32",
+        }
+
+    def _metric_protocol(self, name: str) -> dict[str, Any]:
+        measure = METRICS[name]
+        train = {"train": identity(self.train)} if "train" in measure.needs else {}
+        return {**measure.protocol, **train}
+
+    def _notes(self) -> Iterator[str]:
+        """What a reader should know of these numbers."""
+        name = published_name("fid", self.network)
+        if self.network.title and "fid" in self.metrics:
+            yield f"{name} is no FID and compares with no published one: --features inception"
+        counts = {"fid": min(self.plan.num, len(self.reference))}
+        if "intra-fid" in self.metrics:
+            counts["intra-fid"] = self._fewest_of_a_class()
+        for metric, number in counts.items():
+            if metric in self.metrics and number < FEW * self.network.width:
+                yield (
+                    f"{published_name(metric, self.network)} is biased upwards: {number:,} pictures"
+                    f" are few for {self.network.width:,} features. Compare it at equal numbers "
+                    f"only, or use {published_name('kid', self.network)}, which is unbiased"
+                )
+
+    def _fewest_of_a_class(self) -> int:
+        labels = self.reference.labels
+        assert labels is not None
+        smallest = int(np.bincount(labels, minlength=len(self.reference.classes)).min())
+        return min(smallest, smallest * self.plan.num // len(labels))
+
+
+def _computed(
+    measures: Sequence[Measure], subject: Subject, progress: Progress
+) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for measure in measures:
+        what = " and ".join(measure.better)
+        progress(what, 0, 1)
+        values |= measure.run(subject)
+        progress(what, 1, 1)
+    return values
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return ", ".join(classes) or "none"

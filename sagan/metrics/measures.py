@@ -1,0 +1,142 @@
+"""Every metric that `sagan evaluate` knows: its names, what it needs, how it is computed.
+
+A new metric is a file with a pure function on features, and an entry of `MEASURES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sagan.metrics import density_coverage as dc
+from sagan.metrics import inception_score as isc
+from sagan.metrics import kernel
+from sagan.metrics import near_copies as nc
+from sagan.metrics import precision_recall as pr
+from sagan.metrics.classifier import MAX_ITERATIONS, PENALTY, fit_classifier
+from sagan.metrics.distances import nearest
+from sagan.metrics.frechet import frechet_distance, intra_frechet_distance
+from sagan.metrics.subject import NEIGHBOURHOOD, Rows, Subject
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One computation, which may give several metrics.
+
+    Attributes:
+        better: whether "higher" or "lower" is better, for each metric by the name that --metrics
+            takes.
+        run: gives the metrics by name, and further numbers as "NAME/WHAT".
+        protocol: what else decides the numbers.
+        needs: "labels" of samples and reference, "logits", or pictures of the "train" split.
+        least: as many samples and real pictures are needed.
+    """
+
+    better: dict[str, Literal["higher", "lower"]]
+    run: Callable[[Subject], dict[str, float]]
+    protocol: dict[str, Any] = field(default_factory=dict)
+    needs: frozenset[Literal["labels", "logits", "train"]] = frozenset()
+    least: int = 2
+
+
+def _fid(subject: Subject) -> dict[str, float]:
+    return {"fid": frechet_distance(subject.samples.features, subject.reference.features)}
+
+
+def _intra_fid(subject: Subject) -> dict[str, float]:
+    samples, reference = subject.samples, subject.reference
+    assert samples.labels is not None
+    assert reference.labels is not None
+    distance = intra_frechet_distance(
+        samples.features, samples.labels, reference.features, reference.labels
+    )
+    return {"intra-fid": distance}
+
+
+def _kid(subject: Subject) -> dict[str, float]:
+    mean, deviation = kernel.kernel_distance(
+        subject.samples.features, subject.reference.features, subject.seed
+    )
+    return {"kid": mean, "kid/std": deviation}
+
+
+def _inception_score(subject: Subject) -> dict[str, float]:
+    mean, deviation = isc.inception_score(subject.logits, subject.seed)
+    return {"is": mean, "is/std": deviation}
+
+
+def _precision_recall(subject: Subject) -> dict[str, float]:
+    values = pr.precision_recall(*_neighbourhoods(subject))
+    return dict(zip(("precision", "recall"), values, strict=True))
+
+
+def _density_coverage(subject: Subject) -> dict[str, float]:
+    values = dc.density_coverage(*_neighbourhoods(subject))
+    return dict(zip(("density", "coverage"), values, strict=True))
+
+
+def _neighbourhoods(subject: Subject) -> tuple[Any, Any]:
+    """As many samples as real pictures: these metrics depend on both numbers."""
+    num = min(NEIGHBOURHOOD, len(subject.samples), len(subject.reference))
+    return subject.samples.spread(num), subject.reference.spread(num)
+
+
+def _class_accuracy(subject: Subject) -> dict[str, float]:
+    train = subject.train
+    assert train.labels is not None
+    classifier = fit_classifier(train.features, train.labels)
+
+    def accuracy(rows: Rows) -> float:
+        return float(classifier.score(rows.features, rows.labels))
+
+    found = {"class-accuracy": accuracy(subject.samples)}
+    if subject.unseen:
+        found["class-accuracy/real"] = accuracy(subject.reference)
+    return found
+
+
+def _near_copies(subject: Subject) -> dict[str, float]:
+    train, samples = subject.train, subject.nearest_training
+    if subject.unseen:
+        new = nearest(subject.reference.spread(NEIGHBOURHOOD), train.features, 1)
+    else:  # a training picture's nearest is itself: what its nearest other is, a new one's would be
+        new = nearest(train.spread(NEIGHBOURHOOD), train.features, 2)
+    share, nearer = nc.near_copies(samples.distances[:, 0], new.distances[:, -1])
+    return {"near-copies": share, "near-copies/nearer": nearer}
+
+
+MEASURES = (
+    Measure({"fid": "lower"}, _fid),
+    Measure(
+        {"kid": "lower"},
+        _kid,
+        {"kernel": "(x.y / D + 1)^3", "subsets": kernel.SUBSETS, "of": kernel.SUBSET_SIZE},
+    ),
+    Measure({"is": "higher"}, _inception_score, {"splits": isc.SPLITS}, frozenset({"logits"})),
+    Measure(
+        {"precision": "higher", "recall": "higher"},
+        _precision_recall,
+        {"k": pr.NEIGHBOURS, "at most": NEIGHBOURHOOD},
+        least=pr.NEIGHBOURS + 1,
+    ),
+    Measure(
+        {"density": "higher", "coverage": "higher"},
+        _density_coverage,
+        {"k": dc.NEIGHBOURS, "at most": NEIGHBOURHOOD},
+        least=dc.NEIGHBOURS + 1,
+    ),
+    Measure({"intra-fid": "lower"}, _intra_fid, needs=frozenset({"labels"})),
+    Measure(
+        {"class-accuracy": "higher"},
+        _class_accuracy,
+        {"penalty": PENALTY, "iterations": MAX_ITERATIONS},
+        frozenset({"labels", "train"}),
+    ),
+    Measure(
+        {"near-copies": "lower"},
+        _near_copies,
+        {"share": nc.NEAREST, "at most": NEIGHBOURHOOD},
+        frozenset({"train"}),
+    ),
+)
+METRICS = {name: measure for measure in MEASURES for name in measure.better}
+DEFAULT_METRICS = ("fid", "kid", "precision", "recall", "density", "coverage")

@@ -1,0 +1,68 @@
+"""What a number holds under: names, stamps, and whether two numbers may be compared."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from typing import Any
+
+import torch
+
+import sagan
+from sagan.data import PackedDataset
+from sagan.metrics.features import FeatureNetwork
+
+# Names with Inception's canonical weights, and the stem of the name with any other features.
+_DISTANCES = {
+    "fid": ("FID", "FD"),
+    "kid": ("KID", "KD"),
+    "is": ("IS", "IS"),
+    "intra-fid": ("intra-FID", "intra-FD"),
+}
+
+
+def published_name(metric: str, network: FeatureNetwork) -> str:
+    """What a number is called: "fid" -> "FID", or "FD-EfficientNet" with other features."""
+    name, slash, detail = metric.partition("/")
+    if name in _DISTANCES:
+        canonical, stem = _DISTANCES[name]
+        name = f"{stem}-{network.title}" if network.title else canonical
+    return name + slash + detail
+
+
+def identity(dataset: PackedDataset) -> dict[str, Any]:
+    """Which real pictures."""
+    return {
+        "fingerprint": dataset.fingerprint,
+        "split": dataset.split,
+        "pictures": len(dataset),
+        "size": dataset.size,
+    }
+
+
+def describe_environment() -> dict[str, str]:
+    """The software and machine: not part of the protocol, since no number should depend on it."""
+    names = ("torch", "torch-fidelity", "numpy", "scikit-learn")
+    return {
+        "sagan": sagan.__version__,
+        **{name: metadata.version(name) for name in names},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """Where two protocols differ, such as "samples pictures: 10000 and 50000"."""
+    flat_one, flat_other = dict(_flat(one)), dict(_flat(other))
+    for key in flat_one | flat_other:
+        a, b = flat_one.get(key, "nothing"), flat_other.get(key, "nothing")
+        if a != b:
+            yield f"{key}: {a} and {b}"
+
+
+def _flat(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in protocol.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key} ")
+        else:
+            yield prefix + key, str(value)

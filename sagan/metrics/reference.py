@@ -1,0 +1,98 @@
+"""Features of real pictures, kept in the cache from one evaluation to the next."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from sagan.data import PackedDataset
+from sagan.data.staging import replace, staged
+from sagan.errors import SaganError
+from sagan.metrics.extraction import (
+    FEATURES,
+    LOGITS,
+    FloatArray,
+    Progress,
+    extract,
+    map_array,
+    silent,
+)
+from sagan.metrics.features import FeatureNetwork
+from sagan.metrics.weights import metrics_cache
+
+VERSION = (
+    1  # part of the name in the cache: raise it whenever the same pictures give other features
+)
+
+
+def reference_features(
+    dataset: PackedDataset,
+    network: FeatureNetwork,
+    processes: PartialState,
+    rows: npt.NDArray[np.int64] | None = None,
+    progress: Progress = silent,
+) -> FloatArray | None:
+    """Features of a data set's pictures, from the cache if they are there; every process calls it.
+
+    Args:
+        dataset: the pictures.
+        network: on the processes' device.
+        processes: who takes part in extracting what is not there.
+        rows: of which pictures, int64 (N,); of all by default.
+        progress: called in the main process.
+
+    Returns:
+        float32 (N, D), mapped into memory, in the main process; None in the others.
+
+    Raises:
+        SaganError: the cache cannot be written.
+    """
+    rows = np.arange(len(dataset)) if rows is None else rows
+    folder = metrics_cache() / _name(dataset, network, rows)
+    shape = (len(rows), network.width)
+    known = [_open_cached(folder, shape) is not None if processes.is_main_process else None]
+    broadcast_object_list(known)
+    try:
+        if not known[0]:
+            _extract(dataset, network, processes, rows, folder, progress)
+        return _open_cached(folder, shape) if processes.is_main_process else None
+    except OSError as error:
+        raise SaganError(f"cannot keep features in {folder}: {error.strerror or error}") from None
+
+
+def _extract(
+    dataset: PackedDataset,
+    network: FeatureNetwork,
+    processes: PartialState,
+    rows: npt.NDArray[np.int64],
+    folder: Path,
+    progress: Progress,
+) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with staged(folder) as temporary:  # each process has its own, and only the main one's is kept
+        extract(
+            network, lambda start, stop: dataset.images[rows[start:stop]], len(rows), temporary,
+            processes, f"features of {dataset.source} ({dataset.split})", progress,
+        )  # fmt: skip
+        if processes.is_main_process:
+            (temporary / LOGITS).unlink()  # as large as the features, and of no use
+            replace(temporary, folder)
+
+
+def _name(dataset: PackedDataset, network: FeatureNetwork, rows: npt.NDArray[np.int64]) -> str:
+    """A name made of everything that decides the features."""
+    key = [VERSION, dataset.fingerprint, network.protocol(), rows.tolist()]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return f"{network.name}-{dataset.fingerprint[:8]}-{digest[:16]}"
+
+
+def _open_cached(folder: Path, shape: tuple[int, int]) -> FloatArray | None:
+    try:
+        features = map_array(folder / FEATURES)
+    except (OSError, ValueError):
+        return None
+    return features if features.shape == shape and features.dtype == np.float32 else None

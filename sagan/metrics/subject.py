@@ -1,0 +1,83 @@
+"""What is being measured: features of samples, and of the pictures that they are compared with."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sagan.metrics.distances import Neighbours, nearest
+from sagan.metrics.extraction import FloatArray
+
+# Samples and real pictures that take part where every pair is compared.
+NEIGHBOURHOOD = 10_000
+SHOWN = 5  # nearest training pictures of a sample
+
+Labels: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of a set of pictures.
+
+    Attributes:
+        features: float32 (N, D).
+        labels: int64 (N,), or None.
+    """
+
+    features: FloatArray
+    labels: Labels | None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def spread(self, num: int) -> FloatArray:
+        """At most ``num`` rows of the features, spread evenly over them."""
+        return self.features[spread(len(self), num)]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a metric may look at.
+
+    Attributes:
+        samples: of the model, with the labels asked for.
+        logits: of the samples, float32 (N, K); (N, 0) where there are none.
+        reference: of real pictures.
+        train: of the pictures that the model was trained on.
+        unseen: whether the reference are pictures that the model was not trained on.
+        seed: decides what is drawn at random.
+    """
+
+    samples: Rows
+    logits: FloatArray
+    reference: Rows
+    train: Rows
+    unseen: bool
+    seed: int
+
+    @cached_property
+    def nearest_training(self) -> Neighbours:
+        """The training pictures nearest to each of `NEIGHBOURHOOD` samples at most."""
+        k = min(SHOWN, len(self.train))
+        return nearest(self.samples.spread(NEIGHBOURHOOD), self.train.features, k)
+
+
+def spread(available: int, num: int) -> npt.NDArray[np.int64]:
+    """``num`` of the numbers 0 to ``available`` - 1, evenly spread; all if there are fewer."""
+    return np.arange(min(num, available)) * available // min(num, available)
+
+
+def shared_labels(num: int, counts: npt.NDArray[np.int64]) -> Labels:
+    """Labels (num,) in the proportions of ``counts`` (K,), each class spread evenly.
+
+    Any first part of them has nearly the same proportions.
+    """
+    exact = num * counts / counts.sum()
+    shares = np.floor(exact).astype(np.int64)
+    # The largest remainders get what is left over.
+    shares[np.argsort(shares - exact, kind="stable")[: num - shares.sum()]] += 1
+    labels = np.repeat(np.arange(len(counts)), shares)
+    position = np.concatenate([(np.arange(share) + 0.5) / max(share, 1) for share in shares])
+    return labels[np.argsort(position, kind="stable")]

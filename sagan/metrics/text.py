@@ -1,0 +1,46 @@
+"""Evaluations and comparisons as lines of text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sagan.metrics.comparison import Comparison
+
+SHOWN_OF_HASH = 12  # hex digits; the JSON has them all
+
+
+def evaluation_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """What `evaluate` returns: numbers, the protocol they hold under, what to know of them."""
+    metrics, better = document["metrics"], document["better"]
+    for name, value in metrics.items():
+        if name in better:
+            yield f"{name:<24}{value:<12.5g}{better[name]} is better"
+        else:
+            yield f"  {name:<22}{value:<12.5g}"
+    for part, content in document["protocol"].items():
+        if part != "metrics":
+            yield f"{part:<24}{_described(content)}"
+    for name, content in document["protocol"]["metrics"].items():
+        if content:
+            yield f"{name:<24}{_described(content)}"
+    for note in document["notes"]:
+        yield f"note: {note}"
+
+
+def _described(content: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_value(value)}" for key, value in content.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({_described(value)})"
+    if isinstance(value, bool | float | int):
+        return f"{value:,}"
+    text = str(value)
+    return text[:SHOWN_OF_HASH] if len(text) == 64 and text.isalnum() else text
+
+
+def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """A line for each metric, and which of A and B is better by it."""
+    yield f"{'':<24}{'A':<12}{'B':<12}better"
+    for row in comparisons:
+        yield f"{row.metric:<24}{row.one:<12.5g}{row.other:<12.5g}{row.better}"

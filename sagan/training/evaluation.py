@@ -1,0 +1,178 @@
+"""Evaluation while training: now and then, at a bounded share of the time; the best is kept.
+
+It draws no random number that training draws, so that it changes no bit of the weights.
+"""
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import PartialState
+
+from sagan.checkpoint import checkpoints, read_json, step_of, write_bytes
+from sagan.errors import SaganError
+from sagan.metrics.libraries import libraries_installed
+from sagan.records import Record, read_statistics
+
+if TYPE_CHECKING:
+    from sagan.metrics.features import FeatureNetwork
+    from sagan.metrics.samples import Samples
+    from sagan.training.loop import Training
+
+SAMPLES, REFERENCE = 1000, 2000  # pictures: enough for a curve, too few for a number to publish
+LEAST = 6  # training pictures: density and coverage look at five neighbours
+SUBSETS = 10  # of the kernel distance
+BEST_BY = "metric/KD-EfficientNet"  # lower is better; unbiased, unlike a Frechet distance
+SETUP_SECONDS = 5.0  # taken for loading libraries and network, before this machine is known
+PROBE, MARGIN = 64, 1.25  # pictures whose time is measured, and what it is multiplied by
+
+
+class Evaluator:
+    """Decides when to evaluate, does so, and remembers the best; every process has one.
+
+    Args:
+        run: the run directory.
+        training: the run in progress.
+
+    Attributes:
+        best_step: the step with the best evaluation so far, None before the first.
+        improved: whether that is the latest step, which is then to be saved.
+    """
+
+    def __init__(self, run: Path, training: "Training") -> None:
+        self.training = training
+        self.improved = False
+        self._best_file = run / "best.json"
+        self.best_step, self._best = _read_best(self._best_file, training.step)
+        spent = [record.get("metric/seconds", 0.0) for record in read_statistics(run)]
+        self._spent = max(spent, default=0.0)  # seconds, over the whole run
+        self._next = SETUP_SECONDS  # what the next evaluation is expected to take
+        self._network: FeatureNetwork | None = None
+
+    def after_step(self, last: bool) -> Record:
+        """Evaluate, if that is due and stays within its share of the time.
+
+        Args:
+            last: whether training ends with this step, after which an evaluation is due.
+
+        Returns:
+            "metric/<name>" of each metric, in the main process; empty without an evaluation.
+        """
+        self.improved = False
+        if not self._due(last) or not self._affordable():
+            return {}
+        if self._network is None:
+            with self._timed():
+                self._network, seconds = _prepare(self.training)
+            self._next = seconds
+            if not self._affordable():
+                return {}
+        with self._timed():
+            record = _measure(self.training, self._network)
+        self._compare(record.get(BEST_BY, math.inf))
+        return {**record, "metric/seconds": self._spent} if record else {}
+
+    def saved(self) -> None:
+        """The latest step's checkpoint is on the disk: if it is the best, best.json says so."""
+        if self.improved and self.training.accelerator.is_main_process:
+            best = {"step": self.best_step, BEST_BY: self._best}
+            write_bytes(self._best_file, (json.dumps(best, indent=2) + "\n").encode())
+
+    def _due(self, last: bool) -> bool:
+        every = self.training.config.evaluate_every
+        due = every > 0 and (last or self.training.step % every == 0)
+        return due and len(self.training.dataset) >= LEAST and libraries_installed()
+
+    def _affordable(self) -> bool:
+        """Whether evaluations, with the next one, stay within their share; all processes agree."""
+        spent = self._spent + self._next
+        share = self.training.config.evaluate_share
+        main = self.training.accelerator.is_main_process
+        return self._agreed(main and spent <= share * (self.training.seconds + spent))
+
+    def _compare(self, value: float) -> None:
+        """Remember the latest step if it is the best; only the main process knows its value."""
+        self.improved = self._agreed(value < self._best)
+        if self.improved:
+            self.best_step, self._best = self.training.step, value
+
+    def _agreed(self, asked: bool) -> bool:
+        return any(self.training.agree(int(asked)))
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """What happens within is evaluation, and the next will take as long."""
+        started = time.perf_counter()
+        yield
+        self._next = time.perf_counter() - started
+        self._spent += self._next
+
+
+def _read_best(file: Path, step: int) -> tuple[int | None, float]:
+    """The best step and its value, if its checkpoint is there and not from the future."""
+    try:
+        content = read_json(file)
+        best, value = int(content["step"]), float(content[BEST_BY])
+    except (SaganError, KeyError, TypeError, ValueError):
+        return None, math.inf
+    there = {step_of(folder) for folder in checkpoints(file.parent)}
+    return (best, value) if best in there and best <= step else (None, math.inf)
+
+
+def _samples(training: "Training") -> "Samples":
+    from sagan.metrics.samples import Samples, matching_labels
+
+    generator = training.average.generator
+    labels = matching_labels(SAMPLES, generator.num_classes, training.dataset)
+    return Samples(generator, SAMPLES, labels, training.config.seed)
+
+
+def _prepare(training: "Training") -> tuple["FeatureNetwork", float]:
+    """The feature network, and the seconds that a first evaluation will take, reference and all."""
+    from sagan.metrics.features import DEFAULT_FEATURES, open_network
+
+    device = training.accelerator.device
+    network = open_network(DEFAULT_FEATURES)
+    network.module.to(device)
+    samples = _samples(training)
+    for _ in range(2):  # the first time is slower
+        started = time.perf_counter()
+        network(torch.from_numpy(samples.draw(0, PROBE)).to(device))
+    seconds = (time.perf_counter() - started) / PROBE * (SAMPLES + REFERENCE)
+    return network, MARGIN * seconds
+
+
+def _measure(training: "Training", network: "FeatureNetwork") -> Record:
+    """Metrics of samples against the training pictures, in the main process."""
+    from sagan.metrics.density_coverage import density_coverage
+    from sagan.metrics.extraction import FEATURES, extract, map_array
+    from sagan.metrics.kernel import kernel_distance
+    from sagan.metrics.precision_recall import precision_recall
+    from sagan.metrics.reference import reference_features
+    from sagan.metrics.subject import spread
+
+    processes = PartialState()
+    dataset = training.dataset
+    reference = reference_features(dataset, network, processes, spread(len(dataset), REFERENCE))
+    with tempfile.TemporaryDirectory(prefix="sagan-") as folder:
+        extract(network, _samples(training).draw, SAMPLES, Path(folder), processes, "samples")
+        if reference is None:
+            return {}
+        features = map_array(Path(folder) / FEATURES).copy()
+    distance, _ = kernel_distance(features, reference, training.config.seed, SUBSETS)
+    some = reference[spread(len(reference), SAMPLES)]
+    precision, recall = precision_recall(features, some)
+    density, coverage = density_coverage(features, some)
+    return {
+        BEST_BY: distance,
+        "metric/precision": precision,
+        "metric/recall": recall,
+        "metric/density": density,
+        "metric/coverage": coverage,
+    }

@@ -1,0 +1,93 @@
+"""sagan evaluate, with the features that need no download, and sagan report, in a shell."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+FEW = ["--num", 12]
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory, labelled_pictures: Path) -> Path:
+    """The pictures that the conditional run was trained on, and others, as two splits."""
+    root = tmp_path_factory.mktemp("splits")
+    for name in ("cat", "dog"):
+        for split in ("train", "test"):
+            (root / split / name).mkdir(parents=True)
+        for i, file in enumerate(sorted((labelled_pictures / name).iterdir())):
+            (root / "train" / name / file.name).write_bytes(file.read_bytes())
+            with Image.open(file) as picture:
+                flipped = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+            flipped.save(root / "test" / name / f"{i}.png")
+    return root
+
+
+def test_numbers_come_with_their_protocol_on_the_screen_and_in_the_file(
+    sagan, run, pictures, tmp_path
+) -> None:
+    out = tmp_path / "new" / "numbers.json"
+    result = sagan("evaluate", run, "--data", pictures, *FEW, "--json", out)
+    assert result.status == 0, result.err
+    document = json.loads(out.read_text())
+    assert document["metrics"].keys() >= {
+        "FD-EfficientNet", "KD-EfficientNet", "precision", "recall", "density", "coverage",
+    }  # fmt: skip
+    for name, value in document["metrics"].items():
+        assert f"{name} " in result.out
+        assert f"{value:.5g}" in result.out
+    for words in (
+        "efficientnet-lite0", "579344248a93", "128 x 128", "float32", "split train", "pictures 12",
+        "weights ema", "running statistics", "truncation 1.0", "seed 0", "uint8",
+        document["protocol"]["reference"]["fingerprint"][:12], "is no FID", "biased",
+    ):  # fmt: skip
+        assert words in result.out, words
+    assert "FID " not in result.out.replace("is no FID ", "")
+
+
+def test_held_out_pictures_classes_and_nearest_training_pictures_are_looked_at(
+    sagan, labelled_run, splits, tmp_path
+) -> None:
+    result = sagan(
+        "evaluate", labelled_run, "--data", splits, "--split", "test", *FEW, "--metrics",
+        "class-accuracy, near-copies,intra-fid", "--neighbours", tmp_path / "n.png",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    for words in ("class-accuracy/real", "near-copies/nearer", "intra-FD-EfficientNet"):
+        assert words in result.out
+    with Image.open(tmp_path / "n.png") as picture:
+        picture.load()
+
+
+def test_two_evaluations_are_ranked_only_under_one_protocol(sagan, run, pictures, tmp_path) -> None:
+    def evaluated(name: str, *more: object) -> Path:
+        out = tmp_path / name
+        arguments = ["--data", pictures, "--num", 12, "--metrics", "kid", "--json", out]
+        assert sagan("evaluate", run, *arguments, *more).status == 0
+        return out
+
+    one, same = evaluated("a.json"), evaluated("b.json")
+    ranked = sagan("evaluate", "--compare", one, same)
+    assert ranked.status == 0
+    assert "KD-EfficientNet" in ranked.out
+    assert "neither" in ranked.out
+    other = evaluated("c.json", "--truncation", 0.5)
+    refused = sagan("evaluate", "--compare", one, other)
+    assert refused.status == 2
+    assert "samples truncation: 1.0 and 0.5" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert "KD-EfficientNet" not in refused.out
+
+
+def test_the_latest_weights_are_not_the_averaged_ones(sagan, run, pictures, tmp_path) -> None:
+    arguments = ["--data", pictures, "--num", 12, "--metrics", "kid", "--json", tmp_path / "a.json"]
+    assert sagan("evaluate", run, "--raw", *arguments).status == 0
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert document["protocol"]["samples"]["weights"] == "raw"
+
+
+def test_a_report_is_one_page(sagan, run, tmp_path) -> None:
+    result = sagan("report", run, "--out", tmp_path / "run.html")
+    assert result.status == 0, result.err
+    assert (tmp_path / "run.html").read_text().startswith("<!doctype html>")

@@ -1,0 +1,67 @@
+"""Two processes measure what one does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sagan.data import PackedDataset
+from sagan.metrics import SamplePlan, evaluate
+
+METRICS = ["fid", "kid", "coverage", "class-accuracy"]
+# Run by each process with the run, the packed set and a file for its result.
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+
+import torch
+from sagan.data import PackedDataset
+from sagan.metrics import SamplePlan, evaluate, extraction
+sys.path.insert(0, sys.argv[4])
+from conftest import make_tiny_network
+
+extraction.CHUNK = 8
+torch.set_num_threads(1)
+network = make_tiny_network()
+dataset = PackedDataset.open(Path(sys.argv[2]))
+found = evaluate(sys.argv[1], dataset, metrics=METRICS, network=network, plan=SamplePlan(num=37))
+rank = os.environ["RANK"]
+Path(sys.argv[3] + rank).write_text(json.dumps([found, network.module.seen]))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_share_the_pictures_and_agree_with_one(
+    finished_run: Path, labelled: PackedDataset, tiny_network, tmp_path: Path
+) -> None:
+    plan = SamplePlan(num=37)
+    expected = evaluate(finished_run, labelled, metrics=METRICS, network=tiny_network, plan=plan)
+    alone = tiny_network.module.seen
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("METRICS", repr(METRICS)))
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
+        str(script), str(finished_run), str(labelled.path), str(tmp_path / "found"),
+        str(Path(__file__).parent),
+    ]  # fmt: skip
+    environment = os.environ | {
+        "SAGAN_CACHE": str(tmp_path / "another cache"),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (one, seen), (other, seen_by_other) = (
+        json.loads((tmp_path / f"found{rank}").read_text()) for rank in (0, 1)
+    )
+    assert one == other
+    assert one["metrics"] == pytest.approx(expected["metrics"], rel=1e-5, abs=1e-7)
+    assert one["protocol"] == expected["protocol"]
+    assert seen + seen_by_other == alone == 37 + 18
+    assert 0.3 * alone < seen < 0.7 * alone

@@ -1,0 +1,290 @@
+"""From a trained model to numbers: what is computed, what is stamped on it, what is refused."""
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan.checkpoint import Model, open_model
+from sagan.data import PackedDataset, pack
+from sagan.errors import SaganError
+from sagan.metrics import METRICS, SamplePlan, evaluate
+from sagan.metrics.comparison import compare
+from sagan.metrics.density_coverage import density_coverage
+from sagan.metrics.features import FeatureNetwork
+from sagan.metrics.frechet import frechet_distance
+from sagan.metrics.protocol import published_name
+from sagan.metrics.samples import Samples
+
+PLAN = SamplePlan(num=36)
+
+
+@pytest.fixture(scope="module")
+def model(finished_run: Path) -> Model:
+    return open_model(finished_run)
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    """12 other pictures of the same 3 classes, as another split."""
+    root = tmp_path_factory.mktemp("unseen")
+    random = np.random.default_rng(7)
+    for i in range(12):
+        folder = root / "test" / f"class{i % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return pack(str(root), root / "packed", 32, split="test")
+
+
+def features_of(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    return network(torch.from_numpy(np.array(images)))[0].numpy()
+
+
+def test_the_numbers_are_those_of_the_samples_that_the_plan_names(
+    model, labelled, tiny_network
+) -> None:
+    document = evaluate(
+        model, labelled, metrics=["fid", "coverage"], network=tiny_network, plan=PLAN
+    )
+    # Labels as often as among the 18 pictures: 8, 6 and 4.
+    labels = np.sort(np.repeat([0, 1, 2], [16, 12, 8]))
+    order = np.concatenate([(np.arange(n) + 0.5) / n for n in (16, 12, 8)])
+    labels = labels[np.argsort(order, kind="stable")]
+    images = model.generator().sample(36, labels, seed=0)
+    fake, real = features_of(tiny_network, images), features_of(tiny_network, labelled.images)
+    found = document["metrics"]
+    assert found["FD-Tiny"] == pytest.approx(frechet_distance(fake, real), rel=1e-4)
+    assert found["coverage"] == density_coverage(fake[::2], real)[1]
+    assert found.keys() == {"FD-Tiny", "coverage"}
+
+
+def test_every_metric_can_be_had_at_once(model, labelled, unseen, tiny_network, tmp_path) -> None:
+    told = []
+    document = evaluate(
+        model, unseen, train=labelled, metrics=list(METRICS), network=tiny_network, plan=PLAN,
+        neighbours=tmp_path / "neighbours.png", progress=lambda *progress: told.append(progress),
+    )  # fmt: skip
+    names = [published_name(name, tiny_network) for name in METRICS]
+    assert set(names) == document["better"].keys()
+    further = {"KD-Tiny/std", "IS-Tiny/std", "class-accuracy/real", "near-copies/nearer"}
+    assert document["metrics"].keys() == {*names, *further}
+    assert all(np.isfinite(value) for value in document["metrics"].values())
+    assert document == json.loads(json.dumps(document, allow_nan=False))
+    with Image.open(tmp_path / "neighbours.png") as picture:
+        assert min(picture.size) > 300
+    assert ("samples", 36, 36) in told
+    assert ("precision and recall", 1, 1) in told
+
+
+def test_the_same_request_gives_the_same_numbers_and_another_seed_others(
+    model, labelled, tiny_network
+) -> None:
+    def numbers(**changes: Any) -> dict[str, float]:
+        plan = replace(PLAN, **changes)
+        metrics = ["fid", "kid", "is"]
+        return evaluate(model, labelled, metrics=metrics, network=tiny_network, plan=plan)[
+            "metrics"
+        ]
+
+    assert numbers() == numbers()
+    for change in ({"seed": 1}, {"truncation": 0.5}, {"weights": "raw"}, {"num": 40}):
+        assert numbers()["FD-Tiny"] != numbers(**change)["FD-Tiny"], change
+
+
+def test_the_model_is_the_same_after_an_evaluation_as_before(
+    finished_run, labelled, tiny_network
+) -> None:
+    before = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
+    evaluate(finished_run, labelled, network=tiny_network, plan=PLAN)
+    after = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
+    assert before == after
+
+
+def test_the_stamp_says_which_pictures_weights_and_samples(
+    model, labelled, unseen, tiny_network
+) -> None:
+    plan = SamplePlan(30, seed=3, truncation=0.7, weights="raw")
+    metrics = ["kid", "near-copies"]
+    document = evaluate(
+        model, unseen, train=labelled, metrics=metrics, network=tiny_network, plan=plan
+    )
+    protocol = document["protocol"]
+    assert protocol["features"]["network"] == "tiny"
+    assert protocol["features"]["weights"] == "0" * 64
+    assert protocol["features"]["preprocessing"] == "none"
+    reference = protocol["reference"]
+    assert (reference["fingerprint"], reference["split"]) == (unseen.fingerprint, "test")
+    assert (reference["pictures"], reference["size"]) == (12, 32)
+    samples = protocol["samples"]
+    assert [samples[key] for key in ("pictures", "seed", "truncation", "weights")] == [
+        30, 3, 0.7, "raw",
+    ]  # fmt: skip
+    assert samples["batch norm"] == "running statistics"
+    assert samples["labels"] == "as often as in the reference"
+    train = protocol["metrics"]["near-copies"]["train"]
+    assert train["fingerprint"] == labelled.fingerprint
+
+
+def test_few_pictures_for_many_features_are_called_biased_and_many_are_not(
+    model, labelled, tiny_network
+) -> None:
+    def notes(width: int) -> str:
+        network = replace(tiny_network, width=width, module=_First(tiny_network.module, width))
+        document = evaluate(model, labelled, metrics=["fid"], network=network, plan=PLAN)
+        return "\n".join(document["notes"])
+
+    assert "biased" not in notes(3)
+    assert "18 pictures are few for 4 features" in notes(4)
+    assert "KD-Tiny" in notes(4)
+
+
+def _First(module, width):  # noqa: N802 -- a class, in effect
+    from torch import nn
+
+    class First(nn.Module):
+        """The first features of another network."""
+
+        def forward(self, images):
+            features, logits = module(images)
+            return features[:, :width], logits
+
+    return First()
+
+
+def test_unconditional_models_and_unlabelled_pictures_are_evaluated_too(
+    unlabelled, train_run, tiny_network, tmp_path, no_pictures
+) -> None:
+    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    document = evaluate(run, unlabelled, network=tiny_network, plan=PLAN)
+    assert document["protocol"]["samples"]["labels"] == "none"
+    with pytest.raises(SaganError, match="conditional"):
+        evaluate(run, unlabelled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
+
+
+def test_a_conditional_model_draws_all_classes_equally_often_for_unlabelled_pictures(
+    model, unlabelled, tiny_network
+) -> None:
+    document = evaluate(model, unlabelled, metrics=["kid"], network=tiny_network, plan=PLAN)
+    assert document["protocol"]["samples"]["labels"] == "equally often"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": ["fib"]}, ("fib", "fid")),
+        ({"metrics": ["density"], "plan": SamplePlan(num=5)}, ("density", "6")),
+        ({"metrics": ["class-accuracy"], "classes": ("a", "b", "c")}, ("class0", "same classes")),
+        ({"metrics": ["is"], "logits": 0}, ("is", "classifier")),
+        ({"metrics": ["fid"], "resolution": 64}, ("64 x 64", "32 x 32", "--size 64")),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_computed(
+    model, labelled, tiny_network, changes, words
+) -> None:
+    if "resolution" in changes:
+        config = model.config.model_copy(update={"resolution": changes["resolution"]})
+        model = replace(model, config=config)
+    if "classes" in changes:
+        labelled = replace(labelled, classes=changes["classes"])
+    network = replace(tiny_network, num_logits=changes.get("logits", tiny_network.num_logits))
+    with pytest.raises(SaganError) as error:
+        evaluate(
+            model, labelled, metrics=changes["metrics"], network=network,
+            plan=changes.get("plan", PLAN),
+        )  # fmt: skip
+    assert all(word in str(error.value) for word in words), error.value
+    assert tiny_network.module.seen == 0
+
+
+def test_a_part_of_the_samples_is_what_it_is_in_the_whole(model) -> None:
+    samples = Samples(model.generator(), 10, np.arange(10) % 3, seed=5)
+    whole = samples.draw(0, 10)
+    for start, stop in ((0, 3), (3, 4), (7, 10)):
+        difference = samples.draw(start, stop).astype(int) - whole[start:stop]
+        assert np.abs(difference).max() <= 1  # rounding of another batch size
+
+
+# --- Comparing
+
+
+@pytest.fixture
+def document(model, labelled, unseen, tiny_network) -> dict[str, Any]:
+    return evaluate(
+        model, unseen, train=labelled, metrics=["fid", "kid", "recall", "near-copies"],
+        network=tiny_network, plan=PLAN,
+    )  # fmt: skip
+
+
+def saved(folder: Path, name: str, document: dict[str, Any]) -> Path:
+    path = folder / name
+    path.write_text(json.dumps(document))
+    return path
+
+
+def leaves(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from leaves(value, (*path, key))
+    else:
+        yield path
+
+
+def test_evaluations_of_one_protocol_are_ranked_by_what_is_better(document, tmp_path) -> None:
+    other = copy.deepcopy(document)
+    other["model"]["origin"] = "another"
+    other["metrics"]["FD-Tiny"] -= 1
+    other["metrics"]["recall"] -= 0.5
+    rows = compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
+    assert {row.metric: row.better for row in rows} == {
+        "FD-Tiny": "B", "KD-Tiny": "neither", "recall": "A", "near-copies": "neither",
+    }  # fmt: skip
+
+
+def test_any_difference_in_the_protocol_is_refused_and_named(document, tmp_path) -> None:
+    one = saved(tmp_path, "a", document)
+    paths = list(leaves(document["protocol"]))
+    assert len(paths) > 20
+    for path in paths:
+        other = copy.deepcopy(document)
+        inner = other["protocol"]
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = "something else"
+        with pytest.raises(SaganError, match="something else") as error:
+            compare(one, saved(tmp_path, "b", other))
+        assert path[-1] in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_metrics_that_only_one_has_do_not_stand_in_the_way(document, tmp_path) -> None:
+    other = copy.deepcopy(document)
+    for part in (other["metrics"], other["better"], other["protocol"]["metrics"]):
+        del part["near-copies"]
+    rows = compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
+    assert {row.metric for row in rows} == {"FD-Tiny", "KD-Tiny", "recall"}
+
+
+def test_evaluations_without_a_common_metric_are_refused(document, tmp_path) -> None:
+    other = copy.deepcopy(document)
+    other["metrics"], other["better"], other["protocol"]["metrics"] = {}, {}, {}
+    with pytest.raises(SaganError, match="no metric in common"):
+        compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[1]", "null", '{"format": 2}', "\x00", '{"metrics": {"a": "b"}}']
+)
+def test_other_files_than_evaluations_are_refused_in_one_line(content, document, tmp_path) -> None:
+    (tmp_path / "b").write_text(content)
+    with pytest.raises(SaganError, match=r"b is not what sagan evaluate") as error:
+        compare(saved(tmp_path, "a", document), tmp_path / "b")
+    assert "\n" not in str(error.value)

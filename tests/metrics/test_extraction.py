@@ -1,0 +1,89 @@
+"""Features are those of each picture alone, however the work is divided; and they are kept."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import PartialState
+
+from sagan.metrics import extraction
+from sagan.metrics.extraction import FEATURES, LOGITS, extract, map_array
+from sagan.metrics.reference import reference_features
+
+
+@pytest.fixture
+def processes() -> PartialState:
+    return PartialState(cpu=True)
+
+
+def test_files_hold_the_features_of_every_picture_whatever_the_chunk(
+    labelled, tiny_network, processes, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(extraction, "CHUNK", 5)
+    told = []
+    extract(
+        tiny_network, lambda a, b: labelled.images[a:b], 18, tmp_path, processes, "pictures",
+        lambda *progress: told.append(progress),
+    )  # fmt: skip
+    features, logits = tiny_network(torch.from_numpy(np.array(labelled.images)))
+    np.testing.assert_allclose(map_array(tmp_path / FEATURES), features, rtol=1e-6)
+    np.testing.assert_allclose(map_array(tmp_path / LOGITS), logits, rtol=1e-5, atol=1e-5)
+    assert told == [("pictures", done, 18) for done in (5, 10, 15, 18)]
+
+
+def test_features_of_a_data_set_are_computed_once(labelled, tiny_network, processes) -> None:
+    first = reference_features(labelled, tiny_network, processes)
+    assert tiny_network.module.seen == 18
+    again = reference_features(labelled, tiny_network, processes)
+    assert tiny_network.module.seen == 18
+    np.testing.assert_array_equal(first, again)
+    assert again.shape == (18, tiny_network.width)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda data, network: (replace(data, fingerprint="f" * 64), network),
+        lambda data, network: (data, replace(network, weights_sha256="1" * 64)),
+        lambda data, network: (data, replace(network, preprocessing="another")),
+        lambda data, network: (data, replace(network, name="another")),
+    ],
+    ids=["pictures", "weights", "preprocessing", "network"],
+)
+def test_other_pictures_or_another_network_find_nothing_in_the_cache(
+    labelled, tiny_network, processes, other
+) -> None:
+    reference_features(labelled, tiny_network, processes)
+    reference_features(*other(labelled, tiny_network), processes)
+    assert tiny_network.module.seen == 36
+
+
+def test_some_pictures_only_are_kept_apart_from_all(labelled, tiny_network, processes) -> None:
+    rows = np.array([1, 4, 17])
+    some = reference_features(labelled, tiny_network, processes, rows)
+    assert tiny_network.module.seen == 3
+    everything = reference_features(labelled, tiny_network, processes)
+    np.testing.assert_array_equal(some, everything[rows])
+
+
+@pytest.mark.parametrize("damage", ["cut short", "emptied", "of another shape", "removed"])
+def test_damaged_features_are_computed_again(
+    labelled, tiny_network, processes, metrics_cache, damage
+) -> None:
+    expected = np.array(reference_features(labelled, tiny_network, processes))
+    (file,) = metrics_cache.glob(f"*/{FEATURES}")
+    content = file.read_bytes()
+    match damage:
+        case "cut short":
+            file.write_bytes(content[:-100])
+        case "emptied":
+            file.write_bytes(b"")
+        case "of another shape":
+            np.save(file, expected[:5])
+        case "removed":
+            file.unlink()
+    found = reference_features(labelled, tiny_network, processes)
+    np.testing.assert_array_equal(found, expected)
+    assert tiny_network.module.seen == 36
+    assert not list(metrics_cache.glob(".*"))

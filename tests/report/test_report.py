@@ -1,0 +1,158 @@
+"""The page on a run holds everything, needs nothing, and believes nothing that it is told."""
+
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sagan.errors import SaganError
+from sagan.records import read_statistics
+from sagan.report import write_report
+from sagan.report.curves import MOST_POINTS, PANELS, drawn_panels
+from sagan.report.page import MOST_FRAMES
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: tags with attributes, and text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attributes}))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def add_record(run: Path, **values: Any) -> None:
+    with (run / "stats.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 6, **values}) + "\n")
+
+
+def test_the_page_shows_curves_pictures_settings_and_machine(run: Path, tmp_path: Path) -> None:
+    add_record(run, **{"metric/KD-EfficientNet": 0.0625, "metric/coverage": 0.375})
+    write_report(run, tmp_path / "run.html")
+    page = Page(tmp_path / "run.html")
+    for words in (
+        "Losses", "gamma", "sigma of the generator", "sigma of the discriminator",
+        "Kernel distance", "Precision, recall", "How far attention looks", "Entropy",
+        "generator.attention_16", "blocks.0.conv1", "channels_g", "latent_size", "cpu_capability",
+        "18 pictures", "0.0625", "0.375",
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert len(page.all("svg")) >= 9
+    pictures = [Image.open(BytesIO(decoded(image["src"]))).size for image in page.all("img")]
+    saved = sorted((run / "samples").glob("*.png")) + sorted((run / "attention").glob("*.png"))
+    assert pictures == [Image.open(path).size for path in saved]
+
+
+def decoded(source: str) -> bytes:
+    kind, _, data = source.partition(",")
+    assert kind == "data:image/png;base64"
+    return base64.b64decode(data)
+
+
+def test_the_page_needs_no_other_file_and_no_network(run: Path, tmp_path: Path) -> None:
+    write_report(run, tmp_path / "run.html")
+    page = Page(tmp_path / "run.html")
+    assert not page.all("link")
+    assert not page.all("iframe")
+    for tag, attributes in page.tags:
+        for key, value in attributes.items():
+            if key in ("src", "href", "xlink:href", "data", "action"):
+                assert value.startswith(("data:", "#")), (tag, key, value)
+    text = re.sub(r'data:image/png;base64,[^"]*', "", (tmp_path / "run.html").read_text())
+    addresses = set(re.findall(r"https?://[^\s\"'<>]+", text))
+    assert all(address.startswith("http://www.w3.org/") for address in addresses), addresses
+    assert "@import" not in text
+
+
+def test_each_film_ends_with_the_newest_picture_and_shows_it_first(
+    run: Path, tmp_path: Path
+) -> None:
+    write_report(run, tmp_path / "run.html")
+    page = Page(tmp_path / "run.html")
+    shown = [image["alt"] for image in page.all("img") if "hidden" not in image]
+    assert shown == ["step 6", "step 6"]
+    assert [i["alt"] for i in page.all("img")] == ["step 3", "step 6"] * 2
+
+
+def test_a_long_run_has_a_page_of_bounded_size(run: Path, tmp_path: Path) -> None:
+    for step in range(7, 80):
+        shutil.copy(run / "samples/step-00000006.png", run / f"samples/step-{step:08d}.png")
+    write_report(run, tmp_path / "run.html")
+    frames = [i["alt"] for i in Page(tmp_path / "run.html").all("img")]
+    samples = frames[: -len(list((run / "attention").iterdir()))]
+    assert len(samples) == MOST_FRAMES
+    assert (samples[0], samples[-1]) == ("step 3", "step 79")
+    records = [{"step": step, "loss/d": float(step % 7)} for step in range(20_000)]
+    ((_, svg),) = drawn_panels(records)
+    assert len(svg) < 200 * MOST_POINTS
+
+
+def test_every_number_that_a_run_records_has_its_panel(run: Path) -> None:
+    recorded = {name for record in read_statistics(run) for name in record}
+    for name in recorded - {"step", "seconds"}:
+        assert any(name.startswith(p.prefix) and name.endswith(p.suffix) for p in PANELS), name
+
+
+def test_names_and_numbers_from_outside_do_no_harm(run: Path, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>$\\frac{"
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["source"], config["preset"] = evil, evil
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "environment.json").write_text(json.dumps({evil: {"a": [evil]}}))
+    add_record(run, **{f"gamma/{evil}": 1.0, "loss/d": None, "loss/g": "x", f"metric/{evil}": 0.5})
+    write_report(run, tmp_path / "run.html")
+    page = Page(tmp_path / "run.html")
+    assert len(page.all("script")) == 1
+    assert "alert(1)" in page.text
+    assert "<script>alert" not in (tmp_path / "run.html").read_text()
+
+
+def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        write_report(run, tmp_path / name)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_a_run_that_has_only_begun_has_a_page(run: Path, tmp_path: Path) -> None:
+    for folder in ("samples", "attention", "checkpoints"):
+        shutil.rmtree(run / folder)
+    (run / "environment.json").unlink()
+    write_report(run, tmp_path / "run.html")
+    assert "Losses" in Page(tmp_path / "run.html").text
+
+
+def test_what_is_no_run_or_no_page_is_refused_in_one_line(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(SaganError, match=r"config\.json"):
+        write_report(tmp_path, tmp_path / "run.html")
+    with pytest.raises(SaganError, match=r"FILE\.html"):
+        write_report(run, tmp_path / "run.pdf")
+    (run / "stats.jsonl").unlink()
+    with pytest.raises(SaganError, match="recorded nothing yet"):
+        write_report(run, tmp_path / "run.html")
+    assert not (tmp_path / "run.html").exists()

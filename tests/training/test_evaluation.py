@@ -1,0 +1,229 @@
+"""Evaluation while training: bounded in time, without a trace in the weights, the best kept."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sagan import checkpoint
+from sagan.data import PackedDataset
+from sagan.metrics.features import FeatureNetwork
+from sagan.records import read_statistics
+from sagan.training import evaluation
+from sagan.training.evaluation import BEST_BY, Evaluator
+
+ALWAYS = {"evaluate_every": 1, "evaluate_share": 1.0}
+
+
+class Tiny(nn.Module):
+    """Means of the colours."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = images.float().mean(dim=(1, 2)) / 64
+        return features, features[:, :0]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
+    """Evaluations of few pictures by a network that takes no time."""
+    network = FeatureNetwork("tiny", "Tiny", 3, 0, "0" * 64, "none", Tiny())
+    monkeypatch.setattr("sagan.metrics.features.open_network", lambda name: network)
+    monkeypatch.setattr(evaluation, "SAMPLES", 12)
+    monkeypatch.setattr(evaluation, "SETUP_SECONDS", 0.0)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch, quick: None) -> Callable[[list[float]], None]:
+    """scripted(values): the evaluations give these values, one after the other."""
+
+    def script(values: list[float]) -> None:
+        coming = iter(values)
+        monkeypatch.setattr(evaluation, "_measure", lambda *_: {BEST_BY: next(coming)})
+
+    return script
+
+
+def weights_of(run: Path) -> dict[str, dict[str, Tensor]]:
+    newest = checkpoint.latest_checkpoint(run)
+    assert newest is not None
+    names = ("generator", "discriminator", "ema", "optimizer")
+    return {name: checkpoint.read_tensors(newest, name) for name in names}
+
+
+def test_the_curve_is_recorded_and_the_weights_are_those_of_a_run_without_it(
+    labelled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
+) -> None:
+    settings = {"steps": 4, "d_steps": 2, "augment": "adaptive", "ema_half_life": 20}
+    watched = train_run(tmp_path / "watched", labelled, **settings, **ALWAYS)
+    plain = train_run(tmp_path / "plain", labelled, **settings, evaluate_every=0)
+    curve = [record for record in read_statistics(watched) if BEST_BY in record]
+    assert [record["step"] for record in curve] == [1, 2, 3, 4]
+    for name in ("precision", "recall", "density", "coverage", "seconds"):
+        assert all(record[f"metric/{name}"] >= 0 for record in curve)
+    assert len({record[BEST_BY] for record in curve}) == 4  # of other weights each time
+    assert not any(BEST_BY in record for record in read_statistics(plain))
+    assert not (plain / "best.json").exists()
+    one, other = weights_of(watched), weights_of(plain)
+    for name, tensors in one.items():
+        assert all(torch.equal(tensor, other[name][key]) for key, tensor in tensors.items()), name
+
+
+def test_the_curve_is_in_tensorboard_too(
+    labelled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+    events = EventAccumulator(str(run / "tb"))
+    events.Reload()
+    assert [event.step for event in events.Scalars(BEST_BY)] == [1, 2]
+
+
+@pytest.mark.parametrize("cost", [0.3, 6.0, 60.0])
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_evaluations_never_take_more_than_their_share(
+    cost: float, share: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a clock that moves only as told, over an hour of steps of a quarter of a second each."""
+    now = 0.0
+    evaluated = []
+
+    def prepare(*_: object) -> tuple[None, float]:
+        nonlocal now
+        now += 3
+        return object(), cost
+
+    def measure(training: Any, _: object) -> dict[str, float]:
+        nonlocal now
+        now += cost
+        evaluated.append(training.step)
+        return {BEST_BY: 1 / training.step}
+
+    monkeypatch.setattr(evaluation, "_prepare", prepare)
+    monkeypatch.setattr(evaluation, "_measure", measure)
+    monkeypatch.setattr(evaluation.time, "perf_counter", lambda: now)
+    training: Any = SimpleNamespace(
+        step=0,
+        seconds=0.0,
+        dataset=range(100),
+        config=SimpleNamespace(evaluate_every=10, evaluate_share=share),
+        accelerator=SimpleNamespace(is_main_process=True),
+        agree=lambda *asked: list(asked),
+    )
+    evaluator = Evaluator(tmp_path, training)
+    for training.step in range(1, 4 * 3600 + 1):
+        training.seconds += 0.25
+        evaluator.after_step(last=False)
+        assert now <= share * (training.seconds + now) + 1e-9
+    assert all(step % 10 == 0 for step in evaluated)
+    # And it is used: half of what there is to spend at least, or every time that one is due.
+    assert now > share * 3600 / 2 or len(evaluated) > 0.9 * 4 * 360
+
+
+def test_no_evaluation_is_made_that_cannot_be_afforded(
+    labelled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path, no_pictures: None
+) -> None:
+    """So a tiny run by default has none, and does not even load the libraries."""
+    run = train_run(tmp_path / "run", labelled, steps=2, evaluate_every=1)
+    assert not any(BEST_BY in record for record in read_statistics(run))
+
+
+def test_the_best_checkpoint_is_kept_and_named(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    scripted: Callable[[list[float]], None],
+    tmp_path: Path,
+) -> None:
+    scripted([5, 2, 4, 3, 6, 7, 8])
+    run = train_run(tmp_path / "run", labelled, steps=7, checkpoint_every=1, **ALWAYS)
+    assert json.loads((run / "best.json").read_text()) == {"step": 2, BEST_BY: 2}
+    kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
+    assert kept == [2, 5, 6, 7]
+    best = checkpoint.open_model(run / "checkpoints" / "step-00000002")
+    assert best.step == 2
+    assert checkpoint.open_model(run).step == 7
+    assert best.generator().sample(1, [0]).shape == (1, 32, 32, 3)
+
+
+def test_a_new_best_is_saved_at_once_and_the_old_one_may_go(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    scripted: Callable[[list[float]], None],
+    tmp_path: Path,
+) -> None:
+    scripted([9, 8, 7, 6, 7, 7, 7])
+    run = train_run(tmp_path / "run", labelled, steps=7, **ALWAYS)  # checkpoint_every=100
+    kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
+    assert kept == [3, 4, 7]
+    assert json.loads((run / "best.json").read_text())["step"] == 4
+
+
+def test_the_best_and_the_time_spent_outlast_a_restart(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    scripted: Callable[[list[float]], None],
+    tmp_path: Path,
+) -> None:
+    scripted([1, 5, 4, 3, 2, 6])
+    settings: dict[str, Any] = {"checkpoint_every": 1, **ALWAYS}
+    run = train_run(tmp_path / "run", labelled, steps=2, **settings)
+    train_run(run, labelled, steps=6, **settings)
+    assert json.loads((run / "best.json").read_text()) == {"step": 1, BEST_BY: 1}
+    kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
+    assert kept == [1, 4, 5, 6]
+    records = read_statistics(run)
+    spent = [record["metric/seconds"] for record in records if "metric/seconds" in record]
+    assert spent == sorted(spent)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"step": 99, "metric/KD-EfficientNet": 0}'])
+def test_a_best_that_is_not_there_or_damaged_is_forgotten(
+    content: str,
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    scripted: Callable[[list[float]], None],
+    tmp_path: Path,
+) -> None:
+    scripted([4, 5])
+    run = train_run(tmp_path / "run", labelled, steps=1, **ALWAYS)
+    (run / "best.json").write_text(content)
+    train_run(run, labelled, steps=2, **ALWAYS)
+    assert json.loads((run / "best.json").read_text()) == {"step": 2, BEST_BY: 5}
+
+
+def test_without_the_libraries_training_says_so_and_goes_on(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    quick: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sagan.training import session
+
+    monkeypatch.setattr(evaluation, "libraries_installed", lambda: False)
+    monkeypatch.setattr(session, "libraries_installed", lambda: False)
+    told: list[str] = []
+    session.prepare(str(labelled.path), tmp_path / "run", "smoke", {}, told.append)
+    assert [line for line in told if "pip install 'sagan[metrics]'" in line]
+    run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+    assert not any(BEST_BY in record for record in read_statistics(run))
+
+
+def test_a_handful_of_pictures_is_trained_on_without_evaluation(
+    labelled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    few = replace(labelled, images=labelled.images[:5], labels=labelled.labels[:5])
+    training: Any = SimpleNamespace(step=1, dataset=few, config=SimpleNamespace(**ALWAYS))
+    assert Evaluator(tmp_path, training).after_step(last=True) == {}
