@@ -13,6 +13,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	scripts/install-chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 # Ours against naive code, part by part, into results/; leave the machine alone meanwhile.

@@ -296,7 +296,10 @@ def evaluate(
 @app.command()
 def explain(
     model: ModelName,
-    out: Annotated[Path, typer.Option(help="FILE.png, FILE.svg or FILE.pdf.")],
+    out: Annotated[Path | None, typer.Option(help="FILE.png, FILE.svg or FILE.pdf.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="FILE.html: a page to point at, without a server.")
+    ] = None,
     image: Annotated[
         list[Path] | None,
         typer.Option(help="A picture: show D's attention on it, not G's; may be repeated."),
@@ -322,6 +325,16 @@ def explain(
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """
+    if html is not None:
+        from sagan.explorer.export import write_page
+
+        write_page(model, html, image or [], classes, seed)
+        print(f"wrote {html}")
+    if out is None:
+        if html is None:
+            raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
+        return
+
     from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
     from sagan.explain.model import interesting_dots as interesting
 
@@ -352,6 +365,29 @@ def report(
 
     write_report(run, out)
     print(f"wrote {out}")
+
+
+@app.command()
+def explore(
+    model: ModelName,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="7326 unless that is taken; 0 for any free one."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the browser.")] = False,
+) -> None:
+    """Open a page where you point at a pixel and see where it looks.
+
+    For a run directory the page also shows how training goes, while it goes on.
+
+    Example: [bold]sagan explore runs/photos[/]
+    """
+    from sagan.explorer.app import serve
+
+    serve(model, host, port, open_browser=not no_open)
 
 
 @app.command()

@@ -139,6 +139,11 @@ class DCGANDiscriminator(DiscriminatorBase):
         """Images (B, 3, 64, 64) -> features (B, 128 * width), all positions in a row."""
         return self._hidden(images).flatten(1)
 
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Features (B, 128 * width) -> logits (B, 1)."""
+        logits: Tensor = self.last(features.unflatten(1, (-1, 4, 4))).flatten(1)
+        return logits
+
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,); labels play no part."""
         logits: Tensor = self.last(self._hidden(images)).flatten()

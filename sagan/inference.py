@@ -148,6 +148,10 @@ class DiscriminatorBase(nn.Module):
         """Features (B, D) of images (B, 3, S, S): what the last linear layer sees."""
         raise NotImplementedError
 
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of features (B, D): one for each label, K = 1 without labels."""
+        raise NotImplementedError
+
     def attention_layers(self) -> dict[str, SelfAttention2d]:
         """The attention layers by names such as "discriminator.attention_16"."""
         return _named("discriminator", self.self_attention)
@@ -178,6 +182,20 @@ class DiscriminatorBase(nn.Module):
                 self.embed(batch)
                 maps.append(_to_numpy(recorded))
         return _joined(maps)
+
+    @torch.no_grad()
+    def scores(self, images: UInt8Array) -> FloatArray:
+        """How real pictures look to D: uint8 (num, S, S, 3) -> logits float32 (num, K).
+
+        One for each label that a picture might have, K = 1 for an unconditional model. Higher is
+        more real; what is high depends on the loss that D was trained with.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        with _evaluating(self):
+            logits = [self.class_logits(self.embed(batch)) for batch in self._inputs(images)]
+        return torch.cat(logits).float().cpu().numpy()
 
     def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
         """Batches of pictures as the network takes them: (B, 3, S, S) in [-1, 1]."""

@@ -94,7 +94,7 @@ def explain_photos(model: str, photos: Sequence[Path], out: Path, choose: Choose
     check_format(out)
     opened = open_model(model)
     discriminator = opened.discriminator()
-    images = np.stack([_read(photo, discriminator.resolution, opened.fit) for photo in photos])
+    images = np.stack([read_photo(photo, discriminator.resolution, opened.fit) for photo in photos])
     maps = discriminator.attention(images)
     draw_figure(out, discriminator, images, maps, choose, [photo.name for photo in photos])
 
@@ -136,7 +136,17 @@ def draw_figure(
     save_figure(attention_figure(images, views, titles), out)
 
 
-def _read(photo: Path, size: int, fit: str) -> UInt8Array:
+def read_photo(photo: Path, size: int, fit: str) -> UInt8Array:
+    """A picture file as a network takes it: uint8 (size, size, 3).
+
+    Args:
+        photo: the file.
+        size: side of the pictures that the network takes.
+        fit: how it is made square, as its training pictures were: "crop", "pad" or "stretch".
+
+    Raises:
+        SaganError: it cannot be read.
+    """
     try:
         return decode(photo.read_bytes(), size, check_size_and_fit(size, fit))
     except OSError as error:

@@ -100,6 +100,24 @@ def test_explain_writes_a_figure(sagan, run, tmp_path, ending) -> None:
     assert out.stat().st_size > 1000
 
 
+def test_explain_writes_a_page_to_point_at_instead_of_a_figure(sagan, run, tmp_path) -> None:
+    out = tmp_path / "page.html"
+    result = sagan("explain", run, "--html", out, "--seed", "3")
+    assert (result.status, result.out) == (0, f"wrote {out}\n")
+    assert out.read_text().count('class="scene"') == 12
+
+
+def test_explain_and_explore_tell_what_they_cannot_do(sagan, run) -> None:
+    for arguments, message in (
+        (["explain", run], "say where to write"),
+        (["explore", "nowhere", "--no-open"], "there is no model nowhere"),
+        (["explore", run, "--no-open", "--host", "no such host"], "cannot serve at"),
+    ):
+        result = sagan(*arguments)
+        assert (result.status, result.err.count("\n")) == (2, 1)
+        assert message in result.err
+
+
 def test_explain_shows_the_discriminators_attention_on_photos(sagan, run, tmp_path) -> None:
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "photo.png")
     photo = ("--image", tmp_path / "photo.png")
