@@ -4,9 +4,10 @@
     python scripts/chaos.py --trials 50 --processes 2 --precision bfloat16
 
 Each trial trains a small model in child processes, kills it with SIGKILL at random instants (half
-of them while a checkpoint is being written), starts it again until it is through, and compares
-every tensor of the final checkpoint with that of a run which nobody touched. Of several processes,
-either one is killed and the others must then end by themselves and soon, or all are.
+of them while a checkpoint is being written) or, one time in four, asks it to stop with SIGTERM,
+starts it again until it is through, and compares every tensor of the final checkpoint with that of
+a run which nobody touched. Of several processes, either one is killed and the others must then end
+by themselves and soon, or all are.
 """
 
 import argparse
@@ -33,12 +34,12 @@ from PIL import Image
 from sagan import checkpoint
 from sagan.data import pack
 from sagan.errors import SaganError
-from sagan.training.loop import Reporter, train
+from sagan.training.loop import Interrupted, Reporter, train
 from sagan.training.session import prepare
 from sagan.training.statistics import read_statistics
 
 STEPS = 12
-KILLS = 3  # in a trial
+KILLS = 3  # or requests to stop, in a trial
 # Seconds after the end of one process until the others are told to end, as launchers do at once:
 # one that died before all had met is waited for in vain. As many again, and it is a failure.
 PATIENCE = 10
@@ -47,7 +48,7 @@ SETTINGS: dict[str, Any] = {
     "augment": "adaptive", "ema_half_life": 50, "checkpoint_every": 2, "sample_every": 1000,
     "log_every": 1,
 }  # fmt: skip
-DONE, REFUSED, FAILED = 0, 2, 1
+DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 128 + signal.SIGTERM
 
 Kill = Callable[[list[int]], None]  # some of these processes
 
@@ -57,7 +58,7 @@ class End:
     """How a training ended.
 
     Attributes:
-        killed: whether any process was killed.
+        killed: whether any process was killed or asked to stop.
         seconds: from the first process's end to the last one's.
         told: whether the others had to be told to end.
     """
@@ -178,10 +179,9 @@ def train_in_children(job: Job, run: Path, kill: Kill) -> End:
     children = [fork(partial(_train, job, run, rank, port)) for rank in range(job.processes)]
     kill(children)
     statuses, seconds, told = _wait_for_all(children)
-    killed = -signal.SIGKILL in statuses
-    allowed = {DONE, -signal.SIGKILL}
-    if killed and job.processes > 1:
-        allowed |= {REFUSED, -signal.SIGTERM} if told else {REFUSED}
+    sent = {STOPPED, -signal.SIGKILL, -signal.SIGTERM}  # the last before it can answer
+    killed = not sent.isdisjoint(statuses)
+    allowed = {DONE, *sent, *([REFUSED] if killed and job.processes > 1 else [])}
     if not allowed.issuperset(statuses):
         raise RuntimeError(f"the training ended by itself: {statuses}")
     return End(killed, seconds, told)
@@ -199,6 +199,8 @@ def fork(work: Callable[[], None]) -> int:
         status = DONE
     except SaganError:
         status = REFUSED
+    except Interrupted:
+        status = STOPPED
     except BaseException:
         traceback.print_exc()
     finally:
@@ -271,14 +273,15 @@ def _spare(children: list[int]) -> None:
 
 
 def _killer(run: Path, instants: random.Random) -> Kill:
-    """Kill after a random time, or as soon as a checkpoint is being written and a little later."""
+    """Strike after a random time, or as soon as a checkpoint is written and a little later."""
     all_of_them = instants.random() < 0.5
     victim = instants.random()
+    number = signal.SIGTERM if instants.random() < 0.25 else signal.SIGKILL
 
     def kill_after(children: list[int], delay: float) -> None:
         time.sleep(delay)
         one = children[int(victim * len(children))]
-        _send(children if all_of_them else [one], signal.SIGKILL)
+        _send(children if all_of_them else [one], number)
 
     if instants.random() < 0.5:
         delay = instants.uniform(0, 2.5)
