@@ -364,7 +364,8 @@ def verify_checkpoint(checkpoint: Path) -> None:
     written = _read_small(manifest)
     if written != _manifest(digests):
         wrong = [name for name in FILES if _manifest_line(name, digests) not in written]
-        raise _damaged(checkpoint / (wrong[0] if wrong else manifest.name))
+        is_one_of_them = 0 < len(wrong) < len(FILES)
+        raise _damaged(checkpoint / wrong[0] if is_one_of_them else manifest)
 
 
 def _sha256(path: Path) -> str:
@@ -507,8 +508,10 @@ def open_model(path_or_name: str | Path) -> Model:
     path = Path(path_or_name)
     if os.path.isdir(path):  # noqa: PTH112 -- unlike Path's, no error for an impossible name
         return _open_run(path)
-    if os.path.exists(path):  # noqa: PTH110
+    if os.path.isfile(path):  # noqa: PTH113
         return _open_file(path)
+    if os.path.exists(path):  # noqa: PTH110
+        raise SaganError(f"{path} is not a file, but a pipe or a device")
     shipped = shipped_models()
     if str(path_or_name) in shipped:
         return _open_file(shipped[str(path_or_name)])

@@ -2,6 +2,7 @@
 ``sagan --help`` answers without torch."""
 
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -48,6 +49,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides the latents.")]
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     warnings.showwarning = _show_warning
+    threading.excepthook = _thread_failed
     try:
         app()
     except SaganError as error:
@@ -70,6 +72,12 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     print(f"sagan: warning: {message}", file=sys.stderr)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread, whose next caller is told as well: a full disk is to be one line.
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 def _version(asked: bool) -> None:

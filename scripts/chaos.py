@@ -239,17 +239,16 @@ def _wait_for_all(children: list[int]) -> tuple[list[int], float, bool]:
         RuntimeError: they did not end when told.
     """
     _wait(lambda: any(map(_is_over, children)))
-    started, told = time.monotonic(), False
+    seconds, told = 0.0, False  # counted, not measured: this machine may be suspended meanwhile
     while not all(map(_is_over, children)):
         time.sleep(0.01)
-        waited = time.monotonic() - started
-        if waited > PATIENCE and not told:
+        seconds += 0.01
+        if seconds > PATIENCE and not told:
             _send(children, signal.SIGTERM)
             told = True
-        if waited > 2 * PATIENCE:
+        if seconds > 2 * PATIENCE:
             _send(children, signal.SIGKILL)
             raise RuntimeError(f"some of the processes {children} outlasted the others")
-    seconds = time.monotonic() - started
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     return statuses, seconds, told
 

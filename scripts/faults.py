@@ -33,6 +33,7 @@ from sagan import checkpoint
 from sagan.errors import SaganError
 from sagan.training import loop
 
+MEMORY = Path("/dev/shm")
 ENDED = 77  # exit status of a process that a fault ended
 NEEDS_ROOM = ("open", "write", "fsync", "close", "mkdir", "rename", "replace")
 
@@ -266,7 +267,8 @@ def main() -> int:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # "going back to the checkpoint before" is an answer, too
-    with tempfile.TemporaryDirectory() as name:
+    # In memory where that is possible: no disk is waited for, and what is lost is decided here.
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         folder = Path(name).resolve()
         task = _task(arguments.task, folder, arguments.precision)
         trials = Trials(folder, task)
