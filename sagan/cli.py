@@ -2,6 +2,7 @@
 ``sagan --help`` answers without torch."""
 
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -10,6 +11,7 @@ import typer
 
 import sagan
 from sagan.allocation import keep_freed_memory
+from sagan.durability import reason
 from sagan.errors import SaganError
 from sagan.metrics.libraries import needed_library
 
@@ -49,13 +51,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides the latents.")]
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     warnings.showwarning = _show_warning
+    threading.excepthook = _thread_failed
     keep_freed_memory()
     try:
         app()
     except SaganError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder
-        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}")
+        _fail(": ".join(filter(None, (error.filename, reason(error)))))
 
 
 def _fail(message: str) -> NoReturn:
@@ -72,6 +75,12 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     print(f"sagan: warning: {message}", file=sys.stderr)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread, whose next caller is told as well: a full disk is to be one line.
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 def _version(asked: bool) -> None:
@@ -137,13 +146,18 @@ def train(
 
     from sagan.display import PackingProgress
     from sagan.training.environment import runs_on_cpu
+    from sagan.training.processes import together
     from sagan.training.session import prepare
 
     processes = PartialState(cpu=runs_on_cpu())
     say = print if processes.is_main_process else _say_nothing
     console = _console()
     # The first process of a machine packs the data; the others find it in the cache.
-    with processes.local_main_process_first(), PackingProgress(console, "packing") as progress:
+    with (
+        together(),
+        processes.local_main_process_first(),
+        PackingProgress(console, "packing") as progress,
+    ):
         session = prepare(data, out, preset, overrides, say, progress)
     if processes.is_main_process:
         _show_session(session, console)
@@ -153,13 +167,16 @@ def train(
 
 
 def _train(session: "Session", console: "Console", time_limit: float = float("inf")) -> None:
+    from accelerate import PartialState
+
     from sagan.display import reporter_for
     from sagan.training.loop import Interrupted, train
 
     try:
         train(session.run, session.description, session.dataset, reporter_for(console), time_limit)
     except Interrupted as interrupted:
-        print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
+        if PartialState().is_main_process:
+            print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
         sys.exit(128 + interrupted.signal_number)
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
         print("stopped at once; the last checkpoint is what it was", file=sys.stderr)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sagan import checkpoint, spectral
+from sagan.durability import append, flush
 from sagan.explain import attention_distance, attention_entropy, concentration
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.pixels import UInt8Array
@@ -37,8 +38,7 @@ class StatisticsWriter:
         """Add one record; it has a "step"."""
         # JSON has no infinities and no NaN.
         finite = {name: v if math.isfinite(v) else None for name, v in record.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(finite) + "\n")
+        append(self.path, (json.dumps(finite) + "\n").encode())
         step = int(record["step"])
         for name, value in record.items():
             if name != "step":
@@ -48,8 +48,12 @@ class StatisticsWriter:
         """Add a picture, uint8 (H, W, 3), to TensorBoard."""
         self._tensorboard.add_image(name, image, step, dataformats="HWC")
 
+    def flush(self) -> None:
+        """Wait until the records so far are on the disk."""
+        flush(self.path)
+
     def close(self) -> None:
-        """Flush everything to disk."""
+        """Write what TensorBoard has not seen yet."""
         self._tensorboard.close()
 
 

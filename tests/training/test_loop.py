@@ -417,7 +417,7 @@ def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_rubbish(
         raise KeyboardInterrupt
 
     run = tmp_path / "run"
-    monkeypatch.setattr(checkpoint, "_sha256", interrupted)
+    monkeypatch.setattr(checkpoint, "_manifest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_run(run, unlabelled, steps=1)
     assert list((run / "checkpoints").iterdir()) == []
