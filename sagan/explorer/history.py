@@ -56,9 +56,10 @@ class History:
     def _series(self) -> dict[str, tuple[list[int], list[float]]]:
         series: dict[str, dict[int, float]] = {}
         for record in read_statistics(self.run):
+            step = int(record["step"])
             for name, value in record.items():
                 if name != "step" and _is_number(value):
-                    series.setdefault(name, {})[record["step"]] = value
+                    series.setdefault(name, {})[step] = value
         return {name: _thinned(points) for name, points in sorted(series.items())}
 
     def _grids(self) -> list[int]:

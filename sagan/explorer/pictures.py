@@ -19,7 +19,7 @@ DECODING_SECONDS = 10.0
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
-    "from sagan.explorer.pictures import decode_standard_input; decode_standard_input({size}, {fit!r})"
+    "from sagan.explorer.pictures import decode_standard_input as decode; decode({size}, {fit!r})"
 )
 
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sagan.explorer.desk import BusyError, Desk
 
+RunAsync = Callable[[Any], Any]
 
-def test_work_is_done_once_for_all_who_ask_and_one_piece_at_a_time() -> None:
+
+def test_work_is_done_once_for_all_who_ask_and_one_piece_at_a_time(run_async: RunAsync) -> None:
     made: list[int] = []
     running = threading.Semaphore(1)
 
@@ -23,11 +27,11 @@ def test_work_is_done_once_for_all_who_ask_and_one_piece_at_a_time() -> None:
         asked = [desk.get(n % 5, lambda n=n: work(n % 5)) for n in range(50)]
         return await asyncio.gather(*asked)
 
-    assert asyncio.run(visit()) == [b"%d" % (n % 5) for n in range(50)]
+    assert run_async(visit()) == [b"%d" % (n % 5) for n in range(50)]
     assert sorted(made) == [0, 1, 2, 3, 4]
 
 
-def test_the_least_recently_asked_for_is_forgotten_first() -> None:
+def test_the_least_recently_asked_for_is_forgotten_first(run_async: RunAsync) -> None:
     made: list[str] = []
 
     async def ask(desk: Desk, key: str) -> None:
@@ -42,11 +46,11 @@ def test_the_least_recently_asked_for_is_forgotten_first() -> None:
         for key in "ababcab":
             await ask(desk, key)
 
-    asyncio.run(visit())
+    run_async(visit())
     assert "".join(made) == "abcab"
 
 
-def test_a_failure_is_told_to_all_who_wait_and_not_remembered() -> None:
+def test_a_failure_is_told_to_all_who_wait_and_not_remembered(run_async: RunAsync) -> None:
     async def visit() -> None:
         desk = Desk()
 
@@ -58,10 +62,10 @@ def test_a_failure_is_told_to_all_who_wait_and_not_remembered() -> None:
         assert [type(result) for result in results] == [ValueError, ValueError]
         assert await desk.get(1, lambda: b"yes") == b"yes"
 
-    asyncio.run(visit())
+    run_async(visit())
 
 
-def test_who_comes_when_too_many_wait_is_sent_away() -> None:
+def test_who_comes_when_too_many_wait_is_sent_away(run_async: RunAsync) -> None:
     async def visit() -> None:
         desk = Desk(waiting=3)
         gate = threading.Event()
@@ -80,4 +84,4 @@ def test_who_comes_when_too_many_wait_is_sent_away() -> None:
         assert await same == b""
         assert await desk.get(3, slow) == b""
 
-    asyncio.run(visit())
+    run_async(visit())
