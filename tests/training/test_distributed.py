@@ -317,7 +317,8 @@ def test_the_checkpoint_of_two_processes_is_of_both_and_resumes_in_one(
             # The same bits again, from the same seed.
             assert torch.equal(tensor, ranks[0][network][name]), name
     settings = SETTINGS | {"steps": 6, "checkpoint_every": 25, "sample_every": 25, "log_every": 5}
-    train_run(run, labelled, **settings)
+    with pytest.warns(UserWarning, match="processes was 2 and is now 1"):
+        train_run(run, labelled, **settings)
     assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [4, 6]
 
 
