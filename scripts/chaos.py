@@ -25,10 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot  # noqa: F401 -- once, and not in every child
 import numpy as np
 import torch
-import torch._dynamo  # likewise: optimisers import it when they are made
 from PIL import Image
 
 from sagan import checkpoint
@@ -92,7 +90,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = SETTINGS | {"precision": arguments.precision}
-        job = Job(make_data(folder), settings, arguments.processes)
+        job = Job(prepare_data(folder), settings, arguments.processes)
         same = run_trials(folder, job, arguments.trials, random.Random(arguments.seed))
     kind = f"{arguments.precision}, processes: {arguments.processes}, seed {arguments.seed}"
     print(f"{same} of {arguments.trials} identical ({kind})")
@@ -129,8 +127,11 @@ def untouched(job: Job, run: Path) -> dict[str, Any]:
     return outcome(run, job.settings["steps"])
 
 
-def make_data(folder: Path) -> Path:
-    """Pack 40 pictures of noise."""
+def prepare_data(folder: Path) -> Path:
+    """Pack 40 pictures of noise, and import what takes long: once, and not in every child."""
+    import matplotlib.pyplot  # noqa: F401
+    import torch._dynamo  # noqa: F401 -- which optimisers import when they are made
+
     pictures = folder / "pictures"
     pictures.mkdir()
     noise = np.random.default_rng(0)

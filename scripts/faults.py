@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chaos import DONE, REFUSED, SETTINGS, Job, fork, is_identical, make_data, outcome, train_job
+from chaos import DONE, REFUSED, SETTINGS, Job, fork, is_identical, outcome, prepare_data, train_job
 
 from sagan import checkpoint
 from sagan.errors import SaganError
@@ -287,6 +287,7 @@ class Trials:
         assert _in_child(partial(task.prepare, self._start / "run")) == DONE
         self._begin()
         self.calls = self._count_calls(folder / "calls")
+        self._last_flush = max(at for at, call in enumerate(self.calls, 1) if call == "fsync")
         self._expected = outcome(self.place / "run", task.after)
 
     def _begin(self) -> None:
@@ -312,7 +313,7 @@ class Trials:
                 continue
             self._begin()
             status = _in_child(partial(self._work_with_fault, kind, at))
-            complaint = self._complaint(kind, status)
+            complaint = self._complaint(kind, at, status)
             wrong += bool(complaint)
             if complaint:
                 print(f"{name} at call {at} of {len(self.calls)}, {call}: {complaint}")
@@ -331,7 +332,7 @@ class Trials:
                 raise RuntimeError("not what went wrong, in a line") from error
             raise
 
-    def _complaint(self, kind: Kind, status: int) -> str:
+    def _complaint(self, kind: Kind, at: int, status: int) -> str:
         """What is wrong after a fault, if anything."""
         run, task = self.place / "run", self.task
         expected = {ENDED} if kind.ends else {DONE, REFUSED} if kind.error else {DONE}
@@ -342,7 +343,9 @@ class Trials:
         except SaganError as error:
             return str(error)
         step = None if newest is None else checkpoint.step_of(newest)
-        if step not in ({task.after} if status == DONE else {task.before, task.after}):
+        # What was flushed last is the new checkpoint's name: from then on it is there for good.
+        is_saved = status == DONE or (kind.ends and at >= self._last_flush)
+        if step not in ({task.after} if is_saved else {task.before, task.after}):
             return f"the newest sound checkpoint is of step {step}"
         if kind.error in (errno.ENOSPC, errno.EDQUOT) and _litter(self.place):
             return f"a full disk is left with {_litter(self.place)}"
@@ -367,7 +370,7 @@ def _task(name: str, folder: Path, precision: str) -> Task:
         return Task(_prepare_checkpoints, _save_next, before=3, after=4)
     loop.draw_pictures = lambda *_: {}  # they are no part of what goes on, and take long
     settings = SETTINGS | {"precision": precision}
-    data = make_data(folder)
+    data = prepare_data(folder)
 
     def to(step: int) -> Callable[[Path], None]:
         return partial(train_job, Job(data, settings | {"steps": step}))
