@@ -1,4 +1,4 @@
-"""Measurements that print what they measured, on this machine, in one run.
+"""Measurements on this machine, in one run: `python -m benchmarks`, `python -m benchmarks.data`.
 
-Each file is one subject, run as `python -m benchmarks.SUBJECT`.
+naive.py holds the networks and the step as popular code writes them; each other file is a subject.
 """

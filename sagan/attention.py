@@ -15,12 +15,12 @@ v, h and the set of keys are; :data:`FORMS` holds all three.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal, TypeAlias, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sagan import spectral
 from sagan.layouts import QUERY_DIVISOR
@@ -58,12 +58,23 @@ Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def attention_map(query: Tensor, key: Tensor) -> Tensor:
     """Equation 1: queries (B, N, d) and keys (B, M, d) -> the map (B, N, M), rows sum to 1."""
-    return torch.softmax(query @ key.transpose(1, 2), dim=-1)
+    scores = torch.bmm(query, key.transpose(1, 2))
+    return torch.softmax(scores, dim=-1, dtype=scores.dtype)  # autocast would widen it on GPUs
 
 
 def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Weighted values (B, N, c) by way of the whole map: O(N*M) memory, twice differentiable."""
-    return attention_map(query, key) @ value
+    """Weighted values (B, N, c); the map is kept for backward: O(N*M) memory."""
+    if query.shape[0] * query.shape[1] * key.shape[1] <= PLAIN_ENTRIES:
+        return torch.bmm(attention_map(query, key), value)
+    return _in_groups(query, key, value, keep=torch.is_grad_enabled())
+
+
+def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The same, but backward computes each block of the map anew: O(N + M) memory.
+
+    Like :func:`eager` it needs no fused kernel: any device, any dtype, twice differentiable.
+    """
+    return _in_groups(query, key, value, keep=False)
 
 
 def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -80,18 +91,109 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return attended.squeeze(1)[..., : value.shape[-1]]
 
 
-def chunked(query: Tensor, key: Tensor, value: Tensor, size: int = 1024) -> Tensor:
-    """The same for ``size`` queries at a time, recomputed in backward: O(size*M) memory.
+def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
+    """Attend in groups of images whose maps stay in cache together.
 
-    Needs no fused kernel: any device, any dtype, twice differentiable.
+    On a CPU this is what makes it fast. A map is many times larger than what it is computed from,
+    so that an operation on a whole batch of them waits for memory.
     """
-    parts = query.split(size, dim=1)
-    return torch.cat(
-        [checkpoint(eager, part, key, value, use_reentrant=False) for part in parts], dim=1
+    images = max(1, _block_entries(query) // (query.shape[1] * key.shape[1]))
+    if images >= query.shape[0]:
+        return _Attention.apply(query, key, value, keep)
+    groups = zip(query.split(images), key.split(images), value.split(images), strict=True)
+    return torch.cat([_Attention.apply(*group, keep) for group in groups])
+
+
+def _block_entries(query: Tensor) -> int:
+    return GPU_BLOCK_ENTRIES if query.is_cuda else BLOCK_ENTRIES
+
+
+class _Attention(torch.autograd.Function):
+    """Attention in blocks of queries: of a map too large for the cache, some rows at a time.
+
+    The results of several blocks are written into place. Kept as parts, they would come to lie in
+    between the blocks' memory, which then could not be used for the next block.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
+        ctx.rows = max(MIN_ROWS, _block_entries(query) // key.shape[1])
+        attended = value.new_empty(*query.shape[:2], value.shape[2])
+        maps = []
+        blocks = _blocks(query, ctx.rows)
+        for rows in blocks:
+            attention = attention_map(query[:, rows], key)
+            part = torch.bmm(attention, value)
+            if len(blocks) == 1:
+                attended = part
+            else:
+                attended[:, rows] = part
+            if keep:
+                maps.append(attention)
+        ctx.save_for_backward(query, key, value, *maps)
+        return attended
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *maps = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative needs maps that depend on their inputs
+            maps = []
+        grad = grad.contiguous()
+        blocks = _blocks(query, ctx.rows)
+        # All blocks add to the gradients of keys and values: in float32 at least.
+        wide = torch.promote_types(key.dtype, torch.float32) if len(blocks) > 1 else key.dtype
+        grad_query = torch.empty_like(query.transpose(1, 2))  # (B, d, N)
+        grad_key: Tensor | None = None
+        grad_value: Tensor | None = None
+        for rows, attention in zip_longest(blocks, maps):
+            by_query, by_key, by_value = _gradients(
+                query[:, rows], key, value, grad[:, rows], attention
+            )
+            if len(blocks) == 1:
+                grad_query = by_query
+            else:
+                grad_query[..., rows] = by_query
+            grad_key = by_key.to(wide) if grad_key is None else grad_key.add_(by_key)
+            grad_value = by_value.to(wide) if grad_value is None else grad_value.add_(by_value)
+        assert grad_key is not None
+        assert grad_value is not None
+        return (
+            grad_query.transpose(1, 2),
+            grad_key.transpose(1, 2).to(key.dtype),
+            grad_value.transpose(1, 2).to(value.dtype),
+            None,
+        )
+
+
+def _blocks(query: Tensor, rows: int) -> list[slice]:
+    return [slice(start, start + rows) for start in range(0, query.shape[1], rows)]
+
+
+def _gradients(
+    query: Tensor, key: Tensor, value: Tensor, grad: Tensor, attention: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by query (B, d, N), key (B, d, M) and value (B, c, M), for grad (B, N, c).
+
+    Each product has its few channels first and the long side of the map last: CPU libraries
+    multiply such matrices up to seven times as fast as the same ones the other way round.
+    Everything here is differentiable, hence so is the backward pass.
+    """
+    if attention is None:
+        attention = attention_map(query, key)
+    grad_map = torch.bmm(grad, value.transpose(1, 2))
+    grad_scores = torch._softmax_backward_data(grad_map, attention, -1, attention.dtype)
+    return (
+        torch.bmm(key.transpose(1, 2), grad_scores.transpose(1, 2)),
+        torch.bmm(query.transpose(1, 2), grad_scores),
+        torch.bmm(grad.transpose(1, 2), attention),
     )
 
 
-EAGER_MAP_BYTES = 2**24  # a map smaller than this stays in cache, and eager attention is fastest
+PLAIN_ENTRIES = 2**18  # maps so small take less time than a backward pass written in Python
+BLOCK_ENTRIES = 2**21  # of a map: 4 or 8 MB, measured to be best on CPUs
+MIN_ROWS = 512  # matrix products with fewer are slow, even where these no longer fit the cache
+GPU_BLOCK_ENTRIES = 2**26  # only to bound memory: small blocks would leave a GPU idle
+KEPT_ENTRIES = 2**24  # an image's map up to 4096 x 4096 is kept; a larger one is computed twice
 
 BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunked}
 
@@ -99,10 +201,12 @@ BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunke
 def select_backend(query: Tensor, key: Tensor, value: Tensor) -> Attend:
     """What ``backend="auto"`` runs: a function of shape, dtype and device only, never of a timing.
 
-    Two runs on like machines therefore choose alike, which bit-exact resuming needs.
+    Two runs on like machines therefore choose alike, which bit-exact resuming needs. GPUs have
+    fused kernels; a CPU's are slower than matrix products on blocks of the map.
     """
-    map_bytes = query.shape[0] * query.shape[1] * key.shape[1] * query.element_size()
-    return eager if map_bytes < EAGER_MAP_BYTES else flash
+    if query.device.type != "cpu":
+        return flash
+    return eager if query.shape[1] * key.shape[1] <= KEPT_ENTRIES else chunked
 
 
 class SelfAttention2d(nn.Module):
@@ -117,8 +221,8 @@ class SelfAttention2d(nn.Module):
             "paper" (values C/8 wide, then back to C) or "pooled" (keys and values 2x2 max-pooled,
             values C/2 wide, then back to C; the authors' released code).
         spectral_norm: whether the convolutions are spectrally normalized.
-        backend: "eager" materialises the (N, M) map; "flash" and "chunked" give the same result
-            in O(N) memory; "auto" picks by shape, dtype and device.
+        backend: "eager" keeps the (N, M) map for backward; "flash" and "chunked" give the same
+            result in O(N) memory; "auto" picks by shape, dtype and device.
 
     A state dict of the popular layer (``query_conv``, ``key_conv``, ``value_conv``, ``gamma``)
     loads into ``form="full", spectral_norm=False``.
@@ -205,7 +309,7 @@ class SelfAttention2d(nn.Module):
         o = attended.transpose(1, 2).unflatten(2, x.shape[-2:])
         if self.has_output:
             o = self.output(o)
-        return torch.addcmul(x, self.gamma.to(o.dtype), o)
+        return x + self.gamma.to(o.dtype) * o  # addcmul's gradient takes twice as long
 
 
 def _positions(x: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ class Strength:
         if self._updates < self.ADJUST_EVERY:
             return
         if math.isfinite(self.images_to_full):
-            r = float(mean(torch.as_tensor(self._signs / self._images)))
+            r = float(mean(torch.as_tensor(self._signs))) / self._images
             direction = (r > self.TARGET) - (r < self.TARGET)
             change = direction * self._updates * global_batch / self.images_to_full
             self.p = min(max(self.p + change, 0.0), 1.0)

@@ -2,7 +2,8 @@
 
 A checkpoint is weights (safetensors) and readable JSON, never code or pickles. It is written under
 a temporary name, flushed to disk and renamed, so that a crash leaves the old one or the new one
-whole; its manifest holds the sha256 of each file, which is checked when it is read.
+whole; its manifest holds the sha256 of each file, taken before it was written, which is checked
+when it is read.
 
     RUN/config.json  environment.json  stats.jsonl  tb/  samples/  attention/
         checkpoints/step-00001000/{generator,discriminator,ema,optimizer}.safetensors
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,13 +27,15 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sagan import spectral
 from sagan.build import build_discriminator, build_generator
 from sagan.config import Config, parse_config
-from sagan.durability import flush
+from sagan.durability import discard, flush, is_litter, reason, rename, sweep, write
 from sagan.errors import SaganError
 from sagan.inference import DiscriminatorBase, GeneratorBase
 
@@ -42,13 +46,13 @@ RUN_CONTENT = {
     ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
     "checkpoints", "best.json",
 }  # fmt: skip
-FILES = {
+FILES = (
     "generator.safetensors",
     "discriminator.safetensors",
     "ema.safetensors",
     "optimizer.safetensors",
     "state.json",
-}
+)
 
 Network = TypeVar("Network", bound=nn.Module)
 Tensors: TypeAlias = dict[str, Tensor]
@@ -63,7 +67,7 @@ class RunDescription:
     Attributes:
         config: the whole configuration; ``conditional`` is decided in it.
         preset: the preset that it started from.
-        data: the data set: source, fingerprint, number of images, class names.
+        data: the data set: source, fingerprint, number of images, class names, fit.
     """
 
     config: Config
@@ -75,6 +79,11 @@ class RunDescription:
         """Names of the labels; empty for an unconditional model."""
         return tuple(self.data["classes"]) if self.config.conditional else ()
 
+    @property
+    def fit(self) -> str:
+        """How the pictures were made square: "crop", "pad" or "stretch"."""
+        return str(self.data.get("fit", "crop"))  # 0.1.0's first runs do not say
+
 
 # ---------------------------------------------------------------------------------------------
 # Files
@@ -84,51 +93,48 @@ def read_json(path: Path) -> Any:
     """Read a small JSON file.
 
     Raises:
-        SaganError: missing, too large or not JSON.
+        SaganError: missing, no file, too large or not JSON.
     """
+    content = _read_small(path)
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise SaganError(f"{path} is too large to be what it should be")
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise SaganError(f"cannot read {path}: {error.strerror}") from None
+        return json.loads(content)
     except (ValueError, RecursionError):
         raise SaganError(f"{path} is damaged: not JSON") from None
 
 
+def _read_small(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+            raise SaganError(f"{path} is not a file")
+        if status.st_size > MAX_JSON_BYTES:
+            raise SaganError(f"{path} is too large to be what it should be")
+        return path.read_bytes()
+    except OSError as error:
+        raise SaganError(f"cannot read {path}: {reason(error)}") from None
+
+
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that at any instant the old or the new content is there, whole."""
-    with _replacing(path) as temporary:
-        temporary.write_bytes(content)
+    """Write a file so that at any instant the old or the new content is there, whole.
 
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well."""
+    Raises:
+        SaganError: it cannot be written; the old content is there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        flush(temporary)
-        temporary.replace(path)
-        flush(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise SaganError(f"cannot write {path}: {_reason(error)}") from None
+        write(temporary, content)
+        rename(temporary, path)
+    except OSError as error:
+        raise SaganError(f"cannot write {path}: {reason(error)}") from None
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def _reason(error: Exception) -> str:
-    """Why a file could not be read or written, in one line."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split())
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+def _serialized(tensors: Tensors, metadata: dict[str, str]) -> bytes:
+    """The content of a safetensors file."""
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return serialize(contiguous, metadata)
 
 
 def _to_json(value: Any) -> bytes:
@@ -149,8 +155,10 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
     try:
         for folder in ("checkpoints", "samples", "attention"):
             (run / folder).mkdir(parents=True, exist_ok=True)
+        flush(run.parent)
     except OSError as error:
-        raise SaganError(f"cannot make the run directory {run}: {error.strerror}") from None
+        raise SaganError(f"cannot make the run directory {run}: {reason(error)}") from None
+    sweep(run)
     write_run(run, description)
     write_bytes(run / "environment.json", _to_json(environment))
 
@@ -175,7 +183,11 @@ def check_run_folder(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise SaganError(f"{run} is a file, not a folder to train in: give another --out")
     if run.is_dir() and not is_run(run):
-        others = [path.name for path in run.iterdir() if path.name not in RUN_CONTENT]
+        others = [
+            path.name
+            for path in run.iterdir()
+            if path.name not in RUN_CONTENT and not is_litter(path)
+        ]
         if others:
             raise SaganError(f"{run} holds other things, such as {others[0]}: give another --out")
 
@@ -194,8 +206,8 @@ def locked(run: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise SaganError(f"another process is training in {run}: wait until it ends") from None
-    except OSError as error:
-        raise SaganError(f"cannot train in {run}: {_reason(error)}") from None
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise SaganError(f"cannot train in {run}: {reason(error)}") from None
     try:
         yield
     finally:
@@ -230,6 +242,15 @@ def read_run(run: Path) -> RunDescription:
     return RunDescription(parse_config(config), str(preset), data)
 
 
+def read_environment(run: Path) -> dict[str, Any]:
+    """Read environment.json, which only informs: empty if it is missing or damaged."""
+    with suppress(SaganError):
+        content = read_json(run / "environment.json")
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first; their content is not looked at."""
     found = (run / "checkpoints").glob("step-*")
@@ -239,6 +260,11 @@ def checkpoints(run: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """The number of generator updates behind a checkpoint folder."""
     return int(checkpoint.name.removeprefix("step-"))
+
+
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or will be."""
+    return run / "checkpoints" / f"step-{step:08d}"
 
 
 def save_checkpoint(
@@ -262,38 +288,47 @@ def save_checkpoint(
     Raises:
         SaganError: the disk is full, or cannot be written.
     """
-    folder = run / "checkpoints"
-    final = folder / f"step-{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    for left_over in folder.glob(".step-*.tmp"):  # by a process that was killed while saving
-        shutil.rmtree(left_over, ignore_errors=True)
+    final = folder_of(run, step)
+    folder = final.parent
+    temporary = folder / f".{final.name}.tmp"
+    sweep(folder)
     try:
         temporary.mkdir()
-        for name, content in tensors.items():
-            _save_tensors(temporary / f"{name}.safetensors", content, {"format": "pt"})
-        (temporary / "state.json").write_bytes(_to_json({"step": step, **state}))
-        digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / "manifest.json").write_bytes(_to_json(_manifest(digests)))
-        for path in temporary.iterdir():
-            flush(path)
+        _write_checkpoint(temporary, tensors, {"step": step, **state})
+        if os.path.lexists(final):  # a damaged one that training went back behind
+            if (final / "keep").exists():
+                (temporary / "keep").touch()
+            discard(final)
         flush(temporary)
-        shutil.rmtree(final, ignore_errors=True)  # a damaged one that training went back behind
-        temporary.rename(final)
-        flush(folder)
-    except (OSError, SafetensorError) as error:
-        raise SaganError(f"cannot save the checkpoint {final}: {_reason(error)}") from None
+        rename(temporary, final)
+    except OSError as error:
+        raise SaganError(
+            f"cannot save the checkpoint {final}: {reason(error)}; those before are whole"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     behind = [path for path in checkpoints(run) if step_of(path) < step]
     for old in behind[: 1 - KEEP]:
         if not (keep(step_of(old)) or (old / "keep").exists()):
-            shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):
+                discard(old)
     return final
 
 
-def _save_tensors(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
-    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    save_file(contiguous, path, metadata=metadata)
+def _write_checkpoint(
+    folder: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint's files into an empty folder, one at a time through memory."""
+    digests = {}
+
+    def add(name: str, content: bytes) -> None:
+        write(folder / name, content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+
+    for name, content in tensors.items():
+        add(f"{name}.safetensors", _serialized(content, {"format": "pt"}))
+    add("state.json", _to_json(state))
+    write(folder / "manifest.json", _manifest(digests))
 
 
 def latest_checkpoint(run: Path) -> Path | None:
@@ -324,28 +359,51 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 
 def verify_checkpoint(checkpoint: Path) -> None:
-    """Compare each file with the manifest.
+    """Insist that the manifest is, byte for byte, the one that belongs to the files beside it.
 
     Raises:
-        SaganError: a file is missing, or is not what was written.
+        SaganError: a file is missing, cannot be read, or is not what was written.
     """
-    manifest = read_json(checkpoint / "manifest.json")
-    digests = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(digests, dict) or digests.keys() != FILES:
-        raise SaganError(f"{checkpoint} is damaged: its manifest does not list its files")
-    if manifest != _manifest(digests):
-        raise SaganError(f"{checkpoint} is damaged: its manifest is not what was written")
-    for name, digest in digests.items():
-        path = checkpoint / name
-        if not path.is_file() or _sha256(path) != digest:
-            raise SaganError(f"{checkpoint} is damaged: {name} is not what was written")
+    digests = {name: _sha256(checkpoint / name) for name in FILES}
+    manifest = checkpoint / "manifest.json"
+    if manifest.is_symlink():
+        raise _damaged(manifest)
+    written = _read_small(manifest)
+    if written != _manifest(digests):
+        wrong = [name for name in FILES if _manifest_line(name, digests) not in written]
+        is_one_of_them = 0 < len(wrong) < len(FILES)
+        raise _damaged(checkpoint / wrong[0] if is_one_of_them else manifest)
 
 
-def _manifest(digests: dict[str, str]) -> dict[str, Any]:
-    """A manifest's content: the sha256 of each file, and one over all of these and the format."""
-    content: dict[str, Any] = {"format": FORMAT, "sha256": digests}
+def _sha256(path: Path) -> str:
+    """The digest of a checkpoint's file, which must be a file: no link, pipe or device."""
+    digest = hashlib.sha256()
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise _damaged(path)
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise SaganError(
+            f"{path.parent} is damaged: cannot read {path.name}: {reason(error)}"
+        ) from None
+    return digest.hexdigest()
+
+
+def _damaged(path: Path) -> SaganError:
+    return SaganError(f"{path.parent} is damaged: {path.name} is not what was written")
+
+
+def _manifest(digests: Mapping[str, str]) -> bytes:
+    """A manifest: the sha256 of each file, and one over all of these and the format."""
+    content: dict[str, Any] = {"format": FORMAT, "sha256": dict(sorted(digests.items()))}
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return {**content, "checksum": checksum}
+    return _to_json({**content, "checksum": checksum})
+
+
+def _manifest_line(name: str, digests: Mapping[str, str]) -> bytes:
+    return f'"{name}": "{digests[name]}"'.encode()
 
 
 def read_tensors(checkpoint: Path, name: str) -> Tensors:
@@ -385,6 +443,7 @@ class Model:
         origin: the path, for messages.
         config: the whole configuration.
         classes: names of the labels; empty for an unconditional model.
+        fit: how its training pictures were made square: "crop", "pad" or "stretch".
         step: generator updates done.
         card: the model card, markdown; may be empty.
         read: tensors of "generator" (raw), "ema" or "discriminator".
@@ -393,6 +452,7 @@ class Model:
     origin: str
     config: Config
     classes: tuple[str, ...]
+    fit: str
     step: int
     card: str
     read: Callable[[str], Tensors]
@@ -469,8 +529,10 @@ def open_model(path_or_name: str | Path) -> Model:
     path = Path(path_or_name)
     if os.path.isdir(path):  # noqa: PTH112 -- unlike Path's, no error for an impossible name
         return _open_run(path)
-    if os.path.exists(path):  # noqa: PTH110
+    if os.path.isfile(path):  # noqa: PTH113
         return _open_file(path)
+    if os.path.exists(path):  # noqa: PTH110
+        raise SaganError(f"{path} is not a file, but a pipe or a device")
     shipped = shipped_models()
     if str(path_or_name) in shipped:
         return _open_file(shipped[str(path_or_name)])
@@ -504,6 +566,7 @@ def _open_run(path: Path) -> Model:
         origin=str(path),
         config=description.config,
         classes=description.classes,
+        fit=description.fit,
         step=step_of(checkpoint),
         card="",
         read=lambda name: read_tensors(checkpoint, name),
@@ -531,9 +594,15 @@ def _open_file(path: Path) -> Model:
             names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
             return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
 
-    config = parse_config(settings)
-    card = metadata.get("card", "")
-    return Model(str(path), config, tuple(map(str, classes)), step, card, read)
+    return Model(
+        origin=str(path),
+        config=parse_config(settings),
+        classes=tuple(map(str, classes)),
+        fit=metadata.get("fit", "crop"),
+        step=step,
+        card=metadata.get("card", ""),
+        read=read,
+    )
 
 
 def export_model(model: Model, out: Path, card: str = "") -> None:
@@ -550,11 +619,25 @@ def export_model(model: Model, out: Path, card: str = "") -> None:
         "format": "pt",
         "config": json.dumps(model.config.model_dump(mode="json")),
         "classes": json.dumps(model.classes),
+        "fit": model.fit,
         "step": str(model.step),
         "card": card or model.card,
     }
-    with _replacing(out) as temporary:
-        _save_tensors(temporary, tensors, metadata)
+    write_bytes(out, _serialized(tensors, metadata))
+
+
+class _Uninitialised(TorchFunctionMode):
+    """New layers keep whatever values their weights have.
+
+    For weights without memory, torch would import its compiler to draw none: over a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _leave(weight: Tensor) -> Tensor:
@@ -568,7 +651,7 @@ def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors
     It is built without memory first: a configuration from a stranger may ask for any amount, and
     gets what the weights that came with it really have.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         network = build(model.config, len(model.classes), _leave)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:

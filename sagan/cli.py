@@ -2,6 +2,7 @@
 ``sagan --help`` answers without torch."""
 
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -10,6 +11,7 @@ import typer
 
 import sagan
 from sagan.allocation import keep_freed_memory
+from sagan.durability import reason
 from sagan.errors import SaganError
 from sagan.metrics.libraries import needed_library
 
@@ -49,13 +51,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides the latents.")]
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     warnings.showwarning = _show_warning
+    threading.excepthook = _thread_failed
     keep_freed_memory()
     try:
         app()
     except SaganError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder
-        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}")
+        _fail(": ".join(filter(None, (error.filename, reason(error)))))
 
 
 def _fail(message: str) -> NoReturn:
@@ -72,6 +75,12 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     print(f"sagan: warning: {message}", file=sys.stderr)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread, whose next caller is told as well: a full disk is to be one line.
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 def _version(asked: bool) -> None:
@@ -137,13 +146,18 @@ def train(
 
     from sagan.display import PackingProgress
     from sagan.training.environment import runs_on_cpu
+    from sagan.training.processes import together
     from sagan.training.session import prepare
 
     processes = PartialState(cpu=runs_on_cpu())
     say = print if processes.is_main_process else _say_nothing
     console = _console()
     # The first process of a machine packs the data; the others find it in the cache.
-    with processes.local_main_process_first(), PackingProgress(console, "packing") as progress:
+    with (
+        together(),
+        processes.local_main_process_first(),
+        PackingProgress(console, "packing") as progress,
+    ):
         session = prepare(data, out, preset, overrides, say, progress)
     if processes.is_main_process:
         _show_session(session, console)
@@ -153,13 +167,16 @@ def train(
 
 
 def _train(session: "Session", console: "Console", time_limit: float = float("inf")) -> None:
+    from accelerate import PartialState
+
     from sagan.display import reporter_for
     from sagan.training.loop import Interrupted, train
 
     try:
         train(session.run, session.description, session.dataset, reporter_for(console), time_limit)
     except Interrupted as interrupted:
-        print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
+        if PartialState().is_main_process:
+            print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
         sys.exit(128 + interrupted.signal_number)
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
         print("stopped at once; the last checkpoint is what it was", file=sys.stderr)
@@ -296,32 +313,56 @@ def evaluate(
 @app.command()
 def explain(
     model: ModelName,
-    out: Annotated[Path, typer.Option(help="FILE.png, FILE.svg or FILE.pdf.")],
+    out: Annotated[Path | None, typer.Option(help="FILE.png, FILE.svg or FILE.pdf.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="FILE.html: a page to point at, without a server.")
+    ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="A picture: show D's attention on it, instead of G's.")
+        list[Path] | None,
+        typer.Option(help="A picture: show D's attention on it, not G's; may be repeated."),
     ] = None,
     query: Annotated[
         list[str] | None,
         typer.Option(metavar="X,Y", help="A pixel to ask about; may be repeated."),
     ] = None,
-    num: Annotated[int, typer.Option(min=1, max=8, help="How many samples.")] = 4,
+    grid: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Ask about a grid of N x N pixels.")
+    ] = None,
+    dots: Annotated[
+        int, typer.Option(min=1, max=6, help="How many pixels to find, without --query or --grid.")
+    ] = 4,
+    num: Annotated[int, typer.Option(min=1, max=16, help="How many samples.")] = 4,
     classes: Classes = None,
     seed: Seed = 0,
 ) -> None:
     """Show what pixels attend to: a dot, and the region it draws on lit up.
 
-    Without --query the dots are put where attention looks far and is the pixel's own. A model
-    with several attention layers gets one file for each.
+    Without --query or --grid the dots are put where attention looks far and is the pixel's own.
+    Beside them: how far and how sharply every pixel looks, and what a convolution would see.
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """
-    from sagan.explain.model import explain_photo, explain_samples
+    if html is not None:
+        from sagan.explorer.export import write_page
 
-    if image is not None:
-        written = explain_photo(model, image, out, query or [])
+        write_page(model, html, image or [], classes, seed)
+        print(f"wrote {html}")
+    if out is None:
+        if html is None:
+            raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
+        return
+
+    from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
+    from sagan.explain.model import interesting_dots as interesting
+
+    if query and grid:
+        raise SaganError("--query and --grid both say where to look: give one of them")
+    choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots)
+    if image:
+        explain_photos(model, image, out, choose)
     else:
-        written = explain_samples(model, out, query or [], num, classes, seed)
-    print("\n".join(f"wrote {path}" for path in written))
+        explain_samples(model, out, choose, num, classes, seed)
+    print(f"wrote {out}")
 
 
 @app.command()
@@ -341,6 +382,29 @@ def report(
 
     write_report(run, out)
     print(f"wrote {out}")
+
+
+@app.command()
+def explore(
+    model: ModelName,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="7326 unless that is taken; 0 for any free one."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the browser.")] = False,
+) -> None:
+    """Open a page where you point at a pixel and see where it looks.
+
+    For a run directory the page also shows how training goes, while it goes on.
+
+    Example: [bold]sagan explore runs/photos[/]
+    """
+    from sagan.explorer.app import serve
+
+    serve(model, host, port, open_browser=not no_open)
 
 
 @app.command()

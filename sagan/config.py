@@ -83,7 +83,7 @@ class Config(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="decides every random number")
     checkpoint_every: Positive = Field(1000, description="steps between checkpoints")
     checkpoint_minutes: float = Field(
-        0.0, ge=0, description="minutes between checkpoints, besides; 0 is never"
+        10.0, ge=0, description="minutes after which there is one anyway; 0 is never"
     )
     keep_every: int = Field(
         0, ge=0, le=10**9, description="keep the checkpoints of every so many steps; 0 is none"

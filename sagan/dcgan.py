@@ -42,6 +42,8 @@ class DCGANGenerator(GeneratorBase):
         ValueError: attention at another size.
     """
 
+    family = "dcgan"
+
     def __init__(
         self,
         width: int,
@@ -98,6 +100,8 @@ class DCGANDiscriminator(DiscriminatorBase):
         ValueError: attention at another size.
     """
 
+    family = "dcgan"
+
     def __init__(
         self,
         width: int,
@@ -134,6 +138,11 @@ class DCGANDiscriminator(DiscriminatorBase):
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, 64, 64) -> features (B, 128 * width), all positions in a row."""
         return self._hidden(images).flatten(1)
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Features (B, 128 * width) -> logits (B, 1)."""
+        logits: Tensor = self.last(features.unflatten(1, (-1, 4, 4))).flatten(1)
+        return logits
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,); labels play no part."""

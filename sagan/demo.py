@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sagan.checkpoint import open_model
 from sagan.display import PackingProgress
-from sagan.explain.model import draw_figures
+from sagan.explain.model import draw_figure
 from sagan.gallery import save_picture
 from sagan.sampling import enlarged, grid_columns, image_grid
 from sagan.training.session import Session, prepare
@@ -40,7 +40,8 @@ def run_demo(out: Path, minutes: float, console: Console, train: Train) -> None:
     samples, figure = out / "samples.png", out / "attention.png"
     images, maps = generator.sample(SAMPLES, return_attention=True)
     save_picture(image_grid(enlarged(images, ENLARGED), grid_columns(SAMPLES, 0)), samples)
-    draw_figures(images[:EXPLAINED], {name: m[:EXPLAINED] for name, m in maps.items()}, figure)
+    explained = {name: attention[:EXPLAINED] for name, attention in maps.items()}
+    draw_figure(figure, generator, images[:EXPLAINED], explained)
     print(
         f"""
 {samples}    what it draws so far

@@ -1,7 +1,56 @@
-"""What has to be on the disk before a rename may rely on it."""
+"""What has to be on the disk before something else may rely on it.
 
+Files are written through ``os.open`` and ``os.write`` here, one system call for each thing that can
+fail, so that ``scripts/faults.py`` can make every one of them fail in turn.
+"""
+
+import errno
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
+
+_MENDING = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "choose a place that you may write to",
+}
+
+
+def write(path: Path, content: bytes) -> None:
+    """Make a file of this content, or give it this content; it is on the disk afterwards.
+
+    Raises:
+        OSError: it cannot be written; some of it may be there.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+    try:
+        _write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file, which is made if it is not there; :func:`flush` waits for the disk.
+
+    Raises:
+        OSError: it cannot be written; some of it may be there.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
+    try:
+        _write_all(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]  # which may write less than it was asked to
 
 
 def flush(path: Path) -> None:
@@ -17,3 +66,56 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder another name in its folder, in place of a file that has it.
+
+    What has the new name afterwards, also if the machine stops, is the whole of one or the other,
+    provided that ``source`` was on the disk.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    source.replace(target)
+    flush(target.parent)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder or file, of which no part is seen under its name while that goes on.
+
+    What then cannot be removed is litter, which :func:`sweep` finds.
+
+    Raises:
+        OSError: it cannot even be renamed.
+    """
+    aside = path.with_name(f".{path.name}.old.tmp")
+    path.replace(aside)
+    with suppress(OSError):
+        _remove(aside)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that are gone left in a folder: everything called ``.*.tmp``."""
+    for litter in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            _remove(litter)
+
+
+def is_litter(path: Path) -> bool:
+    """Whether :func:`sweep` would remove this."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def reason(error: Exception) -> str:
+    """Why something could not be read or written and, where known, how to mend it, in a line."""
+    told = " ".join(str(getattr(error, "strerror", None) or error).split())
+    mending = _MENDING.get(getattr(error, "errno", None) or 0)
+    return f"{told} ({mending})" if mending else told

@@ -29,6 +29,7 @@ class GeneratorBase(nn.Module):
     """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
@@ -37,6 +38,7 @@ class GeneratorBase(nn.Module):
             bfloat16.
     """
 
+    family: str
     resolution: int
     latent_size: int
     num_classes: int
@@ -131,17 +133,23 @@ class DiscriminatorBase(nn.Module):
     """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
 
     Attributes:
+        family: "residual" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
     """
 
+    family: str
     resolution: int
     num_classes: int
     self_attention: nn.ModuleDict
 
     def embed(self, images: Tensor) -> Tensor:
         """Features (B, D) of images (B, 3, S, S): what the last linear layer sees."""
+        raise NotImplementedError
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of features (B, D): one for each label, K = 1 without labels."""
         raise NotImplementedError
 
     def attention_layers(self) -> dict[str, SelfAttention2d]:
@@ -174,6 +182,20 @@ class DiscriminatorBase(nn.Module):
                 self.embed(batch)
                 maps.append(_to_numpy(recorded))
         return _joined(maps)
+
+    @torch.no_grad()
+    def scores(self, images: UInt8Array) -> FloatArray:
+        """How real pictures look to D: uint8 (num, S, S, 3) -> logits float32 (num, K).
+
+        One for each label that a picture might have, K = 1 for an unconditional model. Higher is
+        more real; what is high depends on the loss that D was trained with.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        with _evaluating(self):
+            logits = [self.class_logits(self.embed(batch)) for batch in self._inputs(images)]
+        return torch.cat(logits).float().cpu().numpy()
 
     def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
         """Batches of pictures as the network takes them: (B, 3, S, S) in [-1, 1]."""

@@ -145,6 +145,8 @@ class Generator(GeneratorBase):
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
 
+    family = "residual"
+
     def __init__(
         self,
         resolution: int,
@@ -261,6 +263,8 @@ class Discriminator(DiscriminatorBase):
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
     """
 
+    family = "residual"
+
     def __init__(
         self,
         resolution: int,
@@ -308,6 +312,13 @@ class Discriminator(DiscriminatorBase):
             if str(size) in self.self_attention and size not in self.sizes[:i]:
                 x = self.self_attention[str(size)](x)
         return F.relu(x).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Features (B, D) -> logits (B, K), one for each label, K = 1 without labels."""
+        logits: Tensor = self.linear(features)
+        if self.embedding is not None:
+            logits = logits + features @ self.embedding.weight.T
+        return logits
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,)."""

@@ -65,9 +65,10 @@ class SpectralNorm(nn.Module):
         self.matrix = matrix
         self.eps = eps
         rows, columns = matrix(weight.detach()).shape
-        self.register_buffer("u", F.normalize(_fixed_start(rows).to(weight), dim=0, eps=eps))
+        self.register_buffer("u", F.normalize(_fixed_start(rows), dim=0, eps=eps).to(weight))
         self.register_buffer("v", weight.new_zeros(columns))
-        for _ in range(_INITIAL_ITERATIONS):
+        # A weight without memory has no singular vectors yet: they are loaded with it.
+        for _ in range(0 if weight.is_meta else _INITIAL_ITERATIONS):
             self.advance(weight.detach())
 
     def sigma(self, weight: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ def _fixed_start(size: int) -> Tensor:
 
     The power iteration forgets where it started, so this needs no seed of its own.
     """
-    return torch.randn(size, generator=torch.Generator().manual_seed(size))
+    return torch.randn(size, generator=torch.Generator().manual_seed(size), device="cpu")
 
 
 def apply(network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float = 1e-12) -> None:

@@ -1,5 +1,6 @@
 """What many tests start from: a tiny packed data set, tiny configurations, a finished tiny run."""
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,31 @@ def train_run() -> Callable[..., Path]:
     return run_it
 
 
+@pytest.fixture(scope="session")
+def bad_pictures() -> dict[str, tuple[bytes, str]]:
+    """Files that are called pictures and cannot be used: {name: (bytes, reason)}."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return {
+        "empty.png": (b"", "empty file"),
+        "truncated.jpg": (encoded(noise, "JPEG")[:-900], "truncated"),
+        "text.png": (b"just a text\n" * 9, "not a picture in a known format"),
+        # a few kilobytes that would take a gigabyte
+        "bomb.png": (encoded(np.zeros((20_000, 20_000), bool)), "more than 89,478,485 pixels"),
+        "half-a-header.png": (encoded(noise)[:20], "Truncated File Read"),
+    }
+
+
+def encoded(pixels: np.ndarray, format_: str = "PNG") -> bytes:
+    """A picture file's bytes."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format_)
+    return file.getvalue()
+
+
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs draw no sample grids and attention figures, which take longer than a tiny training."""
-    monkeypatch.setattr("sagan.training.loop.draw_pictures", lambda *_: {})
+    monkeypatch.setattr("sagan.training.loop.draw_pictures", lambda *_: None)
     return
 
 

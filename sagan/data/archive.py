@@ -112,7 +112,7 @@ class _Directory(zipfile.ZipFile):
 
     def add(self, info: zipfile.ZipInfo) -> None:
         """Keep what is needed of a member."""
-        if not info.is_dir():
+        if info.filename and not info.is_dir():
             self.names.append(_plain_name(info.filename))
             self.records.extend(
                 (info.header_offset, info.compress_size, info.file_size, info.CRC,

@@ -74,7 +74,10 @@ class CifarSource:
         self._parts = [part for name in chosen for part in form.parts[name]]
         self._container = container
         self._form = form
-        self.classes = form.read_names(container.read(form.meta))
+        try:
+            self.classes = form.read_names(container.read(form.meta))
+        except ValueError as error:
+            raise SaganError(f"cannot read {form.meta} in {self.name}: {error}") from None
         self.notes: tuple[str, ...] = (f"{form.title}, as published",)
 
     def pictures(self) -> Iterator[Picture]:
@@ -130,6 +133,8 @@ class InFolder:
     def read(self, name: str) -> bytes:
         file = self.path / name
         try:
+            if not file.is_file():  # reading a pipe or a device may never end
+                raise SaganError(f"'{file}' is not a file")
             if file.stat().st_size > MAX_PART_BYTES:
                 raise SaganError(f"'{file}' is too large to be a part of CIFAR")
             return file.read_bytes()
@@ -149,7 +154,9 @@ class InTar:
                 for member in archive:
                     if member.isfile() and Path(member.name).name == name:
                         return self._content(archive, member)
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except SaganError:
+            raise
+        except Exception as error:  # tarfile lets through what decompressors raise
             raise SaganError(f"cannot read {name} in '{self.path}': {error}") from None
         raise SaganError(f"'{self.path}' has no {name}: download it again")
 
@@ -166,7 +173,7 @@ def first_names(path: Path) -> list[str]:
     try:
         with tarfile.open(path) as archive:
             return [Path(member.name).name for member in islice(archive, 16) if member.isfile()]
-    except (tarfile.TarError, EOFError, OSError):
+    except Exception:  # tarfile lets through what decompressors raise
         return []
 
 

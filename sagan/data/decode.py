@@ -51,7 +51,7 @@ class PictureFacts:
     format: str
 
 
-def decode(data: bytes, size: int, fit: Fit) -> UInt8Array:
+def decode(data: bytes, size: int, fit: Fit, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     """Decode a picture file: bytes -> uint8 (size, size, 3), RGB in 0..255.
 
     EXIF orientation is applied, transparency is laid over white, animations give their first frame
@@ -60,9 +60,10 @@ def decode(data: bytes, size: int, fit: Fit) -> UInt8Array:
     at all where the picture already has the right size.
 
     Raises:
-        UnreadableError: the bytes are no picture, are damaged, or hold more than MAX_PIXELS pixels.
+        UnreadableError: the bytes are no picture, are damaged, or hold more than ``max_pixels``, of
+            which there are at most MAX_PIXELS.
     """
-    return pixels_of(FITS[fit](_to_rgb(_load(data)), size))
+    return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels)), size))
 
 
 def pixels_of(image: Image.Image) -> UInt8Array:
@@ -95,7 +96,7 @@ def check_size_and_fit(size: int, fit: str) -> Fit:
     raise SaganError(f"unknown fit '{fit}': choose one of {', '.join(FITS)}")
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise UnreadableError("empty file")
     try:
@@ -103,21 +104,21 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise UnreadableError("not a picture in a known format") from None
     except Image.DecompressionBombError:
-        raise UnreadableError(f"more than {MAX_PIXELS:,} pixels") from None
+        raise UnreadableError(f"more than {max_pixels:,} pixels") from None
     except Exception as error:  # as in _load
         raise UnreadableError(_reason(error)) from None
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableError(f"more than {MAX_PIXELS:,} pixels: {image.width} x {image.height}")
+    if image.width * image.height > max_pixels:
+        raise UnreadableError(f"more than {max_pixels:,} pixels: {image.width} x {image.height}")
     if 0 in image.size:
         raise UnreadableError("no pixels")
     return image
 
 
-def _load(data: bytes) -> Image.Image:
+def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     with warnings.catch_warnings():
         # Broken metadata makes Pillow warn about files that it then reads well.
         warnings.simplefilter("ignore")
-        image = _open(data)
+        image = _open(data, max_pixels)
         try:
             image.load()
             if not _METADATA.isdisjoint(image.info) or image.format != "JPEG":

@@ -124,14 +124,15 @@ def read_manifest(path: Path) -> Manifest:
         SaganError: it is missing, is not the JSON that it should be, or of another version.
     """
     try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-    except FileNotFoundError:
+        # Whatever is no file is none: reading a pipe or a device may never end.
+        text = (path / MANIFEST).read_text(encoding="utf-8") if is_packed(path) else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
+    if text is None:
         raise SaganError(
             f"'{path}' is not a packed data set: it has no {MANIFEST}; make one with "
             "'sagan data pack'"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
+        )
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -179,10 +180,10 @@ def _open_labels(path: Path, manifest: Manifest) -> Int64Array | None:
 
 def _map_array(path: Path) -> npt.NDArray[Any]:
     # Mapped, never read: a header that promises terabytes then costs nothing and fails.
+    if not path.is_file():
+        raise _damaged(path.parent, f"{path.name} is missing")
     try:
         return npy.open_memmap(path, mode="r")  # refuses pickled objects and anything but .npy
-    except FileNotFoundError:
-        raise _damaged(path.parent, f"{path.name} is missing") from None
     except Exception as error:  # the header is parsed as Python, which may raise anything
         raise _damaged(path.parent, f"{path.name} cannot be mapped: {error}") from None
 

@@ -114,7 +114,11 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
     path = Path(source).expanduser()
     if not path.exists():
         raise SaganError(f"no data set at '{source}': give {WHAT_THERE_IS}")
-    return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
+    if path.is_dir():
+        return _open_folder(path, split)
+    if not path.is_file():  # a pipe or a device, of which reading may never end
+        raise SaganError(f"'{source}' is not a file: give {WHAT_THERE_IS}")
+    return _open_file(path, split)
 
 
 def _open_folder(path: Path, split: str) -> Source:

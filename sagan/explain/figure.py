@@ -1,33 +1,43 @@
-"""The attention figure: pictures, query dots, and the region that each dot draws on.
+"""The attention figure: pictures, query dots, what each dot draws on, and how far and how sharply
+every pixel looks.
 
-matplotlib is imported only when a figure is drawn, and only its object-oriented part: no pyplot,
-no change to its global settings.
+A figure has one section for each attention layer, and in it a row for each picture.
 """
 
 # ruff: noqa: RUF001 -- captions mean the multiplication sign that they use
 
 from __future__ import annotations
 
-import io
-import textwrap
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sagan.errors import SaganError
-from sagan.explain.overlay import (
-    LEAST_PEAK,
-    NEARLY_UNIFORM,
-    UInt8Array,
-    heat,
-    outline,
-    upsample_bilinear,
+from sagan.explain.captions import dot_caption, layer_summary, reading_note
+from sagan.explain.overlay import NEARLY_UNIFORM, UInt8Array
+from sagan.explain.panels import (
+    HEAT_MAP,
+    PANEL,
+    colour_ramp,
+    draw_dot,
+    draw_field,
+    draw_heat,
+    draw_map,
+    draw_picture,
+    draw_region,
 )
-from sagan.explain.queries import query_to_pixel
-from sagan.explain.statistics import Float64Array, FloatArray, attended_region, grid_sides
+from sagan.explain.receptive import convolution_window
+from sagan.explain.sheet import INK, LARGE, LINE, SMALL, Sheet, figure_style, fitted, wrapped
+from sagan.explain.statistics import (
+    attended_region,
+    attention_beyond,
+    attention_distance,
+    attention_entropy,
+    grid_sides,
+)
+from sagan.explain.view import LayerView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,315 +47,205 @@ if TYPE_CHECKING:
 # the common colour blindnesses, because they differ in lightness as well as in hue.
 QUERY_COLOURS = ("#e8132b", "#1f8fff", "#ffd21f", "#00a070", "#f0a0e8", "#4b2a86")
 
-FORMATS = (".png", ".svg", ".pdf")
+DISTANCE_MAP, ENTROPY_MAP = "viridis", "cividis"
+# Heat is brightest at so many times uniform attention, in every figure, so that figures compare.
+PEAK = 16.0
 
-_DPI = 160
-_PANEL = 256  # pixels at _DPI: a whole multiple of 32, 64, 128 and 256, hence crisp
-_HEAT_MAP = "inferno"  # perceptually uniform
-_INK, _GREY = "#1a1a1a", "#666666"
+# In pixels of the sheet.
+_MARGIN, _GAP = 24, 12
+_COLUMN_HEAD, _CAPTION, _BARS = 30, 62, 70
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where things go, in pixels at _DPI from the figure's top left corner."""
+class _Grid:
+    """Where a section's panels go. Many dots take several lines, and the maps then go below the
+    picture instead of beside the dots."""
 
+    num_dots: int
     rows: int
-    columns: int
-    note_lines: int
-
-    margin = 18
-    gap = 12
-    header = 68
-    caption = 30
-    scale = 32
-    line = 20
 
     @property
-    def width(self) -> int:
-        return 2 * self.margin + self.columns * (_PANEL + self.gap) - self.gap
+    def across(self) -> int:
+        """Dots in a line."""
+        if self.num_dots <= len(QUERY_COLOURS):
+            return self.num_dots
+        return math.isqrt(self.num_dots - 1) + 1
 
     @property
-    def footer_top(self) -> int:
-        return self.header + self.rows * (_PANEL + self.caption) + 10
+    def lines(self) -> int:
+        return -(-self.num_dots // self.across)
+
+    @property
+    def columns(self) -> int:
+        return 1 + self.across + (0 if self.lines > 2 else 2)
 
     @property
     def height(self) -> int:
-        return self.footer_top + self.scale + self.note_lines * self.line + self.margin
+        """Of the section, without its heading."""
+        return _COLUMN_HEAD + self.rows * self.lines * (PANEL + _CAPTION) + _BARS
 
-    def panel_corner(self, row: int, column: int) -> tuple[int, int]:
-        left = self.margin + column * (_PANEL + self.gap)
-        return left, self.header + row * (_PANEL + self.caption)
+    def dot(self, index: int) -> tuple[int, int]:
+        """Line within its row, and column, of a dot's panel."""
+        line, place = divmod(index, self.across)
+        return line, 1 + place
 
+    def map(self, index: int) -> tuple[int, int]:
+        """The same of the two maps."""
+        return (1 + index, 0) if self.lines > 2 else (0, 1 + self.across + index)
 
-class _Sheet:
-    """A matplotlib figure addressed in the layout's pixels."""
-
-    def __init__(self, layout: _Layout) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        self.layout = layout
-        size = layout.width / _DPI, layout.height / _DPI
-        self.figure = Figure(figsize=size, dpi=_DPI, facecolor="white")
-        FigureCanvasAgg(self.figure)
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        w, h = self.layout.width, self.layout.height
-        axes = self.figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
-        axes.set_axis_off()
-        return axes
-
-    def text(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Text whose top left corner is at a point; grey and small unless told otherwise."""
-        x, y = left / self.layout.width, 1 - top / self.layout.height
-        style = {"size": 7, "color": _GREY, "va": "top", "family": "DejaVu Sans"} | style
-        self.figure.text(x, y, text, None, **style)
+    @property
+    def bar_columns(self) -> tuple[int, int, int]:
+        """Where the colour bars of heat and of the two maps go."""
+        return (1, 2, 3) if self.lines > 2 else (1, 1 + self.across, 2 + self.across)
 
 
 def attention_figure(
-    images: UInt8Array,
-    attention: FloatArray,
-    queries: Sequence[Sequence[int]],
-    layer: str,
-    *,
-    peak: float | None = None,
+    images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str] = ()
 ) -> Figure:
     """Draw what chosen pixels attend to.
 
-    One row per image. First the picture with its query dots, then one panel per dot: the picture
-    in dim grey, the attention as heat over it (``overlay.heat``: log scale from uniform attention,
-    which is not highlighted, to the panel's peak; bilinear between the keys' centres), and, in
-    the dot's colour, the outline of the fewest keys that hold half of the attention. No outline
-    is drawn where half of the attention takes more than 40 % of the keys: the caption then says
-    that it is nearly uniform. A dot sits at the centre of its query's cell.
+    For each layer a section, and in it one row per image: the picture with its query dots; one
+    panel per dot, the picture in dim grey, the attention as heat over it (``overlay.heat``: log
+    scale from uniform attention, which is not highlighted, to 16 times that; bilinear
+    between the keys' centres), and, in the dot's colour, the outline of the fewest keys that hold
+    half of the attention; then a map of every pixel's attention distance and one of its entropy.
+    No outline is drawn where half of the attention takes more than 40 % of the keys: the caption
+    then says that it is nearly uniform. A dot sits at the centre of its query's cell. The white
+    square around it is what a 3x3 convolution in the layer's place would read of the layer's own
+    map; in a discriminator the dashed one is what it sees of the picture with all
+    convolutions before it.
 
     Args:
         images: uint8 ``(num, H, W, 3)``, H = W.
-        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
-        queries: per image, the row indices n in [0, N) to draw, 1 to 6; numbers may differ.
-        layer: the layer's name, for the heading, such as ``generator.attention_16``.
-        peak: the multiple of uniform attention drawn brightest, in all panels alike, so that
-            panels compare. None: each panel's own maximum, at least 4.
+        layers: what to show, at least one.
+        titles: what to write below each image, any text; none by default.
 
     Returns:
         A figure that belongs to no window and no global state, for ``save_figure``.
 
     Raises:
-        ValueError: shapes do not fit, a query is out of range, an image has none or more than 6,
-            or peak is 1 or less.
+        ValueError: shapes do not fit, a query is out of range, or an image has none, more than 64
+            or other numbers than its neighbours.
     """
-    _check(images, attention, queries, peak)
-    columns = 1 + max(len(row) for row in queries)
-    note = textwrap.wrap(_note(attention, peak), width=_line_length(columns))
-    sheet = _Sheet(_Layout(rows=len(images), columns=columns, note_lines=len(note)))
-    _draw_heading(sheet, attention, layer)
-    for i, (image, image_attention, row) in enumerate(zip(images, attention, queries, strict=True)):
-        _draw_picture(sheet, i, image, image_attention, row)
-        for j, query in enumerate(row):
-            _draw_attended(sheet, (i, j), image, image_attention, query, peak)
-    _draw_footer(sheet, note, peak)
+    _check(images, layers, titles)
+    grids = [_Grid(len(layer.queries[0]), len(images)) for layer in layers]
+    width = 2 * _MARGIN + max(grid.columns for grid in grids) * (PANEL + _GAP) - _GAP
+    with figure_style():
+        note = wrapped(reading_note(layers[0].sees_picture), width - 2 * _MARGIN, SMALL)
+        heads = [
+            wrapped(layer_summary(layer, images.shape[1]), width - 2 * _MARGIN) for layer in layers
+        ]
+        lines = len(note) + sum(len(head) + 2 for head in heads)
+        panels = sum(grid.height for grid in grids)
+        sheet = Sheet(width, 2 * _MARGIN + lines * LINE + panels)
+        top = _MARGIN
+        for layer, grid, head in zip(layers, grids, heads, strict=True):
+            sheet.text(_MARGIN, top, layer.name, size=LARGE, color=INK, weight="bold")
+            sheet.lines(_MARGIN, top + LINE + 10, head)
+            top += (len(head) + 2) * LINE
+            _Section(sheet, top, grid, layer, images).draw(titles)
+            top += grid.height
+        sheet.lines(_MARGIN, top, note, size=SMALL)
     return sheet.figure
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the path's extension.
+@dataclass(frozen=True, eq=False)
+class _Section:
+    """The panels of one layer on the sheet, from a height downwards."""
 
-    The file is written only once the whole picture is drawn.
+    sheet: Sheet
+    top: int
+    grid: _Grid
+    layer: LayerView
+    images: UInt8Array
 
-    Raises:
-        SaganError: the extension is another, or the file cannot be written.
-    """
-    path = Path(path)
-    extension = path.suffix.lower()
-    if extension not in FORMATS:
-        raise SaganError(f"cannot tell the figure's format from {path}: end it in {_or(FORMATS)}")
-    date = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[extension]
-    drawn = io.BytesIO()
-    # Without a date (or matplotlib's version) the same figure gives the same PNG and PDF.
-    figure.savefig(drawn, format=extension[1:], dpi=figure.dpi, metadata={date: None})
-    try:
-        path.write_bytes(drawn.getvalue())
-    except OSError as error:
-        reason = error.strerror or "the system refuses"
-        raise SaganError(
-            f"cannot write the figure to {path}: {reason}; name a file in a folder you can write to"
-        ) from error
+    def draw(self, titles: Sequence[str]) -> None:
+        """Draw all rows, below their heads and above their colour bars."""
+        attention, size = self.layer.attention, self.images.shape[1]
+        distance, entropy = attention_distance(attention, size), attention_entropy(attention)
+        # A layer of one position has no distance and no entropy: any scale serves it.
+        farthest = max(float(distance.max()), 1e-9)
+        undecided = max(math.log(attention.shape[-1]), 1e-9)
+        self.sheet.text(self._left(0), self.top, "picture", color=INK)
+        self.sheet.text(self._left(1), self.top, "attention of each dot", color=INK)
+        for row in range(len(self.images)):
+            self._draw_picture(row, titles[row : row + 1])
+            self._draw_dots(row)
+            caption = ["attention distance", f"mean {distance[row].mean():.1f} px"]
+            draw_map(self._map(row, 0, caption), distance[row], farthest, DISTANCE_MAP)
+            caption = ["attention entropy", f"mean {entropy[row].mean():.2f} nats"]
+            draw_map(self._map(row, 1, caption), entropy[row], undecided, ENTROPY_MAP)
+        columns = self.grid.bar_columns
+        self._draw_bar(columns[0], HEAT_MAP, "1× uniform", f"{PEAK:.0f}× or more")
+        self._draw_bar(columns[1], DISTANCE_MAP, "distance 0", f"{farthest:.0f} px")
+        self._draw_bar(columns[2], ENTROPY_MAP, "entropy 0", f"{undecided:.2f} nats")
+
+    @property
+    def _side(self) -> int:
+        return grid_sides(self.layer.attention)[0]
+
+    def _draw_picture(self, row: int, title: Sequence[str]) -> None:
+        axes = self._panel(row, (0, 0), [fitted(text, PANEL) for text in title])
+        draw_picture(axes, self.images[row])
+        queries = self.layer.queries[row]
+        # The first dot last, so that it lies on top where dots meet.
+        for query, colour in reversed(list(zip(queries, _colours(len(queries)), strict=True))):
+            draw_dot(axes, query, self._side, colour)
+
+    def _draw_dots(self, row: int) -> None:
+        """A panel for each dot: heat over the dimmed picture, outline, fields, dot, caption."""
+        attention, size = self.layer.attention[row], self.images.shape[1]
+        window = convolution_window(self._side, size)
+        beyond = attention_beyond(attention[None], window, size)[0]
+        queries = self.layer.queries[row]
+        for i, (query, colour) in enumerate(zip(queries, _colours(len(queries)), strict=True)):
+            region = attended_region(attention[query])
+            axes = self._panel(row, self.grid.dot(i), dot_caption(region.mean(), beyond[query]))
+            draw_heat(axes, self.images[row], attention[query], PEAK)
+            if region.mean() <= NEARLY_UNIFORM:
+                draw_region(axes, region, colour)
+            draw_field(axes, query, window, size, "solid")
+            if self.layer.sees_picture:
+                draw_field(axes, query, self.layer.field, size, "dashed")
+            draw_dot(axes, query, self._side, colour)
+
+    def _map(self, row: int, index: int, caption: Sequence[str]) -> Axes:
+        return self._panel(row, self.grid.map(index), caption)
+
+    def _panel(self, row: int, place: tuple[int, int], caption: Sequence[str]) -> Axes:
+        line, column = place
+        left = self._left(column)
+        top = self.top + _COLUMN_HEAD + (row * self.grid.lines + line) * (PANEL + _CAPTION)
+        self.sheet.lines(left, top + PANEL + 5, caption)
+        return self.sheet.axes(left, top, PANEL, PANEL)
+
+    def _left(self, column: int) -> int:
+        return _MARGIN + column * (PANEL + _GAP)
+
+    def _draw_bar(self, column: int, colours: str, start: str, end: str) -> None:
+        left, top = self._left(column), self.top + self.grid.height - _BARS
+        axes = self.sheet.axes(left, top, PANEL, 14)
+        axes.imshow(colour_ramp(colours, PANEL, 14), aspect="auto", interpolation="antialiased")
+        self.sheet.text(left, top + 18, start, size=SMALL)
+        self.sheet.text(left + PANEL, top + 18, end, size=SMALL, ha="right")
 
 
-def _check(
-    images: UInt8Array, attention: FloatArray, queries: Sequence[Sequence[int]], peak: float | None
-) -> None:
+def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str]) -> None:
     if images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise ValueError(f"images must have shape (num, H, W, 3) with H = W, not {images.shape}")
     if images.dtype != np.uint8:
         raise ValueError(f"images must be uint8, not {images.dtype}")
-    if attention.ndim != 3 or not len(images) == len(attention) == len(queries) > 0:
+    if not layers or not len(images) or (titles and len(titles) != len(images)):
         raise ValueError(
-            f"images {images.shape}, attention {attention.shape} and queries for {len(queries)} "
-            "images: the same number of images is needed, at least one"
+            f"{len(images)} images, {len(layers)} layers, {len(titles)} titles: at least one "
+            "image and layer are needed, and a title for each image or none"
         )
-    grid_sides(attention)
-    if not all(1 <= len(row) <= len(QUERY_COLOURS) for row in queries):
-        raise ValueError(f"each image needs 1 to {len(QUERY_COLOURS)} queries")
-    if not all(0 <= query < attention.shape[1] for row in queries for query in row):
-        raise ValueError(f"queries must be row indices in 0 .. {attention.shape[1] - 1}")
-    if peak is not None and not peak > 1:
-        raise ValueError(f"peak must be above 1, uniform attention, not {peak}")
+    for layer in layers:
+        layer.check(len(images))
 
 
-def _draw_heading(sheet: _Sheet, attention: FloatArray, layer: str) -> None:
-    query_side, key_side = grid_sides(attention)
-    grids = f"{query_side} × {query_side} query pixels, {key_side} × {key_side} keys"
-    left = sheet.layout.margin
-    sheet.text(left, 14, layer, size=8.5, color=_INK, weight="bold")
-    sheet.text(left, 39, grids)
-
-
-def _draw_picture(
-    sheet: _Sheet, row: int, image: UInt8Array, attention: FloatArray, queries: Sequence[int]
-) -> None:
-    axes = _draw_panel(sheet, (row, 0), _enlarged(image))
-    # The first dot last, so that it lies on top where dots meet.
-    for query, colour in reversed(list(zip(queries, QUERY_COLOURS, strict=False))):
-        _draw_dot(axes, query, grid_sides(attention)[0], colour)
-    left, top = sheet.layout.panel_corner(row, 0)
-    sheet.text(left, top + _PANEL + 6, f"{image.shape[1]} × {image.shape[0]} pixels")
-
-
-def _draw_attended(
-    sheet: _Sheet,
-    place: tuple[int, int],
-    image: UInt8Array,
-    attention: FloatArray,
-    query: int,
-    peak: float | None,
-) -> None:
-    """One query's panel: heat over the dimmed picture, outline, dot and caption."""
-    row, index = place
-    query_side, key_side = grid_sides(attention)
-    weights, colour = attention[query], QUERY_COLOURS[index]
-    brightness = heat(weights, peak).reshape(key_side, key_side)
-    axes = _draw_panel(sheet, (row, index + 1), _lit(_dimmed(_enlarged(image)), brightness))
-    region = attended_region(weights)
-    if region.mean() <= NEARLY_UNIFORM:
-        _draw_outline(axes, outline(region.reshape(key_side, key_side)), colour)
-    _draw_dot(axes, query, query_side, colour)
-    left, top = sheet.layout.panel_corner(row, index + 1)
-    sheet.text(left, top + _PANEL + 6, _caption(weights, float(region.mean())))
-
-
-def _draw_panel(sheet: _Sheet, place: tuple[int, int], picture: UInt8Array) -> Axes:
-    """A square with a picture in it, whose coordinates run from 0 to 1, right and down."""
-    from matplotlib.patches import Rectangle
-
-    axes = sheet.axes(*sheet.layout.panel_corner(*place), _PANEL, _PANEL)
-    axes.imshow(picture, extent=(0, 1, 1, 0), aspect="auto", interpolation="antialiased")
-    # A hairline, so that a picture on white has an edge.
-    frame = Rectangle((0, 0), 1, 1, fill=False, edgecolor="#d0d0d0", linewidth=0.5)
-    frame.set_clip_on(False)
-    axes.add_patch(frame)
-    return axes
-
-
-def _draw_dot(axes: Axes, query: int, side: int, colour: str) -> None:
-    """A dot edged in white, and that in thin grey, to stand out on white pictures too."""
-    x, y = query_to_pixel(query, 1, side)
-    for face, size in (("#777777", 8.4), ("white", 7.8), (colour, 5.8)):
-        axes.plot([x], [y], "o", color=face, markersize=size, markeredgewidth=0, clip_on=False)
-
-
-def _draw_outline(axes: Axes, segments: Float64Array, colour: str) -> None:
-    """Stroke the region's border in the dot's colour, on a wider white line that sets it off."""
-    from matplotlib.collections import LineCollection
-
-    # Two collections, or the white of one segment would cut into the colour of the one before.
-    for line_colour, width in (("white", 2.0), (colour, 1.1)):
-        lines = LineCollection(list(segments), colors=line_colour, linewidths=width, zorder=1.5)
-        lines.set(capstyle="projecting", clip_on=False)
-        axes.add_collection(lines, autolim=False)
-
-
-def _draw_footer(sheet: _Sheet, note: list[str], peak: float | None) -> None:
-    layout = sheet.layout
-    width, height = 128, 10
-    left, top = layout.margin, layout.footer_top
-    ramp = np.broadcast_to(np.linspace(0, 1, width), (height, width))
-    dark = np.full((height, width, 3), 70, dtype=np.uint8)
-    sheet.text(left, top, "uniform (1×)")
-    bar_left = left + 112
-    axes = sheet.axes(bar_left, top + 4, width, height)
-    axes.imshow(_blend(dark, ramp), aspect="auto", interpolation="antialiased")
-    end = "each panel's peak" if peak is None else _times(peak)
-    sheet.text(bar_left + width + 10, top, end)
-    for i, line in enumerate(note):
-        sheet.text(left, top + layout.scale + i * layout.line, line)
-
-
-def _enlarged(image: UInt8Array) -> UInt8Array:
-    """Repeat pixels to the largest whole multiple that fits a panel, so that they stay crisp."""
-    factor = max(1, _PANEL // image.shape[0])
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _dimmed(image: UInt8Array) -> UInt8Array:
-    """The picture nearly without colour and dark, so that heat is what one sees."""
-    luminance = image @ np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the stored values
-    quiet = 0.85 * luminance[..., None] + 0.15 * image
-    return np.asarray(12 + 0.4 * quiet, dtype=np.uint8)
-
-
-def _lit(picture: UInt8Array, brightness: Float64Array) -> UInt8Array:
-    """Lay heat (key_side, key_side) over a picture (H, W, 3)."""
-    return _blend(picture, upsample_bilinear(brightness, picture.shape[0]))
-
-
-def _blend(picture: UInt8Array, brightness: Float64Array) -> UInt8Array:
-    """Mix the colour map into a picture (H, W, 3) by brightness (H, W) in [0, 1]."""
-    from matplotlib import colormaps
-
-    # The map's black end is left out: over a dark picture it would darken what it should light.
-    colour = 255 * colormaps[_HEAT_MAP](0.25 + 0.75 * brightness)[..., :3]
-    alpha = 0.85 * brightness[..., None] ** 0.75
-    return np.asarray(np.rint((1 - alpha) * picture + alpha * colour), dtype=np.uint8)
-
-
-def _caption(weights: FloatArray, half: float) -> str:
-    """How concentrated one query's attention is, short enough for the width of a panel."""
-    if half > NEARLY_UNIFORM:
-        return f"nearly uniform: half in {_percent(half)}"
-    return f"half in {_percent(half)} · peak {_times(float(weights.max()) * weights.size)}"
-
-
-def _note(attention: FloatArray, peak: float | None) -> str:
-    """How to read the figure."""
-    _, key_side = grid_sides(attention)
-    top = (
-        f"each panel's own maximum (at least {_times(LEAST_PEAK)})"
-        if peak is None
-        else f"{_times(peak)}, in all panels alike"
-    )
-    return (
-        "Each panel shows what the pixel at its dot attends to. Heat: how many times uniform "
-        f"attention a place gets, on a log scale from 1× (not highlighted) to {top}; "
-        "interpolated bilinearly between the keys. Outline: the fewest keys, as cells of their "
-        f"{key_side} × {key_side} grid, that hold half of the attention; 'half in' gives their "
-        "share of the picture. Nearly uniform attention has no outline."
-    )
-
-
-def _line_length(columns: int) -> int:
-    """Characters of the note that fit a line: in its type they average 8.4 pixels, or less."""
-    layout = _Layout(rows=1, columns=columns, note_lines=0)
-    return int((layout.width - 2 * layout.margin) / 8.4)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
-
-
-def _times(multiple: float) -> str:
-    return f"{multiple:.1f}×" if multiple < 9.95 and multiple % 1 else f"{multiple:.0f}×"
-
-
-def _or(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+def _colours(num: int) -> list[str]:
+    """A colour for each dot in a picture; of many dots, the places tell them apart."""
+    if num > len(QUERY_COLOURS):
+        return [QUERY_COLOURS[0]] * num
+    return list(QUERY_COLOURS[:num])

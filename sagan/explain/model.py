@@ -1,40 +1,80 @@
-"""From a trained model to its attention figures."""
+"""From a trained model to its attention figure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
 
 from sagan.checkpoint import open_model
-from sagan.data.decode import UnreadableError, decode
+from sagan.data.decode import UnreadableError, check_size_and_fit, decode
 from sagan.errors import SaganError
-from sagan.explain.figure import attention_figure, save_figure
-from sagan.explain.queries import interesting_queries, parse_query, pixel_to_query
+from sagan.explain.figure import QUERY_COLOURS, attention_figure
+from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
+from sagan.explain.receptive import receptive_field
+from sagan.explain.sheet import check_format, save_figure
 from sagan.explain.statistics import FloatArray, grid_sides
-from sagan.inference import Maps
+from sagan.explain.view import LayerView
+from sagan.inference import DiscriminatorBase, GeneratorBase, Maps
 from sagan.pixels import UInt8Array
 from sagan.sampling import grid_labels
 
-QUERIES = 4  # dots in a picture, when none are asked for
+# One image's map (N, M) and the image (S, S, 3) -> the queries to show, row indices in [0, N).
+Chooser: TypeAlias = Callable[[FloatArray, UInt8Array], list[int]]
+
+MOST_DOTS = len(QUERY_COLOURS)
+
+
+def interesting_dots(num: int) -> Chooser:
+    """The most interesting queries of each picture, ``num`` of them."""
+    return lambda attention, image: interesting_queries(attention, image, num)
+
+
+def grid_dots(num: int) -> Chooser:
+    """Queries on a grid of ``num`` x ``num`` dots.
+
+    Raises:
+        SaganError: when called, if the layer has fewer positions.
+    """
+    return lambda attention, image: grid_queries(grid_sides(attention)[0], num)
+
+
+def given_dots(points: Sequence[str]) -> Chooser:
+    """The queries at pixels "x,y".
+
+    Raises:
+        SaganError: a point is no pixel, or there are more than there are colours; when called, if
+            one lies outside the picture.
+    """
+    pixels = [parse_query(point) for point in points]
+    if len(pixels) > MOST_DOTS:
+        raise SaganError(f"{len(pixels)} query points: a figure shows at most {MOST_DOTS}")
+    return lambda attention, image: [
+        pixel_to_query(x, y, len(image), grid_sides(attention)[0]) for x, y in pixels
+    ]
+
+
+DEFAULT_DOTS = interesting_dots(4)
 
 
 def explain_samples(
-    model: str, out: Path, queries: Sequence[str], num: int, classes: str | None, seed: int
-) -> list[Path]:
+    model: str, out: Path, choose: Chooser, num: int, classes: str | None, seed: int
+) -> None:
     """Draw the generator's attention on its own samples.
 
     Args:
         model: a run directory, a model file or a shipped model's name.
         out: FILE.png, FILE.svg or FILE.pdf.
-        queries: pixels "x,y" to ask about; empty for the most interesting ones.
+        choose: which queries to show.
         num: how many samples.
         classes: comma-separated class names or numbers, used in turn; None for all.
         seed: decides the latents.
 
-    Returns:
-        The files written: ``out``, or one for each attention layer if there are several.
-
     Raises:
-        SaganError: the model, a query or a class does not exist, or the file cannot be written.
+        SaganError: the model, a query or a class does not exist, the model has no attention, or the
+            file cannot be written.
     """
+    check_format(out)
     opened = open_model(model)
     chosen = None if classes is None else opened.labels(classes)
     generator = opened.generator()
@@ -42,55 +82,74 @@ def explain_samples(
     if chosen is not None:
         labels = [chosen[i % len(chosen)] for i in range(num)]
     images, maps = generator.sample(num, labels, seed, return_attention=True)
-    return draw_figures(images, maps, out, queries)
+    titles = [opened.classes[label] for label in labels or ()]
+    draw_figure(out, generator, images, maps, choose, titles)
 
 
-def explain_photo(model: str, photo: Path, out: Path, queries: Sequence[str]) -> list[Path]:
-    """Draw the discriminator's attention on a picture, resized as the model was trained.
+def explain_photos(model: str, photos: Sequence[Path], out: Path, choose: Chooser) -> None:
+    """Draw the discriminator's attention on pictures, made square as the training pictures were.
 
-    Arguments, result and errors as for :func:`explain_samples`; ``photo`` is a picture file.
+    Arguments and errors as for :func:`explain_samples`; ``photos`` are picture files.
     """
-    discriminator = open_model(model).discriminator()
+    check_format(out)
+    opened = open_model(model)
+    discriminator = opened.discriminator()
+    images = np.stack([read_photo(photo, discriminator.resolution, opened.fit) for photo in photos])
+    maps = discriminator.attention(images)
+    draw_figure(out, discriminator, images, maps, choose, [photo.name for photo in photos])
+
+
+def draw_figure(
+    out: Path,
+    network: GeneratorBase | DiscriminatorBase,
+    images: UInt8Array,
+    maps: Maps,
+    choose: Chooser = DEFAULT_DOTS,
+    titles: Sequence[str] = (),
+) -> None:
+    """Draw and write a figure of a network's attention, a section for each layer.
+
+    Args:
+        out: FILE.png, FILE.svg or FILE.pdf.
+        network: where the maps come from.
+        images: uint8 (num, S, S, 3).
+        maps: {layer name: float32 (num, N, M)}.
+        choose: which queries to show.
+        titles: what to write below each image.
+
+    Raises:
+        SaganError: there is no attention, a query lies outside, or the file cannot be written.
+    """
+    if not maps:
+        raise SaganError("this model has no attention layer to show")
+    layers = network.attention_layers()
+    views = [
+        LayerView(
+            name=name,
+            attention=attention,
+            queries=[choose(*pair) for pair in zip(attention, images, strict=True)],
+            gamma=layers[name].gamma.item(),
+            field=receptive_field(network.family, name, network.resolution),
+        )
+        for name, attention in maps.items()
+    ]
+    save_figure(attention_figure(images, views, titles), out)
+
+
+def read_photo(photo: Path, size: int, fit: str) -> UInt8Array:
+    """A picture file as a network takes it: uint8 (size, size, 3).
+
+    Args:
+        photo: the file.
+        size: side of the pictures that the network takes.
+        fit: how it is made square, as its training pictures were: "crop", "pad" or "stretch".
+
+    Raises:
+        SaganError: it cannot be read.
+    """
     try:
-        picture = decode(photo.read_bytes(), discriminator.resolution, "crop")
+        return decode(photo.read_bytes(), size, check_size_and_fit(size, fit))
     except OSError as error:
         raise SaganError(f"cannot read {photo}: {error.strerror}") from None
     except UnreadableError as error:
         raise SaganError(f"{photo} is not a picture that can be read: {error}") from None
-    images = picture[None]  # (1, S, S, 3)
-    return draw_figures(images, discriminator.attention(images), out, queries)
-
-
-def draw_figures(
-    images: UInt8Array, maps: Maps, out: Path, queries: Sequence[str] = ()
-) -> list[Path]:
-    """Draw one figure for each attention layer.
-
-    Args:
-        images: uint8 (num, S, S, 3).
-        maps: {layer name: float32 (num, N, M)}.
-        out: where; with several layers each file's name gets its layer's.
-        queries: pixels "x,y", the same in every image; empty for the most interesting ones.
-
-    Raises:
-        SaganError: there is no attention, a query lies outside, or a file cannot be written.
-    """
-    if not maps:
-        raise SaganError("this model has no attention layer to show")
-    written = []
-    for layer, attention in maps.items():
-        figure = attention_figure(images, attention, _dots(images, attention, queries), layer)
-        path = out if len(maps) == 1 else out.with_name(f"{out.stem}.{layer}{out.suffix}")
-        save_figure(figure, path)
-        written.append(path)
-    return written
-
-
-def _dots(images: UInt8Array, attention: FloatArray, queries: Sequence[str]) -> list[list[int]]:
-    if queries:
-        side, size = grid_sides(attention)[0], images.shape[1]
-        return [[pixel_to_query(*parse_query(text), size, side) for text in queries]] * len(images)
-    return [
-        interesting_queries(rows, image, QUERIES)
-        for rows, image in zip(attention, images, strict=True)
-    ]

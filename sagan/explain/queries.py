@@ -67,6 +67,26 @@ def interesting_queries(attention: FloatArray, image: UInt8Array, num: int) -> l
     return _spread_out(score, attention, num)
 
 
+def grid_queries(side: int, num: int) -> list[int]:
+    """Query points on a num x num grid, evenly spread over the picture, row by row.
+
+    Args:
+        side: side of the layer's feature map.
+        num: dots each way, 1 .. side.
+
+    Returns:
+        num² distinct row indices n in [0, side²): those whose cells lie nearest to the centres
+        of num x num equal parts of the picture.
+
+    Raises:
+        SaganError: num lies outside 1 .. side.
+    """
+    if not 1 <= num <= side:
+        raise SaganError(f"a grid of {num} x {num} dots: this layer has {side} x {side} positions")
+    line = ((2 * np.arange(num) + 1) * side) // (2 * num)
+    return [int(i * side + j) for i in line for j in line]
+
+
 def parse_query(text: str) -> tuple[int, int]:
     """Read a query point as a user types it: ``"x,y"`` in whole pixels from the top left corner.
 

@@ -33,13 +33,22 @@ def grid_sides(attention: FloatArray) -> tuple[int, int]:
     """
     if attention.ndim < 2:
         raise ValueError(f"attention must have shape (..., N, M), not {attention.shape}")
-    queries, keys = attention.shape[-2:]
-    query_side, key_side = isqrt(queries), isqrt(keys)
-    if queries == 0 or keys == 0 or query_side**2 != queries or key_side**2 != keys:
-        raise ValueError(f"attention over {queries} queries and {keys} keys: not square grids")
+    query_side, key_side = (square_side(number) for number in attention.shape[-2:])
     if query_side % key_side:
         raise ValueError(f"keys on a grid of {key_side} do not tile queries on one of {query_side}")
     return query_side, key_side
+
+
+def square_side(number: int) -> int:
+    """Side of a square grid of so many positions.
+
+    Raises:
+        ValueError: it is not a square number, or 0.
+    """
+    side = isqrt(number)
+    if number == 0 or side**2 != number:
+        raise ValueError(f"{number} positions are not a square grid")
+    return side
 
 
 def cell_centres(side: int, image_size: int) -> Float64Array:
@@ -152,6 +161,37 @@ def concentration(attention: FloatArray, mass: float = 0.5) -> Float64Array:
         p = np.sort(image / sums[:, None], axis=-1)[:, ::-1]
         out[:] = (_keys_missing(p, mass) + 1) / p.shape[-1]
     return share
+
+
+def attention_beyond(
+    attention: FloatArray, spans: npt.NDArray[np.int64], image_size: int
+) -> Float64Array:
+    """How much of each query pixel's attention goes beyond what a convolution sees.
+
+    A key counts as seen where its cell and the query's field share a pixel, so that the result is
+    never too large.
+
+    Args:
+        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
+        spans: int ``(side, 2)``, side that of the query grid: along one axis, the pixels
+            [start, stop) of each query's field, as ``sagan.explain.receptive`` gives them.
+        image_size: side of the picture in pixels.
+
+    Returns:
+        float64 ``(num, N)``, a share in [0, 1].
+
+    Raises:
+        ValueError: the shape is another, a grid is not square, or rows are no distributions.
+    """
+    row_sums = _checked_row_sums(attention)
+    query_side, key_side = grid_sides(attention)
+    if spans.shape != (query_side, 2):
+        raise ValueError(f"spans must have shape {(query_side, 2)}, not {spans.shape}")
+    edges = np.arange(key_side + 1) * (image_size / key_side)
+    seen = (edges[:-1] < spans[:, 1:]) & (edges[1:] > spans[:, :1])  # (query_side, key_side)
+    grids = attention.reshape(len(attention), query_side, query_side, key_side, key_side)
+    held = np.einsum("bijkl,ik,jl->bij", grids, seen, seen, dtype=np.float64, optimize=True)
+    return np.asarray(np.clip(1 - held.reshape(row_sums.shape) / row_sums, 0, 1))
 
 
 def attended_region(attention_row: FloatArray, mass: float = 0.5) -> BoolArray:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sagan.explain.figure import save_figure
+from sagan.explain.sheet import save_figure
 from sagan.metrics.distances import Neighbours
 from sagan.pixels import UInt8Array
 

@@ -1,6 +1,8 @@
 """The machine that a run is trained on: what it computes with, recorded in environment.json."""
 
 import platform
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +10,9 @@ from accelerate import Accelerator
 
 import sagan
 from sagan.errors import SaganError
+
+# What the bits of a run depend on, of that which describe_environment tells.
+_DECIDES_BITS = ("torch", "device", "cpu_capability", "threads", "processes", "precision")
 
 
 def runs_on_cpu() -> bool:
@@ -55,3 +60,17 @@ def describe_environment(accelerator: Accelerator, precision: torch.dtype) -> di
         "processes": accelerator.num_processes,
         "precision": str(precision).removeprefix("torch."),
     }
+
+
+def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Say that a run goes on with other bits than it would have had where it began."""
+    changes = [
+        f"{key} was {before[key]} and is now {now[key]}"
+        for key in _DECIDES_BITS
+        if key in before and before[key] != now[key]
+    ]
+    if changes:
+        warnings.warn(
+            f"the run goes on, but not with the bits it would have had: {'; '.join(changes)}",
+            stacklevel=2,
+        )

@@ -7,7 +7,8 @@ step, shard), so that going on from a checkpoint gives the same bits as never ha
 import math
 import time
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,16 +26,28 @@ from sagan.build import build_networks
 from sagan.checkpoint import RunDescription
 from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
+from sagan.durability import reason
 from sagan.errors import SaganError
 from sagan.losses import OBJECTIVES
 from sagan.training.ema import GeneratorAverage
-from sagan.training.environment import describe_environment, resolve_precision, runs_on_cpu
+from sagan.training.environment import (
+    describe_environment,
+    resolve_precision,
+    runs_on_cpu,
+    warn_of_changes,
+)
 from sagan.training.evaluation import Evaluator
 from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
+from sagan.training.processes import together
 from sagan.training.signals import Requests, received_requests
-from sagan.training.statistics import Record, StatisticsWriter, layer_statistics
+from sagan.training.statistics import (
+    Record,
+    StatisticsWriter,
+    attention_statistics,
+    layer_statistics,
+)
 from sagan.training.steps import (
     Adversaries,
     DiscriminatorResult,
@@ -147,12 +160,26 @@ class Training:
             adversaries.strength.adjust(config.batch_size, adversaries.mean)
         key = Key(config.seed, self.step, config.d_steps)
         loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
+        self._share_running_statistics()
         self.step += 1
         # Numbers gone wrong reach batch norm's running statistics in the forward pass already.
         for statistic, before in sound:
             statistic.copy_(torch.where(self._dropped() > dropped, before, statistic))
         self.average.update(config.batch_size, self.step)
         return result, loss_g
+
+    def _share_running_statistics(self) -> None:
+        """Average them over the processes, at each step, so that saving one changes no bit.
+
+        On a GPU they are shared already: batch norm is synchronised there.
+        """
+        if self.accelerator.num_processes == 1 or not self.on_cpu:
+            return
+        statistics = _running_statistics(self.adversaries.generator)
+        shared = self.adversaries.mean(torch.cat(statistics))
+        sizes = [len(statistic) for statistic in statistics]
+        for statistic, mean in zip(statistics, shared.split(sizes), strict=True):
+            statistic.copy_(mean)
 
     def check_finite(self) -> None:
         """Count the updates that were dropped because numbers went wrong; waits for the device.
@@ -211,11 +238,9 @@ class Training:
         }
 
     def save(self, run: Path) -> None:
-        """Write a checkpoint. Processes agree first on what each of them has seen on its own."""
+        """Write a checkpoint. Processes agree first on what each of them has observed by itself."""
         adversaries = self.adversaries
         if self.accelerator.num_processes > 1:
-            for network in (adversaries.generator, self.average.generator):
-                self._average_running_statistics(network)
             adversaries.strength.synchronise(adversaries.mean)
         if self.accelerator.is_main_process:
             every = self.config.keep_every
@@ -227,10 +252,6 @@ class Training:
                 keep=lambda step: step == self.best_step or (every > 0 and step % every == 0),
             )
         self.accelerator.wait_for_everyone()
-
-    def _average_running_statistics(self, network: nn.Module) -> None:
-        for statistic in _running_statistics(network):
-            statistic.copy_(self.adversaries.mean(statistic))
 
     def _tensors(self) -> dict[str, checkpoint.Tensors]:
         adversaries = self.adversaries
@@ -361,17 +382,21 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the run is saved.
     """
     deadline = time.monotonic() + time_limit
-    accelerator = make_accelerator()
-    training = Training(description, dataset, accelerator)
-    with ExitStack() as stack:
+    with together(), ExitStack() as stack:
+        accelerator = make_accelerator()
+        training = Training(description, dataset, accelerator)
+        begun = None
         if accelerator.is_main_process:
             stack.enter_context(checkpoint.locked(run))
             environment = describe_environment(accelerator, training.adversaries.precision)
+            begun = checkpoint.latest_checkpoint(run)
+            if begun is not None:
+                warn_of_changes(checkpoint.read_environment(run), environment)
             checkpoint.create_run(run, description, environment)
-        accelerator.wait_for_everyone()
-        begun = checkpoint.latest_checkpoint(run)
-        if begun is not None:
-            training.restore(begun)
+        # All go on from the one that the first process found sound.
+        (step,) = training.agree(-1 if begun is None else checkpoint.step_of(begun))
+        if step >= 0:
+            training.restore(checkpoint.folder_of(run, step))
         recorder = None
         if accelerator.is_main_process:
             recorder = Recorder(run, training, reporter)
@@ -379,7 +404,7 @@ def train(
             reporter.started(training.step, training.config.steps, deadline)
         requests = stack.enter_context(received_requests())
         _train(run, training, recorder, requests, deadline)
-    accelerator.end_training()
+        accelerator.end_training()
 
 
 def make_accelerator() -> Accelerator:
@@ -388,7 +413,7 @@ def make_accelerator() -> Accelerator:
     Precision and accumulation are the configuration's: a user's ``accelerate config`` decides
     about devices and processes only.
     """
-    # Running statistics are averaged when saved, not overwritten by the first process's.
+    # Running statistics are averaged, not overwritten by the first process's.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
     return Accelerator(
         cpu=runs_on_cpu(), mixed_precision="no", dynamo_backend="no", kwargs_handlers=handlers
@@ -425,6 +450,8 @@ def _train(
         due = training.step % config.checkpoint_every == 0
         if stop or ended or save or due or evaluator.improved:
             training.check_finite()
+            if recorder is not None:
+                recorder.flush()
             training.save(run)
             evaluator.saved()
             saved_at, requests.save = time.monotonic(), False
@@ -441,7 +468,8 @@ class Recorder:
         self.run = run
         self.training = training
         self.reporter = reporter
-        self.statistics = StatisticsWriter(run, training.step)
+        with _writing_into(run):
+            self.statistics = StatisticsWriter(run, training.step)
         self._logged_step, self._logged_seconds = training.step, training.seconds
 
     def stepped(
@@ -453,12 +481,14 @@ class Recorder:
         if last or training.step % config.log_every == 0:
             record = evaluated | self._measured(result, loss_g)
             self.reporter.recorded(record)
-        if last or training.step % config.sample_every == 0:
-            record |= draw_pictures(
-                training.average.generator, self.run, training.step, self.statistics
-            )
-        if record:
-            self.statistics.write({"step": training.step, **record})
+        with _writing_into(self.run):
+            if last or training.step % config.sample_every == 0:
+                generator = training.average.generator
+                draw_pictures(generator, self.run, training.step, self.statistics)
+                discriminator = training.adversaries.discriminator
+                record |= attention_statistics(generator, discriminator, training.dataset.images)
+            if record:
+                self.statistics.write({"step": training.step, **record})
         self.reporter.advanced(training.step)
 
     def _measured(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
@@ -477,7 +507,22 @@ class Recorder:
         images = steps * training.config.batch_size
         return {"seconds": training.seconds, "images_per_second": images / max(seconds, 1e-9)}
 
+    def flush(self) -> None:
+        """Wait until the statistics are on the disk: after a checkpoint none is recorded anew."""
+        with _writing_into(self.run):
+            self.statistics.flush()
+
     def close(self) -> None:
-        """Flush the statistics and tell the reporter that it is over."""
-        self.statistics.close()
+        """Close the statistics and tell the reporter that it is over."""
         self.reporter.closed()
+        with _writing_into(self.run):
+            self.statistics.close()
+
+
+@contextmanager
+def _writing_into(run: Path) -> Iterator[None]:
+    """End in one line where a run's statistics and pictures cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise SaganError(f"cannot write into {run}: {reason(error)}") from None

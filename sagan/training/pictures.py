@@ -4,11 +4,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from sagan.explain import attention_distance, attention_entropy
-from sagan.explain.model import draw_figures
-from sagan.inference import GeneratorBase, Maps
+from sagan.explain.model import draw_figure
+from sagan.inference import GeneratorBase
 from sagan.sampling import grid_columns, grid_labels, image_grid
-from sagan.training.statistics import Record, StatisticsWriter
+from sagan.training.statistics import StatisticsWriter
 
 SAMPLES = 80  # in a grid
 EXPLAINED = 4  # of them in an attention figure
@@ -16,27 +15,17 @@ EXPLAINED = 4  # of them in an attention figure
 
 def draw_pictures(
     generator: GeneratorBase, run: Path, step: int, statistics: StatisticsWriter
-) -> Record:
-    """Write RUN/samples/step-N.png and RUN/attention/step-N.png; return attention numbers.
+) -> None:
+    """Write RUN/samples/step-N.png and RUN/attention/step-N.png.
 
     The latents are the same at every step, so that the pictures make a film.
     """
-    labels = grid_labels(SAMPLES, generator.num_classes)
-    images, maps = generator.sample(SAMPLES, labels, return_attention=True)
-    grid = image_grid(images, grid_columns(SAMPLES, generator.num_classes))
+    classes = generator.num_classes
+    images = generator.sample(SAMPLES, grid_labels(SAMPLES, classes))
+    grid = image_grid(images, grid_columns(SAMPLES, classes))
     Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
     statistics.write_image("samples", grid, step)
+    labels = grid_labels(EXPLAINED, classes)
+    images, maps = generator.sample(EXPLAINED, labels, return_attention=True)
     if maps:
-        explained = {layer: attention[:EXPLAINED] for layer, attention in maps.items()}
-        draw_figures(images[:EXPLAINED], explained, run / "attention" / f"step-{step:08d}.png")
-    return _attention_statistics(maps, generator.resolution)
-
-
-def _attention_statistics(maps: Maps, resolution: int) -> Record:
-    """Mean distance in pixels and mean entropy in nats of each layer, over images and queries."""
-    record: Record = {}
-    for layer, attention in maps.items():
-        distance = attention_distance(attention, resolution)
-        record[f"attention/{layer}/distance"] = float(distance.mean())
-        record[f"attention/{layer}/entropy"] = float(attention_entropy(attention).mean())
-    return record
+        draw_figure(run / "attention" / f"step-{step:08d}.png", generator, images, maps)

@@ -9,6 +9,7 @@ from sagan import checkpoint
 from sagan.checkpoint import RunDescription
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset, open_dataset
+from sagan.data.packed import read_manifest
 from sagan.errors import SaganError
 from sagan.metrics.libraries import INSTALL, libraries_installed
 
@@ -81,6 +82,7 @@ def prepare(
         "fingerprint": dataset.fingerprint,
         "images": len(dataset),
         "classes": list(dataset.classes),
+        "fit": read_manifest(dataset.path).fit,
     }
     description = RunDescription(config, preset, data)
     if begun is not None:

@@ -4,15 +4,21 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sagan import checkpoint, spectral
+from sagan.durability import append, flush
+from sagan.explain import attention_distance, attention_entropy, concentration
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.pixels import UInt8Array
 from sagan.records import Record as Record
 from sagan.records import read_statistics as read_statistics
+from sagan.sampling import grid_labels
+
+MEASURED = 16  # pictures whose attention is measured
 
 
 class StatisticsWriter:
@@ -32,8 +38,7 @@ class StatisticsWriter:
         """Add one record; it has a "step"."""
         # JSON has no infinities and no NaN.
         finite = {name: v if math.isfinite(v) else None for name, v in record.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(finite) + "\n")
+        append(self.path, (json.dumps(finite) + "\n").encode())
         step = int(record["step"])
         for name, value in record.items():
             if name != "step":
@@ -43,8 +48,12 @@ class StatisticsWriter:
         """Add a picture, uint8 (H, W, 3), to TensorBoard."""
         self._tensorboard.add_image(name, image, step, dataformats="HWC")
 
+    def flush(self) -> None:
+        """Wait until the records so far are on the disk."""
+        flush(self.path)
+
     def close(self) -> None:
-        """Flush everything to disk."""
+        """Write what TensorBoard has not seen yet."""
         self._tensorboard.close()
 
 
@@ -62,3 +71,25 @@ def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase)
         return {}
     numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
     return dict(zip(values, numbers, strict=True))
+
+
+def attention_statistics(
+    generator: GeneratorBase, discriminator: DiscriminatorBase, real: UInt8Array
+) -> Record:
+    """How far and how sharply each attention layer looks: means over pictures and queries.
+
+    The generator is measured on samples of fixed latents, the discriminator on real pictures
+    spread over the data set, uint8 (num, S, S, 3): the same ones at every step. Distance is in
+    pixels, entropy in nats, concentration the share of keys that holds half of the attention.
+    """
+    labels = grid_labels(MEASURED, generator.num_classes)
+    _, maps = generator.sample(MEASURED, labels, return_attention=True)
+    chosen = np.linspace(0, len(real) - 1, min(MEASURED, len(real))).astype(int)
+    maps |= discriminator.attention(real[chosen])
+    record: Record = {}
+    for layer, attention in maps.items():
+        distance = attention_distance(attention, generator.resolution)
+        record[f"attention/{layer}/distance"] = float(distance.mean())
+        record[f"attention/{layer}/entropy"] = float(attention_entropy(attention).mean())
+        record[f"attention/{layer}/concentration"] = float(concentration(attention).mean())
+    return record

@@ -100,11 +100,72 @@ def test_explain_writes_a_figure(sagan, run, tmp_path, ending) -> None:
     assert out.stat().st_size > 1000
 
 
-def test_explain_shows_the_discriminators_attention_on_a_photo(sagan, run, tmp_path) -> None:
+def test_explain_writes_a_page_to_point_at_instead_of_a_figure(sagan, run, tmp_path) -> None:
+    out = tmp_path / "page.html"
+    result = sagan("explain", run, "--html", out, "--seed", "3")
+    assert (result.status, result.out) == (0, f"wrote {out}\n")
+    assert out.read_text().count('class="scene"') == 12
+
+
+def test_explain_and_explore_tell_what_they_cannot_do(sagan, run) -> None:
+    for arguments, message in (
+        (["explain", run], "say where to write"),
+        (["explore", "nowhere", "--no-open"], "there is no model nowhere"),
+        (["explore", run, "--no-open", "--host", "no such host"], "cannot serve at"),
+    ):
+        result = sagan(*arguments)
+        assert (result.status, result.err.count("\n")) == (2, 1)
+        assert message in result.err
+
+
+def test_explain_shows_the_discriminators_attention_on_photos(sagan, run, tmp_path) -> None:
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "photo.png")
-    out = tmp_path / "d.png"
-    assert sagan("explain", run, "--image", tmp_path / "photo.png", "--out", out).status == 0
-    assert size_of(out)[0] > 500
+    photo = ("--image", tmp_path / "photo.png")
+    heights = []
+    for photos in (photo, photo + photo):
+        assert sagan("explain", run, *photos, "--out", tmp_path / "d.png").status == 0
+        heights.append(size_of(tmp_path / "d.png")[1])
+    assert heights[1] > heights[0] + 256  # a row for each
+
+
+def test_explain_fits_a_photo_as_the_model_was_trained(sagan, pictures, tmp_path) -> None:
+    packed, run = tmp_path / "packed", tmp_path / "run"
+    assert sagan("data", "pack", pictures, packed, "--size", 32, "--fit", "pad").status == 0
+    arguments = ("--data", packed, "--out", run, "--preset", "smoke", "--steps", 1)
+    assert sagan("train", *arguments).status == 0
+    wide = Image.new("RGB", (64, 32), "teal")
+    fitted = Image.new("RGB", (32, 32), "white")
+    fitted.paste(wide.resize((32, 16)), (0, 8))
+    drawn = []
+    for picture in (wide, fitted):
+        picture.save(tmp_path / "photo.png")
+        out = tmp_path / "d.png"
+        assert sagan("explain", run, "--image", tmp_path / "photo.png", "--out", out).status == 0
+        drawn.append(out.read_bytes())
+    assert drawn[0] == drawn[1]
+
+
+def test_explain_puts_all_layers_into_the_file_that_was_asked_for(sagan, tmp_path, pictures):
+    settings = ("--set", "attention_g=8,16", "--set", "channels_g=8", "--steps", 1)
+    run = tmp_path / "two"
+    result = sagan("train", "--data", pictures, "--out", run, "--preset", "smoke", *settings)
+    assert result.status == 0
+    assert sagan("explain", run, "--out", tmp_path / "a.svg", "--num", 1).status == 0
+    drawn = (tmp_path / "a.svg").read_text()
+    assert "generator.attention_8" in drawn
+    assert "generator.attention_16" in drawn
+
+
+def test_explain_names_the_classes_and_asks_about_as_many_dots_as_wanted(
+    sagan, labelled_run, tmp_path
+) -> None:
+    out = tmp_path / "a.svg"
+    for options, dots in ((("--dots", 2), 2), (("--grid", 3), 9), (("--query", "0,0"), 1)):
+        result = sagan("explain", labelled_run, "--out", out, "--classes", "dog", *options)
+        assert result.status == 0
+        drawn = out.read_text()
+        assert drawn.count(">dog<") == 4
+        assert drawn.count("beyond 3×3<") == 4 * dots  # noqa: RUF001
 
 
 def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> None:

@@ -109,6 +109,16 @@ def test_a_query_outside_the_picture_is_named(sagan, run, tmp_path, query) -> No
     assert_one_line(sagan("explain", run, "--out", tmp_path / "o.png", f"--query={query}"))
 
 
+def test_more_queries_than_a_figure_shows_are_refused(sagan, run, tmp_path) -> None:
+    queries = [f"--query={x},3" for x in range(7)]
+    assert_one_line(sagan("explain", run, "--out", tmp_path / "o.png", *queries), "at most 6")
+
+
+def test_queries_are_either_given_or_on_a_grid(sagan, run, tmp_path) -> None:
+    arguments = ["--out", tmp_path / "o.png", "--query=1,2", "--grid=2"]
+    assert_one_line(sagan("explain", run, *arguments), "--query", "--grid")
+
+
 @pytest.mark.parametrize("name", ["o.bmp", "o.jpeg"])
 def test_a_kind_of_file_that_is_not_written_is_named(sagan, run, tmp_path, name) -> None:
     assert_one_line(sagan("sample", run, "--out", tmp_path / name), name)

@@ -17,6 +17,7 @@ COMMANDS = [
     ["evaluate"],
     ["explain"],
     ["report"],
+    ["explore"],
     ["export"],
     ["presets"],
     ["inspect"],

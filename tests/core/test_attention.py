@@ -1,6 +1,8 @@
 """Self-attention against a float64 oracle that shares no code with it, and its published claims."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +17,14 @@ from torch.utils._pytree import tree_leaves
 
 from sagan import attention as attention_module
 from sagan import spectral
-from sagan.attention import BACKENDS, FORMS, SelfAttention2d, recorded_maps, select_backend
+from sagan.attention import (
+    BACKENDS,
+    FORMS,
+    Attend,
+    SelfAttention2d,
+    recorded_maps,
+    select_backend,
+)
 
 UNPOOLED = ["full", "paper"]
 TWICE_DIFFERENTIABLE = ["eager", "chunked"]
@@ -156,35 +165,51 @@ def test_forward_and_every_gradient_equal_the_float64_oracle(
     assert_matches_oracle(layer, random_map(*shape), tolerance=2e-5)
 
 
+@pytest.fixture(params=["images", "rows", "one row"])
+def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of 24 x 24, 5 images, in blocks of 2 images, 7 rows, 1 row."""
+    size, rows = {"images": (2 * 24 * 24, 1), "rows": (1, 7), "one row": (1, 1)}[request.param]
+    monkeypatch.setattr(attention_module, "BLOCK_ENTRIES", size)
+    monkeypatch.setattr(attention_module, "MIN_ROWS", rows)
+    monkeypatch.setattr(attention_module, "PLAIN_ENTRIES", 0)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
 @pytest.mark.parametrize("form", FORMS)
-def test_auto_on_a_map_too_big_for_the_cache_equals_the_oracle(form: str) -> None:
-    layer = make_layer(8, form, backend="auto")
-    x = random_map(2, 8, 46, 40) if form != "pooled" else random_map(6, 8, 46, 40)
-    query = torch.empty(x.shape[0], 46 * 40, 1)
-    key = torch.empty(x.shape[0], 46 * 40 // (4 if form == "pooled" else 1), 1)
-    assert select_backend(query, key, key) is attention_module.flash
-    assert_matches_oracle(layer, x, tolerance=5e-5)
+def test_working_in_blocks_changes_neither_values_nor_gradients(form: str, backend: str) -> None:
+    layer = make_layer(16, form, backend=backend)
+    assert_matches_oracle(layer, random_map(5, 16, 4, 6), tolerance=2e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_chunks_that_do_not_divide_the_positions_equal_the_oracle(form: str) -> None:
-    layer = make_layer(8, form, backend="chunked")
-    assert_matches_oracle(layer, random_map(1, 8, 31, 37), tolerance=5e-5)  # N = 1147 > 1024
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
+def test_blocks_have_the_derivatives_that_numbers_show_twice(backend: str) -> None:
+    inputs = [random_map(5, 24, d, seed=d).double().requires_grad_() for d in (2, 2, 3)]
+    attend = BACKENDS[backend]
+    assert torch.autograd.gradcheck(attend, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(attend, inputs, fast_mode=True)
 
 
-@pytest.mark.parametrize("size", [1, 7, 29, 30, 31])
-def test_every_chunk_size_gives_the_same_values_and_gradients(size: int) -> None:
-    inputs = [random_map(2, n, d, seed=n).requires_grad_() for n, d in [(30, 3), (11, 3), (11, 5)]]
-    expected = attention_module.eager(*inputs)
-    actual = attention_module.chunked(*inputs, size=size)
-    cotangent = random_map(2, 30, 5)
-    assert_close(actual, expected, 1e-6)
-    for a, e in zip(
-        torch.autograd.grad(actual, inputs, cotangent),
-        torch.autograd.grad(expected, inputs, cotangent),
-        strict=True,
-    ):
-        assert_close(a, e, 1e-5)
+@pytest.mark.parametrize("backend", ["flash", "chunked"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_over_many_blocks_are_as_exact_as_eager_ones_in_one(
+    backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 blocks of one row add up to the gradients of keys and values without drifting."""
+    inputs = [random_map(1, 300, d, seed=d).to(dtype).requires_grad_() for d in (4, 4, 32)]
+    cotangent = random_map(1, 300, 32).to(dtype)
+
+    def gradients(attend: Attend) -> list[Tensor]:
+        attended = attend(*inputs)
+        return [attended.detach(), *torch.autograd.grad(attended, inputs, cotangent)]
+
+    expected = gradients(attention_module.eager)
+    monkeypatch.setattr(attention_module, "BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(attention_module, "MIN_ROWS", 1)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    for actual, truth in zip(gradients(BACKENDS[backend]), expected, strict=True):
+        assert_close(actual, truth, tolerance)
 
 
 @pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
@@ -462,43 +487,93 @@ def largest_tensor(
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(
-    ("form", "backend", "share"),
-    [
-        *((form, "flash", 25) for form in FORMS),
-        *((form, "chunked", 4) for form in FORMS),
-        *((form, "auto", 25) for form in UNPOOLED),  # one image's pooled map is small: eager
-    ],
-)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("backend", "share"), [("flash", 25), ("chunked", 8)])
 def test_no_tensor_of_the_maps_size_is_ever_made(
-    form: str, backend: str, share: int, memory_format: torch.memory_format
+    form: str,
+    backend: str,
+    share: int,
+    memory_format: torch.memory_format,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """N = 4096; a chunk of 1024 queries is a quarter of the map."""
+    """N = 4096; 512 rows, the fewest that are worked on at a time, are an 8th of the map."""
+    monkeypatch.setattr(attention_module, "BLOCK_ENTRIES", 1)
     elements = 4096 * (1024 if form == "pooled" else 4096)
     assert largest_tensor(form, backend, memory_format) <= elements // share
 
 
 def test_the_recorder_sees_the_map_that_eager_makes() -> None:
-    assert largest_tensor("pooled", "eager") >= 4096 * 1024
+    assert largest_tensor("pooled", "eager") >= 4096 * 512  # a block, half the map
+
+
+def kept_elements(backend: str) -> int:
+    """Of tensors that wait from forward for backward, N = M = 512."""
+    kept = 0
+
+    def keep(x: Tensor) -> Tensor:
+        nonlocal kept
+        kept += x.numel()
+        return x
+
+    inputs = [random_map(2, 512, d).requires_grad_() for d in (2, 2, 8)]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        BACKENDS[backend](*inputs)
+    return kept
+
+
+def test_eager_keeps_the_map_for_backward_and_the_others_only_what_is_linear_in_n() -> None:
+    assert kept_elements("eager") >= 2 * 512 * 512
+    for backend in ("chunked", "flash"):
+        assert kept_elements(backend) <= 2 * 512 * 50
+
+
+PEAK_MEMORY = """
+import resource, sys, torch
+from sagan.attention import select_backend
+
+def attend(num):
+    shapes = [(1, num, 8), (1, num, 8), (1, num, 64)]
+    inputs = [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    attended = select_backend(*inputs)(*inputs)
+    attended.backward(torch.ones_like(attended))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+dtype = getattr(torch, sys.argv[1])
+attend(64)  # loads the libraries' code
+print(attend(16384) / 1024)
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_full_attention_over_16384_positions_takes_under_300_mib_above_its_inputs(
+    dtype: str,
+) -> None:
+    """C = 64, forward and backward. The map alone has 1 GiB in float32."""
+    process = subprocess.run(
+        [sys.executable, "-c", PEAK_MEMORY, dtype], capture_output=True, text=True, check=True
+    )
+    assert float(process.stdout) < 300
 
 
 # --- choosing -----------------------------------------------------------------------------------
 
 
-def test_auto_depends_on_shape_and_dtype_alone() -> None:
-    def choice(n: int, m: int, dtype: torch.dtype) -> Any:
+def test_auto_depends_on_shape_and_device_alone() -> None:
+    def choice(n: int, m: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
         shapes = [(4, n, 8), (4, m, 8), (4, m, 32)]
         chosen = {
-            select_backend(*(fill(shape).to(dtype) for shape in shapes))
+            select_backend(*(fill(shape, device=device).to(dtype) for shape in shapes))
             for fill in (torch.zeros, torch.ones, torch.randn)
         }
         assert len(chosen) == 1
         return chosen.pop()
 
-    assert choice(64, 64, torch.float32) is attention_module.eager
-    assert choice(1024, 1024, torch.float32) is attention_module.flash
-    assert choice(1024, 1023, torch.float32) is attention_module.eager
-    assert choice(1024, 1024, torch.bfloat16) is attention_module.eager
+    for dtype in (torch.float32, torch.bfloat16):
+        assert choice(64, 64, dtype) is attention_module.eager
+        assert choice(4096, 4096, dtype) is attention_module.eager
+        assert choice(4096, 4097, dtype) is attention_module.chunked
+    assert choice(64, 64, device="meta") is attention_module.flash  # as on any accelerator
 
 
 def test_unknown_names_and_too_few_channels_are_value_errors_that_name_the_choices() -> None:

@@ -2,10 +2,13 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +61,27 @@ def model_file(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("models") / "model.safetensors"
     export_model(open_model(finished_run), out, card="# A card")
     return out
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_model_knows_how_its_pictures_were_made_square(
+    fit: str, labelled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    packed = shutil.copytree(labelled.path, tmp_path / "packed")
+    manifest = json.loads((packed / "pack.json").read_text()) | {"fit": fit}
+    (packed / "pack.json").write_text(json.dumps(manifest))
+    run = train_run(tmp_path / "run", PackedDataset.open(packed), steps=1)
+    export_model(open_model(run), tmp_path / "model.safetensors")
+    assert open_model(run).fit == open_model(tmp_path / "model.safetensors").fit == fit
+
+
+def test_loading_a_model_does_not_wait_for_torchs_compiler(model_file: Path) -> None:
+    code = (
+        "import sys; from sagan import load_generator, load_discriminator;"
+        "load_generator(sys.argv[1]); load_discriminator(sys.argv[1]);"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(model_file)], check=True)
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -114,29 +138,40 @@ def test_the_manifest_has_the_sha256_of_every_other_file(run: Path) -> None:
     assert set(manifest["sha256"]) == weights | {"state.json"}
 
 
-def no_space(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def failing(number: int) -> Callable[..., None]:
+    """A system call that fails, with an ``errno``."""
+
+    def call(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return call
 
 
+@pytest.mark.parametrize("name", ["os.mkdir", "os.write", "os.fsync", "pathlib.Path.replace"])
 @pytest.mark.parametrize(
-    "name",
-    ["pathlib.Path.rename", "pathlib.Path.mkdir", "pathlib.Path.write_bytes", "os.fsync",
-     "sagan.checkpoint.save_file", "sagan.checkpoint._sha256"],
-)  # fmt: skip
-def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint_and_nothing_else(
-    run: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device (make room on that disk)"),
+        (errno.EDQUOT, "Disk quota exceeded (free some of your quota)"),
+        (errno.EROFS, "Read-only file system (choose a place that can be written)"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_old_checkpoint_and_nothing_else(
+    run: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int, told: str
 ) -> None:
+    """That no call of a save can do otherwise, scripts/faults.py tries one by one."""
     save_checkpoint(run, 1, CONTENT, {})
     before = files(run)
     with monkeypatch.context() as patch:
-        patch.setattr(name, no_space)
+        patch.setattr(name, failing(number))
         message = refusal(lambda: save_checkpoint(run, 2, CONTENT, {}))
     assert "step-00000002" in message
-    assert "No space left on device" in message
+    assert told in message
     assert files(run) == before
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000001"]
     assert latest_checkpoint(run) == run / "checkpoints" / "step-00000001"
-    save_checkpoint(run, 2, CONTENT, {})  # once there is room again
+    save_checkpoint(run, 2, CONTENT, {})  # once it does again
     assert latest_checkpoint(run) == run / "checkpoints" / "step-00000002"
 
 
@@ -165,23 +200,66 @@ def test_checkpoints_are_in_the_order_of_their_steps(run: Path) -> None:
     assert steps == [7, 99_999_999, 100_000_000]
 
 
-def test_a_damaged_checkpoint_of_the_same_step_is_replaced(run: Path) -> None:
+def test_a_damaged_checkpoint_of_the_same_step_is_replaced_and_stays_marked(run: Path) -> None:
     folder = save_checkpoint(run, 1, CONTENT, {})
     (folder / "ema.safetensors").write_bytes(b"")
+    (folder / "keep").touch()
     save_checkpoint(run, 1, CONTENT, {})
     verify_checkpoint(folder)
+    assert (folder / "keep").is_file()
 
 
-@pytest.mark.parametrize("name", ["pathlib.Path.write_bytes", "pathlib.Path.replace", "os.fsync"])
+def test_a_file_called_like_the_checkpoint_is_replaced(run: Path) -> None:
+    (run / "checkpoints" / "step-00000001").write_text("not a folder")
+    verify_checkpoint(save_checkpoint(run, 1, CONTENT, {}))
+
+
+@pytest.mark.parametrize("name", ["os.write", "pathlib.Path.replace", "os.fsync"])
 def test_a_small_file_is_replaced_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     path = tmp_path / "config.json"
     checkpoint.write_bytes(path, b"old")
     with monkeypatch.context() as patch:
-        patch.setattr(name, no_space)
+        patch.setattr(name, failing(errno.ENOSPC))
         assert "No space left" in refusal(lambda: checkpoint.write_bytes(path, b"new"))
     assert files(tmp_path) == {"config.json": b"old"}
+
+
+def test_a_disk_that_takes_a_byte_at_a_time_gets_them_all(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", lambda descriptor, data: plain(descriptor, data[:1]))
+        folder = save_checkpoint(run, 1, {"ema": {"a": torch.arange(9)}}, {})
+    assert torch.equal(checkpoint.read_tensors(folder, "ema")["a"], torch.arange(9))
+
+
+def test_what_a_killed_process_left_is_no_obstacle_and_is_removed(
+    tmp_path: Path, finished_run: Path
+) -> None:
+    """Also one killed at its first file, before the folder could be told for a run's."""
+    run = tmp_path / "run"
+    (run / "checkpoints" / ".step-00000009.tmp").mkdir(parents=True)
+    (run / "checkpoints" / ".step-00000001.old.tmp").mkdir()
+    (run / ".lock").touch()
+    (run / ".config.json.99.tmp").write_text("{")
+    with checkpoint.locked(run):
+        checkpoint.create_run(run, checkpoint.read_run(finished_run), {})
+        save_checkpoint(run, 10, CONTENT, {})
+    assert [path for path in run.rglob("*") if path.name.endswith(".tmp")] == []
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000010"]
+
+
+def test_files_can_be_read_by_whom_the_users_mask_says(finished_run: Path, tmp_path: Path) -> None:
+    """Not by their owner alone, as those of safetensors itself."""
+    before = os.umask(0o027)
+    try:
+        export_model(open_model(finished_run), tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, finished_run: Path) -> None:
@@ -203,33 +281,90 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, finished_run
 # Damage
 
 
-def test_a_bit_flipped_anywhere_in_a_file_is_found(run: Path) -> None:
+def test_a_bit_flipped_anywhere_is_found(run: Path) -> None:
+    """In every byte of every file, the manifest among them, one bit; in the manifest's, each."""
     folder = save_checkpoint(run, 1, CONTENT, {"seconds": 1.5})
-    names = [path.name for path in folder.iterdir() if path.name != "manifest.json"]
-    assert len(names) == 5
-    generator = np.random.default_rng(0)
+    names = [path.name for path in folder.iterdir()]
+    assert set(names) == {*checkpoint.FILES, "manifest.json"}
+    chance = np.random.default_rng(0)
     for name in names:
         sound = (folder / name).read_bytes()
-        for position in [0, len(sound) - 1, *generator.integers(0, len(sound), 10)]:
-            flip(folder / name, int(position), int(generator.integers(0, 8)))
-            message = refusal(lambda: verify_checkpoint(folder))
-            assert name in message
-            assert str(folder) in message
-            (folder / name).write_bytes(sound)
+        for position in range(len(sound)):
+            bits = range(8) if name == "manifest.json" else [int(chance.integers(8))]
+            for bit in bits:
+                flip(folder / name, position, bit)
+                message = refusal(lambda: verify_checkpoint(folder))
+                assert str(folder) in message
+                assert name == "manifest.json" or name in message
+                (folder / name).write_bytes(sound)
     verify_checkpoint(folder)
 
 
-def test_a_missing_longer_or_shorter_file_is_found(run: Path) -> None:
+@pytest.fixture(params=[*checkpoint.FILES, "manifest.json"])
+def victim(request: pytest.FixtureRequest, run: Path) -> Path:
+    """One of the files of a sound checkpoint."""
+    return save_checkpoint(run, 1, CONTENT, {}) / str(request.param)
+
+
+def test_a_longer_shorter_or_missing_file_is_found(victim: Path) -> None:
+    sound = victim.read_bytes()
+    for content in (sound + b"\0", sound + b"\n", b" " + sound, sound[:-1], sound[1:], b""):
+        victim.write_bytes(content)
+        assert victim.name in refusal(lambda: verify_checkpoint(victim.parent))
+    victim.unlink()
+    assert victim.name in refusal(lambda: verify_checkpoint(victim.parent))
+
+
+def test_what_is_no_file_is_found(victim: Path, tmp_path: Path) -> None:
+    """Even a link to what was written: a checkpoint is all in its folder."""
+    elsewhere = victim.rename(tmp_path / "elsewhere")
+    victim.symlink_to(elsewhere)
+    assert victim.name in refusal(lambda: verify_checkpoint(victim.parent))
+    victim.unlink()
+    victim.symlink_to("nowhere")
+    refusal(lambda: verify_checkpoint(victim.parent))
+    victim.unlink()
+    victim.mkdir()
+    refusal(lambda: verify_checkpoint(victim.parent))
+    victim.rmdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(victim)
+        refusal(lambda: verify_checkpoint(victim.parent))
+
+
+def test_files_that_changed_places_are_found(run: Path) -> None:
     folder = save_checkpoint(run, 1, CONTENT, {})
-    path = folder / "ema.safetensors"
-    sound = path.read_bytes()
-    for content in (sound + b"\0", sound[:-1], b""):
-        path.write_bytes(content)
+    sound = files(folder)
+    for one, other in itertools.combinations(sorted(sound), 2):
+        (folder / one).write_bytes(sound[other])
+        (folder / other).write_bytes(sound[one])
         refusal(lambda: verify_checkpoint(folder))
-    path.unlink()
-    refusal(lambda: verify_checkpoint(folder))
-    path.mkdir()
-    refusal(lambda: verify_checkpoint(folder))
+        for name in (one, other):
+            (folder / name).write_bytes(sound[name])
+    verify_checkpoint(folder)
+
+
+def test_files_of_another_checkpoint_are_found(run: Path) -> None:
+    one, other = save_checkpoint(run, 1, CONTENT, {}), save_checkpoint(run, 2, CONTENT, {})
+    shutil.copy(other / "state.json", one / "state.json")
+    refusal(lambda: verify_checkpoint(one))
+
+
+def test_a_file_that_the_disk_does_not_give_back_is_damage(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(run, 1, CONTENT, {})
+    newest = save_checkpoint(run, 2, CONTENT, {})
+    plain = Path.open
+
+    def opened(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path == newest / "ema.safetensors":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return plain(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.warns(UserWarning, match=r"ema\.safetensors.*going back 1 steps"):
+        assert latest_checkpoint(run) == run / "checkpoints" / "step-00000001"
 
 
 @pytest.mark.parametrize(
@@ -433,6 +568,22 @@ def test_a_file_that_is_no_model_is_one_line(kind: str, tmp_path: Path) -> None:
     path.write_bytes(JUNK[kind])
     refusal(lambda: load_generator(path))
     refusal(lambda: load_discriminator(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in files here")
+def test_a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for(
+    copied_run: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "model.safetensors"
+    os.mkfifo(pipe)
+    assert "pipe" in refusal(lambda: load_generator(pipe))
+    assert "device" in refusal(lambda: load_generator("/dev/zero"))
+    (copied_run / "config.json").unlink()
+    os.mkfifo(copied_run / "config.json")
+    refusal(lambda: load_generator(copied_run))
+    (copied_run / "config.json").unlink()
+    (copied_run / "config.json").symlink_to("/dev/zero")
+    refusal(lambda: load_generator(copied_run))
 
 
 def test_a_truncated_model_file_is_one_line(model_file: Path, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """The attention figure, judged by its pixels."""
 
+# ruff: noqa: RUF001 -- captions mean the multiplication and minus signs that they use
+
+import dataclasses
 import itertools
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,7 +15,18 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from sagan.errors import SaganError
-from sagan.explain import attention_figure, query_to_pixel, save_figure
+from sagan.explain import (
+    LayerView,
+    attention_beyond,
+    attention_distance,
+    attention_entropy,
+    attention_figure,
+    convolution_window,
+    grid_queries,
+    query_to_pixel,
+    receptive_field,
+    save_figure,
+)
 from sagan.explain.figure import QUERY_COLOURS
 
 SIDE = 16
@@ -30,20 +45,37 @@ def blob_attention(num=1, key_side=8, centre=(0.8, 0.25), width=0.01):
     return np.broadcast_to(row, (num, SIDE**2, key_side**2))
 
 
+def layer(attention, queries, name="generator.attention_16", gamma=0.1):
+    """A layer as a figure takes it; its name decides about the convolutions' field."""
+    field = receptive_field("residual", name, 32)
+    return LayerView(name, attention, queries, gamma, field)
+
+
+def draw(attention, queries, images=None, titles=(), **named):
+    images = grey_images(len(attention)) if images is None else images
+    return attention_figure(images, [layer(attention, queries, **named)], titles)
+
+
 def uniform_attention():
     return np.full((1, SIDE**2, 64), 1 / 64, dtype=np.float32)
 
 
 def panels(figure):
-    """Rendered pixels, (H, W, 3) uint8, of each picture in the figure, in drawing order."""
+    """Rendered pixels, (H, W, 3) uint8, of each square in the figure, in drawing order."""
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
-    boxes = [axes.get_window_extent() for axes in figure.axes[:-1]]  # the last is the colour bar
+    boxes = [axes.get_window_extent() for axes in squares(figure)]
     height = pixels.shape[0]
     return [
         pixels[round(height - box.y1) : round(height - box.y0), round(box.x0) : round(box.x1)]
         for box in boxes
     ]
+
+
+def squares(figure):
+    """The axes of pictures, dots' panels and maps, row by row; not the colour bars."""
+    boxes = [(axes, axes.get_window_extent()) for axes in figure.axes]
+    return [axes for axes, box in boxes if abs(box.width - box.height) < 1]
 
 
 def texts(figure):
@@ -52,26 +84,37 @@ def texts(figure):
 
 def shown(figure, panel):
     """The picture given to a panel, before dots and outlines, (H, W, 3)."""
-    return np.asarray(figure.axes[panel].images[0].get_array())
+    return np.asarray(squares(figure)[panel].images[0].get_array())
+
+
+def fields(figure, panel):
+    """(left, top, right, bottom) in picture pixels and line style of the squares in a panel."""
+    rectangles = [patch for patch in squares(figure)[panel].patches if patch.get_zorder() == 1.4]
+    return [
+        (
+            *(32 * np.array([r.get_x(), r.get_y()])),
+            *(32 * np.array([r.get_x() + r.get_width(), r.get_y() + r.get_height()])),
+            r.get_linestyle(),
+        )
+        for r in rectangles[1::2]  # each drawn twice, black below white
+    ]
 
 
 @pytest.mark.parametrize("query", [0, 15, 100, 255])
 def test_the_dot_lies_on_the_centre_of_its_query(query):
-    figure = attention_figure(grey_images(), blob_attention(), [[query]], "generator.attention_16")
-    for panel in panels(figure):
+    for panel in panels(draw(blob_attention(), [[query]]))[:2]:
         x, y = query_to_pixel(query, panel.shape[0], SIDE)
         np.testing.assert_array_equal(panel[int(y), int(x)], [232, 19, 43])
         rows, columns = np.nonzero((panel == [232, 19, 43]).all(-1))
         near = (abs(rows - y) < 8) & (abs(columns - x) < 8)
-        assert near.sum() > 50
+        assert near.sum() > 25
         assert abs(rows[near].mean() + 0.5 - y) < 1
         assert abs(columns[near].mean() + 0.5 - x) < 1
 
 
 def test_dots_have_their_own_colours_in_order():
     queries = [17, 40, 100, 135, 200, 240]
-    figure = attention_figure(grey_images(), blob_attention(), [queries], "layer")
-    picture, *attended = panels(figure)
+    picture, *attended, _, _ = panels(draw(blob_attention(), [queries]))
     for query, colour, panel in zip(queries, QUERY_COLOURS, attended, strict=True):
         x, y = (int(c) for c in query_to_pixel(query, panel.shape[0], SIDE))
         expected = np.rint(255 * np.array(to_rgb(colour)))
@@ -82,62 +125,93 @@ def test_dots_have_their_own_colours_in_order():
 @pytest.mark.parametrize("key_side", [8, 16])
 def test_a_far_blob_lights_up_and_the_rest_does_not(key_side):
     attention = blob_attention(key_side=key_side, centre=(0.8, 0.25))
-    figure = attention_figure(grey_images(), attention, [[200]], "layer")
-    panel = shown(figure, 1).astype(float)
+    panel = shown(draw(attention, [[200]]), 1).astype(float)
     brightness = panel.sum(-1)
-    y, x = np.unravel_index(brightness.argmax(), brightness.shape)
-    assert abs(x / panel.shape[1] - 0.8) < 1 / key_side
-    assert abs(y / panel.shape[0] - 0.25) < 1 / key_side
+    rows, columns = np.nonzero(brightness == brightness.max())
+    assert abs((columns.mean() + 0.5) / panel.shape[1] - 0.8) < 1 / key_side
+    assert abs((rows.mean() + 0.5) / panel.shape[0] - 0.25) < 1 / key_side
     far_away = brightness[panel.shape[0] // 2 :, : panel.shape[1] // 2]
     assert brightness.max() > 1.8 * far_away.max()
 
 
 def test_uniform_attention_leaves_the_picture_dark_and_says_so():
-    figure = attention_figure(grey_images(), uniform_attention(), [[100]], "layer")
+    figure = draw(uniform_attention(), [[100]])
     assert len(np.unique(shown(figure, 1))) == 1
-    assert not figure.axes[1].collections  # no outline
-    assert "nearly uniform: half in 50 %" in texts(figure)
+    assert not squares(figure)[1].collections  # no outline
+    assert "nearly uniform" in texts(figure)
 
 
-def test_the_caption_gives_the_share_that_holds_half_of_the_attention():
+def test_the_captions_give_the_numbers_of_each_dot_and_map():
     attention = np.zeros((1, SIDE**2, 64), dtype=np.float32)
-    attention[..., :8] = 1 / 8  # half in four of 64 keys, each 8 times uniform
-    figure = attention_figure(grey_images(), attention, [[100]], "discriminator.attention_16")
+    attention[..., :8] = 1 / 8  # half in four of 64 keys
+    figure = draw(attention, [[100]], gamma=-0.25)
     text = texts(figure)
     assert "half in 6.2 %" in text
-    assert "peak 8×" in text  # noqa: RUF001
-    assert "discriminator.attention_16" in text
-    assert "8 × 8 keys" in text  # noqa: RUF001
-    assert "bilinear" in text
+    assert "100 % beyond 3×3" in text
+    assert f"mean {attention_distance(attention, 32).mean():.1f} px" in text
+    assert f"mean {np.log(8):.2f} nats" in text
+    assert "generator.attention_16" in text
+    assert "8 × 8 keys" in text
+    assert "gamma −0.250" in text
+    beyond = attention_beyond(attention, convolution_window(SIDE, 32), 32).mean()
+    assert f"{100 * beyond:.0f} % goes beyond" in text
 
 
-def test_one_peak_for_all_panels_makes_them_comparable():
+def test_heat_compares_between_panels():
     sharp, soft = blob_attention(width=0.005), blob_attention(width=0.05)
-    attention = np.concatenate([sharp, soft])
-    own = attention_figure(grey_images(2), attention, [[200], [200]], "layer")
-    same = attention_figure(grey_images(2), attention, [[200], [200]], "layer", peak=64)
-    brightest = [shown(own, panel).max((0, 1)) for panel in (1, 3)]
-    np.testing.assert_allclose(*brightest, atol=10)  # up to the interpolation between keys
-    assert shown(same, 1).sum(-1).max() > shown(same, 3).sum(-1).max()
-    assert "in all panels alike" in texts(same)
+    figure = draw(np.concatenate([sharp, soft]), [[200], [200]])
+    assert shown(figure, 1).sum(-1).max() > shown(figure, 5).sum(-1).max()
+
+
+def test_the_maps_show_every_pixels_distance_and_entropy():
+    attention = np.zeros((1, SIDE**2, 64), dtype=np.float32)
+    attention[:, :128, 0] = 1  # the upper half looks at one corner
+    attention[:, 128:] = 1 / 64  # the lower half at everything
+    figure = draw(attention, [[100]])
+    distance, entropy = (shown(figure, i)[8::16, 8::16].reshape(256, 3) for i in (2, 3))
+    # The colours are those of a scale: equal values look equal, unequal ones do not.
+    for values, colours in (
+        (attention_distance(attention, 32)[0], distance),
+        (attention_entropy(attention)[0], entropy),
+    ):
+        order = np.argsort(values, kind="stable")
+        steps = np.abs(np.diff(colours[order].astype(int), axis=0)).sum(-1)
+        assert (steps[np.diff(values[order]) == 0] == 0).all()
+        assert steps.sum() > 100
+    assert len(np.unique(entropy, axis=0)) == 2
+
+
+def test_the_square_of_a_convolution_surrounds_the_dot():
+    figure = draw(blob_attention(), [[5 * SIDE + 8]])
+    assert fields(figure, 1) == [(14, 8, 20, 14, "solid")]
+
+
+def test_a_discriminators_convolutions_see_further_into_the_picture():
+    figure = draw(blob_attention(), [[5 * SIDE + 8]], name="discriminator.attention_16")
+    assert fields(figure, 1) == [(14, 8, 20, 14, "solid"), (12, 6, 22, 16, "dashed")]
+    assert "6 to 10 px of the picture" in texts(figure)
+
+
+def test_a_generators_convolutions_are_counted_from_its_start():
+    assert "2 to 4 of the 4 blocks" in texts(draw(blob_attention(), [[0]]))
 
 
 def test_pixels_of_a_small_picture_stay_crisp():
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    figure = attention_figure(image, blob_attention(), [[255]], "layer")
-    picture = panels(figure)[0]
+    picture = panels(draw(blob_attention(), [[255]], image))[0]
     assert picture.shape[:2] == (256, 256)
     blocks = picture.reshape(32, 8, 32, 8, 3)[1:-3, :, 1:-3]  # not the frame, nor the dot
     np.testing.assert_array_equal(blocks[:, 4, :, 4], image[0, 1:-3, 1:-3])
     assert (blocks == blocks[:, :1, :, :1]).all()
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 6), (2, 2), (8, 3)])
-def test_all_text_stays_inside_the_figure_and_off_other_text(rows, columns):
-    queries = [list(range(20, 20 + columns))] * rows
-    figure = attention_figure(
-        grey_images(rows), blob_attention(rows), queries, "discriminator.attention_128"
-    )
+@pytest.mark.parametrize(("rows", "dots"), [(1, 1), (1, 6), (2, 2), (12, 4), (2, 9), (1, 64)])
+def test_all_text_stays_inside_the_figure_and_off_other_text(rows, dots):
+    queries = [list(range(20, 20 + dots))] * rows
+    titles = ["W" * 300, "a class of many words " * 20, "$x^2$", *"abcdefghi"][:rows]
+    names = ("generator.attention_16", "discriminator.attention_16")[: 1 if rows > 2 else 2]
+    layers = [layer(blob_attention(rows), queries, name) for name in names]
+    figure = attention_figure(grey_images(rows), layers, titles)
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.texts]
     width, height = figure.canvas.get_width_height()
@@ -150,16 +224,65 @@ def test_all_text_stays_inside_the_figure_and_off_other_text(rows, columns):
         across = min(a.x1, b.x1) - max(a.x0, b.x0)
         down = min(a.y1, b.y1) - max(a.y0, b.y0)
         assert min(across, down) < 2
+    pictures = [axes.get_window_extent() for axes in figure.axes]
+    for box, picture in itertools.product(boxes, pictures):
+        across = min(box.x1, picture.x1) - max(box.x0, picture.x0)
+        down = min(box.y1, picture.y1) - max(box.y0, picture.y0)
+        assert min(across, down) < 2
 
 
-def test_images_may_have_different_numbers_of_queries():
-    figure = attention_figure(grey_images(2), blob_attention(2), [[1], [1, 2, 3]], "layer")
-    assert len(figure.axes) == 2 + 4 + 1
+def test_every_layer_has_a_section_of_its_own():
+    coarse = np.full((1, 64, 16), 1 / 16, dtype=np.float32)
+    layers = [
+        layer(coarse, [[1, 2]], "generator.attention_8"),
+        layer(blob_attention(), [[1, 2, 3]]),
+    ]
+    figure = attention_figure(grey_images(), layers)
+    assert len(squares(figure)) == (1 + 2 + 2) + (1 + 3 + 2)
+    assert "generator.attention_8" in texts(figure)
+    assert "generator.attention_16" in texts(figure)
+
+
+def test_many_dots_keep_their_places_on_a_grid():
+    queries = grid_queries(SIDE, 4)
+    figure = draw(blob_attention(), [queries])
+    boxes = [axes.get_window_extent() for axes in squares(figure)]
+    dots = [box for box in boxes if box.x0 > min(b.x0 for b in boxes) + 1]
+    assert len({round(box.x0) for box in dots}) == 4
+    assert len({round(box.y0) for box in dots}) == 4
+    assert len(boxes) == 1 + 16 + 2
+
+
+@pytest.mark.parametrize(
+    ("title", "printed"),
+    [
+        ("$x^2$ _{a}", "$x^2$ _{a}"),
+        ("two\nlines", "two\N{REPLACEMENT CHARACTER}lines"),
+        ("\N{CJK UNIFIED IDEOGRAPH-732B}", "\N{REPLACEMENT CHARACTER}"),
+        ("\ud800", "\N{REPLACEMENT CHARACTER}"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}x", "\N{REPLACEMENT CHARACTER}x"),
+        ("", ""),
+        ("Fähre", "Fähre"),
+    ],
+)
+def test_titles_may_be_any_text(title, printed, tmp_path: Path):
+    figure = draw(blob_attention(), [[1]], titles=[title])
+    assert printed in [text.get_text() for text in figure.texts]
+    for kind in ("png", "svg", "pdf"):
+        save_figure(figure, tmp_path / f"a.{kind}")
+
+
+def test_a_long_title_is_cut_where_it_no_longer_fits():
+    figure = draw(blob_attention(), [[1]], titles=["class " * 1000])
+    (title,) = [text for text in figure.texts if text.get_text().startswith("class")]
+    figure.canvas.draw()
+    assert title.get_text().endswith("…")
+    assert 200 < title.get_window_extent().width <= 256
 
 
 @pytest.mark.parametrize("size", [16, 48, 300])
 def test_pictures_of_any_size_fill_their_panel(size):
-    figure = attention_figure(grey_images(1, size), blob_attention(), [[1]], "layer")
+    figure = draw(blob_attention(), [[1]], grey_images(1, size))
     assert all(panel.shape == (256, 256, 3) for panel in panels(figure))
 
 
@@ -205,30 +328,41 @@ def test_dot_colours_stay_apart_for_colour_blind_readers(vision):
         ({"images": grey_images()[0]}, "shape"),
         ({"images": grey_images()[:, :16]}, "H = W"),
         ({"images": grey_images().astype(float)}, "uint8"),
-        ({"images": grey_images(2)}, "same number"),
+        ({"images": grey_images(2)}, "do not belong to 2 images"),
         ({"attention": np.full((1, 15, 16), 1 / 16)}, "square"),
-        ({"attention": np.ones((1, 16, 16))}, "sum to 1"),
-        ({"queries": [[]]}, "1 to 6"),
-        ({"queries": [list(range(7))]}, "1 to 6"),
+        ({"attention": np.ones((1, 256, 16))}, "sum to 1"),
+        ({"queries": [[]]}, "1 to 64"),
+        ({"queries": [list(range(65))]}, "1 to 64"),
         ({"queries": [[256]]}, "255"),
         ({"queries": [[-1]]}, "255"),
-        ({"peak": 1.0}, "peak"),
+        ({"titles": ["a", "b"]}, "a title for each image"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, reason):
-    fitting = {
-        "images": grey_images(),
-        "attention": blob_attention(),
-        "queries": [[1]],
-        "layer": "layer",
-    }
+    fitting = {"images": grey_images(), "attention": blob_attention(), "queries": [[1]]}
     with pytest.raises(ValueError, match=reason):
-        attention_figure(**(fitting | arguments))
+        draw(**(fitting | arguments))
+
+
+def test_a_figure_without_layers_is_refused():
+    with pytest.raises(ValueError, match="0 layers"):
+        attention_figure(grey_images(), [])
+
+
+def test_a_field_of_another_map_is_refused():
+    wrong = dataclasses.replace(layer(blob_attention(), [[1]]), field=np.zeros((8, 2), np.int64))
+    with pytest.raises(ValueError, match="field"):
+        attention_figure(grey_images(), [wrong])
+
+
+def test_images_need_equally_many_dots():
+    with pytest.raises(ValueError, match="as many as the others"):
+        draw(blob_attention(2), [[1], [1, 2]])
 
 
 @pytest.fixture(scope="module")
 def figure():
-    return attention_figure(grey_images(), blob_attention(), [[1]], "layer")
+    return draw(blob_attention(), [[1]], titles=["a ship"])
 
 
 @pytest.mark.parametrize(
@@ -239,12 +373,32 @@ def test_the_extension_chooses_the_format(figure, tmp_path: Path, name, start):
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
-def test_a_png_has_the_figures_own_pixels_every_time(figure, tmp_path: Path):
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, kind):
+    for name in "ab":
+        again = draw(blob_attention(), [[1]], titles=["a ship"])
+        save_figure(again, tmp_path / f"{name}.{kind}")
+    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_a_png_has_the_figures_own_pixels(figure, tmp_path: Path):
     save_figure(figure, tmp_path / "a.png")
-    save_figure(figure, tmp_path / "b.png")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == figure.canvas.get_width_height()
+
+
+def test_text_stays_text_in_svg(figure, tmp_path: Path):
+    save_figure(figure, tmp_path / "a.svg")
+    root = ElementTree.fromstring((tmp_path / "a.svg").read_bytes())
+    written = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert sorted(written) == sorted(text.get_text() for text in figure.texts)
+
+
+def test_fonts_in_pdf_are_truetype(figure, tmp_path: Path):
+    save_figure(figure, tmp_path / "a.pdf")
+    content = (tmp_path / "a.pdf").read_bytes()
+    assert b"/Type3" not in content
+    assert b"/FontFile2" in content
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.png.txt"])
@@ -263,12 +417,17 @@ def test_an_unwritable_path_is_the_users_error(figure, tmp_path: Path):
         assert "\n" not in str(error.value)
 
 
-def test_drawing_leaves_matplotlibs_global_state_alone():
+def test_drawing_leaves_matplotlibs_global_state_alone(tmp_path: Path):
     code = """
-import sys, matplotlib, numpy as np
+import sys, io, matplotlib, numpy as np
+matplotlib.rcParams["text.usetex"] = True  # a user's setting that would break any class name
 before = matplotlib.rcParams.copy()
-from sagan.explain import attention_figure
-attention_figure(np.zeros((1, 8, 8, 3), np.uint8), np.full((1, 16, 4), .25), [[3]], "layer")
+from sagan.explain import LayerView, attention_figure, receptive_field, save_figure
+attention = np.full((1, 64, 16), 1 / 16)
+field = receptive_field("residual", "generator.attention_8", 32)
+layer = LayerView("generator.attention_8", attention, [[3]], 0.0, field)
+save_figure(attention_figure(np.zeros((1, 32, 32, 3), np.uint8), [layer], ["$"]), sys.argv[1])
 sys.exit("matplotlib.pyplot" in sys.modules or matplotlib.rcParams.copy() != before)
 """
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    arguments = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+    assert subprocess.run(arguments, check=False).returncode == 0

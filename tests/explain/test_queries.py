@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from sagan.errors import SaganError
-from sagan.explain import interesting_queries, parse_query, pixel_to_query, query_to_pixel
+from sagan.explain import (
+    grid_queries,
+    interesting_queries,
+    parse_query,
+    pixel_to_query,
+    query_to_pixel,
+)
 
 SIDE = 16
 
@@ -113,6 +119,22 @@ def test_noise_on_uniform_attention_does_not_choose_the_dots():
     x, y = query_to_pixel(n, 32, SIDE)
     assert 19 <= x <= 29
     assert 3 <= y <= 13
+
+
+@pytest.mark.parametrize(("side", "num"), [(16, 1), (16, 2), (16, 3), (16, 16), (8, 5), (4, 3)])
+def test_a_grid_is_spread_evenly_over_the_picture(side, num):
+    queries = grid_queries(side, num)
+    assert len(set(queries)) == num**2
+    places = [query_to_pixel(query, 1, side) for query in queries]
+    for index, place in enumerate(places):
+        wanted = ((index % num + 0.5) / num, (index // num + 0.5) / num)
+        assert abs(np.array(place) - wanted).max() <= 0.5 / side + 1e-9
+
+
+@pytest.mark.parametrize("num", [0, 9])
+def test_a_grid_finer_than_the_layer_is_the_users_error(num):
+    with pytest.raises(SaganError, match="8 x 8 positions"):
+        grid_queries(8, num)
 
 
 def test_a_feature_map_of_one_pixel_has_one_query():

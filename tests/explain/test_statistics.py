@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sagan.explain import (
     attended_region,
+    attention_beyond,
     attention_distance,
     attention_entropy,
     concentration,
@@ -115,6 +116,41 @@ def test_half_precision_rows_are_divided_by_their_sum():
     np.testing.assert_allclose(attention_entropy(off), attention_entropy(exact))
     np.testing.assert_allclose(attention_distance(off, 32), attention_distance(exact, 32))
     np.testing.assert_allclose(concentration(off), concentration(exact))
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(16, 16), (64, 16)])
+def test_what_goes_beyond_a_field_agrees_with_a_plain_loop(queries, keys):
+    attention = random_attention(2, queries, keys)
+    size, query_side, key_side = 32, math.isqrt(queries), math.isqrt(keys)
+    cell = size // key_side
+    starts = np.random.default_rng(1).integers(0, size - 6, query_side)
+    spans = np.stack([starts, starts + 6], axis=-1)
+
+    def seen(n, m):
+        """Whether a pixel of the key's cell lies in the query's field, both ways."""
+        return all(
+            any(spans[q][0] <= pixel < spans[q][1] for pixel in range(k * cell, (k + 1) * cell))
+            for q, k in (
+                (n // query_side, m // key_side),
+                (n % query_side, m % key_side),
+            )
+        )
+
+    expected = [
+        [sum(float(p) for m, p in enumerate(row) if not seen(n, m)) for n, row in enumerate(image)]
+        for image in attention
+    ]
+    np.testing.assert_allclose(attention_beyond(attention, spans, size), expected, atol=1e-6)
+
+
+def test_nothing_goes_beyond_a_field_that_is_the_whole_picture():
+    whole = np.tile([0, 32], (4, 1))
+    assert (attention_beyond(random_attention(1, 16, 4), whole, 32) == 0).all()
+
+
+def test_fields_of_another_grid_are_refused():
+    with pytest.raises(ValueError, match="spans"):
+        attention_beyond(uniform_attention(16, 4), np.zeros((3, 2), dtype=np.int64), 32)
 
 
 @pytest.mark.parametrize("keys", [64, 100])

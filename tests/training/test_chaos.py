@@ -11,9 +11,13 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "chaos.py"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks")
-def test_a_run_killed_at_random_instants_ends_with_the_bits_of_an_untouched_one() -> None:
-    command = [sys.executable, str(SCRIPT), "--trials", "2", "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.mark.parametrize(("processes", "trials", "seed"), [(1, 2, 1), (2, 1, 3)])
+def test_a_run_killed_at_random_instants_ends_with_the_bits_of_an_untouched_one(
+    processes: int, trials: int, seed: int
+) -> None:
+    command = [sys.executable, str(SCRIPT), "--trials", str(trials), "--seed", str(seed)]
+    command += ["--processes", str(processes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 identical" in done.stdout
+    assert f"{trials} of {trials} identical" in done.stdout
     assert "killed 0 times" not in done.stdout

@@ -25,7 +25,7 @@ from sagan.errors import SaganError
 from sagan.training import loop
 from sagan.training.loop import Interrupted, Reporter
 from sagan.training.session import prepare
-from sagan.training.statistics import read_statistics
+from sagan.training.statistics import attention_statistics, read_statistics
 
 Train = Callable[..., Path]
 HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
@@ -282,8 +282,33 @@ def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished
         assert measured[f"sigma/generator/{layer}"] == [2, 4, 6]
     for layer in LAYERS_D:
         assert measured[f"sigma/discriminator/{layer}"] == [2, 4, 6]
-    assert measured["attention/generator.attention_16/distance"] == [3, 6]
-    assert measured["attention/generator.attention_16/entropy"] == [3, 6]
+    for network in ("generator", "discriminator"):
+        for number in ("distance", "entropy", "concentration"):
+            assert measured[f"attention/{network}.attention_16/{number}"] == [3, 6]
+
+
+def test_attention_is_measured_on_samples_and_on_real_pictures_of_the_whole_set(
+    labelled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    training = start_training(labelled)
+    generator, discriminator = training.average.generator, training.adversaries.discriminator
+    before = {name: value.clone() for name, value in discriminator.state_dict().items()}
+    record = attention_statistics(generator, discriminator, labelled.images)
+    for name, value in discriminator.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    _, maps = generator.sample(16, [0, 1, 2] * 5 + [0], return_attention=True)
+    spread = [i * 17 // 15 for i in range(16)]
+    assert labelled.labels is not None
+    assert set(labelled.labels[spread]) == {0, 1, 2}
+    maps |= discriminator.attention(labelled.images[spread])
+    for name, attention in maps.items():
+        entropy = -(attention * np.log(attention)).sum(-1)
+        assert record[f"attention/{name}/entropy"] == pytest.approx(entropy.mean(), rel=1e-4)
+        most = np.sort(attention, axis=-1)[..., ::-1].cumsum(-1)
+        half = ((most < 0.5).sum(-1) + 1) / attention.shape[-1]
+        measured = record[f"attention/{name}/concentration"]
+        assert measured == pytest.approx(half.mean(), abs=0.01)
+        assert 8 < record[f"attention/{name}/distance"] < 24
 
 
 def test_the_loss_in_the_statistics_is_the_hinge_of_the_logits_that_d_gave(
@@ -392,7 +417,7 @@ def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_rubbish(
         raise KeyboardInterrupt
 
     run = tmp_path / "run"
-    monkeypatch.setattr(checkpoint, "_sha256", interrupted)
+    monkeypatch.setattr(checkpoint, "_manifest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_run(run, unlabelled, steps=1)
     assert list((run / "checkpoints").iterdir()) == []

@@ -1,0 +1,164 @@
+"""Ours against naive code, side by side: `python -m benchmarks [PART ...]`.
+
+Parts: step, sampling, attention, memory, startup, curves, scaling; by default all of them, which
+takes the better part of an hour. Each writes PART.json and PART.md, with machine, versions and
+commit, into the folder of results. Nothing else should run meanwhile.
+
+    python -m benchmarks step --presets dcgan-64,cpu-32 --repetitions 3
+    python -m benchmarks step --presets dcgan-64 --checkout ../Self-Attention-GAN
+    python -m benchmarks memory --forms full --positions 1024,16384
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import attention, curves, machine, memory, sampling, scaling, startup, step
+from benchmarks.timing import progress
+from sagan.allocation import keep_freed_memory
+from sagan.attention import FORMS
+from sagan.config import PRESETS
+from sagan.errors import SaganError
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    arguments = parse_arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    # As the command line does: clearing fresh pages is the noisiest part of work on a virtual
+    # machine. In the part "step" each contender has a process of its own.
+    keep_freed_memory()
+    for part in arguments.parts or PARTS:
+        progress(f"== {part}")
+        try:
+            results, lines = PARTS[part](arguments)
+        except SaganError as error:
+            sys.exit(f"error: {error}")
+        write(arguments.out, part, results, lines)
+
+
+def write(out: Path, part: str, results: Any, lines: list[str]) -> None:
+    """Write PART.json and PART.md, and print the latter."""
+    described = machine.describe()
+    record = {"part": part, "machine": described, "results": as_json(results)}
+    (out / f"{part}.json").write_text(json.dumps(record, indent=1) + "\n")
+    stamp = ", ".join(f"{name} {value}" for name, value in described.items())
+    text = "\n".join([f"## {part}", "", *lines, "", f"Measured on: {stamp}."]) + "\n"
+    (out / f"{part}.md").write_text(text)
+    print(text)
+
+
+def as_json(results: Any) -> Any:
+    """Data classes as dictionaries."""
+    if isinstance(results, list):
+        return [dataclasses.asdict(result) for result in results]
+    return results
+
+
+def run_step(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    results = [
+        step.measure(preset, arguments.repetitions, arguments.checkout)
+        for preset in arguments.presets
+    ]
+    return results, step.table(results)
+
+
+def run_sampling(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    results = [sampling.measure(preset, arguments.repetitions) for preset in arguments.presets]
+    return results, sampling.table(results)
+
+
+def run_attention(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    precisions = attention.PRECISIONS[: 1 + machine.has_bfloat16()]
+    sides = [side for side in attention.SIDES if side**2 in arguments.positions]
+    results = attention.measure(arguments.forms, precisions, sides, arguments.repetitions)
+    return results, attention.table(results)
+
+
+def run_memory(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    sides = [math.isqrt(positions) for positions in arguments.positions]
+    results = memory.measure(arguments.forms, sides, arguments.repetitions)
+    return results, memory.table(results)
+
+
+def run_startup(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    times = startup.measure(arguments.repetitions)
+    return times, startup.table(times)
+
+
+def run_curves(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    points = curves.measure(arguments.repetitions)
+    return points, curves.table(points)
+
+
+def run_scaling(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    """Computed from what the part "step" left in the folder of results."""
+    file = arguments.out / "step.json"
+    if not file.is_file():
+        raise SaganError(f"scaling is computed from {file}: measure the part step first")
+    steps = {
+        result["preset"]: statistics.median(result["seconds"]["ours"])
+        for result in json.loads(file.read_text())["results"]
+    }
+    return steps, scaling.table(steps)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], tuple[Any, list[str]]]] = {
+    "step": run_step,
+    "sampling": run_sampling,
+    "attention": run_attention,
+    "memory": run_memory,
+    "startup": run_startup,
+    "curves": run_curves,
+    "scaling": run_scaling,
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--presets", type=names(PRESETS), default=list(step.PRESETS))
+    parser.add_argument("--forms", type=names(FORMS), default=list(FORMS))
+    parser.add_argument(
+        "--positions",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=[side**2 for side in memory.SIDES],
+        help="N of the parts memory and attention, squares",
+    )
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--checkout", type=Path, help="a checkout with sagan_models.py to time too")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder of results")
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"there is no part {part!r}: choose from {', '.join(PARTS)}")
+    if arguments.repetitions < 1:
+        parser.error("--repetitions is at least 1")
+    return arguments
+
+
+def names(known: Any) -> Callable[[str], list[str]]:
+    """A type for comma-separated names out of ``known``."""
+
+    def parse(text: str) -> list[str]:
+        for name in text.split(","):
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return text.split(",")
+
+    return parse
+
+
+if __name__ == "__main__":
+    main()

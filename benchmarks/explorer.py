@@ -1,0 +1,114 @@
+"""How fast and how steady the page is served: `python -m benchmarks.explorer MODEL`.
+
+Starts `sagan explore MODEL` as a user would, and asks it over HTTP.
+
+* alone: one visitor, samples with their maps that were never asked for before; then the same ones
+  again, from the server's memory; then galleries.
+* crowd: 50 visitors at once, each asking for new samples; errors, and the server's resident memory
+  after each round, once its memory of samples is full.
+"""
+
+import argparse
+import http.client
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+VISITORS = 50
+WARM_UP = 5
+
+
+def main() -> None:
+    """Run both."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", help="a run directory, a model file or a shipped model")
+    parser.add_argument("--requests", type=int, default=40, help="of a visitor alone")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--each", type=int, default=20, help="requests of a visitor in a round")
+    arguments = parser.parse_args()
+    with served(arguments.model) as (address, pid):
+        alone(address, arguments.requests)
+        crowd(address, pid, arguments.rounds, arguments.each)
+
+
+@contextmanager
+def served(model: str) -> Iterator[tuple[str, int]]:
+    """A server's host:port and its process."""
+    command = [sys.executable, "-u", "-m", "sagan", "explore", model, "--no-open", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        try:
+            yield urlsplit(next(word for word in line.split() if "//" in word)).netloc, process.pid
+        finally:
+            process.terminate()
+
+
+def alone(address: str, num: int) -> None:
+    """Milliseconds of one visitor's requests."""
+    connection = http.client.HTTPConnection(address)
+    paths = [f"/api/sample?seed={seed}" for seed in range(num + WARM_UP)]
+    for path in paths[:WARM_UP]:
+        fetch(connection, path)
+    report("a sample with its maps", [fetch(connection, path) for path in paths[WARM_UP:]])
+    report("the same again", [fetch(connection, path) for path in paths[WARM_UP:]])
+    galleries = [fetch(connection, f"/api/gallery?seed={seed}") for seed in range(num)]
+    report("a gallery of 24", galleries)
+
+
+def crowd(address: str, pid: int, rounds: int, each: int) -> None:
+    """Visitors at once, round after round."""
+    print(f"{VISITORS} visitors at once, {each} new samples each:")
+    with ThreadPoolExecutor(VISITORS) as visitors:
+        for number in range(rounds):
+            started = time.perf_counter()
+            first = 10**6 * (number + 1)
+            visits = [
+                visitors.submit(visit, address, first + 1000 * visitor, each)
+                for visitor in range(VISITORS)
+            ]
+            times = [milliseconds for done in visits for milliseconds in done.result()]
+            speed = len(times) / (time.perf_counter() - started)
+            print(
+                f"  round {number + 1}: {len(times)} samples, no error, {speed:.0f} a second, "
+                f"slowest {max(times):.0f} ms, resident {resident(pid):.0f} MiB"
+            )
+
+
+def visit(address: str, first_seed: int, num: int) -> list[float]:
+    """One visitor's requests, in milliseconds."""
+    connection = http.client.HTTPConnection(address, timeout=120)
+    return [fetch(connection, f"/api/sample?seed={first_seed + i}") for i in range(num)]
+
+
+def fetch(connection: http.client.HTTPConnection, path: str) -> float:
+    """Milliseconds until the whole answer is there."""
+    started = time.perf_counter()
+    connection.request("GET", path)
+    response = connection.getresponse()
+    content = response.read()
+    if response.status != 200:
+        raise SystemExit(f"{path}: {response.status} {content[:200]!r}")
+    return 1000 * (time.perf_counter() - started)
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process, in MiB (Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def report(what: str, milliseconds: list[float]) -> None:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(milliseconds, n=4)
+    print(f"{what}: median {middle:.1f} ms, quartiles {low:.1f} to {high:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Sampling: a loaded generator, spectral norm folded, against a naive unfolded float32 loop."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from benchmarks import naive
+from benchmarks.machine import has_bfloat16
+from benchmarks.step import NUM_CLASSES, configuration, describe, start_training
+from benchmarks.timing import Times, alternate, progress, ratios, spread
+from sagan import load_generator
+from sagan.checkpoint import create_run
+from sagan.config import Config
+from sagan.inference import GeneratorBase
+from sagan.pixels import UInt8Array
+from sagan.sampling import seeded_latents
+from sagan.training.loop import Training
+
+NUM = 64
+
+
+@dataclass(frozen=True)
+class SamplingResult:
+    """One preset's figures.
+
+    Attributes:
+        preset: its name.
+        num: images drawn in each repetition.
+        seconds: "naive", "float32" and, if the processor has it, "bfloat16".
+        largest_difference: between float32 and naive pixels, of 255.
+        mean_difference: between bfloat16 and float32 pixels, of 255; 0 without bfloat16.
+    """
+
+    preset: str
+    num: int
+    seconds: Times
+    largest_difference: int
+    mean_difference: float
+
+
+def measure(preset: str, repetitions: int) -> SamplingResult:
+    """Time one preset after a step of training, which gives batch norm its statistics."""
+    config = configuration(preset)
+    progress(f"{preset}: a step of training")
+    training = start_training(config)
+    training.advance()
+    unfolded, _ = naive.build(config, NUM_CLASSES)
+    naive.copy_weights(training.adversaries.generator, unfolded)
+    labels = np.arange(NUM) % NUM_CLASSES if config.conditional else None
+    works: dict[str, Callable[[], UInt8Array]] = {
+        "naive": partial(naive_sample, unfolded.eval(), config, labels)
+    }
+    for name, generator in saved_and_loaded(training).items():
+        works[name] = partial(generator.sample, NUM, labels)
+    images = {name: work().astype(np.int64) for name, work in works.items()}
+    return SamplingResult(
+        preset,
+        NUM,
+        alternate(works, repetitions, preset),
+        int(np.abs(images["naive"] - images["float32"]).max()),
+        float(np.abs(images.get("bfloat16", images["float32"]) - images["float32"]).mean()),
+    )
+
+
+def saved_and_loaded(training: Training) -> dict[str, GeneratorBase]:
+    """The generator as a user loads it, in each precision that this processor multiplies."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        create_run(run, describe(training.config), {})
+        training.save(run)
+        loaded = {"float32": load_generator(run, "raw", "float32")}
+        if has_bfloat16():
+            loaded["bfloat16"] = load_generator(run, "raw", "bfloat16")
+        return loaded
+
+
+@torch.no_grad()
+def naive_sample(
+    generator: nn.Module, config: Config, labels: npt.NDArray[np.int64] | None
+) -> UInt8Array:
+    """The same images as ``generator.sample``, as popular code draws them: uint8 (NUM, S, S, 3)."""
+    latents = seeded_latents(NUM, config.latent_size, seed=0)
+    images = generator(latents, None if labels is None else torch.from_numpy(labels))
+    images = ((images + 1) * 127.5).round().clamp(0, 255)
+    return images.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+def table(results: list[SamplingResult]) -> list[str]:
+    """The figures as lines of markdown."""
+    lines = [
+        "| preset | images | naive, images/s | float32 | bfloat16 | float32 / naive "
+        "| bfloat16 / naive | largest difference | mean difference |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for result in results:
+        speeds = {k: [result.num / s for s in taken] for k, taken in result.seconds.items()}
+        ways = [name for name in ("float32", "bfloat16") if name in speeds]
+        cells = [spread(speeds["naive"], 0)]
+        cells += [spread(speeds[way], 0) for way in ways] + [""] * (2 - len(ways))
+        cells += [spread(ratios(speeds[way], speeds["naive"]), 2) for way in ways]
+        cells += [""] * (2 - len(ways))
+        lines.append(
+            f"| `{result.preset}` | {result.num} | {' | '.join(cells)} "
+            f"| {result.largest_difference} / 255 | {result.mean_difference:.2f} / 255 |"
+        )
+    return [
+        *lines,
+        "",
+        "Differences: the largest of a float32 pixel to the naive one, "
+        "the mean of bfloat16 to float32.",
+    ]

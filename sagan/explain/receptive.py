@@ -1,0 +1,123 @@
+"""How far a convolution sees, exactly, from the published layouts: what attention is compared with.
+
+A layer's field is that of a 3x3 convolution in its place, after all convolutions below it. In a
+discriminator it lies in the picture. A generator starts from a 4 x 4 map, whose cells are blocks of
+the picture. Attention below is left out: convolutions alone are asked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+_START = 4  # side of the map that every generator starts from
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution or a pooling, one dimension of it."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def sources(self, span: IntArray) -> IntArray:
+        """First and last input position that the outputs of spans (..., 2) depend on."""
+        first = span[..., 0] * self.stride - self.padding
+        last = span[..., 1] * self.stride - self.padding + self.kernel - 1
+        return np.stack([first, last], axis=-1)
+
+
+@dataclass(frozen=True)
+class _TransposedConvolution:
+    """A transposed convolution or nearest upsampling, one dimension of it."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def sources(self, span: IntArray) -> IntArray:
+        """The same. Input i reaches outputs i * stride - padding + (0 .. kernel - 1)."""
+        first = -((self.kernel - 1 - self.padding - span[..., 0]) // self.stride)  # rounded up
+        last = (span[..., 1] + self.padding) // self.stride
+        return np.stack([first, last], axis=-1)
+
+
+_Step = _Convolution | _TransposedConvolution
+
+_CONV3 = _Convolution(kernel=3, stride=1, padding=1)
+_HALVE = _Convolution(kernel=2, stride=2, padding=0)
+_DOUBLE = _TransposedConvolution(kernel=2, stride=2, padding=0)
+_DCGAN_DOWN = _Convolution(kernel=4, stride=2, padding=1)
+_DCGAN_UP = _TransposedConvolution(kernel=4, stride=2, padding=1)
+
+
+def convolution_window(side: int, image_size: int) -> IntArray:
+    """What a 3x3 convolution reads of the attention layer's own map, as blocks of the picture.
+
+    Args:
+        side: side of the map.
+        image_size: side of the picture in pixels, a multiple of ``side``.
+
+    Returns:
+        int64 ``(side, 2)``: for the positions along one axis, the pixels [start, stop).
+    """
+    return _as_pixels(_CONV3.sources(_positions(side)), side, image_size)
+
+
+def receptive_field(family: str, layer: str, resolution: int) -> IntArray:
+    """The theoretical receptive field of a 3x3 convolution in an attention layer's place.
+
+    Args:
+        family: "residual" or "dcgan", as in a configuration.
+        layer: such as "discriminator.attention_16".
+        resolution: side of the picture in pixels.
+
+    Returns:
+        int64 ``(side, 2)``, side that of the layer's map: for the positions along one axis, the
+        pixels [start, stop) that the result may depend on, inside the picture.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
+    network, _, size = layer.partition(".attention_")
+    if network not in ("generator", "discriminator") or not size.isdecimal():
+        raise ValueError(f"{layer!r} is not an attention layer's name")
+    side = int(size)
+    span = _CONV3.sources(_positions(side))
+    if network == "generator":
+        for step in _steps_to_start(family, side):
+            span = step.sources(span)
+        return _as_pixels(span, _START, resolution)
+    for step in _steps_to_picture(family, side, resolution):
+        span = step.sources(span)
+    return _as_pixels(span, resolution, resolution)
+
+
+def _steps_to_start(family: str, side: int) -> Iterator[_Step]:
+    """The generator's layers from a map back to its 4 x 4 start."""
+    while side > _START:
+        yield from (_DCGAN_UP,) if family == "dcgan" else (_CONV3, _CONV3, _DOUBLE)
+        side //= 2
+
+
+def _steps_to_picture(family: str, side: int, resolution: int) -> Iterator[_Step]:
+    """The discriminator's layers from a map, the first of its side, back to the picture."""
+    # Blocks that keep the size come after the first map of their size, hence never on the way.
+    while side < resolution:
+        yield from (_DCGAN_DOWN,) if family == "dcgan" else (_HALVE, _CONV3, _CONV3)
+        side *= 2
+
+
+def _positions(side: int) -> IntArray:
+    position = np.arange(side)
+    return np.stack([position, position], axis=-1)
+
+
+def _as_pixels(span: IntArray, side: int, image_size: int) -> IntArray:
+    """First and last cell of a grid over the picture -> pixels [start, stop) inside it."""
+    first, last = np.clip(span[:, 0], 0, side - 1), np.clip(span[:, 1], 0, side - 1)
+    return np.stack([first * image_size // side, (last + 1) * image_size // side], axis=-1)

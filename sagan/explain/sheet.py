@@ -1,0 +1,149 @@
+"""Paper for a figure: addressed in pixels, with text that fits its place, written as a file.
+
+matplotlib is imported only when a sheet is made, and only its object-oriented part: no pyplot.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sagan.errors import SaganError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ft2font import FT2Font
+
+DPI = 240
+FORMATS = (".png", ".svg", ".pdf")
+INK, GREY = "#1a1a1a", "#555555"
+SMALL, NORMAL, LARGE = 6.0, 6.5, 8.0  # points
+FONT = "DejaVu Sans"  # comes with matplotlib: the same text everywhere
+LINE = 26  # from one line of text to the next, in pixels
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """matplotlib's own defaults and ours within the context, whatever the user's settings are."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
+        matplotlib.rcParams["svg.hashsalt"] = "sagan"  # the same figure gives the same bytes
+        matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType, which publishers ask for
+        yield
+
+
+class Sheet:
+    """A white figure whose places are pixels at :data:`DPI` from its top left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes without ticks, frame or margin."""
+        w, h = self.width, self.height
+        axes = self.figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+        axes.set_axis_off()
+        return axes
+
+    def text(self, left: float, top: float, text: str, **style: Any) -> None:
+        """A line of text, taken literally, whose top left corner is at a point."""
+        x, y = left / self.width, 1 - top / self.height
+        style = {"size": NORMAL, "color": GREY, "va": "top", "family": [FONT, "sans-serif"]} | style
+        self.figure.text(x, y, text, None, parse_math=False, **style)
+
+    def lines(self, left: float, top: float, lines: Sequence[str], **style: Any) -> None:
+        """Lines of text below each other."""
+        for i, line in enumerate(lines):
+            self.text(left, top + i * LINE, line, **style)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the path's extension.
+
+    Text stays text in SVG and PDF. The same figure gives the same bytes. The file is written only
+    once the whole picture is drawn.
+
+    Raises:
+        SaganError: the extension is another, or the file cannot be written.
+    """
+    path = Path(path)
+    check_format(path)
+    extension = path.suffix.lower()
+    unwanted = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[extension]
+    drawn = io.BytesIO()
+    with figure_style():
+        figure.savefig(drawn, format=extension[1:], dpi=figure.dpi, metadata={unwanted: None})
+    try:
+        path.write_bytes(drawn.getvalue())
+    except OSError as error:
+        reason = error.strerror or "the system refuses"
+        raise SaganError(
+            f"cannot write the figure to {path}: {reason}; name a file in a folder you can write to"
+        ) from error
+
+
+def check_format(path: Path) -> None:
+    """Insist that a figure can be written under this name.
+
+    Raises:
+        SaganError: the extension is none of FORMATS.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise SaganError(
+            f"cannot tell the figure's format from {path}: end it in .png, .svg or .pdf"
+        )
+
+
+def text_width(text: str, size: float = NORMAL) -> float:
+    """Width of a line of text in pixels at :data:`DPI`."""
+    font = _font()
+    font.set_size(size, DPI)
+    font.set_text(text)
+    return float(font.get_width_height()[0]) / 64  # FreeType counts in 64ths
+
+
+def fitted(text: str, width: float) -> str:
+    """Text that a user named, made fit to print: one line, known characters, cut to a width."""
+    shown = "".join(c if _is_printable(c) else "\N{REPLACEMENT CHARACTER}" for c in text[:60])
+    if text_width(shown) <= width:
+        return shown
+    while shown and text_width(shown + "…") > width:
+        shown = shown[:-1]
+    return shown.rstrip() + "…"
+
+
+def wrapped(text: str, width: float, size: float = NORMAL) -> list[str]:
+    """Text as lines no wider than a width in pixels, broken between words."""
+    space = text_width("n n", size) - text_width("nn", size)
+    lines: list[list[str]] = []
+    room = 0.0
+    for word in text.split():
+        needed = space + text_width(word, size)
+        if not lines or needed > room:
+            lines.append([])
+            room = width + space
+        lines[-1].append(word)
+        room -= needed
+    return [" ".join(line) for line in lines]
+
+
+def _is_printable(character: str) -> bool:
+    return character.isprintable() and _font().get_char_index(ord(character)) != 0
+
+
+def _font() -> FT2Font:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return get_font(findfont(FontProperties(family=FONT)))

@@ -1,0 +1,57 @@
+"""One attention layer as a figure shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sagan.explain.receptive import IntArray
+from sagan.explain.statistics import FloatArray, grid_sides
+
+MOST_QUERIES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class LayerView:
+    """A layer's maps, the queries to show, and what convolutions see in its place.
+
+    Attributes:
+        name: such as "generator.attention_16".
+        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
+        queries: for each image the row indices n in [0, N) to draw, 1 to 64 and equally many.
+        gamma: the layer's learned scale, what its attention counts for.
+        field: int ``(side, 2)``: what convolutions alone see, from
+            :func:`sagan.explain.receptive.receptive_field`.
+    """
+
+    name: str
+    attention: FloatArray
+    queries: Sequence[Sequence[int]]
+    gamma: float
+    field: IntArray
+
+    @property
+    def sees_picture(self) -> bool:
+        """Whether the field lies in the picture itself, and not in the generator's start."""
+        return self.name.startswith("discriminator.")
+
+    def check(self, num: int) -> None:
+        """Insist that everything fits ``num`` images.
+
+        Raises:
+            ValueError: something does not.
+        """
+        attention, queries = self.attention, self.queries
+        if attention.ndim != 3 or not num == len(attention) == len(queries):
+            raise ValueError(
+                f"{self.name}: attention {attention.shape} and queries for {len(queries)} images "
+                f"do not belong to {num} images"
+            )
+        side, _ = grid_sides(attention)
+        if self.field.shape != (side, 2):
+            raise ValueError(f"the field must have shape {(side, 2)}, not {self.field.shape}")
+        numbers = {len(row) for row in queries}
+        if len(numbers) != 1 or not 1 <= max(numbers) <= MOST_QUERIES:
+            raise ValueError(f"each image needs 1 to {MOST_QUERIES} queries, as many as the others")
+        if not all(0 <= query < attention.shape[1] for row in queries for query in row):
+            raise ValueError(f"queries must be row indices in 0 .. {attention.shape[1] - 1}")

@@ -1,0 +1,105 @@
+"""The page as HTML: one template for the served page and for the exported file."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from sagan.checkpoint import Model
+from sagan.explorer.studio import GALLERY
+
+STATIC = Path(__file__).parent / "static"
+
+_INTRO = (
+    "While it makes a picture, a self-attention GAN lets every pixel draw on every other one. "
+    "What glows is what the pixel under the dot draws on."
+)
+_FOOTER = (
+    "Self-attention GANs (Zhang, Goodfellow, Metaxas, Odena 2019). The heat is how many times "
+    "uniform attention a place gets, on a log scale up to the pixel&rsquo;s own maximum, at least "
+    "4 times; the outline is the smallest set of places that holds half of the attention."
+)
+# What a logit means depends on the loss that the discriminator was trained with.
+_SCORE_MEANING = {
+    "hinge": "It was trained to give real pictures +1 or more and drawn ones &minus;1 or less.",
+    "non-saturating": "Above 0 it takes the picture for a real one.",
+    "wasserstein-gp": "Higher is more real to it; only differences mean anything.",
+}
+_PLACES = ("tabs", "explore_role", "actions", "way", "choose", "draw", "more", "training")
+
+
+def facts_of(model: Model) -> dict[str, Any]:
+    """What the page knows about a model before it asks for anything."""
+    return {
+        "name": Path(model.origin).stem,
+        "classes": list(model.classes),
+        "size": model.config.resolution,
+        "gallery": GALLERY,
+        "layers": [
+            f"{network}.attention_{size}"
+            for network in ("generator", "discriminator")
+            for size in sorted(getattr(model.config, f"attention_{network[0]}"))
+        ],
+    }
+
+
+def describe(model: Model) -> str:
+    """A model in one line."""
+    size = model.config.resolution
+    pixels = f"{size} \N{MULTIPLICATION SIGN} {size} pixels"
+    return f"{Path(model.origin).name} · {pixels} · step {model.step:,}"
+
+
+def live_page(model: Model, with_training: bool) -> tuple[str, str]:
+    """The served page and its Content-Security-Policy."""
+    import_map = json.dumps({"imports": {"sagan/": "./static/"}})
+    head = (
+        '<link rel="stylesheet" href="static/page.css">'
+        f'<script type="importmap">{import_map}</script>'
+        f"{data_block('facts', facts_of(model))}"
+        '<script type="module" src="static/live.js"></script>'
+    )
+    parts = _parts("live.html") | (_parts("training.html") if with_training else {})
+    if with_training:
+        parts["explore_role"] = 'role="tabpanel" aria-labelledby="tab-explore"'
+    meaning = _SCORE_MEANING[model.config.loss]
+    parts["more"] = Template(parts["more"]).substitute(score_meaning=meaning)
+    digest = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self'; "
+        "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return render(model, head, parts), policy
+
+
+def render(model: Model, head: str, parts: Mapping[str, str]) -> str:
+    """The template with its places filled; those without a part stay empty."""
+    title = f"{Path(model.origin).stem}: where it looks"
+    template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        dict.fromkeys(_PLACES, ""),
+        title=html.escape(title),
+        model=html.escape(describe(model)),
+        head=head,
+        intro=_INTRO,
+        footer=_FOOTER,
+        **parts,
+    )
+
+
+def data_block(name: str, value: Any) -> str:
+    """JSON that a page's script reads; no text in it can end the element."""
+    content = json.dumps(value).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{content}</script>'
+
+
+def _parts(file: str) -> dict[str, str]:
+    """The parts of a file, each under a comment with its name."""
+    pieces = re.split(r"<!-- (\w+) -->\n", (STATIC / file).read_text(encoding="utf-8"))
+    return dict(zip(pieces[1::2], pieces[2::2], strict=True))

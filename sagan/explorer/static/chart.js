@@ -1,0 +1,115 @@
+// One chart: some curves over the steps of training, their values where one points, a common scale.
+
+const SVG = "http://www.w3.org/2000/svg";
+const COLOURS = ["#d9481c", "#2b87d1", "#1a9a72", "#b8860b", "#a45cc0"];
+const BUNDLE = COLOURS.length; // more curves than this are shown as one bundle with its extremes
+const [WIDTH, HEIGHT] = [600, 100]; // of the drawing's own coordinates
+
+/** 1234.5 -> "1,235", 0.1234 -> "0.123", 0.00012 -> "1.2e-4". */
+export function number(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  let text = String(Number(size.toPrecision(3)));
+  if (size >= 1000) text = Math.round(size).toLocaleString("en");
+  else if (size < 0.001) text = size.toExponential(1);
+  return (value < 0 ? "\u2212" : "") + text;
+}
+
+/** Fires "point" with detail.step when a step is pointed at. */
+export class Chart extends EventTarget {
+  /** @param {{title: string, why: string, name: (series: string) => string}} kind */
+  constructor({ title, why, name }) {
+    super();
+    this.name = name;
+    this.element = document.createElement("section");
+    this.element.className = "chart card";
+    this.element.innerHTML =
+      '<h2></h2><p class="why"></p><div class="plot"><div class="scale"><span></span><span></span></div>' +
+      `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img"></svg>` +
+      '<div></div><div class="steps"><span>0</span><span></span></div></div><ul></ul>';
+    this.element.querySelector("h2").textContent = title;
+    this.element.querySelector(".why").textContent = why;
+    this.svg = this.element.querySelector("svg");
+    this.svg.setAttribute("aria-label", title);
+    this.svg.addEventListener("pointermove", (event) => this.press(event));
+    this.svg.addEventListener("pointerdown", (event) => this.press(event));
+  }
+
+  /** @param {Record<string, [number[], number[]]>} series @param {number} last step on the right */
+  show(series, last) {
+    this.series = Object.entries(series).map(([key, [steps, values]]) => ({ key, steps, values }));
+    this.last = Math.max(last, 1);
+    const values = this.series.flatMap((curve) => curve.values);
+    this.low = Math.min(...values, 0);
+    this.high = Math.max(...values, this.low + 1e-9);
+    const [top, bottom] = this.element.querySelectorAll(".scale span");
+    [top.textContent, bottom.textContent] = [number(this.high), number(this.low)];
+    this.element.querySelector(".steps :last-child").textContent = `step ${number(this.last)}`;
+    const lines = [this.line("zero", 0, this.y(0), WIDTH, this.y(0))];
+    this.series.forEach((curve, index) => lines.push(this.path(curve, index)));
+    this.marker = this.line("mark", 0, 0, 0, HEIGHT);
+    this.svg.replaceChildren(...lines, this.marker);
+  }
+
+  /** Put the marker at a step, and the values there below. */
+  mark(step) {
+    const x = this.x(step);
+    this.marker.setAttribute("x1", x);
+    this.marker.setAttribute("x2", x);
+    let values = this.series.map((curve, index) => ({ ...curve, value: valueAt(curve, step), index }));
+    if (values.length > BUNDLE) {
+      values.sort((a, b) => b.value - a.value);
+      values = [values[0], values.at(-1)];
+    }
+    this.element.querySelector("ul").replaceChildren(...values.map((curve) => this.entry(curve)));
+  }
+
+  entry({ key, value, index }) {
+    const item = document.createElement("li");
+    const swatch = document.createElement("i");
+    swatch.style.background = this.colour(index);
+    const name = Object.assign(document.createElement("span"), { textContent: this.name(key), title: key });
+    item.append(swatch, name, number(value));
+    return item;
+  }
+
+  colour(index) {
+    return this.series.length > BUNDLE ? "var(--muted)" : COLOURS[index];
+  }
+
+  x(step) {
+    return (WIDTH * step) / this.last;
+  }
+
+  y(value) {
+    return HEIGHT * (1 - (value - this.low) / (this.high - this.low));
+  }
+
+  path({ steps, values }, index) {
+    const path = document.createElementNS(SVG, "path");
+    const points = steps.map((step, i) => `${this.x(step).toFixed(2)},${this.y(values[i]).toFixed(2)}`);
+    path.setAttribute("d", `M${points.join("L")}`);
+    path.style.stroke = this.colour(index);
+    return path;
+  }
+
+  line(kind, x1, y1, x2, y2) {
+    const line = document.createElementNS(SVG, "line");
+    line.setAttribute("class", kind);
+    for (const [name, value] of Object.entries({ x1, y1, x2, y2 })) line.setAttribute(name, value);
+    return line;
+  }
+
+  press(event) {
+    const box = this.svg.getBoundingClientRect();
+    const step = Math.round((this.last * (event.clientX - box.left)) / box.width);
+    const detail = { step: Math.min(Math.max(step, 0), this.last) };
+    this.dispatchEvent(new CustomEvent("point", { detail }));
+  }
+}
+
+/** The value measured last at or before a step; the first one before that. */
+function valueAt({ steps, values }, step) {
+  const after = steps.findIndex((measured) => measured > step);
+  return values[after < 0 ? values.length - 1 : Math.max(after - 1, 0)];
+}

@@ -1,0 +1,403 @@
+"""Make each system call of a save go wrong in turn; a sound checkpoint must be there afterwards.
+
+    python scripts/faults.py save
+    python scripts/faults.py begin --kind crash --kind ENOSPC
+    python scripts/faults.py resume --kind "power cut"
+
+Three tasks: ``save`` writes one checkpoint of small tensors in the place of a damaged one,
+``begin`` trains a new run, ``resume`` goes on with one. A first go counts the calls that change
+anything in the run's place; then the task is repeated from the same files, once for each call and
+kind of fault. After each, the newest sound checkpoint is the old one or the new one, whole; errors
+were told in one line; and the same task without a fault ends with the same bits as if there had
+never been one.
+"""
+
+import argparse
+import errno
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from chaos import DONE, REFUSED, SETTINGS, Job, fork, is_identical, make_data, outcome, train_job
+
+from sagan import checkpoint
+from sagan.errors import SaganError
+from sagan.training import loop
+
+MEMORY = Path("/dev/shm")
+ENDED = 77  # exit status of a process that a fault ended
+NEEDS_ROOM = ("open", "write", "fsync", "close", "mkdir", "rename", "replace")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault.
+
+    Attributes:
+        error: the call fails so; of a write, half is written.
+        calls: the calls that can go wrong so; none for all.
+        lasting: from then on all of them fail.
+        half: half of a write is written, and the process is told so.
+        ends: the process ends after the call.
+        forgets: "content" that was not flushed when it ends, or "names" as well.
+    """
+
+    error: int = 0
+    calls: tuple[str, ...] = ()
+    lasting: bool = False
+    half: bool = False
+    ends: bool = False
+    forgets: str = ""
+
+
+KINDS = {
+    "crash": Kind(ends=True),
+    "crash in a write": Kind(ends=True, half=True, calls=("write",)),
+    "power cut": Kind(ends=True, forgets="names"),
+    "power cut, names first": Kind(ends=True, forgets="content"),
+    "short write": Kind(half=True, calls=("write",)),
+    "ENOSPC": Kind(errno.ENOSPC, NEEDS_ROOM),
+    "ENOSPC, lasting": Kind(errno.ENOSPC, NEEDS_ROOM, lasting=True),
+    "EDQUOT": Kind(errno.EDQUOT, NEEDS_ROOM),
+    "EIO": Kind(errno.EIO),
+    "EIO, lasting": Kind(errno.EIO, lasting=True),
+    "EROFS, lasting": Kind(errno.EROFS, lasting=True),
+}
+
+
+# ---------------------------------------------------------------------------------------------
+# The disk
+
+
+class Flushed:
+    """What of a folder is on the disk for certain, whatever the system still holds in memory.
+
+    Files and folders are known by their inodes, which are held open so that none is used again.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._content: dict[int, bytes] = {}
+        self._entries: dict[int, dict[str, tuple[int, bool]]] = {}
+        self._held: list[int] = []
+        for path in (root, *root.rglob("*")):
+            self.flush(path)
+
+    def flush(self, path: Path) -> None:
+        """A file's content, or a folder's names, are on the disk."""
+        self._held.append(_OPEN(path, os.O_RDONLY))
+        inode = path.stat().st_ino
+        if path.is_dir():
+            self._entries[inode] = _entries(path)
+        else:
+            self._content[inode] = path.read_bytes()
+
+    def forget_the_rest(self, names: bool) -> None:
+        """Undo what is not on the disk for certain: content, and changed ``names`` as well."""
+        tree = self._known(self.root.stat().st_ino) if names else self._seen(self.root)
+        for path in self.root.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _make(self.root, tree)
+
+    def _known(self, inode: int) -> dict[str, Any]:
+        return {
+            name: self._known(below) if is_folder else self._content.get(below, b"")
+            for name, (below, is_folder) in self._entries.get(inode, {}).items()
+        }
+
+    def _seen(self, folder: Path) -> dict[str, Any]:
+        return {
+            name: self._seen(folder / name) if is_folder else self._content.get(below, b"")
+            for name, (below, is_folder) in _entries(folder).items()
+        }
+
+
+def _entries(folder: Path) -> dict[str, tuple[int, bool]]:
+    with os.scandir(folder) as entries:
+        return {entry.name: (entry.inode(), entry.is_dir()) for entry in entries}
+
+
+def _make(folder: Path, tree: dict[str, Any]) -> None:
+    for name, content in tree.items():
+        if isinstance(content, dict):
+            (folder / name).mkdir()
+            _make(folder / name, content)
+        else:
+            (folder / name).write_bytes(content)
+
+
+_OPEN = os.open
+
+
+class Disk:
+    """Stands between this process and a folder, and goes wrong at one call.
+
+    Args:
+        root: the folder.
+        kind: how.
+        at: at which of the calls that change something, from 1; 0 for none.
+
+    Attributes:
+        calls: those so far.
+    """
+
+    def __init__(self, root: Path, kind: Kind, at: int) -> None:
+        self.root = root
+        self.kind = kind
+        self.at = at
+        self.calls: list[str] = []
+        self._paths: dict[int, Path] = {}  # of open descriptors
+        self._changing: set[int] = set()  # those of them that can write
+        self._flushed = Flushed(root) if kind.forgets else None
+
+    def install(self) -> None:
+        """Take the place of functions of ``os``, for the rest of this process."""
+        os.open, os.write = partial(self._open, os.open), partial(self._write, os.write)
+        os.fsync, os.close = partial(self._fsync, os.fsync), partial(self._close, os.close)
+        for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
+            setattr(os, name, partial(self._change, name, getattr(os, name)))
+
+    def _open(
+        self, real: Any, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
+    ) -> int:
+        where = self._below(path, dir_fd)
+        do = partial(real, path, flags, mode, dir_fd=dir_fd)
+        if where is None:
+            return do()
+        changes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        descriptor: int = self._call("open", do) if changes else do()
+        self._paths[descriptor] = where
+        if changes:
+            self._changing.add(descriptor)
+        return descriptor
+
+    def _write(self, real: Any, descriptor: int, data: Any) -> int:
+        if descriptor not in self._paths:
+            return real(descriptor, data)
+        do = partial(real, descriptor, data)
+        return self._call("write", do, partial(real, descriptor, data[: (len(data) + 1) // 2]))
+
+    def _fsync(self, real: Any, descriptor: int) -> None:
+        def do() -> None:
+            real(descriptor)
+            if self._flushed is not None:
+                self._flushed.flush(self._paths[descriptor])
+
+        self._call("fsync", do) if descriptor in self._paths else real(descriptor)
+
+    def _close(self, real: Any, descriptor: int) -> None:
+        real(descriptor)  # which is closed even when that fails, as networked disks may
+        self._paths.pop(descriptor, None)
+        if descriptor in self._changing:
+            self._changing.remove(descriptor)
+            self._call("close", lambda: None)
+
+    def _change(
+        self, name: str, real: Any, path: Any, *args: Any, dir_fd: int | None = None, **more: Any
+    ) -> None:
+        if dir_fd is not None:
+            more["dir_fd"] = dir_fd
+        do = partial(real, path, *args, **more)
+        do() if self._below(path, dir_fd) is None else self._call(name, do)
+
+    def _below(self, path: Any, folder: int | None) -> Path | None:
+        """The whole path, if it is one in the root folder."""
+        if folder is not None:
+            return self._paths[folder] / path if folder in self._paths else None
+        whole = Path(os.path.abspath(path))  # noqa: PTH100 -- links are left as they are
+        return whole if whole.is_relative_to(self.root) else None
+
+    def _call(
+        self, name: str, do: Callable[[], Any], half: Callable[[], Any] = lambda: None
+    ) -> Any:
+        self.calls.append(name)
+        number = len(self.calls)
+        can = not self.kind.calls or name in self.kind.calls
+        here = can and number == self.at
+        if self.kind.error and (here or (can and self.kind.lasting and 0 < self.at < number)):
+            half()
+            raise OSError(self.kind.error, os.strerror(self.kind.error))
+        try:
+            return half() if here and self.kind.half else do()
+        finally:
+            if here and self.kind.ends:
+                self._end()
+
+    def _end(self) -> None:
+        if self._flushed is not None:
+            self._flushed.forget_the_rest(names=self.kind.forgets == "names")
+        os._exit(ENDED)
+
+
+# ---------------------------------------------------------------------------------------------
+# What is tried
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something that saves.
+
+    Attributes:
+        prepare: makes the run that it starts from, if any.
+        work: does it.
+        before: the step of the newest sound checkpoint before; None if there is none.
+        after: and afterwards.
+    """
+
+    prepare: Callable[[Path], None]
+    work: Callable[[Path], None]
+    before: int | None
+    after: int
+
+
+def main() -> int:
+    """Try every fault; exit status 1 if any was answered otherwise than it should be."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=["save", "begin", "resume"])
+    parser.add_argument("--kind", choices=KINDS, action="append", help="by default all")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")  # "going back to the checkpoint before" is an answer, too
+    # In memory where that is possible: no disk is waited for, and what is lost is decided here.
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+        folder = Path(name).resolve()
+        task = _task(arguments.task, folder, arguments.precision)
+        trials = Trials(folder, task)
+        wrong = [trials.run(kind) for kind in arguments.kind or KINDS]
+    return 1 if any(wrong) else 0
+
+
+class Trials:
+    """One task, its start and its end without a fault."""
+
+    def __init__(self, folder: Path, task: Task) -> None:
+        self.task = task
+        self.place = folder / "place"
+        self._start = folder / "start"
+        self._start.mkdir()
+        assert _in_child(partial(task.prepare, self._start / "run")) == DONE
+        self._begin()
+        self.calls = self._count_calls(folder / "calls")
+        self._expected = outcome(self.place / "run", task.after)
+
+    def _begin(self) -> None:
+        shutil.rmtree(self.place, ignore_errors=True)
+        shutil.copytree(self._start, self.place)
+
+    def _count_calls(self, told: Path) -> list[str]:
+        def work() -> None:
+            disk = Disk(self.place, Kind(), 0)
+            disk.install()
+            self.task.work(self.place / "run")
+            told.write_text(" ".join(disk.calls))
+
+        assert _in_child(work) == DONE
+        return told.read_text().split()
+
+    def run(self, name: str) -> int:
+        """Try a kind of fault at each call that it can hit; return how many went wrong."""
+        kind, wrong = KINDS[name], 0
+        ends: Counter[str] = Counter()
+        for at, call in enumerate(self.calls, 1):
+            if kind.calls and call not in kind.calls:
+                continue
+            self._begin()
+            status = _in_child(partial(self._work_with_fault, kind, at))
+            complaint = self._complaint(kind, status)
+            wrong += bool(complaint)
+            if complaint:
+                print(f"{name} at call {at} of {len(self.calls)}, {call}: {complaint}")
+            ends[{DONE: "none the worse", REFUSED: "refused", ENDED: "ended"}.get(status, "?")] += 1
+        told = ", ".join(f"{number} {end}" for end, number in ends.items())
+        print(f"{name}: {sum(ends.values())} faults, {told}; {wrong} wrong", flush=True)
+        return wrong
+
+    def _work_with_fault(self, kind: Kind, at: int) -> None:
+        Disk(self.place, kind, at).install()
+        try:
+            self.task.work(self.place / "run")
+        except SaganError as error:
+            told = str(error)
+            if len(told.splitlines()) > 1 or os.strerror(kind.error) not in told:
+                raise RuntimeError("not what went wrong, in a line") from error
+            raise
+
+    def _complaint(self, kind: Kind, status: int) -> str:
+        """What is wrong after a fault, if anything."""
+        run, task = self.place / "run", self.task
+        expected = {ENDED} if kind.ends else {DONE, REFUSED} if kind.error else {DONE}
+        if status not in expected:
+            return f"exit status {status}"
+        try:
+            newest = checkpoint.latest_checkpoint(run)
+        except SaganError as error:
+            return str(error)
+        step = None if newest is None else checkpoint.step_of(newest)
+        if step not in ({task.after} if status == DONE else {task.before, task.after}):
+            return f"the newest sound checkpoint is of step {step}"
+        if kind.error in (errno.ENOSPC, errno.EDQUOT) and _litter(self.place):
+            return f"a full disk is left with {_litter(self.place)}"
+        if _in_child(partial(task.work, run)) != DONE:
+            return "it does not go on"
+        if not is_identical(outcome(run, task.after), self._expected):
+            return "it goes on to other bits"
+        return f"{_litter(self.place)} stays" if _litter(self.place) else ""
+
+
+def _in_child(work: Callable[[], None]) -> int:
+    process = fork(work)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _litter(folder: Path) -> list[str]:
+    return [str(path.relative_to(folder)) for path in folder.rglob(".*.tmp")]
+
+
+def _task(name: str, folder: Path, precision: str) -> Task:
+    if name == "save":
+        return Task(_prepare_checkpoints, _save_next, before=3, after=4)
+    loop.draw_pictures = lambda *_: {}  # they are no part of what goes on, and take long
+    settings = SETTINGS | {"precision": precision}
+    data = make_data(folder)
+
+    def to(step: int) -> Callable[[Path], None]:
+        return partial(train_job, Job(data, settings | {"steps": step}))
+
+    if name == "begin":
+        return Task(lambda run: None, to(2), before=None, after=2)
+    return Task(to(6), to(8), before=6, after=8)
+
+
+def _prepare_checkpoints(run: Path) -> None:
+    """Three sound ones, a damaged one that is to be kept, and litter."""
+    (run / "checkpoints").mkdir(parents=True)
+    for step in (4, 1, 2, 3):  # none of which is behind enough to be dropped
+        _save(run, step)
+    damaged = checkpoint.folder_of(run, 4)
+    (damaged / "ema.safetensors").write_bytes(b"")
+    (damaged / "keep").touch()
+    (run / "checkpoints" / ".step-00000009.tmp").mkdir()
+    (run / "checkpoints" / ".step-00000009.tmp" / "state.json").touch()
+
+
+def _save_next(run: Path) -> None:
+    _save(run, 4)
+
+
+def _save(run: Path, step: int) -> None:
+    tensors = {"a": torch.full((100, 3), float(step)), "b": torch.tensor(step)}
+    names = ("generator", "discriminator", "ema", "optimizer")
+    checkpoint.save_checkpoint(run, step, dict.fromkeys(names, tensors), {"seconds": 0.5})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""A disk that takes no more: one line, exit status 2, and the old checkpoint whole."""
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sagan import checkpoint
+from sagan.data import pack
+
+SMALL = ["--preset", "smoke", "--set", "channels_g=8", "--set", "channels_d=8"]
+
+# Run with a folder to mount a disk on, its size, and a packed set.
+ON_A_SMALL_DISK = """
+import subprocess, sys
+from pathlib import Path
+from sagan import checkpoint, cli
+
+disk, size, data = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
+
+def train():
+    sys.argv = ["sagan", "train", "--data", data, "--out", str(disk / "run"), *SMALL]
+    sys.argv += ["--steps", "1000", "--set", "checkpoint_every=1", "--set", "keep_every=1"]
+    try:
+        cli.main()
+    except SystemExit as end:
+        print("status", end.code, file=sys.stderr)
+    print("newest", checkpoint.latest_checkpoint(disk / "run").name, file=sys.stderr)
+    print("litter", list(disk.rglob("*.tmp")), file=sys.stderr)
+
+train()
+subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+train()
+""".replace("SMALL", repr(SMALL))
+
+
+def sagan_train(source: object, run: Path, *more: object) -> list[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "sagan",
+        "train",
+        "--data",
+        source,
+        "--out",
+        run,
+        *SMALL,
+        *more,
+    ]
+    return [str(part) for part in command]
+
+
+def newest(run: Path) -> int:
+    found = checkpoint.latest_checkpoint(run)
+    assert found is not None
+    return checkpoint.step_of(found)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EDQUOT, "Disk quota exceeded (free some of your quota)"),
+        (errno.ENOSPC, "No space left on device (make room on that disk)"),
+        (errno.EROFS, "Read-only file system (choose a place that can be written)"),
+    ],
+)
+def test_quota_room_and_a_read_only_place_are_told_in_a_line_and_nothing_is_lost(
+    sagan, run: Path, pictures: Path, tmp_path: Path, monkeypatch, number: int, told: str
+) -> None:
+    """Here the system call is made to fail, for all of which a machine has one at most."""
+    own = shutil.copytree(run, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (own / "checkpoints").rglob("*.*")}
+
+    def write(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.write", write)
+    result = sagan("train", "--data", pictures, "--out", own, "--preset", "smoke", "--steps", 4,
+                   "--set", "channels_g=8")  # fmt: skip
+    monkeypatch.undo()
+    assert result.status == 2
+    (line,) = result.err.splitlines()
+    assert line.startswith("sagan: cannot ")
+    assert str(own) in line
+    assert told in line
+    assert before == {path: path.read_bytes() for path in (own / "checkpoints").rglob("*.*")}
+    assert newest(own) == 2
+
+
+def test_a_full_disk_under_tensorboards_own_thread_is_a_line_as_well(
+    sagan, run: Path, pictures: Path, tmp_path: Path, monkeypatch
+) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", write)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back what main sets
+    result = sagan("train", "--data", pictures, "--out", own, "--preset", "smoke", "--steps", 4,
+                   "--set", "channels_g=8")  # fmt: skip
+    assert result.status == 2
+    (line,) = result.err.splitlines()
+    assert (
+        line == f"sagan: cannot write into {own}: No space left on device (make room on that disk)"
+    )
+    assert newest(own) == 2
+
+
+def test_a_limit_on_the_size_of_files_is_told_in_a_line_and_nothing_is_lost(
+    run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """A real error of the system, in the middle of writing a file of a checkpoint."""
+    own = shutil.copytree(run, tmp_path / "run")
+    largest = max(path.stat().st_size for path in (own / "checkpoints").rglob("*.safetensors"))
+    settings = ["--steps", "4", "--set", "channels_d=16"]
+    done = subprocess.run(
+        sagan_train(pictures, own, *settings),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, largest // 2)),
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "cannot save the checkpoint" in line
+    assert "File too large" in line
+    assert newest(own) == 2
+
+
+def may_mount() -> bool:
+    command = ["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return bool(shutil.which("unshare")) and subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_disk_that_fills_up_and_one_that_is_read_only_cost_a_line_and_nothing_else(
+    run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Real ones, in a namespace of their own."""
+    if not may_mount():
+        pytest.skip("NOT TRIED on a real disk: this system lets nobody mount one in a namespace")
+    (tmp_path / "disk").mkdir()
+    # Packed before: the disk is for the run alone.
+    data = pack(str(pictures), tmp_path / "packed", 32).path
+    command = ["unshare", "--mount", "--map-root-user", sys.executable, "-c", ON_A_SMALL_DISK]
+    arguments = [str(tmp_path / "disk"), "6m", str(data)]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=300, check=True
+    )
+    full, *filled, read_only, status, newest_then, litter = done.stderr.splitlines()
+    assert full.startswith("sagan: cannot ")
+    assert "No space left on device (make room on that disk)" in full
+    assert filled == ["status 2", newest_then, "litter []"]
+    assert newest_then.startswith("newest step-0000000")
+    assert read_only.startswith("sagan: cannot train in ")
+    assert "Read-only file system (choose a place that can be written)" in read_only
+    assert (status, litter) == ("status 2", "litter []")

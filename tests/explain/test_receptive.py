@@ -1,0 +1,123 @@
+"""Receptive fields, against the networks themselves: what changes when one input does."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sagan.dcgan import DCGANDiscriminator, DCGANGenerator
+from sagan.explain import convolution_window, receptive_field
+from sagan.networks import Discriminator, Generator
+
+
+def without_attention(network, side):
+    """The network in float64 with positive weights, and a 3x3 convolution for its attention.
+
+    Sums of positive terms: an output that depends on an input changes with it.
+    """
+    channels = network.self_attention[str(side)].query.in_channels
+    network.self_attention[str(side)] = nn.Conv2d(channels, channels, 3, padding=1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.uniform_(0.01, 0.1)
+    return network.double().eval()
+
+
+def output_of(network, module, run):
+    """What a module within a network puts out, by way of ``run``."""
+    seen = []
+    handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
+    with torch.no_grad():
+        run()
+    handle.remove()
+    return seen[0]
+
+
+def spans_on_the_picture(network, side, resolution):
+    """For each position of a row of the map: the first and last + 1 pixel column it depends on."""
+    network = without_attention(network, side)
+    module = network.self_attention[str(side)]
+    picture = torch.full((1, 3, resolution, resolution), 0.5, dtype=torch.float64)
+    before = output_of(network, module, lambda: network.embed(picture))
+    depends = np.zeros((side, resolution), dtype=bool)
+    for column in range(resolution):
+        changed = picture.clone()
+        changed[..., column] += 0.25
+        after = output_of(network, module, lambda changed=changed: network.embed(changed))
+        depends[:, column] = (after != before)[0].any(0).any(0).numpy()
+    return ends(depends)
+
+
+def spans_on_the_start(network, side, first):
+    """The same on the generator's 4 x 4 start, which ``first``, a module, takes in."""
+    network = without_attention(network, side)
+    module = network.self_attention[str(side)]
+    latents = torch.zeros(1, network.latent_size, dtype=torch.float64)
+    depends = np.zeros((side, 4), dtype=bool)
+
+    def run(column):
+        def change(_, inputs):
+            start = torch.ones_like(inputs[0])
+            if column is not None:
+                start[..., column] += 1
+            return (start, *inputs[1:])
+
+        handle = first.register_forward_pre_hook(change)
+        result = output_of(network, module, lambda: network(latents))
+        handle.remove()
+        return result
+
+    before = run(None)
+    for column in range(4):
+        depends[:, column] = (run(column) != before)[0].any(0).any(0).numpy()
+    return ends(depends)
+
+
+def ends(depends):
+    return np.stack([depends.argmax(1), depends.shape[1] - depends[:, ::-1].argmax(1)], -1)
+
+
+@pytest.mark.parametrize(("resolution", "side"), [(32, 16), (32, 8), (64, 32), (64, 8), (128, 32)])
+def test_a_residual_discriminators_field_is_what_its_layers_depend_on(resolution, side):
+    network = Discriminator(resolution, 8, attention=(side,), spectral_norm=False)
+    np.testing.assert_array_equal(
+        receptive_field("residual", f"discriminator.attention_{side}", resolution),
+        spans_on_the_picture(network, side, resolution),
+    )
+
+
+@pytest.mark.parametrize("side", [32, 16, 8, 4])
+def test_a_deconvolution_discriminators_field_is_what_its_layers_depend_on(side):
+    network = DCGANDiscriminator(8, attention=(side,), spectral_norm=False)
+    np.testing.assert_array_equal(
+        receptive_field("dcgan", f"discriminator.attention_{side}", 64),
+        spans_on_the_picture(network, side, 64),
+    )
+
+
+@pytest.mark.parametrize(("resolution", "side"), [(32, 8), (32, 32), (64, 32), (128, 64)])
+def test_a_residual_generators_field_is_what_its_layers_depend_on(resolution, side):
+    network = Generator(resolution, 8, 8, attention=(side,), spectral_norm=False)
+    np.testing.assert_array_equal(
+        receptive_field("residual", f"generator.attention_{side}", resolution),
+        spans_on_the_start(network, side, network.blocks[0]) * (resolution // 4),
+    )
+
+
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_a_deconvolution_generators_field_is_what_its_layers_depend_on(side):
+    network = DCGANGenerator(8, 8, attention=(side,), spectral_norm=False)
+    np.testing.assert_array_equal(
+        receptive_field("dcgan", f"generator.attention_{side}", 64),
+        spans_on_the_start(network, side, network.layers[1]) * 16,
+    )
+
+
+def test_a_convolution_reads_three_positions_and_less_at_the_border():
+    assert convolution_window(4, 32).tolist() == [[0, 16], [0, 24], [8, 32], [16, 32]]
+
+
+@pytest.mark.parametrize("layer", ["generator", "critic.attention_8", "generator.attention_x"])
+def test_a_name_that_is_no_layers_is_refused(layer):
+    with pytest.raises(ValueError, match="not an attention layer"):
+        receptive_field("residual", layer, 32)

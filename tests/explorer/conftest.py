@@ -1,0 +1,218 @@
+"""A small run with attention that can be seen, a server for it, and a real browser."""
+
+import asyncio
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from sagan.build import build_networks
+from sagan.checkpoint import RunDescription, create_run, open_model, save_checkpoint
+from sagan.config import resolve
+from sagan.explorer.app import create_app
+
+CLASSES = ("ant", "bee", "<i>cat</i></script>")
+SETTINGS = {
+    "channels_g": 16,
+    "channels_d": 16,
+    "latent_size": 8,
+    "precision": "float32",
+    "spectral_norm_g": False,
+    "spectral_norm_d": False,
+}
+GRIDS = (2, 4, 6)
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+
+
+def make_run(folder: Path, classes: tuple[str, ...], **settings: Any) -> Path:
+    """A run directory: untrained networks whose attention is sharp and counts, curves, grids."""
+    config = resolve("smoke", SETTINGS | {"conditional": bool(classes)} | settings)
+    data = {"source": "none", "fingerprint": "0", "images": 0, "classes": list(classes)}
+    create_run(folder, RunDescription(config, "smoke", data), {})
+    generator, discriminator = build_networks(config, len(classes))
+    with torch.no_grad():
+        generator.to_rgb.weight.mul_(8)  # contrast
+        for network, sharpness, gamma in ((generator, 48, 0.8), (discriminator, 256, -0.5)):
+            for layer in network.attention_layers().values():
+                layer.query.weight.mul_(sharpness)
+                layer.gamma.fill_(gamma)
+    states = {
+        "generator": generator.state_dict(),
+        "ema": generator.state_dict(),
+        "discriminator": discriminator.state_dict(),
+        "optimizer": {},
+    }
+    save_checkpoint(folder, GRIDS[-1], states, {})
+    for step in range(1, GRIDS[-1] + 1):
+        record_step(folder, step)
+    for step in GRIDS:
+        draw_grid(folder, step)
+    return folder
+
+
+def record_step(run: Path, step: int) -> None:
+    """Add a line to a run's statistics."""
+    layer = "generator.attention_16"
+    record = {"step": step, "loss/d": 2.0 / step, "loss/g": -0.25 * step, f"gamma/{layer}": 0.01}
+    record |= {f"sigma/generator/blocks.{i}.conv1": 1.0 + i * step for i in range(8)}
+    record |= {f"attention/{layer}/distance": 9.5, "metric/fid": 300.0 - step}
+    with (run / "stats.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def draw_grid(run: Path, step: int) -> None:
+    """Add a grid of one colour, which tells its step."""
+    grid = np.full((66, 100, 3), 20 * step, dtype=np.uint8)
+    Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional run. Read it; copy it before you change it."""
+    return make_run(tmp_path_factory.mktemp("explored") / "insects", CLASSES)
+
+
+@pytest.fixture(scope="session")
+def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without classes."""
+    return make_run(tmp_path_factory.mktemp("explored") / "plain", ())
+
+
+@contextmanager
+def serving(run: Path) -> Iterator[str]:
+    """The URL of a real server for a run."""
+    app = create_app(open_model(run), run)
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def run_without_attention(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Neither network attends."""
+    folder = tmp_path_factory.mktemp("explored") / "blind"
+    return make_run(folder, (), attention_g=[], attention_d=[])
+
+
+@pytest.fixture(scope="session")
+def server(run: Path) -> Iterator[str]:
+    """A server for the run."""
+    with serving(run) as url:
+        yield url
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """serve(run): the URL of a server of the test's own."""
+    with ExitStack() as stack:
+        yield lambda run: stack.enter_context(serving(run))
+
+
+@pytest.fixture
+def go_on() -> Callable[[Path, int], None]:
+    """go_on(run, step): what training writes at a step."""
+
+    def write(run: Path, step: int) -> None:
+        record_step(run, step)
+        draw_grid(run, step)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium. Without one the tests of the page are left out, on CI they fail."""
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None and MAC_CHROME.is_file():
+        found = str(MAC_CHROME)
+    if found is None:
+        missing = "no Chromium: the page is NOT TESTED; install it and run the tests again"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        sandbox = [] if os.name == "nt" or os.geteuid() else ["--no-sandbox"]  # root has none
+        browser = playwright.chromium.launch(
+            executable_path=found, args=[*sandbox, "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def run_async() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """run_async(coroutine): its result. In a thread: Playwright's loop runs in this one."""
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, coroutine).result()
+
+    return run
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh profile."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(15_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that must not have an error, nor ask any other host."""
+    page = context.new_page()
+    errors: list[str] = []
+    hosts: set[str] = set()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if is_error(message) else None)
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    yield page
+    assert not errors
+    assert all(host == "" or host.startswith("127.0.0.1:") for host in hosts), hosts
+
+
+def is_error(message: object) -> bool:
+    return message.type == "error" and "status of 4" not in message.text  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def explore(page: Page, server: str) -> Page:
+    """The page, loaded and showing a sample."""
+    return open_page(page, server)
+
+
+def open_page(page: Page, url: str) -> Page:
+    """Go to an address and wait until a picture is shown."""
+    page.goto(url)
+    page.wait_for_selector("html.ready")
+    expect(page.locator("#where")).not_to_have_text("No pixel yet")
+    return page
+
+
+@pytest.fixture(name="open_page")
+def _open_page() -> Callable[[Page, str], Page]:
+    """open_page(page, url)."""
+    return open_page

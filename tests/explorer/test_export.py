@@ -1,0 +1,85 @@
+"""The exported file needs nobody, and shows what the served page shows."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import BrowserContext, Page, expect
+
+from sagan.checkpoint import open_model
+from sagan.errors import SaganError
+from sagan.explorer.export import write_page
+
+OpenPage = Callable[[Page, str], Page]
+
+
+@pytest.fixture(scope="module")
+def handout(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "page.html"
+    write_page(str(run), out, seed=5)
+    return out
+
+
+def test_a_dozen_samples_are_pointed_at_with_no_server_and_no_request(
+    context: BrowserContext, handout: Path, run: Path
+) -> None:
+    page = context.new_page()
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text))
+    page.goto(handout.as_uri())
+    expect(page.locator("#where")).not_to_have_text("No pixel yet")
+    buttons = page.locator("#gallery button")
+    assert buttons.count() == 12
+    buttons.nth(4).click()
+    page.locator("#lens").hover(position={"x": 100, "y": 200})
+    expect(page.locator("#where")).to_contain_text("· bee")
+    shown = page.locator("#lens .picture").evaluate("canvas => canvas.toDataURL()")
+    page.locator("#lens").focus()
+    page.keyboard.press("Escape")
+    plain = page.locator("#lens .picture").evaluate("canvas => canvas.toDataURL()")
+    assert shown != plain
+    with Image.open(io.BytesIO(base64.b64decode(plain.split(",")[1]))) as image:
+        pixels = np.array(image.convert("RGB"))[::8, ::8]
+    images = open_model(run).generator().sample(5, [0, 1, 2, 0, 1], seed=5)
+    assert np.abs(pixels.astype(int) - images[4]).max() <= 1
+    page.get_by_role("radio", name="Discriminator").check()
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert errors == []
+
+
+def test_a_photograph_is_looked_at_by_the_discriminator(
+    page: Page, run: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    Image.new("RGB", (50, 40), "teal").save(tmp_path / "photo.png")
+    write_page(str(run), tmp_path / "d.html", photos=[tmp_path / "photo.png"])
+    open_page(page, (tmp_path / "d.html").as_uri())
+    assert page.locator("#gallery button").count() == 1
+    assert page.get_by_role("radio", name="Generator").is_disabled()
+
+
+def test_classes_are_drawn_in_turn(run: Path, tmp_path: Path) -> None:
+    write_page(str(run), tmp_path / "c.html", classes="bee,ant")
+    text = (tmp_path / "c.html").read_text()
+    blocks = [part.split("<")[0] for part in text.split('class="scene">')[1:]]
+    labels = ["1" if b'"label":"1"' in base64.b64decode(b) else "0" for b in blocks]
+    assert labels == ["1", "0"] * 6
+
+
+def test_what_cannot_be_exported_is_told_in_one_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    out = tmp_path / "x.html"
+    for photo, reason in (("text.png", "not a picture"), ("gone.png", "cannot read")):
+        with pytest.raises(SaganError, match=reason):
+            write_page(str(run), out, photos=[tmp_path / photo])
+    with pytest.raises(SaganError, match="no class 'cow'"):
+        write_page(str(run), out, classes="cow")
+    with pytest.raises(SaganError, match="cannot write"):
+        write_page(str(run), tmp_path / "nowhere" / "x.html")
+    assert not out.exists()

@@ -1,0 +1,81 @@
+"""The training tab: a film, curves, and both alive while training goes on."""
+
+# ruff: noqa: RUF001 -- the page means the signs for minus and times that it uses
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+OpenPage = Callable[[Page, str], Page]
+
+
+@pytest.fixture
+def training(explore: Page) -> Page:
+    """The tab, opened with the keyboard."""
+    explore.focus("#tab-explore")
+    explore.keyboard.press("ArrowRight")
+    expect(explore.locator("#progress")).to_have_text("Step 6.")
+    return explore
+
+
+def values(page: Page, title: str) -> dict[str, str]:
+    """What stands below a chart: {curve: value at the marker}."""
+    entries = page.locator(".chart", has=page.get_by_role("heading", name=title, exact=True))
+    texts = entries.locator("li").all_inner_texts()
+    return dict(text.split("\n") for text in texts)
+
+
+def test_curves_of_every_kind_are_drawn_with_their_values_at_the_last_step(training: Page) -> None:
+    titles = training.locator(".chart h2").all_inner_texts()
+    assert titles == ["fid", "Loss", "Gamma", "Attention distance", "Sigma, generator"]
+    assert values(training, "Loss") == {"discriminator": "0.333", "generator": "−1.5"}
+    assert values(training, "Gamma") == {"Generator 16 × 16": "0.01"}
+    assert values(training, "fid") == {"fid": "294"}
+    # Of eight curves the largest and the smallest.
+    assert values(training, "Sigma, generator") == {"blocks.7.conv1": "43", "blocks.0.conv1": "1"}
+
+
+def test_pointing_at_a_curve_goes_to_that_step_in_the_film_and_in_all_charts(
+    training: Page,
+) -> None:
+    image = training.locator("#film img")
+    expect(image).to_have_attribute("alt", "Samples after 6 steps")
+    box = training.locator(".chart svg").first.bounding_box()
+    assert box is not None
+    training.mouse.move(box["x"] + box["width"] * 0.51, box["y"] + 20)
+    expect(image).to_have_attribute("alt", "Samples after 2 steps")
+    assert values(training, "Loss")["discriminator"] == "0.667"  # of step 3
+    assert image.evaluate("image => image.naturalWidth") == 100
+
+
+def test_the_film_plays_and_its_slider_goes_to_any_grid(training: Page) -> None:
+    training.press("#frame", "ArrowLeft")
+    expect(training.locator("#frame-step")).to_have_text("4")
+    assert values(training, "Loss")["discriminator"] == "0.5"
+    training.press("#frame", "End")
+    training.click("#play")
+    expect(training.locator("#frame-step")).to_have_text("2")  # from the start again
+    expect(training.locator("#play")).to_have_text("Pause")
+    expect(training.locator("#frame-step")).to_have_text("6")
+    expect(training.locator("#play")).to_have_text("Play")
+
+
+def test_new_numbers_and_grids_appear_while_training_goes_on(
+    page: Page,
+    run: Path,
+    tmp_path: Path,
+    serve: Callable[[Path], str],
+    open_page: OpenPage,
+    go_on: Callable[[Path, int], None],
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    open_page(page, serve(folder))
+    page.click("#tab-training")
+    expect(page.locator("#progress")).to_have_text("Step 6.")
+    go_on(folder, 8)
+    expect(page.locator("#progress")).to_have_text("Step 8.")
+    expect(page.locator("#film img")).to_have_attribute("alt", "Samples after 8 steps")
+    assert values(page, "Loss")["discriminator"] == "0.25"

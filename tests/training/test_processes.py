@@ -1,0 +1,25 @@
+"""When one of several processes is gone, the others end in one line."""
+
+import pytest
+from torch.distributed import DistBackendError
+
+from sagan.errors import SaganError
+from sagan.training.processes import together
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"),
+        DistBackendError("NCCL error: remote process exited"),
+    ],
+)
+def test_what_the_network_reports_is_one_line(error: RuntimeError) -> None:
+    with pytest.raises(SaganError, match="another process of this training has ended"), together():
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), SaganError("a line")])
+def test_what_else_goes_wrong_is_told_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)), together():
+        raise error
