@@ -1,0 +1,107 @@
+"""On real pictures (OpenMoji) and the default features, worse copies get worse numbers."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from sagan.data.openmoji import OpenMojiSource, draw
+from sagan.metrics.density_coverage import density_coverage
+from sagan.metrics.extraction import FloatArray
+from sagan.metrics.features import open_network
+from sagan.metrics.frechet import frechet_distance
+from sagan.metrics.kernel import kernel_distance
+from sagan.metrics.precision_recall import precision_recall
+from sagan.pixels import UInt8Array
+
+SIDE, EACH = 32, 40  # pixels, pictures of each kind in a set
+# By the first digits of their code points, which is how the files are called.
+KINDS = {"flags": "1F1", "people": "1F468", "things": "1F5"}
+
+Features = dict[str, FloatArray]
+
+
+def drawings(kind: str) -> UInt8Array:
+    """3 * EACH pictures of a kind, spread over all of it: neighbours are variants of each other."""
+    pictures = [p for p in OpenMojiSource().pictures() if p.name.startswith(KINDS[kind])]
+    chosen = np.linspace(0, len(pictures) - 1, 3 * EACH).astype(int)
+    return np.stack([draw(pictures[i].read(), SIDE, "crop") for i in chosen])
+
+
+def blurred(images: UInt8Array, radius: float) -> UInt8Array:
+    filters = ImageFilter.GaussianBlur(radius)
+    return np.stack([np.asarray(Image.fromarray(image).filter(filters)) for image in images])
+
+
+def noisy(images: UInt8Array, deviation: float) -> UInt8Array:
+    noise = np.random.default_rng(0).normal(0, deviation, images.shape)
+    return np.clip(images + noise, 0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def features() -> Features:
+    """Two sets of real pictures, and worse copies of the second."""
+    flags, people, things = (drawings(kind) for kind in KINDS)
+    second = np.concatenate([kind[1::3] for kind in (flags, people, things)])
+    sets = {
+        "real": np.concatenate([kind[::3] for kind in (flags, people, things)]),
+        "second": second,
+        "little blurred": blurred(second, 0.7),
+        "much blurred": blurred(second, 2),
+        "little noisy": noisy(second, 12),
+        "much noisy": noisy(second, 60),
+        "without flags": np.concatenate([people[1::2], things[1::2]]),
+    }
+    network = open_network("efficientnet-lite0")
+    return {name: network(torch.from_numpy(images))[0].numpy() for name, images in sets.items()}
+
+
+def measured(features: Features, metric: str, name: str) -> float:
+    samples, real = features[name], features["real"]
+    match metric:
+        case "frechet":
+            return frechet_distance(samples, real)
+        case "kernel":
+            return kernel_distance(samples, real, seed=0, subsets=1)[0]
+        case "precision":
+            return -precision_recall(samples, real)[0]
+        case _:
+            return -density_coverage(samples, real)[1]
+
+
+@pytest.mark.parametrize("metric", ["frechet", "kernel", "precision", "coverage"])
+def test_the_more_blurred_or_noisy_a_copy_is_the_worse_are_its_numbers(
+    features: Features, metric: str
+) -> None:
+    for change in ("blurred", "noisy"):
+        names = ("second", f"little {change}", f"much {change}")
+        values = [measured(features, metric, name) for name in names]
+        assert values == sorted(values), (change, values)
+        assert values[0] < values[2] - 0.2 * abs(values[2])
+
+
+def test_a_copy_without_a_class_is_farther_and_loses_coverage_but_not_precision(
+    features: Features,
+) -> None:
+    """As many pictures, all of them good, but no flags, which are a third of the real ones."""
+    real, second, dropped = (features[name] for name in ("real", "second", "without flags"))
+    assert len(second) == len(dropped)
+    for metric in ("frechet", "kernel"):
+        assert measured(features, metric, "without flags") > measured(features, metric, "second")
+    coverage, whole = (density_coverage(samples, real)[1] for samples in (dropped, second))
+    assert coverage == pytest.approx(2 / 3, abs=0.1)
+    assert whole > 0.9
+    assert precision_recall(dropped, real)[0] >= precision_recall(second, real)[0]
+
+
+def test_real_pictures_are_near_the_floor_of_real_pictures(features: Features) -> None:
+    real, second = features["real"], features["second"]
+    assert frechet_distance(real, real) == pytest.approx(0, abs=1e-3)
+    distance, noisy_distance = (
+        kernel_distance(samples, real, seed=0, subsets=1)[0]
+        for samples in (second, features["much noisy"])
+    )
+    assert abs(distance) < 0.05 * noisy_distance
+    density, coverage = density_coverage(second, real)
+    assert density > 0.6
+    assert coverage > 0.8
