@@ -7,15 +7,18 @@ import base64
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
 
 from sagan.checkpoint import open_model, write_bytes
 from sagan.errors import SaganError
 from sagan.explain.model import read_photo
 from sagan.explorer.page import STATIC, data_block, facts_of, render
 from sagan.explorer.scene import Scene
-from sagan.explorer.studio import SampleRequest, Studio
+from sagan.explorer.studio import MAX_SEED, SampleRequest, Studio
 
 SAMPLES = 12
 
@@ -39,8 +42,11 @@ def write_page(
         seed: decides the latents.
 
     Raises:
-        SaganError: the model, a class or a photograph cannot be used, or the file not be written.
+        SaganError: the model, a class, the seed or a photograph cannot be used, or the file cannot
+            be written.
     """
+    if seed > MAX_SEED:
+        raise SaganError(f"seed {seed} is too large for the page: the largest is {MAX_SEED}")
     model = open_model(name)
     studio = Studio(model)
     if photos:
@@ -48,10 +54,10 @@ def write_page(
         scenes = [studio.look(read_photo(photo, size, fit)) for photo in photos]
     else:
         labels = [None] if classes is None else model.labels(classes)
-        requests = [
-            SampleRequest(seed=seed, index=i, label=labels[i % len(labels)]) for i in range(SAMPLES)
+        scenes = [
+            studio.sample(SampleRequest(seed=seed, index=i, label=labels[i % len(labels)]))
+            for i in _shown(range(SAMPLES))
         ]
-        scenes = [studio.sample(request) for request in requests]
     if not scenes[0].maps:
         raise SaganError("this model has no attention layer to show")
     head = "".join(
@@ -65,6 +71,14 @@ def write_page(
         )
     )
     write_bytes(out, render(model, head, {}).encode())
+
+
+def _shown(indices: range) -> Iterable[int]:
+    """The same, with progress on a terminal: large models take seconds for each sample."""
+    console = Console(stderr=True)
+    return track(
+        indices, "drawing", console=console, transient=True, disable=not console.is_terminal
+    )
 
 
 def _scene_block(scene: Scene) -> str:

@@ -80,6 +80,8 @@ def test_what_cannot_be_exported_is_told_in_one_line(run: Path, tmp_path: Path) 
             write_page(str(run), out, photos=[tmp_path / photo])
     with pytest.raises(SaganError, match="no class 'cow'"):
         write_page(str(run), out, classes="cow")
+    with pytest.raises(SaganError, match="seed"):
+        write_page(str(run), out, seed=2**32)
     with pytest.raises(SaganError, match="cannot write"):
         write_page(str(run), tmp_path / "nowhere" / "x.html")
     assert not out.exists()
