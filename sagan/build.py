@@ -63,6 +63,7 @@ def _residual_generator(
         config.spectral_norm_g,
         config.spectral_norm_eps,
         initializer,
+        config.attention_block,
     )
 
 
@@ -79,6 +80,7 @@ def _residual_discriminator(
         config.spectral_norm_d,
         config.spectral_norm_eps,
         initializer,
+        config.attention_block,
     )
 
 
@@ -91,6 +93,7 @@ def _dcgan_generator(config: Config, num_classes: int, initializer: Initializer)
         "auto",
         config.spectral_norm_g,
         config.spectral_norm_eps,
+        config.attention_block,
     )
 
 
@@ -104,6 +107,7 @@ def _dcgan_discriminator(
         _discriminator_backend(config),
         config.spectral_norm_d,
         config.spectral_norm_eps,
+        config.attention_block,
     )
 
 

@@ -30,6 +30,7 @@ class Panel:
 PANELS = (
     Panel("Losses", "loss/"),
     Panel("Mean logits of the discriminator", "logits/"),
+    Panel("Norm of each network's gradients", "gradient/"),
     Panel("Kernel distance to the training pictures, lower is better", "metric/KD-"),
     Panel("Seconds spent on evaluations", "metric/seconds"),
     Panel("Precision, recall, density, coverage, higher is better", "metric/"),

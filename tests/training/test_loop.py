@@ -276,6 +276,7 @@ def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished
     for key in ("seconds", "images_per_second", "loss/d", "loss/g", "logits/real", "logits/fake"):
         assert measured[key] == [2, 4, 6]
     assert measured["augment/p"] == [2, 4, 6]
+    assert measured["gradient/generator"] == measured["gradient/discriminator"] == [2, 4, 6]
     assert measured["gamma/generator.attention_16"] == [2, 4, 6]
     assert measured["gamma/discriminator.attention_16"] == [2, 4, 6]
     for layer in LAYERS_G:
