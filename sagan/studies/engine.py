@@ -4,6 +4,7 @@ What a study has found so far is in its results. One that is killed goes on with
 none, and these go on from their last checkpoint.
 """
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,13 @@ from rich.console import Console
 
 from sagan.checkpoint import alone_in
 from sagan.data import open_dataset
-from sagan.display import PackingProgress, StageProgress, duration, reporter_for
+from sagan.display import (
+    PackingProgress,
+    PlainReporter,
+    StageProgress,
+    duration,
+    reporter_for,
+)
 from sagan.errors import SaganError
 from sagan.metrics.protocol import describe_environment
 from sagan.studies import workers
@@ -39,6 +46,7 @@ from sagan.studies.report import write_reports
 from sagan.studies.results import Result, read_results, result_of, write_result
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Study
+from sagan.training.loop import Reporter
 
 Say = Callable[[str], None]
 
@@ -161,11 +169,12 @@ class Conductor:
     def _one_by_one(self, runs: Sequence[Run], data: Data) -> Iterator[tuple[Run, Result]]:
         for run in runs:
             self.say(f"running {run.name}")
-            yield run, execute(run, lambda run: self._perform(run, data))
+            shown = reporter_for(self.console)
+            yield run, execute(run, functools.partial(self._perform, data=data, reporter=shown))
 
-    def _perform(self, run: Run, data: Data) -> Findings:
+    def _perform(self, run: Run, data: Data, reporter: Reporter) -> Findings:
         with StageProgress(self.console) as progress:
-            return self.study.perform(run, data, Watch(reporter_for(self.console), progress))
+            return self.study.perform(run, data, Watch(reporter, progress))
 
     def _open_data(self) -> Data:
         with PackingProgress(self.console, "packing") as progress:
@@ -205,13 +214,16 @@ class Conductor:
         with StageProgress(self.console) as progress:
             self.study.prepare(data, progress)
         self.say(f"timing {PROBE_STEPS} steps of each variant, and measuring them")
+        perform = functools.partial(
+            self._perform, data=data, reporter=PlainReporter(Console(quiet=True))
+        )
         short = self.config.model_copy(update={"steps": PROBE_STEPS})
         with (
             tempfile.TemporaryDirectory(prefix="sagan-") as folder,
             workers.threads_for(self.request.jobs),
         ):
             runs = runs_of(self.variants, short, 1, self.request, Path(folder))
-            return {run.variant: probe(run, lambda run: self._perform(run, data)) for run in runs}
+            return {run.variant: probe(run, perform) for run in runs}
 
     def _choose_steps(self, costs: dict[str, Cost]) -> None:
         """What the minutes left allow for all runs."""

@@ -16,7 +16,8 @@ from sagan.studies.run import Data, Run
 from sagan.studies.study import Study, Variant
 from sagan.training.session import MAY_CHANGE
 
-RECORDS = 60  # log lines of a run, at least where it has so many steps
+# Log lines and checkpoints of a run, at least where it has so many steps.
+RECORDS, SAVES = 60, 4
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,11 @@ def runs_of(
     """
     for seed in range(seeds):
         for variant in variants:
-            log_every = max(1, min(config.log_every, config.steps // RECORDS))
-            own = {"seed": seed, "log_every": log_every, **variant.change(config)}
+            every = {
+                "log_every": max(1, min(config.log_every, config.steps // RECORDS)),
+                "checkpoint_every": max(1, min(config.checkpoint_every, config.steps // SAVES)),
+            }
+            own = {"seed": seed, **every, **variant.change(config)}
             try:
                 changed = Config.model_validate(config.model_dump() | own)
             except ValidationError as error:

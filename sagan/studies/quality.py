@@ -14,6 +14,7 @@ from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_networ
 from sagan.metrics.measures import DEFAULT_METRICS
 from sagan.metrics.reference import reference_features
 from sagan.studies.run import Data, Progress, Run
+from sagan.training.environment import runs_on_cpu
 
 SAMPLES = 10_000  # of a finished run; as many as there are training pictures if these are fewer
 CURVE_SAMPLES = 1_000  # of a point on the way
@@ -28,7 +29,7 @@ def feature_network() -> FeatureNetwork:
 
 def prepare_reference(data: Data, progress: Progress) -> None:
     """Compute features of the training pictures into the cache, if they are not there."""
-    processes = PartialState()
+    processes = PartialState(cpu=runs_on_cpu())
     feature_network().module.to(processes.device)
     reference_features(data.train, feature_network(), processes, progress=progress)
 

@@ -1,6 +1,6 @@
 """Does spectral normalization stabilise training? Zhang et al. 2018, section 5.1, figures 3, 4."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +9,13 @@ from torch import nn
 from sagan import spectral
 from sagan.build import build_networks
 from sagan.checkpoint import Model, checkpoints, load_tensors, read_tensors, step_of
+from sagan.config import Config
 from sagan.studies.attention import QUALITY_COLUMNS
 from sagan.studies.failure import failure_step
 from sagan.studies.gan import kept_curves, parameters_of, seconds_per_step, train_run
 from sagan.studies.quality import CURVE_SAMPLES, DISTANCE, measure, prepare_reference, untrained
 from sagan.studies.run import Curve, Data, Findings, Run, Watch
-from sagan.studies.study import Chart, Claim, Column, Study, Variant
+from sagan.studies.study import Chart, Claim, Column, Settings, Study, Variant
 
 POINTS = 8  # checkpoints on the way that are kept and measured
 LARGEST = {"generator": "largest sigma in G", "discriminator": "largest sigma in D"}
@@ -23,8 +24,7 @@ LARGEST = {"generator": "largest sigma in G", "discriminator": "largest sigma in
 def perform(run: Run, data: Data, watch: Watch) -> Findings:
     """Train with checkpoints kept on the way, measure these, then the last one thoroughly."""
     every = max(1, run.config.steps // POINTS)
-    # Going on after numbers went wrong, so that all trainings are equally long.
-    kept = {"checkpoint_every": every, "keep_every": every, "on_nonfinite": "skip"}
+    kept = {"checkpoint_every": every, "keep_every": every}
     run = Run(**vars(run) | {"config": run.config.model_copy(update=kept)})
     records = train_run(run, data, watch)
     kept_there = [c for c in checkpoints(run.folder) if step_of(c) % every == 0]
@@ -48,7 +48,7 @@ def distances(run: Run, data: Data, kept: list[Path], watch: Watch) -> Curve:
     """How far samples are from the training pictures, from before the first step on."""
     models: list[tuple[int, Model | Path]] = [(0, untrained(run, data))]
     models += [(step_of(folder), folder) for folder in kept]
-    found = []
+    found: Curve = []
     for step, model in models:
         document = measure(model, data, watch.progress, CURVE_SAMPLES, ["kid"])
         found.append((step, document["metrics"][DISTANCE]))
@@ -94,30 +94,29 @@ def exact_sigmas(run: Run, data: Data, checkpoint: Path) -> Iterator[tuple[str, 
                 yield f"{name}/{layer_name}", float(spectral.sigma(layer))
 
 
-def _normalized(generator: bool, discriminator: bool) -> dict[str, bool]:
-    return {"spectral_norm_g": generator, "spectral_norm_d": discriminator}
+def _normalized(generator: bool, discriminator: bool) -> Callable[[Config], Settings]:
+    return lambda _: {"spectral_norm_g": generator, "spectral_norm_d": discriminator}
 
+
+def _equal_rates(generator: bool, discriminator: bool) -> Callable[[Config], Settings]:
+    normalized = _normalized(generator, discriminator)
+    return lambda config: {**normalized(config), "lr_d": config.lr_g}
+
+
+_EQUAL = "D's learning rate as low as G's"
 
 STUDY = Study(
     name="spectral-norm",
     question="Does spectral normalization keep training stable, in D and in G?",
+    # Going on after numbers went wrong, so that all trainings are equally long.
+    settings={"on_nonfinite": "skip"},
     variants=(
-        Variant("none", "no spectral normalization", lambda _: _normalized(False, False)),
-        Variant("d", "in D only", lambda _: _normalized(False, True)),
-        Variant("both", "in G and D", lambda _: _normalized(True, True)),
-        *(
-            Variant(
-                f"{name}-equal",
-                f"{title}, D's learning rate as low as G's",
-                lambda base, g=g, d=d: _normalized(g, d) | {"lr_d": base.lr_g},  # type: ignore[misc]
-                default=False,
-            )
-            for name, title, g, d in (
-                ("none", "no spectral normalization", False, False),
-                ("d", "in D only", False, True),
-                ("both", "in G and D", True, True),
-            )
-        ),
+        Variant("none", "no spectral normalization", _normalized(False, False)),
+        Variant("d", "in D only", _normalized(False, True)),
+        Variant("both", "in G and D", _normalized(True, True)),
+        Variant("none-equal", f"none, {_EQUAL}", _equal_rates(False, False), default=False),
+        Variant("d-equal", f"in D only, {_EQUAL}", _equal_rates(False, True), default=False),
+        Variant("both-equal", f"in G and D, {_EQUAL}", _equal_rates(True, True), default=False),
     ),
     prepare=prepare_reference,
     perform=perform,
