@@ -135,13 +135,12 @@ class Conductor:
 
     def run_all(self) -> None:
         """Do the runs that have no result, if there are any."""
-        pending = self._pending()
-        if not pending:
+        if not self._pending():
             return
         data = self._open_data()
         if self.chooses_steps:
             self._choose_steps(self._costs(data))
-            pending = self._pending()
+        pending = self._pending()  # with all that was decided since
         self._record(data)
         with StageProgress(self.console) as progress:
             self.study.prepare(data, progress)

@@ -66,6 +66,7 @@ def test_all_variants_of_a_seed_come_before_the_next_seed(conduct, performed) ->
     conduct()
     assert names(performed) == [f"{name}-seed{seed}" for seed in (0, 1) for name in DEFAULT]
     assert {run.config.steps for run in performed} == {20}
+    assert {run.config.conditional for run in performed} == {True}
     assert [run.config.attention_g for run in performed[:4]] == [(), (16,), (8,), (16,)]
     assert [run.config.attention_block for run in performed[:4]] == [
         "attention", "residual", "attention", "attention",
