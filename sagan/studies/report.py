@@ -88,8 +88,7 @@ def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
     yield Heading("Every run")
     yield _run_grid(table)
     yield Heading("How it was made")
-    if table.study.notes:
-        yield Points([f"note: {note}" for note in table.study.notes])
+    yield from map(Text, table.study.notes)
     yield Code("\n".join(record.commands))
     yield Text(_machine(table))
     yield Heading("What the numbers hold under")

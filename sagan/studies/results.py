@@ -25,8 +25,8 @@ class Result(BaseModel):
         numbers: what was found, by name.
         curves: (x, y) in order, by name.
         protocol: what the numbers hold under.
-        cost: seconds of "step", one step of training, and of the "whole" run; no part of what was
-            found, since it differs from machine to machine.
+        cost: seconds of a "step" of training, and of the "whole" run, by the clock, in the process
+            that ended it; no part of what was found, since it differs from time to time.
         environment: software and machine.
     """
 
