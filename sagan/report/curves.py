@@ -118,11 +118,11 @@ def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:
         legend(axes, len(curves))
 
 
-def legend(axes: "Axes", num: int) -> None:
-    """Name ``num`` lines beside them."""
+def legend(axes: "Axes", num: int, size: int = 6) -> None:
+    """Name ``num`` lines beside them, in letters of so many points."""
     columns = math.ceil(num / LEGEND_ROWS)
     drawn = axes.legend(
-        loc="center left", bbox_to_anchor=(1, 0.5), fontsize=6, frameon=False, ncols=columns
+        loc="center left", bbox_to_anchor=(1, 0.5), fontsize=size, frameon=False, ncols=columns
     )
     for text in drawn.get_texts():
         text.set_parse_math(False)

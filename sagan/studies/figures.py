@@ -76,6 +76,6 @@ def _draw_chart(axes: "Axes", chart: Chart, bands: dict[str, Band | None]) -> No
             axes.plot(band.x, band.mean, color=colour, linewidth=1.2, marker=marker, label=name)
             axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
     if chart.log:
-        axes.set_yscale("log")
+        axes.set_yscale("log", nonpositive="mask")
     plain(axes, chart.x)
-    legend(axes, len(bands))
+    legend(axes, len(bands), size=8)

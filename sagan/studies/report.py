@@ -80,8 +80,9 @@ def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
     yield _variant_grid(table)
     for title, svg in drawn_figures(table):
         yield Picture(title, svg)
-    yield Heading("The differences")
-    yield _difference_grid(findings)
+    if findings:
+        yield Heading("The differences")
+        yield _difference_grid(findings)
     if table.study.by_layer:
         yield Heading("By layer, at the end")
         yield _layer_grid(table)
