@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from benchmarks.curves import CurvePoint
 from benchmarks.memory import WAYS
@@ -42,7 +43,7 @@ def draw_curves(results: list[dict[str, Any]]) -> plt.Figure:
         for way in ("naive", "ours"):
             costs = [point.milliseconds_per_image(way) for point in chosen]
             axis.plot([point.x for point in chosen], costs, marker="o", label=way)
-        _logarithmic(axis, curve, "ms of a training step an image", [p.x for p in chosen])
+        _logarithmic(axis, curve, "a training step, ms per image", [p.x for p in chosen])
     axes[0].legend()
     return figure
 
@@ -72,6 +73,8 @@ def _logarithmic(axis: Axes, x: str, y: str, ticks: list[int]) -> None:
     axis.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.grid(alpha=0.3)
 
 

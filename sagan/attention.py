@@ -64,7 +64,8 @@ def attention_map(query: Tensor, key: Tensor) -> Tensor:
 
 def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Weighted values (B, N, c); the map is kept for backward: O(N*M) memory."""
-    if query.shape[0] * query.shape[1] * key.shape[1] <= PLAIN_ENTRIES:
+    most = PLAIN_ENTRIES if query.shape[2] < NARROW else BLOCK_ENTRIES
+    if query.shape[0] * query.shape[1] * key.shape[1] <= most:
         return torch.bmm(attention_map(query, key), value)
     return _in_groups(query, key, value, keep=torch.is_grad_enabled())
 
@@ -123,7 +124,7 @@ class _Attention(torch.autograd.Function):
         blocks = _blocks(query, ctx.rows)
         for rows in blocks:
             attention = attention_map(query[:, rows], key)
-            part = torch.bmm(attention, value)
+            part = _weighted(attention, value)
             if len(blocks) == 1:
                 attended = part
             else:
@@ -142,7 +143,7 @@ class _Attention(torch.autograd.Function):
         blocks = _blocks(query, ctx.rows)
         # All blocks add to the gradients of keys and values: in float32 at least.
         wide = torch.promote_types(key.dtype, torch.float32) if len(blocks) > 1 else key.dtype
-        grad_query = torch.empty_like(query.transpose(1, 2))  # (B, d, N)
+        grad_query = torch.empty_like(query)
         grad_key: Tensor | None = None
         grad_value: Tensor | None = None
         for rows, attention in zip_longest(blocks, maps):
@@ -152,17 +153,12 @@ class _Attention(torch.autograd.Function):
             if len(blocks) == 1:
                 grad_query = by_query
             else:
-                grad_query[..., rows] = by_query
+                grad_query[:, rows] = by_query
             grad_key = by_key.to(wide) if grad_key is None else grad_key.add_(by_key)
             grad_value = by_value.to(wide) if grad_value is None else grad_value.add_(by_value)
         assert grad_key is not None
         assert grad_value is not None
-        return (
-            grad_query.transpose(1, 2),
-            grad_key.transpose(1, 2).to(key.dtype),
-            grad_value.transpose(1, 2).to(value.dtype),
-            None,
-        )
+        return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), None
 
 
 def _blocks(query: Tensor, rows: int) -> list[slice]:
@@ -172,10 +168,8 @@ def _blocks(query: Tensor, rows: int) -> list[slice]:
 def _gradients(
     query: Tensor, key: Tensor, value: Tensor, grad: Tensor, attention: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by query (B, d, N), key (B, d, M) and value (B, c, M), for grad (B, N, c).
+    """Gradients by query (B, N, d), key (B, M, d) and value (B, M, c), for grad (B, N, c).
 
-    Each product has its few channels first and the long side of the map last: CPU libraries
-    multiply such matrices up to seven times as fast as the same ones the other way round.
     Everything here is differentiable, hence so is the backward pass.
     """
     if attention is None:
@@ -183,13 +177,33 @@ def _gradients(
     grad_map = torch.bmm(grad, value.transpose(1, 2))
     grad_scores = torch._softmax_backward_data(grad_map, attention, -1, attention.dtype)
     return (
-        torch.bmm(key.transpose(1, 2), grad_scores.transpose(1, 2)),
-        torch.bmm(query.transpose(1, 2), grad_scores),
-        torch.bmm(grad.transpose(1, 2), attention),
+        _weighted(grad_scores, key),
+        _weighted_by_columns(grad_scores, query),
+        _weighted_by_columns(attention, grad),
     )
 
 
-PLAIN_ENTRIES = 2**18  # maps so small take less time than a backward pass written in Python
+def _weighted(weights: Tensor, x: Tensor) -> Tensor:
+    """(B, N, M) and (B, M, c) -> (B, N, c).
+
+    CPU libraries multiply a large matrix by a narrow one up to seven times as fast when the narrow
+    one comes first and the long side of the large one last.
+    """
+    if x.shape[2] < NARROW:
+        return torch.bmm(x.transpose(1, 2), weights.transpose(1, 2)).transpose(1, 2)
+    return torch.bmm(weights, x)
+
+
+def _weighted_by_columns(weights: Tensor, x: Tensor) -> Tensor:
+    """(B, N, M) and (B, N, c) -> (B, M, c); see :func:`_weighted`."""
+    if x.shape[2] < NARROW_BY_COLUMNS:
+        return torch.bmm(x.transpose(1, 2), weights).transpose(1, 2)
+    return torch.bmm(weights.transpose(1, 2), x)
+
+
+NARROW = 32  # channels, measured like the other constants here
+NARROW_BY_COLUMNS = 128
+PLAIN_ENTRIES = 2**19  # maps so small are left to autograd; up to a block if queries are not narrow
 BLOCK_ENTRIES = 2**21  # of a map: 4 or 8 MB, measured to be best on CPUs
 MIN_ROWS = 512  # matrix products with fewer are slow, even where these no longer fit the cache
 GPU_BLOCK_ENTRIES = 2**26  # only to bound memory: small blocks would leave a GPU idle

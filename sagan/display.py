@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -129,7 +129,7 @@ class LiveReporter:
         self._live.stop()
 
 
-class PackingProgress:
+class PackingProgress(AbstractContextManager["PackingProgress"]):
     """A bar while pictures are looked at; shows nothing for what takes no time.
 
     Args:
@@ -148,9 +148,6 @@ class PackingProgress:
         self._task: TaskID | None = None
         self._next = 0.0
 
-    def __enter__(self) -> "PackingProgress":
-        return self
-
     def __call__(self, done: int, total: int | None) -> None:
         # Called for every picture, of which there may be ten thousand in a second.
         now = time.monotonic()
@@ -166,16 +163,11 @@ class PackingProgress:
             counts = f"{done:,} of {total:,} pictures, {self._clock.left(done)} left"
         self._bar.update(self._task, completed=done, counts=counts)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
 
-class StageProgress:
+class StageProgress(AbstractContextManager["StageProgress"]):
     """One bar at a time for work in stages.
 
     Args:
@@ -193,9 +185,6 @@ class StageProgress:
         )
         self._stage = ""
 
-    def __enter__(self) -> "StageProgress":
-        return self
-
     def __call__(self, stage: str, done: int, total: int) -> None:
         """So much of a stage is done; a total of 1 is work of which nobody knows how long it is."""
         if stage != self._stage:
@@ -207,10 +196,5 @@ class StageProgress:
         left = "" if total == 1 else f"{done:,} of {total:,}, {self._clock.left(done)} left"
         self._bar.update(self._bar.task_ids[0], completed=done, left=left)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()

@@ -7,7 +7,8 @@ fail, so that ``scripts/faults.py`` can make every one of them fail in turn.
 import errno
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
@@ -26,12 +27,9 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; some of it may be there.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
-    try:
+    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
         _write_all(descriptor, content)
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def append(path: Path, content: bytes) -> None:
@@ -40,9 +38,15 @@ def append(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; some of it may be there.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
-    try:
+    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as descriptor:
         _write_all(descriptor, content)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | _BINARY, 0o666)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -61,11 +65,8 @@ def flush(path: Path) -> None:
     """
     if os.name == "nt":  # where folders cannot be opened, nor files flushed that are read
         return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def rename(source: Path, target: Path) -> None:

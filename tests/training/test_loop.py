@@ -482,6 +482,24 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_what_changes_the_bits_of_a_resumed_run_is_said(
+    finished_run: Path, labelled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    path = run / "environment.json"
+    threads = torch.get_num_threads()
+    elsewhere = json.loads(path.read_text()) | {"torch": "1.0", "threads": threads + 1}
+    path.write_text(json.dumps(elsewhere))
+    with pytest.warns(UserWarning, match="not with the bits it would have had") as caught:
+        train_run(run, labelled, steps=7, ema_half_life=20)
+    told = str(caught[0].message)
+    assert f"torch was 1.0 and is now {torch.__version__}" in told
+    assert f"threads was {threads + 1} and is now {threads}" in told
+    assert "device" not in told
+    assert json.loads(path.read_text())["torch"] == torch.__version__
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_only_the_newest_checkpoints_stay(
     unlabelled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
