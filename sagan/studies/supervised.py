@@ -32,7 +32,7 @@ def train_supervised(
         progress: told of the updates.
     """
     assert dataset.labels is not None
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     network, classifier = _start(config, dataset, device)
     optimizer = adam(nn.ModuleList([network, classifier]), config.lr_d, BETAS)
     precision = resolve_precision(config.precision, device)
