@@ -189,7 +189,7 @@ STUDY = Study(
             LINEAR, "higher", "attention", "none",
         ),
         Claim(
-            "The same by nearest neighbours",
+            "Features of D with attention classify better than those of D without, by neighbours",
             NEAREST, "higher", "attention", "none",
         ),
         Claim(
@@ -197,11 +197,11 @@ STUDY = Study(
             LINEAR, "higher", "attention", "untrained",
         ),
         Claim(
-            "They classify better than pixels",
+            "Features of D with attention classify better than pixels",
             LINEAR, "higher", "attention", "pixels",
         ),
         Claim(
-            "A network of D's shape that is told the labels has features that classify better",
+            "Features learned from labels classify better than those of D with attention",
             LINEAR, "higher", "supervised", "attention",
         ),
     ),
@@ -215,7 +215,10 @@ STUDY = Study(
     ),
     charts=(
         Chart(
-            "Accuracy of the linear probe by labels per class", FEW_LABELS, x="labels per class"
+            "Accuracy of the linear probe by labels per class",
+            FEW_LABELS,
+            x="labels per class",
+            log_x=True,
         ),
         Chart("gamma in D", "gamma/discriminator.*"),
         Chart("How far attention in D looks, pixels", "attention/discriminator.*/distance"),

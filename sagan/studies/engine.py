@@ -189,7 +189,9 @@ class Conductor:
         self.config = with_data(self.config, data)
         if self.begun is not None:
             check_same(self.request.out, self.begun, self.study.name, self.config)
-            if self.begun.data != describe_data(data):
+            # The same pictures may have moved.
+            moved = {**describe_data(data), "source": self.begun.data.get("source")}
+            if self.begun.data != moved:
                 raise SaganError(
                     f"{self.request.out} holds a study of other pictures: give the same --data as "
                     "then, or another --out"
@@ -246,8 +248,9 @@ def execute(run: Run, perform: Callable[[Run], Findings]) -> Result:
 
 def describe_data(data: Data) -> dict[str, Any]:
     """Which pictures, for study.json."""
+    source = Path(data.train.source)
     return {
-        "source": data.train.source,
+        "source": source.name if source.exists() else data.train.source,
         "size": data.train.size,
         "classes": data.train.num_classes,
         **{

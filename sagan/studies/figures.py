@@ -77,5 +77,7 @@ def _draw_chart(axes: "Axes", chart: Chart, bands: dict[str, Band | None]) -> No
             axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
     if chart.log:
         axes.set_yscale("log", nonpositive="mask")
+    if chart.log_x:
+        axes.set_xscale("log")
     plain(axes, chart.x)
     legend(axes, len(bands), size=8)

@@ -104,7 +104,7 @@ def _lead(table: Table, record: StudyRecord) -> str:
         f"{len(table.results)} runs of {len(table.variants)} variants; preset {record.preset}, "
         f"{config.steps:,} steps of {config.batch_size} pictures, on {train['pictures']:,} "
         f"pictures of {record.data['source']} at {config.resolution} x {config.resolution}, "
-        f"{'with' if config.conditional else 'without'} labels. All runs together took "
+        f"{'conditional' if config.conditional else 'unconditional'}. All runs together took "
         f"{duration(minutes)}."
     )
 

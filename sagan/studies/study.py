@@ -71,6 +71,7 @@ class Chart:
         largest: of the curves that match, take the largest value rather than the mean.
         x: what the horizontal axis is.
         log: whether the vertical axis is logarithmic.
+        log_x: whether the horizontal one is.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Chart:
     largest: bool = False
     x: str = "step"
     log: bool = False
+    log_x: bool = False
 
 
 @dataclass(frozen=True)

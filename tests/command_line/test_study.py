@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 SMALLEST = ["--preset", "smoke", "--seeds", 2, "--steps", 20]
 VARIANTS = {
@@ -78,6 +80,13 @@ def check_spectral_norm(results: dict[str, Any], out: Path) -> None:
     assert len(sigma["both-seed0"]) == len(sigma["none-seed0"]) > 20
     assert max(sigma["both-seed0"]) < 1.2
     assert max(sigma["none-seed0"]) > max(sigma["both-seed0"])
+    last = out / "runs" / "none-seed1" / "checkpoints" / "step-00000020"
+    weight = load_file(last / "discriminator.safetensors")["blocks.0.conv1.weight"]
+    measured = results["none-seed1"]["curves"]["sigma/discriminator/blocks.0.conv1"][-1]
+    assert measured == [
+        20,
+        pytest.approx(np.linalg.norm(weight.reshape(len(weight), -1), 2), rel=1e-4),
+    ]
     assert "| discriminator/blocks.0.conv1 |" in (out / "report.md").read_text()
 
 

@@ -1,15 +1,17 @@
 """The engine, with a study whose runs are not trained: what is run, kept, and run again."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
-from sagan.data import PackedDataset
+from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
 from sagan.studies import engine
 from sagan.studies.attention import STUDY
@@ -146,7 +148,24 @@ def test_another_study_in_the_same_folder_is_refused_in_one_line(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_other_pictures_are_refused(conduct, performed, unlabelled) -> None:
+def test_the_same_pictures_may_move_and_others_are_refused(
+    conduct, performed, labelled, tmp_path
+) -> None:
+    conduct(seeds=1)
+    moved = shutil.copytree(labelled.path, tmp_path / "moved")
+    conduct(seeds=2, data=str(moved))
+    assert len(performed) == 8
+    folder = tmp_path / "few"
+    for i in range(2):
+        for name in labelled.classes:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(labelled.images[i]).save(folder / name / f"{i}.png")
+    packed = pack(str(folder), tmp_path / "packed", labelled.size)
+    with pytest.raises(SaganError, match="holds a study of other pictures"):
+        conduct(seeds=3, data=str(packed.path))
+
+
+def test_pictures_without_labels_are_another_study(conduct, performed, unlabelled) -> None:
     conduct(seeds=1)
     with pytest.raises(SaganError, match="conditional was True and is now False"):
         conduct(seeds=2, data=str(unlabelled.path))
