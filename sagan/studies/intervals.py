@@ -30,14 +30,22 @@ class Difference:
         mean: of them.
         low: end of Student's interval; -inf with one seed.
         high: the other end.
-        bootstrap: both ends of the percentile bootstrap interval.
     """
 
     values: tuple[float, ...]
     mean: float
     low: float
     high: float
-    bootstrap: tuple[float, float]
+
+    @property
+    def bootstrap(self) -> tuple[float, float]:
+        """Both ends of the percentile bootstrap interval."""
+        values = np.array(self.values)
+        random = np.random.Generator(np.random.Philox(0))
+        drawn = random.integers(len(values), size=(RESAMPLES, len(values)))
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
+        return float(low), float(high)
 
 
 def paired_difference(values: Sequence[float]) -> Difference:
@@ -48,15 +56,7 @@ def paired_difference(values: Sequence[float]) -> Difference:
     if num > 1:
         quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, num - 1))
         half = quantile * float(array.std(ddof=1)) / math.sqrt(num)
-    return Difference(tuple(map(float, array)), mean, mean - half, mean + half, _bootstrap(array))
-
-
-def _bootstrap(values: np.ndarray) -> tuple[float, float]:
-    random = np.random.Generator(np.random.Philox(0))
-    drawn = random.integers(len(values), size=(RESAMPLES, len(values)))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
-    return float(low), float(high)
+    return Difference(tuple(map(float, array)), mean, mean - half, mean + half)
 
 
 def verdict(advantage: Difference) -> Verdict:
