@@ -66,7 +66,7 @@ def affordable_steps(costs: Sequence[Cost], seconds: float, jobs: int) -> int:
     if steps < LEAST_STEPS:
         least = sum(cost.seconds(LEAST_STEPS) for cost in costs) / jobs / RESERVE
         raise SaganError(
-            f"{seconds / 60:.1f} of --budget-minutes are left, and {len(costs)} runs of "
+            f"{max(0.0, seconds) / 60:.1f} of --budget-minutes are left, and {len(costs)} runs of "
             f"{LEAST_STEPS} steps need {least / 60:.1f}, most of it for measuring: give more, or "
             "fewer --variants or --seeds"
         )
