@@ -79,7 +79,6 @@ def check_spectral_norm(results: dict[str, Any], out: Path) -> None:
     }
     assert len(sigma["both-seed0"]) == len(sigma["none-seed0"]) > 20
     assert max(sigma["both-seed0"]) < 1.2
-    assert max(sigma["none-seed0"]) > max(sigma["both-seed0"])
     last = out / "runs" / "none-seed1" / "checkpoints" / "step-00000020"
     weight = load_file(last / "discriminator.safetensors")["blocks.0.conv1.weight"]
     measured = results["none-seed1"]["curves"]["sigma/discriminator/blocks.0.conv1"][-1]
