@@ -17,6 +17,12 @@ TRANSLATION = 1 / 8  # largest shift, as a share of the image's side
 CUTOUT = 1 / 2  # side of the removed square, as a share of the image's side
 
 
+def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image (B, 3, H, W) left to right with probability 1/2."""
+    draw = torch.rand(len(images), 1, 1, 1, device=images.device, generator=generator)
+    return torch.where(draw < 0.5, images, images.flip(3))
+
+
 def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
     """Apply each transformation to every image with probability ``p``.
 

@@ -37,6 +37,20 @@ def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, Dis
     return generator, discriminator
 
 
+def build_empty(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
+    """Both networks on the meta device: shapes without memory."""
+    with torch.device("meta"):
+        return (
+            build_generator(config, num_classes, lambda weight: weight),
+            build_discriminator(config, num_classes, lambda weight: weight),
+        )
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Numbers that training changes."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
     """The generator alone, its weights drawn from torch's global random state."""
     return _channels_last(_GENERATORS[config.family](config, num_classes, initializer))
@@ -63,6 +77,7 @@ def _residual_generator(
         config.spectral_norm_g,
         config.spectral_norm_eps,
         initializer,
+        config.attention_block,
     )
 
 
@@ -79,6 +94,7 @@ def _residual_discriminator(
         config.spectral_norm_d,
         config.spectral_norm_eps,
         initializer,
+        config.attention_block,
     )
 
 
@@ -91,6 +107,7 @@ def _dcgan_generator(config: Config, num_classes: int, initializer: Initializer)
         "auto",
         config.spectral_norm_g,
         config.spectral_norm_eps,
+        config.attention_block,
     )
 
 
@@ -104,6 +121,7 @@ def _dcgan_discriminator(
         _discriminator_backend(config),
         config.spectral_norm_d,
         config.spectral_norm_eps,
+        config.attention_block,
     )
 
 

@@ -200,14 +200,25 @@ def locked(run: Path) -> Iterator[None]:
         SaganError: another process is training there, or the folder cannot be made.
     """
     check_run_folder(run)
-    lock = FileLock(run / ".lock", timeout=0)
+    with alone_in(run):
+        yield
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one process at a time work in a folder, whatever it holds.
+
+    Raises:
+        SaganError: another process does, or the folder cannot be made.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise SaganError(f"another process is training in {run}: wait until it ends") from None
+        raise SaganError(f"another process is training in {folder}: wait until it ends") from None
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        raise SaganError(f"cannot train in {run}: {reason(error)}") from None
+        raise SaganError(f"cannot train in {folder}: {reason(error)}") from None
     try:
         yield
     finally:

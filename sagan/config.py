@@ -48,6 +48,9 @@ class Config(BaseModel):
     attention_form: Literal["full", "paper", "pooled"] = Field(
         "pooled", description="which published form of the attention layer"
     )
+    attention_block: Literal["attention", "residual"] = Field(
+        "attention", description="residual puts the paper's control, as large, in its place"
+    )
     spectral_norm_g: bool = Field(True, description="spectral normalization in G")
     spectral_norm_d: bool = Field(True, description="spectral normalization in D")
     spectral_norm_eps: float = Field(1e-6, gt=0, le=1e-2, description="its lower bound on norms")

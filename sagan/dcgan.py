@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan import spectral
-from sagan.attention import BackendName, FormName, SelfAttention2d
+from sagan.attention import BackendName, FormName
+from sagan.control import BlockName, attention_or_control
 from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     DCGAN_DISCRIMINATOR,
@@ -37,6 +38,7 @@ class DCGANGenerator(GeneratorBase):
         attention_backend: the same.
         spectral_norm: normalise the transposed convolutions but the last.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
+        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: attention at another size.
@@ -53,6 +55,7 @@ class DCGANGenerator(GeneratorBase):
         attention_backend: BackendName = "auto",
         spectral_norm: bool = True,
         spectral_norm_eps: float = 1e-12,
+        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         self.resolution = DCGAN_RESOLUTION
@@ -67,7 +70,9 @@ class DCGANGenerator(GeneratorBase):
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
         if spectral_norm:
             spectral.apply(self.layers, (nn.ConvTranspose2d,), spectral_norm_eps)
-        self.self_attention = _attention(attention, channels, attention_form, attention_backend)
+        self.self_attention = _attention(
+            attention, channels, attention_form, attention_backend, attention_block
+        )
         self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -95,6 +100,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         attention_backend: the same.
         spectral_norm: normalise the convolutions but the last.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
+        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: attention at another size.
@@ -110,6 +116,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         attention_backend: BackendName = "auto",
         spectral_norm: bool = True,
         spectral_norm_eps: float = 1e-12,
+        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         self.resolution = DCGAN_RESOLUTION
@@ -123,7 +130,9 @@ class DCGANDiscriminator(DiscriminatorBase):
         )
         if spectral_norm:
             spectral.apply(self.layers, (nn.Conv2d,), spectral_norm_eps)
-        self.self_attention = _attention(attention, channels, attention_form, attention_backend)
+        self.self_attention = _attention(
+            attention, channels, attention_form, attention_backend, attention_block
+        )
         self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
 
     def _hidden(self, images: Tensor) -> Tensor:
@@ -151,7 +160,11 @@ class DCGANDiscriminator(DiscriminatorBase):
 
 
 def _attention(
-    sizes: Sequence[int], channels: dict[int, int], form: FormName, backend: BackendName
+    sizes: Sequence[int],
+    channels: dict[int, int],
+    form: FormName,
+    backend: BackendName,
+    block: BlockName,
 ) -> nn.ModuleDict:
     """Attention layers by size, without spectral norm, as in the popular implementation."""
     for size in sizes:
@@ -160,7 +173,7 @@ def _attention(
             raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
     return nn.ModuleDict(
         {
-            str(size): SelfAttention2d(channels[size], form, spectral_norm=False, backend=backend)
+            str(size): attention_or_control(block, channels[size], form, backend)
             for size in channels
             if size in sizes
         }

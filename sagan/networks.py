@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan import spectral
-from sagan.attention import BackendName, FormName, SelfAttention2d
+from sagan.attention import BackendName, FormName
+from sagan.control import BlockName, attention_or_control
 from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     RESIDUAL_DISCRIMINATOR,
@@ -140,6 +141,7 @@ class Generator(GeneratorBase):
         spectral_norm: normalise every convolution and linear layer.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
         initializer: sets each weight, in place, before it is normalised.
+        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
@@ -159,6 +161,7 @@ class Generator(GeneratorBase):
         spectral_norm: bool = True,
         spectral_norm_eps: float = 1e-12,
         initializer: Initializer = nn.init.orthogonal_,
+        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         _check_resolution(resolution)
@@ -175,7 +178,9 @@ class Generator(GeneratorBase):
         )
         self.self_attention = nn.ModuleDict(
             {
-                str(size): SelfAttention2d(c, attention_form, False, attention_backend)
+                str(size): attention_or_control(
+                    attention_block, c, attention_form, attention_backend
+                )
                 for size, c in zip(self.sizes, channels[1:], strict=True)
                 if size in attention
             }
@@ -258,6 +263,7 @@ class Discriminator(DiscriminatorBase):
         spectral_norm: normalise every convolution, linear layer and the label embedding.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
         initializer: sets each weight, in place, before it is normalised.
+        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: a resolution without a layout, or attention at a size that no block puts out.
@@ -276,6 +282,7 @@ class Discriminator(DiscriminatorBase):
         spectral_norm: bool = True,
         spectral_norm_eps: float = 1e-12,
         initializer: Initializer = nn.init.orthogonal_,
+        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         _check_resolution(resolution)
@@ -291,8 +298,11 @@ class Discriminator(DiscriminatorBase):
             self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
         self.self_attention = nn.ModuleDict(
             {
-                str(size): SelfAttention2d(
-                    channels[self.sizes.index(size)], attention_form, False, attention_backend
+                str(size): attention_or_control(
+                    attention_block,
+                    channels[self.sizes.index(size)],
+                    attention_form,
+                    attention_backend,
                 )
                 for size in sorted(attention, reverse=True)
             }

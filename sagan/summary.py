@@ -34,19 +34,16 @@ def _text(value: object) -> str:
 
 def network_lines(config: Config, num_classes: int) -> Iterator[str]:
     """The size of both networks."""
-    import torch
+    from sagan.build import build_empty, count_parameters
 
-    from sagan.build import build_discriminator, build_generator
-
-    with torch.device("meta"):  # shapes without memory
-        networks: dict[str, GeneratorBase | DiscriminatorBase] = {
-            "generator": build_generator(config, num_classes, lambda weight: weight),
-            "discriminator": build_discriminator(config, num_classes, lambda weight: weight),
-        }
+    generator, discriminator = build_empty(config, num_classes)
+    networks: dict[str, GeneratorBase | DiscriminatorBase] = {
+        "generator": generator,
+        "discriminator": discriminator,
+    }
     for name, network in networks.items():
-        parameters = sum(parameter.numel() for parameter in network.parameters())
         layers = ", ".join(network.attention_layers()) or "no attention"
-        yield f"{name:<13}{parameters:>12,} parameters, {layers}"
+        yield f"{name:<13}{count_parameters(network):>12,} parameters, {layers}"
 
 
 def model_lines(model: "Model") -> Iterator[str]:

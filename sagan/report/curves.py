@@ -1,8 +1,9 @@
 """A run's numbers as curves: one SVG for each kind of number."""
 
+import functools
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,6 +31,7 @@ class Panel:
 PANELS = (
     Panel("Losses", "loss/"),
     Panel("Mean logits of the discriminator", "logits/"),
+    Panel("Norm of each network's gradients", "gradient/"),
     Panel("Kernel distance to the training pictures, lower is better", "metric/KD-"),
     Panel("Seconds spent on evaluations", "metric/seconds"),
     Panel("Precision, recall, density, coverage, higher is better", "metric/"),
@@ -59,7 +61,7 @@ def drawn_panels(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
             for name, curve in taken.items()
         }
         if labels:
-            yield panel.title, _svg(panel.title, labels)
+            yield panel.title, svg_of(panel.title, functools.partial(_draw, curves=labels))
 
 
 def _curves(records: Sequence[Record]) -> dict[str, Curve]:
@@ -76,14 +78,21 @@ def _thinned(curve: Curve) -> Curve:
     return curve[::-stride][::-1]  # the last point stays
 
 
-def _svg(title: str, curves: dict[str, Curve]) -> str:
+def svg_of(title: str, draw: Callable[["Axes"], None], height: float = 2.8) -> str:
+    """An SVG element, the same each time.
+
+    Args:
+        title: tells it from others on its page.
+        draw: draws it.
+        height: in inches; the width is 6.4.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     # Text stays text; the salt makes the names of a panel's parts its own, and the same each time.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-        _draw(figure.subplots(), curves)
+        figure = Figure(figsize=(6.4, height), layout="constrained")
+        draw(figure.subplots())
         drawn = io.StringIO()
         figure.savefig(
             drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -91,25 +100,36 @@ def _svg(title: str, curves: dict[str, Curve]) -> str:
     return drawn.getvalue().partition("<svg")[1] + drawn.getvalue().partition("<svg")[2]
 
 
-def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:
-    for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        steps, values = zip(*curve, strict=True)
-        marker = "." if len(curve) < 3 else ""
-        axes.plot(steps, values, color=colour, linewidth=1.2, marker=marker, label=f"{name} ")
+def plain(axes: "Axes", x: str) -> None:
+    """Give axes the look that all figures on these pages have."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.set_xlabel("step", fontsize=8)
+    axes.set_xlabel(x, fontsize=8)
+
+
+def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:
+    for (name, curve), colour in zip(curves.items(), colours(len(curves)), strict=True):
+        steps, values = zip(*curve, strict=True)
+        marker = "." if len(curve) < 3 else ""
+        axes.plot(steps, values, color=colour, linewidth=1.2, marker=marker, label=f"{name} ")
+    plain(axes, "step")
     if any(curves):
-        columns = math.ceil(len(curves) / LEGEND_ROWS)
-        legend = axes.legend(
-            loc="center left", bbox_to_anchor=(1, 0.5), fontsize=6, frameon=False, ncols=columns
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        legend(axes, len(curves))
 
 
-def _colours(num: int) -> Sequence[Any]:
+def legend(axes: "Axes", num: int, size: int = 6) -> None:
+    """Name ``num`` lines beside them, in letters of so many points."""
+    columns = math.ceil(num / LEGEND_ROWS)
+    drawn = axes.legend(
+        loc="center left", bbox_to_anchor=(1, 0.5), fontsize=size, frameon=False, ncols=columns
+    )
+    for text in drawn.get_texts():
+        text.set_parse_math(False)
+
+
+def colours(num: int) -> Sequence[Any]:
+    """So many that can be told apart."""
     import matplotlib
 
     if num <= MOST_LINES:

@@ -15,7 +15,7 @@ from sagan.report.curves import drawn_panels
 
 MOST_FRAMES = 16  # pictures of a film: bounds the size of the page
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 76rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
@@ -72,7 +72,7 @@ def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
     title = escape(run.resolve().name)
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<style>{_STYLE}</style></head><body>\n<h1>{title}</h1>"
+    yield f"<style>{STYLE}</style></head><body>\n<h1>{title}</h1>"
     source, images = description.data.get("source"), description.data.get("images")
     lead = f"preset {description.preset}, trained on {images} pictures of {source}"
     yield f'<p class="lead">{escape(lead)}</p>\n'

@@ -59,7 +59,9 @@ class StatisticsWriter:
 
 @torch.no_grad()
 def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase) -> Record:
-    """gamma of each attention layer and sigma of each normalized layer, in one transfer."""
+    """gamma of each attention layer and sigma of each normalized layer, in one transfer, and the
+    Euclidean norm of each network's latest gradients, which stay where they are until its next
+    update."""
     values: dict[str, Tensor] = {}
     for network in (generator, discriminator):
         for name, layer in network.attention_layers().items():
@@ -67,6 +69,9 @@ def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase)
     for net, module in (("generator", generator), ("discriminator", discriminator)):
         for name, sigma in spectral.sigmas(module).items():
             values[f"sigma/{net}/{name}"] = sigma
+        gradients = [p.grad.float() for p in module.parameters() if p.grad is not None]
+        if gradients:
+            values[f"gradient/{net}"] = torch.stack(torch._foreach_norm(gradients)).norm()
     if not values:
         return {}
     numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()

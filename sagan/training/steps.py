@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sagan import spectral
-from sagan.augment import Strength, augment
+from sagan.augment import Strength, augment, mirrored
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.losses import Objective
 from sagan.pixels import to_float
@@ -194,9 +194,7 @@ def _real_images(adversaries: Adversaries, key: Key, shard: RealShard) -> Tensor
     """uint8 (B, S, S, 3) -> (B, 3, S, S) in [-1, 1], mirrored at random."""
     images = to_float(shard.images)
     if adversaries.flip:
-        generator = key.generator(adversaries.device, shard.index, _FLIP)
-        draw = torch.rand(len(images), 1, 1, 1, device=images.device, generator=generator)
-        images = torch.where(draw < 0.5, images, images.flip(3))
+        images = mirrored(images, key.generator(adversaries.device, shard.index, _FLIP))
     return images
 
 

@@ -77,6 +77,21 @@ def labelled_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory: pytest.TempPathFactory, labelled_pictures: Path) -> Path:
+    """The pictures that the conditional run was trained on, and others, as two splits."""
+    root = tmp_path_factory.mktemp("splits")
+    for name in ("cat", "dog"):
+        for split in ("train", "test"):
+            (root / split / name).mkdir(parents=True)
+        for i, file in enumerate(sorted((labelled_pictures / name).iterdir())):
+            (root / "train" / name / file.name).write_bytes(file.read_bytes())
+            with Image.open(file) as picture:
+                flipped = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+            flipped.save(root / "test" / name / f"{i}.png")
+    return root
+
+
 def _trained(source: Path, run: Path) -> Path:
     session = prepare(str(source), run, "smoke", {"steps": 2, "channels_g": 8}, lambda line: None)
     reporter = PlainReporter(Console(quiet=True))

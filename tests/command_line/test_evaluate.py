@@ -3,25 +3,9 @@
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 FEW = ["--num", 12]
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory: pytest.TempPathFactory, labelled_pictures: Path) -> Path:
-    """The pictures that the conditional run was trained on, and others, as two splits."""
-    root = tmp_path_factory.mktemp("splits")
-    for name in ("cat", "dog"):
-        for split in ("train", "test"):
-            (root / split / name).mkdir(parents=True)
-        for i, file in enumerate(sorted((labelled_pictures / name).iterdir())):
-            (root / "train" / name / file.name).write_bytes(file.read_bytes())
-            with Image.open(file) as picture:
-                flipped = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-            flipped.save(root / "test" / name / f"{i}.png")
-    return root
 
 
 def test_numbers_come_with_their_protocol_on_the_screen_and_in_the_file(

@@ -16,6 +16,7 @@ COMMANDS = [
     ["sample"],
     ["evaluate"],
     ["explain"],
+    ["study"],
     ["report"],
     ["explore"],
     ["export"],

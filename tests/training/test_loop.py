@@ -276,6 +276,7 @@ def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished
     for key in ("seconds", "images_per_second", "loss/d", "loss/g", "logits/real", "logits/fake"):
         assert measured[key] == [2, 4, 6]
     assert measured["augment/p"] == [2, 4, 6]
+    assert measured["gradient/generator"] == measured["gradient/discriminator"] == [2, 4, 6]
     assert measured["gamma/generator.attention_16"] == [2, 4, 6]
     assert measured["gamma/discriminator.attention_16"] == [2, 4, 6]
     for layer in LAYERS_G:
@@ -285,6 +286,19 @@ def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished
     for network in ("generator", "discriminator"):
         for number in ("distance", "entropy", "concentration"):
             assert measured[f"attention/{network}.attention_16/{number}"] == [3, 6]
+
+
+def test_recorded_gradients_are_those_of_the_latest_update(
+    unlabelled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    training = start_training(unlabelled)
+    result, loss = training.advance()
+    record = training.record(result, loss)
+    for name in ("generator", "discriminator"):
+        network = getattr(training.adversaries, name)
+        flat = torch.cat([p.grad.flatten().double() for p in network.parameters()])
+        assert record[f"gradient/{name}"] == pytest.approx(float(flat.norm()), rel=1e-5)
+        assert record[f"gradient/{name}"] > 0
 
 
 def test_attention_is_measured_on_samples_and_on_real_pictures_of_the_whole_set(

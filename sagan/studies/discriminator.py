@@ -1,0 +1,236 @@
+"""Do D's features classify better with attention, though nobody told D the classes?"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sagan.build import INITIALIZERS, build_discriminator
+from sagan.checkpoint import load_discriminator
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.pixels import UInt8Array
+from sagan.studies.gan import (
+    kept_curves,
+    last_values,
+    parameters_of,
+    seconds_per_step,
+    train_run,
+)
+from sagan.studies.probes import (
+    DRAWS,
+    NEIGHBOURS,
+    PENALTIES,
+    FloatArray,
+    Labelled,
+    accuracy_interval,
+    few_label_accuracy,
+    linear_accuracy,
+    neighbour_accuracy,
+)
+from sagan.studies.run import Curve, Data, Findings, Network, Progress, Run, Watch
+from sagan.studies.study import Chart, Claim, Column, Study, Variant
+from sagan.studies.supervised import train_supervised
+
+FEW = (10, 100)  # labels per class
+LINEAR, NEAREST, FEW_LABELS = "accuracy", f"accuracy, {NEIGHBOURS} nearest", "accuracy by labels"
+CHUNK = 1024  # pictures at a time; a picture's features depend on that picture only
+
+Look = Callable[[UInt8Array], FloatArray]  # uint8 (n, S, S, 3) -> features float32 (n, D)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is asked about.
+
+    Attributes:
+        look: makes features of pictures.
+        parameters: of the networks that have a part in it.
+        curves: of the training.
+        step_seconds: of one step of the training.
+    """
+
+    look: Look
+    parameters: dict[Network, int] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    step_seconds: float = 0.0
+
+
+def _adversarial(run: Run, data: Data, watch: Watch) -> Learned:
+    records = train_run(run, data, watch)
+    look = load_discriminator(run.folder).features
+    parameters = parameters_of(run, data)
+    return Learned(look, parameters, kept_curves(records), seconds_per_step(records))
+
+
+def _untrained(run: Run, data: Data, watch: Watch) -> Learned:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.config.seed)
+        network = build_discriminator(run.config, 0, INITIALIZERS[run.config.init])
+    return Learned(network.features, _of_d(run, data))
+
+
+def _supervised(run: Run, data: Data, watch: Watch) -> Learned:
+    started = time.perf_counter()
+    network = train_supervised(run.config, data.train, watch.progress)
+    step_seconds = (time.perf_counter() - started) / run.config.steps
+    return Learned(network.features, _of_d(run, data), step_seconds=step_seconds)
+
+
+def _pixels(run: Run, data: Data, watch: Watch) -> Learned:
+    return Learned(lambda images: images.reshape(len(images), -1).astype(np.float32))
+
+
+def _of_d(run: Run, data: Data) -> dict[Network, int]:
+    return {"discriminator": parameters_of(run, data)["discriminator"]}
+
+
+_LEARNERS: dict[str, Callable[[Run, Data, Watch], Learned]] = {
+    "attention": _adversarial,
+    "none": _adversarial,
+    "untrained": _untrained,
+    "pixels": _pixels,
+    "supervised": _supervised,
+}
+
+
+def check_labels(data: Data, progress: Progress) -> None:
+    """Insist on labels that mean the same in both splits.
+
+    Raises:
+        SaganError: there are none, or others.
+    """
+    train, test = data.train, data.splits["test"]
+    if train.labels is None or train.classes != test.classes:
+        raise SaganError(
+            f"the study of the discriminator needs labels, the same in train and test: "
+            f"{train.source} has {train.num_classes} classes in train and {test.num_classes} in "
+            "test; put the pictures into train/CLASS and test/CLASS"
+        )
+
+
+def perform(run: Run, data: Data, watch: Watch) -> Findings:
+    """Train, or not, and ask two classifiers what the features of all pictures say."""
+    learned = _LEARNERS[run.variant](run, data, watch)
+    train, test = (
+        _looked_at(learned.look, data.splits[split], f"features of {split}", watch.progress)
+        for split in ("train", "test")
+    )
+    seed = run.config.seed
+    watch.progress("probing", 0, 1)
+    few = {per_class: few_label_accuracy(train, test, per_class, seed) for per_class in FEW}
+    by_labels = [(float(n), accuracy) for n, accuracy in few.items() if accuracy is not None]
+    linear = linear_accuracy(train, test, seed)
+    low, high = accuracy_interval(linear, len(test))
+    numbers = {
+        LINEAR: linear,
+        f"{LINEAR}, low": low,
+        f"{LINEAR}, high": high,
+        NEAREST: neighbour_accuracy(train, test),
+        "features": float(train.features.shape[1]),
+    }
+    watch.progress("probing", 1, 1)
+    return Findings(
+        numbers=numbers
+        | {f"{LINEAR}, {n:g} labels per class": accuracy for n, accuracy in by_labels}
+        | last_values(learned.curves, "gamma/", "attention/"),
+        curves=learned.curves
+        | {FEW_LABELS: [*by_labels, (len(train) / data.train.num_classes, linear)]},
+        protocol=_protocol(data),
+        parameters=learned.parameters,
+        step_seconds=learned.step_seconds,
+    )
+
+
+def _looked_at(look: Look, dataset: PackedDataset, what: str, progress: Progress) -> Labelled:
+    """Features of a whole split."""
+    parts = []
+    for start in range(0, len(dataset), CHUNK):
+        parts.append(look(dataset.images[start : start + CHUNK]))
+        progress(what, min(start + CHUNK, len(dataset)), len(dataset))
+    assert dataset.labels is not None
+    return Labelled(np.concatenate(parts), dataset.labels)
+
+
+def _protocol(data: Data) -> dict[str, Any]:
+    return {
+        "train": {"fingerprint": data.train.fingerprint, "pictures": len(data.train)},
+        "test": {
+            "fingerprint": data.splits["test"].fingerprint,
+            "pictures": len(data.splits["test"]),
+        },
+        "features": "before D's last layer, float32, standardized",
+        "linear": {"penalty": list(PENALTIES), "draws of few labels": DRAWS},
+        "nearest": NEIGHBOURS,
+    }
+
+
+_WITH = {"attention_d": (16,)}
+
+STUDY = Study(
+    name="discriminator",
+    question="Do the features of a discriminator with attention tell classes apart better?",
+    settings={"conditional": False},
+    variants=(
+        Variant("attention", "D with attention at 16 x 16", lambda _: _WITH),
+        Variant("none", "D without attention", lambda _: {"attention_d": ()}),
+        Variant("untrained", "D with attention, not trained", lambda _: _WITH),
+        Variant("pixels", "the pixels themselves", lambda _: _WITH),
+        Variant("supervised", "a network of D's shape, trained on the labels", lambda _: _WITH),
+    ),
+    prepare=check_labels,
+    perform=perform,
+    claims=(
+        Claim(
+            "Features of D with attention classify better than those of D without, linearly",
+            LINEAR, "higher", "attention", "none",
+        ),
+        Claim(
+            "Features of D with attention classify better than those of D without, by neighbours",
+            NEAREST, "higher", "attention", "none",
+        ),
+        Claim(
+            "Adversarial training makes D's features classify better than an untrained D's",
+            LINEAR, "higher", "attention", "untrained",
+        ),
+        Claim(
+            "Features of D with attention classify better than pixels",
+            LINEAR, "higher", "attention", "pixels",
+        ),
+        Claim(
+            "Features learned from labels classify better than those of D with attention",
+            LINEAR, "higher", "supervised", "attention",
+        ),
+    ),
+    columns=(
+        Column(LINEAR, "linear", ".1%"),
+        *(Column(f"{LINEAR}, {n} labels per class", f"{n} labels a class", ".1%") for n in FEW),
+        Column(NEAREST, f"{NEIGHBOURS} nearest", ".1%"),
+        Column(f"{LINEAR}, low", "linear, low", ".1%"),
+        Column(f"{LINEAR}, high", "high", ".1%"),
+        Column("features", "features", ".0f"),
+    ),
+    charts=(
+        Chart(
+            "Accuracy of the linear probe by labels per class",
+            FEW_LABELS,
+            x="labels per class",
+            log_x=True,
+        ),
+        Chart("gamma in D", "gamma/discriminator.*"),
+        Chart("How far attention in D looks, pixels", "attention/discriminator.*/distance"),
+    ),
+    splits=("train", "test"),
+    notes=(
+        "All networks are trained without labels, but the supervised one. G is the same in all "
+        "adversarial runs; attention is there or not in D alone.",
+        "Features are those before D's last linear layer, summed over positions: what D itself "
+        "decides by, linearly. Maps would give more numbers, and with them an advantage to "
+        "whatever keeps most of the picture.",
+        '"low" and "high" are the ends of Wilson\'s interval of the linear accuracy, for the '
+        "number of test pictures alone, averaged over seeds.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,206 @@
+"""Which runs a study has: from what the user asks for and what is in its folder already."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from sagan.checkpoint import write_bytes
+from sagan.config import Config, resolve
+from sagan.errors import SaganError
+from sagan.studies.results import path_of
+from sagan.studies.run import Data, Run
+from sagan.studies.study import Study, Variant
+from sagan.training.session import MAY_CHANGE
+
+# Log lines and checkpoints of a run, at least where it has so many steps.
+RECORDS, SAVES = 60, 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for, in the user's words.
+
+    Attributes:
+        study: its name.
+        data: where the pictures are.
+        out: the study's folder; one that holds a study goes on.
+        preset: the recipe.
+        settings: fields of the configuration that replace the recipe's.
+        variants: names; empty for the study's default ones.
+        seeds: how many, from 0 on.
+        steps: of each run; None for the preset's, or what the minutes allow.
+        budget_minutes: for everything that is still to be done; None without a limit.
+        jobs: runs at a time.
+    """
+
+    study: str
+    data: str
+    out: Path
+    preset: str
+    settings: Mapping[str, Any]
+    variants: Sequence[str]
+    seeds: int
+    steps: int | None
+    budget_minutes: float | None
+    jobs: int
+
+    def command(self) -> str:
+        """The command line that asks for it."""
+        words = ["sagan", "study", self.study, "--data", self.data, "--out", str(self.out)]
+        words += ["--preset", self.preset, "--seeds", str(self.seeds)]
+        if self.variants:
+            words += ["--variants", ",".join(self.variants)]
+        for key, value in self.settings.items():
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += ["--set", f"{key}={text}"]
+        if self.steps is not None:
+            words += ["--steps", str(self.steps)]
+        if self.budget_minutes is not None:
+            words += ["--budget-minutes", f"{self.budget_minutes:g}"]
+        if self.jobs > 1:
+            words += ["--jobs", str(self.jobs)]
+        return shlex.join(words)
+
+
+class StudyRecord(BaseModel):
+    """OUT/study.json: what all runs of a study share.
+
+    Attributes:
+        format: of this file.
+        study: its name.
+        preset: of the runs.
+        config: common to all runs; variants and seeds depart from it.
+        data: source, fingerprint and number of pictures by split, classes.
+        commands: that had a part in it, the first one first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    study: str
+    preset: str
+    config: dict[str, JsonValue]
+    data: dict[str, JsonValue]
+    commands: list[str]
+
+
+def read_record(out: Path) -> StudyRecord | None:
+    """What OUT holds, None if it holds no study.
+
+    Raises:
+        SaganError: study.json is damaged.
+    """
+    path = out / "study.json"
+    if not path.is_file():
+        return None
+    try:
+        return StudyRecord.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise SaganError(f"{path} is damaged: give another --out") from None
+
+
+def write_record(out: Path, record: StudyRecord) -> None:
+    """Keep what all runs share; the run directories beside it are not for version control."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_bytes(out / "study.json", (record.model_dump_json(indent=2) + "\n").encode())
+    write_bytes(out / ".gitignore", b"/runs/\n/.lock\n")
+
+
+def chosen_variants(study: Study, names: Sequence[str]) -> list[Variant]:
+    """The variants of these names, or the default ones.
+
+    Raises:
+        SaganError: there is no such variant.
+    """
+    known = [variant.name for variant in study.variants]
+    for name in names:
+        if name not in known:
+            raise SaganError(f"{study.name} has no variant {name!r}: there are {', '.join(known)}")
+    return [v for v in study.variants if (v.name in names if names else v.default)]
+
+
+def common_config(study: Study, request: Request) -> Config:
+    """What all variants share; its steps are the preset's where none are asked for.
+
+    Raises:
+        SaganError: a setting does not fit, or is not the user's to change here.
+    """
+    steps = {} if request.steps is None else {"steps": request.steps}
+    for key in ("seed", "steps"):
+        if key in request.settings:
+            raise SaganError(f"--set {key} decides nothing here: use --{key.removesuffix('s')}s")
+    for key, value in study.settings.items():
+        if request.settings.get(key, value) != value:
+            raise SaganError(f"in this study {key} is {value}: leave out --set {key}")
+    # The study measures by itself, at the same steps of every run.
+    fixed = {**study.settings, **steps, "evaluate_every": 0}
+    return resolve(request.preset, {**request.settings, **fixed})
+
+
+def with_data(config: Config, data: Data) -> Config:
+    """Decide ``conditional`` where it is to follow the data."""
+    if config.conditional is not None:
+        return config
+    conditional = data.train.labels is not None and config.takes_labels
+    return config.model_copy(update={"conditional": conditional})
+
+
+def runs_of(
+    variants: Sequence[Variant], config: Config, seeds: int, request: Request, folder: Path
+) -> Iterator[Run]:
+    """Every variant with every seed: all variants of the first seed before those of the second.
+
+    Args:
+        variants: to run.
+        config: common to all.
+        seeds: how many.
+        request: names study and preset.
+        folder: of the run directories.
+
+    Raises:
+        SaganError: a variant does not fit the configuration.
+    """
+    for seed in range(seeds):
+        for variant in variants:
+            every = {
+                "log_every": max(1, min(config.log_every, config.steps // RECORDS)),
+                "checkpoint_every": max(1, min(config.checkpoint_every, config.steps // SAVES)),
+            }
+            own = {"seed": seed, **every, **variant.change(config)}
+            try:
+                changed = Config.model_validate(config.model_dump() | own)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise SaganError(f"variant {variant.name}: {message}") from None
+            name = f"{variant.name}-seed{seed}"
+            yield Run(request.study, variant.name, changed, request.preset, folder / name)
+
+
+def is_pending(run: Run, out: Path) -> bool:
+    """Whether a run has left no result yet."""
+    return not path_of(out, run.name).is_file()
+
+
+def check_same(out: Path, begun: StudyRecord, study: str, config: Config) -> None:
+    """Refuse to go on with another study or configuration than OUT began with.
+
+    Raises:
+        SaganError: it did; the message says with which.
+    """
+    wanted = config.model_dump(mode="json")
+    differences = [f"the study was {begun.study}"] if begun.study != study else []
+    differences += [
+        f"{key} was {begun.config.get(key)} and is now {wanted[key]}"
+        for key in wanted
+        if wanted[key] is not None  # conditional, before the data are looked at
+        and begun.config.get(key, wanted[key]) != wanted[key]
+        and (key == "steps" or key not in MAY_CHANGE)
+    ]
+    if differences:
+        raise SaganError(
+            f"{out} holds a study that began otherwise: {'; '.join(differences)}. "
+            "Give the same command as then, or another --out"
+        )

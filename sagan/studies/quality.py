@@ -1,0 +1,64 @@
+"""How good a run's samples are, by the code and under the protocol of `sagan evaluate`."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from sagan.build import build_networks
+from sagan.checkpoint import Model
+from sagan.metrics.evaluation import SamplePlan, evaluate
+from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
+from sagan.metrics.measures import DEFAULT_METRICS
+from sagan.metrics.reference import reference_features
+from sagan.studies.run import Data, Progress, Run
+from sagan.training.environment import runs_on_cpu
+
+SAMPLES = 10_000  # of a finished run; as many as there are training pictures if these are fewer
+CURVE_SAMPLES = 500  # of a point on the way: enough to tell twice from once
+DISTANCE = "KD-EfficientNet"  # the number that claims are about: unbiased, and needs no download
+
+
+@functools.cache
+def feature_network() -> FeatureNetwork:
+    """EfficientNet-Lite0, loaded once in a process."""
+    return open_network(DEFAULT_FEATURES)
+
+
+def prepare_reference(data: Data, progress: Progress) -> None:
+    """Compute features of the training pictures into the cache, if they are not there."""
+    processes = PartialState(cpu=runs_on_cpu())
+    feature_network().module.to(processes.device)
+    reference_features(data.train, feature_network(), processes, progress=progress)
+
+
+def measure(
+    model: Model | Path,
+    data: Data,
+    progress: Progress,
+    samples: int = SAMPLES,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> dict[str, Any]:
+    """Evaluate averaged samples against the training pictures; see `sagan.metrics.evaluate`."""
+    plan = SamplePlan(num=min(samples, len(data.train)))
+    return evaluate(
+        model, data.train, metrics=metrics, network=feature_network(), plan=plan, progress=progress
+    )
+
+
+def untrained(run: Run, data: Data) -> Model:
+    """The run's model before its first step."""
+    networks = build_networks(run.config, data.train.num_classes)
+    generator, discriminator = (dict(network.state_dict()) for network in networks)
+    tensors = {"generator": generator, "ema": generator, "discriminator": discriminator}
+    return Model(
+        origin=run.name,
+        config=run.config,
+        classes=data.train.classes if run.config.conditional else (),
+        fit="crop",
+        step=0,
+        card="",
+        read=tensors.__getitem__,
+    )

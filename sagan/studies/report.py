@@ -1,0 +1,303 @@
+"""A study's reports, made from study.json and the results alone."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sagan.checkpoint import write_bytes
+from sagan.config import Config
+from sagan.display import duration
+from sagan.metrics.protocol import differences
+from sagan.studies.document import (
+    FIGURES,
+    Code,
+    Grid,
+    Heading,
+    Part,
+    Picture,
+    Points,
+    Text,
+    as_html,
+    as_markdown,
+)
+from sagan.studies.figures import drawn_figures
+from sagan.studies.intervals import CONFIDENCE, RESAMPLES
+from sagan.studies.plan import StudyRecord
+from sagan.studies.results import Result
+from sagan.studies.run import Network
+from sagan.studies.study import Study
+from sagan.studies.table import Finding, Spread, Table
+
+ABSENT = "—"
+NETWORKS: tuple[Network, ...] = ("generator", "discriminator")
+
+
+def write_reports(
+    study: Study, record: StudyRecord, results: list[Result], out: Path
+) -> Iterator[Path]:
+    """Write report.html, report.md with its figures, results.csv and summary.json.
+
+    Args:
+        study: which one.
+        record: what all runs share.
+        results: of its runs; none is needed of any other.
+        out: the study's folder.
+
+    Yields:
+        Each file, when it has been written; of the figures only their folder.
+    """
+    table = Table(study, results)
+    title = f"Study: {study.name}"
+    parts = list(_parts(table, record))
+    pictures = [part for part in parts if isinstance(part, Picture)]
+    (out / FIGURES).mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        write_bytes(out / FIGURES / picture.file, picture.svg.encode())
+    yield out / FIGURES
+    for name, content in (
+        ("report.html", as_html(title, parts)),
+        ("report.md", as_markdown(title, parts)),
+        ("results.csv", _as_csv(table)),
+        ("summary.json", json.dumps(_summary(table), indent=2) + "\n"),
+    ):
+        write_bytes(out / name, content.encode())
+        yield out / name
+
+
+def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
+    findings = table.findings()
+    yield Text(table.study.question)
+    yield Text(_lead(table, record))
+    yield Heading("What was found")
+    if findings:
+        yield Points([sentence(finding) for finding in findings])
+    yield Text(_reading(findings))
+    yield Heading("The variants")
+    yield _variant_grid(table)
+    for title, svg in drawn_figures(table):
+        yield Picture(title, svg)
+    if findings:
+        yield Heading("The differences")
+        yield _difference_grid(findings)
+    if table.study.by_layer:
+        yield Heading("By layer, at the end")
+        yield _layer_grid(table)
+    yield Heading("Every run")
+    yield _run_grid(table)
+    yield Heading("How it was made")
+    yield from map(Text, table.study.notes)
+    yield Code("\n".join(record.commands))
+    yield Text(_machine(table))
+    yield Heading("What the numbers hold under")
+    yield from _protocol(table)
+
+
+def _lead(table: Table, record: StudyRecord) -> str:
+    config = Config.model_validate(record.config)
+    train: Any = record.data["train"]
+    minutes = sum(result.cost["whole"] for result in table.results)
+    return (
+        f"{len(table.results)} runs of {len(table.variants)} variants; preset {record.preset}, "
+        f"{config.steps:,} steps of {config.batch_size} pictures, on {train['pictures']:,} "
+        f"pictures of {record.data['source']} at {config.resolution} x {config.resolution}, "
+        f"{'conditional' if config.conditional else 'unconditional'}. All runs together took "
+        f"{duration(minutes)}."
+    )
+
+
+def sentence(finding: Finding) -> str:
+    """What may be said of a claim: the verdict, the claim, the interval."""
+    advantage, claim = finding.advantage, finding.claim
+    seeds = len(advantage.values)
+    spread = "one seed tells nothing of the spread"
+    if seeds > 1:
+        spread = (
+            f"{CONFIDENCE:.0%} interval {advantage.low:+.3g} to {advantage.high:+.3g}, "
+            f"{seeds} seeds"
+        )
+    return (
+        f"{finding.verdict} at this size: {claim.sentence}. Advantage in {claim.number} "
+        f"({claim.better} is better): {advantage.mean:+.3g} ({spread})."
+    )
+
+
+def _reading(findings: list[Finding]) -> str:
+    if not findings:
+        return "No claim can be looked at yet: none has both of its variants with the same seed."
+    return (
+        "A claim is called supported where the interval of the mean advantage lies above 0, not "
+        "supported where it lies below, else undecided. Runs are paired by seed; the interval is "
+        f"Student's. Of claims that are not true {(1 - CONFIDENCE) / 2:.1%} are called supported; "
+        "intervals are not widened for the number of claims."
+    )
+
+
+def _variant_grid(table: Table) -> Grid:
+    columns = [
+        column
+        for column in table.study.columns
+        if any(table.spread(variant.name, column.number) for variant in table.variants)
+    ]
+    headings = ["variant", "", "runs", "parameters of G", "of D", *(c.title for c in columns)]
+    rows = []
+    for variant in table.variants:
+        runs = table.of(variant.name)
+        step = sum(run.cost["step"] for run in runs) / len(runs)
+        rows.append(
+            [
+                variant.name,
+                variant.title,
+                str(len(runs)),
+                *_parameters(runs[0]),
+                *(_spread(table.spread(variant.name, c.number), c.spec) for c in columns),
+                f"{1000 * step:.0f} ms" if step else ABSENT,
+            ]
+        )
+    return Grid([*headings, "time per step"], rows)
+
+
+def _parameters(run: Result) -> list[str]:
+    counts = [run.parameters.get(network) for network in NETWORKS]
+    return [ABSENT if count is None else f"{count:,}" for count in counts]
+
+
+def _spread(spread: Spread | None, spec: str) -> str:
+    """Mean and standard deviation over seeds."""
+    if spread is None:
+        return ABSENT
+    if math.isnan(spread.deviation) or spread.deviation == 0:
+        return format(spread.mean, spec)
+    return f"{spread.mean:{spec}} ± {spread.deviation:{spec}}"
+
+
+def _difference_grid(findings: list[Finding]) -> Grid:
+    rows = []
+    for finding in findings:
+        advantage, claim = finding.advantage, finding.claim
+        low, high = advantage.bootstrap
+        rows.append(
+            [
+                f"{claim.variant} over {claim.against}",
+                claim.number,
+                ", ".join(f"{value:+.3g}" for value in advantage.values),
+                f"{advantage.mean:+.3g}",
+                f"{advantage.low:+.3g} to {advantage.high:+.3g}",
+                f"{low:+.3g} to {high:+.3g}",
+                finding.verdict,
+            ]
+        )
+    return Grid(
+        ["advantage of", "in", "by seed", "mean", f"Student, {CONFIDENCE:.0%}",
+         f"bootstrap, {RESAMPLES:,} resamples", "verdict"],
+        rows,
+    )  # fmt: skip
+
+
+def _layer_grid(table: Table) -> Grid:
+    by_variant = [table.layers(variant.name) for variant in table.variants]
+    layers = dict.fromkeys(name for layers in by_variant for name in layers)
+    rows = [
+        [name, *(f"{layers[name]:.3g}" if name in layers else ABSENT for layers in by_variant)]
+        for name in layers
+    ]
+    return Grid(
+        [table.study.by_layer.strip("/"), *(variant.name for variant in table.variants)], rows
+    )
+
+
+def _run_grid(table: Table) -> Grid:
+    columns = table.study.columns
+    rows = [
+        [
+            result.variant,
+            str(result.seed),
+            *(
+                format(result.numbers[c.number], c.spec) if c.number in result.numbers else ABSENT
+                for c in columns
+            ),
+            duration(result.cost["whole"]),
+        ]
+        for result in table.results
+    ]
+    return Grid(["variant", "seed", *(column.title for column in columns), "took"], rows)
+
+
+def _machine(table: Table) -> str:
+    machines = {json.dumps(result.environment, sort_keys=True) for result in table.results}
+    return "Software and machine: " + "; ".join(
+        ", ".join(f"{key} {value}" for key, value in json.loads(machine).items())
+        for machine in sorted(machines)
+    )
+
+
+def _protocol(table: Table) -> Iterator[Part]:
+    """The protocol of the first run, and in what others differ from it, which they should not."""
+    first = table.results[0]
+    yield Code(json.dumps(first.protocol, indent=1))
+    apart = [
+        f"{result.variant}, seed {result.seed}: {difference}"
+        for result in table.results
+        for difference in differences(first.protocol, result.protocol)
+    ]
+    if apart:
+        yield Points(apart)
+
+
+def _as_csv(table: Table) -> str:
+    numbers = list(dict.fromkeys(name for r in table.results for name in r.numbers))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["variant", "seed", *(f"parameters of {n}" for n in NETWORKS), *numbers, "seconds per step",
+         "seconds"]
+    )  # fmt: skip
+    for result in table.results:
+        writer.writerow(
+            [
+                result.variant,
+                result.seed,
+                *(result.parameters.get(network, "") for network in NETWORKS),
+                *(result.numbers.get(name, "") for name in numbers),
+                result.cost["step"],
+                result.cost["whole"],
+            ]
+        )
+    return file.getvalue()
+
+
+def _summary(table: Table) -> dict[str, Any]:
+    """Means and verdicts, for other programs; nothing that differs from machine to machine."""
+    return {
+        "study": table.study.name,
+        "confidence": CONFIDENCE,
+        "claims": [
+            {
+                "claim": finding.claim.sentence,
+                "number": finding.claim.number,
+                "variant": finding.claim.variant,
+                "against": finding.claim.against,
+                "advantages": finding.advantage.values,
+                "mean": finding.advantage.mean,
+                "interval": _finite(finding.advantage.low, finding.advantage.high),
+                "bootstrap": finding.advantage.bootstrap,
+                "verdict": finding.verdict,
+            }
+            for finding in table.findings()
+        ],
+        "variants": {
+            variant.name: {
+                column.number: {"mean": spread.mean, "values": spread.values}
+                for column in table.study.columns
+                if (spread := table.spread(variant.name, column.number)) is not None
+            }
+            for variant in table.variants
+        },
+    }
+
+
+def _finite(*ends: float) -> list[float] | None:
+    return list(ends) if all(map(math.isfinite, ends)) else None

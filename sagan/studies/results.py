@@ -1,0 +1,102 @@
+"""One small file for each run, from which reports are made and by which a study goes on."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
+
+from sagan.checkpoint import write_bytes
+from sagan.errors import SaganError
+from sagan.studies.run import Curve, Findings, Network, Run
+
+
+class Result(BaseModel):
+    """What OUT/results/VARIANT-seedN.json holds.
+
+    Attributes:
+        format: of this file.
+        study: its name.
+        variant: its name.
+        seed: of the run.
+        config: the run's whole configuration.
+        parameters: of each network that there was.
+        numbers: what was found, by name.
+        curves: (x, y) in order, by name.
+        protocol: what the numbers hold under.
+        cost: seconds of a "step" of training, and of the "whole" run, by the clock, in the process
+            that ended it; no part of what was found, since it differs from time to time.
+        environment: software and machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    study: str
+    variant: str
+    seed: int = Field(ge=0)
+    config: dict[str, JsonValue]
+    parameters: dict[Network, int]
+    numbers: dict[str, FiniteFloat]
+    curves: dict[str, list[tuple[FiniteFloat, FiniteFloat]]]
+    protocol: dict[str, JsonValue]
+    cost: dict[Literal["step", "whole"], FiniteFloat]
+    environment: dict[str, JsonValue]
+
+
+def result_of(
+    run: Run, findings: Findings, seconds: float, environment: dict[str, JsonValue]
+) -> Result:
+    """What a run found, as it is kept: curves to six digits, without what is not finite."""
+    return Result(
+        study=run.study,
+        variant=run.variant,
+        seed=run.config.seed,
+        config=run.config.model_dump(mode="json"),
+        parameters=findings.parameters,
+        numbers={name: v for name, v in findings.numbers.items() if math.isfinite(v)},
+        curves={name: _rounded(curve) for name, curve in findings.curves.items()},
+        protocol=findings.protocol,
+        cost={"step": findings.step_seconds, "whole": seconds},
+        environment=environment,
+    )
+
+
+def _rounded(curve: Curve) -> Curve:
+    return [(x, float(f"{y:.6g}")) for x, y in curve if math.isfinite(y)]
+
+
+def path_of(folder: Path, run_name: str) -> Path:
+    """Where a run's result is kept."""
+    return folder / "results" / f"{run_name}.json"
+
+
+def write_result(folder: Path, name: str, result: Result) -> None:
+    """Keep a run's result, whole or not at all."""
+    path = path_of(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, (result.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_results(folder: Path) -> list[Result]:
+    """All results of a study, in the order of their names.
+
+    Raises:
+        SaganError: a file is none.
+    """
+    return [_read(path) for path in _sorted((folder / "results").glob("*.json"))]
+
+
+def _sorted(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: path.name)
+
+
+def _read(path: Path) -> Result:
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "as a whole"
+        raise SaganError(
+            f"{path} is not a study's result: {where}: {first['msg']}; delete it to run it again"
+        ) from None

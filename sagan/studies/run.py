@@ -1,0 +1,88 @@
+"""One run of a study: what it is, what it looks at, what it finds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from sagan.config import Config
+from sagan.data import PackedDataset
+
+if TYPE_CHECKING:
+    from sagan.training.loop import Reporter
+
+Curve: TypeAlias = list[tuple[float, float]]
+Network: TypeAlias = Literal["generator", "discriminator"]
+# Called with what is being done, how much of it is done, and how much there is.
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A variant and a seed.
+
+    Attributes:
+        study: name of the study.
+        variant: name of the variant.
+        config: the whole configuration; seed and steps are in it.
+        preset: what it started from.
+        folder: its run directory.
+    """
+
+    study: str
+    variant: str
+    config: Config
+    preset: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Such as "none-seed0"."""
+        return f"{self.variant}-seed{self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data set, packed at the study's resolution.
+
+    Attributes:
+        splits: by name; "train" is always there.
+    """
+
+    splits: dict[str, PackedDataset]
+
+    @property
+    def train(self) -> PackedDataset:
+        return self.splits["train"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Where a run shows how it goes.
+
+    Attributes:
+        reporter: told of the training.
+        progress: told of the measuring.
+    """
+
+    reporter: "Reporter"
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a run found.
+
+    Attributes:
+        numbers: by name; what could not be measured is not there.
+        curves: (x, y) in order, by name.
+        parameters: of each network that there was.
+        protocol: what the numbers hold under.
+        step_seconds: of one step of training; 0 where nothing was trained.
+    """
+
+    numbers: dict[str, float]
+    curves: dict[str, Curve]
+    parameters: dict[Network, int]
+    protocol: dict[str, Any] = field(default_factory=dict)
+    step_seconds: float = 0.0

@@ -1,0 +1,174 @@
+"""Does spectral normalization stabilise training? Zhang et al. 2018, section 5.1, figures 3, 4."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from sagan import spectral
+from sagan.build import build_networks
+from sagan.checkpoint import Model, checkpoints, load_tensors, read_tensors, step_of
+from sagan.config import Config
+from sagan.studies.attention import QUALITY_COLUMNS
+from sagan.studies.failure import failure_step
+from sagan.studies.gan import kept_curves, parameters_of, seconds_per_step, train_run
+from sagan.studies.quality import CURVE_SAMPLES, DISTANCE, measure, prepare_reference, untrained
+from sagan.studies.run import Curve, Data, Findings, Run, Watch
+from sagan.studies.study import Chart, Claim, Column, Settings, Study, Variant
+
+POINTS = 8  # checkpoints on the way that are kept and measured
+LARGEST = {"generator": "largest sigma in G", "discriminator": "largest sigma in D"}
+
+
+def perform(run: Run, data: Data, watch: Watch) -> Findings:
+    """Train with checkpoints kept on the way, measure these, then the last one thoroughly."""
+    every = max(1, run.config.steps // POINTS)
+    kept = {"checkpoint_every": every, "keep_every": every}
+    run = Run(**vars(run) | {"config": run.config.model_copy(update=kept)})
+    records = train_run(run, data, watch)
+    kept_there = [c for c in checkpoints(run.folder) if step_of(c) % every == 0]
+    curves = kept_curves(records) | sigma_curves(run, data, kept_there)
+    curves[DISTANCE] = distances(run, data, kept_there, watch)
+    document = measure(run.folder, data, watch.progress)
+    failed = failure_step(curves[DISTANCE], curves.get("dropped", []))
+    return Findings(
+        numbers=document["metrics"]
+        | {"failed": float(failed is not None)}
+        | ({} if failed is None else {"failure step": failed})
+        | _summary(curves),
+        curves=curves,
+        parameters=parameters_of(run, data),
+        protocol=document["protocol"],
+        step_seconds=seconds_per_step(records),
+    )
+
+
+def distances(run: Run, data: Data, kept: list[Path], watch: Watch) -> Curve:
+    """How far samples are from the training pictures, from before the first step on."""
+    models: list[tuple[int, Model | Path]] = [(0, untrained(run, data))]
+    models += [(step_of(folder), folder) for folder in kept]
+    found: Curve = []
+    for step, model in models:
+        document = measure(model, data, watch.progress, CURVE_SAMPLES, ["kid"])
+        found.append((step, document["metrics"][DISTANCE]))
+    return found
+
+
+def _summary(curves: dict[str, Curve]) -> dict[str, float]:
+    """The largest of each layer's sigmas in the end; gradients and logits over the training."""
+    numbers = {
+        title: max(c[-1][1] for name, c in curves.items() if name.startswith(f"sigma/{network}/"))
+        for network, title in LARGEST.items()
+    }
+    for network in LARGEST:
+        values = [value for _, value in curves[f"gradient/{network}"]]
+        numbers[f"gradient of {network}, median"] = float(np.median(values))
+        numbers[f"gradient of {network}, largest"] = max(values)
+    numbers["logits, real minus fake"] = curves["logits/real"][-1][1] - curves["logits/fake"][-1][1]
+    return numbers
+
+
+def sigma_curves(run: Run, data: Data, kept: list[Path]) -> dict[str, Curve]:
+    """The largest singular value of each weight as the networks use it, "sigma/NETWORK/LAYER".
+
+    Exact, for layers with and without spectral normalization: for the former it says how well the
+    power iteration follows, and is 1 where it does so perfectly.
+    """
+    curves: dict[str, Curve] = {}
+    for folder in kept:
+        for name, value in exact_sigmas(run, data, folder):
+            curves.setdefault(f"sigma/{name}", []).append((step_of(folder), value))
+    return curves
+
+
+def exact_sigmas(run: Run, data: Data, checkpoint: Path) -> Iterator[tuple[str, float]]:
+    """ "NETWORK/LAYER" and sigma of each convolution and linear layer of a checkpoint."""
+    generator, discriminator = build_networks(run.config, data.train.num_classes)
+    networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    for name, network in networks.items():
+        load_tensors(network, read_tensors(checkpoint, name), str(checkpoint))
+        spectral.fold(network)
+        for layer_name, layer in network.named_modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                yield f"{name}/{layer_name}", float(spectral.sigma(layer))
+
+
+def _normalized(generator: bool, discriminator: bool) -> Callable[[Config], Settings]:
+    return lambda _: {"spectral_norm_g": generator, "spectral_norm_d": discriminator}
+
+
+def _equal_rates(generator: bool, discriminator: bool) -> Callable[[Config], Settings]:
+    normalized = _normalized(generator, discriminator)
+    return lambda config: {**normalized(config), "lr_d": config.lr_g}
+
+
+_EQUAL = "D's learning rate as low as G's"
+
+STUDY = Study(
+    name="spectral-norm",
+    question="Does spectral normalization keep training stable, in D and in G?",
+    # Going on after numbers went wrong, so that all trainings are equally long.
+    settings={"on_nonfinite": "skip"},
+    variants=(
+        Variant("none", "no spectral normalization", _normalized(False, False)),
+        Variant("d", "in D only", _normalized(False, True)),
+        Variant("both", "in G and D", _normalized(True, True)),
+        Variant("none-equal", f"none, {_EQUAL}", _equal_rates(False, False), default=False),
+        Variant("d-equal", f"in D only, {_EQUAL}", _equal_rates(False, True), default=False),
+        Variant("both-equal", f"in G and D, {_EQUAL}", _equal_rates(True, True), default=False),
+    ),
+    prepare=prepare_reference,
+    perform=perform,
+    claims=(
+        Claim(
+            "Spectral normalization in G and D draws better in the end than none",
+            DISTANCE, "lower", "both", "none",
+        ),
+        Claim(
+            "Spectral normalization in D only draws better in the end than none",
+            DISTANCE, "lower", "d", "none",
+        ),
+        Claim(
+            "Spectral normalization in G and D draws better in the end than in D only",
+            DISTANCE, "lower", "both", "d",
+        ),
+        Claim(
+            "With spectral normalization in both, two learning rates draw better than equal ones",
+            DISTANCE, "lower", "both", "both-equal",
+        ),
+        Claim(
+            "At equal learning rates spectral normalization in G and D draws better than in D only",
+            DISTANCE, "lower", "both-equal", "d-equal",
+        ),
+    ),
+    columns=(
+        Column("failed", "trainings that failed", ".0%"),
+        Column("failure step", "step of failure", ".0f"),
+        *QUALITY_COLUMNS,
+        Column("gradient of discriminator, median", "gradient of D, median"),
+        Column("gradient of discriminator, largest", "largest"),
+        Column("gradient of generator, median", "gradient of G, median"),
+        Column("gradient of generator, largest", "largest"),
+        *(Column(title, title) for title in LARGEST.values()),
+    ),
+    charts=(
+        Chart(f"{DISTANCE} to the training pictures, lower is better", DISTANCE),
+        Chart("Mean logit of real pictures", "logits/real"),
+        Chart("Mean logit of samples", "logits/fake"),
+        Chart("Norm of D's gradient", "gradient/discriminator", log=True),
+        Chart("Norm of G's gradient", "gradient/generator", log=True),
+        Chart("Largest sigma in D", "sigma/discriminator/*", largest=True, log=True),
+        Chart("Largest sigma in G", "sigma/generator/*", largest=True, log=True),
+    ),
+    by_layer="sigma/",
+    notes=(
+        "A training has failed at the earliest of: a record by which an update had been dropped "
+        "because it was not finite; the evaluation from which on the distance stays above twice "
+        "the lowest before it, to the end; step 0, where no evaluation comes below half of the "
+        "untrained generator's distance. This was laid down before any training.",
+        "sigma is the largest singular value of a weight as the network uses it, exact; a "
+        "convolution's weight is taken as a matrix (out, in * height * width), as by the "
+        "normalization.",
+    ),
+)  # fmt: skip

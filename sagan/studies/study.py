@@ -1,0 +1,119 @@
+"""What a study is made of: variants, what is measured of each run, and claims about the numbers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from sagan.config import Config
+from sagan.studies.run import Data, Findings, Progress, Run, Watch
+
+Settings: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a study's table.
+
+    Attributes:
+        name: what --variants calls it, and part of its runs' names.
+        title: what it is, in a few words.
+        change: from the common configuration to the fields that differ in this variant.
+        default: whether it is run where --variants does not say.
+    """
+
+    name: str
+    title: str
+    change: Callable[[Config], Settings]
+    default: bool = True
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one variant is better than another by one number.
+
+    Attributes:
+        sentence: the claim; the report says whether it is supported.
+        number: a name among a result's numbers.
+        better: which way is better.
+        variant: the one that is claimed to be better.
+        against: the other one.
+    """
+
+    sentence: str
+    number: str
+    better: Literal["higher", "lower"]
+    variant: str
+    against: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number in the report's table.
+
+    Attributes:
+        number: a name among a result's numbers.
+        title: the heading.
+        spec: how a mean is written, as for `format`.
+    """
+
+    number: str
+    title: str
+    spec: str = ".3g"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with a line for each variant: means over seeds, and the range between them.
+
+    Attributes:
+        title: what it shows.
+        curves: names among a result's curves, as patterns with "*".
+        largest: of the curves that match, take the largest value rather than the mean.
+        x: what the horizontal axis is.
+        log: whether the vertical axis is logarithmic.
+        log_x: whether the horizontal one is.
+    """
+
+    title: str
+    curves: str
+    largest: bool = False
+    x: str = "step"
+    log: bool = False
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, and how it is put to networks.
+
+    Attributes:
+        name: what the command line calls it.
+        question: in one sentence.
+        settings: fields of the configuration that hold for every run, whatever the preset.
+        variants: all there are, in the order of the report.
+        prepare: computes once what all runs look at, before any of them.
+        perform: trains a run, or does without, and measures it.
+        claims: the first is the study's own; those whose variants were not run are left out.
+        columns: of the report's table.
+        charts: the report's figures, each where there are such curves.
+        by_layer: prefix of curves whose last values the report tables, a layer a line.
+        splits: of the data set that are looked at.
+        notes: what a reader of the report should know.
+    """
+
+    name: str
+    question: str
+    variants: tuple[Variant, ...]
+    prepare: Callable[[Data, Progress], None]
+    perform: Callable[[Run, Data, Watch], Findings]
+    claims: tuple[Claim, ...]
+    columns: tuple[Column, ...]
+    charts: tuple[Chart, ...]
+    settings: Settings = field(default_factory=dict)
+    by_layer: str = ""
+    splits: tuple[str, ...] = ("train",)
+    notes: tuple[str, ...] = ()
+
+    def variant(self, name: str) -> Variant:
+        """The variant of this name; it must be there."""
+        return next(variant for variant in self.variants if variant.name == name)

@@ -1,0 +1,66 @@
+"""A network of D's shape that is told the labels: the ceiling for what D learns without them."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sagan import spectral
+from sagan.augment import mirrored
+from sagan.build import INITIALIZERS, build_discriminator
+from sagan.config import Config
+from sagan.data import BatchOrder, PackedDataset
+from sagan.inference import DiscriminatorBase
+from sagan.pixels import to_float
+from sagan.studies.run import Progress
+from sagan.training.environment import resolve_precision
+from sagan.training.optimizer import adam
+from sagan.training.randomness import keyed_generator
+
+BETAS = (0.9, 0.999)  # Adam's defaults: those of a configuration are for adversarial training
+
+
+def train_supervised(
+    config: Config, dataset: PackedDataset, progress: Progress
+) -> DiscriminatorBase:
+    """Train by cross-entropy of a linear layer on D's features; as many updates as D has.
+
+    The same batches in the same order, mirrored alike, D's learning rate; no augmentation.
+
+    Args:
+        config: of the adversarial run that it stands beside.
+        dataset: with labels.
+        progress: told of the updates.
+    """
+    assert dataset.labels is not None
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    network, classifier = _start(config, dataset, device)
+    optimizer = adam(nn.ModuleList([network, classifier]), config.lr_d, BETAS)
+    precision = resolve_precision(config.precision, device)
+    order = BatchOrder(len(dataset), config.batch_size, config.seed)
+    updates = config.steps * config.d_steps
+    for update in range(updates):
+        rows = order.indices(update)
+        images = to_float(torch.from_numpy(dataset.images[rows]).to(device))
+        if config.flip:
+            images = mirrored(images, keyed_generator(device, config.seed, update))
+        spectral.advance(network)
+        optimizer.zero_grad()
+        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+            features = network.embed(images)
+        labels = torch.from_numpy(dataset.labels[rows]).to(device)
+        F.cross_entropy(classifier(features.float()), labels).backward()
+        optimizer.step()
+        progress("training with labels", update + 1, updates)
+    return network.eval()
+
+
+def _start(
+    config: Config, dataset: PackedDataset, device: torch.device
+) -> tuple[DiscriminatorBase, nn.Linear]:
+    """D as its adversarial twin starts, and a linear layer on its features."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = build_discriminator(config, 0, INITIALIZERS[config.init])
+        width = network.features(dataset.images[:1]).shape[1]
+        classifier = nn.Linear(width, dataset.num_classes)
+    return network.to(device).train(), classifier.to(device)

@@ -1,0 +1,105 @@
+"""Several runs at a time, each in a process with its share of the cores."""
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from threadpoolctl import threadpool_limits
+
+from sagan.data import PackedDataset
+from sagan.display import PlainReporter
+from sagan.errors import SaganError
+from sagan.metrics.extraction import silent
+from sagan.studies.results import Result
+from sagan.studies.run import Data, Run, Watch
+
+GRACE_SECONDS = 60.0  # for a worker to save and end when its parent is gone
+
+
+def threads_each(jobs: int) -> int:
+    """Threads of each of so many processes."""
+    return max(1, torch.get_num_threads() // jobs)
+
+
+@contextmanager
+def threads_for(jobs: int) -> Iterator[None]:
+    """Compute, within the context, with as many threads as a worker has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads_each(jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tuple[Run, Result]]:
+    """Runs and their results, as they end.
+
+    Raises:
+        SaganError: a run cannot be done, or its process was killed.
+        KeyboardInterrupt: Ctrl-C, which the workers got as well; trainings are saved.
+    """
+    paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
+    pool = ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), _start, (threads_each(jobs),)
+    )
+    try:
+        futures = {pool.submit(_execute, run, paths): run for run in runs}
+        for future in as_completed(futures):
+            result = future.result()
+            if result is None:
+                raise KeyboardInterrupt
+            yield futures[future], result
+    except BrokenProcessPool:
+        raise SaganError(
+            "the process of a run was killed, perhaps for want of memory: the same command goes "
+            "on, perhaps with fewer --jobs"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(threads: int) -> None:
+    """What a worker does first."""
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # NumPy's and scikit-learn's
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Save and end when the parent is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+def _execute(run: Run, paths: tuple[tuple[str, str], ...]) -> Result | None:
+    """A run in a worker; None if a signal ended it."""
+    from sagan.studies.catalogue import STUDIES
+    from sagan.studies.engine import execute
+    from sagan.training.loop import Interrupted
+
+    watch = Watch(PlainReporter(Console(quiet=True)), silent)
+    perform = STUDIES[run.study].perform
+    try:
+        return execute(run, lambda run: perform(run, _open(paths), watch))
+    except (Interrupted, KeyboardInterrupt):
+        return None
+
+
+@functools.cache
+def _open(paths: tuple[tuple[str, str], ...]) -> Data:
+    return Data({split: PackedDataset.open(Path(path)) for split, path in paths})

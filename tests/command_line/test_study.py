@@ -1,0 +1,156 @@
+"""sagan study in a shell: every study whole, at its smallest, and one that is killed on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+SMALLEST = ["--preset", "smoke", "--seeds", 2, "--steps", 20]
+VARIANTS = {
+    "attention": ["attention-16", "attention-8", "none", "residual-16"],
+    "spectral-norm": ["both", "d", "none"],
+    "discriminator": ["attention", "none", "pixels", "supervised", "untrained"],
+}
+JOBS = {"attention": 1, "spectral-norm": 1, "discriminator": 2}
+
+
+def found(study: Path) -> dict[str, dict[str, Any]]:
+    """Every result, without what differs from time to time."""
+    contents = {path.stem: json.loads(path.read_text()) for path in study.glob("results/*.json")}
+    for content in contents.values():
+        del content["cost"]
+    return contents
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.usefixtures("no_pictures")
+def test_a_study_runs_whole(sagan, splits, tmp_path, name) -> None:
+    out = tmp_path / name
+    command = ["study", name, "--data", splits, "--out", out, *SMALLEST, "--jobs", JOBS[name]]
+    result = sagan(*command)
+    assert result.status == 0, result.err
+    results = found(out)
+    assert sorted(results) == sorted(f"{v}-seed{s}" for v in VARIANTS[name] for s in (0, 1))
+    report = (out / "report.md").read_text()
+    for variant in VARIANTS[name]:
+        assert f"| {variant} |" in report
+    assert "at this size" in report
+    assert f"sagan study {name} --data" in report
+    assert (out / ".gitignore").read_text().splitlines()[0] == "/runs/"
+    check = {"attention": check_attention, "spectral-norm": check_spectral_norm}
+    check.get(name, check_discriminator)(results, out)
+
+
+def check_attention(results: dict[str, Any], out: Path) -> None:
+    with_attention, without = results["attention-16-seed1"], results["none-seed1"]
+    control = results["residual-16-seed1"]
+    assert with_attention["numbers"].keys() >= {
+        "KD-EfficientNet", "FD-EfficientNet", "precision", "recall",
+        "gamma/generator.attention_16", "attention/discriminator.attention_16/distance",
+    }  # fmt: skip
+    assert not any(key.startswith("gamma/") for key in without["numbers"])
+    for network in ("generator", "discriminator"):
+        attention = with_attention["parameters"][network] - without["parameters"][network]
+        residual = control["parameters"][network] - without["parameters"][network]
+        assert attention > 0
+        assert residual == pytest.approx(attention, rel=0.15)
+    assert (out / "runs" / "none-seed0" / "stats.jsonl").is_file()
+    # Another seed is another run.
+    assert with_attention["numbers"] != results["attention-16-seed0"]["numbers"]
+
+
+def check_spectral_norm(results: dict[str, Any], out: Path) -> None:
+    for name, result in results.items():
+        steps = [step for step, _ in result["curves"]["KD-EfficientNet"]]
+        assert steps == [0, *range(2, 21, 2)], name
+        assert result["numbers"]["failed"] in (0, 1)
+        assert max(norm for _, norm in result["curves"]["gradient/discriminator"]) > 0
+    sigma = {
+        name: [curve[-1][1] for key, curve in result["curves"].items() if key.startswith("sigma/")]
+        for name, result in results.items()
+    }
+    assert len(sigma["both-seed0"]) == len(sigma["none-seed0"]) > 20
+    assert max(sigma["both-seed0"]) < 1.2
+    last = out / "runs" / "none-seed1" / "checkpoints" / "step-00000020"
+    weight = load_file(last / "discriminator.safetensors")["blocks.0.conv1.weight"]
+    measured = results["none-seed1"]["curves"]["sigma/discriminator/blocks.0.conv1"][-1]
+    assert measured == [
+        20,
+        pytest.approx(np.linalg.norm(weight.reshape(len(weight), -1), 2), rel=1e-4),
+    ]
+    assert "| discriminator/blocks.0.conv1 |" in (out / "report.md").read_text()
+
+
+def check_discriminator(results: dict[str, Any], out: Path) -> None:
+    for name, result in results.items():
+        numbers = result["numbers"]
+        assert 0 <= numbers["accuracy, low"] <= numbers["accuracy"] <= numbers["accuracy, high"]
+        assert result["config"]["conditional"] is False
+        learned = name.startswith(("attention", "none"))
+        assert (out / "runs" / name / "config.json").is_file() is learned
+    assert results["pixels-seed0"]["numbers"]["features"] == 32 * 32 * 3
+    assert results["pixels-seed0"]["parameters"] == {}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_study_that_is_killed_ends_with_the_same_results(sagan, splits, tmp_path) -> None:
+    def command(out: Path) -> list[object]:
+        return [
+            "study", "attention", "--data", splits, "--out", out, "--preset", "smoke", "--steps",
+            20, "--seeds", 1, "--variants", "attention-16,none", "--set", "channels_g=8", "--set",
+            "channels_d=8",
+        ]  # fmt: skip
+
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sagan", *map(str, command(out))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    # Within the second run, after its first checkpoint.
+    begun, deadline = out / "runs" / "attention-16-seed0" / "checkpoints", time.monotonic() + 90
+    while not list(begun.glob("step-*")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert list(found(out)) == ["none-seed0"]
+    result = sagan(*command(out))
+    assert result.status == 0, result.err
+    assert "1 runs of 20 steps" in result.out
+    assert sagan(*command(tmp_path / "whole")).status == 0
+    assert found(out) == found(tmp_path / "whole")
+    whole = (tmp_path / "whole" / "summary.json").read_text()
+    assert (out / "summary.json").read_text() == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--steps", 5, "--budget-minutes", 1], "both say how long runs are: give one"),
+        (["--preset", "smokey"], "did you mean smoke?"),
+        (["--variants", "nun"], "has no variant 'nun'"),
+        (["--set", "conditional=true"], "in this study conditional is False"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(sagan, splits, tmp_path, arguments, what) -> None:
+    result = sagan("study", "discriminator", "--data", splits, "--out", tmp_path / "s", *arguments)
+    assert result.status == 2
+    assert what in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not (tmp_path / "s").exists()
+
+
+def test_pictures_without_labels_cannot_be_classified(sagan, pictures, tmp_path) -> None:
+    result = sagan("study", "discriminator", "--data", pictures, "--out", tmp_path / "s", *SMALLEST)
+    assert result.status == 2
+    assert len(result.err.splitlines()) == 1

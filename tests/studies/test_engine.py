@@ -1,0 +1,208 @@
+"""The engine, with a study whose runs are not trained: what is run, kept, and run again."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from sagan.data import PackedDataset, pack
+from sagan.errors import SaganError
+from sagan.studies import engine
+from sagan.studies.attention import STUDY
+from sagan.studies.budget import LEAST_STEPS, RESERVE, Cost, affordable_steps
+from sagan.studies.plan import Request
+from sagan.studies.quality import DISTANCE
+from sagan.studies.run import Data, Findings, Run, Watch
+
+Conduct = Callable[..., list[str]]
+DEFAULT = ["none", "residual-16", "attention-8", "attention-16"]
+
+
+@pytest.fixture
+def performed(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs that were performed so far, each of which found that attention-16 is better by 1."""
+    runs: list[Run] = []
+
+    def perform(run: Run, data: Data, watch: Watch) -> Findings:
+        runs.append(run)
+        distance = 5.0 * run.config.seed + 0.01 * len(run.name) - (run.variant == "attention-16")
+        return Findings({DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
+
+    fake = replace(STUDY, perform=perform, prepare=lambda data, progress: None)
+    monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
+    return runs
+
+
+@pytest.fixture
+def conduct(labelled: PackedDataset, tmp_path: Path) -> Conduct:
+    """conduct(field=value of a request, ...): the lines that were said."""
+
+    def call(*, dry_run: bool = False, **asked: Any) -> list[str]:
+        request = Request(
+            study=STUDY.name, data=str(labelled.path), out=tmp_path / "study", preset="smoke",
+            settings={}, variants=(), seeds=2, steps=20, budget_minutes=None, jobs=1,
+        )  # fmt: skip
+        said: list[str] = []
+        engine.conduct(replace(request, **asked), dry_run, Console(quiet=True), said.append)
+        return said
+
+    return call
+
+
+def names(runs: list[Run]) -> list[str]:
+    return [run.name for run in runs]
+
+
+def claims(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    found = json.loads((folder / "summary.json").read_text())["claims"]
+    return {(claim["variant"], claim["against"]): claim for claim in found}
+
+
+def test_all_variants_of_a_seed_come_before_the_next_seed(conduct, performed) -> None:
+    conduct()
+    assert names(performed) == [f"{name}-seed{seed}" for seed in (0, 1) for name in DEFAULT]
+    assert {run.config.steps for run in performed} == {20}
+    assert {run.config.conditional for run in performed} == {True}
+    assert [run.config.attention_g for run in performed[:4]] == [(), (16,), (8,), (16,)]
+    assert [run.config.attention_block for run in performed[:4]] == [
+        "attention", "residual", "attention", "attention",
+    ]  # fmt: skip
+
+
+def test_a_known_difference_ends_as_a_supported_claim(conduct, performed, tmp_path) -> None:
+    conduct(seeds=3)
+    found = claims(tmp_path / "study")
+    assert found["attention-16", "none"]["verdict"] == "supported"
+    assert found["attention-16", "none"]["mean"] == pytest.approx(1 - 0.01 * 8)
+
+
+def test_a_study_that_broke_off_goes_on_with_the_runs_that_have_no_result(
+    conduct, performed, tmp_path, monkeypatch
+) -> None:
+    conduct()
+    whole = {p.name: p.read_text() for p in (tmp_path / "study").glob("summary*")}
+    fake = engine.STUDIES[STUDY.name]
+
+    def breaking(run: Run, data: Data, watch: Watch) -> Findings:
+        if len(performed) == 3:
+            raise KeyboardInterrupt
+        return fake.perform(run, data, watch)
+
+    performed.clear()
+    monkeypatch.setitem(engine.STUDIES, STUDY.name, replace(fake, perform=breaking))
+    with pytest.raises(KeyboardInterrupt):
+        conduct(out=tmp_path / "broken")
+    monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
+    conduct(out=tmp_path / "broken")
+    assert sorted(names(performed)) == sorted(f"{n}-seed{s}" for n in DEFAULT for s in (0, 1))
+    assert {p.name: p.read_text() for p in (tmp_path / "broken").glob("summary*")} == whole
+
+
+def test_seeds_and_variants_may_be_added(conduct, performed, tmp_path) -> None:
+    conduct(seeds=1, steps=33)
+    performed.clear()
+    conduct(seeds=2, steps=None, variants=["none", "full-16"])
+    assert names(performed) == ["full-16-seed0", "none-seed1", "full-16-seed1"]
+    assert {run.config.steps for run in performed} == {33}
+    commands = json.loads((tmp_path / "study" / "study.json").read_text())["commands"]
+    assert [("--variants none,full-16" in line) for line in commands] == [False, True]
+
+
+def test_a_finished_study_is_reported_from_its_results_without_the_data(
+    conduct, performed, tmp_path
+) -> None:
+    conduct()
+    performed.clear()
+    page = (tmp_path / "study" / "report.md").read_bytes()
+    (tmp_path / "study" / "report.md").unlink()
+    conduct(data="gone.zip")
+    assert not performed
+    assert (tmp_path / "study" / "report.md").read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"steps": 21}, "steps was 20 and is now 21"),
+        ({"settings": {"lr_g": 0.5}}, "lr_g was 0.0002 and is now 0.5"),
+        ({"preset": "demo-32"}, "latent_size was 32 and is now 64"),
+        ({"variants": ["none", "big"]}, "has no variant 'big': there are none, residual-16"),
+        ({"settings": {"seed": 3}}, "--set seed decides nothing here: use --seeds"),
+        ({"settings": {"steps": 3}}, "--set steps decides nothing here: use --steps"),
+        ({"variants": ["attention-32"]}, "variant attention-32: attention_d has no feature map"),
+    ],
+)
+def test_another_study_in_the_same_folder_is_refused_in_one_line(
+    conduct, performed, asked, what
+) -> None:
+    conduct(seeds=1)
+    with pytest.raises(SaganError) as caught:
+        conduct(**asked)
+    assert what in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_same_pictures_may_move_and_others_are_refused(
+    conduct, performed, labelled, tmp_path
+) -> None:
+    conduct(seeds=1)
+    moved = shutil.copytree(labelled.path, tmp_path / "moved")
+    conduct(seeds=2, data=str(moved))
+    assert len(performed) == 8
+    folder = tmp_path / "few"
+    for i in range(2):
+        for name in labelled.classes:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(labelled.images[i]).save(folder / name / f"{i}.png")
+    packed = pack(str(folder), tmp_path / "packed", labelled.size)
+    with pytest.raises(SaganError, match="holds a study of other pictures"):
+        conduct(seeds=3, data=str(packed.path))
+
+
+def test_pictures_without_labels_are_another_study(conduct, performed, unlabelled) -> None:
+    conduct(seeds=1)
+    with pytest.raises(SaganError, match="conditional was True and is now False"):
+        conduct(seeds=2, data=str(unlabelled.path))
+
+
+def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(conduct, performed, tmp_path) -> None:
+    said = conduct(dry_run=True, steps=600)
+    assert not (tmp_path / "study").exists()
+    assert {run.config.steps for run in performed} == {24}
+    # 8 runs of 600 steps of half a second each
+    assert "8 runs of 600 steps: about 40:00 in all" in said[-1]
+    assert sum("seeds 0, 1" in line for line in said) == 4
+
+
+def test_a_budget_chooses_the_steps_once_and_for_all(conduct, performed, tmp_path) -> None:
+    conduct(steps=None, budget_minutes=10)
+    chosen = {run.config.steps for run in performed if run.config.steps != 24}
+    # 95 % of ten minutes for 8 runs of half a second a step, less the moment that probing took
+    (steps,) = chosen
+    assert 130 <= steps <= 142
+    performed.clear()
+    conduct(steps=None, budget_minutes=1, seeds=3)
+    assert {run.config.steps for run in performed} == {steps}
+    assert len(performed) == 4
+
+
+def test_a_budget_is_kept_and_used() -> None:
+    costs = [Cost(step=0.3, rest=60), Cost(step=0.25, rest=90), Cost(step=0, rest=30)]
+    steps = affordable_steps(costs, seconds=3600, jobs=1)
+    assert sum(cost.seconds(steps) for cost in costs) <= RESERVE * 3600
+    assert sum(cost.seconds(steps + 1) for cost in costs) > RESERVE * 3600
+    assert affordable_steps(costs, seconds=1800, jobs=2) == steps
+
+
+def test_a_budget_too_small_says_what_is_needed() -> None:
+    costs = [Cost(step=0.3, rest=60)] * 6
+    with pytest.raises(SaganError, match=r"6 runs of 10 steps need 6\.6"):
+        affordable_steps(costs, seconds=60, jobs=1)
+    least = 60 * 6.7
+    assert affordable_steps(costs, seconds=least, jobs=1) >= LEAST_STEPS

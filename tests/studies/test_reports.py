@@ -1,0 +1,99 @@
+"""Reports are made from results alone, hold everything, need nothing, and believe nothing."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sagan.errors import SaganError
+from sagan.studies.attention import STUDY
+from sagan.studies.quality import DISTANCE
+from sagan.studies.report import write_reports
+from sagan.studies.results import path_of, read_results, write_result
+
+DISTANCES = {"none": [0.5, 0.6, 0.7], "attention-16": [0.41, 0.5, 0.61]}
+
+
+@pytest.fixture
+def reported(results, record, tmp_path: Path) -> Path:
+    list(write_reports(STUDY, record, results(DISTANCES), tmp_path))
+    return tmp_path
+
+
+def test_both_reports_state_verdict_interval_parameters_cost_and_command(reported: Path) -> None:
+    for name in ("report.html", "report.md"):
+        text = (reported / name).read_text()
+        for words in (
+            "supported at this size", "+0.0933", "interval", "3 seeds", "1,000", "2,000",
+            "0.6000 ± 0.1000", "250 ms", "10:00", "sagan study attention --data photos",
+            "attention at 16 x 16 in both", "torch 9.9",
+        ):  # fmt: skip
+            assert words in text, (name, words)
+
+
+def test_the_page_needs_no_other_file_and_escapes_what_it_shows(reported: Path) -> None:
+    page = (reported / "report.html").read_text()
+    assert "<b>photos</b>" not in page
+    assert "&lt;b&gt;photos&lt;/b&gt;" in page
+    assert not re.findall(r"<(?:script|link|img)|@import|url\((?!#)", page)
+    assert page.count("<svg") == len(list((reported / "figures").glob("*.svg")))
+
+
+def test_the_markdown_shows_figures_that_are_there(reported: Path) -> None:
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (reported / "report.md").read_text())
+    assert len(shown) >= 3
+    for name in shown:
+        assert (reported / name).read_text().startswith("<svg")
+
+
+def test_numbers_are_there_for_other_programs(reported: Path) -> None:
+    with (reported / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["variant"], row["seed"]) for row in rows] == [
+        (variant, str(seed)) for variant in DISTANCES for seed in range(3)
+    ]
+    assert [float(row[DISTANCE]) for row in rows] == [
+        *DISTANCES["none"],
+        *DISTANCES["attention-16"],
+    ]
+    (claim,) = json.loads((reported / "summary.json").read_text())["claims"]
+    assert claim["verdict"] == "supported"
+    assert claim["advantages"] == pytest.approx([0.09, 0.1, 0.09])
+
+
+def test_the_same_results_give_the_same_reports(results, record, reported, tmp_path) -> None:
+    again = tmp_path / "again"
+    list(write_reports(STUDY, record, results(DISTANCES), again))
+    for path in sorted(again.rglob("*.*")):
+        assert path.read_bytes() == (reported / path.relative_to(again)).read_bytes(), path
+
+
+def test_one_run_makes_a_report_without_a_verdict(results, record, tmp_path) -> None:
+    list(write_reports(STUDY, record, results({"none": [0.5]}), tmp_path))
+    assert "No claim can be looked at yet" in (tmp_path / "report.md").read_text()
+
+
+def test_results_of_different_protocols_are_told_apart(result, record, tmp_path) -> None:
+    few = {"protocol": {"samples": {"pictures": 5}}}
+    list(
+        write_reports(STUDY, record, [result("none", 0, 1), result("none", 1, 1, **few)], tmp_path)
+    )
+    assert "samples pictures: 10 and 5" in (tmp_path / "report.md").read_text().replace("**", "")
+
+
+def test_what_was_written_is_read_back(result, tmp_path) -> None:
+    written = result("none", 3, 0.125)
+    write_result(tmp_path, "none-seed3", written)
+    assert read_results(tmp_path) == [written]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 2}', b"\xff" * 9, b"[" * 100_000])
+def test_a_damaged_result_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = path_of(tmp_path, "none-seed0")
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(SaganError, match="delete it to run it again") as caught:
+        read_results(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
