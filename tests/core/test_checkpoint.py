@@ -252,6 +252,16 @@ def test_what_a_killed_process_left_is_no_obstacle_and_is_removed(
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000010"]
 
 
+def test_what_a_process_left_that_was_killed_after_its_last_save_goes_when_the_run_is_opened(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    """There is no save any more that would remove it."""
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "checkpoints" / ".step-00000002.old.tmp").mkdir()
+    checkpoint.create_run(run, checkpoint.read_run(run), {})
+    assert [path for path in run.rglob("*") if path.name.endswith(".tmp")] == []
+
+
 def test_files_can_be_read_by_whom_the_users_mask_says(finished_run: Path, tmp_path: Path) -> None:
     """Not by their owner alone, as those of safetensors itself."""
     before = os.umask(0o027)
