@@ -1,6 +1,7 @@
 """The command line: a thin skin. Each command imports what it needs when it runs, so that
 ``sagan --help`` answers without torch."""
 
+import math
 import sys
 import threading
 import warnings
@@ -305,9 +306,9 @@ def evaluate(
     with PackingProgress(console, "packing") as packing, StageProgress(console) as progress:
         document = run(request, print, packing, progress)
     if PartialState().is_main_process:
-        if json_file is not None:
+        print("\n".join(evaluation_lines(document)), flush=True)
+        if json_file is not None:  # last: what was computed is to be seen where it cannot be kept
             write_json(document, json_file)
-        print("\n".join(evaluation_lines(document)))
 
 
 @app.command()
@@ -399,6 +400,8 @@ def study(
     """
     from sagan.config import parse_assignments
 
+    if budget_minutes is not None and not math.isfinite(budget_minutes):
+        raise SaganError(f"--budget-minutes is a number of minutes, not {budget_minutes}")
     if steps is not None and budget_minutes is not None:
         raise SaganError("--steps and --budget-minutes both say how long runs are: give one")
     with needed_library():

@@ -1,6 +1,7 @@
 """What a run recorded as numbers: RUN/stats.jsonl, one object a line."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -8,7 +9,10 @@ Record: TypeAlias = dict[str, float]
 
 
 def read_statistics(run: Path) -> list[Record]:
-    """The records of RUN/stats.jsonl; lines that a crash cut short are left out."""
+    """The records of RUN/stats.jsonl.
+
+    Lines that a crash cut short are left out, and in the others what is no number.
+    """
     path = run / "stats.jsonl"
     if not path.is_file():
         return []
@@ -19,5 +23,13 @@ def read_statistics(run: Path) -> list[Record]:
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
+            numbers = {name: value for name, value in record.items() if _is_number(value)}
+            if "step" in numbers:
+                records.append(numbers)
     return records
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return True
+    return type(value) is int and abs(value) <= sys.float_info.max

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, JsonValue, ValidationError
 
 from sagan.errors import SaganError
 from sagan.metrics.protocol import differences
@@ -15,7 +15,7 @@ class Evaluation(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
     format: Literal[1]
-    metrics: dict[str, float]
+    metrics: dict[str, FiniteFloat]
     better: dict[str, Literal["higher", "lower"]]
     notes: list[str]
     protocol: dict[str, dict[str, JsonValue]]

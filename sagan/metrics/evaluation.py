@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from sagan.checkpoint import Model, Weights, open_model
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
+from sagan.explain.sheet import check_format
 from sagan.metrics.distances import Neighbours
 from sagan.metrics.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
 from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
@@ -22,7 +23,7 @@ from sagan.metrics.neighbours import draw_neighbours, suspects
 from sagan.metrics.protocol import describe_environment, identity, published_name
 from sagan.metrics.reference import reference_features
 from sagan.metrics.samples import Samples, matching_labels
-from sagan.metrics.subject import NEIGHBOURHOOD, Rows, Subject, spread
+from sagan.metrics.subject import NEIGHBOURHOOD, Labels, Rows, Subject, spread
 
 FORMAT = 1
 FEW = (
@@ -138,6 +139,8 @@ class _Evaluation:
             if name not in METRICS:
                 raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
             self._check_needs(name)
+        if self.neighbours is not None:
+            check_format(self.neighbours)
         resolution = self.model.config.resolution
         for dataset in (self.reference, self.train):
             if dataset.size != resolution:
@@ -161,6 +164,15 @@ class _Evaluation:
                 f"{name} needs a conditional model and real pictures of the same classes: "
                 f"{self.model.origin} has {_listed(self.model.classes)}, "
                 f"{self.reference.source} has {_listed(self.reference.classes)}"
+            )
+        if name == "intra-fid" and self._of_each_class().max() < 2:
+            raise SaganError(
+                "intra-fid needs a class with two samples and two real pictures: give a larger "
+                "--num, or other metrics"
+            )
+        if name == "class-accuracy" and np.ptp(_labels(self.train)) == 0:
+            raise SaganError(
+                f"class-accuracy needs two classes, and {self.train.source} has pictures of one"
             )
 
     def run(self, progress: Progress) -> dict[str, float]:
@@ -242,7 +254,7 @@ class _Evaluation:
             "pictures": self.plan.num,
             "weights": self.plan.weights,
             "batch norm": "running statistics",
-            "truncation": self.plan.truncation,
+            "truncation": float(self.plan.truncation),  # 1 is 1.0
             "seed": self.plan.seed,
             "labels": labels,
             "quantisation": "uint8, to the nearest",
@@ -261,7 +273,7 @@ class _Evaluation:
             yield f"{name} is no FID and compares with no published one: --features inception"
         counts = {"fid": min(self.plan.num, len(self.reference))}
         if "intra-fid" in self.metrics:
-            counts["intra-fid"] = self._fewest_of_a_class()
+            counts["intra-fid"] = int(self._of_each_class().min())
         for metric, number in counts.items():
             if metric in self.metrics and number < FEW * self.network.width:
                 yield (
@@ -270,11 +282,14 @@ class _Evaluation:
                     f"only, or use {published_name('kid', self.network)}, which is unbiased"
                 )
 
-    def _fewest_of_a_class(self) -> int:
-        labels = self.reference.labels
-        assert labels is not None
-        smallest = int(np.bincount(labels, minlength=len(self.reference.classes)).min())
-        return min(smallest, smallest * self.plan.num // len(labels))
+    def _of_each_class(self) -> Labels:
+        """Samples or real pictures of each class, whichever are fewer: (K,)."""
+        classes = len(self.reference.classes)
+        samples = matching_labels(self.plan.num, classes, self.reference)
+        assert samples is not None
+        real = _labels(self.reference)
+        counts: Labels = np.minimum(*(np.bincount(y, minlength=classes) for y in (samples, real)))
+        return counts
 
 
 def _computed(
@@ -287,6 +302,12 @@ def _computed(
         values |= measure.run(subject)
         progress(what, 1, 1)
     return values
+
+
+def _labels(dataset: PackedDataset) -> Labels:
+    """Of pictures that are known to have them."""
+    assert dataset.labels is not None
+    return dataset.labels
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -4,7 +4,8 @@ A new network is a file with a function that returns a `FeatureNetwork`, and a l
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +28,16 @@ NETWORKS = tuple(_OPENERS)
 
 # What a network makes of a batch: features (B, D) and logits (B, K); no logits: (B, 0).
 Extracted: TypeAlias = tuple[Tensor, Tensor]
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Compute convolutions in float32, as the protocol says.
+
+    TensorFloat-32, the default of cuDNN, keeps ten bits of the mantissa: another protocol.
+    """
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,7 @@ class FeatureNetwork:
     def __call__(self, images: Tensor) -> Extracted:
         """Features of uint8 pictures (B, H, W, 3) on the module's device; B may be anything."""
         size = self.batch_size if images.device.type == "cpu" else 16 * self.batch_size
-        # TensorFloat-32 keeps ten bits of float32's mantissa, which would be another protocol.
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with exact_convolutions():
             parts = [self.module(part) for part in images.split(size)]
         features, logits = zip(*parts, strict=True)
         return torch.cat(features), torch.cat(logits)

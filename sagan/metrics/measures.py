@@ -111,7 +111,13 @@ MEASURES = (
         _kid,
         {"kernel": "(x.y / D + 1)^3", "subsets": kernel.SUBSETS, "of": kernel.SUBSET_SIZE},
     ),
-    Measure({"is": "higher"}, _inception_score, {"splits": isc.SPLITS}, frozenset({"logits"})),
+    Measure(
+        {"is": "higher"},
+        _inception_score,
+        {"splits": isc.SPLITS},
+        frozenset({"logits"}),
+        least=isc.SPLITS,
+    ),
     Measure(
         {"precision": "higher", "recall": "higher"},
         _precision_recall,

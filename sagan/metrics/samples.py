@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sagan.data import PackedDataset
 from sagan.inference import GeneratorBase
+from sagan.metrics.features import exact_convolutions
 from sagan.metrics.subject import Labels, shared_labels
 from sagan.pixels import UInt8Array
 from sagan.sampling import seeded_latents
@@ -38,9 +39,11 @@ class Samples:
     def draw(self, start: int, stop: int) -> UInt8Array:
         """Samples [start, stop): uint8 (stop - start, S, S, 3). Batch norm's running statistics."""
         labels = None if self.labels is None else self.labels[start:stop]
-        return self.generator.sample(
-            stop - start, labels, truncation=self.truncation, latents=self._latents[start:stop]
-        )
+        latents = self._latents[start:stop]
+        with exact_convolutions():
+            return self.generator.sample(
+                stop - start, labels, truncation=self.truncation, latents=latents
+            )
 
 
 def matching_labels(num: int, num_classes: int, reference: PackedDataset | None) -> Labels | None:

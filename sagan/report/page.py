@@ -84,9 +84,8 @@ def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
         yield f"<figure><figcaption>{escape(panel)}</figcaption>{svg}</figure>\n"
     yield '</div>\n<div class="columns">'
     yield from _table("Configuration", description.config.model_dump(mode="json"))
-    environment = run / "environment.json"
-    if environment.is_file():
-        yield from _table("Environment", checkpoint.read_json(environment))
+    if environment := checkpoint.read_environment(run):
+        yield from _table("Environment", environment)
     yield f"</div>\n<script>{_SCRIPT}</script></body></html>\n"
 
 

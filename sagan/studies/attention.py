@@ -95,6 +95,8 @@ STUDY = Study(
             default=False,
         ),
     ),
+    # What the variants' names and the claims take for granted.
+    settings={"attention_block": "attention", "attention_form": "pooled"},
     prepare=prepare_reference,
     perform=perform,
     claims=(

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
-from sagan.build import INITIALIZERS, build_discriminator
+from sagan.build import build_networks
 from sagan.checkpoint import load_discriminator
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
@@ -22,6 +21,7 @@ from sagan.studies.gan import (
 )
 from sagan.studies.probes import (
     DRAWS,
+    LEAST,
     NEIGHBOURS,
     PENALTIES,
     FloatArray,
@@ -67,9 +67,7 @@ def _adversarial(run: Run, data: Data, watch: Watch) -> Learned:
 
 
 def _untrained(run: Run, data: Data, watch: Watch) -> Learned:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.config.seed)
-        network = build_discriminator(run.config, 0, INITIALIZERS[run.config.init])
+    _, network = build_networks(run.config, 0)
     return Learned(network.features, _of_d(run, data))
 
 
@@ -98,10 +96,10 @@ _LEARNERS: dict[str, Callable[[Run, Data, Watch], Learned]] = {
 
 
 def check_labels(data: Data, progress: Progress) -> None:
-    """Insist on labels that mean the same in both splits.
+    """Insist on labels that mean the same in both splits, and on enough of each to tell apart.
 
     Raises:
-        SaganError: there are none, or others.
+        SaganError: there are none, or others, or too few.
     """
     train, test = data.train, data.splits["test"]
     if train.labels is None or train.classes != test.classes:
@@ -109,6 +107,12 @@ def check_labels(data: Data, progress: Progress) -> None:
             f"the study of the discriminator needs labels, the same in train and test: "
             f"{train.source} has {train.num_classes} classes in train and {test.num_classes} in "
             "test; put the pictures into train/CLASS and test/CLASS"
+        )
+    fewest = int(np.bincount(train.labels, minlength=train.num_classes).min())
+    if train.num_classes < 2 or fewest < LEAST:
+        raise SaganError(
+            f"the study of the discriminator needs two classes of {LEAST} training pictures or "
+            f"more: {train.source} has {train.num_classes}, the smallest of {fewest}"
         )
 
 
@@ -173,7 +177,7 @@ _WITH = {"attention_d": (16,)}
 STUDY = Study(
     name="discriminator",
     question="Do the features of a discriminator with attention tell classes apart better?",
-    settings={"conditional": False},
+    settings={"conditional": False, "attention_block": "attention"},
     variants=(
         Variant("attention", "D with attention at 16 x 16", lambda _: _WITH),
         Variant("none", "D without attention", lambda _: {"attention_d": ()}),

@@ -32,10 +32,11 @@ class Points:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of text."""
+    """A table of text; lines break in the cells of the column called ``prose`` only."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    prose: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _markdown(part: Part) -> str:
             return text
         case Points(texts):
             return "\n".join(f"* **{head}**:{rest}" for head, rest in _divided(texts))
-        case Grid(headings, rows):
+        case Grid(headings, rows, _):
             lines = [headings, ["---"] * len(headings), *rows]
             return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
         case Picture(title, _):
@@ -96,9 +97,11 @@ def as_html(title: str, parts: Sequence[Part]) -> str:
     return head + "\n".join(_html(part) for part in parts) + "\n</body></html>\n"
 
 
+_PROSE = ' class="prose"'
 _STYLE = """
 .wide { overflow-x: auto; } pre { overflow-x: auto; background: #f6f6f6; padding: .6rem; }
-.wide td + td { overflow-wrap: normal; white-space: nowrap; }
+.wide td { white-space: nowrap; } .wide td + td { overflow-wrap: normal; }
+.wide td.prose { white-space: normal; font-family: inherit; min-width: 11rem; }
 figure { display: inline-block; width: min(36rem, 100%); margin-right: 1.5rem;
   vertical-align: top; }
 """
@@ -116,16 +119,21 @@ def _html(part: Part) -> str:
                 for head, rest in _divided(texts)
             )
             return f"<ul>{''.join(items)}</ul>"
-        case Grid(headings, rows):
+        case Grid(headings, rows, _):
             top = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-            body = "".join(
-                f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows
-            )
+            body = "".join(f"<tr>{_html_cells(part, row)}</tr>\n" for row in rows)
             return f'<div class="wide"><table><tr>{top}</tr>\n{body}</table></div>'
         case Picture(title, svg):
             return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
         case Code(text):
             return f"<pre>{escape(text)}</pre>"
+
+
+def _html_cells(grid: Grid, row: Sequence[str]) -> str:
+    return "".join(
+        f"<td{_PROSE if heading == grid.prose else ''}>{escape(cell)}</td>"
+        for heading, cell in zip(grid.headings, row, strict=True)
+    )
 
 
 def _divided(texts: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
 from sagan.checkpoint import write_bytes
 from sagan.config import Config, resolve
@@ -86,15 +86,35 @@ class StudyRecord(BaseModel):
     data: dict[str, JsonValue]
     commands: list[str]
 
+    @field_validator("config")
+    @classmethod
+    def _fits(cls, config: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        Config.model_validate(config)
+        return config
+
+    @field_validator("data")
+    @classmethod
+    def _describes(cls, data: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        train = data.get("train")
+        if not isinstance(train, dict) or not isinstance(train.get("pictures"), int):
+            raise ValueError("no training pictures")
+        return data
+
 
 def read_record(out: Path) -> StudyRecord | None:
     """What OUT holds, None if it holds no study.
 
     Raises:
-        SaganError: study.json is damaged.
+        SaganError: study.json is damaged, or gone from beside what belongs to it.
     """
     path = out / "study.json"
     if not path.is_file():
+        for left in ("results", "runs"):
+            if (out / left).exists():
+                raise SaganError(
+                    f"{out} holds {left}, but no study.json that says of which study: give "
+                    "another --out"
+                )
         return None
     try:
         return StudyRecord.model_validate_json(path.read_bytes())
@@ -137,7 +157,11 @@ def common_config(study: Study, request: Request) -> Config:
             raise SaganError(f"in this study {key} is {value}: leave out --set {key}")
     # The study measures by itself, at the same steps of every run.
     fixed = {**study.settings, **steps, "evaluate_every": 0}
-    return resolve(request.preset, {**request.settings, **fixed})
+    config = resolve(request.preset, {**request.settings, **fixed})
+    for key in set.intersection(*(set(variant.change(config)) for variant in study.variants)):
+        if key in request.settings:
+            raise SaganError(f"every variant has its own {key}: leave out --set {key}")
+    return config
 
 
 def with_data(config: Config, data: Data) -> Config:

@@ -1,5 +1,6 @@
 """What frozen features say about the class of a picture, by two classifiers that learn little."""
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sagan.metrics.classifier import fit_classifier
 
 PENALTIES = (1e-3, 1e-2, 1e-1)  # of the weights, of which each probe takes the one that suits it
+LEAST = 5  # pictures of each class, so that a fifth of all can hold one of each
 CHOOSING = 10_000  # pictures at most by which it is chosen: four fifths to fit, the rest to judge
 NEIGHBOURS = 5
 DRAWS = 5  # of a few labels, over which accuracies are averaged
@@ -54,13 +56,14 @@ def linear_accuracy(train: Labelled, test: Labelled, seed: int) -> float:
 
 
 def _chosen_penalty(train: Labelled, seed: int) -> float:
-    rows = np.arange(len(train))
-    if len(rows) > CHOOSING:
-        rows, _ = train_test_split(
-            rows, train_size=CHOOSING, stratify=train.labels, random_state=seed
-        )
+    num = min(CHOOSING, len(train))
+    judging = math.ceil(num / 5)
     fitted, judged = train_test_split(
-        rows, test_size=0.2, stratify=train.labels[rows], random_state=seed
+        np.arange(len(train)),
+        train_size=num - judging,
+        test_size=judging,
+        stratify=train.labels,
+        random_state=seed,
     )
     return max(
         PENALTIES, key=lambda penalty: _accuracy_of_fit(train[fitted], train[judged], penalty)

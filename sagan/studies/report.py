@@ -33,6 +33,7 @@ from sagan.studies.study import Study
 from sagan.studies.table import Finding, Spread, Table
 
 ABSENT = "—"
+WHAT = "what it is"  # heading of the descriptions
 NETWORKS: tuple[Network, ...] = ("generator", "discriminator")
 
 
@@ -142,7 +143,7 @@ def _variant_grid(table: Table) -> Grid:
         for column in table.study.columns
         if any(table.spread(variant.name, column.number) for variant in table.variants)
     ]
-    headings = ["variant", "", "runs", "parameters of G", "of D", *(c.title for c in columns)]
+    headings = ["variant", WHAT, "runs", "parameters of G", "of D", *(c.title for c in columns)]
     rows = []
     for variant in table.variants:
         runs = table.of(variant.name)
@@ -157,7 +158,7 @@ def _variant_grid(table: Table) -> Grid:
                 f"{1000 * step:.0f} ms" if step else ABSENT,
             ]
         )
-    return Grid([*headings, "time per step"], rows)
+    return Grid([*headings, "time per step"], rows, prose=WHAT)
 
 
 def _parameters(run: Result) -> list[str]:

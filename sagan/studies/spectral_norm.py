@@ -61,11 +61,15 @@ def _summary(curves: dict[str, Curve]) -> dict[str, float]:
         title: max(c[-1][1] for name, c in curves.items() if name.startswith(f"sigma/{network}/"))
         for network, title in LARGEST.items()
     }
+    # Curves hold finite values: where a training went wrong at once there may be none.
     for network in LARGEST:
-        values = [value for _, value in curves[f"gradient/{network}"]]
-        numbers[f"gradient of {network}, median"] = float(np.median(values))
-        numbers[f"gradient of {network}, largest"] = max(values)
-    numbers["logits, real minus fake"] = curves["logits/real"][-1][1] - curves["logits/fake"][-1][1]
+        values = [value for _, value in curves.get(f"gradient/{network}", [])]
+        if values:
+            numbers[f"gradient of {network}, median"] = float(np.median(values))
+            numbers[f"gradient of {network}, largest"] = max(values)
+    if "logits/real" in curves and "logits/fake" in curves:
+        real, fake = curves["logits/real"][-1][1], curves["logits/fake"][-1][1]
+        numbers["logits, real minus fake"] = real - fake
     return numbers
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from sagan import spectral
 from sagan.augment import mirrored
-from sagan.build import INITIALIZERS, build_discriminator
+from sagan.build import build_networks
 from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.inference import DiscriminatorBase
@@ -58,9 +58,9 @@ def _start(
     config: Config, dataset: PackedDataset, device: torch.device
 ) -> tuple[DiscriminatorBase, nn.Linear]:
     """D as its adversarial twin starts, and a linear layer on its features."""
+    _, network = build_networks(config, 0)
+    width = network.features(dataset.images[:1]).shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_discriminator(config, 0, INITIALIZERS[config.init])
-        width = network.features(dataset.images[:1]).shape[1]
         classifier = nn.Linear(width, dataset.num_classes)
     return network.to(device).train(), classifier.to(device)

@@ -64,6 +64,15 @@ def test_two_evaluations_are_ranked_only_under_one_protocol(sagan, run, pictures
     assert "KD-EfficientNet" not in refused.out
 
 
+def test_numbers_that_cannot_be_kept_are_shown(sagan, run, pictures, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["--num", 12, "--metrics", "kid", "--json", tmp_path / "file" / "a.json"]
+    result = sagan("evaluate", run, "--data", pictures, *arguments)
+    assert result.status == 2
+    assert len(result.err.splitlines()) == 1
+    assert "KD-EfficientNet" in result.out
+
+
 def test_the_latest_weights_are_not_the_averaged_ones(sagan, run, pictures, tmp_path) -> None:
     arguments = ["--data", pictures, "--num", 12, "--metrics", "kid", "--json", tmp_path / "a.json"]
     assert sagan("evaluate", run, "--raw", *arguments).status == 0

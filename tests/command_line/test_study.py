@@ -140,6 +140,8 @@ def test_a_study_that_is_killed_ends_with_the_same_results(sagan, splits, tmp_pa
         (["--preset", "smokey"], "did you mean smoke?"),
         (["--variants", "nun"], "has no variant 'nun'"),
         (["--set", "conditional=true"], "in this study conditional is False"),
+        (["--set", "attention_d=8"], "every variant has its own attention_d"),
+        (["--budget-minutes", "inf"], "--budget-minutes is a number of minutes"),
     ],
 )
 def test_what_does_not_fit_is_one_line(sagan, splits, tmp_path, arguments, what) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sagan.checkpoint import Model, open_model
@@ -44,8 +45,6 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
 
 
 def features_of(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
-    import torch
-
     return network(torch.from_numpy(np.array(images)))[0].numpy()
 
 
@@ -185,6 +184,10 @@ def test_a_conditional_model_draws_all_classes_equally_often_for_unlabelled_pict
         ({"metrics": ["class-accuracy"], "classes": ("a", "b", "c")}, ("class0", "same classes")),
         ({"metrics": ["is"], "logits": 0}, ("is", "classifier")),
         ({"metrics": ["fid"], "resolution": 64}, ("64 x 64", "32 x 32", "--size 64")),
+        ({"metrics": ["is"], "plan": SamplePlan(num=9)}, ("is", "10")),
+        ({"metrics": ["intra-fid"], "plan": SamplePlan(num=2)}, ("intra-fid", "two samples")),
+        ({"metrics": ["class-accuracy"], "labels": 0}, ("class-accuracy", "pictures of one")),
+        ({"metrics": ["fid"], "neighbours": Path("near.jpeg")}, ("near.jpeg", ".png")),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_computed(
@@ -195,11 +198,13 @@ def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_computed(
         model = replace(model, config=config)
     if "classes" in changes:
         labelled = replace(labelled, classes=changes["classes"])
+    if "labels" in changes:
+        labelled = replace(labelled, labels=np.full(len(labelled), changes["labels"]))
     network = replace(tiny_network, num_logits=changes.get("logits", tiny_network.num_logits))
     with pytest.raises(SaganError) as error:
         evaluate(
             model, labelled, metrics=changes["metrics"], network=network,
-            plan=changes.get("plan", PLAN),
+            plan=changes.get("plan", PLAN), neighbours=changes.get("neighbours"),
         )  # fmt: skip
     assert all(word in str(error.value) for word in words), error.value
     assert tiny_network.module.seen == 0
@@ -211,6 +216,24 @@ def test_a_part_of_the_samples_is_what_it_is_in_the_whole(model) -> None:
     for start, stop in ((0, 3), (3, 4), (7, 10)):
         difference = samples.draw(start, stop).astype(int) - whole[start:stop]
         assert np.abs(difference).max() <= 1  # rounding of another batch size
+
+
+def test_pictures_and_features_are_made_in_float32_by_the_fast_library(
+    model, labelled, tiny_network, monkeypatch
+) -> None:
+    """As the protocol says: TensorFloat-32, which cuDNN would take, has ten bits of mantissa."""
+    cudnn, seen = torch.backends.cudnn, []
+    generator, module = type(model.generator()), type(tiny_network.module)
+    for network in (generator, module):
+        forward = network.forward
+
+        def watched(self, *given, forward=forward):
+            seen.append((type(self), cudnn.enabled, cudnn.allow_tf32))
+            return forward(self, *given)
+
+        monkeypatch.setattr(network, "forward", watched)
+    evaluate(model, labelled, metrics=["kid"], network=tiny_network, plan=PLAN)
+    assert set(seen) == {(generator, True, False), (module, True, False)}
 
 
 # --- Comparing
@@ -263,6 +286,31 @@ def test_any_difference_in_the_protocol_is_refused_and_named(document, tmp_path)
             compare(one, saved(tmp_path, "b", other))
         assert path[-1] in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_the_same_truncation_is_the_same_protocol_however_it_was_given(
+    model, labelled, tiny_network, tmp_path
+) -> None:
+    files = [
+        saved(
+            tmp_path,
+            str(name),
+            evaluate(
+                model, labelled, metrics=["kid"], network=tiny_network,
+                plan=replace(PLAN, truncation=truncation),
+            ),
+        )
+        for name, truncation in enumerate((1, 1.0))
+    ]  # fmt: skip
+    assert [row.better for row in compare(*files)] == ["neither"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_is_not_ranked(document, tmp_path, number) -> None:
+    other = copy.deepcopy(document)
+    other["metrics"]["KD-Tiny"] = number
+    with pytest.raises(SaganError, match="KD-Tiny"):
+        compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
 
 
 def test_metrics_that_only_one_has_do_not_stand_in_the_way(document, tmp_path) -> None:

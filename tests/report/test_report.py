@@ -123,12 +123,20 @@ def test_names_and_numbers_from_outside_do_no_harm(run: Path, tmp_path: Path) ->
     config["data"]["source"], config["preset"] = evil, evil
     (run / "config.json").write_text(json.dumps(config))
     (run / "environment.json").write_text(json.dumps({evil: {"a": [evil]}}))
+    add_record(run, seconds="x", **{"loss/d": 10**400, "metric/coverage": [1], "gamma/a": True})
     add_record(run, **{f"gamma/{evil}": 1.0, "loss/d": None, "loss/g": "x", f"metric/{evil}": 0.5})
     write_report(run, tmp_path / "run.html")
     page = Page(tmp_path / "run.html")
     assert len(page.all("script")) == 1
     assert "alert(1)" in page.text
     assert "<script>alert" not in (tmp_path / "run.html").read_text()
+
+
+def test_a_machine_that_is_not_described_does_no_harm(run: Path, tmp_path: Path) -> None:
+    for content in ("[1]", "{"):
+        (run / "environment.json").write_text(content)
+        write_report(run, tmp_path / "run.html")
+        assert "Environment" not in Page(tmp_path / "run.html").text
 
 
 def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:

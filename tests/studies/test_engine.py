@@ -133,6 +133,12 @@ def test_a_finished_study_is_reported_from_its_results_without_the_data(
         ({"settings": {"lr_g": 0.5}}, "lr_g was 0.0002 and is now 0.5"),
         ({"preset": "demo-32"}, "latent_size was 32 and is now 64"),
         ({"variants": ["none", "big"]}, "has no variant 'big': there are none, residual-16"),
+        ({"settings": {"attention_g": (8,)}}, "every variant has its own attention_g"),
+        (
+            {"settings": {"attention_block": "residual"}},
+            "in this study attention_block is attention",
+        ),
+        ({"settings": {"attention_form": "full"}}, "in this study attention_form is pooled"),
         ({"settings": {"seed": 3}}, "--set seed decides nothing here: use --seeds"),
         ({"settings": {"steps": 3}}, "--set steps decides nothing here: use --steps"),
         ({"variants": ["attention-32"]}, "variant attention-32: attention_d has no feature map"),
@@ -163,6 +169,40 @@ def test_the_same_pictures_may_move_and_others_are_refused(
     packed = pack(str(folder), tmp_path / "packed", labelled.size)
     with pytest.raises(SaganError, match="holds a study of other pictures"):
         conduct(seeds=3, data=str(packed.path))
+
+
+@pytest.mark.parametrize("left", ["results", "runs"])
+def test_results_and_runs_of_nobody_knows_what_are_refused(
+    conduct, performed, tmp_path, left
+) -> None:
+    conduct(seeds=1)
+    (tmp_path / "study" / "runs").mkdir(exist_ok=True)
+    (tmp_path / "study" / "study.json").unlink()
+    for other in {"results", "runs"} - {left}:
+        shutil.rmtree(tmp_path / "study" / other)
+    with pytest.raises(SaganError, match=f"holds {left}, but no study.json"):
+        conduct(seeds=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": {}, "data": {}},
+        {"config": {"steps": "many"}},
+        {"config": {"steps": 20, "no such setting": 1}},
+        {"data": {"source": "x", "train": [1]}},
+        {"data": {"source": "x", "train": {"pictures": "many"}}},
+    ],
+)
+def test_a_study_json_that_says_something_else_is_one_line(
+    conduct, performed, tmp_path, changes
+) -> None:
+    conduct(seeds=1)
+    path = tmp_path / "study" / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(SaganError, match=r"study\.json is damaged") as caught:
+        conduct(seeds=1, steps=None)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_pictures_without_labels_are_another_study(conduct, performed, unlabelled) -> None:

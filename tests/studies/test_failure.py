@@ -3,6 +3,7 @@
 import pytest
 
 from sagan.studies.failure import failure_step
+from sagan.studies.spectral_norm import LARGEST, _summary
 
 GOOD = [(0, 1.0), (10, 0.4), (20, 0.2), (30, 0.25), (40, 0.1)]
 
@@ -27,3 +28,8 @@ GOOD = [(0, 1.0), (10, 0.4), (20, 0.2), (30, 0.25), (40, 0.1)]
 )
 def test_a_training_fails_at_the_earliest_sign(distances, dropped, step) -> None:
     assert failure_step(distances, dropped) == step
+
+
+def test_a_training_without_one_finite_record_is_summarised_as_well() -> None:
+    sigmas = {f"sigma/{network}/linear": [(1.0, 2.0)] for network in LARGEST}
+    assert _summary(sigmas) == dict.fromkeys(LARGEST.values(), 2.0)

@@ -83,6 +83,22 @@ def test_results_of_different_protocols_are_told_apart(result, record, tmp_path)
     assert "samples pictures: 10 and 5" in (tmp_path / "report.md").read_text().replace("**", "")
 
 
+def test_a_page_breaks_lines_in_descriptions_and_in_no_numbers(reported: Path) -> None:
+    page = (reported / "report.html").read_text()
+    assert '<td class="prose">attention at 16 x 16 in both</td>' in page
+    assert set(re.findall(r'<td class="prose">([^<]*)</td>', page)) == {
+        variant.title for variant in STUDY.variants if variant.name in DISTANCES
+    }
+
+
+def test_a_result_without_its_cost_is_one_line(result, tmp_path) -> None:
+    write_result(tmp_path, "none-seed0", result("none", 0, 0.125))
+    path = path_of(tmp_path, "none-seed0")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cost": {"step": 1.0}}))
+    with pytest.raises(SaganError, match=r"cost\.whole"):
+        read_results(tmp_path)
+
+
 def test_what_was_written_is_read_back(result, tmp_path) -> None:
     written = result("none", 3, 0.125)
     write_result(tmp_path, "none-seed3", written)

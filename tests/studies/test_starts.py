@@ -1,0 +1,26 @@
+"""Networks that stand beside an adversarial D start as it does."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sagan.build import build_networks
+from sagan.config import resolve
+from sagan.data import PackedDataset
+from sagan.studies.discriminator import _LEARNERS
+from sagan.studies.run import Data, Run, Watch
+from sagan.studies.supervised import _start
+
+
+def test_the_untrained_and_the_supervised_network_are_d_before_its_first_step(
+    labelled: PackedDataset, tmp_path: Path
+) -> None:
+    config = resolve("smoke", {"conditional": False, "seed": 3})
+    _, discriminator = build_networks(config, 0)
+    expected = discriminator.features(labelled.images)
+    run = Run("discriminator", "untrained", config, "smoke", tmp_path)
+    untrained = _LEARNERS["untrained"](run, Data({"train": labelled}), Watch(None, print))
+    supervised, _ = _start(config, labelled, torch.device("cpu"))
+    for features in (untrained.look(labelled.images), supervised.features(labelled.images)):
+        assert np.array_equal(features, expected)
