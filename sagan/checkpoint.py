@@ -158,8 +158,8 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
         flush(run.parent)
     except OSError as error:
         raise SaganError(f"cannot make the run directory {run}: {reason(error)}") from None
-    for folder in (run, run / "checkpoints"):
-        sweep(folder)
+    sweep(run)
+    sweep(run / "checkpoints")
     write_run(run, description)
     write_bytes(run / "environment.json", _to_json(environment))
 

@@ -32,7 +32,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of text; lines break in the cells of the column called ``prose`` only."""
+    """A table of text; lines break at spaces from the column called ``prose`` on, else nowhere."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -101,7 +101,9 @@ _PROSE = ' class="prose"'
 _STYLE = """
 .wide { overflow-x: auto; } pre { overflow-x: auto; background: #f6f6f6; padding: .6rem; }
 .wide td { white-space: nowrap; } .wide td + td { overflow-wrap: normal; }
-.wide td.prose { white-space: normal; font-family: inherit; min-width: 11rem; }
+.wide td, .wide th { padding-right: .8rem; }
+.wide td.prose, .wide td.prose ~ td { white-space: normal; }
+.wide td.prose { font-family: inherit; min-width: 9rem; }
 figure { display: inline-block; width: min(36rem, 100%); margin-right: 1.5rem;
   vertical-align: top; }
 """

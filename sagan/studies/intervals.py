@@ -1,7 +1,8 @@
 """What differences between two variants over a few seeds allow to be said.
 
-Runs are paired by seed, which decides initial weights, order of the data and latents. The verdict
-follows from Student's interval of the mean difference. The percentile bootstrap is given beside it
+Runs are paired by seed, which decides order of the data, augmentation and latents, and initial
+weights too, but these differ between variants with different layers. The verdict follows from
+Student's interval of the mean difference. The percentile bootstrap is given beside it
 for what it is usually given for, but decides nothing: the means of resampled differences never
 leave their range, so that with three seeds it excludes 0 whenever all three have one sign, which
 is a quarter of the cases where nothing differs.

@@ -32,7 +32,7 @@ from sagan.studies.run import Network
 from sagan.studies.study import Study
 from sagan.studies.table import Finding, Spread, Table
 
-ABSENT = "—"
+ABSENT, TOGETHER = "—", "\u00a0"  # a space at which no line breaks
 WHAT = "what it is"  # heading of the descriptions
 NETWORKS: tuple[Network, ...] = ("generator", "discriminator")
 
@@ -100,13 +100,13 @@ def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
 def _lead(table: Table, record: StudyRecord) -> str:
     config = Config.model_validate(record.config)
     train: Any = record.data["train"]
-    minutes = sum(result.cost["whole"] for result in table.results)
+    seconds = sum(result.cost["whole"] for result in table.results)
     return (
         f"{len(table.results)} runs of {len(table.variants)} variants; preset {record.preset}, "
         f"{config.steps:,} steps of {config.batch_size} pictures, on {train['pictures']:,} "
         f"pictures of {record.data['source']} at {config.resolution} x {config.resolution}, "
         f"{'conditional' if config.conditional else 'unconditional'}. All runs together took "
-        f"{duration(minutes)}."
+        f"{duration(seconds)}."
     )
 
 
@@ -132,7 +132,7 @@ def _reading(findings: list[Finding]) -> str:
     return (
         "A claim is called supported where the interval of the mean advantage lies above 0, not "
         "supported where it lies below, else undecided. Runs are paired by seed; the interval is "
-        f"Student's. Of claims that are not true {(1 - CONFIDENCE) / 2:.1%} are called supported; "
+        f"Student's. Where nothing differs {(1 - CONFIDENCE) / 2:.1%} of claims are called supported; "
         "intervals are not widened for the number of claims."
     )
 
@@ -155,7 +155,7 @@ def _variant_grid(table: Table) -> Grid:
                 str(len(runs)),
                 *_parameters(runs[0]),
                 *(_spread(table.spread(variant.name, c.number), c.spec) for c in columns),
-                f"{1000 * step:.0f} ms" if step else ABSENT,
+                f"{1000 * step:.0f}{TOGETHER}ms" if step else ABSENT,
             ]
         )
     return Grid([*headings, "time per step"], rows, prose=WHAT)
@@ -172,7 +172,7 @@ def _spread(spread: Spread | None, spec: str) -> str:
         return ABSENT
     if math.isnan(spread.deviation) or spread.deviation == 0:
         return format(spread.mean, spec)
-    return f"{spread.mean:{spec}} ± {spread.deviation:{spec}}"
+    return f"{spread.mean:{spec}} ±{TOGETHER}{spread.deviation:{spec}}"
 
 
 def _difference_grid(findings: list[Finding]) -> Grid:

@@ -6,18 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
-from typing_extensions import TypedDict
 
 from sagan.checkpoint import write_bytes
 from sagan.errors import SaganError
 from sagan.studies.run import Curve, Findings, Network, Run
-
-
-class Cost(TypedDict):
-    """Seconds, by the clock."""
-
-    step: FiniteFloat
-    whole: FiniteFloat
 
 
 class Result(BaseModel):
@@ -48,7 +40,7 @@ class Result(BaseModel):
     numbers: dict[str, FiniteFloat]
     curves: dict[str, list[tuple[FiniteFloat, FiniteFloat]]]
     protocol: dict[str, JsonValue]
-    cost: Cost
+    cost: dict[Literal["step", "whole"], FiniteFloat] = Field(min_length=2)
     environment: dict[str, JsonValue]
 
 
@@ -65,7 +57,7 @@ def result_of(
         numbers={name: v for name, v in findings.numbers.items() if math.isfinite(v)},
         curves={name: _rounded(curve) for name, curve in findings.curves.items()},
         protocol=findings.protocol,
-        cost=Cost(step=findings.step_seconds, whole=seconds),
+        cost={"step": findings.step_seconds, "whole": seconds},
         environment=environment,
     )
 

@@ -27,7 +27,7 @@ def test_both_reports_state_verdict_interval_parameters_cost_and_command(reporte
         text = (reported / name).read_text()
         for words in (
             "supported at this size", "+0.0933", "interval", "3 seeds", "1,000", "2,000",
-            "0.6000 ± 0.1000", "250 ms", "10:00", "sagan study attention --data photos",
+            "0.6000 ±\u00a00.1000", "250\u00a0ms", "10:00", "sagan study attention --data photos",
             "attention at 16 x 16 in both", "torch 9.9",
         ):  # fmt: skip
             assert words in text, (name, words)
@@ -95,7 +95,7 @@ def test_a_result_without_its_cost_is_one_line(result, tmp_path) -> None:
     write_result(tmp_path, "none-seed0", result("none", 0, 0.125))
     path = path_of(tmp_path, "none-seed0")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cost": {"step": 1.0}}))
-    with pytest.raises(SaganError, match=r"cost\.whole"):
+    with pytest.raises(SaganError, match="cost: Dictionary should have at least 2 items"):
         read_results(tmp_path)
 
 

@@ -1,16 +1,24 @@
-"""Networks that stand beside an adversarial D start as it does."""
+"""What the study of the discriminator starts from: enough labels, and D's own initial weights."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from sagan.build import build_networks
 from sagan.config import resolve
 from sagan.data import PackedDataset
-from sagan.studies.discriminator import _LEARNERS
+from sagan.errors import SaganError
+from sagan.studies.discriminator import _LEARNERS, check_labels
 from sagan.studies.run import Data, Run, Watch
 from sagan.studies.supervised import _start
+
+
+def test_too_few_pictures_of_a_class_are_said_to_be_before_anything_is_trained(labelled) -> None:
+    data = Data({"train": labelled, "test": labelled})
+    with pytest.raises(SaganError, match="has 3, the smallest of 4"):
+        check_labels(data, print)
 
 
 def test_the_untrained_and_the_supervised_network_are_d_before_its_first_step(
