@@ -132,7 +132,7 @@ def _reading(findings: list[Finding]) -> str:
     return (
         "A claim is called supported where the interval of the mean advantage lies above 0, not "
         "supported where it lies below, else undecided. Runs are paired by seed; the interval is "
-        f"Student's. Where nothing differs {(1 - CONFIDENCE) / 2:.1%} of claims are called supported; "
+        f"Student's. Where nothing differs {(1 - CONFIDENCE) / 2:.1%} are called supported; "
         "intervals are not widened for the number of claims."
     )
 
