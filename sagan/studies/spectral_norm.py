@@ -1,5 +1,6 @@
 """Does spectral normalization stabilise training? Zhang et al. 2018, section 5.1, figures 3, 4."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,17 +18,20 @@ from sagan.studies.quality import CURVE_SAMPLES, DISTANCE, measure, prepare_refe
 from sagan.studies.run import Curve, Data, Findings, Run, Watch
 from sagan.studies.study import Chart, Claim, Column, Settings, Study, Variant
 
-POINTS = 8  # checkpoints on the way that are kept and measured
+POINTS = 8  # checkpoints that are kept and measured, the last one among them
 LARGEST = {"generator": "largest sigma in G", "discriminator": "largest sigma in D"}
 
 
 def perform(run: Run, data: Data, watch: Watch) -> Findings:
     """Train with checkpoints kept on the way, measure these, then the last one thoroughly."""
-    every = max(1, run.config.steps // POINTS)
+    steps = run.config.steps
+    every = math.ceil(steps / POINTS)
     kept = {"checkpoint_every": every, "keep_every": every}
     run = Run(**vars(run) | {"config": run.config.model_copy(update=kept)})
     records = train_run(run, data, watch)
-    kept_there = [c for c in checkpoints(run.folder) if step_of(c) % every == 0]
+    kept_there = [
+        c for c in checkpoints(run.folder) if step_of(c) % every == 0 or step_of(c) == steps
+    ]
     curves = kept_curves(records) | sigma_curves(run, data, kept_there)
     curves[DISTANCE] = distances(run, data, kept_there, watch)
     document = measure(run.folder, data, watch.progress)

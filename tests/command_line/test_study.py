@@ -70,7 +70,7 @@ def check_attention(results: dict[str, Any], out: Path) -> None:
 def check_spectral_norm(results: dict[str, Any], out: Path) -> None:
     for name, result in results.items():
         steps = [step for step, _ in result["curves"]["KD-EfficientNet"]]
-        assert steps == [0, *range(2, 21, 2)], name
+        assert steps == [0, 3, 6, 9, 12, 15, 18, 20], name
         assert result["numbers"]["failed"] in (0, 1)
         assert max(norm for _, norm in result["curves"]["gradient/discriminator"]) > 0
     sigma = {
