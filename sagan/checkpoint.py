@@ -266,7 +266,11 @@ def read_environment(run: Path) -> dict[str, Any]:
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoint folders, oldest first; their content is not looked at."""
     found = (run / "checkpoints").glob("step-*")
-    return sorted((p for p in found if re.fullmatch(r"step-\d{8,}", p.name)), key=step_of)
+    return sorted(filter(_is_checkpoint, found), key=step_of)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return re.fullmatch(r"step-\d{8,}", path.name) is not None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -563,9 +567,7 @@ def shipped_models() -> dict[str, Path]:
 
 def _open_run(path: Path) -> Model:
     run, checkpoint = path, None
-    if not is_run(path) and re.fullmatch(
-        r"step-\d{8,}", path.resolve().name
-    ):  # one of a run's checkpoints
+    if not is_run(path) and _is_checkpoint(path.resolve()):
         run, checkpoint = path.resolve().parent.parent, path
         verify_checkpoint(checkpoint)
     if not is_run(run):

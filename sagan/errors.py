@@ -1,5 +1,10 @@
 """The one exception that a user, rather than a programmer, is meant to read."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class SaganError(Exception):
     """Something the user gave cannot be used.
@@ -7,3 +12,10 @@ class SaganError(Exception):
     The message is one line that says what is wrong, where, and how to mend it. The command line
     prints it and exits with status 2; library callers may catch it as one family.
     """
+
+
+def first_problem(error: "ValidationError") -> str:
+    """Where in a file's content the first thing is wrong, and what, for a message of one line."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "as a whole"
+    return f"{where}: {first['msg']}"

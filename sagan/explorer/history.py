@@ -5,10 +5,9 @@ Reads the run directory only, so that it can be looked at while another process 
 
 import hashlib
 import json
+import math
 import re
-import sys
 from pathlib import Path
-from typing import Any
 
 from sagan.records import read_statistics
 
@@ -58,7 +57,7 @@ class History:
         for record in read_statistics(self.run):
             step = int(record["step"])
             for name, value in record.items():
-                if name != "step" and _is_number(value):
+                if name != "step" and math.isfinite(value):
                     series.setdefault(name, {})[step] = value
         return {name: _thinned(points) for name, points in sorted(series.items())}
 
@@ -73,10 +72,6 @@ def _identity(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _thinned(points: dict[int, float]) -> tuple[list[int], list[float]]:

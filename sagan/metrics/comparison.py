@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, JsonValue, ValidationError
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, first_problem
 from sagan.metrics.protocol import differences
 
 
@@ -56,11 +56,8 @@ def read_evaluation(path: Path) -> Evaluation:
     except OSError as error:
         raise SaganError(f"cannot read {path}: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "as a whole"
-        raise SaganError(
-            f"{path} is not what sagan evaluate --json writes: {where}: {first['msg']}"
-        ) from None
+        problem = first_problem(error)
+        raise SaganError(f"{path} is not what sagan evaluate --json writes: {problem}") from None
 
 
 def compare(one: Path, other: Path) -> list[Comparison]:

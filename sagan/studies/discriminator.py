@@ -161,11 +161,7 @@ def _looked_at(look: Look, dataset: PackedDataset, what: str, progress: Progress
 
 def _protocol(data: Data) -> dict[str, Any]:
     return {
-        "train": {"fingerprint": data.train.fingerprint, "pictures": len(data.train)},
-        "test": {
-            "fingerprint": data.splits["test"].fingerprint,
-            "pictures": len(data.splits["test"]),
-        },
+        **data.pictures(),
         "features": "before D's last layer, float32, standardized",
         "linear": {"penalty": list(PENALTIES), "draws of few labels": DRAWS},
         "nearest": NEIGHBOURS,

@@ -253,10 +253,7 @@ def describe_data(data: Data) -> dict[str, Any]:
         "source": source.name if source.exists() else data.train.source,
         "size": data.train.size,
         "classes": data.train.num_classes,
-        **{
-            split: {"fingerprint": dataset.fingerprint, "pictures": len(dataset)}
-            for split, dataset in data.splits.items()
-        },
+        **data.pictures(),
     }
 
 

@@ -41,7 +41,7 @@ def kept_curves(records: list[Record]) -> dict[str, Curve]:
     curves: dict[str, Curve] = {}
     for record in records:
         for name, value in record.items():
-            if any(fnmatchcase(name, pattern) for pattern in KEPT) and _is_number(value):
+            if any(fnmatchcase(name, pattern) for pattern in KEPT) and math.isfinite(value):
                 curves.setdefault(name, []).append((record["step"], value))
     return curves
 
@@ -55,7 +55,3 @@ def seconds_per_step(records: list[Record]) -> float:
     """Time in updates over their number."""
     timed = [record for record in records if "seconds" in record]
     return timed[-1]["seconds"] / timed[-1]["step"] if timed else 0.0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from sagan.checkpoint import write_bytes
-from sagan.errors import SaganError
+from sagan.errors import SaganError, first_problem
 from sagan.studies.run import Curve, Findings, Network, Run
 
 
@@ -95,8 +95,6 @@ def _read(path: Path) -> Result:
     try:
         return Result.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "as a whole"
         raise SaganError(
-            f"{path} is not a study's result: {where}: {first['msg']}; delete it to run it again"
+            f"{path} is not a study's result: {first_problem(error)}; delete it to run it again"
         ) from None

@@ -55,6 +55,13 @@ class Data:
     def train(self) -> PackedDataset:
         return self.splits["train"]
 
+    def pictures(self) -> dict[str, dict[str, Any]]:
+        """Which pictures and how many, by split."""
+        return {
+            split: {"fingerprint": dataset.fingerprint, "pictures": len(dataset)}
+            for split, dataset in self.splits.items()
+        }
+
 
 @dataclass(frozen=True)
 class Watch:

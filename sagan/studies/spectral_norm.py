@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     steps = run.config.steps
     every = math.ceil(steps / POINTS)
     kept = {"checkpoint_every": every, "keep_every": every}
-    run = Run(**vars(run) | {"config": run.config.model_copy(update=kept)})
+    run = replace(run, config=run.config.model_copy(update=kept))
     records = train_run(run, data, watch)
     kept_there = [
         c for c in checkpoints(run.folder) if step_of(c) % every == 0 or step_of(c) == steps

@@ -8,7 +8,6 @@ import numpy as np
 
 from sagan.studies.intervals import Difference, Verdict, paired_difference, verdict
 from sagan.studies.results import Result
-from sagan.studies.run import Curve
 from sagan.studies.study import Chart, Claim, Study
 
 
@@ -133,11 +132,7 @@ def _joined(result: Result, chart: Chart) -> dict[float, float]:
     found: dict[float, list[float]] = {}
     for name, curve in result.curves.items():
         if fnmatchcase(name, chart.curves):
-            for x, y in _in_order(curve):
+            for x, y in curve:
                 found.setdefault(x, []).append(y)
     join = max if chart.largest else np.mean
     return {x: float(join(values)) for x, values in found.items()}
-
-
-def _in_order(curve: Curve) -> Curve:
-    return sorted(curve)
