@@ -102,6 +102,18 @@ def read_json(path: Path) -> Any:
         raise SaganError(f"{path} is damaged: not JSON") from None
 
 
+def read_text(path: Path) -> str:
+    """Read a small text file.
+
+    Raises:
+        SaganError: missing, no file, too large or not UTF-8.
+    """
+    try:
+        return _read_small(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise SaganError(f"{path} is no text: it is not UTF-8") from None
+
+
 def _read_small(path: Path) -> bytes:
     try:
         status = path.stat()

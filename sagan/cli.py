@@ -5,6 +5,7 @@ import math
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -13,7 +14,7 @@ import typer
 import sagan
 from sagan.allocation import keep_freed_memory
 from sagan.durability import reason
-from sagan.errors import SaganError
+from sagan.errors import SaganError, printable
 from sagan.metrics.libraries import needed_library
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ def main() -> None:
         _fail(": ".join(filter(None, (error.filename, reason(error)))))
 
 
+def _show(lines: Iterable[str]) -> None:
+    # Names of classes and files, and a model's card, come from strangers.
+    print("\n".join(map(printable, lines)), flush=True)
+
+
 def _fail(message: str) -> NoReturn:
-    print(f"sagan: {message}", file=sys.stderr)
+    print(f"sagan: {printable(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -75,7 +81,7 @@ def _show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    print(f"sagan: warning: {message}", file=sys.stderr)
+    print(f"sagan: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
@@ -288,7 +294,7 @@ def evaluate(
         from sagan.metrics.comparison import compare as ranked
         from sagan.metrics.text import comparison_lines
 
-        print("\n".join(comparison_lines(ranked(*compare))))
+        _show(comparison_lines(ranked(*compare)))
         return
     if model is None or data is None:
         raise SaganError("give a MODEL and --data, or --compare A.json B.json")
@@ -306,7 +312,7 @@ def evaluate(
     with PackingProgress(console, "packing") as packing, StageProgress(console) as progress:
         document = run(request, print, packing, progress)
     if PartialState().is_main_process:
-        print("\n".join(evaluation_lines(document)), flush=True)
+        _show(evaluation_lines(document))
         if json_file is not None:  # last: what was computed is to be seen where it cannot be kept
             write_json(document, json_file)
 
@@ -465,14 +471,18 @@ def explore(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    card: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.md", help="Its model card: data, licence, recipe, weaknesses."),
+    ] = None,
 ) -> None:
-    """Write one model file from a run: averaged generator, discriminator, configuration.
+    """Write one model file from a run: averaged generator, discriminator, configuration, card.
 
-    Example: [bold]sagan export runs/photos photos.safetensors[/]
+    Example: [bold]sagan export runs/photos photos.safetensors --card photos.md[/]
     """
-    from sagan.checkpoint import export_model, open_model
+    from sagan.checkpoint import export_model, open_model, read_text
 
-    export_model(open_model(run), out)
+    export_model(open_model(run), out, read_text(card) if card else "")
     print(f"wrote {out}")
 
 
@@ -484,7 +494,7 @@ def presets() -> None:
     """
     from sagan.summary import preset_lines
 
-    print("\n".join(preset_lines()))
+    _show(preset_lines())
 
 
 @app.command()
@@ -498,7 +508,7 @@ def inspect(model: ModelName) -> None:
 
     opened = open_model(model)
     _console().print(config_table(opened.config, opened.origin))
-    print("\n".join(model_lines(opened)))
+    _show(model_lines(opened))
 
 
 @data_app.command("info")
@@ -524,7 +534,7 @@ def data_info(
         check_sheet(sheet)
     with PackingProgress(_console(), "looking at") as progress:
         info = describe(source, split=split, thumbnails=sheet is not None, progress=progress)
-    print("\n".join(dataset_lines(info)))
+    _show(dataset_lines(info))
     if sheet is not None:
         write_sheet(info.thumbnails, sheet)
         print(f"wrote {sheet}")

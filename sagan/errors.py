@@ -14,6 +14,11 @@ class SaganError(Exception):
     """
 
 
+def printable(text: str) -> str:
+    """One line, in which what could steer a terminal (escapes, line feeds) is shown as U+FFFD."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def first_problem(error: "ValidationError") -> str:
     """Where in a file's content the first thing is wrong, and what, for a message of one line."""
     first = error.errors()[0]

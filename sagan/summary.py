@@ -55,7 +55,7 @@ def model_lines(model: "Model") -> Iterator[str]:
         for name, layer in network.attention_layers().items():
             yield f"gamma        {float(layer.gamma.detach()):+.4f} in {name}"
     if model.card:
-        yield model.card
+        yield from ("", *model.card.splitlines())
 
 
 def preset_lines() -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sagan import demo
+from sagan.checkpoint import open_model
 from sagan.training import session
 
 SMALL = ["--set", "channels_g=8", "--set", "channels_d=8", "--set", "batch_size=4"]
@@ -174,6 +175,16 @@ def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> Non
     for source, name in ((run, "run.png"), (model, "model.png")):
         assert sagan("sample", source, "--out", tmp_path / name).status == 0
     assert (tmp_path / "run.png").read_bytes() == (tmp_path / "model.png").read_bytes()
+
+
+def test_a_model_card_travels_with_the_model_and_cannot_steer_a_terminal(
+    sagan, run, tmp_path
+) -> None:
+    card, model = tmp_path / "card.md", tmp_path / "model.safetensors"
+    card.write_bytes("# Pieds carrés\n\x1b[31mred\x07\r\n".encode())
+    assert sagan("export", run, model, "--card", card).status == 0
+    assert open_model(model).card == "# Pieds carrés\n\x1b[31mred\x07\r\n"
+    assert sagan("inspect", model).out.endswith("\n\n# Pieds carrés\n\ufffd[31mred\ufffd\n")
 
 
 def test_inspect_says_what_a_model_is(sagan, labelled_run) -> None:

@@ -86,6 +86,20 @@ def test_a_file_that_is_no_model_is_named(sagan, tmp_path, command, content) -> 
     assert_one_line(sagan(command, tmp_path / "junk.safetensors", *arguments), "junk.safetensors")
 
 
+@pytest.mark.parametrize("card", ["no-such.md", ".", "latin1.md"])
+def test_a_model_card_that_is_no_text_is_named(sagan, run, tmp_path, card) -> None:
+    (tmp_path / "latin1.md").write_bytes("été".encode("latin-1"))
+    out = tmp_path / "out.safetensors"
+    result = sagan("export", run, out, "--card", tmp_path / card)
+    assert_one_line(result, str(tmp_path / card))
+    assert not out.exists()
+
+
+def test_what_a_message_quotes_cannot_steer_a_terminal(sagan, tmp_path) -> None:
+    result = sagan("sample", "\x1b[31mno\nsuch", "--out", tmp_path / "o.png")
+    assert_one_line(result, "\ufffd[31mno\ufffdsuch")
+
+
 def test_a_model_that_does_not_exist_is_named(sagan, tmp_path) -> None:
     assert_one_line(sagan("sample", "no-such", "--out", tmp_path / "o.png"), "no-such")
 
