@@ -78,7 +78,7 @@ def write_interpolation(
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
     rows = [
-        generator.sample(frames, row, latents=truncation * latents)
+        generator.sample(frames, row, truncation=truncation, latents=latents)
         for row in _rows(generator, frames, labels)
     ]
     if out.suffix == ".png":

@@ -3,6 +3,7 @@
 The residual and the deconvolution family inherit these two bases, so that every tool works on both.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, TypeAlias, overload
@@ -103,9 +104,11 @@ class GeneratorBase(nn.Module):
             return_attention: also return {layer name: float32 (num, N, M)}, rows summing to 1.
 
         Raises:
-            SaganError: labels missing, superfluous or out of range.
+            SaganError: labels missing, superfluous or out of range; no such truncation.
             ValueError: latents of another shape.
         """
+        if not 0 <= truncation < math.inf:
+            raise SaganError(f"truncation is a number from 0 on, not {truncation}")
         if latents is None:
             latents = seeded_latents(num, self.latent_size, seed)
         if latents.shape != (num, self.latent_size):

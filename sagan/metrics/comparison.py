@@ -4,10 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    JsonValue,
+    ValidationError,
+    field_validator,
+)
 
 from sagan.errors import SaganError, first_problem
 from sagan.metrics.protocol import differences
+
+PARTS = ("features", "reference", "samples", "metrics")  # of a protocol
 
 
 class Evaluation(BaseModel):
@@ -22,9 +31,16 @@ class Evaluation(BaseModel):
     model: dict[str, JsonValue]
     environment: dict[str, str]
 
+    @field_validator("protocol")
+    @classmethod
+    def _is_whole(cls, protocol: dict[str, Any]) -> dict[str, Any]:
+        if missing := [part for part in PARTS if part not in protocol]:
+            raise ValueError(f"nothing about {', '.join(missing)}")
+        return protocol
+
     def protocol_of(self, metrics: set[str]) -> dict[str, Any]:
         """What decides these metrics' numbers."""
-        each = {name: self.protocol.get("metrics", {}).get(name) for name in sorted(metrics)}
+        each = {name: self.protocol["metrics"].get(name) for name in sorted(metrics)}
         return {**self.protocol, "metrics": each}
 
 

@@ -160,9 +160,8 @@ class Conductor:
         """Write the reports, from study.json and the results alone."""
         record = read_record(self.request.out)
         assert record is not None
-        for path in write_reports(
-            self.study, record, read_results(self.request.out), self.request.out
-        ):
+        results = read_results(self.request.out, record.study)
+        for path in write_reports(self.study, record, results, self.request.out):
             self.say(f"wrote {path}")
 
     def _one_by_one(self, runs: Sequence[Run], data: Data) -> Iterator[tuple[Run, Result]]:

@@ -12,7 +12,7 @@ from sagan.checkpoint import write_bytes
 from sagan.config import Config, resolve
 from sagan.errors import SaganError
 from sagan.studies.results import path_of
-from sagan.studies.run import Data, Run
+from sagan.studies.run import Data, Run, run_name
 from sagan.studies.study import Study, Variant
 from sagan.training.session import MAY_CHANGE
 
@@ -199,8 +199,8 @@ def runs_of(
             except ValidationError as error:
                 message = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise SaganError(f"variant {variant.name}: {message}") from None
-            name = f"{variant.name}-seed{seed}"
-            yield Run(request.study, variant.name, changed, request.preset, folder / name)
+            place = folder / run_name(variant.name, seed)
+            yield Run(request.study, variant.name, changed, request.preset, place)
 
 
 def is_pending(run: Run, out: Path) -> bool:

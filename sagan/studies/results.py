@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, Valid
 
 from sagan.checkpoint import write_bytes
 from sagan.errors import SaganError, first_problem
-from sagan.studies.run import Curve, Findings, Network, Run
+from sagan.studies.run import Curve, Findings, Network, Run, run_name
 
 
 class Result(BaseModel):
@@ -66,9 +66,9 @@ def _rounded(curve: Curve) -> Curve:
     return [(x, float(f"{y:.6g}")) for x, y in curve if math.isfinite(y)]
 
 
-def path_of(folder: Path, run_name: str) -> Path:
-    """Where a run's result is kept."""
-    return folder / "results" / f"{run_name}.json"
+def path_of(folder: Path, name: str) -> Path:
+    """Where the result of the run of that name is kept."""
+    return folder / "results" / f"{name}.json"
 
 
 def write_result(folder: Path, name: str, result: Result) -> None:
@@ -78,13 +78,24 @@ def write_result(folder: Path, name: str, result: Result) -> None:
     write_bytes(path, (result.model_dump_json(indent=1) + "\n").encode())
 
 
-def read_results(folder: Path) -> list[Result]:
+def read_results(folder: Path, study: str) -> list[Result]:
     """All results of a study, in the order of their names.
 
+    Args:
+        folder: the study's.
+        study: its name.
+
     Raises:
-        SaganError: a file is none.
+        SaganError: a file is none, or one of another study or run.
     """
-    return [_read(path) for path in _sorted((folder / "results").glob("*.json"))]
+    results = {path: _read(path) for path in _sorted((folder / "results").glob("*.json"))}
+    for path, result in results.items():
+        if (result.study, run_name(result.variant, result.seed)) != (study, path.stem):
+            raise SaganError(
+                f"{path} is a result of the study {result.study}, {result.variant}, seed "
+                f"{result.seed}: move it to where it belongs, or delete it to run this one again"
+            )
+    return list(results.values())
 
 
 def _sorted(paths: Iterable[Path]) -> list[Path]:

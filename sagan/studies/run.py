@@ -17,6 +17,11 @@ Network: TypeAlias = Literal["generator", "discriminator"]
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
+def run_name(variant: str, seed: int) -> str:
+    """What the directory and the result of a run are called, such as "none-seed0"."""
+    return f"{variant}-seed{seed}"
+
+
 @dataclass(frozen=True)
 class Run:
     """A variant and a seed.
@@ -37,8 +42,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Such as "none-seed0"."""
-        return f"{self.variant}-seed{self.config.seed}"
+        """Of its directory and its result."""
+        return run_name(self.variant, self.config.seed)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -46,20 +47,32 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
     """Runs and their results, as they end.
 
     Raises:
-        SaganError: a run cannot be done, or its process was killed.
+        SaganError: a run cannot be done, told after those beside it have ended and no other has
+            begun; or its process was killed.
         KeyboardInterrupt: Ctrl-C, which the workers got as well; trainings are saved.
     """
     paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
     pool = ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), _start, (threads_each(jobs),)
     )
+    waiting, failed = iter(runs), None
     try:
-        futures = {pool.submit(_execute, run, paths): run for run in runs}
-        for future in as_completed(futures):
-            result = future.result()
-            if result is None:
-                raise KeyboardInterrupt
-            yield futures[future], result
+        running = {pool.submit(_execute, run, paths): run for run in islice(waiting, jobs)}
+        while running:
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                run = running.pop(future)
+                try:
+                    result = future.result()
+                except SaganError as error:
+                    failed = failed or error
+                    continue
+                if result is None:
+                    raise KeyboardInterrupt
+                yield run, result
+            if failed is None:
+                free = islice(waiting, jobs - len(running))
+                running |= {pool.submit(_execute, run, paths): run for run in free}
     except BrokenProcessPool:
         raise SaganError(
             "the process of a run was killed, perhaps for want of memory: the same command goes "
@@ -67,6 +80,8 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    if failed is not None:
+        raise failed
 
 
 def _start(threads: int) -> None:

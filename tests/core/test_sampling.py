@@ -184,6 +184,12 @@ def test_labels_that_do_not_fit_are_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("truncation", [float("nan"), float("inf"), -0.5])
+def test_a_truncation_that_is_no_number_from_0_on_is_refused(g: Generator, truncation) -> None:
+    with pytest.raises(SaganError, match="truncation"):
+        g.sample(2, truncation=truncation)
+
+
 def test_sample_insists_on_labels_for_a_conditional_model_and_on_none_otherwise(
     g: Generator, conditional: Generator
 ) -> None:

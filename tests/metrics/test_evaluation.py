@@ -313,6 +313,15 @@ def test_what_is_no_number_is_not_ranked(document, tmp_path, number) -> None:
         compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
 
 
+@pytest.mark.parametrize("part", ["features", "reference", "samples", "metrics"])
+def test_a_number_without_its_whole_protocol_is_not_ranked(document, tmp_path, part) -> None:
+    other = copy.deepcopy(document)
+    del other["protocol"][part]
+    file = saved(tmp_path, "a", other)
+    with pytest.raises(SaganError, match=f"nothing about {part}"):
+        compare(file, file)
+
+
 def test_metrics_that_only_one_has_do_not_stand_in_the_way(document, tmp_path) -> None:
     other = copy.deepcopy(document)
     for part in (other["metrics"], other["better"], other["protocol"]["metrics"]):

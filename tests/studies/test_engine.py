@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from sagan.config import resolve
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
-from sagan.studies import engine
+from sagan.studies import engine, workers
 from sagan.studies.attention import STUDY
 from sagan.studies.budget import LEAST_STEPS, RESERVE, Cost, affordable_steps
 from sagan.studies.plan import Request
@@ -230,6 +234,33 @@ def test_a_budget_chooses_the_steps_once_and_for_all(conduct, performed, tmp_pat
     conduct(steps=None, budget_minutes=1, seeds=3)
     assert {run.config.steps for run in performed} == {steps}
     assert len(performed) == 4
+
+
+def test_a_run_that_fails_takes_no_result_from_those_beside_it(
+    labelled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, failing = [], threading.Event()
+
+    def execute(run: Run, paths: object) -> str:
+        begun.append(run.variant)
+        if run.variant == "fails":
+            failing.set()
+            raise SaganError("no such thing")
+        failing.wait(10)
+        time.sleep(0.1)
+        return run.variant
+
+    monkeypatch.setattr(workers, "_execute", execute)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda jobs, *_: ThreadPoolExecutor(jobs))
+    runs = [
+        Run(STUDY.name, name, resolve("smoke"), "smoke", tmp_path)
+        for name in ("works", "fails", "waits")
+    ]
+    ended = workers.several_at_once(runs, Data({"train": labelled}), jobs=2)
+    assert next(ended) == (runs[0], "works")
+    with pytest.raises(SaganError, match="no such thing"):
+        next(ended)
+    assert sorted(begun) == ["fails", "works"]
 
 
 def test_a_budget_is_kept_and_used() -> None:

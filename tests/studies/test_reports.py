@@ -96,13 +96,22 @@ def test_a_result_without_its_cost_is_one_line(result, tmp_path) -> None:
     path = path_of(tmp_path, "none-seed0")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cost": {"step": 1.0}}))
     with pytest.raises(SaganError, match="cost: Dictionary should have at least 2 items"):
-        read_results(tmp_path)
+        read_results(tmp_path, STUDY.name)
 
 
 def test_what_was_written_is_read_back(result, tmp_path) -> None:
     written = result("none", 3, 0.125)
     write_result(tmp_path, "none-seed3", written)
-    assert read_results(tmp_path) == [written]
+    assert read_results(tmp_path, STUDY.name) == [written]
+
+
+def test_a_result_that_lies_in_the_wrong_place_is_named(result, tmp_path) -> None:
+    write_result(tmp_path, "none-seed4", result("none", 3, 0.125))
+    with pytest.raises(SaganError, match=r"none-seed4.* attention, none, seed 3"):
+        read_results(tmp_path, STUDY.name)
+    path_of(tmp_path, "none-seed4").rename(path_of(tmp_path, "none-seed3"))
+    with pytest.raises(SaganError, match="of the study attention"):
+        read_results(tmp_path, "discriminator")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 2}', b"\xff" * 9, b"[" * 100_000])
@@ -111,5 +120,5 @@ def test_a_damaged_result_is_one_line(tmp_path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(SaganError, match="delete it to run it again") as caught:
-        read_results(tmp_path)
+        read_results(tmp_path, STUDY.name)
     assert len(str(caught.value).splitlines()) == 1
