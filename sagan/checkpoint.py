@@ -95,7 +95,7 @@ def read_json(path: Path) -> Any:
     Raises:
         SaganError: missing, no file, too large or not JSON.
     """
-    content = _read_small(path)
+    content = read_small(path)
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -109,12 +109,17 @@ def read_text(path: Path) -> str:
         SaganError: missing, no file, too large or not UTF-8.
     """
     try:
-        return _read_small(path).decode("utf-8")
+        return read_small(path).decode("utf-8")
     except UnicodeDecodeError:
         raise SaganError(f"{path} is no text: it is not UTF-8") from None
 
 
-def _read_small(path: Path) -> bytes:
+def read_small(path: Path) -> bytes:
+    """Read a small file.
+
+    Raises:
+        SaganError: missing, no file or too large.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
@@ -396,7 +401,7 @@ def verify_checkpoint(checkpoint: Path) -> None:
     manifest = checkpoint / "manifest.json"
     if manifest.is_symlink():
         raise _damaged(manifest)
-    written = _read_small(manifest)
+    written = read_small(manifest)
     if written != _manifest(digests):
         wrong = [name for name in FILES if _manifest_line(name, digests) not in written]
         is_one_of_them = 0 < len(wrong) < len(FILES)

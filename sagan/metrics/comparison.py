@@ -13,6 +13,7 @@ from pydantic import (
     field_validator,
 )
 
+from sagan.checkpoint import read_small
 from sagan.errors import SaganError, first_problem
 from sagan.metrics.protocol import differences
 
@@ -68,9 +69,7 @@ def read_evaluation(path: Path) -> Evaluation:
         SaganError: it cannot be read, or is none.
     """
     try:
-        return Evaluation.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise SaganError(f"cannot read {path}: {error.strerror}") from None
+        return Evaluation.model_validate_json(read_small(path))
     except ValidationError as error:
         problem = first_problem(error)
         raise SaganError(f"{path} is not what sagan evaluate --json writes: {problem}") from None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
-from sagan.checkpoint import write_bytes
+from sagan.checkpoint import read_small, write_bytes
 from sagan.config import Config, resolve
 from sagan.errors import SaganError
 from sagan.studies.results import path_of
@@ -117,7 +117,7 @@ def read_record(out: Path) -> StudyRecord | None:
                 )
         return None
     try:
-        return StudyRecord.model_validate_json(path.read_bytes())
+        return StudyRecord.model_validate_json(read_small(path))
     except ValidationError:
         raise SaganError(f"{path} is damaged: give another --out") from None
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
-from sagan.checkpoint import write_bytes
+from sagan.checkpoint import read_small, write_bytes
 from sagan.errors import SaganError, first_problem
 from sagan.studies.run import Curve, Findings, Network, Run, run_name
 
@@ -104,7 +104,7 @@ def _sorted(paths: Iterable[Path]) -> list[Path]:
 
 def _read(path: Path) -> Result:
     try:
-        return Result.model_validate_json(path.read_bytes())
+        return Result.model_validate_json(read_small(path))
     except ValidationError as error:
         raise SaganError(
             f"{path} is not a study's result: {first_problem(error)}; delete it to run it again"
