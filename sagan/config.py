@@ -187,9 +187,9 @@ PRESETS = {
     "cpu-32": Preset(
         source="ours: an hour or two on two cores",
         settings=dict(
-            resolution=32, channels_g=16, channels_d=32, batch_size=64, lr_g=2e-4, lr_d=4e-4,
-            ema_half_life=40_000, augment="adaptive", steps=20_000, checkpoint_every=500,
-            sample_every=500, log_every=50,
+            resolution=32, channels_g=16, channels_d=32, batch_size=16, d_steps=2, lr_g=4e-4,
+            lr_d=8e-4, ema_half_life=20_000, augment="adaptive", steps=20_000,
+            checkpoint_every=500, sample_every=500, log_every=50,
         ),
     ),
     "cpu-64": Preset(
