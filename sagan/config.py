@@ -189,7 +189,7 @@ PRESETS = {
         settings=dict(
             resolution=32, channels_g=16, channels_d=32, batch_size=16, d_steps=2, lr_g=4e-4,
             lr_d=8e-4, ema_half_life=20_000, augment="adaptive", steps=20_000,
-            checkpoint_every=500, sample_every=500, log_every=50,
+            checkpoint_every=1000, sample_every=1000, log_every=100,
         ),
     ),
     "cpu-64": Preset(
