@@ -49,7 +49,7 @@ def write_samples(
     turns = _turns(generator, num, labels)
     images = generator.sample(num, turns, seed, truncation)
     if out.suffix == ".png":
-        columns = grid_columns(num, len(set(turns)) if turns else 0)
+        columns = grid_columns(num, len(labels) if labels else generator.num_classes)
         save_picture(image_grid(images, columns), out)
     elif out.suffix == ".zip":
         _write_zip(out, _files(images, turns, classes))

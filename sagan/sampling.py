@@ -61,11 +61,17 @@ def grid_labels(num: int, num_classes: int) -> list[int] | None:
     return [i % num_classes for i in range(num)] if num_classes else None
 
 
-def grid_columns(num: int, num_classes: int) -> int:
-    """How many images a row of a grid has: one of each class if they fit, else near square."""
-    if 2 <= num_classes <= 16:
-        return min(num, num_classes)
-    return min(num, math.ceil(math.sqrt(num)))
+def grid_columns(num: int, turns: int) -> int:
+    """How many images a row of a grid has: near square, and a class per column where that fits.
+
+    Args:
+        num: images.
+        turns: after how many images the first class comes again; 0 without classes.
+    """
+    side = math.sqrt(num)
+    if 2 <= turns <= 16:
+        return min(num, turns * max(1, round(side / turns)))
+    return min(num, math.ceil(side))
 
 
 def enlarged(images: UInt8Array, factor: int) -> UInt8Array:

@@ -479,11 +479,14 @@ def test_grid_labels_take_the_classes_in_turn() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(num=st.integers(1, 300), num_classes=st.integers(0, 40))
-def test_grid_columns_fit_the_classes_or_make_a_near_square(num: int, num_classes: int) -> None:
-    columns = grid_columns(num, num_classes)
+@given(num=st.integers(1, 300), turns=st.integers(0, 40))
+def test_a_grid_is_near_square_with_a_class_per_column_where_that_fits(
+    num: int, turns: int
+) -> None:
+    columns = grid_columns(num, turns)
     assert 1 <= columns <= num
-    if 2 <= num_classes <= 16:
-        assert columns == min(num, num_classes)
+    if 2 <= turns <= 16:
+        assert columns % turns == 0 or columns == num
+        assert abs(columns - num**0.5) <= max(turns / 2, turns - num**0.5) + 1e-9
     else:
         assert (columns - 1) ** 2 < num <= columns**2
