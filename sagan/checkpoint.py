@@ -569,7 +569,7 @@ def open_model(path_or_name: str | Path) -> Model:
     shipped = shipped_models()
     if str(path_or_name) in shipped:
         return _open_file(shipped[str(path_or_name)])
-    names = ", ".join(shipped) or "none yet"
+    names = ", ".join(shipped)
     raise SaganError(
         f"there is no model {path_or_name}: give a run directory, a .safetensors file "
         f"or a shipped model ({names})"

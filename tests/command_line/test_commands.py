@@ -177,6 +177,13 @@ def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> Non
     assert (tmp_path / "run.png").read_bytes() == (tmp_path / "model.png").read_bytes()
 
 
+def test_classes_of_a_shipped_model_can_be_drawn_right_away(sagan, tmp_path) -> None:
+    out = tmp_path / "grid.png"
+    result = sagan("sample", "cifar10-32", "--classes", "cat,ship", "--out", out)
+    assert result.status == 0, result.err
+    assert size_of(out) == (8 * 34 - 2, 8 * 34 - 2)
+
+
 def test_a_model_card_travels_with_the_model_and_cannot_steer_a_terminal(
     sagan, run, tmp_path
 ) -> None:

@@ -1,0 +1,69 @@
+"""The models inside the package are what their cards say, and small enough to be there."""
+
+import re
+import shlex
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from sagan.checkpoint import load_discriminator, open_model, shipped_models
+from sagan.config import parse_assignments, resolve
+from sagan.training.session import MAY_CHANGE
+
+SHIPPED = shipped_models()
+MEBIBYTE = 2**20
+
+
+def recipe(card: str) -> list[str]:
+    """The words of the command in a card that trains its model."""
+    (command,) = re.findall(r"^    (sagan train .*)$", card, re.MULTILINE)
+    return shlex.split(command)
+
+
+def values_of(option: str, words: list[str]) -> list[str]:
+    return [value for name, value in pairwise(words) if name == option]
+
+
+def test_a_conditional_model_is_shipped() -> None:
+    assert "cifar10-32" in SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_takes_less_than_eight_megabytes(name: str) -> None:
+    assert SHIPPED[name].stat().st_size < 8 * MEBIBYTE
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_models_card_is_the_file_beside_it(name: str) -> None:
+    card = open_model(name).card
+    assert card == SHIPPED[name].with_suffix(".md").read_text(encoding="utf-8")
+    assert card.startswith(f"# {name}\n")
+    for heading in ("Data", "Recipe", "Numbers", "Weaknesses"):
+        assert f"\n## {heading}\n" in card
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_recipe_in_a_card_is_the_shipped_models_own(name: str) -> None:
+    model = open_model(name)
+    words = recipe(model.card)
+    (preset,), (steps,) = values_of("--preset", words), values_of("--steps", words)
+    told = resolve(preset, parse_assignments(values_of("--set", words))).model_dump()
+    own = model.config.model_dump()
+    ignored = {*MAY_CHANGE, "conditional"}  # null in a preset: it follows the data
+    assert {k: told[k] for k in told if k not in ignored} == {
+        k: own[k] for k in own if k not in ignored
+    }
+    assert int(steps) == model.step
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_draws_pictures_that_its_discriminator_can_judge(name: str) -> None:
+    model = open_model(name)
+    labels = [0, 0, 1, 1] if model.classes else None
+    pictures, maps = model.generator().sample(4, labels=labels, return_attention=True)
+    assert pictures.std(axis=(1, 2)).min() > 1  # none is of one colour
+    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 5  # nor like the next
+    assert all(np.abs(m.sum(-1) - 1).max() < 1e-4 for m in maps.values())
+    assert len(maps) >= 1
+    assert load_discriminator(name).features(pictures).shape[0] == 4
