@@ -22,9 +22,9 @@ def read_statistics(run: Path) -> list[Record]:
             record: Any = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
+        if isinstance(record, dict):
             numbers = {name: value for name, value in record.items() if _is_number(value)}
-            if "step" in numbers:
+            if isinstance(numbers.get("step"), int):
                 records.append(numbers)
     return records
 
