@@ -37,11 +37,11 @@ from sagan.build import build_discriminator, build_generator
 from sagan.config import Config, parse_config
 from sagan.durability import discard, flush, is_litter, reason, rename, sweep, write
 from sagan.errors import SaganError
+from sagan.files import read_json, read_small, to_json, write_bytes, write_json
 from sagan.inference import DiscriminatorBase, GeneratorBase
 
 FORMAT = 1
 KEEP = 3  # newest checkpoints of a run
-MAX_JSON_BYTES = 2**24
 RUN_CONTENT = {
     ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
     "checkpoints", "best.json",
@@ -86,79 +86,6 @@ class RunDescription:
 
 
 # ---------------------------------------------------------------------------------------------
-# Files
-
-
-def read_json(path: Path) -> Any:
-    """Read a small JSON file.
-
-    Raises:
-        SaganError: missing, no file, too large or not JSON.
-    """
-    content = read_small(path)
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise SaganError(f"{path} is damaged: not JSON") from None
-
-
-def read_text(path: Path) -> str:
-    """Read a small text file.
-
-    Raises:
-        SaganError: missing, no file, too large or not UTF-8.
-    """
-    try:
-        return read_small(path).decode("utf-8")
-    except UnicodeDecodeError:
-        raise SaganError(f"{path} is no text: it is not UTF-8") from None
-
-
-def read_small(path: Path) -> bytes:
-    """Read a small file.
-
-    Raises:
-        SaganError: missing, no file or too large.
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
-            raise SaganError(f"{path} is not a file")
-        if status.st_size > MAX_JSON_BYTES:
-            raise SaganError(f"{path} is too large to be what it should be")
-        return path.read_bytes()
-    except OSError as error:
-        raise SaganError(f"cannot read {path}: {reason(error)}") from None
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that at any instant the old or the new content is there, whole.
-
-    Raises:
-        SaganError: it cannot be written; the old content is there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary, content)
-        rename(temporary, path)
-    except OSError as error:
-        raise SaganError(f"cannot write {path}: {reason(error)}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _serialized(tensors: Tensors, metadata: dict[str, str]) -> bytes:
-    """The content of a safetensors file."""
-    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return serialize(contiguous, metadata)
-
-
-def _to_json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-# ---------------------------------------------------------------------------------------------
 # Run directories
 
 
@@ -178,7 +105,7 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
     sweep(run)
     sweep(run / "checkpoints")
     write_run(run, description)
-    write_bytes(run / "environment.json", _to_json(environment))
+    write_json(run / "environment.json", environment)
 
 
 def write_run(run: Path, description: RunDescription) -> None:
@@ -189,7 +116,7 @@ def write_run(run: Path, description: RunDescription) -> None:
         "config": description.config.model_dump(mode="json"),
         "data": description.data,
     }
-    write_bytes(run / "config.json", _to_json(content))
+    write_json(run / "config.json", content)
 
 
 def check_run_folder(run: Path) -> None:
@@ -360,7 +287,7 @@ def _write_checkpoint(
 
     for name, content in tensors.items():
         add(f"{name}.safetensors", _serialized(content, {"format": "pt"}))
-    add("state.json", _to_json(state))
+    add("state.json", to_json(state))
     write(folder / "manifest.json", _manifest(digests))
 
 
@@ -428,11 +355,17 @@ def _damaged(path: Path) -> SaganError:
     return SaganError(f"{path.parent} is damaged: {path.name} is not what was written")
 
 
+def _serialized(tensors: Tensors, metadata: dict[str, str]) -> bytes:
+    """The content of a safetensors file."""
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return serialize(contiguous, metadata)
+
+
 def _manifest(digests: Mapping[str, str]) -> bytes:
     """A manifest: the sha256 of each file, and one over all of these and the format."""
     content: dict[str, Any] = {"format": FORMAT, "sha256": dict(sorted(digests.items()))}
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return _to_json({**content, "checksum": checksum})
+    return to_json({**content, "checksum": checksum})
 
 
 def _manifest_line(name: str, digests: Mapping[str, str]) -> bytes:

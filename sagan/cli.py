@@ -299,11 +299,12 @@ def evaluate(
     if model is None or data is None:
         raise SaganError("give a MODEL and --data, or --compare A.json B.json")
     with needed_library():
-        from sagan.metrics.command import Request, run, write_json
+        from sagan.metrics.command import Request, run
         from sagan.metrics.evaluation import SamplePlan
     from accelerate import PartialState
 
     from sagan.display import PackingProgress, StageProgress
+    from sagan.files import write_json
     from sagan.metrics.text import evaluation_lines
 
     plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
@@ -314,7 +315,7 @@ def evaluate(
     if PartialState().is_main_process:
         _show(evaluation_lines(document))
         if json_file is not None:  # last: what was computed is to be seen where it cannot be kept
-            write_json(document, json_file)
+            write_json(json_file, document)
 
 
 @app.command()
@@ -480,7 +481,8 @@ def export(
 
     Example: [bold]sagan export runs/photos photos.safetensors --card photos.md[/]
     """
-    from sagan.checkpoint import export_model, open_model, read_text
+    from sagan.checkpoint import export_model, open_model
+    from sagan.files import read_text
 
     export_model(open_model(run), out, read_text(card) if card else "")
     print(f"wrote {out}")

@@ -13,12 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from sagan.checkpoint import open_model, write_bytes
+from sagan.checkpoint import open_model
 from sagan.errors import SaganError
 from sagan.explain.model import read_photo
 from sagan.explorer.page import STATIC, data_block, facts_of, render
 from sagan.explorer.scene import Scene
 from sagan.explorer.studio import MAX_SEED, SampleRequest, Studio
+from sagan.files import write_bytes
 
 SAMPLES = 12
 

@@ -1,6 +1,5 @@
 """From what `sagan evaluate` was asked for to numbers: the data, the features, the files."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from sagan.checkpoint import open_model, write_bytes
+from sagan.checkpoint import open_model
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packing import Progress as Packing
@@ -85,13 +84,3 @@ def run(
         model, reference, train=train, metrics=request.names, network=network, plan=request.plan,
         neighbours=request.neighbours, progress=progress,
     )  # fmt: skip
-
-
-def write_json(document: dict[str, Any], path: Path) -> None:
-    """Write an evaluation for `sagan evaluate --compare`.
-
-    Raises:
-        SaganError: the file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, (json.dumps(document, indent=2) + "\n").encode())

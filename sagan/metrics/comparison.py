@@ -13,8 +13,8 @@ from pydantic import (
     field_validator,
 )
 
-from sagan.checkpoint import read_small
 from sagan.errors import SaganError, first_problem
+from sagan.files import read_small
 from sagan.metrics.protocol import differences
 
 PARTS = ("features", "reference", "samples", "metrics")  # of a protocol

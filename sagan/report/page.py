@@ -10,6 +10,7 @@ from typing import Any
 
 from sagan import checkpoint
 from sagan.errors import SaganError
+from sagan.files import write_bytes
 from sagan.records import Record, read_statistics
 from sagan.report.curves import drawn_panels
 
@@ -64,7 +65,7 @@ def write_report(run: Path, out: Path) -> None:
     records = read_statistics(run)
     if not records:
         raise SaganError(f"{run} has recorded nothing yet: train on, then try again")
-    checkpoint.write_bytes(out, "".join(_page(run, records)).encode())
+    write_bytes(out, "".join(_page(run, records)).encode())
 
 
 def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
-from sagan.checkpoint import read_small, write_bytes
 from sagan.config import Config, resolve
 from sagan.errors import SaganError
+from sagan.files import read_small, write_bytes
 from sagan.studies.results import path_of
 from sagan.studies.run import Data, Run, run_name
 from sagan.studies.study import Study, Variant
@@ -124,7 +124,6 @@ def read_record(out: Path) -> StudyRecord | None:
 
 def write_record(out: Path, record: StudyRecord) -> None:
     """Keep what all runs share; the run directories beside it are not for version control."""
-    out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / "study.json", (record.model_dump_json(indent=2) + "\n").encode())
     write_bytes(out / ".gitignore", b"/runs/\n/.lock\n")
 

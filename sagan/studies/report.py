@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sagan.checkpoint import write_bytes
 from sagan.config import Config
 from sagan.display import duration
+from sagan.files import to_json, write_bytes
 from sagan.metrics.protocol import differences
 from sagan.studies.document import (
     FIGURES,
@@ -55,17 +55,16 @@ def write_reports(
     title = f"Study: {study.name}"
     parts = list(_parts(table, record))
     pictures = [part for part in parts if isinstance(part, Picture)]
-    (out / FIGURES).mkdir(parents=True, exist_ok=True)
     for picture in pictures:
         write_bytes(out / FIGURES / picture.file, picture.svg.encode())
     yield out / FIGURES
     for name, content in (
-        ("report.html", as_html(title, parts)),
-        ("report.md", as_markdown(title, parts)),
-        ("results.csv", _as_csv(table)),
-        ("summary.json", json.dumps(_summary(table), indent=2) + "\n"),
+        ("report.html", as_html(title, parts).encode()),
+        ("report.md", as_markdown(title, parts).encode()),
+        ("results.csv", _as_csv(table).encode()),
+        ("summary.json", to_json(_summary(table))),
     ):
-        write_bytes(out / name, content.encode())
+        write_bytes(out / name, content)
         yield out / name
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
-from sagan.checkpoint import read_small, write_bytes
 from sagan.errors import SaganError, first_problem
+from sagan.files import read_small, write_bytes
 from sagan.studies.run import Curve, Findings, Network, Run, run_name
 
 
@@ -74,7 +74,6 @@ def path_of(folder: Path, name: str) -> Path:
 def write_result(folder: Path, name: str, result: Result) -> None:
     """Keep a run's result, whole or not at all."""
     path = path_of(folder, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, (result.model_dump_json(indent=1) + "\n").encode())
 
 

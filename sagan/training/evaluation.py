@@ -3,7 +3,6 @@
 It draws no random number that training draws, so that it changes no bit of the weights.
 """
 
-import json
 import math
 import tempfile
 import time
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import PartialState
 
-from sagan.checkpoint import checkpoints, read_json, step_of, write_bytes
+from sagan.checkpoint import checkpoints, step_of
 from sagan.errors import SaganError
+from sagan.files import read_json, write_json
 from sagan.metrics.libraries import libraries_installed
 from sagan.records import Record, read_statistics
 
@@ -82,7 +82,7 @@ class Evaluator:
         """The latest step's checkpoint is on the disk: if it is the best, best.json says so."""
         if self.improved and self.training.accelerator.is_main_process:
             best = {"step": self.best_step, BEST_BY: self._best}
-            write_bytes(self._best_file, (json.dumps(best, indent=2) + "\n").encode())
+            write_json(self._best_file, best)
 
     def _due(self, last: bool) -> bool:
         every = self.training.config.evaluate_every

@@ -28,6 +28,7 @@ from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.durability import reason
 from sagan.errors import SaganError
+from sagan.files import read_json
 from sagan.losses import OBJECTIVES
 from sagan.training.ema import GeneratorAverage
 from sagan.training.environment import (
@@ -299,7 +300,7 @@ class Training:
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
             restore_optimizer(optimizer, networks[prefix[:-1]], own)
         try:
-            state = checkpoint.read_json(folder / "state.json")
+            state = read_json(folder / "state.json")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.dropped = int(state["dropped"])
             adversaries.strength.load_state_dict(state["augment"])

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from sagan import checkpoint, spectral
+from sagan import spectral
 from sagan.durability import append, flush
 from sagan.explain import attention_distance, attention_entropy, concentration
+from sagan.files import write_bytes
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.pixels import UInt8Array
 from sagan.records import Record as Record
@@ -31,7 +32,7 @@ class StatisticsWriter:
         self.path = run / "stats.jsonl"
         records = [record for record in read_statistics(run) if record["step"] <= step]
         lines = [json.dumps(record) + "\n" for record in records]
-        checkpoint.write_bytes(self.path, "".join(lines).encode())
+        write_bytes(self.path, "".join(lines).encode())
         self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)
 
     def write(self, record: Record) -> None:

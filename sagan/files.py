@@ -1,0 +1,89 @@
+"""Small files: read with suspicion, as they may be anyone's, and written whole or not at all."""
+
+import json
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sagan.durability import reason, rename, write
+from sagan.errors import SaganError
+
+MAX_BYTES = 2**24
+
+
+def read_small(path: Path) -> bytes:
+    """Read a small file.
+
+    Raises:
+        SaganError: missing, no file or too large.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+            raise SaganError(f"{path} is not a file")
+        if status.st_size > MAX_BYTES:
+            raise SaganError(f"{path} is too large to be what it should be")
+        return path.read_bytes()
+    except OSError as error:
+        raise SaganError(f"cannot read {path}: {reason(error)}") from None
+
+
+def read_text(path: Path) -> str:
+    """Read a small text file.
+
+    Raises:
+        SaganError: missing, no file, too large or not UTF-8.
+    """
+    try:
+        return read_small(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise SaganError(f"{path} is no text: it is not UTF-8") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a small JSON file.
+
+    Raises:
+        SaganError: missing, no file, too large or not JSON.
+    """
+    content = read_small(path)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise SaganError(f"{path} is damaged: not JSON") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that at any instant the old or the new content is there, whole.
+
+    Folders on the way to it are made.
+
+    Raises:
+        SaganError: it cannot be written; the old content is there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary, content)
+        rename(temporary, path)
+    except OSError as error:
+        raise SaganError(f"cannot write {path}: {reason(error)}") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as :func:`write_bytes` does, as JSON that people can read.
+
+    Raises:
+        SaganError: it cannot be written; the old content is there.
+    """
+    write_bytes(path, to_json(value))
+
+
+def to_json(value: Any) -> bytes:
+    """The content of a JSON file that people can read."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

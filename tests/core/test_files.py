@@ -1,0 +1,66 @@
+"""Small files are read with suspicion, and written whole or not at all."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sagan.errors import SaganError
+from sagan.files import MAX_BYTES, read_json, read_small, read_text, write_bytes, write_json
+
+
+@pytest.mark.parametrize("name", ["os.write", "pathlib.Path.replace", "os.fsync"])
+def test_a_file_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "config.json"
+    write_bytes(path, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(name, full)
+        with pytest.raises(SaganError, match="No space left"):
+            write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folders" / "values.json"
+    write_json(path, {"name": "Zoë", "values": [1, 2.5, None]})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "Zoë", "values": [1, 2.5, None]}
+    assert read_json(path) == {"name": "Zoë", "values": [1, 2.5, None]}
+
+
+def test_a_file_on_the_way_is_said_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SaganError, match="cannot write"):
+        write_bytes(tmp_path / "file" / "x", b"")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes("Zoë".encode("latin-1"))
+    (tmp_path / "nested").write_text("[" * 100_000)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    for name, read, told in (
+        ("absent", read_small, "No such file"),
+        (".", read_small, "not a file"),
+        ("large", read_small, "too large"),
+        ("latin", read_text, "not UTF-8"),
+        ("latin", read_json, "not JSON"),
+        ("nested", read_json, "not JSON"),
+    ):
+        with pytest.raises(SaganError, match=told):
+            read(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SaganError, match="not a file"):
+        read_small(tmp_path / "pipe")
