@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sagan.data.decode import Fit, UInt8Array
-from sagan.errors import SaganError
+from sagan.errors import SaganError, first_problem
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -150,9 +150,7 @@ def _checked(path: Path, text: str, content: Any) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise _damaged(path, f"{MANIFEST}, {key or 'top level'}: {first['msg']}") from None
+        raise _damaged(path, f"{MANIFEST}, {first_problem(error)}") from None
     if len(manifest.counts) != len(manifest.classes):
         raise _damaged(path, f"{MANIFEST} has not one count for each class")
     return manifest
