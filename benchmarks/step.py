@@ -21,7 +21,7 @@ from sagan.checkpoint import RunDescription
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset
 from sagan.pixels import to_float
-from sagan.training.environment import resolve_precision
+from sagan.precision import resolve_precision
 from sagan.training.loop import Training, make_accelerator
 
 NUM_CLASSES = 10

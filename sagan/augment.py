@@ -65,15 +65,12 @@ def translation(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     Arguments as for :func:`colour`.
     """
     height, width = images.shape[2:]
-    largest = torch.tensor(
-        [round(height * TRANSLATION), round(width * TRANSLATION)], device=images.device
-    )
-    shift = (draw[:, :2] * (2 * largest + 1)).long() - largest  # (B, 2), all shifts alike
-    shift = shift * chosen.unsqueeze(1)
+    down = _shift(height, chosen, draw[:, :1])  # (B, 1)
+    right = _shift(width, chosen, draw[:, 1:2])
     # One ring of zeros around the image: every index from outside is clamped to it.
     padded = F.pad(images, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, 3)
-    rows = torch.arange(height, device=images.device) + 1 + shift[:, :1]  # (B, H)
-    columns = torch.arange(width, device=images.device) + 1 + shift[:, 1:]  # (B, W)
+    rows = torch.arange(height, device=images.device) + 1 + down  # (B, H)
+    columns = torch.arange(width, device=images.device) + 1 + right  # (B, W)
     batch = torch.arange(len(images), device=images.device)
     moved: Tensor = padded[
         batch[:, None, None],
@@ -83,15 +80,20 @@ def translation(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     return moved.permute(0, 3, 1, 2)
 
 
+def _shift(side: int, chosen: Tensor, draw: Tensor) -> Tensor:
+    """Whole pixels, all shifts alike, of (B, 1) images; 0 for those that are not chosen."""
+    largest = round(side * TRANSLATION)
+    return ((draw * (2 * largest + 1)).long() - largest) * chosen.unsqueeze(1)
+
+
 def cutout(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     """Set a square of half the side, centred anywhere in the image, to 0 (grey).
 
     Arguments as for :func:`colour`.
     """
     height, width = images.shape[2:]
-    centre = draw[:, :2] * torch.tensor([height, width], device=images.device)  # (B, 2)
-    rows = torch.arange(height, device=images.device) + 0.5 - centre[:, :1]  # (B, H)
-    columns = torch.arange(width, device=images.device) + 0.5 - centre[:, 1:]  # (B, W)
+    rows = torch.arange(height, device=images.device) + 0.5 - height * draw[:, :1]  # (B, H)
+    columns = torch.arange(width, device=images.device) + 0.5 - width * draw[:, 1:2]  # (B, W)
     inside_rows = (rows.abs() < height * CUTOUT / 2) & chosen.unsqueeze(1)
     inside_columns = columns.abs() < width * CUTOUT / 2
     removed = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # (B, 1, H, W)

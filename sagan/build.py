@@ -31,7 +31,7 @@ def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, Dis
     """
     initializer = INITIALIZERS[config.init]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # and no GPU's
         generator = build_generator(config, num_classes, initializer)
         discriminator = build_discriminator(config, num_classes, initializer)
     return generator, discriminator

@@ -149,14 +149,11 @@ def train(
     if steps is not None:
         overrides["steps"] = steps
 
-    from accelerate import PartialState
-
     from sagan.display import PackingProgress
-    from sagan.training.environment import runs_on_cpu
-    from sagan.training.processes import together
+    from sagan.processes import join_processes, together
     from sagan.training.session import prepare
 
-    processes = PartialState(cpu=runs_on_cpu())
+    processes = join_processes()
     say = print if processes.is_main_process else _say_nothing
     console = _console()
     # The first process of a machine packs the data; the others find it in the cache.

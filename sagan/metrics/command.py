@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState
-
 from sagan.checkpoint import open_model
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.layout import DEFAULT_SPLIT
@@ -16,6 +13,7 @@ from sagan.metrics.evaluation import SamplePlan, evaluate
 from sagan.metrics.extraction import Progress
 from sagan.metrics.features import open_network
 from sagan.metrics.measures import METRICS
+from sagan.processes import join_processes
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def run(
     Raises:
         SaganError: something does not fit, or is not there.
     """
-    processes = PartialState(cpu=not torch.accelerator.is_available())
+    processes = join_processes()
     model = open_model(request.model)
 
     def opened(split: str) -> PackedDataset:

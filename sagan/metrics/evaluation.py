@@ -24,6 +24,7 @@ from sagan.metrics.protocol import describe_environment, identity, published_nam
 from sagan.metrics.reference import reference_features
 from sagan.metrics.samples import Samples, matching_labels
 from sagan.metrics.subject import NEIGHBOURHOOD, Labels, Rows, Subject, spread
+from sagan.processes import join_processes
 
 FORMAT = 1
 FEW = (
@@ -177,7 +178,7 @@ class _Evaluation:
 
     def run(self, progress: Progress) -> dict[str, float]:
         """Compute the metrics, by the names that --metrics takes; the same in every process."""
-        processes = PartialState(cpu=not torch.accelerator.is_available())
+        processes = join_processes()
         self.network.module.to(processes.device)
         samples = self._samples(processes.device)
         found: list[Any] = [None]

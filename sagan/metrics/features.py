@@ -4,8 +4,7 @@ A new network is a file with a function that returns a `FeatureNetwork`, and a l
 """
 
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from sagan.errors import SaganError
 from sagan.metrics.libraries import needed_library
+from sagan.precision import exact_convolutions
 
 DEFAULT_FEATURES = "efficientnet-lite0"
 
@@ -28,16 +28,6 @@ NETWORKS = tuple(_OPENERS)
 
 # What a network makes of a batch: features (B, D) and logits (B, K); no logits: (B, 0).
 Extracted: TypeAlias = tuple[Tensor, Tensor]
-
-
-@contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """Compute convolutions in float32, as the protocol says.
-
-    TensorFloat-32, the default of cuDNN, keeps ten bits of the mantissa: another protocol.
-    """
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
 
 
 @dataclass(frozen=True)

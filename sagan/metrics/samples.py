@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sagan.data import PackedDataset
 from sagan.inference import GeneratorBase
-from sagan.metrics.features import exact_convolutions
 from sagan.metrics.subject import Labels, shared_labels
 from sagan.pixels import UInt8Array
+from sagan.precision import exact_convolutions
 from sagan.sampling import seeded_latents
 
 

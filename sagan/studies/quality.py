@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from sagan.build import build_networks
 from sagan.checkpoint import Model
 from sagan.metrics.evaluation import SamplePlan, evaluate
 from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
 from sagan.metrics.measures import DEFAULT_METRICS
 from sagan.metrics.reference import reference_features
+from sagan.processes import join_processes
 from sagan.studies.run import Data, Progress, Run
-from sagan.training.environment import runs_on_cpu
 
 SAMPLES = 10_000  # of a finished run; as many as there are training pictures if these are fewer
 CURVE_SAMPLES = 500  # of a point on the way: enough to tell twice from once
@@ -29,7 +27,7 @@ def feature_network() -> FeatureNetwork:
 
 def prepare_reference(data: Data, progress: Progress) -> None:
     """Compute features of the training pictures into the cache, if they are not there."""
-    processes = PartialState(cpu=runs_on_cpu())
+    processes = join_processes()
     feature_network().module.to(processes.device)
     reference_features(data.train, feature_network(), processes, progress=progress)
 

@@ -11,8 +11,8 @@ from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.inference import DiscriminatorBase
 from sagan.pixels import to_float
+from sagan.precision import resolve_precision
 from sagan.studies.run import Progress
-from sagan.training.environment import resolve_precision
 from sagan.training.optimizer import adam
 from sagan.training.randomness import keyed_generator
 

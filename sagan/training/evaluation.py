@@ -103,7 +103,7 @@ class Evaluator:
             self.best_step, self._best = self.training.step, value
 
     def _agreed(self, asked: bool) -> bool:
-        return any(self.training.agree(int(asked)))
+        return any(self.training.consensus.agree(int(asked)))
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+HEEDED_ON = ("cpu", "cuda")  # where fused Adam leaves everything as it is if it is told to
 ADVICE = "try --set precision=float32, lower learning rates, or --set on_nonfinite=skip"
 
 
@@ -11,7 +12,8 @@ class FiniteGuard:
 
     :meth:`check` looks at the loss and at every gradient. Where one is not finite it tells the
     fused optimiser, through the same flag that loss scaling uses, to leave weights and moments as
-    they are. :meth:`report` reads what was seen, which waits for the device.
+    they are in :meth:`step`. Apple's kernel does not heed the flag: there each step waits for it.
+    :meth:`report` reads what was seen, which waits for the device.
 
     Args:
         name: of the network, for messages.
@@ -29,6 +31,7 @@ class FiniteGuard:
         self._names = ["the loss", *(f"the gradient of {_layer(name)}" for name, _ in named)]
         self._parameters = [parameter for _, parameter in named]
         device = self._parameters[0].device
+        self._heeded = device.type in HEEDED_ON
         self.dropped = torch.zeros((), device=device)  # updates since the last report
         self._first_step = torch.zeros((), device=device)  # of those
         self._first_bad = torch.zeros(len(self._names), dtype=torch.bool, device=device)
@@ -48,6 +51,11 @@ class FiniteGuard:
         self._first_bad = torch.where(first, bad, self._first_bad)
         self.dropped = self.dropped + any_bad
         self.optimizer.found_inf = any_bad.float()  # type: ignore[attr-defined]
+
+    def step(self) -> None:
+        """The optimiser's step, which changes nothing where the last check found something."""
+        if self._heeded or not self.optimizer.found_inf:  # type: ignore[attr-defined]
+            self.optimizer.step()
 
     def report(self) -> tuple[int, str]:
         """How many updates were dropped since the last report, and what was seen in the first."""

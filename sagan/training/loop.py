@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +30,17 @@ from sagan.durability import reason
 from sagan.errors import SaganError
 from sagan.files import read_json
 from sagan.losses import OBJECTIVES
+from sagan.precision import exact_convolutions, resolve_precision
+from sagan.processes import Consensus, join_processes, runs_on_cpu, together
 from sagan.training.ema import GeneratorAverage
 from sagan.training.environment import (
     describe_environment,
-    resolve_precision,
-    runs_on_cpu,
     warn_of_changes,
 )
 from sagan.training.evaluation import Evaluator
 from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
 from sagan.training.pictures import draw_pictures
-from sagan.training.processes import together
 from sagan.training.signals import Requests, received_requests
 from sagan.training.statistics import (
     Record,
@@ -136,6 +135,7 @@ class Training:
         self.config = config
         self.dataset = dataset
         self.accelerator = accelerator
+        self.consensus = Consensus(accelerator.num_processes)
         self.shards = Shards.of(accelerator, config)
         self.order = BatchOrder(len(dataset), config.batch_size, config.seed)
         self.adversaries = _adversaries(config, dataset, accelerator)
@@ -144,6 +144,12 @@ class Training:
         self.seconds = 0.0
         self.dropped = 0
         self.best_step: int | None = None
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the latest step's values are read: on a CPU always, which costs nothing."""
+        every = (self.config.log_every, self.config.sample_every, self.config.evaluate_every)
+        return self.on_cpu or any(n > 0 and self.step % n == 0 for n in every)
 
     @property
     def on_cpu(self) -> bool:
@@ -172,9 +178,9 @@ class Training:
     def _share_running_statistics(self) -> None:
         """Average them over the processes, at each step, so that saving one changes no bit.
 
-        On a GPU they are shared already: batch norm is synchronised there.
+        On CUDA they are shared already: batch norm is synchronised there.
         """
-        if self.accelerator.num_processes == 1 or not self.on_cpu:
+        if self.accelerator.num_processes == 1 or self.accelerator.device.type == "cuda":
             return
         statistics = _running_statistics(self.adversaries.generator)
         shared = self.adversaries.mean(torch.cat(statistics))
@@ -209,20 +215,17 @@ class Training:
         return [self._real_shard(i, rows[i * size : (i + 1) * size]) for i in self.shards.indices]
 
     def _real_shard(self, index: int, rows: npt.NDArray[np.int64]) -> RealShard:
-        device = self.accelerator.device
-        images = torch.from_numpy(self.dataset.images[rows]).to(device, non_blocking=True)
+        images = self._on_device(self.dataset.images[rows])
         labels = None
         if self.config.conditional and self.dataset.labels is not None:
-            labels = torch.from_numpy(self.dataset.labels[rows]).to(device, non_blocking=True)
+            labels = self._on_device(self.dataset.labels[rows])
         return RealShard(index, images, labels)
 
-    def agree(self, *asked: int) -> list[int]:
-        """The largest of what each process asks, for each thing asked; waits for the device."""
-        if self.accelerator.num_processes == 1:
-            return list(asked)
-        mine = torch.tensor([asked], device=self.accelerator.device)
-        largest: list[int] = self.accelerator.gather(mine).amax(dim=0).tolist()
-        return largest
+    def _on_device(self, values: npt.NDArray[Any]) -> Tensor:
+        device, tensor = self.accelerator.device, torch.from_numpy(values)
+        if device.type == "cuda":  # from pageable memory the copy would wait for earlier work
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)
 
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         """The latest step's statistics; waits for the device."""
@@ -394,8 +397,10 @@ def train(
             if begun is not None:
                 warn_of_changes(checkpoint.read_environment(run), environment)
             checkpoint.create_run(run, description, environment)
+        if training.adversaries.precision is torch.float32:
+            stack.enter_context(exact_convolutions())
         # All go on from the one that the first process found sound.
-        (step,) = training.agree(-1 if begun is None else checkpoint.step_of(begun))
+        (step,) = training.consensus.agree(-1 if begun is None else checkpoint.step_of(begun))
         if step >= 0:
             training.restore(checkpoint.folder_of(run, step))
         recorder = None
@@ -416,6 +421,7 @@ def make_accelerator() -> Accelerator:
     """
     # Running statistics are averaged, not overwritten by the first process's.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    join_processes()  # with more patience than the accelerator has
     return Accelerator(
         cpu=runs_on_cpu(), mixed_precision="no", dynamo_backend="no", kwargs_handlers=handlers
     )
@@ -434,16 +440,15 @@ def _train(
     while training.step < config.steps:
         started = time.perf_counter()
         result, loss_g = training.advance()
-        training.seconds += time.perf_counter() - started
-        stop, late, save = 0, 0, 0
-        if training.on_cpu or training.step % config.log_every == 0:
-            training.check_finite()
-            now = time.monotonic()
-            overdue = 0 < 60 * config.checkpoint_minutes < now - saved_at
-            stop, late, save = training.agree(
-                requests.stop, now > deadline, requests.save or overdue
-            )
+        now = time.monotonic()
+        overdue = 0 < 60 * config.checkpoint_minutes < now - saved_at
+        stop, late, save = training.consensus.agree(
+            requests.stop, now > deadline, requests.save or overdue
+        )
         ended = bool(late) or training.step == config.steps
+        if ended or training.is_looked_at:
+            training.check_finite()
+        training.seconds += time.perf_counter() - started
         evaluated = evaluator.after_step(last=ended)
         training.best_step = evaluator.best_step
         if recorder is not None:

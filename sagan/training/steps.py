@@ -129,9 +129,9 @@ def discriminator_step(
     adversaries: Adversaries, key: Key, shards: Sequence[RealShard]
 ) -> DiscriminatorResult:
     """Update the discriminator once; the generator only draws, with no gradient into it."""
-    discriminator, optimizer = adversaries.discriminator, adversaries.optimizer_d
+    discriminator = adversaries.discriminator
     spectral.advance(discriminator)
-    optimizer.zero_grad()
+    adversaries.optimizer_d.zero_grad()
     total = torch.zeros((), device=adversaries.device)
     for shard in shards:
         real = _real_images(adversaries, key, shard)
@@ -161,7 +161,7 @@ def discriminator_step(
         adversaries.strength.observe(real_logits)
     total = adversaries.mean(total)
     adversaries.guard_d.check(total, key.step + 1)
-    optimizer.step()
+    adversaries.guard_d.step()
     return DiscriminatorResult(total, real_logits.detach().mean(), fake_logits.detach().mean())
 
 
@@ -169,9 +169,9 @@ def generator_step(
     adversaries: Adversaries, key: Key, shard_indices: Sequence[int], shard_size: int
 ) -> Tensor:
     """Update the generator once; returns its loss, over all shards and processes, a scalar."""
-    generator, optimizer = adversaries.generator, adversaries.optimizer_g
+    generator = adversaries.generator
     spectral.advance(generator)
-    optimizer.zero_grad()
+    adversaries.optimizer_g.zero_grad()
     parallel = adversaries.parallel_generator
     total = torch.zeros((), device=adversaries.device)
     for index in shard_indices:
@@ -186,7 +186,7 @@ def generator_step(
         total += loss.detach() / len(shard_indices)
     total = adversaries.mean(total)
     adversaries.guard_g.check(total, key.step + 1)
-    optimizer.step()
+    adversaries.guard_g.step()
     return total
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.metrics.features import FeatureNetwork
+from sagan.processes import Consensus
 from sagan.records import read_statistics
 from sagan.training import evaluation
 from sagan.training.evaluation import BEST_BY, Evaluator
@@ -118,7 +119,7 @@ def test_evaluations_never_take_more_than_their_share(
         dataset=range(100),
         config=SimpleNamespace(evaluate_every=10, evaluate_share=share),
         accelerator=SimpleNamespace(is_main_process=True),
-        agree=lambda *asked: list(asked),
+        consensus=Consensus(processes=1),
     )
     evaluator = Evaluator(tmp_path, training)
     for training.step in range(1, 4 * 3600 + 1):

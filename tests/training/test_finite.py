@@ -12,6 +12,7 @@ from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.training import loop
+from sagan.training.finite import HEEDED_ON
 
 LAYER = {
     "generator": "blocks.1.conv1.parametrizations.weight.original",
@@ -40,6 +41,12 @@ def sound_state(training: loop.Training, name: str) -> dict[str, Tensor]:
     return state
 
 
+@pytest.fixture(params=[HEEDED_ON, ()], ids=["a kernel that heeds the flag", "one that does not"])
+def _optimizer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagan.training.finite.HEEDED_ON", request.param)
+
+
+@pytest.mark.usefixtures("_optimizer")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_a_bad_gradient_stops_the_run_and_changes_no_weight_of_its_network(
@@ -60,6 +67,7 @@ def test_a_bad_gradient_stops_the_run_and_changes_no_weight_of_its_network(
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.usefixtures("_optimizer")
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_a_dropped_step_is_counted_and_the_next_ones_go_on(
     name: str, unlabelled: PackedDataset, start_training: Callable[..., Any]
@@ -140,3 +148,22 @@ def test_a_run_that_stops_leaves_its_last_checkpoint_untouched(
     with pytest.raises(SaganError, match="generator, step 4"):
         train_run(run, unlabelled, steps=6, checkpoint_every=1)
     assert checkpoint.latest_checkpoint(run) == run / "checkpoints" / "step-00000003"
+
+
+@pytest.mark.parametrize("settings", [{"sample_every": 2, "steps": 6}, {"steps": 3}])
+def test_on_a_device_that_is_rarely_read_nothing_is_drawn_before_a_look(
+    settings: dict[str, Any], unlabelled: PackedDataset, train_run: Callable[..., Any],
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """From weights gone wrong attention could not even be measured."""
+    monkeypatch.setattr(loop.Training, "on_cpu", False)
+    real = loop.Training.advance
+
+    def advance(self: loop.Training) -> Any:
+        poison(self.adversaries.discriminator, LAYER["discriminator"], float("nan"))
+        return real(self)
+
+    monkeypatch.setattr(loop.Training, "advance", advance)
+    with pytest.raises(SaganError, match="discriminator, step 1"):
+        train_run(tmp_path / "run", unlabelled, log_every=100, checkpoint_every=100, **settings)
+    assert list((tmp_path / "run" / "samples").iterdir()) == []

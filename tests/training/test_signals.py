@@ -14,6 +14,7 @@ import pytest
 from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
+from sagan.training import loop
 from sagan.training.loop import Interrupted, Reporter
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
@@ -46,6 +47,20 @@ def test_a_request_to_stop_ends_after_the_step_with_everything_saved(
     assert steps_saved(tmp_path / "run") == [caught.value.step]
     assert caught.value.step in (2, 3)
     assert signal.getsignal(number) == before
+
+
+def test_a_device_that_is_rarely_read_does_not_keep_a_request_waiting(
+    unlabelled: PackedDataset,
+    train_run: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A launcher kills half a minute after it has asked; 100 steps may take longer."""
+    monkeypatch.setattr(loop.Training, "on_cpu", False)
+    reporter = SendAt(2, signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        train_run(tmp_path / "run", unlabelled, steps=9, log_every=100, reporter=reporter)
+    assert steps_saved(tmp_path / "run") in ([2], [3])
 
 
 def test_the_warning_signal_saves_and_goes_on(

@@ -1,10 +1,14 @@
-"""When one of several processes is gone, the others end in one line."""
+"""One process agrees with itself; when one of several is gone, the others end in one line."""
 
 import pytest
 from torch.distributed import DistBackendError
 
 from sagan.errors import SaganError
-from sagan.training.processes import together
+from sagan.processes import Consensus, together
+
+
+def test_one_process_agrees_with_itself() -> None:
+    assert Consensus(1).agree(0, 15, True) == [0, 15, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""One process or several: how they meet, agree and end together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import cast
+
+import torch
+from accelerate import PartialState
+from torch import distributed
+from torch.distributed import DistError
+
+from sagan.errors import SaganError
+
+# While one process packs pictures, downloads or computes numbers, the others wait; NCCL's ten
+# minutes would end them. Of a process that has gone the launcher tells the others much sooner.
+PATIENCE = timedelta(hours=6)
+
+
+def runs_on_cpu() -> bool:
+    """Whether this machine has no GPU or the like; launchers then start processes with gloo."""
+    return not torch.accelerator.is_available()
+
+
+def join_processes() -> PartialState:
+    """The processes that a launcher started, or this one alone; they meet at the first call."""
+    return PartialState(cpu=runs_on_cpu(), timeout=PATIENCE)
+
+
+class Consensus:
+    """Lets all processes decide alike, without waiting for what their devices compute.
+
+    Args:
+        processes: how many there are, which have met.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._group: distributed.ProcessGroup | None = None
+        if processes > 1:  # besides the GPUs' own
+            group = distributed.new_group(backend="gloo", timeout=PATIENCE)
+            self._group = cast(distributed.ProcessGroup, group)
+
+    def agree(self, *asked: int) -> list[int]:
+        """The largest of what each process asks, for each thing asked; waits for all of them."""
+        if self._group is None:
+            return list(asked)
+        largest = torch.tensor(asked)
+        distributed.all_reduce(largest, op=distributed.ReduceOp.MAX, group=self._group)
+        answers: list[int] = largest.tolist()
+        return answers
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """End in one line when another process has gone away, which is what the network reports.
+
+    Raises:
+        SaganError: another process has gone away.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, DistError) or "gloo" in str(error)):
+            raise
+        raise SaganError(
+            "another process of this training has ended, and so does this one: the same command "
+            "goes on from the newest checkpoint"
+        ) from None
