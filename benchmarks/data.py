@@ -234,7 +234,8 @@ def report_waiting(source: Path, scratch: Path, steps: int) -> None:
     """The share of training steps of cpu-32 that fetching batches takes."""
     from sagan.checkpoint import RunDescription
     from sagan.config import resolve
-    from sagan.training.loop import Training, make_accelerator
+    from sagan.processes import make_accelerator
+    from sagan.training.state import Training
 
     dataset = open_dataset(str(source), SIZE, cache=scratch / "cache")
     config = resolve("cpu-32", {"conditional": dataset.labels is not None})

@@ -21,7 +21,7 @@ from sagan.config import Config
 from sagan.inference import GeneratorBase
 from sagan.pixels import UInt8Array
 from sagan.sampling import seeded_latents
-from sagan.training.loop import Training
+from sagan.training.state import Training
 
 NUM = 64
 

@@ -22,7 +22,8 @@ from sagan.config import Config, resolve
 from sagan.data import PackedDataset
 from sagan.pixels import to_float
 from sagan.precision import resolve_precision
-from sagan.training.loop import Training, make_accelerator
+from sagan.processes import make_accelerator
+from sagan.training.state import Training
 
 NUM_CLASSES = 10
 # The published batch of these two would make the naive step needlessly long to wait for.

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
-    from sagan.training.loop import Reporter
+    from sagan.training.recorder import Reporter
     from sagan.training.statistics import Record
 
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import cast
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
 from torch.distributed import DistError
 
@@ -25,6 +26,20 @@ def runs_on_cpu() -> bool:
 def join_processes() -> PartialState:
     """The processes that a launcher started, or this one alone; they meet at the first call."""
     return PartialState(cpu=runs_on_cpu(), timeout=PATIENCE)
+
+
+def make_accelerator() -> Accelerator:
+    """Devices and processes as the launcher set them up; one process without one.
+
+    Precision and accumulation are the configuration's: a user's ``accelerate config`` decides
+    about devices and processes only.
+    """
+    # Running statistics are averaged, not overwritten by the first process's.
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    join_processes()  # with more patience than the accelerator has
+    return Accelerator(
+        cpu=runs_on_cpu(), mixed_precision="no", dynamo_backend="no", kwargs_handlers=handlers
+    )
 
 
 class Consensus:

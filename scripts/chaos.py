@@ -32,7 +32,8 @@ from PIL import Image
 from sagan import checkpoint
 from sagan.data import pack
 from sagan.errors import SaganError
-from sagan.training.loop import Interrupted, Reporter, train
+from sagan.training.loop import Interrupted, train
+from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
 from sagan.training.statistics import read_statistics
 

@@ -31,7 +31,7 @@ from chaos import DONE, REFUSED, SETTINGS, Job, fork, is_identical, outcome, pre
 
 from sagan import checkpoint
 from sagan.errors import SaganError
-from sagan.training import loop
+from sagan.training import recorder
 
 MEMORY = Path("/dev/shm")
 ENDED = 77  # exit status of a process that a fault ended
@@ -368,7 +368,7 @@ def _litter(folder: Path) -> list[str]:
 def _task(name: str, folder: Path, precision: str) -> Task:
     if name == "save":
         return Task(_prepare_checkpoints, _save_next, before=3, after=4)
-    loop.draw_pictures = lambda *_: {}  # they are no part of what goes on, and take long
+    recorder.draw_pictures = lambda *_: {}  # they are no part of what goes on, and take long
     settings = SETTINGS | {"precision": precision}
     data = prepare_data(folder)
 

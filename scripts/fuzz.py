@@ -37,8 +37,11 @@ from sagan import checkpoint
 from sagan.checkpoint import export_model, latest_checkpoint, open_model
 from sagan.data import PackedDataset, describe, pack, workers
 from sagan.errors import SaganError
-from sagan.training.loop import Reporter, Training, make_accelerator, train
+from sagan.processes import make_accelerator
+from sagan.training.loop import train
+from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
+from sagan.training.state import Training
 from sagan.training.statistics import read_statistics
 
 SETTINGS: dict[str, Any] = {

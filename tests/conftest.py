@@ -68,7 +68,8 @@ def tiny_config() -> Callable[..., Config]:
 def start_training() -> Callable[..., Any]:
     """start_training(dataset, key=value, ...): a Training at step 0, in one process."""
     from sagan.checkpoint import RunDescription
-    from sagan.training.loop import Training, make_accelerator
+    from sagan.processes import make_accelerator
+    from sagan.training.state import Training
 
     def start(dataset: PackedDataset, **settings: Any) -> Training:
         settings = {"conditional": dataset.labels is not None} | settings
@@ -82,7 +83,8 @@ def start_training() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def train_run() -> Callable[..., Path]:
     """train_run(run, dataset, key=value, ...): the command ``sagan train``, without its display."""
-    from sagan.training.loop import Reporter, train
+    from sagan.training.loop import train
+    from sagan.training.recorder import Reporter
     from sagan.training.session import prepare
 
     class Silent(Reporter):
@@ -128,7 +130,7 @@ def encoded(pixels: np.ndarray, format_: str = "PNG") -> bytes:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs draw no sample grids and attention figures, which take longer than a tiny training."""
-    monkeypatch.setattr("sagan.training.loop.draw_pictures", lambda *_: None)
+    monkeypatch.setattr("sagan.training.recorder.draw_pictures", lambda *_: None)
     return
 
 

@@ -46,7 +46,7 @@ from sagan.studies.report import write_reports
 from sagan.studies.results import Result, read_results, result_of, write_result
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Study
-from sagan.training.loop import Reporter
+from sagan.training.recorder import Reporter
 
 Say = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from sagan.config import Config
 from sagan.data import PackedDataset
 
 if TYPE_CHECKING:
-    from sagan.training.loop import Reporter
+    from sagan.training.recorder import Reporter
 
 Curve: TypeAlias = list[tuple[float, float]]
 Network: TypeAlias = Literal["generator", "discriminator"]

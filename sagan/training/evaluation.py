@@ -23,7 +23,7 @@ from sagan.records import Record, read_statistics
 if TYPE_CHECKING:
     from sagan.metrics.features import FeatureNetwork
     from sagan.metrics.samples import Samples
-    from sagan.training.loop import Training
+    from sagan.training.state import Training
 
 SAMPLES, REFERENCE = 1000, 2000  # pictures: enough for a curve, too few for a number to publish
 LEAST = 6  # training pictures: density and coverage look at five neighbours

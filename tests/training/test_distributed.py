@@ -16,7 +16,7 @@ from torch import Tensor
 from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.pixels import to_float
-from sagan.training.loop import Training
+from sagan.training.state import Training
 
 # Run by each of the processes with the packed set, the run directory and a folder for results.
 SCRIPT = """
@@ -28,16 +28,18 @@ import torch
 
 from sagan.augment import Strength
 from sagan.data import PackedDataset
-from sagan.training import loop
+from sagan.processes import make_accelerator
+from sagan.training import loop, recorder
+from sagan.training.state import Training
 from sagan.training.session import prepare
 
 source, run, results = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 Strength.ADJUST_EVERY = 2
 Strength.TARGET = -2.0  # p rises, whatever D says
-loop.draw_pictures = lambda *_: {}
+recorder.draw_pictures = lambda *_: {}
 settings = SETTINGS
 session = prepare(source, run, "smoke", settings, notify=lambda _: None)
-training = loop.Training(session.description, session.dataset, loop.make_accelerator())
+training = Training(session.description, session.dataset, make_accelerator())
 adversaries = training.adversaries
 found = {}
 
@@ -71,14 +73,14 @@ def at_g(*_):
     found["own_gradients_g"] = dict(zip(names, own))
 
 
-def keep_statistics(self, share=loop.Training._share_running_statistics):
+def keep_statistics(self, share=Training._share_running_statistics):
     if self is training:
         buffers = adversaries.generator.named_buffers()
         found["own"] = {name: b.clone() for name, b in buffers if "running" in name}
     share(self)
 
 
-loop.Training._share_running_statistics = keep_statistics
+Training._share_running_statistics = keep_statistics
 adversaries.discriminator.register_forward_pre_hook(keep_images)
 adversaries.generator.register_forward_pre_hook(keep_latents)
 adversaries.optimizer_d.register_step_pre_hook(at_d)
@@ -94,7 +96,7 @@ found["p"] = adversaries.strength.p
 
 for name, more in VARIANTS.items():
     other = prepare(source, run, "smoke", settings | more, notify=lambda _: None)
-    variant = loop.Training(other.description, other.dataset, training.accelerator)
+    variant = Training(other.description, other.dataset, training.accelerator)
 
 
     def at_variant(*_):
@@ -105,7 +107,7 @@ for name, more in VARIANTS.items():
 torch.save(found, results / f"{training.accelerator.process_index}.pt")
 
 
-class Silent(loop.Reporter):
+class Silent(recorder.Reporter):
     pass
 
 
@@ -333,7 +335,7 @@ def test_torchrun_on_processors_makes_one_training_of_its_processes(tmp_path: Pa
     script = tmp_path / "script.py"
     script.write_text(
         "import os\n"
-        "from sagan.training.loop import make_accelerator\n"
+        "from sagan.processes import make_accelerator\n"
         "accelerator = make_accelerator()\n"
         # In one write: both processes write to one pipe.
         "os.write(1, f'processes: {accelerator.num_processes}\\n'.encode())\n"

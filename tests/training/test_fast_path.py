@@ -11,7 +11,7 @@ from torch import Tensor
 from sagan import networks
 from sagan.attention import SelfAttention2d, eager
 from sagan.data import PackedDataset
-from sagan.training.loop import Training
+from sagan.training.state import Training
 
 STEPS = 300
 WINDOW = 50

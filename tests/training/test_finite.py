@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.training import loop
 from sagan.training.finite import HEEDED_ON
+from sagan.training.state import Training
 
 LAYER = {
     "generator": "blocks.1.conv1.parametrizations.weight.original",
@@ -31,7 +31,7 @@ def poison(network: nn.Module, layer: str, value: float) -> Callable[[], None]:
     return dict(network.named_parameters())[layer].register_hook(spoiled).remove
 
 
-def sound_state(training: loop.Training, name: str) -> dict[str, Tensor]:
+def sound_state(training: Training, name: str) -> dict[str, Tensor]:
     """A network's parameters and its optimiser's moments."""
     network = getattr(training.adversaries, name)
     optimizer = getattr(training.adversaries, f"optimizer_{name[0]}")
@@ -137,14 +137,14 @@ def test_a_run_that_stops_leaves_its_last_checkpoint_untouched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     run = train_run(tmp_path / "run", unlabelled, steps=2, checkpoint_every=1)
-    real = loop.Training.advance
+    real = Training.advance
 
-    def advance(self: loop.Training) -> Any:
+    def advance(self: Training) -> Any:
         if self.step == 3:
             poison(self.adversaries.generator, LAYER["generator"], float("nan"))
         return real(self)
 
-    monkeypatch.setattr(loop.Training, "advance", advance)
+    monkeypatch.setattr(Training, "advance", advance)
     with pytest.raises(SaganError, match="generator, step 4"):
         train_run(run, unlabelled, steps=6, checkpoint_every=1)
     assert checkpoint.latest_checkpoint(run) == run / "checkpoints" / "step-00000003"
@@ -156,14 +156,14 @@ def test_on_a_device_that_is_rarely_read_nothing_is_drawn_before_a_look(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """From weights gone wrong attention could not even be measured."""
-    monkeypatch.setattr(loop.Training, "on_cpu", False)
-    real = loop.Training.advance
+    monkeypatch.setattr(Training, "on_cpu", False)
+    real = Training.advance
 
-    def advance(self: loop.Training) -> Any:
+    def advance(self: Training) -> Any:
         poison(self.adversaries.discriminator, LAYER["discriminator"], float("nan"))
         return real(self)
 
-    monkeypatch.setattr(loop.Training, "advance", advance)
+    monkeypatch.setattr(Training, "advance", advance)
     with pytest.raises(SaganError, match="discriminator, step 1"):
         train_run(tmp_path / "run", unlabelled, log_every=100, checkpoint_every=100, **settings)
     assert list((tmp_path / "run" / "samples").iterdir()) == []

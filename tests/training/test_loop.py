@@ -22,8 +22,9 @@ from sagan import checkpoint
 from sagan.augment import Strength
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
-from sagan.training import loop
-from sagan.training.loop import Interrupted, Reporter
+from sagan.training import state
+from sagan.training.loop import Interrupted
+from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
 from sagan.training.statistics import attention_statistics, read_statistics
 
@@ -78,7 +79,7 @@ def _augment_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """p rises after every 4th update: between 3 and 6 steps, with half an interval behind at 3."""
     monkeypatch.setattr(Strength, "ADJUST_EVERY", 4)
     monkeypatch.setattr(Strength, "TARGET", -2.0)
-    monkeypatch.setattr(loop, "ADAPTIVE_IMAGES", 100)
+    monkeypatch.setattr(state, "ADAPTIVE_IMAGES", 100)
 
 
 # ---------------------------------------------------------------------------------------------

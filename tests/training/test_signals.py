@@ -14,8 +14,9 @@ import pytest
 from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.training import loop
-from sagan.training.loop import Interrupted, Reporter
+from sagan.training.loop import Interrupted
+from sagan.training.recorder import Reporter
+from sagan.training.state import Training
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 
@@ -56,7 +57,7 @@ def test_a_device_that_is_rarely_read_does_not_keep_a_request_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A launcher kills half a minute after it has asked; 100 steps may take longer."""
-    monkeypatch.setattr(loop.Training, "on_cpu", False)
+    monkeypatch.setattr(Training, "on_cpu", False)
     reporter = SendAt(2, signal.SIGTERM)
     with pytest.raises(Interrupted):
         train_run(tmp_path / "run", unlabelled, steps=9, log_every=100, reporter=reporter)

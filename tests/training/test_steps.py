@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sagan import spectral
 from sagan.data import PackedDataset
 from sagan.pixels import to_float
-from sagan.training.loop import Training
+from sagan.training.state import Training
 from sagan.training.steps import Key, RealShard, discriminator_step, generator_step
 
 Start = Callable[..., Training]
