@@ -1,9 +1,12 @@
 """From a configuration to its networks."""
 
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sagan.attention import BackendName
 from sagan.config import Config
@@ -39,11 +42,35 @@ def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, Dis
 
 def build_empty(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
     """Both networks on the meta device: shapes without memory."""
-    with torch.device("meta"):
-        return (
-            build_generator(config, num_classes, lambda weight: weight),
-            build_discriminator(config, num_classes, lambda weight: weight),
-        )
+    with without_memory():
+        generator = build_generator(config, num_classes, undrawn)
+        return generator, build_discriminator(config, num_classes, undrawn)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Within it, networks are built on the meta device; :func:`undrawn` is their initializer."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
+def undrawn(weight: Tensor) -> Tensor:
+    """The initializer of a network whose weights come from elsewhere, or do not matter."""
+    return weight
+
+
+class _Undrawn(TorchFunctionMode):
+    """New layers keep whatever values their weights have.
+
+    For weights without memory, torch would import its compiler to draw none: over a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -30,10 +30,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from sagan import spectral
-from sagan.build import build_discriminator, build_generator
+from sagan.build import build_discriminator, build_generator, undrawn, without_memory
 from sagan.config import Config, parse_config
 from sagan.durability import discard, flush, is_litter, reason, rename, sweep, write
 from sagan.errors import SaganError
@@ -104,12 +103,6 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
         raise SaganError(f"cannot make the run directory {run}: {reason(error)}") from None
     sweep(run)
     sweep(run / "checkpoints")
-    write_run(run, description)
-    write_json(run / "environment.json", environment)
-
-
-def write_run(run: Path, description: RunDescription) -> None:
-    """(Re)write config.json."""
     content = {
         "format": FORMAT,
         "preset": description.preset,
@@ -117,6 +110,7 @@ def write_run(run: Path, description: RunDescription) -> None:
         "data": description.data,
     }
     write_json(run / "config.json", content)
+    write_json(run / "environment.json", environment)
 
 
 def check_run_folder(run: Path) -> None:
@@ -590,33 +584,14 @@ def export_model(model: Model, out: Path, card: str = "") -> None:
     write_bytes(out, _serialized(tensors, metadata))
 
 
-class _Uninitialised(TorchFunctionMode):
-    """New layers keep whatever values their weights have.
-
-    For weights without memory, torch would import its compiler to draw none: over a second.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-def _leave(weight: Tensor) -> Tensor:
-    """The initializer of a network whose weights are read from disk."""
-    return weight
-
-
 def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors) -> Network:
     """A network with these weights, spectral norm folded in, in evaluation mode.
 
     It is built without memory first: a configuration from a stranger may ask for any amount, and
     gets what the weights that came with it really have.
     """
-    with torch.device("meta"), _Uninitialised():
-        network = build(model.config, len(model.classes), _leave)
+    with without_memory():
+        network = build(model.config, len(model.classes), undrawn)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise SaganError(f"the weights in {model.origin} do not fit its configuration")

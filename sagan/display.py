@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
+    from sagan.records import Record
     from sagan.training.recorder import Reporter
-    from sagan.training.statistics import Record
 
 
 def reporter_for(console: Console) -> "Reporter":

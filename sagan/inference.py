@@ -5,7 +5,7 @@ The residual and the deconvolution family inherit these two bases, so that every
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from sagan.attention import SelfAttention2d, recorded_maps
 from sagan.errors import SaganError
 from sagan.pixels import UInt8Array, to_float, to_uint8
+from sagan.precision import autocast
 from sagan.sampling import check_labels, seeded_latents
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -119,17 +120,14 @@ class GeneratorBase(nn.Module):
         images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
         maps: list[Maps] = []
         device = _device(self)
-        with _evaluating(self), recorded_maps(layers) as recorded, self._autocast():
+        cast = autocast(device, self.precision)
+        with _evaluating(self), recorded_maps(layers) as recorded, cast:
             for part in _batches(num):
                 z = truncation * latents[part].to(device, torch.float32)
                 y = None if label_tensor is None else label_tensor[part].to(device, torch.int64)
                 images[part] = to_uint8(self(z, y))
                 maps.append(_to_numpy(recorded))
         return (images, _joined(maps)) if return_attention else images
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        enabled = self.precision != torch.float32
-        return torch.autocast(_device(self).type, dtype=self.precision, enabled=enabled)
 
 
 class DiscriminatorBase(nn.Module):

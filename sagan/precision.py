@@ -1,7 +1,7 @@
 """What convolutions and matrix products compute in."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -32,6 +32,16 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Convolutions and matrix products in this dtype within; nothing changes for float32."""
+    return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+
+
+def computing_in(precision: torch.dtype) -> AbstractContextManager[None]:
+    """Within it float32, where it is what was asked for, is no less than float32."""
+    return exact_convolutions() if precision == torch.float32 else nullcontext()
 
 
 @contextmanager

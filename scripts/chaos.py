@@ -32,10 +32,10 @@ from PIL import Image
 from sagan import checkpoint
 from sagan.data import pack
 from sagan.errors import SaganError
+from sagan.records import read_statistics
 from sagan.training.loop import Interrupted, train
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
-from sagan.training.statistics import read_statistics
 
 STEPS = 12
 KILLS = 3  # or requests to stop, in a trial

@@ -38,11 +38,11 @@ from sagan.checkpoint import export_model, latest_checkpoint, open_model
 from sagan.data import PackedDataset, describe, pack, workers
 from sagan.errors import SaganError
 from sagan.processes import make_accelerator
+from sagan.records import read_statistics
 from sagan.training.loop import train
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
 from sagan.training.state import Training
-from sagan.training.statistics import read_statistics
 
 SETTINGS: dict[str, Any] = {
     "channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 4, "steps": 1,

@@ -55,7 +55,7 @@ def create_app(model: Model, run: Path | None, host: str = "127.0.0.1") -> FastA
         SaganError: the model's weights are damaged.
     """
     studio, desk = Studio(model), Desk()
-    page, policy = live_page(model, with_training=run is not None)
+    page, policy = live_page(model, studio, with_training=run is not None)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

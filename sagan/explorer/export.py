@@ -66,7 +66,7 @@ def write_page(
             f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_POLICY)}">',
             f"<style>{_text('page.css')}</style>",
             f'<script type="importmap">{json.dumps({"imports": _modules("handout.js")})}</script>',
-            data_block("facts", facts_of(model)),
+            data_block("facts", facts_of(model, studio)),
             *map(_scene_block, scenes),
             '<script type="module">import "sagan/handout.js";</script>',
         )

@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from sagan.checkpoint import Model
-from sagan.explorer.studio import GALLERY
+from sagan.explorer.studio import GALLERY, Studio
 
 STATIC = Path(__file__).parent / "static"
 
@@ -33,18 +33,14 @@ _SCORE_MEANING = {
 _PLACES = ("tabs", "explore_role", "actions", "way", "choose", "draw", "more", "training")
 
 
-def facts_of(model: Model) -> dict[str, Any]:
+def facts_of(model: Model, studio: Studio) -> dict[str, Any]:
     """What the page knows about a model before it asks for anything."""
     return {
         "name": Path(model.origin).stem,
         "classes": list(model.classes),
         "size": model.config.resolution,
         "gallery": GALLERY,
-        "layers": [
-            f"{network}.attention_{size}"
-            for network in ("generator", "discriminator")
-            for size in sorted(getattr(model.config, f"attention_{network[0]}"))
-        ],
+        "layers": studio.layers(),
     }
 
 
@@ -55,13 +51,13 @@ def describe(model: Model) -> str:
     return f"{Path(model.origin).name} · {pixels} · step {model.step:,}"
 
 
-def live_page(model: Model, with_training: bool) -> tuple[str, str]:
+def live_page(model: Model, studio: Studio, with_training: bool) -> tuple[str, str]:
     """The served page and its Content-Security-Policy."""
     import_map = json.dumps({"imports": {"sagan/": "./static/"}})
     head = (
         '<link rel="stylesheet" href="static/page.css">'
         f'<script type="importmap">{import_map}</script>'
-        f"{data_block('facts', facts_of(model))}"
+        f"{data_block('facts', facts_of(model, studio))}"
         '<script type="module" src="static/live.js"></script>'
     )
     parts = _parts("live.html") | (_parts("training.html") if with_training else {})

@@ -105,10 +105,10 @@ class Studio:
             scores=self.discriminator.scores(picture[None])[0],
         )
 
-    def gammas(self) -> dict[str, float]:
-        """gamma of each attention layer of both networks, as trained."""
-        layers = self.generator.attention_layers() | self.discriminator.attention_layers()
-        return {name: float(layer.gamma) for name, layer in layers.items()}
+    def layers(self) -> list[str]:
+        """Names of the attention layers, each network's from small maps to large ones."""
+        drawing, looking = self.generator, self.discriminator
+        return [*drawing.attention_layers(), *reversed(looking.attention_layers())]
 
     def _labels(self, label: int | None) -> list[int] | None:
         """The gallery's labels; whether there is such a class is for the generator to say."""

@@ -114,21 +114,24 @@ def _numbers(latest: Record) -> Iterator[str]:
 
 
 def _film(title: str, what: str, folder: Path) -> Iterator[str]:
-    """Pictures over time, with a slider; one film for each kind of picture in a folder."""
-    films: dict[str, list[tuple[int, Path]]] = {}
-    for path in sorted(folder.glob("step-*.png")):
-        if found := re.fullmatch(r"step-(\d+)(.*)\.png", path.name):
-            films.setdefault(found[2].strip("."), []).append((int(found[1]), path))
-    for kind, pictures in films.items():
-        frames = _spread(sorted(pictures))
-        yield f"<h2>{title}{escape(f': {kind}' if kind else '')}</h2>\n"
-        yield f'<figure class="film {title.lower()}"><figcaption>{what}: '
-        yield f'<input type="range" hidden max="{len(frames) - 1}" value="{len(frames) - 1}" '
-        yield f'aria-label="step"> <output>step {frames[-1][0]:,}</output></figcaption>'
-        for step, path in frames:
-            hidden = "" if path == frames[-1][1] else " hidden"
-            yield f'<img{hidden} alt="step {step:,}" src="{_data_url(path)}">'
-        yield "</figure>\n"
+    """Pictures over time, with a slider."""
+    frames = _spread(
+        sorted(
+            (int(found[1]), path)
+            for path in folder.glob("step-*.png")
+            if (found := re.fullmatch(r"step-(\d+)\.png", path.name))
+        )
+    )
+    if not frames:
+        return
+    yield f"<h2>{title}</h2>\n"
+    yield f'<figure class="film {title.lower()}"><figcaption>{what}: '
+    yield f'<input type="range" hidden max="{len(frames) - 1}" value="{len(frames) - 1}" '
+    yield f'aria-label="step"> <output>step {frames[-1][0]:,}</output></figcaption>'
+    for step, path in frames:
+        hidden = "" if path == frames[-1][1] else " hidden"
+        yield f'<img{hidden} alt="step {step:,}" src="{_data_url(path)}">'
+    yield "</figure>\n"
 
 
 def _spread(frames: Sequence[tuple[int, Path]]) -> list[tuple[int, Path]]:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from pydantic import JsonValue
 from rich.console import Console
 
 from sagan.checkpoint import alone_in
@@ -26,7 +24,6 @@ from sagan.display import (
     reporter_for,
 )
 from sagan.errors import SaganError
-from sagan.metrics.protocol import describe_environment
 from sagan.studies import workers
 from sagan.studies.budget import PROBE_STEPS, Cost, affordable_steps, probe
 from sagan.studies.catalogue import STUDIES
@@ -43,7 +40,7 @@ from sagan.studies.plan import (
     write_record,
 )
 from sagan.studies.report import write_reports
-from sagan.studies.results import Result, read_results, result_of, write_result
+from sagan.studies.results import Result, read_results, write_result
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Study
 from sagan.training.recorder import Reporter
@@ -168,7 +165,8 @@ class Conductor:
         for run in runs:
             self.say(f"running {run.name}")
             shown = reporter_for(self.console)
-            yield run, execute(run, functools.partial(self._perform, data=data, reporter=shown))
+            perform = functools.partial(self._perform, data=data, reporter=shown)
+            yield run, workers.execute(run, perform)
 
     def _perform(self, run: Run, data: Data, reporter: Reporter) -> Findings:
         with StageProgress(self.console) as progress:
@@ -232,17 +230,6 @@ class Conductor:
         each = [costs[run.variant] for run in self._pending()]
         steps = affordable_steps(each, left, self.request.jobs)
         self.config = self.config.model_copy(update={"steps": steps})
-
-
-def execute(run: Run, perform: Callable[[Run], Findings]) -> Result:
-    """A run from beginning to end."""
-    started = time.perf_counter()
-    findings = perform(run)
-    environment: dict[str, JsonValue] = {
-        **describe_environment(),
-        "threads": torch.get_num_threads(),
-    }
-    return result_of(run, findings, time.perf_counter() - started, environment)
 
 
 def describe_data(data: Data) -> dict[str, Any]:

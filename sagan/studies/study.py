@@ -113,7 +113,3 @@ class Study:
     by_layer: str = ""
     splits: tuple[str, ...] = ("train",)
     notes: tuple[str, ...] = ()
-
-    def variant(self, name: str) -> Variant:
-        """The variant of this name; it must be there."""
-        return next(variant for variant in self.variants if variant.name == name)

@@ -11,7 +11,7 @@ from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.inference import DiscriminatorBase
 from sagan.pixels import to_float
-from sagan.precision import resolve_precision
+from sagan.precision import autocast, resolve_precision
 from sagan.studies.run import Progress
 from sagan.training.optimizer import adam
 from sagan.training.randomness import keyed_generator
@@ -45,7 +45,7 @@ def train_supervised(
             images = mirrored(images, keyed_generator(device, config.seed, update))
         spectral.advance(network)
         optimizer.zero_grad()
-        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+        with autocast(device, precision):
             features = network.embed(images)
         labels = torch.from_numpy(dataset.labels[rows]).to(device)
         F.cross_entropy(classifier(features.float()), labels).backward()

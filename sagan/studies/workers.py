@@ -1,4 +1,4 @@
-"""Several runs at a time, each in a process with its share of the cores."""
+"""Doing runs: one, or several at a time, each in a process with its share of the cores."""
 
 import functools
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
@@ -21,8 +22,11 @@ from sagan.data import PackedDataset
 from sagan.display import PlainReporter
 from sagan.errors import SaganError
 from sagan.metrics.extraction import silent
-from sagan.studies.results import Result
-from sagan.studies.run import Data, Run, Watch
+from sagan.metrics.protocol import describe_environment
+from sagan.studies.catalogue import STUDIES
+from sagan.studies.results import Result, result_of
+from sagan.studies.run import Data, Findings, Run, Watch
+from sagan.training.loop import Interrupted
 
 GRACE_SECONDS = 60.0  # for a worker to save and end when its parent is gone
 
@@ -101,12 +105,19 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def execute(run: Run, perform: Callable[[Run], Findings]) -> Result:
+    """A run from beginning to end."""
+    started = time.perf_counter()
+    findings = perform(run)
+    environment: dict[str, JsonValue] = {
+        **describe_environment(),
+        "threads": torch.get_num_threads(),
+    }
+    return result_of(run, findings, time.perf_counter() - started, environment)
+
+
 def _execute(run: Run, paths: tuple[tuple[str, str], ...]) -> Result | None:
     """A run in a worker; None if a signal ended it."""
-    from sagan.studies.catalogue import STUDIES
-    from sagan.studies.engine import execute
-    from sagan.training.loop import Interrupted
-
     watch = Watch(PlainReporter(Console(quiet=True)), silent)
     perform = STUDIES[run.study].perform
     try:

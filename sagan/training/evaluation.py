@@ -19,11 +19,11 @@ from sagan.errors import SaganError
 from sagan.files import read_json, write_json
 from sagan.metrics.libraries import libraries_installed
 from sagan.records import Record, read_statistics
+from sagan.training.state import Training
 
 if TYPE_CHECKING:
     from sagan.metrics.features import FeatureNetwork
     from sagan.metrics.samples import Samples
-    from sagan.training.state import Training
 
 SAMPLES, REFERENCE = 1000, 2000  # pictures: enough for a curve, too few for a number to publish
 LEAST = 6  # training pictures: density and coverage look at five neighbours
@@ -45,7 +45,7 @@ class Evaluator:
         improved: whether that is the latest step, which is then to be saved.
     """
 
-    def __init__(self, run: Path, training: "Training") -> None:
+    def __init__(self, run: Path, training: Training) -> None:
         self.training = training
         self.improved = False
         self._best_file = run / "best.json"
@@ -125,7 +125,7 @@ def _read_best(file: Path, step: int) -> tuple[int | None, float]:
     return (best, value) if best in there and best <= step else (None, math.inf)
 
 
-def _samples(training: "Training") -> "Samples":
+def _samples(training: Training) -> "Samples":
     from sagan.metrics.samples import Samples, matching_labels
 
     generator = training.average.generator
@@ -133,7 +133,7 @@ def _samples(training: "Training") -> "Samples":
     return Samples(generator, SAMPLES, labels, training.config.seed)
 
 
-def _prepare(training: "Training") -> tuple["FeatureNetwork", float]:
+def _prepare(training: Training) -> tuple["FeatureNetwork", float]:
     """The feature network, and the seconds that a first evaluation will take, reference and all."""
     from sagan.metrics.features import DEFAULT_FEATURES, open_network
 
@@ -148,7 +148,7 @@ def _prepare(training: "Training") -> tuple["FeatureNetwork", float]:
     return network, MARGIN * seconds * (SAMPLES + REFERENCE) / probe
 
 
-def _measure(training: "Training", network: "FeatureNetwork") -> Record:
+def _measure(training: Training, network: "FeatureNetwork") -> Record:
     """Metrics of samples against the training pictures, in the main process."""
     from sagan.metrics.density_coverage import density_coverage
     from sagan.metrics.extraction import FEATURES, extract, map_array

@@ -9,12 +9,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
 from sagan import checkpoint
 from sagan.checkpoint import RunDescription
 from sagan.data import PackedDataset
-from sagan.precision import exact_convolutions
+from sagan.precision import computing_in
 from sagan.processes import make_accelerator, together
 from sagan.training.environment import (
     describe_environment,
@@ -69,8 +67,7 @@ def train(
             if begun is not None:
                 warn_of_changes(checkpoint.read_environment(run), environment)
             checkpoint.create_run(run, description, environment)
-        if training.adversaries.precision is torch.float32:
-            stack.enter_context(exact_convolutions())
+        stack.enter_context(computing_in(training.adversaries.precision))
         # All go on from the one that the first process found sound.
         (step,) = training.consensus.agree(-1 if begun is None else checkpoint.step_of(begun))
         if step >= 0:
@@ -108,7 +105,6 @@ def _train(
             training.check_finite()
         training.seconds += time.perf_counter() - started
         evaluated = evaluator.after_step(last=ended)
-        training.best_step = evaluator.best_step
         if recorder is not None:
             recorder.stepped(result, loss_g, ended, evaluated)
         due = training.step % config.checkpoint_every == 0
@@ -116,7 +112,7 @@ def _train(
             training.check_finite()
             if recorder is not None:
                 recorder.flush()
-            training.save(run)
+            training.save(run, evaluator.best_step)
             evaluator.saved()
             saved_at, requests.save = time.monotonic(), False
         if ended:

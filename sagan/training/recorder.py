@@ -10,13 +10,10 @@ from torch import Tensor
 
 from sagan.durability import reason
 from sagan.errors import SaganError
+from sagan.records import Record
 from sagan.training.pictures import draw_pictures
 from sagan.training.state import Training
-from sagan.training.statistics import (
-    Record,
-    StatisticsWriter,
-    attention_statistics,
-)
+from sagan.training.statistics import StatisticsWriter, attention_statistics
 from sagan.training.steps import (
     DiscriminatorResult,
 )

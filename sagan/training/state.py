@@ -22,13 +22,11 @@ from sagan.files import read_json
 from sagan.losses import OBJECTIVES
 from sagan.precision import resolve_precision
 from sagan.processes import Consensus
+from sagan.records import Record
 from sagan.training.ema import GeneratorAverage
 from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
-from sagan.training.statistics import (
-    Record,
-    layer_statistics,
-)
+from sagan.training.statistics import layer_statistics
 from sagan.training.steps import (
     Adversaries,
     DiscriminatorResult,
@@ -99,7 +97,6 @@ class Training:
         self.step = 0
         self.seconds = 0.0
         self.dropped = 0
-        self.best_step: int | None = None
 
     @property
     def is_looked_at(self) -> bool:
@@ -197,8 +194,13 @@ class Training:
             **layer_statistics(adversaries.generator, adversaries.discriminator),
         }
 
-    def save(self, run: Path) -> None:
-        """Write a checkpoint. Processes agree first on what each of them has observed by itself."""
+    def save(self, run: Path, best_step: int | None = None) -> None:
+        """Write a checkpoint. Processes agree first on what each of them has observed by itself.
+
+        Args:
+            run: the run directory.
+            best_step: the step whose checkpoint is to stay, if there is one.
+        """
         adversaries = self.adversaries
         if self.accelerator.num_processes > 1:
             adversaries.strength.synchronise(adversaries.mean)
@@ -209,7 +211,7 @@ class Training:
                 self.step,
                 self._tensors(),
                 self._state(),
-                keep=lambda step: step == self.best_step or (every > 0 and step % every == 0),
+                keep=lambda step: step == best_step or (every > 0 and step % every == 0),
             )
         self.accelerator.wait_for_everyone()
 

@@ -15,8 +15,7 @@ from sagan.explain import attention_distance, attention_entropy, concentration
 from sagan.files import write_bytes
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.pixels import UInt8Array
-from sagan.records import Record as Record
-from sagan.records import read_statistics as read_statistics
+from sagan.records import Record, read_statistics
 from sagan.sampling import grid_labels
 
 MEASURED = 16  # pictures whose attention is measured

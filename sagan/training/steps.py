@@ -18,6 +18,7 @@ from sagan.augment import Strength, augment, mirrored
 from sagan.inference import DiscriminatorBase, GeneratorBase
 from sagan.losses import Objective
 from sagan.pixels import to_float
+from sagan.precision import autocast
 from sagan.training.finite import FiniteGuard
 from sagan.training.randomness import keyed_generator
 
@@ -95,8 +96,7 @@ class Adversaries:
         return device
 
     def autocast(self) -> AbstractContextManager[None]:
-        enabled = self.precision != torch.float32
-        return torch.autocast(self.device.type, dtype=self.precision, enabled=enabled)
+        return autocast(self.device, self.precision)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The average of a tensor over the processes."""

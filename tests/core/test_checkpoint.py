@@ -75,12 +75,19 @@ def test_a_model_knows_how_its_pictures_were_made_square(
     assert open_model(run).fit == open_model(tmp_path / "model.safetensors").fit == fit
 
 
-def test_loading_a_model_does_not_wait_for_torchs_compiler(model_file: Path) -> None:
-    code = (
-        "import sys; from sagan import load_generator, load_discriminator;"
-        "load_generator(sys.argv[1]); load_discriminator(sys.argv[1]);"
-        "assert 'torch._dynamo' not in sys.modules"
-    )
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from sagan import load_generator; load_generator(sys.argv[1])",
+        "from sagan import load_discriminator; load_discriminator(sys.argv[1])",
+        "from sagan.build import build_empty; from sagan.config import resolve;"
+        "build_empty(resolve('cpu-32', {'conditional': True}), 10)",
+    ],
+)
+def test_what_draws_no_weights_does_not_wait_for_torchs_compiler(
+    code: str, model_file: Path
+) -> None:
+    code = f"import sys; {code}; assert 'torch._dynamo' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(model_file)], check=True)
 
 

@@ -116,6 +116,13 @@ def run_without_attention(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def run_with_the_control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Residual blocks stand where its configuration has attention."""
+    folder = tmp_path_factory.mktemp("explored") / "control"
+    return make_run(folder, (), attention_block="residual")
+
+
+@pytest.fixture(scope="session")
 def server(run: Path) -> Iterator[str]:
     """A server for the run."""
     with serving(run) as url:

@@ -76,3 +76,8 @@ def test_a_class_that_there_is_not_is_told(studio: Studio, unconditional_run: Pa
     assert plain.sample(SampleRequest()).label is None
     with pytest.raises(SaganError, match="unconditional"):
         plain.sample(SampleRequest(label=0))
+
+
+def test_only_layers_that_attend_are_offered(studio: Studio, run_with_the_control: Path) -> None:
+    assert studio.layers() == ["generator.attention_16", "discriminator.attention_16"]
+    assert Studio(open_model(run_with_the_control)).layers() == []

@@ -22,11 +22,12 @@ from sagan import checkpoint
 from sagan.augment import Strength
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
+from sagan.records import read_statistics
 from sagan.training import state
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
-from sagan.training.statistics import attention_statistics, read_statistics
+from sagan.training.statistics import attention_statistics
 
 Train = Callable[..., Path]
 HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
