@@ -60,9 +60,9 @@ def summary(record: "Record") -> dict[str, str]:
             network, layer = name.removeprefix("gamma/").split(".")
             size = layer.removeprefix("attention_")
             shown[f"gamma {network[0].upper()}{size}"] = f"{value:+.3f}"
-    for name in ("metric/KD-EfficientNet", "metric/coverage"):
-        if name in record:
-            shown[name.removeprefix("metric/")] = f"{record[name]:.3g}"
+    for name, value in record.items():
+        if name.startswith("metric/KD-") or name == "metric/coverage":
+            shown[name.removeprefix("metric/")] = f"{value:.3g}"
     if record["augment/p"]:
         shown["augment"] = f"{record['augment/p']:.2f}"
     return shown

@@ -1,5 +1,6 @@
 """Samples as files: a grid, a folder or zip of pictures, an interpolation strip or film."""
 
+import io
 import zipfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sagan.errors import SaganError
+from sagan.files import write_bytes
 from sagan.inference import GeneratorBase
 from sagan.pixels import UInt8Array
 from sagan.sampling import (
@@ -158,8 +160,6 @@ def save_picture(picture: UInt8Array, out: Path) -> None:
 
 
 def _save(picture: Image.Image, out: Path, **options: Any) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(out, **options)
-    except OSError as error:
-        raise SaganError(f"cannot write {out}: {error.strerror}") from None
+    encoded = io.BytesIO()
+    picture.save(encoded, out.suffix[1:], **options)
+    write_bytes(out, encoded.getvalue())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sagan.errors import SaganError
+from sagan.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,8 +73,8 @@ class Sheet:
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, SVG or PDF, by the path's extension.
 
-    Text stays text in SVG and PDF. The same figure gives the same bytes. The file is written only
-    once the whole picture is drawn.
+    Text stays text in SVG and PDF. The same figure gives the same bytes. Folders on the way are
+    made; what was there stays until the whole picture is drawn.
 
     Raises:
         SaganError: the extension is another, or the file cannot be written.
@@ -85,13 +86,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     drawn = io.BytesIO()
     with figure_style():
         figure.savefig(drawn, format=extension[1:], dpi=figure.dpi, metadata={unwanted: None})
-    try:
-        path.write_bytes(drawn.getvalue())
-    except OSError as error:
-        reason = error.strerror or "the system refuses"
-        raise SaganError(
-            f"cannot write the figure to {path}: {reason}; name a file in a folder you can write to"
-        ) from error
+    write_bytes(path, drawn.getvalue())
 
 
 def check_format(path: Path) -> None:

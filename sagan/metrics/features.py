@@ -17,6 +17,8 @@ from sagan.metrics.libraries import needed_library
 from sagan.precision import exact_convolutions
 
 DEFAULT_FEATURES = "efficientnet-lite0"
+# What trainings and studies go by: unbiased, unlike a Frechet distance, and needs no download.
+DEFAULT_DISTANCE = "KD-EfficientNet"
 
 # Modules that hold an `open_network(weights)`, imported when asked for: each needs a library.
 _OPENERS = {

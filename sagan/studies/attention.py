@@ -1,5 +1,6 @@
 """Does attention improve what a GAN draws? Zhang et al. 2018, section 5.2 and table 1."""
 
+from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies.gan import (
     kept_curves,
     last_values,
@@ -7,7 +8,7 @@ from sagan.studies.gan import (
     seconds_per_step,
     train_run,
 )
-from sagan.studies.quality import DISTANCE, measure, prepare_reference
+from sagan.studies.quality import measure, prepare_reference
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Chart, Claim, Column, Study, Variant
 
@@ -27,7 +28,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
 
 
 QUALITY_COLUMNS = (
-    Column(DISTANCE, DISTANCE, ".4f"),
+    Column(DEFAULT_DISTANCE, DEFAULT_DISTANCE, ".4f"),
     Column("FD-EfficientNet", "FD-EfficientNet", ".1f"),
     Column("precision", "precision", ".3f"),
     Column("recall", "recall", ".3f"),
@@ -102,39 +103,39 @@ STUDY = Study(
     claims=(
         Claim(
             "Attention at 16 x 16 in both networks draws better than no attention",
-            DISTANCE, "lower", "attention-16", "none",
+            DEFAULT_DISTANCE, "lower", "attention-16", "none",
         ),
         Claim(
             "Attention at 16 x 16 draws better than a residual block as large in its place",
-            DISTANCE, "lower", "attention-16", "residual-16",
+            DEFAULT_DISTANCE, "lower", "attention-16", "residual-16",
         ),
         Claim(
             "Attention at 8 x 8 in both networks draws better than no attention",
-            DISTANCE, "lower", "attention-8", "none",
+            DEFAULT_DISTANCE, "lower", "attention-8", "none",
         ),
         Claim(
             "Attention at 16 x 16 draws better than at 8 x 8",
-            DISTANCE, "lower", "attention-16", "attention-8",
+            DEFAULT_DISTANCE, "lower", "attention-16", "attention-8",
         ),
         Claim(
             "Attention at 32 x 32 draws better than at 8 x 8",
-            DISTANCE, "lower", "attention-32", "attention-8",
+            DEFAULT_DISTANCE, "lower", "attention-32", "attention-8",
         ),
         Claim(
             "Attention in both networks draws better than in G only",
-            DISTANCE, "lower", "attention-16", "g-16",
+            DEFAULT_DISTANCE, "lower", "attention-16", "g-16",
         ),
         Claim(
             "Attention in both networks draws better than in D only",
-            DISTANCE, "lower", "attention-16", "d-16",
+            DEFAULT_DISTANCE, "lower", "attention-16", "d-16",
         ),
         Claim(
             'The form "pooled" draws better than the form "full"',
-            DISTANCE, "lower", "attention-16", "full-16",
+            DEFAULT_DISTANCE, "lower", "attention-16", "full-16",
         ),
         Claim(
             'The form "pooled" draws better than the form "paper"',
-            DISTANCE, "lower", "attention-16", "paper-16",
+            DEFAULT_DISTANCE, "lower", "attention-16", "paper-16",
         ),
     ),
     columns=QUALITY_COLUMNS,

@@ -16,7 +16,6 @@ from sagan.studies.run import Data, Progress, Run
 
 SAMPLES = 10_000  # of a finished run; as many as there are training pictures if these are fewer
 CURVE_SAMPLES = 500  # of a point on the way: enough to tell twice from once
-DISTANCE = "KD-EfficientNet"  # the number that claims are about: unbiased, and needs no download
 
 
 @functools.cache

@@ -12,10 +12,11 @@ from sagan import spectral
 from sagan.build import build_networks
 from sagan.checkpoint import Model, checkpoints, load_tensors, read_tensors, step_of
 from sagan.config import Config
+from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies.attention import QUALITY_COLUMNS
 from sagan.studies.failure import failure_step
 from sagan.studies.gan import kept_curves, parameters_of, seconds_per_step, train_run
-from sagan.studies.quality import CURVE_SAMPLES, DISTANCE, measure, prepare_reference, untrained
+from sagan.studies.quality import CURVE_SAMPLES, measure, prepare_reference, untrained
 from sagan.studies.run import Curve, Data, Findings, Run, Watch
 from sagan.studies.study import Chart, Claim, Column, Settings, Study, Variant
 
@@ -34,9 +35,9 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
         c for c in checkpoints(run.folder) if step_of(c) % every == 0 or step_of(c) == steps
     ]
     curves = kept_curves(records) | sigma_curves(run, data, kept_there)
-    curves[DISTANCE] = distances(run, data, kept_there, watch)
+    curves[DEFAULT_DISTANCE] = distances(run, data, kept_there, watch)
     document = measure(run.folder, data, watch.progress)
-    failed = failure_step(curves[DISTANCE], curves.get("dropped", []))
+    failed = failure_step(curves[DEFAULT_DISTANCE], curves.get("dropped", []))
     return Findings(
         numbers=document["metrics"]
         | {"failed": float(failed is not None)}
@@ -56,7 +57,7 @@ def distances(run: Run, data: Data, kept: list[Path], watch: Watch) -> Curve:
     found: Curve = []
     for step, model in models:
         document = measure(model, data, watch.progress, CURVE_SAMPLES, ["kid"])
-        found.append((step, document["metrics"][DISTANCE]))
+        found.append((step, document["metrics"][DEFAULT_DISTANCE]))
     return found
 
 
@@ -132,23 +133,23 @@ STUDY = Study(
     claims=(
         Claim(
             "Spectral normalization in G and D draws better in the end than none",
-            DISTANCE, "lower", "both", "none",
+            DEFAULT_DISTANCE, "lower", "both", "none",
         ),
         Claim(
             "Spectral normalization in D only draws better in the end than none",
-            DISTANCE, "lower", "d", "none",
+            DEFAULT_DISTANCE, "lower", "d", "none",
         ),
         Claim(
             "Spectral normalization in G and D draws better in the end than in D only",
-            DISTANCE, "lower", "both", "d",
+            DEFAULT_DISTANCE, "lower", "both", "d",
         ),
         Claim(
             "With spectral normalization in both, two learning rates draw better than equal ones",
-            DISTANCE, "lower", "both", "both-equal",
+            DEFAULT_DISTANCE, "lower", "both", "both-equal",
         ),
         Claim(
             "At equal learning rates spectral normalization in G and D draws better than in D only",
-            DISTANCE, "lower", "both-equal", "d-equal",
+            DEFAULT_DISTANCE, "lower", "both-equal", "d-equal",
         ),
     ),
     columns=(
@@ -162,7 +163,7 @@ STUDY = Study(
         *(Column(title, title) for title in LARGEST.values()),
     ),
     charts=(
-        Chart(f"{DISTANCE} to the training pictures, lower is better", DISTANCE),
+        Chart(f"{DEFAULT_DISTANCE} to the training pictures, lower is better", DEFAULT_DISTANCE),
         Chart("Mean logit of real pictures", "logits/real"),
         Chart("Mean logit of samples", "logits/fake"),
         Chart("Norm of D's gradient", "gradient/discriminator", log=True),

@@ -17,6 +17,7 @@ from accelerate import PartialState
 from sagan.checkpoint import checkpoints, step_of
 from sagan.errors import SaganError
 from sagan.files import read_json, write_json
+from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.metrics.libraries import libraries_installed
 from sagan.records import Record, read_statistics
 from sagan.training.state import Training
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 SAMPLES, REFERENCE = 1000, 2000  # pictures: enough for a curve, too few for a number to publish
 LEAST = 6  # training pictures: density and coverage look at five neighbours
 SUBSETS = 10  # of the kernel distance
-BEST_BY = "metric/KD-EfficientNet"  # lower is better; unbiased, unlike a Frechet distance
+BEST_BY = f"metric/{DEFAULT_DISTANCE}"  # lower is better
 SETUP_SECONDS = 5.0  # taken for loading libraries and network, before this machine is known
 PROBE, MARGIN = 64, 1.25  # pictures whose time is measured, and what it is multiplied by
 

@@ -410,7 +410,8 @@ def test_an_unknown_extension_is_the_users_error(figure, tmp_path: Path, name):
 
 def test_an_unwritable_path_is_the_users_error(figure, tmp_path: Path):
     (tmp_path / "folder.png").mkdir()
-    for path in (tmp_path / "missing" / "a.png", tmp_path / "folder.png"):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "a.png", tmp_path / "folder.png"):
         with pytest.raises(SaganError, match="cannot write") as error:
             save_figure(figure, path)
         assert str(path) in str(error.value)

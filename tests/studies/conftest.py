@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sagan.config import resolve
+from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies.attention import STUDY
 from sagan.studies.plan import StudyRecord
-from sagan.studies.quality import DISTANCE
 from sagan.studies.results import Result
 
 Make = Callable[..., Result]
@@ -25,7 +25,7 @@ def result() -> Make:
             "seed": seed,
             "config": resolve("smoke", {"seed": seed}).model_dump(mode="json"),
             "parameters": {"generator": 1000, "discriminator": 2000},
-            "numbers": {DISTANCE: distance},
+            "numbers": {DEFAULT_DISTANCE: distance},
             "curves": {"gamma/generator.attention_16": [(1, 0.1 * seed), (2, 0.2)]},
             "protocol": {"samples": {"pictures": 10}},
             "cost": {"step": 0.25, "whole": 100.0},

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sagan.errors import SaganError
+from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies.attention import STUDY
-from sagan.studies.quality import DISTANCE
 from sagan.studies.report import write_reports
 from sagan.studies.results import path_of, read_results, write_result
 
@@ -54,7 +54,7 @@ def test_numbers_are_there_for_other_programs(reported: Path) -> None:
     assert [(row["variant"], row["seed"]) for row in rows] == [
         (variant, str(seed)) for variant in DISTANCES for seed in range(3)
     ]
-    assert [float(row[DISTANCE]) for row in rows] == [
+    assert [float(row[DEFAULT_DISTANCE]) for row in rows] == [
         *DISTANCES["none"],
         *DISTANCES["attention-16"],
     ]
