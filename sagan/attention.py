@@ -213,7 +213,7 @@ BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunke
 
 
 def select_backend(query: Tensor, key: Tensor, value: Tensor) -> Attend:
-    """What ``backend="auto"`` runs: a function of shape, dtype and device only, never of a timing.
+    """What ``backend="auto"`` runs: a function of shape and device only, never of a timing.
 
     Two runs on like machines therefore choose alike, which bit-exact resuming needs. GPUs have
     fused kernels; a CPU's are slower than matrix products on blocks of the map.
@@ -236,7 +236,7 @@ class SelfAttention2d(nn.Module):
             values C/2 wide, then back to C; the authors' released code).
         spectral_norm: whether the convolutions are spectrally normalized.
         backend: "eager" keeps the (N, M) map for backward; "flash" and "chunked" give the same
-            result in O(N) memory; "auto" picks by shape, dtype and device.
+            result in O(N) memory; "auto" picks by shape and device.
 
     A state dict of the popular layer (``query_conv``, ``key_conv``, ``value_conv``, ``gamma``)
     loads into ``form="full", spectral_norm=False``.

@@ -347,27 +347,25 @@ def explain(
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """
+    if out is None and html is None:
+        raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
+    if query and grid:
+        raise SaganError("--query and --grid both say where to look: give one of them")
+    if out is not None:
+        from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
+        from sagan.explain.model import interesting_dots as interesting
+
+        choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots)
+        if image:
+            explain_photos(model, image, out, choose)
+        else:
+            explain_samples(model, out, choose, num, classes, seed)
+        print(f"wrote {out}")
     if html is not None:
         from sagan.explorer.export import write_page
 
         write_page(model, html, image or [], classes, seed)
         print(f"wrote {html}")
-    if out is None:
-        if html is None:
-            raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
-        return
-
-    from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
-    from sagan.explain.model import interesting_dots as interesting
-
-    if query and grid:
-        raise SaganError("--query and --grid both say where to look: give one of them")
-    choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots)
-    if image:
-        explain_photos(model, image, out, choose)
-    else:
-        explain_samples(model, out, choose, num, classes, seed)
-    print(f"wrote {out}")
 
 
 @app.command()

@@ -6,6 +6,7 @@ one is a bottleneck (He et al. 2016) as wide as the parameters allow, scaled by 
 at 0 as attention's does, so that both networks start as the same function.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -47,10 +48,42 @@ def _bottleneck(channels: int, parameters: int) -> int:
     )
 
 
+def attention_layers(
+    sizes: Sequence[int],
+    maps: Mapping[int, int],
+    form: FormName,
+    backend: BackendName,
+    block: BlockName,
+) -> nn.ModuleDict:
+    """What follows a network's feature maps, by their side; spectral norm is left to the network.
+
+    Args:
+        sizes: sides of the maps to follow, in any order.
+        maps: all the network's feature maps in its order: side -> channels.
+        form: of the attention, or of the one that the control stands for.
+        backend: of the attention.
+        block: "attention", or "residual" for the control.
+
+    Raises:
+        ValueError: there is no map of such a side.
+    """
+    for size in sizes:
+        if size not in maps:
+            choices = ", ".join(map(str, maps))
+            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
+    return nn.ModuleDict(
+        {
+            str(size): attention_or_control(block, channels, form, backend)
+            for size, channels in maps.items()
+            if size in sizes
+        }
+    )
+
+
 def attention_or_control(
     block: BlockName, channels: int, form: FormName, backend: BackendName
 ) -> nn.Module:
-    """What follows a feature map of so many channels; spectral norm is left to the network.
+    """One such layer.
 
     Args:
         block: "attention", or "residual" for the control.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.attention import BackendName, FormName
-from sagan.control import BlockName, attention_or_control
+from sagan.control import BlockName, attention_layers
 from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     DCGAN_DISCRIMINATOR,
@@ -70,7 +70,7 @@ class DCGANGenerator(GeneratorBase):
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
         if spectral_norm:
             spectral.apply(self.layers, (nn.ConvTranspose2d,), spectral_norm_eps)
-        self.self_attention = _attention(
+        self.self_attention = attention_layers(
             attention, channels, attention_form, attention_backend, attention_block
         )
         self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
@@ -130,7 +130,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         )
         if spectral_norm:
             spectral.apply(self.layers, (nn.Conv2d,), spectral_norm_eps)
-        self.self_attention = _attention(
+        self.self_attention = attention_layers(
             attention, channels, attention_form, attention_backend, attention_block
         )
         self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
@@ -157,24 +157,3 @@ class DCGANDiscriminator(DiscriminatorBase):
         """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,); labels play no part."""
         logits: Tensor = self.last(self._hidden(images)).flatten()
         return logits
-
-
-def _attention(
-    sizes: Sequence[int],
-    channels: dict[int, int],
-    form: FormName,
-    backend: BackendName,
-    block: BlockName,
-) -> nn.ModuleDict:
-    """Attention layers by size, without spectral norm, as in the popular implementation."""
-    for size in sizes:
-        if size not in channels:
-            choices = ", ".join(map(str, channels))
-            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
-    return nn.ModuleDict(
-        {
-            str(size): attention_or_control(block, channels[size], form, backend)
-            for size in channels
-            if size in sizes
-        }
-    )

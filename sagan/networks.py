@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.attention import BackendName, FormName
-from sagan.control import BlockName, attention_or_control
+from sagan.control import BlockName, attention_layers
 from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     RESIDUAL_DISCRIMINATOR,
     RESIDUAL_GENERATOR,
+    discriminator_maps,
+    generator_maps,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
@@ -170,20 +172,14 @@ class Generator(GeneratorBase):
         self.num_classes = num_classes
         channels = [width * multiple for multiple in RESIDUAL_GENERATOR[resolution]]
         self.sizes = residual_generator_sizes(resolution)
-        _check_attention(attention, self.sizes)
 
         self.linear = nn.Linear(latent_size, channels[0] * 4 * 4)
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
-        self.self_attention = nn.ModuleDict(
-            {
-                str(size): attention_or_control(
-                    attention_block, c, attention_form, attention_backend
-                )
-                for size, c in zip(self.sizes, channels[1:], strict=True)
-                if size in attention
-            }
+        maps = generator_maps("residual", resolution, width)
+        self.self_attention = attention_layers(
+            attention, maps, attention_form, attention_backend, attention_block
         )
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], 3, kernel_size=3, padding=1)
@@ -290,22 +286,14 @@ class Discriminator(DiscriminatorBase):
         self.num_classes = num_classes
         channels = [width * multiple for multiple in RESIDUAL_DISCRIMINATOR[resolution]]
         self.sizes = residual_discriminator_sizes(resolution)
-        _check_attention(attention, self.sizes)
 
         self.blocks = nn.ModuleList([FirstDiscriminatorBlock(3, channels[0])])
         for i in range(1, len(channels)):
             downsample = self.sizes[i] < self.sizes[i - 1]
             self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
-        self.self_attention = nn.ModuleDict(
-            {
-                str(size): attention_or_control(
-                    attention_block,
-                    channels[self.sizes.index(size)],
-                    attention_form,
-                    attention_backend,
-                )
-                for size in sorted(attention, reverse=True)
-            }
+        maps = discriminator_maps("residual", resolution, width)
+        self.self_attention = attention_layers(
+            attention, maps, attention_form, attention_backend, attention_block
         )
         self.linear = nn.Linear(channels[-1], 1)
         self.embedding = nn.Embedding(num_classes, channels[-1]) if num_classes else None
@@ -345,10 +333,3 @@ def _check_resolution(resolution: int) -> None:
     if resolution not in RESIDUAL_GENERATOR:
         choices = ", ".join(map(str, RESIDUAL_GENERATOR))
         raise ValueError(f"no layout for resolution {resolution}: choose from {choices}")
-
-
-def _check_attention(attention: Sequence[int], sizes: Sequence[int]) -> None:
-    for size in attention:
-        if size not in sizes:
-            choices = ", ".join(str(s) for s in dict.fromkeys(sizes))
-            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
