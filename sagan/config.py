@@ -6,7 +6,7 @@ here imports torch, so that the command line answers at once.
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -131,6 +131,12 @@ class Config(BaseModel):
         """Whether networks of this family can be conditional."""
         return self.family != "dcgan"
 
+    def following(self, labelled: bool) -> "Config":
+        """The same, ``conditional`` decided by whether the data has labels, if nobody has."""
+        if self.conditional is not None:
+            return self
+        return self.model_copy(update={"conditional": labelled and self.takes_labels})
+
     def to_json(self) -> str:
         """The configuration as indented JSON."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
@@ -150,6 +156,20 @@ def _check_attention(network: str, sizes: Sequence[int], maps: Mapping[int, int]
             )
     if len(set(sizes)) != len(sizes):
         raise ValueError(f"{key} names a size twice")
+
+
+# What may change from one part of a run to the next: it alters how long and how often, not what.
+MAY_CHANGE = (
+    "steps",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "keep_every",
+    "sample_every",
+    "log_every",
+    "evaluate_every",
+    "evaluate_share",
+    "on_nonfinite",
+)
 
 
 class Preset(BaseModel):
@@ -265,6 +285,23 @@ def parse_config(settings: Mapping[str, Any]) -> Config:
         return Config.model_validate(settings)
     except ValidationError as error:
         raise SaganError(_in_one_line(error)) from None
+
+
+def changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], allowed: Collection[str]
+) -> list[str]:
+    """What is another training's: "key was a and is now b" for every field that both have.
+
+    Args:
+        before: fields and values of a configuration.
+        after: of another.
+        allowed: fields that may change, such as :data:`MAY_CHANGE`.
+    """
+    return [
+        f"{key} was {before[key]} and is now {value}"
+        for key, value in after.items()
+        if key in before and before[key] != value and key not in allowed
+    ]
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
-from sagan.config import Config, resolve
+from sagan.config import MAY_CHANGE, Config, changes, parse_config, resolve
 from sagan.errors import SaganError
 from sagan.files import read_small, write_bytes
 from sagan.studies.results import path_of
 from sagan.studies.run import Data, Run, run_name
 from sagan.studies.study import Study, Variant
-from sagan.training.session import MAY_CHANGE
 
 # Log lines and checkpoints of a run, at least where it has so many steps.
 RECORDS, SAVES = 60, 4
@@ -165,10 +164,7 @@ def common_config(study: Study, request: Request) -> Config:
 
 def with_data(config: Config, data: Data) -> Config:
     """Decide ``conditional`` where it is to follow the data."""
-    if config.conditional is not None:
-        return config
-    conditional = data.train.labels is not None and config.takes_labels
-    return config.model_copy(update={"conditional": conditional})
+    return config.following(data.train.labels is not None)
 
 
 def runs_of(
@@ -194,10 +190,9 @@ def runs_of(
             }
             own = {"seed": seed, **every, **variant.change(config)}
             try:
-                changed = Config.model_validate(config.model_dump() | own)
-            except ValidationError as error:
-                message = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise SaganError(f"variant {variant.name}: {message}") from None
+                changed = parse_config(config.model_dump() | own)
+            except SaganError as error:
+                raise SaganError(f"variant {variant.name}: {error}") from None
             place = folder / run_name(variant.name, seed)
             yield Run(request.study, variant.name, changed, request.preset, place)
 
@@ -213,15 +208,10 @@ def check_same(out: Path, begun: StudyRecord, study: str, config: Config) -> Non
     Raises:
         SaganError: it did; the message says with which.
     """
-    wanted = config.model_dump(mode="json")
     differences = [f"the study was {begun.study}"] if begun.study != study else []
-    differences += [
-        f"{key} was {begun.config.get(key)} and is now {wanted[key]}"
-        for key in wanted
-        if wanted[key] is not None  # conditional, before the data are looked at
-        and begun.config.get(key, wanted[key]) != wanted[key]
-        and (key == "steps" or key not in MAY_CHANGE)
-    ]
+    # Before the data are looked at, conditional may be undecided.
+    wanted = {k: v for k, v in config.model_dump(mode="json").items() if v is not None}
+    differences += changes(begun.config, wanted, {*MAY_CHANGE} - {"steps"})
     if differences:
         raise SaganError(
             f"{out} holds a study that began otherwise: {'; '.join(differences)}. "

@@ -7,26 +7,13 @@ from typing import Any
 
 from sagan import checkpoint
 from sagan.checkpoint import RunDescription
-from sagan.config import Config, resolve
+from sagan.config import MAY_CHANGE, Config, changes, resolve
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import read_manifest
 from sagan.errors import SaganError
 from sagan.metrics.libraries import INSTALL, libraries_installed
 
 DEFAULT_PRESET = "cpu-32"
-
-# What may change from one part of a run to the next: it alters how long and how often, not what.
-MAY_CHANGE = (
-    "steps",
-    "checkpoint_every",
-    "checkpoint_minutes",
-    "keep_every",
-    "sample_every",
-    "log_every",
-    "evaluate_every",
-    "evaluate_share",
-    "on_nonfinite",
-)
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int | None], None]
@@ -93,31 +80,24 @@ def prepare(
 def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Config:
     """Decide ``conditional``: what was asked for, else whether the data has labels."""
     labelled = dataset.labels is not None
-    conditional = config.conditional
-    if conditional is None:
-        conditional = labelled and config.takes_labels
-    if conditional and not labelled:
+    config = config.following(labelled)
+    if config.conditional and not labelled:
         raise SaganError(
             f"conditional=true needs labels, and {dataset.source} has none: "
             "put the pictures into one folder per class"
         )
-    if labelled and not conditional:
+    if labelled and not config.conditional:
         notify(f"the {dataset.num_classes} classes of {dataset.source} are ignored (unconditional)")
-    return config.model_copy(update={"conditional": conditional})
+    return config
 
 
 def _check_resumed(run: Path, begun: RunDescription, wanted: RunDescription) -> None:
     """Refuse to go on with another configuration or other data than the run began with."""
-    before, after = begun.config.model_dump(), wanted.config.model_dump()
-    differences = [
-        f"{key} was {before[key]} and is now {after[key]}"
-        for key in before
-        if before[key] != after[key] and key not in MAY_CHANGE
-    ]
+    changed = changes(begun.config.model_dump(), wanted.config.model_dump(), MAY_CHANGE)
     if begun.data.get("fingerprint") != wanted.data["fingerprint"]:
-        differences.append(f"the data was {begun.data.get('source')} and has changed")
-    if differences:
+        changed.append(f"the data was {begun.data.get('source')} and has changed")
+    if changed:
         raise SaganError(
-            f"{run} holds a run that began otherwise: {'; '.join(differences)}. "
+            f"{run} holds a run that began otherwise: {'; '.join(changed)}. "
             "Give the same command as then, or another --out"
         )

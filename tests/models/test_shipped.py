@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from sagan.checkpoint import load_discriminator, open_model, shipped_models
-from sagan.config import parse_assignments, resolve
-from sagan.training.session import MAY_CHANGE
+from sagan.config import MAY_CHANGE, parse_assignments, resolve
 
 SHIPPED = shipped_models()
 MEBIBYTE = 2**20

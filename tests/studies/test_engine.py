@@ -17,11 +17,11 @@ from rich.console import Console
 from sagan.config import resolve
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
+from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies import engine, workers
 from sagan.studies.attention import STUDY
 from sagan.studies.budget import LEAST_STEPS, RESERVE, Cost, affordable_steps
 from sagan.studies.plan import Request
-from sagan.studies.quality import DISTANCE
 from sagan.studies.run import Data, Findings, Run, Watch
 
 Conduct = Callable[..., list[str]]
@@ -36,7 +36,7 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     def perform(run: Run, data: Data, watch: Watch) -> Findings:
         runs.append(run)
         distance = 5.0 * run.config.seed + 0.01 * len(run.name) - (run.variant == "attention-16")
-        return Findings({DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
+        return Findings({DEFAULT_DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
 
     fake = replace(STUDY, perform=perform, prepare=lambda data, progress: None)
     monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
