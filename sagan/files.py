@@ -1,4 +1,7 @@
-"""Small files: read with suspicion, as they may be anyone's, and written whole or not at all."""
+"""Small files: read with suspicion, as they may be anyone's, and written whole or not at all.
+
+And where files are kept that can be made again.
+"""
 
 import json
 import os
@@ -7,10 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from sagan.durability import reason, rename, write
 from sagan.errors import SaganError
 
 MAX_BYTES = 2**24
+
+
+def cache_folder(kind: str) -> Path:
+    """$SAGAN_CACHE/KIND, or KIND in this package's part of the user's cache."""
+    override = os.environ.get("SAGAN_CACHE")
+    root = Path(override).expanduser() if override else platformdirs.user_cache_path("sagan")
+    return root / kind
 
 
 def read_small(path: Path) -> bytes:

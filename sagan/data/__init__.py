@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sagan.data.batches import BatchOrder
-    from sagan.data.cache import default_cache, open_dataset
+    from sagan.data.cache import open_dataset
     from sagan.data.info import DatasetInfo, Spread, describe
     from sagan.data.packed import PackedDataset, fingerprint_of
     from sagan.data.packing import pack
@@ -19,7 +19,6 @@ __all__ = [
     "DatasetInfo",
     "PackedDataset",
     "Spread",
-    "default_cache",
     "describe",
     "fingerprint_of",
     "open_dataset",
@@ -31,7 +30,6 @@ _MODULES = {
     "DatasetInfo": "info",
     "PackedDataset": "packed",
     "Spread": "info",
-    "default_cache": "cache",
     "describe": "info",
     "fingerprint_of": "packed",
     "open_dataset": "cache",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sagan.config import resolve
 from sagan.data.info import DatasetInfo
 from sagan.data.packing import packed_bytes
 
@@ -30,11 +31,11 @@ def resolution_for(info: DatasetInfo) -> int:
 def suggestion(info: DatasetInfo) -> str:
     """Which preset to begin with, and what its pictures take, as one line."""
     modest, large = PRESETS[resolution_for(info)]
-    size = int(modest.rsplit("-", 1)[1])
+    size = resolve(modest).resolution
     packed = packed_bytes(info.num_images, size)
     more = "" if info.num_images >= FEW_IMAGES else ", with --set augment=adaptive"
     return (
-        f"--preset {modest} ({large} on a GPU){more}; packed at {size} x {size}: "
+        f"--preset {modest} ({large} on a GPU{more}); packed at {size} x {size}: "
         f"{amount(packed)} of disk, mapped rather than loaded"
     )
 
@@ -54,7 +55,8 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
     if 0 < info.num_images < FEW_IMAGES:
         yield (
             f"{info.num_images:,} pictures are few: the discriminator will know them by heart; "
-            "--set augment=adaptive helps, more pictures help more"
+            "augmentation helps (the cpu presets have it, others with --set augment=adaptive), "
+            "more pictures help more"
         )
     yield from _class_warnings(info)
     yield from _size_warnings(info)

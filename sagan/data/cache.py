@@ -1,12 +1,9 @@
 """From what the user points at to a packed set, packing into the user's cache where needed."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-
-import platformdirs
 
 from sagan.data.decode import check_size_and_fit
 from sagan.data.layout import DEFAULT_SPLIT
@@ -15,6 +12,7 @@ from sagan.data.packing import Progress, pack
 from sagan.data.sources import Source, open_source
 from sagan.data.staging import keep_first
 from sagan.errors import SaganError
+from sagan.files import cache_folder
 
 
 def _silent(message: str) -> None:
@@ -42,7 +40,7 @@ def open_dataset(
         size: S, 1 to 4096.
         fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps what it was packed with.
         split: "train", or another that the source has.
-        cache: where to keep packed sets, by default `default_cache()`.
+        cache: where to keep packed sets, by default `cache_folder("data")`.
         notify: called with one line for each thing that the user should hear.
         progress: called with (pictures done, pictures in all or None) while packing.
 
@@ -59,7 +57,7 @@ def open_dataset(
     opened = open_source(source, split)
     for note in opened.notes:
         notify(note)
-    folder = (cache or default_cache()) / _cache_name(opened, size, checked_fit)
+    folder = (cache or cache_folder("data")) / _cache_name(opened, size, checked_fit)
     dataset = _open_cached(folder, notify)
     if dataset is not None:
         notify(f"{len(dataset):,} pictures packed earlier in {folder}")
@@ -70,14 +68,6 @@ def open_dataset(
     for line in read_manifest(folder).findings():
         notify(line)
     return dataset
-
-
-def default_cache() -> Path:
-    """Return the folder for packed sets: $SAGAN_CACHE, or the user's cache folder's sagan/data."""
-    override = os.environ.get("SAGAN_CACHE")
-    if override:
-        return Path(override).expanduser()
-    return platformdirs.user_cache_path("sagan") / "data"
 
 
 def _open_as_asked(path: Path, size: int, split: str) -> PackedDataset:

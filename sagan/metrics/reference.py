@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from sagan.data import PackedDataset
 from sagan.data.staging import replace, staged
 from sagan.errors import SaganError
+from sagan.files import cache_folder
 from sagan.metrics.extraction import (
     FEATURES,
     LOGITS,
@@ -22,7 +23,6 @@ from sagan.metrics.extraction import (
     silent,
 )
 from sagan.metrics.features import FeatureNetwork
-from sagan.metrics.weights import metrics_cache
 
 VERSION = (
     1  # part of the name in the cache: raise it whenever the same pictures give other features
@@ -52,7 +52,7 @@ def reference_features(
         SaganError: the cache cannot be written.
     """
     rows = np.arange(len(dataset)) if rows is None else rows
-    folder = metrics_cache() / _name(dataset, network, rows)
+    folder = cache_folder("metrics") / _name(dataset, network, rows)
     shape = (len(rows), network.width)
     known = [_open_cached(folder, shape) is not None if processes.is_main_process else None]
     broadcast_object_list(known)

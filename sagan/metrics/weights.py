@@ -1,16 +1,15 @@
 """Files with the weights of feature networks: found, fetched, checked, read without pickles."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import platformdirs
 import torch
 from torch import Tensor
 
 from sagan.errors import SaganError
+from sagan.files import cache_folder
 
 Tensors: TypeAlias = dict[str, Tensor]
 
@@ -27,13 +26,6 @@ class PublishedWeights:
         return self.url.rpartition("/")[2]
 
 
-def metrics_cache() -> Path:
-    """Return the folder for features and weights: $SAGAN_CACHE/metrics, or the user's cache."""
-    override = os.environ.get("SAGAN_CACHE")
-    root = Path(override).expanduser() if override else platformdirs.user_cache_path("sagan")
-    return root / "metrics"
-
-
 def find_weights(published: PublishedWeights, given: Path | None) -> Path:
     """The file given, or the published one, fetched into the cache if it is not there.
 
@@ -44,7 +36,7 @@ def find_weights(published: PublishedWeights, given: Path | None) -> Path:
         if not given.is_file():
             raise SaganError(f"there is no file {given}: --weights takes {published.name}")
         return given
-    path = metrics_cache() / published.name
+    path = cache_folder("metrics") / published.name
     if not path.is_file():
         _fetch(published, path)
     if sha256_of(path) != published.sha256:

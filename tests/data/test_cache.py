@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sagan.data import default_cache, open_dataset, pack
+from sagan.data import open_dataset, pack
 from sagan.errors import SaganError
+from sagan.files import cache_folder
 
 
 @pytest.fixture
@@ -54,10 +55,9 @@ def test_the_cache_folder_comes_from_the_environment(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "mine"))
-    assert default_cache() == tmp_path / "mine"
-    assert open_dataset(str(root), 4).path.parent == tmp_path / "mine"
+    assert open_dataset(str(root), 4).path.parent == tmp_path / "mine" / "data"
     monkeypatch.delenv("SAGAN_CACHE")
-    assert default_cache().parts[-2:] == ("sagan", "data")
+    assert cache_folder("data").parts[-2:] == ("sagan", "data")
 
 
 def test_a_damaged_cached_set_is_packed_again(root: Path, tmp_path: Path) -> None:
