@@ -9,7 +9,6 @@ from sagan.explain.queries import (
     query_to_pixel,
 )
 from sagan.explain.receptive import convolution_window, receptive_field
-from sagan.explain.sheet import save_figure
 from sagan.explain.statistics import (
     attended_region,
     attention_beyond,
@@ -19,6 +18,7 @@ from sagan.explain.statistics import (
     uniform_distance,
 )
 from sagan.explain.view import LayerView
+from sagan.figures import save_figure
 
 __all__ = [
     "LayerView",

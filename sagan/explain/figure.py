@@ -29,7 +29,7 @@ from sagan.explain.panels import (
     draw_region,
 )
 from sagan.explain.receptive import convolution_window
-from sagan.explain.sheet import INK, LARGE, LINE, SMALL, Sheet, figure_style, fitted, wrapped
+from sagan.explain.sheet import INK, LARGE, LINE, SMALL, Sheet, fitted, wrapped
 from sagan.explain.statistics import (
     attended_region,
     attention_beyond,
@@ -38,6 +38,7 @@ from sagan.explain.statistics import (
     grid_sides,
 )
 from sagan.explain.view import LayerView
+from sagan.figures import figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,9 @@ from sagan.errors import SaganError
 from sagan.explain.figure import QUERY_COLOURS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
 from sagan.explain.receptive import receptive_field
-from sagan.explain.sheet import check_format, save_figure
 from sagan.explain.statistics import FloatArray, grid_sides
 from sagan.explain.view import LayerView
+from sagan.figures import check_format, save_figure
 from sagan.inference import DiscriminatorBase, GeneratorBase, Maps
 from sagan.pixels import UInt8Array
 from sagan.sampling import grid_labels

@@ -1,43 +1,22 @@
-"""Paper for a figure: addressed in pixels, with text that fits its place, written as a file.
+"""Paper for a figure: addressed in pixels, with text that fits its place.
 
 matplotlib is imported only when a sheet is made, and only its object-oriented part: no pyplot.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from sagan.errors import SaganError
-from sagan.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.ft2font import FT2Font
 
 DPI = 240
-FORMATS = (".png", ".svg", ".pdf")
 INK, GREY = "#1a1a1a", "#555555"
 SMALL, NORMAL, LARGE = 6.0, 6.5, 8.0  # points
 FONT = "DejaVu Sans"  # comes with matplotlib: the same text everywhere
 LINE = 26  # from one line of text to the next, in pixels
-
-
-@contextmanager
-def figure_style() -> Iterator[None]:
-    """matplotlib's own defaults and ours within the context, whatever the user's settings are."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
-        matplotlib.rcParams["svg.hashsalt"] = "sagan"  # the same figure gives the same bytes
-        matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType, which publishers ask for
-        yield
 
 
 class Sheet:
@@ -68,37 +47,6 @@ class Sheet:
         """Lines of text below each other."""
         for i, line in enumerate(lines):
             self.text(left, top + i * LINE, line, **style)
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the path's extension.
-
-    Text stays text in SVG and PDF. The same figure gives the same bytes. Folders on the way are
-    made; what was there stays until the whole picture is drawn.
-
-    Raises:
-        SaganError: the extension is another, or the file cannot be written.
-    """
-    path = Path(path)
-    check_format(path)
-    extension = path.suffix.lower()
-    unwanted = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[extension]
-    drawn = io.BytesIO()
-    with figure_style():
-        figure.savefig(drawn, format=extension[1:], dpi=figure.dpi, metadata={unwanted: None})
-    write_bytes(path, drawn.getvalue())
-
-
-def check_format(path: Path) -> None:
-    """Insist that a figure can be written under this name.
-
-    Raises:
-        SaganError: the extension is none of FORMATS.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise SaganError(
-            f"cannot tell the figure's format from {path}: end it in .png, .svg or .pdf"
-        )
 
 
 def text_width(text: str, size: float = NORMAL) -> float:

@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list
 from sagan.checkpoint import Model, Weights, open_model
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.explain.sheet import check_format
+from sagan.figures import check_format
 from sagan.metrics.distances import Neighbours
 from sagan.metrics.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
 from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sagan.explain.sheet import save_figure
+from sagan.figures import figure_style, save_figure
 from sagan.metrics.distances import Neighbours
 from sagan.pixels import UInt8Array
 
@@ -36,7 +36,9 @@ def draw_neighbours(
     Raises:
         SaganError: the file is of another kind, or cannot be written.
     """
-    save_figure(_figure(samples, neighbours, train), out)
+    with figure_style():
+        figure = _figure(samples, neighbours, train)
+    save_figure(figure, out)
 
 
 def _figure(samples: UInt8Array, neighbours: Neighbours, train: UInt8Array) -> "Figure":

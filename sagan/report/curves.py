@@ -1,12 +1,12 @@
 """A run's numbers as curves: one SVG for each kind of number."""
 
 import functools
-import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from sagan.figures import colours, legend, plain, svg_of
 from sagan.records import Record
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 Curve: TypeAlias = list[tuple[float, float]]  # (step, value), in order
 
 MOST_POINTS = 400  # of a curve: more cannot be told apart on a page
-MOST_LINES = 10  # that are told apart by hue; more are shaded from the first layer to the last
-LEGEND_ROWS = 14
 
 
 @dataclass(frozen=True)
@@ -78,36 +76,6 @@ def _thinned(curve: Curve) -> Curve:
     return curve[::-stride][::-1]  # the last point stays
 
 
-def svg_of(title: str, draw: Callable[["Axes"], None], height: float = 2.8) -> str:
-    """An SVG element, the same each time.
-
-    Args:
-        title: tells it from others on its page.
-        draw: draws it.
-        height: in inches; the width is 6.4.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    # Text stays text; the salt makes the names of a panel's parts its own, and the same each time.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure = Figure(figsize=(6.4, height), layout="constrained")
-        draw(figure.subplots())
-        drawn = io.StringIO()
-        figure.savefig(
-            drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        )
-    return drawn.getvalue().partition("<svg")[1] + drawn.getvalue().partition("<svg")[2]
-
-
-def plain(axes: "Axes", x: str) -> None:
-    """Give axes the look that all figures on these pages have."""
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    axes.set_xlabel(x, fontsize=8)
-
-
 def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:
     for (name, curve), colour in zip(curves.items(), colours(len(curves)), strict=True):
         steps, values = zip(*curve, strict=True)
@@ -116,23 +84,3 @@ def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:
     plain(axes, "step")
     if any(curves):
         legend(axes, len(curves))
-
-
-def legend(axes: "Axes", num: int, size: int = 6) -> None:
-    """Name ``num`` lines beside them, in letters of so many points."""
-    columns = math.ceil(num / LEGEND_ROWS)
-    drawn = axes.legend(
-        loc="center left", bbox_to_anchor=(1, 0.5), fontsize=size, frameon=False, ncols=columns
-    )
-    for text in drawn.get_texts():
-        text.set_parse_math(False)
-
-
-def colours(num: int) -> Sequence[Any]:
-    """So many that can be told apart."""
-    import matplotlib
-
-    if num <= MOST_LINES:
-        return matplotlib.color_sequences["tab10"][:num]
-    shades = matplotlib.colormaps["viridis"]
-    return [shades(0.95 * i / (num - 1)) for i in range(num)]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sagan.report.curves import colours, legend, plain, svg_of
+from sagan.figures import colours, legend, plain, svg_of
 from sagan.studies.intervals import CONFIDENCE
 from sagan.studies.study import Chart
 from sagan.studies.table import Band, Finding, Table

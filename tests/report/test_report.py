@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 
 from sagan.errors import SaganError
@@ -139,9 +140,12 @@ def test_a_machine_that_is_not_described_does_no_harm(run: Path, tmp_path: Path)
         assert "Environment" not in Page(tmp_path / "run.html").text
 
 
-def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
-    for name in ("a.html", "b.html"):
-        write_report(run, tmp_path / name)
+def test_the_same_run_gives_the_same_page_whatever_matplotlibs_settings_are(
+    run: Path, tmp_path: Path
+) -> None:
+    write_report(run, tmp_path / "a.html")
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black"}):
+        write_report(run, tmp_path / "b.html")
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
