@@ -157,6 +157,6 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only_cost_a_line_and_nothing_
     assert "No space left on device (make room on that disk)" in full
     assert filled == ["status 2", newest_then, "litter []"]
     assert newest_then.startswith("newest step-0000000")
-    assert read_only.startswith("sagan: cannot train in ")
+    assert read_only.startswith("sagan: cannot work in ")
     assert "Read-only file system (choose a place that can be written)" in read_only
     assert (status, litter) == ("status 2", "litter []")
