@@ -83,5 +83,5 @@ def test_what_cannot_be_exported_is_told_in_one_line(run: Path, tmp_path: Path) 
     with pytest.raises(SaganError, match="seed"):
         write_page(str(run), out, seed=2**32)
     with pytest.raises(SaganError, match="cannot write"):
-        write_page(str(run), tmp_path / "nowhere" / "x.html")
+        write_page(str(run), tmp_path / "text.png" / "x.html")
     assert not out.exists()
