@@ -89,7 +89,8 @@ def svg_of(title: str, draw: Callable[[Axes], None], height: float = 2.8) -> str
         figure.savefig(
             drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
         )
-    return drawn.getvalue().partition("<svg")[1] + drawn.getvalue().partition("<svg")[2]
+    document = drawn.getvalue()
+    return document[document.index("<svg") :]
 
 
 def plain(axes: Axes, x: str) -> None:

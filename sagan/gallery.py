@@ -1,6 +1,5 @@
 """Samples as files: a grid, a folder or zip of pictures, an interpolation strip or film."""
 
-import io
 import zipfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
@@ -160,6 +159,6 @@ def save_picture(picture: UInt8Array, out: Path) -> None:
 
 
 def _save(picture: Image.Image, out: Path, **options: Any) -> None:
-    encoded = io.BytesIO()
+    encoded = BytesIO()
     picture.save(encoded, out.suffix[1:], **options)
     write_bytes(out, encoded.getvalue())

@@ -36,7 +36,6 @@ from sagan.studies.plan import (
     is_pending,
     read_record,
     runs_of,
-    with_data,
     write_record,
 )
 from sagan.studies.report import write_reports
@@ -183,7 +182,7 @@ class Conductor:
                     for split in self.study.splits
                 }
             )  # fmt: skip
-        self.config = with_data(self.config, data)
+        self.config = self.config.following(data.train.labels is not None)
         if self.begun is not None:
             check_same(self.request.out, self.begun, self.study.name, self.config)
             # The same pictures may have moved.

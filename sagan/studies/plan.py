@@ -12,7 +12,7 @@ from sagan.config import MAY_CHANGE, Config, changes, parse_config, resolve
 from sagan.errors import SaganError
 from sagan.files import read_small, write_bytes
 from sagan.studies.results import path_of
-from sagan.studies.run import Data, Run, run_name
+from sagan.studies.run import Run, run_name
 from sagan.studies.study import Study, Variant
 
 # Log lines and checkpoints of a run, at least where it has so many steps.
@@ -160,11 +160,6 @@ def common_config(study: Study, request: Request) -> Config:
         if key in request.settings:
             raise SaganError(f"every variant has its own {key}: leave out --set {key}")
     return config
-
-
-def with_data(config: Config, data: Data) -> Config:
-    """Decide ``conditional`` where it is to follow the data."""
-    return config.following(data.train.labels is not None)
 
 
 def runs_of(

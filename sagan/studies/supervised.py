@@ -11,7 +11,7 @@ from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.inference import DiscriminatorBase
 from sagan.pixels import to_float
-from sagan.precision import autocast, resolve_precision
+from sagan.precision import autocast, computing_in, resolve_precision
 from sagan.studies.run import Progress
 from sagan.training.optimizer import adam
 from sagan.training.randomness import keyed_generator
@@ -38,19 +38,20 @@ def train_supervised(
     precision = resolve_precision(config.precision, device)
     order = BatchOrder(len(dataset), config.batch_size, config.seed)
     updates = config.steps * config.d_steps
-    for update in range(updates):
-        rows = order.indices(update)
-        images = to_float(torch.from_numpy(dataset.images[rows]).to(device))
-        if config.flip:
-            images = mirrored(images, keyed_generator(device, config.seed, update))
-        spectral.advance(network)
-        optimizer.zero_grad()
-        with autocast(device, precision):
-            features = network.embed(images)
-        labels = torch.from_numpy(dataset.labels[rows]).to(device)
-        F.cross_entropy(classifier(features.float()), labels).backward()
-        optimizer.step()
-        progress("training with labels", update + 1, updates)
+    with computing_in(precision):  # as its adversarial twin
+        for update in range(updates):
+            rows = order.indices(update)
+            images = to_float(torch.from_numpy(dataset.images[rows]).to(device))
+            if config.flip:
+                images = mirrored(images, keyed_generator(device, config.seed, update))
+            spectral.advance(network)
+            optimizer.zero_grad()
+            with autocast(device, precision):
+                features = network.embed(images)
+            labels = torch.from_numpy(dataset.labels[rows]).to(device)
+            F.cross_entropy(classifier(features.float()), labels).backward()
+            optimizer.step()
+            progress("training with labels", update + 1, updates)
     return network.eval()
 
 

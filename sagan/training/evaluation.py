@@ -17,13 +17,17 @@ from accelerate import PartialState
 from sagan.checkpoint import checkpoints, step_of
 from sagan.errors import SaganError
 from sagan.files import read_json, write_json
-from sagan.metrics.features import DEFAULT_DISTANCE
+from sagan.metrics.features import (
+    DEFAULT_DISTANCE,
+    DEFAULT_FEATURES,
+    FeatureNetwork,
+    open_network,
+)
 from sagan.metrics.libraries import libraries_installed
 from sagan.records import Record, read_statistics
 from sagan.training.state import Training
 
 if TYPE_CHECKING:
-    from sagan.metrics.features import FeatureNetwork
     from sagan.metrics.samples import Samples
 
 SAMPLES, REFERENCE = 1000, 2000  # pictures: enough for a curve, too few for a number to publish
@@ -134,10 +138,8 @@ def _samples(training: Training) -> "Samples":
     return Samples(generator, SAMPLES, labels, training.config.seed)
 
 
-def _prepare(training: Training) -> tuple["FeatureNetwork", float]:
+def _prepare(training: Training) -> tuple[FeatureNetwork, float]:
     """The feature network, and the seconds that a first evaluation will take, reference and all."""
-    from sagan.metrics.features import DEFAULT_FEATURES, open_network
-
     device = training.accelerator.device
     network = open_network(DEFAULT_FEATURES)
     network.module.to(device)
@@ -149,7 +151,7 @@ def _prepare(training: Training) -> tuple["FeatureNetwork", float]:
     return network, MARGIN * seconds * (SAMPLES + REFERENCE) / probe
 
 
-def _measure(training: Training, network: "FeatureNetwork") -> Record:
+def _measure(training: Training, network: FeatureNetwork) -> Record:
     """Metrics of samples against the training pictures, in the main process."""
     from sagan.metrics.density_coverage import density_coverage
     from sagan.metrics.extraction import FEATURES, extract, map_array

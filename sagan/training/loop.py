@@ -14,10 +14,7 @@ from sagan.checkpoint import RunDescription
 from sagan.data import PackedDataset
 from sagan.precision import computing_in
 from sagan.processes import make_accelerator, together
-from sagan.training.environment import (
-    describe_environment,
-    warn_of_changes,
-)
+from sagan.training.environment import describe_environment, warn_of_changes
 from sagan.training.evaluation import Evaluator
 from sagan.training.recorder import Recorder, Reporter
 from sagan.training.signals import Requests, received_requests
@@ -101,15 +98,14 @@ def _train(
             requests.stop, now > deadline, requests.save or overdue
         )
         ended = bool(late) or training.step == config.steps
-        if ended or training.is_looked_at:
+        due = stop or ended or save or training.step % config.checkpoint_every == 0
+        if due or training.is_looked_at:
             training.check_finite()
         training.seconds += time.perf_counter() - started
         evaluated = evaluator.after_step(last=ended)
         if recorder is not None:
             recorder.stepped(result, loss_g, ended, evaluated)
-        due = training.step % config.checkpoint_every == 0
-        if stop or ended or save or due or evaluator.improved:
-            training.check_finite()
+        if due or evaluator.improved:
             if recorder is not None:
                 recorder.flush()
             training.save(run, evaluator.best_step)

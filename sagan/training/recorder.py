@@ -14,9 +14,7 @@ from sagan.records import Record
 from sagan.training.pictures import draw_pictures
 from sagan.training.state import Training
 from sagan.training.statistics import StatisticsWriter, attention_statistics
-from sagan.training.steps import (
-    DiscriminatorResult,
-)
+from sagan.training.steps import DiscriminatorResult
 
 
 class Reporter(Protocol):

@@ -38,7 +38,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
     """Evaluations of few pictures by a network that takes no time."""
     network = FeatureNetwork("tiny", "Tiny", 3, 0, "0" * 64, "none", Tiny())
-    monkeypatch.setattr("sagan.metrics.features.open_network", lambda name: network)
+    monkeypatch.setattr("sagan.training.evaluation.open_network", lambda name: network)
     monkeypatch.setattr(evaluation, "SAMPLES", 12)
     monkeypatch.setattr(evaluation, "SETUP_SECONDS", 0.0)
 
