@@ -3,7 +3,6 @@
 The residual and the deconvolution family inherit these two bases, so that every tool works on both.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeAlias, overload
@@ -18,7 +17,7 @@ from sagan.attention import SelfAttention2d, recorded_maps
 from sagan.errors import SaganError
 from sagan.pixels import UInt8Array, to_float, to_uint8
 from sagan.precision import autocast
-from sagan.sampling import check_labels, seeded_latents
+from sagan.sampling import check_labels, check_truncation, seeded_latents
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 Maps: TypeAlias = dict[str, FloatArray]
@@ -108,8 +107,7 @@ class GeneratorBase(nn.Module):
             SaganError: labels missing, superfluous or out of range; no such truncation.
             ValueError: latents of another shape.
         """
-        if not 0 <= truncation < math.inf:
-            raise SaganError(f"truncation is a number from 0 on, not {truncation}")
+        check_truncation(truncation)
         if latents is None:
             latents = seeded_latents(num, self.latent_size, seed)
         if latents.shape != (num, self.latent_size):

@@ -34,6 +34,16 @@ def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:
     return norm * direction / torch.sin(angle)
 
 
+def check_truncation(truncation: float) -> None:
+    """Insist on a finite number from 0 on.
+
+    Raises:
+        SaganError: it is none.
+    """
+    if not 0 <= truncation < math.inf:
+        raise SaganError(f"truncation is a number from 0 on, not {truncation}")
+
+
 def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
     """Insist that integer labels (num,) in 0..num_classes-1 come with a conditional model only.
 

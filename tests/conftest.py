@@ -27,6 +27,17 @@ TINY: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """On tensors this small threads mostly wait for each other, and processes here have one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """PNGs of noise, so that each can be told from all others, in one folder for each class."""

@@ -1,6 +1,7 @@
 """A contact sheet: some pictures of each class on one PNG."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sagan.data.decode import UInt8Array
 from sagan.data.info import SHEET_COLUMNS, SHEET_ROWS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
+from sagan.files import write_bytes
 
 _GAP = 2
 _CAPTION = 14
@@ -58,10 +60,9 @@ def write_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path) -> N
         for column, picture in enumerate(pictures):
             sheet.paste(_scaled(picture), (column * step, top + height - step))
         top += height
-    try:
-        sheet.save(path)
-    except OSError as error:
-        raise SaganError(f"cannot write the contact sheet '{path}': {error.strerror}") from None
+    encoded = BytesIO()
+    sheet.save(encoded, "PNG")
+    write_bytes(path, encoded.getvalue())
 
 
 def _scaled(picture: UInt8Array) -> Image.Image:

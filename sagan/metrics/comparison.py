@@ -30,7 +30,7 @@ class Evaluation(BaseModel):
     notes: list[str]
     protocol: dict[str, dict[str, JsonValue]]
     model: dict[str, JsonValue]
-    environment: dict[str, str]
+    environment: dict[str, str | int]
 
     @field_validator("protocol")
     @classmethod

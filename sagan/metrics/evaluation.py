@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 
 from sagan.checkpoint import Model, Weights, open_model
 from sagan.data import PackedDataset
+from sagan.environment import describe_environment
 from sagan.errors import SaganError
 from sagan.figures import check_format
 from sagan.metrics.distances import Neighbours
@@ -20,16 +21,15 @@ from sagan.metrics.extraction import FEATURES, LOGITS, Progress, extract, map_ar
 from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
 from sagan.metrics.measures import DEFAULT_METRICS, METRICS, Measure
 from sagan.metrics.neighbours import draw_neighbours, suspects
-from sagan.metrics.protocol import describe_environment, identity, published_name
+from sagan.metrics.protocol import COMPUTED_WITH, identity, published_name
 from sagan.metrics.reference import reference_features
 from sagan.metrics.samples import Samples, matching_labels
 from sagan.metrics.subject import NEIGHBOURHOOD, Labels, Rows, Subject, spread
 from sagan.processes import join_processes
+from sagan.sampling import check_truncation
 
 FORMAT = 1
-FEW = (
-    5  # pictures for each number of a feature vector: with fewer a Frechet distance is mostly bias
-)
+FEW = 5  # pictures for each feature: with fewer a Frechet distance is mostly bias
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class _Evaluation:
             if name not in METRICS:
                 raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
             self._check_needs(name)
+        check_truncation(self.plan.truncation)
         if self.neighbours is not None:
             check_format(self.neighbours)
         resolution = self.model.config.resolution
@@ -244,7 +245,7 @@ class _Evaluation:
                 "metrics": {names[name]: self._metric_protocol(name) for name in self.metrics},
             },
             "model": {"origin": self.model.origin, "step": self.model.step},
-            "environment": describe_environment(),
+            "environment": describe_environment(*COMPUTED_WITH),
         }
 
     def _samples_protocol(self) -> dict[str, Any]:

@@ -1,16 +1,13 @@
 """What a number holds under: names, stamps, and whether two numbers may be compared."""
 
-import platform
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from typing import Any
 
-import torch
-
-import sagan
 from sagan.data import PackedDataset
 from sagan.metrics.features import FeatureNetwork
 
+# What numbers are computed with besides torch. No part of the protocol: none should depend on it.
+COMPUTED_WITH = ("torch-fidelity", "numpy", "scikit-learn")
 # Names with Inception's canonical weights, and the stem of the name with any other features.
 _DISTANCES = {
     "fid": ("FID", "FD"),
@@ -36,18 +33,6 @@ def identity(dataset: PackedDataset) -> dict[str, Any]:
         "split": dataset.split,
         "pictures": len(dataset),
         "size": dataset.size,
-    }
-
-
-def describe_environment() -> dict[str, str]:
-    """The software and machine: not part of the protocol, since no number should depend on it."""
-    names = ("torch", "torch-fidelity", "numpy", "scikit-learn")
-    return {
-        "sagan": sagan.__version__,
-        **{name: metadata.version(name) for name in names},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
 
 

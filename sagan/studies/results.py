@@ -1,7 +1,7 @@
 """One small file for each run, from which reports are made and by which a study goes on."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,7 @@ class Result(BaseModel):
 
 
 def result_of(
-    run: Run, findings: Findings, seconds: float, environment: dict[str, JsonValue]
+    run: Run, findings: Findings, seconds: float, environment: Mapping[str, JsonValue]
 ) -> Result:
     """What a run found, as it is kept: curves to six digits, without what is not finite."""
     return Result(
@@ -58,7 +58,7 @@ def result_of(
         curves={name: _rounded(curve) for name, curve in findings.curves.items()},
         protocol=findings.protocol,
         cost={"step": findings.step_seconds, "whole": seconds},
-        environment=environment,
+        environment=dict(environment),
     )
 
 

@@ -14,15 +14,15 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from sagan.data import PackedDataset
 from sagan.display import PlainReporter
+from sagan.environment import describe_environment
 from sagan.errors import SaganError
 from sagan.metrics.extraction import silent
-from sagan.metrics.protocol import describe_environment
+from sagan.metrics.protocol import COMPUTED_WITH
 from sagan.studies.catalogue import STUDIES
 from sagan.studies.results import Result, result_of
 from sagan.studies.run import Data, Findings, Run, Watch
@@ -109,11 +109,8 @@ def execute(run: Run, perform: Callable[[Run], Findings]) -> Result:
     """A run from beginning to end."""
     started = time.perf_counter()
     findings = perform(run)
-    environment: dict[str, JsonValue] = {
-        **describe_environment(),
-        "threads": torch.get_num_threads(),
-    }
-    return result_of(run, findings, time.perf_counter() - started, environment)
+    seconds = time.perf_counter() - started
+    return result_of(run, findings, seconds, describe_environment(*COMPUTED_WITH))
 
 
 def _execute(run: Run, paths: tuple[tuple[str, str], ...]) -> Result | None:

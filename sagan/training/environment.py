@@ -1,6 +1,5 @@
-"""The machine that a run is trained on: what it computes with, recorded in environment.json."""
+"""What a run is trained with, recorded in environment.json."""
 
-import platform
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -8,23 +7,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-import sagan
+from sagan.environment import describe_environment
 
-# What the bits of a run depend on, of that which describe_environment tells.
+# What the bits of a run depend on, of that which describe_training tells.
 _DECIDES_BITS = ("torch", "device", "cpu_capability", "threads", "processes", "precision")
 
 
-def describe_environment(accelerator: Accelerator, precision: torch.dtype) -> dict[str, Any]:
-    """Versions, processor and precision: what a run's bits depend on besides its configuration."""
+def describe_training(accelerator: Accelerator, precision: torch.dtype) -> dict[str, Any]:
+    """Software, machine and precision: what a run's bits depend on besides its configuration."""
     device = accelerator.device
     return {
-        "sagan": sagan.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
+        **describe_environment(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
         "precision": str(precision).removeprefix("torch."),
     }

@@ -14,7 +14,7 @@ from sagan.checkpoint import RunDescription
 from sagan.data import PackedDataset
 from sagan.precision import computing_in
 from sagan.processes import make_accelerator, together
-from sagan.training.environment import describe_environment, warn_of_changes
+from sagan.training.environment import describe_training, warn_of_changes
 from sagan.training.evaluation import Evaluator
 from sagan.training.recorder import Recorder, Reporter
 from sagan.training.signals import Requests, received_requests
@@ -59,7 +59,7 @@ def train(
         begun = None
         if accelerator.is_main_process:
             stack.enter_context(checkpoint.locked(run))
-            environment = describe_environment(accelerator, training.adversaries.precision)
+            environment = describe_training(accelerator, training.adversaries.precision)
             begun = checkpoint.latest_checkpoint(run)
             if begun is not None:
                 warn_of_changes(checkpoint.read_environment(run), environment)

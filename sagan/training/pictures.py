@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from PIL import Image
-
 from sagan.explain.model import draw_figure
+from sagan.gallery import save_picture
 from sagan.inference import GeneratorBase
 from sagan.sampling import grid_columns, grid_labels, image_grid
 from sagan.training.statistics import StatisticsWriter
@@ -23,7 +22,7 @@ def draw_pictures(
     classes = generator.num_classes
     images = generator.sample(SAMPLES, grid_labels(SAMPLES, classes))
     grid = image_grid(images, grid_columns(SAMPLES, classes))
-    Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
+    save_picture(grid, run / "samples" / f"step-{step:08d}.png")
     statistics.write_image("samples", grid, step)
     labels = grid_labels(EXPLAINED, classes)
     images, maps = generator.sample(EXPLAINED, labels, return_attention=True)

@@ -129,11 +129,8 @@ class Training:
         return result, loss_g
 
     def _share_running_statistics(self) -> None:
-        """Average them over the processes, at each step, so that saving one changes no bit.
-
-        On CUDA they are shared already: batch norm is synchronised there.
-        """
-        if self.accelerator.num_processes == 1 or self.accelerator.device.type == "cuda":
+        """Average them over the processes, at each step, so that saving one changes no bit."""
+        if self.accelerator.num_processes == 1 or _has_synchronised_norms(self.accelerator):
             return
         statistics = _running_statistics(self.adversaries.generator)
         shared = self.adversaries.mean(torch.cat(statistics))
@@ -278,10 +275,15 @@ def _running_statistics(network: nn.Module) -> list[Tensor]:
     ]
 
 
+def _has_synchronised_norms(accelerator: Accelerator) -> bool:
+    """Whether batch norm sees the whole batch: torch has no such layer for CPUs."""
+    return bool(accelerator.num_processes > 1 and accelerator.device.type == "cuda")
+
+
 def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerator) -> Adversaries:
     device = accelerator.device
     generator, discriminator = build_networks(config, dataset.num_classes)
-    if device.type == "cuda" and accelerator.num_processes > 1:
+    if _has_synchronised_norms(accelerator):
         generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
     generator, discriminator = generator.to(device).train(), discriminator.to(device).train()
     label_weights = None

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -187,6 +188,7 @@ def test_a_conditional_model_draws_all_classes_equally_often_for_unlabelled_pict
         ({"metrics": ["is"], "plan": SamplePlan(num=9)}, ("is", "10")),
         ({"metrics": ["intra-fid"], "plan": SamplePlan(num=2)}, ("intra-fid", "two samples")),
         ({"metrics": ["class-accuracy"], "labels": 0}, ("class-accuracy", "pictures of one")),
+        ({"metrics": ["kid"], "plan": replace(PLAN, truncation=math.nan)}, ("truncation", "nan")),
         ({"metrics": ["fid"], "neighbours": Path("near.jpeg")}, ("near.jpeg", ".png")),
     ],
 )
