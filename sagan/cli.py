@@ -334,9 +334,13 @@ def explain(
         int | None, typer.Option(min=1, max=8, help="Ask about a grid of N x N pixels.")
     ] = None,
     dots: Annotated[
-        int, typer.Option(min=1, max=6, help="How many pixels to find, without --query or --grid.")
-    ] = 4,
-    num: Annotated[int, typer.Option(min=1, max=16, help="How many samples.")] = 4,
+        int | None,
+        typer.Option(min=1, max=6, help="How many pixels to find, without --query or --grid: 4."),
+    ] = None,
+    num: Annotated[
+        int | None,
+        typer.Option(min=1, max=16, help="How many samples: 4 in a figure, 12 on a page."),
+    ] = None,
     classes: Classes = None,
     seed: Seed = 0,
 ) -> None:
@@ -351,20 +355,25 @@ def explain(
         raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
     if query and grid:
         raise SaganError("--query and --grid both say where to look: give one of them")
+    if out is None and (query or grid or dots):
+        raise SaganError(
+            "--query, --grid and --dots are for figures; on the page you point yourself: "
+            "leave them out, or give --out FILE.png"
+        )
     if out is not None:
         from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
         from sagan.explain.model import interesting_dots as interesting
 
-        choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots)
+        choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots or 4)
         if image:
             explain_photos(model, image, out, choose)
         else:
-            explain_samples(model, out, choose, num, classes, seed)
+            explain_samples(model, out, choose, num or 4, classes, seed)
         print(f"wrote {out}")
     if html is not None:
         from sagan.explorer.export import write_page
 
-        write_page(model, html, image or [], classes, seed)
+        write_page(model, html, image or [], num or 12, classes, seed)
         print(f"wrote {html}")
 
 
@@ -484,14 +493,22 @@ def export(
 
 
 @app.command()
-def presets() -> None:
-    """List the recipes that --preset takes.
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show all settings of this one.")
+    ] = None,
+) -> None:
+    """List the recipes that --preset takes, or what one of them sets.
 
-    Example: [bold]sagan presets[/]
+    Example: [bold]sagan presets cpu-32[/]
     """
-    from sagan.summary import preset_lines
+    from sagan.config import resolve
+    from sagan.summary import config_table, preset_lines
 
-    _show(preset_lines())
+    if name is None:
+        _show(preset_lines())
+    else:
+        _console().print(config_table(resolve(name), name))
 
 
 @app.command()

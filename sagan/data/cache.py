@@ -24,7 +24,7 @@ def open_dataset(
     size: int,
     *,
     fit: str = "crop",
-    split: str = DEFAULT_SPLIT,
+    split: str | None = None,
     cache: Path | None = None,
     notify: Callable[[str], None] = _silent,
     progress: Progress | None = None,
@@ -39,7 +39,7 @@ def open_dataset(
         source: a packed set, or anything that `open_source` takes.
         size: S, 1 to 4096.
         fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps what it was packed with.
-        split: "train", or another that the source has.
+        split: which part of the source; None takes "train", and a packed set as it is.
         cache: where to keep packed sets, by default `cache_folder("data")`.
         notify: called with one line for each thing that the user should hear.
         progress: called with (pictures done, pictures in all or None) while packing.
@@ -54,7 +54,7 @@ def open_dataset(
     if source == "openmoji" and path.is_dir():
         notify("'openmoji' is the built-in data set; for the folder of that name write ./openmoji")
 
-    opened = open_source(source, split)
+    opened = open_source(source, split or DEFAULT_SPLIT)
     for note in opened.notes:
         notify(note)
     folder = (cache or cache_folder("data")) / _cache_name(opened, size, checked_fit)
@@ -70,14 +70,14 @@ def open_dataset(
     return dataset
 
 
-def _open_as_asked(path: Path, size: int, split: str) -> PackedDataset:
+def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
     dataset = PackedDataset.open(path)
     if dataset.size != size:
         raise SaganError(
             f"the packed data set '{path}' has size {dataset.size}, not {size}: "
             f"choose resolution {dataset.size}, or pack the source again with --size {size}"
         )
-    if dataset.split != split:
+    if split is not None and dataset.split != split:
         raise SaganError(
             f"the packed data set '{path}' holds the split '{dataset.split}', not '{split}': "
             f"choose it with --split {dataset.split}"

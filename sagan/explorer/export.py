@@ -21,8 +21,6 @@ from sagan.explorer.scene import Scene
 from sagan.explorer.studio import MAX_SEED, SampleRequest, Studio
 from sagan.files import write_bytes
 
-SAMPLES = 12
-
 # The browser itself sees to it that the file talks to nobody.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; "
@@ -31,7 +29,12 @@ _POLICY = (
 
 
 def write_page(
-    name: str, out: Path, photos: Sequence[Path] = (), classes: str | None = None, seed: int = 0
+    name: str,
+    out: Path,
+    photos: Sequence[Path] = (),
+    num: int = 12,
+    classes: str | None = None,
+    seed: int = 0,
 ) -> None:
     """Write one HTML file in which one points at samples, or at photographs.
 
@@ -39,6 +42,7 @@ def write_page(
         name: a run directory, a model file or a shipped model.
         out: the file.
         photos: picture files to show D's attention on, instead of samples.
+        num: how many samples.
         classes: comma-separated class names or numbers, used in turn; None for all.
         seed: decides the latents.
 
@@ -57,7 +61,7 @@ def write_page(
         labels = [None] if classes is None else model.labels(classes)
         scenes = [
             studio.sample(SampleRequest(seed=seed, index=i, label=labels[i % len(labels)]))
-            for i in _shown(range(SAMPLES))
+            for i in _shown(range(num))
         ]
     if not scenes[0].maps:
         raise SaganError("this model has no attention layer to show")

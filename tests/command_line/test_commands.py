@@ -106,6 +106,8 @@ def test_explain_writes_a_page_to_point_at_instead_of_a_figure(sagan, run, tmp_p
     result = sagan("explain", run, "--html", out, "--seed", "3")
     assert (result.status, result.out) == (0, f"wrote {out}\n")
     assert out.read_text().count('class="scene"') == 12
+    assert sagan("explain", run, "--html", out, "--num", 3).status == 0
+    assert out.read_text().count('class="scene"') == 3
 
 
 def test_explain_and_explore_tell_what_they_cannot_do(sagan, run) -> None:
@@ -208,6 +210,16 @@ def test_every_preset_is_listed_with_its_source(sagan) -> None:
     for name, preset in PRESETS.items():
         assert name in out
         assert preset.source in out
+
+
+def test_a_preset_is_shown_with_every_setting_and_what_it_means(sagan) -> None:
+    from sagan.config import Config
+
+    out = " ".join(sagan("presets", "cpu-64").out.split())
+    for name, field in Config.model_fields.items():
+        assert name in out
+        assert str(field.description) in out
+    assert "did you mean cpu-64" in sagan("presets", "cpu-46").err
 
 
 def test_data_info_counts_classes(sagan, labelled_pictures) -> None:

@@ -133,6 +133,13 @@ def test_queries_are_either_given_or_on_a_grid(sagan, run, tmp_path) -> None:
     assert_one_line(sagan("explain", run, *arguments), "--query", "--grid")
 
 
+@pytest.mark.parametrize("option", ["--query=1,2", "--grid=2", "--dots=3"])
+def test_a_page_to_point_at_takes_no_dots(sagan, run, tmp_path, option) -> None:
+    page = tmp_path / "page.html"
+    assert_one_line(sagan("explain", run, "--html", page, option), "leave them out")
+    assert not page.exists()
+
+
 @pytest.mark.parametrize("name", ["o.bmp", "o.jpeg"])
 def test_a_kind_of_file_that_is_not_written_is_named(sagan, run, tmp_path, name) -> None:
     assert_one_line(sagan("sample", run, "--out", tmp_path / name), name)

@@ -111,6 +111,14 @@ def test_a_packed_set_is_used_as_it_is(root: Path, tmp_path: Path) -> None:
         open_dataset(str(tmp_path / "out"), 4, split="test")
 
 
+@pytest.mark.parametrize("split", ["test", "all"])
+def test_a_packed_set_of_another_split_needs_no_word_about_it(
+    root: Path, tmp_path: Path, split: str
+) -> None:
+    packed = pack(str(root), tmp_path / "out", 4, split=split)
+    assert open_dataset(str(packed.path), 4).fingerprint == packed.fingerprint
+
+
 def test_data_does_not_import_torch() -> None:
     code = "import sys, sagan.data; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
