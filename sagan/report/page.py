@@ -15,6 +15,11 @@ from sagan.records import Record, read_statistics
 from sagan.report.curves import drawn_panels
 
 MOST_FRAMES = 16  # pictures of a film: bounds the size of the page
+ATTENTION = {
+    "distance": "distance, pixels",
+    "entropy": "entropy, nats",
+    "concentration": "share of the keys that holds half",
+}
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 76rem; margin: 2rem auto;
@@ -83,7 +88,9 @@ def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
     yield '<h2>Curves</h2>\n<div class="columns">'
     for panel, svg in drawn_panels(records):
         yield f"<figure><figcaption>{escape(panel)}</figcaption>{svg}</figure>\n"
-    yield '</div>\n<div class="columns">'
+    yield "</div>\n"
+    yield from _attention(records)
+    yield '<div class="columns">'
     yield from _table("Configuration", description.config.model_dump(mode="json"))
     if environment := checkpoint.read_environment(run):
         yield from _table("Environment", environment)
@@ -111,6 +118,26 @@ def _numbers(latest: Record) -> Iterator[str]:
     for name, text in shown.items():
         yield f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>"
     yield "</dl>\n"
+
+
+def _attention(records: Sequence[Record]) -> Iterator[str]:
+    """How each layer attended before and after: the first and the last of its numbers."""
+    first, last = _latest(records[::-1]), _latest(records)
+    layers = [
+        n.split("/")[1] for n in last if n.startswith("attention/") and n.endswith("/entropy")
+    ]
+    if not layers:
+        return
+    yield "<section><h2>Attention, first and last measured</h2><table><tr><th>layer</th>"
+    yield "".join(f"<th>{escape(heading)}</th>" for heading in ATTENTION.values()) + "</tr>"
+    for layer in layers:
+        yield f"<tr><td>{escape(layer)}</td>"
+        for number in ATTENTION:
+            name = f"attention/{layer}/{number}"
+            values = [f"{r[name]:.3g}" if name in r else "?" for r in (first, last)]
+            yield f"<td>{' → '.join(values)}</td>"
+        yield "</tr>"
+    yield "</table></section>\n"
 
 
 def _film(title: str, what: str, folder: Path) -> Iterator[str]:

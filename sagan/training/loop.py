@@ -73,8 +73,9 @@ def train(
         if accelerator.is_main_process:
             recorder = Recorder(run, training, reporter)
             stack.callback(recorder.close)
-            reporter.started(training.step, training.config.steps, deadline)
         requests = stack.enter_context(received_requests())
+        if recorder is not None:
+            recorder.started(deadline)
         _train(run, training, recorder, requests, deadline)
         accelerator.end_training()
 

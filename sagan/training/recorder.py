@@ -44,6 +44,14 @@ class Recorder:
             self.statistics = StatisticsWriter(run, training.step)
         self._logged_step, self._logged_seconds = training.step, training.seconds
 
+    def started(self, deadline: float) -> None:
+        """Tell where training begins or goes on; record how untrained networks attend."""
+        training = self.training
+        self.reporter.started(training.step, training.config.steps, deadline)
+        if training.step == 0 and (attention := self._attention()):
+            with _writing_into(self.run):
+                self.statistics.write({"step": 0, **attention})
+
     def stepped(
         self, result: DiscriminatorResult, loss_g: Tensor, last: bool, evaluated: Record
     ) -> None:
@@ -55,13 +63,19 @@ class Recorder:
             self.reporter.recorded(record)
         with _writing_into(self.run):
             if last or training.step % config.sample_every == 0:
-                generator = training.average.generator
-                draw_pictures(generator, self.run, training.step, self.statistics)
-                discriminator = training.adversaries.discriminator
-                record |= attention_statistics(generator, discriminator, training.dataset.images)
+                draw_pictures(training.average.generator, self.run, training.step, self.statistics)
+                record |= self._attention()
             if record:
                 self.statistics.write({"step": training.step, **record})
         self.reporter.advanced(training.step)
+
+    def _attention(self) -> Record:
+        training = self.training
+        return attention_statistics(
+            training.average.generator,
+            training.adversaries.discriminator,
+            training.dataset.images,
+        )
 
     def _measured(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         started = time.perf_counter()

@@ -24,12 +24,13 @@ MEASURED = 16  # pictures whose attention is measured
 class StatisticsWriter:
     """Appends records to RUN/stats.jsonl and RUN/tb, from a given step on.
 
-    What an earlier process recorded after that step is dropped: it will be recorded again.
+    What an earlier process recorded after that step, or before a first checkpoint, is dropped: it
+    will be recorded again.
     """
 
     def __init__(self, run: Path, step: int) -> None:
         self.path = run / "stats.jsonl"
-        records = [record for record in read_statistics(run) if record["step"] <= step]
+        records = [record for record in read_statistics(run) if record["step"] <= step > 0]
         lines = [json.dumps(record) + "\n" for record in records]
         write_bytes(self.path, "".join(lines).encode())
         self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)

@@ -89,6 +89,17 @@ def test_the_page_needs_no_other_file_and_no_network(run: Path, tmp_path: Path) 
     assert "@import" not in text
 
 
+def test_the_page_says_how_attention_was_before_and_after(run: Path, tmp_path: Path) -> None:
+    layer = "attention/generator.attention_16"
+    add_record(run, **{f"{layer}/distance": 7.125, f"{layer}/entropy": 1.0625})
+    write_report(run, tmp_path / "run.html")
+    (before, *_) = read_statistics(run)
+    assert before["step"] == 0
+    text = Page(tmp_path / "run.html").text
+    assert f"{before[f'{layer}/distance']:.3g} → 7.12" in text
+    assert f"{before[f'{layer}/entropy']:.3g} → 1.06" in text
+
+
 def test_each_film_ends_with_the_newest_picture_and_shows_it_first(
     run: Path, tmp_path: Path
 ) -> None:

@@ -287,7 +287,7 @@ def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished
         assert measured[f"sigma/discriminator/{layer}"] == [2, 4, 6]
     for network in ("generator", "discriminator"):
         for number in ("distance", "entropy", "concentration"):
-            assert measured[f"attention/{network}.attention_16/{number}"] == [3, 6]
+            assert measured[f"attention/{network}.attention_16/{number}"] == [0, 3, 6]
 
 
 def test_recorded_gradients_are_those_of_the_latest_update(
@@ -368,7 +368,7 @@ def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
         (record["step"], key) for record in read_statistics(run) for key in record if key != "step"
     )
     assert set(recorded.values()) == {1}
-    assert {step for step, _ in recorded} == set(range(1, 8))
+    assert {step for step, _ in recorded} == set(range(8))
     for line in (run / "stats.jsonl").read_text().splitlines():
         json.loads(line)
 
@@ -463,7 +463,7 @@ def test_the_time_limit_stops_and_saves_after_a_whole_step(
     run = train_run(tmp_path / "run", unlabelled, time_limit=0.0, steps=10**6)
     assert time.monotonic() - started < 30
     assert content(run)["step"] == 1
-    assert {record["step"] for record in read_statistics(run)} == {1}
+    assert {record["step"] for record in read_statistics(run)} == {0, 1}
     train_run(run, unlabelled, time_limit=0.0, steps=10**6)
     assert content(run)["step"] == 2
 
