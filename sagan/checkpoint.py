@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from sagan import spectral
 from sagan.build import build_discriminator, build_generator, undrawn, without_memory
 from sagan.config import Config, parse_config
+from sagan.data.decode import FITS
 from sagan.durability import discard, flush, is_litter, reason, rename, sweep, write
 from sagan.errors import SaganError
 from sagan.files import read_json, read_small, to_json, write_bytes, write_json
@@ -524,7 +525,7 @@ def _open_run(path: Path) -> Model:
         origin=str(path),
         config=description.config,
         classes=description.classes,
-        fit=description.fit,
+        fit=_known_fit(description.fit, run),
         step=step_of(checkpoint),
         card="",
         read=lambda name: read_tensors(checkpoint, name),
@@ -556,11 +557,17 @@ def _open_file(path: Path) -> Model:
         origin=str(path),
         config=parse_config(settings),
         classes=tuple(map(str, classes)),
-        fit=metadata.get("fit", "crop"),
+        fit=_known_fit(metadata.get("fit", "crop"), path),
         step=step,
         card=metadata.get("card", ""),
         read=read,
     )
+
+
+def _known_fit(fit: str, origin: Path) -> str:
+    if fit not in FITS:
+        raise SaganError(f"{origin} is damaged: no pictures are made square by {fit!r}")
+    return fit
 
 
 def export_model(model: Model, out: Path, card: str = "") -> None:
@@ -589,12 +596,18 @@ def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors
 
     It is built without memory first: a configuration from a stranger may ask for any amount, and
     gets what the weights that came with it really have.
+
+    Raises:
+        SaganError: the weights are those of another network, or not finite.
     """
     with without_memory():
         network = build(model.config, len(model.classes), undrawn)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise SaganError(f"the weights in {model.origin} do not fit its configuration")
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise SaganError(f"{model.origin} is damaged: {name} has numbers that are not finite")
     network.to_empty(device="cpu")
     load_tensors(network, tensors, model.origin)
     spectral.fold(network)

@@ -355,6 +355,8 @@ def explain(
         raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
     if query and grid:
         raise SaganError("--query and --grid both say where to look: give one of them")
+    if image and (num or classes):
+        raise SaganError("--num and --classes choose samples; with --image leave them out")
     if out is None and (query or grid or dots):
         raise SaganError(
             "--query, --grid and --dots are for figures; on the page you point yourself: "

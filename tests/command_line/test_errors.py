@@ -133,6 +133,12 @@ def test_queries_are_either_given_or_on_a_grid(sagan, run, tmp_path) -> None:
     assert_one_line(sagan("explain", run, *arguments), "--query", "--grid")
 
 
+@pytest.mark.parametrize("option", ["--num=3", "--classes=cat"])
+def test_what_chooses_samples_does_not_go_with_pictures(sagan, run, tmp_path, option) -> None:
+    arguments = ["--image", "me.jpg", option, "--out", tmp_path / "o.png"]
+    assert_one_line(sagan("explain", run, *arguments), "leave them out")
+
+
 @pytest.mark.parametrize("option", ["--query=1,2", "--grid=2", "--dots=3"])
 def test_a_page_to_point_at_takes_no_dots(sagan, run, tmp_path, option) -> None:
     page = tmp_path / "page.html"

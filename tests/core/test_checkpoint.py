@@ -653,6 +653,32 @@ def test_weights_of_other_names_or_shapes_are_refused(model_file: Path, tmp_path
         load_discriminator(path)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(
+    value: float, model_file: Path, tmp_path: Path
+) -> None:
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        for network in ("generator", "discriminator"):
+            tensors[f"{network}.linear.bias"][0] = value
+
+    path = changed_model(model_file, tmp_path / "changed.safetensors", spoil)
+    assert "linear.bias" in refusal(lambda: load_generator(path))
+    assert "linear.bias" in refusal(lambda: load_discriminator(path))
+
+
+def test_pictures_that_nobody_knows_how_to_make_square_are_damage(
+    model_file: Path, copied_run: Path, tmp_path: Path
+) -> None:
+    with safe_open(model_file, framework="pt") as file:
+        metadata = file.metadata() | {"fit": "squeeze"}
+    save_file(load_file(model_file), tmp_path / "changed.safetensors", metadata=metadata)
+    assert "squeeze" in refusal(lambda: open_model(tmp_path / "changed.safetensors"))
+    content = json.loads((copied_run / "config.json").read_text())
+    content["data"]["fit"] = "squeeze"
+    (copied_run / "config.json").write_text(json.dumps(content))
+    assert "squeeze" in refusal(lambda: open_model(copied_run))
+
+
 @pytest.fixture
 def optimizer_state(
     unlabelled: PackedDataset, start_training: Callable[..., Any]
