@@ -17,8 +17,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
+
+import psutil
 
 VISITORS = 50
 WARM_UP = 5
@@ -99,9 +100,8 @@ def fetch(connection: http.client.HTTPConnection, path: str) -> float:
 
 
 def resident(pid: int) -> float:
-    """Resident memory of a process, in MiB (Linux)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    """Resident memory of a process, in MiB."""
+    return float(psutil.Process(pid).memory_info().rss / 2**20)
 
 
 def report(what: str, milliseconds: list[float]) -> None:

@@ -168,19 +168,13 @@ class DiscriminatorBase(nn.Module):
             parts = [self.embed(batch).float().cpu().numpy() for batch in self._inputs(images)]
         return np.concatenate(parts)
 
-    @torch.no_grad()
     def attention(self, images: UInt8Array) -> Maps:
         """Where D looks in pictures: uint8 (num, S, S, 3) -> {layer name: float32 (num, N, M)}.
 
         Raises:
             SaganError: pictures of another size or type.
         """
-        maps = []
-        with _evaluating(self), recorded_maps(self.attention_layers()) as recorded:
-            for batch in self._inputs(images):
-                self.embed(batch)
-                maps.append(_to_numpy(recorded))
-        return _joined(maps)
+        return self.look(images)[1]
 
     @torch.no_grad()
     def scores(self, images: UInt8Array) -> FloatArray:
@@ -195,6 +189,20 @@ class DiscriminatorBase(nn.Module):
         with _evaluating(self):
             logits = [self.class_logits(self.embed(batch)) for batch in self._inputs(images)]
         return torch.cat(logits).float().cpu().numpy()
+
+    @torch.no_grad()
+    def look(self, images: UInt8Array) -> tuple[FloatArray, Maps]:
+        """:meth:`scores` and :meth:`attention` of pictures, uint8 (num, S, S, 3), in one pass.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        logits, maps = [], []
+        with _evaluating(self), recorded_maps(self.attention_layers()) as recorded:
+            for batch in self._inputs(images):
+                logits.append(self.class_logits(self.embed(batch)))
+                maps.append(_to_numpy(recorded))
+        return torch.cat(logits).float().cpu().numpy(), _joined(maps)
 
     def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
         """Batches of pictures as the network takes them: (B, 3, S, S) in [-1, 1]."""

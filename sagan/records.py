@@ -9,15 +9,18 @@ Record: TypeAlias = dict[str, float]
 
 
 def read_statistics(run: Path) -> list[Record]:
-    """The records of RUN/stats.jsonl.
+    """The records of RUN/stats.jsonl, see :func:`parse_records`; none if there is no such file."""
+    path = run / "stats.jsonl"
+    return parse_records(path.read_bytes()) if path.is_file() else []
+
+
+def parse_records(lines: bytes) -> list[Record]:
+    """The records in lines of stats.jsonl.
 
     Lines that a crash cut short are left out, and in the others what is no number.
     """
-    path = run / "stats.jsonl"
-    if not path.is_file():
-        return []
     records = []
-    for line in path.read_bytes().splitlines():
+    for line in lines.splitlines():
         try:
             record: Any = json.loads(line)
         except (ValueError, RecursionError):

@@ -5,9 +5,8 @@ import contextlib
 import hashlib
 import os
 import platform
-import socket
 import webbrowser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,22 +15,22 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
 
 import sagan
-from sagan.checkpoint import Model, open_model
+from sagan.checkpoint import Model, is_run, open_model
 from sagan.data.decode import UnreadableError
 from sagan.errors import SaganError
-from sagan.explorer import pictures
-from sagan.explorer.desk import BusyError, Desk
+from sagan.explorer.desk import CACHE_BYTES, BusyError, Desk
 from sagan.explorer.guard import Guard
 from sagan.explorer.history import History
+from sagan.explorer.listening import listen, url_of
 from sagan.explorer.page import STATIC, live_page
+from sagan.explorer.pictures import MAX_BYTES, Intake, TooLargeError
 from sagan.explorer.studio import GalleryRequest, SampleRequest, Studio
 
-PORT = 7326
-UPLOADS = 2  # bodies in memory at a time
-
 BINARY = "application/octet-stream"
+_FRESH = {"cache-control": "no-cache"}  # kept by a browser, and asked about before it is used
 _Answers = dict[int | str, dict[str, Any]]
 _TEXT: dict[str, Any] = {"content": {"application/json": {}}}
 _GUARDED: _Answers = {400: {"description": "Not for this model, or an unknown Host", **_TEXT}}
@@ -43,18 +42,21 @@ _BINARY: _Answers = {
 }
 
 
-def create_app(model: Model, run: Path | None, host: str = "127.0.0.1") -> FastAPI:
+def create_app(
+    model: Model, run: Path | None, host: str = "127.0.0.1", cache_bytes: int = CACHE_BYTES
+) -> FastAPI:
     """The application for one model.
 
     Args:
         model: what is explored.
         run: the run directory it comes from, if it does: the page then has a training tab.
         host: the address or name that the server will be bound to.
+        cache_bytes: galleries and samples that are remembered.
 
     Raises:
         SaganError: the model's weights are damaged.
     """
-    studio, desk = Studio(model), Desk()
+    studio, desk = Studio(model), Desk(cache_bytes)
     page, policy = live_page(model, studio, with_training=run is not None)
 
     @contextlib.asynccontextmanager
@@ -71,7 +73,7 @@ def create_app(model: Model, run: Path | None, host: str = "127.0.0.1") -> FastA
         lifespan=lifespan,
     )
     app.add_middleware(Guard, host=host, policy=policy)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", _Modules(directory=STATIC))
 
     @app.exception_handler(SaganError)
     async def refuse(request: Request, error: SaganError) -> JSONResponse:
@@ -81,29 +83,32 @@ def create_app(model: Model, run: Path | None, host: str = "127.0.0.1") -> FastA
     async def put_off(request: Request, error: BusyError) -> JSONResponse:
         return _problem(429, "too much is waiting: try again in a moment")
 
+    @app.exception_handler(ClientDisconnect)
+    async def give_up(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # which nobody reads
+
     @app.get("/", response_class=HTMLResponse, responses=_GUARDED)
-    async def index() -> str:
+    async def index() -> HTMLResponse:
         """The page."""
-        return page
+        return HTMLResponse(page, headers=_FRESH)
 
     @app.get("/api/gallery", response_class=Response, responses=_BINARY)
-    async def gallery(request: Annotated[GalleryRequest, Query()]) -> Response:
+    async def gallery(asked: Annotated[GalleryRequest, Query()], request: Request) -> Response:
         """24 samples: ``pictures`` uint8 (24, S, S, 3)."""
-        return _binary(await desk.get(request, lambda: studio.gallery(request)))
+        return await _made(request, desk.get(asked, lambda: studio.gallery(asked)))
 
     @app.get("/api/sample", response_class=Response, responses=_BINARY)
-    async def sample(request: Annotated[SampleRequest, Query()]) -> Response:
+    async def sample(asked: Annotated[SampleRequest, Query()], request: Request) -> Response:
         """One sample with its attention maps: see ``sagan.explorer.scene``."""
-        return _binary(await desk.get(request, lambda: studio.sample(request).encode()))
+        return await _made(request, desk.get(asked, lambda: studio.sample(asked).encode()))
 
-    _add_upload(app, studio, desk, model.fit)
+    _add_upload(app, studio, desk, Intake(studio.discriminator.resolution, model.fit))
     if run is not None:
         _add_history(app, History(run))
     return app
 
 
-def _add_upload(app: FastAPI, studio: Studio, desk: Desk, fit: str) -> None:
-    room = asyncio.Semaphore(UPLOADS)
+def _add_upload(app: FastAPI, studio: Studio, desk: Desk, intake: Intake) -> None:
     answers: _Answers = _BINARY | {
         408: {"description": "It did not arrive in time", **_TEXT},
         413: {"description": "Too many bytes", **_TEXT},
@@ -114,49 +119,85 @@ def _add_upload(app: FastAPI, studio: Studio, desk: Desk, fit: str) -> None:
     @app.post("/api/picture", response_class=Response, responses=answers, openapi_extra=body)
     async def picture(request: Request) -> Response:
         """What D makes of a picture file, which is the body: see ``sagan.explorer.scene``."""
-        async with room:
-            try:
-                data = await pictures.received(request.stream())
-                pixels = await pictures.decoded(data, studio.discriminator.resolution, fit)
-            except TimeoutError:
-                return _problem(408, "the picture did not arrive in time")
-            except pictures.TooLargeError:
-                return _problem(413, f"a picture may have {pictures.MAX_BYTES >> 20} MiB")
-            except UnreadableError as error:
-                return _problem(415, f"not a picture that can be read: {error}")
+        try:
+            pixels = await intake.take(request.stream())
+        except TimeoutError:
+            return _problem(408, "the picture did not arrive in time")
+        except TooLargeError:
+            return _problem(413, f"a picture may have {MAX_BYTES >> 20} MiB")
+        except UnreadableError as error:
+            return _problem(415, f"not a picture that can be read: {error}")
         key = hashlib.sha256(pixels.tobytes()).digest()
-        return _binary(await desk.get(key, lambda: studio.look(pixels).encode()))
+        return await _made(request, desk.get(key, lambda: studio.look(pixels).encode()))
 
 
 def _add_history(app: FastAPI, history: History) -> None:
-    answers: _Answers = {304: {"description": "As it was"}, **_GUARDED}
+    kept: _Answers = {304: {"description": "As it was"}, **_GUARDED}
 
-    @app.get("/api/run/history", responses=answers)
+    @app.get("/api/run/history", responses=kept)
     def curves(if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """All curves of the run, and the steps that have a grid of samples."""
-        content, tag = history.content()
-        headers = {"etag": f'"{tag}"', "cache-control": "no-cache"}
-        if if_none_match == headers["etag"]:
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type="application/json", headers=headers)
+        return _unless_known(history.content(), if_none_match, "application/json")
 
-    missing: _Answers = {
+    answers: _Answers = {
         200: {"description": "A grid of samples", "content": {"image/png": {}}},
         404: {"description": "There is no grid of that step", **_TEXT},
-        **_GUARDED,
+        **kept,
     }
 
-    @app.get("/api/run/grids/{step}", response_class=Response, responses=missing)
-    def grid(step: Annotated[int, PathParameter(ge=0, lt=10**12)]) -> Response:
+    @app.get("/api/run/grids/{step}", response_class=Response, responses=answers)
+    def grid(
+        step: Annotated[int, PathParameter(ge=0, lt=10**12)],
+        if_none_match: Annotated[str | None, Header()] = None,
+    ) -> Response:
         """The samples drawn after a step, as PNG."""
         content = history.grid(step)
         if content is None:
             return _problem(404, f"there is no grid of step {step}")
-        return Response(content, media_type="image/png", headers={"cache-control": "max-age=3600"})
+        return _unless_known(content, if_none_match, "image/png")
 
 
-def _binary(content: bytes) -> Response:
-    return Response(content, media_type=BINARY, headers={"cache-control": "no-store"})
+class _Modules(StaticFiles):
+    """Files of the page, of which a browser may not take those of an earlier version."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_FRESH)
+        return response
+
+
+def _unless_known(content: bytes, known: str | None, media_type: str) -> Response:
+    """The content under a tag of its own, or 304 if that is the tag known to the browser.
+
+    Another run may be served at the same address a minute later.
+    """
+    headers = {"etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"', **_FRESH}
+    if known == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
+
+
+async def _made(request: Request, making: Coroutine[Any, Any, bytes]) -> Response:
+    """What is made for a visitor, as long as that one is there.
+
+    Raises:
+        ClientDisconnect: the visitor has left, and the making was cancelled.
+    """
+    made, gone = asyncio.ensure_future(making), asyncio.ensure_future(_leaving(request))
+    try:
+        await asyncio.wait((made, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not made.done():
+            raise ClientDisconnect
+        return Response(made.result(), media_type=BINARY, headers={"cache-control": "no-store"})
+    finally:
+        made.cancel()
+        gone.cancel()
+
+
+async def _leaving(request: Request) -> None:
+    """Ends when the visitor has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _problem(status: int, detail: str) -> JSONResponse:
@@ -176,51 +217,20 @@ def serve(name: str, host: str, port: int | None, open_browser: bool) -> None:
         SaganError: there is no such model, or nothing can be bound there.
     """
     model = open_model(name)
-    run = Path(name) if Path(name).is_dir() else None
-    listener = listen(host, port)
-    with listener:
+    run = Path(name) if is_run(Path(name)) else None
+    with listen(host, port) as listener:
         app = create_app(model, run, host)
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{listener.getsockname()[1]}"
-        print(f"exploring {name} at {url} (Ctrl-C ends)", flush=True)
+        print(f"exploring {name} at {url_of(listener, host)} (Ctrl-C ends)", flush=True)
         server = uvicorn.Server(
             uvicorn.Config(
                 app, log_level="warning", server_header=False, timeout_graceful_shutdown=1
             )
         )
         if open_browser and _has_screen():
-            webbrowser.open(url)  # the socket listens already: the browser waits for the server
+            # The socket listens already: the browser waits for the server.
+            webbrowser.open(url_of(listener, host, here=True))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
-
-
-def listen(host: str, port: int | None) -> socket.socket:
-    """A socket that listens there.
-
-    Args:
-        host: address or name.
-        port: None for 7326, or any free one if that is taken.
-
-    Raises:
-        SaganError: it cannot be had.
-    """
-    try:
-        family = socket.getaddrinfo(host, None)[0][0]
-        # asyncio switches off Nagle's algorithm, which costs 40 ms an answer, for TCP by name only.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, PORT if port is None else port))
-        except OSError:
-            if port is not None:
-                listener.close()
-                raise
-            listener.bind((host, 0))
-        listener.listen(128)
-    except OSError as error:
-        where = f"{host}:{PORT if port is None else port}"
-        raise SaganError(f"cannot serve at {where}: {error.strerror}; try --port 0") from None
-    return listener
 
 
 def _has_screen() -> bool:

@@ -33,10 +33,15 @@ _SCORE_MEANING = {
 _PLACES = ("tabs", "explore_role", "actions", "way", "choose", "draw", "more", "training")
 
 
+def name_of(model: Model) -> str:
+    """What a model is called: its folder, or its file."""
+    return Path(model.origin).resolve().name.removesuffix(".safetensors")
+
+
 def facts_of(model: Model, studio: Studio) -> dict[str, Any]:
     """What the page knows about a model before it asks for anything."""
     return {
-        "name": Path(model.origin).stem,
+        "name": name_of(model),
         "classes": list(model.classes),
         "size": model.config.resolution,
         "gallery": GALLERY,
@@ -48,7 +53,7 @@ def describe(model: Model) -> str:
     """A model in one line."""
     size = model.config.resolution
     pixels = f"{size} \N{MULTIPLICATION SIGN} {size} pixels"
-    return f"{Path(model.origin).name} · {pixels} · step {model.step:,}"
+    return f"{name_of(model)} · {pixels} · step {model.step:,}"
 
 
 def live_page(model: Model, studio: Studio, with_training: bool) -> tuple[str, str]:
@@ -60,11 +65,10 @@ def live_page(model: Model, studio: Studio, with_training: bool) -> tuple[str, s
         f"{data_block('facts', facts_of(model, studio))}"
         '<script type="module" src="static/live.js"></script>'
     )
-    parts = _parts("live.html") | (_parts("training.html") if with_training else {})
+    parts = _parts("live.html", score_meaning=_SCORE_MEANING[model.config.loss])
     if with_training:
+        parts |= _parts("training.html", step=f"{model.step:,}")
         parts["explore_role"] = 'role="tabpanel" aria-labelledby="tab-explore"'
-    meaning = _SCORE_MEANING[model.config.loss]
-    parts["more"] = Template(parts["more"]).substitute(score_meaning=meaning)
     digest = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self'; "
@@ -76,7 +80,7 @@ def live_page(model: Model, studio: Studio, with_training: bool) -> tuple[str, s
 
 def render(model: Model, head: str, parts: Mapping[str, str]) -> str:
     """The template with its places filled; those without a part stay empty."""
-    title = f"{Path(model.origin).stem}: where it looks"
+    title = f"{name_of(model)}: where it looks"
     template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         dict.fromkeys(_PLACES, ""),
@@ -95,7 +99,8 @@ def data_block(name: str, value: Any) -> str:
     return f'<script type="application/json" id="{name}">{content}</script>'
 
 
-def _parts(file: str) -> dict[str, str]:
-    """The parts of a file, each under a comment with its name."""
-    pieces = re.split(r"<!-- (\w+) -->\n", (STATIC / file).read_text(encoding="utf-8"))
+def _parts(file: str, **values: str) -> dict[str, str]:
+    """The parts of a file, each under a comment with its name, with these values filled in."""
+    text = Template((STATIC / file).read_text(encoding="utf-8")).substitute(values)
+    pieces = re.split(r"<!-- (\w+) -->\n", text)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))

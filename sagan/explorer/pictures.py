@@ -1,21 +1,26 @@
 """A visitor's picture: bytes of unknown intent -> the pixels that D takes.
 
 They are decoded in a process of their own, which can be stopped when it takes too long, and whose
-memory and possible crash are not the server's.
+memory, bounded on Linux, and possible crash are not the server's.
 """
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 
 from sagan.data.decode import UInt8Array, UnreadableError, check_size_and_fit, decode
+from sagan.explorer.desk import BusyError
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # what a telephone's camera puts out
+MAX_MEMORY = 2 * 2**30  # a lossless WebP of as many pixels takes 1.4
 ARRIVAL_SECONDS = 30.0
 DECODING_SECONDS = 10.0
+UPLOADS = 8  # on their way in at a time
+DECODERS = 2  # of them being decoded
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
@@ -25,6 +30,39 @@ _CHILD = (
 
 class TooLargeError(Exception):
     """More bytes than a picture may have."""
+
+
+class Intake:
+    """Where pictures come in: a few at a time, none for long.
+
+    Args:
+        size: of the pixels that come out, see :func:`decoded`.
+        fit: how they are made square.
+    """
+
+    def __init__(self, size: int, fit: str) -> None:
+        self._size = size
+        self._fit = fit
+        self._inside = 0
+        self._decoders = asyncio.Semaphore(DECODERS)
+
+    async def take(self, chunks: AsyncIterator[bytes]) -> UInt8Array:
+        """A picture file as it arrives -> uint8 (size, size, 3).
+
+        Raises:
+            BusyError: as many as there is room for are on their way.
+            TooLargeError, TimeoutError: see :func:`received`.
+            UnreadableError: see :func:`decoded`.
+        """
+        if self._inside >= UPLOADS:
+            raise BusyError
+        self._inside += 1
+        try:
+            data = await received(chunks)
+            async with self._decoders:
+                return await decoded(data, self._size, self._fit)
+        finally:
+            self._inside -= 1
 
 
 async def received(chunks: AsyncIterator[bytes]) -> bytes:
@@ -77,9 +115,27 @@ async def decoded(data: bytes, size: int, fit: str) -> UInt8Array:
 
 def decode_standard_input(size: int, fit: str) -> None:
     """The child's part: "+" and the pixels, or "-" and the reason, to standard output."""
+    _bound_memory()
     try:
         picture = decode(sys.stdin.buffer.read(), size, check_size_and_fit(size, fit), MAX_PIXELS)
     except UnreadableError as error:
         sys.stdout.buffer.write(b"-" + str(error).encode())
+    except MemoryError:
+        sys.stdout.buffer.write(b"-more memory than a picture may take")
     else:
         sys.stdout.buffer.write(b"+" + picture.tobytes())
+
+
+def _bound_memory() -> None:
+    """Let this process have MAX_MEMORY beside what libraries reserve, which grows with the cores.
+
+    On Linux; macOS takes no such limit.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard == resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + MAX_MEMORY
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sagan.checkpoint import Model
 from sagan.explorer.scene import Scene, pack
-from sagan.inference import GeneratorBase
+from sagan.inference import GeneratorBase, Maps
 from sagan.pixels import UInt8Array
 from sagan.sampling import grid_labels, seeded_latents, spherical_interpolation
 
@@ -87,23 +87,19 @@ class Studio:
             )
         with scaled_gammas(self.generator, 0):
             without = self.generator.sample(1, one, truncation=request.truncation, latents=latents)
-        maps |= self.discriminator.attention(pictures)
+        scores, seen = self.discriminator.look(pictures)
         return Scene(
             picture=pictures[0],
-            maps={name: attention[0] for name, attention in maps.items()},
-            scores=self.discriminator.scores(pictures)[0],
+            maps=_first(maps | seen),
+            scores=scores[0],
             label=label,
             without=without[0],
         )
 
     def look(self, picture: UInt8Array) -> Scene:
         """What D makes of a picture, uint8 (S, S, 3)."""
-        maps = self.discriminator.attention(picture[None])
-        return Scene(
-            picture=picture,
-            maps={name: attention[0] for name, attention in maps.items()},
-            scores=self.discriminator.scores(picture[None])[0],
-        )
+        scores, seen = self.discriminator.look(picture[None])
+        return Scene(picture=picture, maps=_first(seen), scores=scores[0])
 
     def layers(self) -> list[str]:
         """Names of the attention layers, each network's from small maps to large ones."""
@@ -127,6 +123,11 @@ class Studio:
 
     def _latent(self, seed: int, index: int) -> Tensor:
         return seeded_latents(index + 1, self.generator.latent_size, seed)[index]
+
+
+def _first(maps: Maps) -> Maps:
+    """Maps (B, N, M) -> those of the first picture, (N, M)."""
+    return {name: attention[0] for name, attention in maps.items()}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -70,13 +71,14 @@ def record_step(run: Path, step: int) -> None:
     record = {"step": step, "loss/d": 2.0 / step, "loss/g": -0.25 * step, f"gamma/{layer}": 0.01}
     record |= {f"sigma/generator/blocks.{i}.conv1": 1.0 + i * step for i in range(8)}
     record |= {f"attention/{layer}/distance": 9.5, "metric/fid": 300.0 - step}
+    record |= {"gradient/generator": 2.0 * step, "gradient/discriminator": 3.0 * step}
     with (run / "stats.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
 
 
 def draw_grid(run: Path, step: int) -> None:
     """Add a grid of one colour, which tells its step."""
-    grid = np.full((66, 100, 3), 20 * step, dtype=np.uint8)
+    grid = np.full((66, 100, 3), 10 * step, dtype=np.uint8)
     Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
 
 
@@ -84,6 +86,16 @@ def draw_grid(run: Path, step: int) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A conditional run. Read it; copy it before you change it."""
     return make_run(tmp_path_factory.mktemp("explored") / "insects", CLASSES)
+
+
+@pytest.fixture(name="make_run")
+def _make_run(tmp_path: Path) -> Callable[..., Path]:
+    """make_run(classes=CLASSES, **settings): a run of the test's own."""
+
+    def make(classes: tuple[str, ...] = CLASSES, **settings: Any) -> Path:
+        return make_run(tmp_path / "made", classes, **settings)
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -203,6 +215,40 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 def is_error(message: object) -> bool:
     return message.type == "error" and "status of 4" not in message.text  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def axe() -> Callable[[Page], None]:
+    """axe(page): nothing serious is found on telephone and desktop, light and dark."""
+
+    def check(page: Page) -> None:
+        for width in (390, 1440):
+            page.set_viewport_size({"width": width, "height": 900})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                found = Axe().run(page).response["violations"]
+                serious = [v for v in found if v["impact"] in ("serious", "critical")]
+                told = [(v["id"], [n["html"] for n in v["nodes"]]) for v in serious]
+                assert not told, (width, scheme, told)
+
+    return check
+
+
+@pytest.fixture
+def steady(page: Page) -> Iterator[None]:
+    """Nothing on the page moves by itself; what answers a key or a click may."""
+    page.add_init_script(
+        """window.moved = [];
+        new PerformanceObserver((list) => {
+          for (const { value, hadRecentInput, sources } of list.getEntries()) {
+            const nodes = sources.map(({ node }) => node?.id || node?.className || node?.nodeName);
+            if (!hadRecentInput) moved.push([value, String(nodes)]);
+          }
+        }).observe({ type: "layout-shift", buffered: true });"""
+    )
+    yield
+    moved = page.evaluate("window.moved")
+    assert sum(value for value, _ in moved) < 0.01, moved
 
 
 @pytest.fixture

@@ -1,10 +1,25 @@
 """`sagan explore` as a user starts and ends it."""
 
+import ipaddress
 import signal
+import socket
 import subprocess
 import sys
+import webbrowser
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
+
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+
+from sagan.errors import SaganError
+from sagan.explorer import listening
+from sagan.explorer.app import serve
+
+Start = Callable[..., tuple[str, TestClient]]
 
 
 def test_it_says_where_it_is_serves_there_and_ends_quietly_on_ctrl_c(run: Path) -> None:
@@ -20,3 +35,84 @@ def test_it_says_where_it_is_serves_there_and_ends_quietly_on_ctrl_c(run: Path) 
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a browser was told to show."""
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
+    return opened
+
+
+@pytest.fixture
+def start(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Start:
+    """start(name, host, open_browser): the address shown, and the application that is served.
+
+    The server ends as soon as somebody could connect to that address.
+    """
+
+    def start(
+        name: Path = run, host: str = "127.0.0.1", open_browser: bool = True
+    ) -> tuple[str, TestClient]:
+        served: list[tuple[str, TestClient]] = []
+
+        def look(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+            url = next(word for word in capsys.readouterr().out.split() if "//" in word)
+            parts = urlsplit(url)
+            socket.create_connection((parts.hostname, parts.port), timeout=30).close()
+            served.append((url, TestClient(server.config.app, base_url=url)))
+
+        monkeypatch.setattr(uvicorn.Server, "run", look)
+        serve(str(name), host, 0, open_browser)
+        return served[0]
+
+    return start
+
+
+def test_the_browser_opens_at_the_address_that_is_shown_unless_told_otherwise(
+    start: Start, opened: list[str]
+) -> None:
+    url, _ = start()
+    assert opened == [url]
+    start(open_browser=False)
+    assert opened == [url]
+
+
+def test_without_a_screen_no_browser_takes_the_terminal(
+    start: Start, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    start()
+    assert opened == []
+
+
+@pytest.mark.parametrize(("host", "here"), [("0.0.0.0", "127.0.0.1"), ("::", "::1")])
+def test_bound_to_all_addresses_it_shows_one_that_others_can_use_and_opens_one_of_its_own(
+    start: Start, opened: list[str], host: str, here: str
+) -> None:
+    try:
+        url, client = start(host=host)
+    except SaganError as error:
+        pytest.skip(str(error))  # a machine without IPv6
+    shown, browser = urlsplit(url), urlsplit(opened[0])
+    assert not ipaddress.ip_address(str(shown.hostname)).is_unspecified
+    assert client.get("/").status_code == 200
+    assert (browser.hostname, browser.port) == (here, shown.port)
+
+
+def test_without_a_network_it_shows_loopback(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing leads to the broadcast address, unless one asks for broadcasting.
+    monkeypatch.setattr(listening, "_ELSEWHERE", {socket.AF_INET: "255.255.255.255"})
+    url, _ = start(host="0.0.0.0", open_browser=False)
+    assert urlsplit(url).hostname == "127.0.0.1"
+
+
+def test_only_a_run_has_a_training_tab(start: Start, run: Path) -> None:
+    for name, status in ((run, 200), (run / "checkpoints" / "step-00000006", 404)):
+        _, client = start(name, open_browser=False)
+        assert client.get("/api/run/history").status_code == status
+        assert ("tablist" in client.get("/").text) == (status == 200)

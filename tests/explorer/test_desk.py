@@ -65,6 +65,36 @@ def test_a_failure_is_told_to_all_who_wait_and_not_remembered(run_async: RunAsyn
     run_async(visit())
 
 
+def test_work_that_nobody_waits_for_any_more_leaves_the_queue(run_async: RunAsync) -> None:
+    made: list[int] = []
+
+    async def visit() -> None:
+        desk = Desk(waiting=3)
+        gate = threading.Event()
+
+        def work(n: int) -> bytes:
+            assert gate.wait(10)
+            made.append(n)
+            return b"%d" % n
+
+        def ask(n: int) -> asyncio.Task[bytes]:
+            return asyncio.ensure_future(desk.get(n, lambda: work(n)))
+
+        running, left, shared, stays = ask(0), ask(1), ask(2), ask(2)
+        await asyncio.sleep(0.1)  # the worker has begun with the first
+        for visitor in (running, left, shared):
+            visitor.cancel()
+        await asyncio.wait([running, left, shared])
+        again = ask(1)  # there is room for it, and it is made for this visitor
+        gate.set()
+        assert await stays == b"2"
+        assert await again == b"1"
+        assert await ask(0) == b"0"  # was running already: made and remembered
+
+    run_async(visit())
+    assert made == [0, 2, 1]
+
+
 def test_who_comes_when_too_many_wait_is_sent_away(run_async: RunAsync) -> None:
     async def visit() -> None:
         desk = Desk(waiting=3)

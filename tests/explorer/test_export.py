@@ -54,6 +54,30 @@ def test_a_dozen_samples_are_pointed_at_with_no_server_and_no_request(
     assert errors == []
 
 
+def test_axe_finds_no_serious_violation(
+    page: Page, handout: Path, open_page: OpenPage, axe: Callable[[Page], None]
+) -> None:
+    axe(open_page(page, handout.as_uri()))
+
+
+def test_of_the_maps_those_that_are_shown_are_decoded(
+    page: Page, handout: Path, open_page: OpenPage
+) -> None:
+    page.add_init_script(
+        """window.letters = 0;
+        const decode = atob;
+        atob = (text) => ((letters += text.length), decode(text));"""
+    )
+    open_page(page, handout.as_uri())
+    held = page.evaluate(
+        """[...document.querySelectorAll("script.scene")]
+             .reduce((sum, script) => sum + script.textContent.length, 0)"""
+    )
+    assert held / 12 < page.evaluate("letters") < held / 3
+    page.locator("#gallery button").nth(7).click()
+    expect(page.locator("#where")).to_contain_text("bee")
+
+
 def test_a_photograph_is_looked_at_by_the_discriminator(
     page: Page, run: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:

@@ -1,32 +1,41 @@
 """The training tab's numbers are those of the run directory, whatever state it is in."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from sagan.explorer.history import POINTS, History
+from sagan.records import parse_records
 
 
 def content(history: History) -> dict:
-    return json.loads(history.content()[0])
+    return json.loads(history.content())
 
 
 def write(run: Path, *lines: str) -> Path:
     (run / "samples").mkdir(parents=True, exist_ok=True)
-    (run / "stats.jsonl").write_text("\n".join(lines))
+    (run / "stats.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return run
+
+
+def append(run: Path, text: str) -> None:
+    with (run / "stats.jsonl").open("a") as file:
+        file.write(text)
 
 
 def test_a_real_run_shows_its_curves_and_grids(finished_run: Path) -> None:
     found = content(History(finished_run))
     assert found["grids"] == [3, 6]
-    assert found["series"]["loss/d"][0] == [2, 4, 6]
-    assert found["series"]["attention/generator.attention_16/distance"][0] == [3, 6]
-    lines = map(json.loads, (finished_run / "stats.jsonl").read_text().splitlines())
-    recorded = {line["step"]: line["loss/d"] for line in lines if "loss/d" in line}
-    assert dict(zip(*found["series"]["loss/d"], strict=True)) == recorded
+    lines = [json.loads(line) for line in (finished_run / "stats.jsonl").read_text().splitlines()]
+    for name in ("loss/d", "attention/generator.attention_16/distance"):
+        recorded = {line["step"]: line[name] for line in lines if name in line}
+        assert len(recorded) > 1
+        assert dict(zip(*found["series"][name], strict=True)) == recorded
 
 
 def test_lines_that_are_no_records_and_values_that_are_no_numbers_are_left_out(
@@ -66,16 +75,66 @@ def test_long_curves_are_thinned_evenly_with_both_ends(tmp_path: Path) -> None:
     assert gaps <= {8, 9}
 
 
-def test_the_tag_changes_with_every_new_line_and_every_new_grid(tmp_path: Path) -> None:
-    history = History(write(tmp_path, '{"step": 1, "a": 1}\n'))
-    tags = [history.content()[1], history.content()[1]]
-    with (tmp_path / "stats.jsonl").open("a") as file:
-        file.write('{"step": 2, "a": 1}\n')
-    tags.append(history.content()[1])
+def test_every_new_line_and_every_new_grid_is_shown(tmp_path: Path) -> None:
+    history = History(write(tmp_path, '{"step": 1, "a": 1}'))
+    assert content(history) == {"series": {"a": [[1], [1]]}, "grids": []}
+    append(tmp_path, '{"step": 2, "a": 1}\n')
     (tmp_path / "samples" / "step-00000002.png").write_bytes(b"png")
-    tags.append(history.content()[1])
-    assert tags[0] == tags[1]
-    assert len(set(tags)) == 3
+    assert content(history) == {"series": {"a": [[1, 2], [1, 1]]}, "grids": [2]}
+
+
+def test_what_was_read_is_not_read_again_and_a_line_is_read_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+
+    def parse(lines: bytes) -> list:
+        read.append(lines)
+        return parse_records(lines)
+
+    monkeypatch.setattr("sagan.explorer.history.parse_records", parse)
+    history = History(write(tmp_path, '{"step": 1, "a": 1}'))
+    assert content(history)["series"]["a"][0] == [1]
+    append(tmp_path, '{"step": 2, "a": 1}\n{"step": 3,')
+    assert content(history)["series"]["a"][0] == [1, 2]
+    append(tmp_path, ' "a": 1}\n')
+    assert content(history)["series"]["a"][0] == [1, 2, 3]
+    lines = [b'{"step": %d, "a": 1}\n' % step for step in (1, 2, 3)]
+    assert read == lines
+
+
+def test_a_file_that_shrank_was_replaced_or_is_gone_starts_over(tmp_path: Path) -> None:
+    history = History(write(tmp_path, '{"step": 1, "a": 1}', '{"step": 2, "a": 1}'))
+    assert content(history)["series"] == {"a": [[1, 2], [1, 1]]}
+    write(tmp_path, '{"step": 1, "b": 1}')
+    assert content(history)["series"] == {"b": [[1], [1]]}
+    # As a run that goes on from a checkpoint replaces it.
+    other = write(tmp_path / "other", *(f'{{"step": {step}, "c": 1}}' for step in (1, 2, 3)))
+    (other / "stats.jsonl").replace(tmp_path / "stats.jsonl")
+    assert content(history)["series"] == {"c": [[1, 2, 3], [1, 1, 1]]}
+    (tmp_path / "stats.jsonl").unlink()
+    assert content(history)["series"] == {}
+
+
+def test_threads_that_ask_while_it_grows_read_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = threading.Semaphore(1)
+
+    def parse(lines: bytes) -> list:
+        assert reading.acquire(blocking=False), "two threads read at a time"
+        time.sleep(0.001)
+        reading.release()
+        return parse_records(lines)
+
+    monkeypatch.setattr("sagan.explorer.history.parse_records", parse)
+    history = History(write(tmp_path))
+    with ThreadPoolExecutor(8) as visitors:
+        for step in range(20):
+            append(tmp_path, f'{{"step": {step}, "a": 1}}\n')
+            asked = [visitors.submit(content, history) for _ in range(8)]
+            seen = [len(answer.result()["series"]["a"][0]) for answer in asked]
+            assert seen == [step + 1] * 8
 
 
 @pytest.mark.parametrize("step", [0, 7, 10**11])

@@ -69,6 +69,28 @@ def test_scores_are_the_discriminators_logits_for_every_label(studio: Studio) ->
     assert scene.scores == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_discriminator_looks_once_and_sees_what_it_does_when_asked_one_by_one(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = studio.sample(SampleRequest(seed=3))
+    looks = []
+    embed = studio.discriminator.embed
+
+    def counted(images: torch.Tensor) -> torch.Tensor:
+        looks.append(len(images))
+        return embed(images)
+
+    monkeypatch.setattr(studio.discriminator, "embed", counted)
+    drawn, judged = studio.sample(SampleRequest(seed=3)), studio.look(scene.picture)
+    assert looks == [1, 1]
+    monkeypatch.undo()
+    name = "discriminator.attention_16"
+    expected = studio.discriminator.attention(scene.picture[None])[name][0]
+    for found in (drawn, judged):
+        assert found.scores == pytest.approx(studio.discriminator.scores(scene.picture[None])[0])
+        assert np.allclose(found.maps[name], expected, atol=1e-6)
+
+
 def test_a_class_that_there_is_not_is_told(studio: Studio, unconditional_run: Path) -> None:
     with pytest.raises(SaganError, match="0 to 2"):
         studio.gallery(GalleryRequest(label=3))

@@ -30,8 +30,9 @@ def values(page: Page, title: str) -> dict[str, str]:
 
 def test_curves_of_every_kind_are_drawn_with_their_values_at_the_last_step(training: Page) -> None:
     titles = training.locator(".chart h2").all_inner_texts()
-    assert titles == ["fid", "Loss", "Gamma", "Attention distance", "Sigma, generator"]
+    assert titles == ["fid", "Loss", "Gradients", "Gamma", "Attention distance", "Sigma, generator"]
     assert values(training, "Loss") == {"discriminator": "0.333", "generator": "−1.5"}
+    assert values(training, "Gradients") == {"discriminator": "18", "generator": "12"}
     assert values(training, "Gamma") == {"Generator 16 × 16": "0.01"}
     assert values(training, "fid") == {"fid": "294"}
     # Of eight curves the largest and the smallest.
@@ -61,6 +62,93 @@ def test_the_film_plays_and_its_slider_goes_to_any_grid(training: Page) -> None:
     expect(training.locator("#play")).to_have_text("Pause")
     expect(training.locator("#frame-step")).to_have_text("6")
     expect(training.locator("#play")).to_have_text("Play")
+
+
+def test_the_keyboard_reaches_the_steps_between_two_grids(training: Page) -> None:
+    chart = training.get_by_role("slider", name="Loss")
+    chart.focus()
+    training.keyboard.press("ArrowLeft")
+    expect(chart).to_have_attribute("aria-valuetext", "step 5: discriminator 0.4, generator −1.25")
+    assert values(training, "Gradients") == {"discriminator": "15", "generator": "10"}
+    expect(training.locator("#film img")).to_have_attribute("alt", "Samples after 4 steps")
+    training.keyboard.press("Home")
+    assert values(training, "Loss")["discriminator"] == "2"
+    training.keyboard.press("ArrowRight")
+    assert values(training, "Loss")["discriminator"] == "1"
+
+
+def test_which_weights_the_other_tab_shows_is_said(training: Page) -> None:
+    expect(training.locator("#training .intro")).to_contain_text("weights of step 6")
+
+
+@pytest.mark.usefixtures("steady")
+@pytest.mark.parametrize("width", [390, 1130, 1440])
+def test_nothing_moves_while_the_tab_fills(
+    page: Page, server: str, open_page: OpenPage, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    # Long after the click: what answers a click at once may move.
+    page.route("**/api/run/history", lambda route: (page.wait_for_timeout(700), route.continue_()))
+    page.route("**/api/run/grids/*", lambda route: (page.wait_for_timeout(700), route.continue_()))
+    open_page(page, server)
+    page.click("#tab-training")
+    page.wait_for_selector("#training.filled")
+    page.wait_for_timeout(300)
+
+
+def test_a_reader_is_left_at_his_step_until_he_goes_to_the_end(
+    page: Page,
+    run: Path,
+    tmp_path: Path,
+    serve: Callable[[Path], str],
+    open_page: OpenPage,
+    go_on: Callable[[Path, int], None],
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    open_page(page, serve(folder))
+    page.click("#tab-training")
+    expect(page.locator("#progress")).to_have_text("Step 6.")
+    chart = page.get_by_role("slider", name="Loss")
+    chart.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    for step in (8, 10):
+        go_on(folder, step)
+        expect(page.locator("#progress")).to_have_text(f"Step {step}.")
+        assert values(page, "Loss")["discriminator"] == "0.667"  # of step 3
+        expect(page.locator("#film img")).to_have_attribute("alt", "Samples after 2 steps")
+    page.keyboard.press("End")
+    assert values(page, "Loss")["discriminator"] == "0.2"
+    go_on(folder, 20)
+    expect(page.locator("#film img")).to_have_attribute("alt", "Samples after 20 steps")
+    assert values(page, "Loss")["discriminator"] == "0.1"
+
+
+def test_what_has_not_changed_is_not_drawn_again(training: Page) -> None:
+    curve = training.locator(".chart path").first.element_handle()
+    for _ in range(2):
+        with training.expect_response("**/api/run/history"):
+            pass
+    training.wait_for_timeout(200)
+    assert curve.evaluate("curve => curve.isConnected")
+
+
+def test_a_server_that_answers_no_more_is_told_of_once(training: Page) -> None:
+    refusal = {"detail": "gone"}
+    training.route("**/api/run/history", lambda route: route.fulfill(status=429, json=refusal))
+    training.evaluate(
+        """() => {
+          window.told = 0;
+          const note = document.querySelector("#note");
+          new MutationObserver(() => told++).observe(note, { childList: true });
+        }"""
+    )
+    for _ in range(3):
+        with training.expect_response("**/api/run/history"):
+            pass
+    training.wait_for_timeout(200)
+    assert training.evaluate("told") == 1
+    assert training.locator("#note").inner_text() == "gone"
 
 
 def test_new_numbers_and_grids_appear_while_training_goes_on(

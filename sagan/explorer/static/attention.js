@@ -2,6 +2,7 @@
 
 const LEAST_PEAK = 4; // a row whose peak is below this many times uniform is not stretched
 const NEARLY_UNIFORM = 0.4; // where half of the attention needs more of the keys, there is no region
+const MASS = 0.5; // of a row's attention, which its region holds
 const MASS_TOLERANCE = 1e-6;
 
 /** Brightness of each key in [0, 1]: how many times uniform attention it gets, on a log scale. */
@@ -11,17 +12,17 @@ export function heat(row) {
   return ratios.map((ratio) => Math.min(Math.log(ratio) / peak, 1));
 }
 
-/** Keys from the most attended down: [index, ...]. */
-function ranked(row) {
-  return Array.from(row.keys()).sort((a, b) => row[b] - row[a] || a - b);
+/** Keys from the most attended down, Uint32Array. */
+export function ranked(row) {
+  return Uint32Array.from(row.keys()).sort((a, b) => row[b] - row[a] || a - b);
 }
 
-/** The smallest set of keys that holds `mass` of the attention, Uint8Array of 0 and 1. */
-export function region(row, mass = 0.5) {
+/** The smallest set of keys that holds half of the attention, Uint8Array of 0 and 1. */
+export function region(row, ranking = ranked(row)) {
   const inside = new Uint8Array(row.length);
-  const enough = mass * row.reduce((sum, weight) => sum + weight, 0) - MASS_TOLERANCE;
+  const enough = MASS * row.reduce((sum, weight) => sum + weight, 0) - MASS_TOLERANCE;
   let held = 0;
-  for (const key of ranked(row)) {
+  for (const key of ranking) {
     inside[key] = 1;
     held += row[key];
     if (held >= enough) break;
@@ -37,13 +38,6 @@ export function share(inside) {
 /** Whether there is anything to show: half of the attention in less than 40 % of the keys. */
 export function isSelective(inside) {
   return share(inside) <= NEARLY_UNIFORM;
-}
-
-/** The keys with the largest weights, in order: [{key, weight}, ...]. */
-export function strongest(row, num) {
-  return ranked(row)
-    .slice(0, num)
-    .map((key) => ({ key, weight: row[key] }));
 }
 
 /** Centre of cell `index` on a side x side grid, [x, y] in [0, 1]. */

@@ -15,7 +15,9 @@ export function number(value) {
   return (value < 0 ? "\u2212" : "") + text;
 }
 
-/** Fires "point" with detail.step when a step is pointed at. */
+const LAST = 0.99; // of the way to the right: from there on it is the last step that is meant
+
+/** Fires "point" with detail.step when a step is pointed at, or gone to with the keyboard. */
 export class Chart extends EventTarget {
   /** @param {{title: string, why: string, name: (series: string) => string}} kind */
   constructor({ title, why, name }) {
@@ -25,7 +27,7 @@ export class Chart extends EventTarget {
     this.element.className = "chart card";
     this.element.innerHTML =
       '<h2></h2><p class="why"></p><div class="plot"><div class="scale"><span></span><span></span></div>' +
-      `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img"></svg>` +
+      `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="slider" tabindex="0" aria-valuemin="0"></svg>` +
       '<div></div><div class="steps"><span>0</span><span></span></div></div><ul></ul>';
     this.element.querySelector("h2").textContent = title;
     this.element.querySelector(".why").textContent = why;
@@ -33,12 +35,14 @@ export class Chart extends EventTarget {
     this.svg.setAttribute("aria-label", title);
     this.svg.addEventListener("pointermove", (event) => this.press(event));
     this.svg.addEventListener("pointerdown", (event) => this.press(event));
+    this.svg.addEventListener("keydown", (event) => this.type(event));
   }
 
   /** @param {Record<string, [number[], number[]]>} series @param {number} last step on the right */
   show(series, last) {
     this.series = Object.entries(series).map(([key, [steps, values]]) => ({ key, steps, values }));
     this.last = Math.max(last, 1);
+    this.svg.setAttribute("aria-valuemax", this.last);
     const values = this.series.flatMap((curve) => curve.values);
     this.low = Math.min(...values, 0);
     this.high = Math.max(...values, this.low + 1e-9);
@@ -53,6 +57,7 @@ export class Chart extends EventTarget {
 
   /** Put the marker at a step, and the values there below. */
   mark(step) {
+    this.step = step;
     const x = this.x(step);
     this.marker.setAttribute("x1", x);
     this.marker.setAttribute("x2", x);
@@ -62,6 +67,9 @@ export class Chart extends EventTarget {
       values = [values[0], values.at(-1)];
     }
     this.element.querySelector("ul").replaceChildren(...values.map((curve) => this.entry(curve)));
+    const words = values.map(({ key, value }) => `${this.name(key)} ${number(value)}`);
+    this.svg.setAttribute("aria-valuenow", step);
+    this.svg.setAttribute("aria-valuetext", `step ${step}: ${words.join(", ")}`);
   }
 
   entry({ key, value, index }) {
@@ -102,9 +110,26 @@ export class Chart extends EventTarget {
 
   press(event) {
     const box = this.svg.getBoundingClientRect();
-    const step = Math.round((this.last * (event.clientX - box.left)) / box.width);
-    const detail = { step: Math.min(Math.max(step, 0), this.last) };
-    this.dispatchEvent(new CustomEvent("point", { detail }));
+    const share = Math.max((event.clientX - box.left) / box.width, 0);
+    this.goTo(share < LAST ? Math.round(this.last * share) : this.last);
+  }
+
+  /** To the step measured before or after, the first, or the last. */
+  type(event) {
+    const measured = this.series.flatMap((curve) => curve.steps);
+    const step = {
+      ArrowLeft: Math.max(...measured.filter((one) => one < this.step), 0),
+      ArrowRight: Math.min(...measured.filter((one) => one > this.step), this.last),
+      Home: Math.min(...measured),
+      End: this.last,
+    }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    this.goTo(step);
+  }
+
+  goTo(step) {
+    this.dispatchEvent(new CustomEvent("point", { detail: { step } }));
   }
 }
 

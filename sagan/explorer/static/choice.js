@@ -1,7 +1,7 @@
-// A row of native radio buttons that look like chips: arrow keys and screen readers come for free.
+// One of several options, by native elements: arrow keys and screen readers come for free.
 
 /**
- * Fill a fieldset with one chip for each option.
+ * Fill a fieldset with radio buttons that look like chips.
  *
  * @param {HTMLFieldSetElement} fieldset
  * @param {{value: string, label: string}[]} options
@@ -24,5 +24,24 @@ export function fillChips(fieldset, options, chosen) {
   fieldset.querySelector(".chips").replaceChildren(...inputs.map(({ chip }) => chip));
   return (value) => {
     for (const { input } of inputs) input.checked = input.value === value;
+  };
+}
+
+/**
+ * The same as one list that opens, for more options than anybody would look through.
+ *
+ * @param {HTMLFieldSetElement} fieldset
+ * @param {{value: string, label: string}[]} options
+ * @param {(value: string) => void} chosen
+ * @returns {(value: string) => void} selects an option without calling `chosen`
+ */
+export function fillSelect(fieldset, options, chosen) {
+  const select = document.createElement("select");
+  select.setAttribute("aria-label", fieldset.querySelector("legend").textContent);
+  select.append(...options.map(({ value, label }) => new Option(label, value)));
+  select.addEventListener("change", () => chosen(select.value));
+  fieldset.querySelector(".chips").replaceChildren(select);
+  return (value) => {
+    select.value = value;
   };
 }

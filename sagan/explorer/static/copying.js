@@ -15,10 +15,10 @@ export async function copyPng(promise, name) {
   }
 }
 
-/** Copy the page's address, which holds the view. Says what it did. */
-export async function copyLink() {
+/** Copy an address that holds the view. Says what it did. */
+export async function copyLink(url) {
   try {
-    await navigator.clipboard.writeText(location.href);
+    await navigator.clipboard.writeText(url);
     return "Link copied";
   } catch {
     return "Copy the link from the address bar";

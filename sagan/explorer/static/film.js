@@ -2,7 +2,7 @@
 
 const FRAME = 350; // milliseconds
 
-/** Fires "frame" with detail.step when another grid is shown. */
+/** Fires "frame" with detail.step when its slider is moved, and for each grid while it plays. */
 export class Film extends EventTarget {
   /** @param {HTMLElement} element */
   constructor(element) {
@@ -13,35 +13,41 @@ export class Film extends EventTarget {
     this.output = element.querySelector("output");
     this.button = element.querySelector("button");
     this.steps = [];
-    this.image.addEventListener("load", () => this.fit(), { once: true });
     this.slider.addEventListener("input", () => {
       this.pause();
-      this.show(Number(this.slider.value));
+      this.turnTo(Number(this.slider.value));
     });
     this.button.addEventListener("click", () => (this.timer ? this.pause() : this.play()));
   }
 
-  /** There are grids of these steps; a film that stood at its end stays there. */
-  extend(steps) {
-    if (String(steps) === String(this.steps)) return;
-    const atEnd = this.position >= this.steps.length - 1;
+  /** There are grids of these steps: show that of one step, and be done when it is there. */
+  extend(steps, step) {
     this.steps = steps;
     this.slider.max = Math.max(steps.length - 1, 0);
-    if (steps.length) this.show(atEnd ? steps.length - 1 : Math.min(this.position, steps.length - 1));
+    return this.show(this.before(step));
   }
 
-  /** Show the last grid at or before a step. */
   goTo(step) {
     this.pause();
+    this.show(this.before(step));
+  }
+
+  /** The last grid at or before a step; the first one before that. */
+  before(step) {
     const after = this.steps.findIndex((drawn) => drawn > step);
-    this.show(after < 0 ? this.steps.length - 1 : Math.max(after - 1, 0));
+    return after < 0 ? this.steps.length - 1 : Math.max(after - 1, 0);
   }
 
   get position() {
     return Number(this.slider.value);
   }
 
-  show(position) {
+  turnTo(position) {
+    this.show(position);
+    this.dispatchEvent(new CustomEvent("frame", { detail: { step: this.steps[position] } }));
+  }
+
+  async show(position) {
     const step = this.steps[position];
     if (step === undefined) return;
     this.slider.value = position;
@@ -50,17 +56,15 @@ export class Film extends EventTarget {
     this.image.hidden = false;
     this.image.src = source(step);
     this.image.alt = `Samples after ${step} steps`;
-    this.dispatchEvent(new CustomEvent("frame", { detail: { step } }));
-  }
-
-  fit() {
-    this.screen.style.setProperty("--screen", this.image.naturalWidth / this.image.naturalHeight);
+    await this.image.decode().catch(() => {}); // overtaken by the next, or not to be had
+    const { naturalWidth, naturalHeight } = this.image;
+    if (naturalWidth) this.screen.style.setProperty("--screen", naturalWidth / naturalHeight);
   }
 
   play() {
     if (this.steps.length < 2) return;
     this.button.textContent = "Pause";
-    if (this.position === this.steps.length - 1) this.show(0);
+    if (this.position === this.steps.length - 1) this.turnTo(0);
     this.timer = setInterval(() => this.advance(), FRAME);
   }
 
@@ -77,7 +81,7 @@ export class Film extends EventTarget {
     ahead.src = source(this.steps[next]);
     await ahead.decode().catch(() => {});
     this.loading = false;
-    if (this.timer) this.show(next);
+    if (this.timer) this.turnTo(next);
   }
 
   pause() {

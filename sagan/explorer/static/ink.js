@@ -1,6 +1,6 @@
 // What is drawn over the composed picture: dots, regions, links, and what a convolution would see.
 
-import { cellOf, centre, isSelective, outline, percent, region, strongest } from "sagan/attention.js";
+import { cellOf, centre, isSelective, outline, percent } from "sagan/attention.js";
 
 /** The point in hand, then pins: apart in lightness as well as in hue. */
 export const POINT_COLOUR = "#ff4d2e";
@@ -25,13 +25,14 @@ export function drawInk(context, length, map, size, { at, pins }) {
   if (at) points.unshift({ at, colour: POINT_COLOUR, pinned: false });
   const marks = points.map((point, order) => {
     const query = cellOf(point.at, size, map.side);
-    const row = map.row(query);
-    return { ...point, order, query, row, inside: region(row) };
+    return { ...point, order, query, ...map.gaze(query) };
   });
-  context.lineCap = context.lineJoin = "round";
+  context.lineJoin = "round";
+  context.lineCap = "square"; // along a grid, where round ones take twice as long
   for (const mark of marks) {
     if (isSelective(mark.inside)) drawRegion(context, length, map, mark);
   }
+  context.lineCap = "round";
   marks.reverse(); // links and dots of the point in hand lie on top
   for (const mark of marks) drawLinks(context, length, map, mark);
   for (const mark of marks) {
@@ -69,9 +70,10 @@ function drawRegion(context, length, map, { inside, colour, pinned, order }) {
   context.setLineDash([]);
 }
 
-function drawLinks(context, length, map, { query, row, colour, pinned }) {
+function drawLinks(context, length, map, { query, row, ranking, colour, pinned }) {
   const [x, y] = place(query, map.side, length);
-  const links = strongest(row, LINKS).filter(({ weight }) => weight * row.length >= LEAST_LINK);
+  const links = Array.from(ranking.subarray(0, LINKS), (key) => ({ key, weight: row[key] }))
+    .filter(({ weight }) => weight * row.length >= LEAST_LINK);
   const ends = links.map(({ key }) => place(key, map.keySide, length));
   links.forEach(({ weight }, i) => {
     const [kx, ky] = ends[i];

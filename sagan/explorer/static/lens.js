@@ -66,9 +66,21 @@ export class Lens extends EventTarget {
     this.changed(by);
   }
 
-  unpinAll(by = "program") {
-    this.pins = [];
+  /** Pin these pixels and no others, each for itself: in this layer two may share a cell. */
+  setPins(pixels, by = "program") {
+    this.pins = pixels.slice(0, MAX_PINS).map((at, i) => ({ at, colour: PIN_COLOURS[i] }));
     this.changed(by);
+  }
+
+  unpin(pin, by = "program") {
+    this.pins = this.pins.filter((other) => other !== pin);
+    this.changed(by);
+  }
+
+  /** Let go of the point and of all pins. */
+  clear(by = "program") {
+    this.at = null;
+    this.setPins([], by);
   }
 
   /** A PNG of what is seen, as a promise of a Blob. */
@@ -97,7 +109,7 @@ export class Lens extends EventTarget {
     if (!this.scene) return;
     const { map, scene } = this;
     const shown = this.at ?? this.pins.at(-1)?.at;
-    const values = map && shown && { values: heat(map.row(this.cell(shown))), side: map.keySide };
+    const values = map && shown && { values: heat(map.gaze(this.cell(shown)).row), side: map.keySide };
     compose(this.picture, scene.picture, scene.size, values || null);
     this.drawInk();
   }
@@ -145,12 +157,9 @@ export class Lens extends EventTarget {
     if (step) this.step(step);
     else if (event.key === "Enter" || event.key === " ") this.pin(this.at ?? this.middle, "keyboard");
     else if (event.key === "Backspace" || event.key === "Delete") {
-      this.pins.pop();
-      this.changed("keyboard");
-    } else if (event.key === "Escape") {
-      this.at = null;
-      this.unpinAll("keyboard");
-    } else return;
+      this.unpin(this.pins.at(-1), "keyboard");
+    } else if (event.key === "Escape") this.clear("keyboard");
+    else return;
     event.preventDefault();
   }
 

@@ -1,7 +1,7 @@
 // The served page: what is drawn follows the controls, and the address follows both.
 
 import { hashOf, viewOf } from "sagan/address.js";
-import { fillChips } from "sagan/choice.js";
+import { fillChips, fillSelect } from "sagan/choice.js";
 import { difference, paint } from "sagan/compose.js";
 import { copyLink } from "sagan/copying.js";
 import { Gallery } from "sagan/gallery.js";
@@ -10,12 +10,18 @@ import { showScores } from "sagan/scores.js";
 import { ask, latest, send } from "sagan/server.js";
 import { makeViewer, tell } from "sagan/viewer.js";
 
+const REST = 300; // milliseconds without a change, after which the address follows: browsers ration that
+const DWELL = 120; // milliseconds over a small picture, after which it is fetched
+const MANY = 40; // classes, from where on they are a list that opens
+
 const $ = (selector) => document.querySelector(selector);
 const facts = JSON.parse($("#facts").textContent);
 const view = viewOf(location.hash);
+if (!(view.label < facts.classes.length)) view.label = null;
 const { lens, tour } = makeViewer(facts);
 const gallery = new Gallery($("#gallery"), facts.gallery);
 let photo = null; // the scene of the visitor's own picture while that is looked at
+let wishes = 0; // how often another picture was asked for: an upload that is overtaken is not shown
 
 // What the server is asked.
 
@@ -38,31 +44,41 @@ const telling = (work) => async (...args) => {
   }
 };
 
-const drawGallery = latest(telling(async () => {
-  const { pictures } = unpack(await ask("gallery", ofGallery())).tensors;
-  const [num, size] = pictures.shape;
+async function galleryPictures() {
+  const { shape: [num, size], data } = unpack(await ask("gallery", ofGallery())).tensors.pictures;
   const bytes = 3 * size * size;
-  gallery.show(Array.from({ length: num }, (_, index) => {
+  return Array.from({ length: num }, (_, index) => {
+    return { picture: data.subarray(index * bytes, (index + 1) * bytes), size };
+  });
+}
+
+const drawGallery = latest(telling(async () => {
+  const pictures = await galleryPictures();
+  gallery.show(pictures.map((picture, index) => {
     const kind = className(labelAt(index));
-    const picture = pictures.data.subarray(index * bytes, (index + 1) * bytes);
-    return { picture, size, label: `Sample ${index + 1}${kind ? `, ${kind}` : ""}` };
+    return { ...picture, label: `Sample ${index + 1}${kind ? `, ${kind}` : ""}` };
   }));
   gallery.mark(photo ? null : view.index);
 }));
 
 const drawSample = latest(telling(async () => {
-  const scene = new Scene(await ask("sample", ofView()));
+  const scene = new Scene(await ask("sample", ofView()), facts.layers);
   if (!photo) show(scene, className(scene.label) ?? `sample ${view.index + 1}`);
 }));
 
+/** The way's start is in the gallery; its end is what the slider will ask for there. */
 const drawEnds = latest(telling(async () => {
-  const other = { ...ofSample(view.index), seed: view.toward, label: labelAt(view.index) };
-  const [start, end] = await Promise.all([ask("sample", ofSample(view.index)), ask("sample", other)]);
-  for (const [buffer, canvas] of [[start, $("#way-start")], [end, $("#way-end canvas")]]) {
-    const scene = new Scene(buffer);
-    paint(canvas, scene.picture, scene.size);
-  }
+  const { index, toward } = view;
+  const [pictures, buffer] = await Promise.all([
+    galleryPictures(),
+    ask("sample", { ...ofSample(index), toward, blend: Number($("#blend").max) }),
+  ]);
+  const [start, end] = [pictures[index], new Scene(buffer, facts.layers)];
+  paint($("#way-start"), start.picture, start.size);
+  paint($("#way-end canvas"), end.picture, end.size);
 }));
+
+const foresee = latest((index) => ask("sample", { ...ofSample(index), ...strengthened() }).catch(() => {}));
 
 function show(scene, title) {
   lens.show(scene, title);
@@ -76,12 +92,31 @@ function show(scene, title) {
 
 // What the view is, on the controls and in the address.
 
+/** The page's address with all that it shows. */
+function address() {
+  const [at, pins] = [tour.stopped ? lens.at : null, lens.pins.map((pin) => pin.at)];
+  return location.origin + location.pathname + hashOf({ ...view, layer: lens.layer, at, pins });
+}
+
+let resting = null;
+
 function remember() {
   if (!lens.scene) return; // the points of the address are not there yet
-  const [at, pins] = [tour.stopped ? lens.at : null, lens.pins.map((pin) => pin.at)];
-  const hash = hashOf({ ...view, layer: lens.layer, at, pins });
-  if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    try {
+      if (address() !== location.href) history.replaceState(null, "", address());
+    } catch {
+      // The browser's ration is used up: the next change tries again.
+    }
+  }, REST);
 }
+
+// A link that is pasted into the open page.
+addEventListener("hashchange", () => {
+  clearTimeout(resting);
+  location.reload();
+});
 
 function showControls() {
   $("#seed").value = view.seed;
@@ -104,6 +139,7 @@ function showControls() {
 function change(changes, ...draws) {
   Object.assign(view, changes);
   photo = null;
+  wishes++;
   showControls();
   for (const draw of draws) draw();
 }
@@ -116,10 +152,13 @@ const everything = [drawGallery, drawSample, drawEnds];
 gallery.addEventListener("select", ({ detail }) => {
   change({ index: detail.index, blend: 0 }, drawSample, drawEnds);
 });
+let dwelling = null;
 gallery.element.addEventListener("pointerover", ({ target }) => {
+  clearTimeout(dwelling);
   const index = gallery.buttons.indexOf(target.closest("button"));
-  if (index >= 0) ask("sample", { ...ofSample(index), ...strengthened() }).catch(() => {});
+  if (index >= 0) dwelling = setTimeout(() => foresee(index), DWELL);
 });
+gallery.element.addEventListener("pointerleave", () => clearTimeout(dwelling));
 $("#seed").addEventListener("change", ({ target }) => {
   const seed = Math.min(Math.max(Math.trunc(Number(target.value)) || 0, 0), 2 ** 32 - 1);
   change({ seed, toward: (seed + 1) % 2 ** 32, blend: 0 }, ...everything);
@@ -144,24 +183,25 @@ $("#gamma").addEventListener("input", ({ target }) => {
 $("#attention").addEventListener("change", ({ target }) => {
   change({ gamma: target.checked ? strength : 0 }, drawSample);
 });
-$("#copy-link").addEventListener("click", async () => tell(await copyLink()));
+$("#copy-link").addEventListener("click", async () => tell(await copyLink(address())));
 
 if (facts.classes.length) {
   const options = [{ value: "", label: "all classes" }];
   facts.classes.forEach((label, value) => options.push({ value: String(value), label }));
-  const check = fillChips($("#classes"), options, (value) => {
+  const fill = facts.classes.length > MANY ? fillSelect : fillChips;
+  const check = fill($("#classes"), options, (value) => {
     change({ label: value === "" ? null : Number(value), blend: 0 }, ...everything);
   });
   check(view.label === null ? "" : String(view.label));
-} else {
-  $("#classes").remove();
-  view.label = null;
-}
+} else $("#classes").remove();
 
 // The visitor's own picture.
 
 const lookAt = telling(async (file) => {
-  photo = new Scene(await send(file));
+  const wish = ++wishes;
+  const scene = new Scene(await send(file), facts.layers);
+  if (wish !== wishes) return;
+  photo = scene;
   paint($("#photo-picture"), photo.picture, photo.size);
   show(photo, "your picture");
   showControls();
@@ -185,9 +225,8 @@ addEventListener("drop", (event) => {
   if (file) lookAt(file);
 });
 
-// Start: the view that the address holds, as far as there is such a class and such pixels.
+// Start: the view that the address holds, as far as there are such pixels.
 
-if (!(view.label < facts.classes.length)) view.label = null;
 lens.layer = view.layer;
 lens.addEventListener("scene", restorePoints, { once: true });
 lens.addEventListener("point", remember);
@@ -195,12 +234,12 @@ lens.addEventListener("scene", remember);
 showControls();
 showScores($("#scores"), Array(facts.classes.length || 1).fill(0), facts.classes, null);
 for (const draw of everything) draw();
-if ($("#training")) import("sagan/training.js").then(({ initialise }) => initialise());
+if ($("#training")) (await import("sagan/training.js")).initialise();
 document.documentElement.classList.add("ready");
 
 function restorePoints() {
   const inside = (at) => at !== null && Math.max(...at) < facts.size;
   if (inside(view.at) || view.pins.length) tour.stop();
-  for (const at of view.pins.filter(inside)) lens.pin(at);
+  lens.setPins(view.pins.filter(inside));
   if (inside(view.at)) lens.point(view.at);
 }

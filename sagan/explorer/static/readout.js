@@ -1,6 +1,6 @@
 // What the point in hand looks at, in words and numbers.
 
-import { beyondKernel, cellOf, centre, distance, isSelective, percent, region, share, strongest } from "sagan/attention.js";
+import { beyondKernel, cellOf, centre, distance, isSelective, percent, share } from "sagan/attention.js";
 import { POINT_COLOUR } from "sagan/ink.js";
 
 /** "generator.attention_16" -> {network: "Generator", size: "16 × 16"}. */
@@ -13,8 +13,7 @@ export function layerTitle(name) {
 /** Where a pixel looks, in numbers: {share, selective, distance, beyond}. */
 export function describe(map, at, size) {
   const query = cellOf(at, size, map.side);
-  const row = map.row(query);
-  const inside = region(row);
+  const { row, inside } = map.gaze(query);
   return {
     share: share(inside),
     selective: isSelective(inside),
@@ -25,14 +24,19 @@ export function describe(map, at, size) {
 
 /** What a pixel takes from the place of another, as a share of all that it takes. */
 export function weightAt(map, from, to, size) {
-  return map.row(cellOf(from, size, map.side))[cellOf(to, size, map.keySide)];
+  return map.gaze(cellOf(from, size, map.side)).row[cellOf(to, size, map.keySide)];
 }
 
 /** Keeps the readout beside a lens, and the tag at its point, up to date. */
 export class Readout {
-  /** @param {Lens} lens @param {ParentNode} root holds #readout, #tag and #spoken */
-  constructor(lens, root) {
+  /**
+   * @param {Lens} lens
+   * @param {ParentNode} root holds #readout, #tag and #spoken
+   * @param {boolean} attends whether the model has attention layers at all
+   */
+  constructor(lens, root, attends) {
     this.lens = lens;
+    this.attends = attends;
     this.fields = Object.fromEntries(
       ["where", "half", "far", "verdict"].map((name) => [name, root.querySelector(`#${name}`)]),
     );
@@ -50,9 +54,15 @@ export class Readout {
     fields.where.textContent = known ? `Pixel ${at[0]}, ${at[1]} · ${lens.title}` : "No pixel yet";
     fields.half.textContent = facts ? percent(facts.share) : "–";
     fields.far.textContent = facts ? `${facts.distance.toFixed(1)} px` : "–";
-    fields.verdict.textContent = verdict(facts, lens);
+    fields.verdict.textContent = lens.scene && !lens.map ? this.lack() : verdict(facts);
     this.updateTag();
     if (by === "keyboard") this.spoken.textContent = this.sentence(at, facts);
+  }
+
+  /** Why there is no map. */
+  lack() {
+    if (!this.attends) return "There is nothing to point at: this model has no attention layer.";
+    return "There is nothing to point at: this model’s discriminator has no attention layer.";
   }
 
   sentence(at, facts) {
@@ -80,7 +90,7 @@ export class Readout {
     );
     const query = cellOf(lens.at, size, lens.map.side);
     const [x, y] = centre(query, lens.map.side);
-    const [lookedX, lookedY] = centre(strongest(lens.map.row(query), 1)[0].key, lens.map.keySide);
+    const [lookedX, lookedY] = centre(lens.map.gaze(query).ranking[0], lens.map.keySide);
     tag.style.setProperty("--x", x);
     tag.style.setProperty("--y", y);
     // Away from where it looks, if there is room.
@@ -89,8 +99,7 @@ export class Readout {
   }
 }
 
-function verdict(facts, lens) {
-  if (lens.scene && !lens.map) return "There is nothing to point at: this model has no attention layer.";
+function verdict(facts) {
   if (!facts) return "Move over the picture, or tap it, and the attention of that pixel is read out here.";
   if (!facts.selective) return "It looks at the whole picture almost alike: no region stands out.";
   return `${percent(facts.beyond)} of its attention goes where one 3\u00a0×\u00a03 convolution here cannot see.`;

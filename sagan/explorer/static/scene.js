@@ -1,19 +1,34 @@
 // A picture with its attention maps, as the server packed it: a safetensors file.
 
+import { ranked, region } from "sagan/attention.js";
+import { Recent } from "sagan/recent.js";
+
+const GAZES = 16; // that a map remembers: of a point, six pins, and where the point was before
+
 const READERS = {
   U8: (buffer, start, length) => new Uint8Array(buffer, start, length),
   I32: (buffer, start, length) => new Int32Array(buffer, start, length / 4),
   F32: (buffer, start, length) => new Float32Array(buffer, start, length / 4),
 };
 
+/** Where the tensors begin, in bytes from the start of a safetensors file. */
+export function dataStart(buffer) {
+  return 8 + Number(new DataView(buffer).getBigUint64(0, true));
+}
+
+/** What a safetensors file says of itself: {entries: {name: {dtype, shape, data_offsets}}, metadata}. */
+export function headerOf(buffer) {
+  const text = new TextDecoder().decode(new Uint8Array(buffer, 8, dataStart(buffer) - 8));
+  const { __metadata__: metadata = {}, ...entries } = JSON.parse(text);
+  return { entries, metadata };
+}
+
 /** ArrayBuffer of a safetensors file -> {tensors: {name: {shape, data}}, metadata}. */
 export function unpack(buffer) {
-  const headerLength = Number(new DataView(buffer).getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, headerLength)));
-  const { __metadata__: metadata = {}, ...entries } = header;
+  const { entries, metadata } = headerOf(buffer);
   const tensors = {};
   for (const [name, { dtype, shape, data_offsets: [start, stop] }] of Object.entries(entries)) {
-    tensors[name] = { shape, data: READERS[dtype](buffer, 8 + headerLength + start, stop - start) };
+    tensors[name] = { shape, data: READERS[dtype](buffer, dataStart(buffer) + start, stop - start) };
   }
   return { tensors, metadata };
 }
@@ -27,6 +42,19 @@ export class AttentionMap {
     this.tour = [...tour.data];
     this.side = Math.round(Math.sqrt(bytes.shape[0]));
     this.keySide = Math.round(Math.sqrt(bytes.shape[1]));
+    this.gazes = new Recent(GAZES);
+  }
+
+  /** What a query looks at: its row, the keys from the most attended down, and those that hold half of it. */
+  gaze(query) {
+    let gaze = this.gazes.get(query);
+    if (!gaze) {
+      const row = this.row(query);
+      const ranking = ranked(row);
+      gaze = { row, ranking, inside: region(row, ranking) };
+      this.gazes.set(query, gaze);
+    }
+    return gaze;
   }
 
   /** The weights that a query gives to all keys, Float32Array (M,): scale * (byte / 255)^2. */
@@ -43,26 +71,19 @@ export class AttentionMap {
 
 /** A picture (S x S x 3 bytes), its maps, and what the discriminator makes of it. */
 export class Scene {
-  constructor(buffer) {
+  /** @param {ArrayBuffer} buffer @param {string[]} layers names of the model's layers, in their order */
+  constructor(buffer, layers) {
     const { tensors, metadata } = unpack(buffer);
     this.size = tensors.picture.shape[0];
     this.picture = tensors.picture.data;
     this.without = tensors.without?.data ?? null;
     this.scores = [...tensors.scores.data];
     this.label = metadata.label === undefined ? null : Number(metadata.label);
-    this.maps = Object.keys(tensors)
-      .filter((name) => name.startsWith("bytes/"))
-      .map((name) => name.slice("bytes/".length))
-      .sort(inOrder)
+    this.maps = layers
+      .filter((name) => `bytes/${name}` in tensors)
       .map((name) => {
         const part = (kind) => tensors[`${kind}/${name}`];
         return new AttentionMap(name, part("bytes"), part("scale"), part("tour"));
       });
   }
-}
-
-/** The generator's layers first, small feature maps first. */
-function inOrder(a, b) {
-  const [[networkA, layerA], [networkB, layerB]] = [a.split("."), b.split(".")];
-  return networkB.localeCompare(networkA) || layerA.split("_")[1] - layerB.split("_")[1];
 }

@@ -1,6 +1,8 @@
 // Asking the server, never for more than is still wanted.
 
-const KEPT = 32; // samples with their maps, the most recent ones
+import { Recent } from "sagan/recent.js";
+
+const KEPT = 64 * 2 ** 20; // bytes of galleries and of samples with their maps
 
 /** Runs work one call at a time; of the calls that come meanwhile only the last one is done. */
 export function latest(work) {
@@ -23,7 +25,9 @@ export function latest(work) {
 }
 
 async function answer(url, options) {
-  const response = await fetch(url, options);
+  const response = await fetch(url, options).catch(() => {
+    throw new Error("The server does not answer: has sagan explore ended?");
+  });
   if (response.ok) return response;
   let detail = response.statusText;
   try {
@@ -39,17 +43,16 @@ function query(parameters) {
   return new URLSearchParams(known.map(([name, value]) => [name, String(value)]));
 }
 
-const kept = new Map();
+const kept = new Recent(KEPT);
 
 /** ArrayBuffer of /api/gallery or /api/sample; recent ones are not asked for twice. */
 export function ask(path, parameters) {
   const url = `api/${path}?${query(parameters)}`;
   const found = kept.get(url);
-  kept.delete(url);
-  const promise = found ?? answer(url).then((response) => response.arrayBuffer());
-  kept.set(url, promise);
-  promise.catch(() => kept.delete(url));
-  if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+  if (found) return found;
+  const promise = answer(url).then((response) => response.arrayBuffer());
+  kept.set(url, promise, 0);
+  promise.then((buffer) => kept.set(url, promise, buffer.byteLength), () => kept.delete(url));
   return promise;
 }
 
@@ -63,8 +66,14 @@ export async function send(file) {
   return response.arrayBuffer();
 }
 
-/** The curves and grids of the run, as JSON. */
+let read = null; // the tag of the history that was read last
+
+/** The curves and grids of the run, as JSON; null when they are as they were. */
 export async function history() {
   const response = await answer("api/run/history", { cache: "no-cache" });
-  return response.json();
+  const tag = response.headers.get("etag");
+  if (tag === read) return null;
+  const content = await response.json();
+  read = tag;
+  return content;
 }

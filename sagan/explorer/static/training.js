@@ -26,6 +26,10 @@ const KINDS = [
     why: "The discriminator's average score. The closer the curves, the harder it is to tell.",
   },
   {
+    title: "Gradients", has: /^gradient\//, name: rest(1),
+    why: "Their norm in each network. A leap tells of a step that went wrong, 0 of nothing left to learn from.",
+  },
+  {
     title: "Gamma", has: /^gamma\//, name: layer,
     why: "How strongly each attention layer is mixed in. Every one starts at 0.",
   },
@@ -65,19 +69,30 @@ function chartsOf(series) {
 
 /** Make the tab and its button work. */
 export function initialise() {
+  const panel = document.querySelector("#training");
   const film = new Film(document.querySelector("#film"));
   const charts = new Map();
-  let lastStep = 0;
+  let last = 0; // the newest step
+  let chosen = null; // the step that is looked at; null follows the newest one
+  let silent = false; // whether the visitor knows already that the server is gone
 
-  const mark = (step) => charts.forEach((chart) => chart.mark(step));
-  film.addEventListener("frame", ({ detail }) => mark(detail.step));
+  const mark = () => charts.forEach((chart) => chart.mark(chosen ?? last));
+
+  function choose(step) {
+    chosen = step < last ? step : null;
+    mark();
+  }
+
+  film.addEventListener("frame", ({ detail }) => {
+    choose(detail.step === film.steps.at(-1) ? last : detail.step);
+  });
 
   function chartFor(kind) {
     if (!charts.has(kind.title)) {
       const chart = new Chart(kind);
       chart.addEventListener("point", ({ detail }) => {
         film.goTo(detail.step);
-        mark(detail.step);
+        choose(detail.step);
       });
       charts.set(kind.title, chart);
       document.querySelector("#charts").append(chart.element);
@@ -85,26 +100,35 @@ export function initialise() {
     return charts.get(kind.title);
   }
 
-  async function refresh() {
-    const { series, grids } = await askHistory();
+  async function show({ series, grids }) {
     const steps = Object.values(series).map(([measured]) => measured.at(-1));
-    const step = Math.max(0, ...steps, ...grids);
+    last = Math.max(0, ...steps, ...grids);
     for (const kind of chartsOf(series)) {
-      chartFor(kind).show(Object.fromEntries(kind.keys.map((key) => [key, series[key]])), step);
+      chartFor(kind).show(Object.fromEntries(kind.keys.map((key) => [key, series[key]])), last);
     }
-    document.querySelector("#progress").textContent = `Step ${step.toLocaleString("en")}.`;
-    film.extend(grids);
-    mark(lastStep === step ? film.steps[film.position] ?? step : step);
-    lastStep = step;
+    mark();
+    await film.extend(grids, chosen ?? last);
+    document.querySelector("#progress").textContent = `Step ${last.toLocaleString("en")}.`;
+    panel.classList.add("filled");
+  }
+
+  async function refresh() {
+    try {
+      const history = await askHistory();
+      if (history) await show(history);
+      silent = false;
+    } catch (error) {
+      if (!silent) tell(error.message);
+      silent = true;
+    }
   }
 
   async function keepRefreshing() {
-    const seen = !document.hidden && !document.querySelector("#training").hidden;
-    if (seen) await refresh().catch((error) => tell(error.message));
+    if (!document.hidden && !panel.hidden) await refresh();
     setTimeout(keepRefreshing, PERIOD);
   }
 
-  initialiseTabs(() => refresh().catch((error) => tell(error.message)));
+  initialiseTabs(refresh);
   setTimeout(keepRefreshing, PERIOD);
 }
 

@@ -24,7 +24,7 @@ export function tell(line) {
  */
 export function makeViewer({ name, layers }) {
   const lens = new Lens(document.querySelector("#lens"));
-  new Readout(lens, document);
+  new Readout(lens, document, layers.length > 0);
   keepLayers(lens, document.querySelector("#layers"), layers);
   keepPins(lens, document.querySelector("#pins"));
   initialiseAppearance(document.querySelector("#theme"));
@@ -49,14 +49,16 @@ function keepLayers(lens, fieldset, layers) {
 }
 
 function keepPins(lens, list) {
+  list.querySelector("#clear").addEventListener("click", () => lens.clear("hand"));
   lens.addEventListener("point", () => {
-    const chips = lens.pins.map(({ at, colour }) => {
+    const chips = lens.pins.map((pin) => {
+      const { at, colour } = pin;
       const chip = Object.assign(document.createElement("button"), { type: "button" });
       chip.className = "pin";
       chip.style.setProperty("--dot", colour);
       chip.textContent = `${at[0]}, ${at[1]}`;
       chip.setAttribute("aria-label", `Remove the pin at pixel ${at[0]}, ${at[1]}`);
-      chip.addEventListener("click", () => lens.pin(at, "hand"));
+      chip.addEventListener("click", () => lens.unpin(pin, "hand"));
       return chip;
     });
     list.classList.toggle("empty", chips.length === 0);
