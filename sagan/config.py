@@ -207,8 +207,8 @@ PRESETS = {
     "cpu-32": Preset(
         source="ours: an hour or two on two cores",
         settings=dict(
-            resolution=32, channels_g=16, channels_d=32, batch_size=16, d_steps=2, lr_g=4e-4,
-            lr_d=8e-4, ema_half_life=20_000, augment="adaptive", steps=20_000,
+            resolution=32, channels_g=32, channels_d=32, batch_size=16, d_steps=2, lr_g=2e-4,
+            lr_d=4e-4, ema_half_life=20_000, augment="adaptive", steps=20_000,
             checkpoint_every=1000, sample_every=1000, log_every=100,
         ),
     ),

@@ -51,5 +51,5 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_in_the_document_runs(sagan) -> None:
     assert len(commands()) > 6
     for command in commands():
-        result = sagan(*shlex.split(command)[1:])
+        result = sagan(*shlex.split(command, comments=True)[1:])
         assert (result.status, result.err) == (0, ""), command
