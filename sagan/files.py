@@ -7,13 +7,17 @@ import json
 import os
 import stat
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from sagan.durability import reason, rename, write
 from sagan.errors import SaganError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_BYTES = 2**24
 
@@ -85,6 +89,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_picture(path: Path, picture: "Image", **options: Any) -> None:
+    """Write a picture in the format that the name ends in; ``options`` are Pillow's for it.
+
+    Raises:
+        SaganError: it cannot be written; the old content is there.
+    """
+    encoded = BytesIO()
+    picture.save(encoded, path.suffix[1:], **options)
+    write_bytes(path, encoded.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

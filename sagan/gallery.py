@@ -4,13 +4,12 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from sagan.errors import SaganError
-from sagan.files import write_bytes
+from sagan.files import write_picture
 from sagan.inference import GeneratorBase
 from sagan.pixels import UInt8Array
 from sagan.sampling import (
@@ -87,7 +86,9 @@ def write_interpolation(
     elif out.suffix == ".gif":
         stacked = [image_grid(np.stack(column), 1) for column in zip(*rows, strict=True)]
         film = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
-        _save(film[0], out, save_all=True, append_images=film[1:], duration=MILLISECONDS, loop=0)
+        write_picture(
+            out, film[0], save_all=True, append_images=film[1:], duration=MILLISECONDS, loop=0
+        )
     else:
         raise SaganError(f"an interpolation goes to FILE.png or FILE.gif, not to {out.name}")
 
@@ -155,10 +156,4 @@ def save_picture(picture: UInt8Array, out: Path) -> None:
     Raises:
         SaganError: the file cannot be written.
     """
-    _save(Image.fromarray(picture), out)
-
-
-def _save(picture: Image.Image, out: Path, **options: Any) -> None:
-    encoded = BytesIO()
-    picture.save(encoded, out.suffix[1:], **options)
-    write_bytes(out, encoded.getvalue())
+    write_picture(out, Image.fromarray(picture))

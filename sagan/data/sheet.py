@@ -1,7 +1,6 @@
 """A contact sheet: some pictures of each class on one PNG."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sagan.data.decode import UInt8Array
 from sagan.data.info import SHEET_COLUMNS, SHEET_ROWS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
-from sagan.files import write_bytes
+from sagan.files import write_picture
 
 _GAP = 2
 _CAPTION = 14
@@ -60,9 +59,7 @@ def write_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path) -> N
         for column, picture in enumerate(pictures):
             sheet.paste(_scaled(picture), (column * step, top + height - step))
         top += height
-    encoded = BytesIO()
-    sheet.save(encoded, "PNG")
-    write_bytes(path, encoded.getvalue())
+    write_picture(path, sheet)
 
 
 def _scaled(picture: UInt8Array) -> Image.Image:

@@ -82,14 +82,15 @@ def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
     source, images = description.data.get("source"), description.data.get("images")
     lead = f"preset {description.preset}, trained on {images} pictures of {source}"
     yield f'<p class="lead">{escape(lead)}</p>\n'
-    yield from _numbers(_latest(records))
+    latest = _latest(records)
+    yield from _numbers(latest)
     yield from _film("Samples", "the same latents at every step", run / "samples")
     yield from _film("Attention", "what single pixels draw on", run / "attention")
     yield '<h2>Curves</h2>\n<div class="columns">'
     for panel, svg in drawn_panels(records):
         yield f"<figure><figcaption>{escape(panel)}</figcaption>{svg}</figure>\n"
     yield "</div>\n"
-    yield from _attention(records)
+    yield from _attention(_latest(records[::-1]), latest)
     yield '<div class="columns">'
     yield from _table("Configuration", description.config.model_dump(mode="json"))
     if environment := checkpoint.read_environment(run):
@@ -120,9 +121,8 @@ def _numbers(latest: Record) -> Iterator[str]:
     yield "</dl>\n"
 
 
-def _attention(records: Sequence[Record]) -> Iterator[str]:
-    """How each layer attended before and after: the first and the last of its numbers."""
-    first, last = _latest(records[::-1]), _latest(records)
+def _attention(first: Record, last: Record) -> Iterator[str]:
+    """How each layer attended before and after, by the first and the last of its numbers."""
     layers = [
         n.split("/")[1] for n in last if n.startswith("attention/") and n.endswith("/entropy")
     ]

@@ -69,12 +69,11 @@ def train(
         (step,) = training.consensus.agree(-1 if begun is None else checkpoint.step_of(begun))
         if step >= 0:
             training.restore(checkpoint.folder_of(run, step))
+        requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
             recorder = Recorder(run, training, reporter)
             stack.callback(recorder.close)
-        requests = stack.enter_context(received_requests())
-        if recorder is not None:
             recorder.started(deadline)
         _train(run, training, recorder, requests, deadline)
         accelerator.end_training()

@@ -21,6 +21,18 @@ def training(explore: Page) -> Page:
     return explore
 
 
+@pytest.fixture
+def followed(
+    page: Page, run: Path, tmp_path: Path, serve: Callable[[Path], str], open_page: OpenPage
+) -> Path:
+    """A run whose tab is open, and that may go on."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    open_page(page, serve(folder))
+    page.click("#tab-training")
+    expect(page.locator("#progress")).to_have_text("Step 6.")
+    return folder
+
+
 def values(page: Page, title: str) -> dict[str, str]:
     """What stands below a chart: {curve: value at the marker}."""
     entries = page.locator(".chart", has=page.get_by_role("heading", name=title, exact=True))
@@ -97,29 +109,20 @@ def test_nothing_moves_while_the_tab_fills(
 
 
 def test_a_reader_is_left_at_his_step_until_he_goes_to_the_end(
-    page: Page,
-    run: Path,
-    tmp_path: Path,
-    serve: Callable[[Path], str],
-    open_page: OpenPage,
-    go_on: Callable[[Path, int], None],
+    page: Page, followed: Path, go_on: Callable[[Path, int], None]
 ) -> None:
-    folder = Path(shutil.copytree(run, tmp_path / "run"))
-    open_page(page, serve(folder))
-    page.click("#tab-training")
-    expect(page.locator("#progress")).to_have_text("Step 6.")
     chart = page.get_by_role("slider", name="Loss")
     chart.focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
     for step in (8, 10):
-        go_on(folder, step)
+        go_on(followed, step)
         expect(page.locator("#progress")).to_have_text(f"Step {step}.")
         assert values(page, "Loss")["discriminator"] == "0.667"  # of step 3
         expect(page.locator("#film img")).to_have_attribute("alt", "Samples after 2 steps")
     page.keyboard.press("End")
     assert values(page, "Loss")["discriminator"] == "0.2"
-    go_on(folder, 20)
+    go_on(followed, 20)
     expect(page.locator("#film img")).to_have_attribute("alt", "Samples after 20 steps")
     assert values(page, "Loss")["discriminator"] == "0.1"
 
@@ -152,18 +155,9 @@ def test_a_server_that_answers_no_more_is_told_of_once(training: Page) -> None:
 
 
 def test_new_numbers_and_grids_appear_while_training_goes_on(
-    page: Page,
-    run: Path,
-    tmp_path: Path,
-    serve: Callable[[Path], str],
-    open_page: OpenPage,
-    go_on: Callable[[Path, int], None],
+    page: Page, followed: Path, go_on: Callable[[Path, int], None]
 ) -> None:
-    folder = Path(shutil.copytree(run, tmp_path / "run"))
-    open_page(page, serve(folder))
-    page.click("#tab-training")
-    expect(page.locator("#progress")).to_have_text("Step 6.")
-    go_on(folder, 8)
+    go_on(followed, 8)
     expect(page.locator("#progress")).to_have_text("Step 8.")
     expect(page.locator("#film img")).to_have_attribute("alt", "Samples after 8 steps")
     assert values(page, "Loss")["discriminator"] == "0.25"
