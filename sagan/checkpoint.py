@@ -570,16 +570,26 @@ def _known_fit(fit: str, origin: Path) -> str:
     return fit
 
 
-def export_model(model: Model, out: Path, card: str = "") -> None:
+def export_model(model: Model, out: Path, card: str = "", half: bool = False) -> None:
     """Write a model file: the averaged generator, the discriminator and what they are.
 
+    Args:
+        model: what to write.
+        out: NAME.safetensors; one that is there is replaced.
+        card: its model card, markdown; the model's own unless given.
+        half: keep weights in float16, which halves the file; a loaded model computes in float32
+            all the same.
+
     Raises:
-        SaganError: the path cannot be written or does not end in .safetensors.
+        SaganError: the path cannot be written or does not end in .safetensors, or weights are too
+            large for float16.
     """
     if out.suffix != ".safetensors":
         raise SaganError(f"a model file is called NAME.safetensors, not {out.name}")
     tensors = {f"generator.{name}": t for name, t in model.read("ema").items()}
     tensors |= {f"discriminator.{name}": t for name, t in model.read("discriminator").items()}
+    if half:
+        tensors = {name: _in_half(t, f"{model.origin}: {name}") for name, t in tensors.items()}
     metadata = {
         "format": "pt",
         "config": json.dumps(model.config.model_dump(mode="json")),
@@ -589,6 +599,16 @@ def export_model(model: Model, out: Path, card: str = "") -> None:
         "card": card or model.card,
     }
     write_bytes(out, _serialized(tensors, metadata))
+
+
+def _in_half(tensor: Tensor, origin: str) -> Tensor:
+    """A kernel or matrix in float16; vectors, which take no room, as they are."""
+    if tensor.dim() < 2:
+        return tensor
+    half = tensor.half()
+    if not half.isfinite().all():
+        raise SaganError(f"{origin} has numbers beyond float16: export without --half")
+    return half
 
 
 def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors) -> Network:

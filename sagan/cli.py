@@ -482,6 +482,10 @@ def export(
         Path | None,
         typer.Option(metavar="FILE.md", help="Its model card: data, licence, recipe, weaknesses."),
     ] = None,
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="Keep weights in 16 bits: half the size."),
+    ] = False,
 ) -> None:
     """Write one model file from a run: averaged generator, discriminator, configuration, card.
 
@@ -490,7 +494,7 @@ def export(
     from sagan.checkpoint import export_model, open_model
     from sagan.files import read_text
 
-    export_model(open_model(run), out, read_text(card) if card else "")
+    export_model(open_model(run), out, read_text(card) if card else "", half)
     print(f"wrote {out}")
 
 

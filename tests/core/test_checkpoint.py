@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -498,6 +499,30 @@ def test_exporting_a_model_file_again_keeps_everything(model_file: Path, tmp_pat
     first, second = open_model(model_file), open_model(again)
     for field in ("config", "classes", "step", "card"):
         assert getattr(first, field) == getattr(second, field)
+
+
+def test_a_model_in_half_the_size_draws_and_judges_the_same_to_a_shade(
+    finished_run: Path, model_file: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half.safetensors"
+    export_model(open_model(finished_run), half, half=True)
+    assert half.stat().st_size < 0.6 * model_file.stat().st_size
+    pictures = load_generator(model_file).sample(12, labels=[0, 1, 2] * 4)
+    others = load_generator(half).sample(12, labels=[0, 1, 2] * 4)
+    assert 0 < np.abs(pictures.astype(int) - others).max() <= 1
+    one, other = load_discriminator(model_file), load_discriminator(half)
+    assert {parameter.dtype for parameter in other.parameters()} == {torch.float32}
+    features, approximate = one.features(pictures), other.features(pictures)
+    assert 0 < np.abs(features - approximate).max() < 0.01 * np.abs(features).max()
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_halved(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    model, out = open_model(finished_run), tmp_path / "half.safetensors"
+    large = replace(model, read=lambda name: {"weight": torch.full((2, 2), 1e5)})
+    assert "without --half" in refusal(lambda: export_model(large, out, half=True))
+    assert not out.exists()
 
 
 def test_precisions_other_than_float32_and_bfloat16_are_refused(finished_run: Path) -> None:
