@@ -45,7 +45,7 @@ def random_dataset(config: Config, num: int = 512) -> PackedDataset:
     images = source.integers(0, 256, shape, dtype=np.uint8)
     labels = source.integers(0, NUM_CLASSES, num) if config.conditional else None
     classes = tuple(map(str, range(NUM_CLASSES))) if config.conditional else ()
-    return PackedDataset(images, labels, classes, "", Path(), "noise", "train")
+    return PackedDataset(images, labels, classes, "", Path(), "noise", "train", "crop")
 
 
 def start_training(config: Config) -> Training:

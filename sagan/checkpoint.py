@@ -405,6 +405,7 @@ class Model:
         config: the whole configuration.
         classes: names of the labels; empty for an unconditional model.
         fit: how its training pictures were made square: "crop", "pad" or "stretch".
+        fingerprint: of its training pictures, as in their pack.json; "" if it is not known.
         step: generator updates done.
         card: the model card, markdown; may be empty.
         read: tensors of "generator" (raw), "ema" or "discriminator".
@@ -414,6 +415,7 @@ class Model:
     config: Config
     classes: tuple[str, ...]
     fit: str
+    fingerprint: str
     step: int
     card: str
     read: Callable[[str], Tensors]
@@ -435,6 +437,13 @@ class Model:
     def discriminator(self) -> DiscriminatorBase:
         """The discriminator, ready to look at pictures: evaluation mode, spectral norm folded."""
         return _for_inference(build_discriminator, self, self.read("discriminator"))
+
+    def sha256(self, weights: Weights = "ema") -> str:
+        """Of the generator's tensors: their names, types, shapes and bytes; 64 hex digits."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.read("ema" if weights == "ema" else "generator").items()):
+            digest.update(_serialized({name: tensor}, {}))
+        return digest.hexdigest()
 
     def labels(self, names: str) -> list[int]:
         """The labels of a comma-separated list of class names or numbers.
@@ -526,6 +535,7 @@ def _open_run(path: Path) -> Model:
         config=description.config,
         classes=description.classes,
         fit=_known_fit(description.fit, run),
+        fingerprint=str(description.data.get("fingerprint", "")),
         step=step_of(checkpoint),
         card="",
         read=lambda name: read_tensors(checkpoint, name),
@@ -558,6 +568,7 @@ def _open_file(path: Path) -> Model:
         config=parse_config(settings),
         classes=tuple(map(str, classes)),
         fit=_known_fit(metadata.get("fit", "crop"), path),
+        fingerprint=metadata.get("fingerprint", ""),
         step=step,
         card=metadata.get("card", ""),
         read=read,
@@ -595,6 +606,7 @@ def export_model(model: Model, out: Path, card: str = "", half: bool = False) ->
         "config": json.dumps(model.config.model_dump(mode="json")),
         "classes": json.dumps(model.classes),
         "fit": model.fit,
+        "fingerprint": model.fingerprint,
         "step": str(model.step),
         "card": card or model.card,
     }

@@ -151,14 +151,15 @@ def train(
 
     from sagan.display import PackingProgress
     from sagan.processes import join_processes, together
+    from sagan.training.loop import RESUME
     from sagan.training.session import prepare
 
     processes = join_processes()
-    say = print if processes.is_main_process else _say_nothing
+    say = _say if processes.is_main_process else _say_nothing
     console = _console()
     # The first process of a machine packs the data; the others find it in the cache.
     with (
-        together(),
+        together(RESUME),
         processes.local_main_process_first(),
         PackingProgress(console, "packing") as progress,
     ):
@@ -193,9 +194,8 @@ def _show_session(session: "Session", console: "Console") -> None:
     config, data = session.description.config, session.description.data
     console.print(config_table(config, session.description.preset))
     labels = f"{len(data['classes'])} classes" if data["classes"] else "no labels"
-    print(f"data       {data['source']}: {data['images']:,} pictures, {labels}")
-    for line in network_lines(config, len(data["classes"])):
-        print(line)
+    _say(f"data       {data['source']}: {data['images']:,} pictures, {labels}")
+    _show(network_lines(config, len(data["classes"])))
 
 
 @app.command()
@@ -288,6 +288,8 @@ def evaluate(
     Example: [bold]sagan evaluate runs/photos --data photos/ --json photos.json[/]
     """
     if compare is not None:
+        if model is not None or data is not None:
+            raise SaganError("--compare looks at two files: leave MODEL and --data out")
         from sagan.metrics.comparison import compare as ranked
         from sagan.metrics.text import comparison_lines
 
@@ -298,18 +300,22 @@ def evaluate(
     with needed_library():
         from sagan.metrics.command import Request, run
         from sagan.metrics.evaluation import SamplePlan
-    from accelerate import PartialState
-
     from sagan.display import PackingProgress, StageProgress
     from sagan.files import write_json
     from sagan.metrics.text import evaluation_lines
+    from sagan.processes import join_processes, together
 
+    main = join_processes().is_main_process
     plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
-    request = Request(model, data, split, metrics, features, weights, plan, neighbours)
+    request = Request(model, data, split, metrics, features, weights, plan, neighbours, json_file)
     console = _console()
-    with PackingProgress(console, "packing") as packing, StageProgress(console) as progress:
-        document = run(request, print, packing, progress)
-    if PartialState().is_main_process:
+    with (
+        together("see what that one says"),
+        PackingProgress(console, "packing") as packing,
+        StageProgress(console) as progress,
+    ):
+        document = run(request, _say if main else _say_nothing, packing, progress)
+    if main:
         _show(evaluation_lines(document))
         if json_file is not None:  # last: what was computed is to be seen where it cannot be kept
             write_json(json_file, document)
@@ -426,7 +432,7 @@ def study(
     overrides = parse_assignments(settings or [])
     request = Request(name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs)
     try:
-        conduct(request, dry_run, _console(), print)
+        conduct(request, dry_run, _console(), _say)
     except (Interrupted, KeyboardInterrupt) as ended:
         print("stopped; the same command goes on from there")
         sys.exit(128 + ended.signal_number if isinstance(ended, Interrupted) else 130)
@@ -599,6 +605,10 @@ def _console() -> "Console":
     from rich.console import Console
 
     return Console()
+
+
+def _say(line: str) -> None:
+    _show([line])
 
 
 def _say_nothing(line: str) -> None:

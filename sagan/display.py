@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from sagan.errors import printable
+
 if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
     from sagan.records import Record
     from sagan.training.recorder import Reporter
@@ -176,7 +178,7 @@ class StageProgress(AbstractContextManager["StageProgress"]):
 
     def __init__(self, console: Console) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # names of files come from strangers
             BarColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
@@ -192,7 +194,7 @@ class StageProgress(AbstractContextManager["StageProgress"]):
             self._bar.start()
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
-            self._bar.add_task(stage, total=None if total == 1 else total, left="")
+            self._bar.add_task(printable(stage), total=None if total == 1 else total, left="")
         left = "" if total == 1 else f"{done:,} of {total:,}, {self._clock.left(done)} left"
         self._bar.update(self._bar.task_ids[0], completed=done, left=left)
 

@@ -3,12 +3,14 @@
 And where files are kept that can be made again.
 """
 
+import errno
 import json
 import os
 import stat
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
@@ -91,6 +93,22 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink()
 
 
+def check_writable(path: Path) -> None:
+    """Insist that a file can be written at a path, before the work that it is to hold is done.
+
+    Raises:
+        SaganError: it cannot; nothing was written, but folders on the way to it may be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SaganError(f"cannot write {path}: {reason(error)}") from None
+
+
 def write_picture(path: Path, picture: "Image", **options: Any) -> None:
     """Write a picture in the format that the name ends in; ``options`` are Pillow's for it.
 
@@ -113,4 +131,5 @@ def write_json(path: Path, value: Any) -> None:
 
 def to_json(value: Any) -> bytes:
     """The content of a JSON file that people can read."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # as JSON itself escapes half a surrogate pair

@@ -41,14 +41,20 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
 
 def computing_in(precision: torch.dtype) -> AbstractContextManager[None]:
     """Within it float32, where it is what was asked for, is no less than float32."""
-    return exact_convolutions() if precision == torch.float32 else nullcontext()
+    return exact_float32() if precision == torch.float32 else nullcontext()
 
 
 @contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """Compute float32 convolutions in float32.
+def exact_float32() -> Iterator[None]:
+    """Compute float32 convolutions and matrix products in float32.
 
-    cuDNN's default for them is TensorFloat-32, which keeps ten bits of the mantissa.
+    cuDNN's default for the former is TensorFloat-32, which keeps ten bits of the mantissa; the
+    latter are as the caller set torch.
     """
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

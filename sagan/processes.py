@@ -66,8 +66,11 @@ class Consensus:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(mending: str) -> Iterator[None]:
     """End in one line when another process has gone away, which is what the network reports.
+
+    Args:
+        mending: what to do then, in the user's words.
 
     Raises:
         SaganError: another process has gone away.
@@ -78,6 +81,5 @@ def together() -> Iterator[None]:
         if not (isinstance(error, DistError) or "gloo" in str(error)):
             raise
         raise SaganError(
-            "another process of this training has ended, and so does this one: the same command "
-            "goes on from the newest checkpoint"
+            f"another process of this command has ended, and so does this one: {mending}"
         ) from None

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 Record: TypeAlias = dict[str, float]
 
+MOST_STEPS = 2**53  # that a float counts exactly
+
 
 def read_statistics(run: Path) -> list[Record]:
     """The records of RUN/stats.jsonl, see :func:`parse_records`; none if there is no such file."""
@@ -27,7 +29,8 @@ def parse_records(lines: bytes) -> list[Record]:
             continue
         if isinstance(record, dict):
             numbers = {name: value for name, value in record.items() if _is_number(value)}
-            if isinstance(numbers.get("step"), int):
+            step = numbers.get("step")
+            if isinstance(step, int) and 0 <= step <= MOST_STEPS:
                 records.append(numbers)
     return records
 

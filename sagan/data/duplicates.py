@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from sagan.data.decode import UInt8Array
 
@@ -15,9 +16,24 @@ MAX_GROUPS = 1000
 
 
 def picture_hash(image: UInt8Array) -> int:
-    """64 bits of a picture's pixels; what they find to be equal is looked at again."""
+    """64 bits of a picture's pixels: of a million, two are equal by chance once in 4e7 times."""
     digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def first_of_each(images: UInt8Array) -> npt.NDArray[np.int64]:
+    """Rows of the pictures (N, S, S, 3) that equal no earlier one, in order."""
+    _, rows = np.unique(_hashes(images), return_index=True)
+    return np.sort(rows)
+
+
+def not_among(images: UInt8Array, others: UInt8Array) -> npt.NDArray[np.int64]:
+    """Rows of the pictures (N, S, S, 3) that equal none of ``others`` (M, S, S, 3), in order."""
+    return np.flatnonzero(~np.isin(_hashes(images), _hashes(others)))
+
+
+def _hashes(images: UInt8Array) -> npt.NDArray[np.int64]:
+    return np.array([picture_hash(image) for image in images], dtype=np.int64)
 
 
 class DuplicateFinder:

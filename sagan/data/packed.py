@@ -68,6 +68,7 @@ class PackedDataset:
     labels: int64 (N,) in 0..K-1, or None. classes: K names, empty without labels.
     fingerprint: sha256 hex over images, labels and classes, as computed when it was packed.
     path: its folder. source: what it was packed from, in the user's words. split: which part of it.
+    fit: how its pictures were made square.
     """
 
     images: UInt8Array
@@ -77,6 +78,7 @@ class PackedDataset:
     path: Path
     source: str
     split: str
+    fit: Fit
 
     @property
     def size(self) -> int:
@@ -108,7 +110,7 @@ class PackedDataset:
         labels = _open_labels(path, manifest)
         return cls(
             images, labels, manifest.classes, manifest.fingerprint, path, manifest.source,
-            manifest.split,
+            manifest.split, manifest.fit,
         )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from sagan.checkpoint import open_model
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packing import Progress as Packing
-from sagan.metrics.evaluation import SamplePlan, evaluate
+from sagan.files import check_writable
+from sagan.metrics.evaluation import SamplePlan, check_request, evaluate
 from sagan.metrics.extraction import Progress
 from sagan.metrics.features import open_network
 from sagan.metrics.measures import METRICS
@@ -29,6 +30,7 @@ class Request:
         weights: a file with that network's weights.
         plan: which samples.
         neighbours: FILE.png for samples beside their nearest training pictures.
+        json_file: where the numbers are to be kept.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Request:
     weights: Path | None
     plan: SamplePlan
     neighbours: Path | None
+    json_file: Path | None
 
     @property
     def names(self) -> list[str]:
@@ -47,7 +50,7 @@ class Request:
     @property
     def asks_for_train(self) -> bool:
         """Whether pictures of the train split are looked at besides the reference."""
-        needed = any("train" in METRICS[name].needs for name in self.names if name in METRICS)
+        needed = any("train" in METRICS[name].needs for name in self.names)
         return (needed or self.neighbours is not None) and self.split != DEFAULT_SPLIT
 
 
@@ -65,13 +68,18 @@ def run(
     Raises:
         SaganError: something does not fit, or is not there.
     """
+    check_request(request.names, request.plan, request.neighbours)
+    for out in (request.json_file, request.neighbours):
+        if out is not None:
+            check_writable(out)
     processes = join_processes()
     model = open_model(request.model)
 
     def opened(split: str) -> PackedDataset:
         return open_dataset(
-            request.data, model.config.resolution, split=split, notify=notify, progress=packing
-        )
+            request.data, model.config.resolution, split=split, fit=model.fit, notify=notify,
+            progress=packing,
+        )  # fmt: skip
 
     # The first process of a machine packs and downloads; the others find it in the cache.
     with processes.local_main_process_first():

@@ -10,14 +10,20 @@ from pydantic import (
     FiniteFloat,
     JsonValue,
     ValidationError,
-    field_validator,
+    model_validator,
 )
 
 from sagan.errors import SaganError, first_problem
 from sagan.files import read_small
-from sagan.metrics.protocol import differences
+from sagan.metrics.protocol import Better, differences
 
-PARTS = ("features", "reference", "samples", "metrics")  # of a protocol
+# What a protocol says at least, part by part.
+PARTS = {
+    "features": {"network", "weights"},
+    "reference": {"fingerprint", "pictures"},
+    "samples": {"pictures", "weights", "seed"},
+    "metrics": set(),
+}
 
 
 class Evaluation(BaseModel):
@@ -26,23 +32,26 @@ class Evaluation(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
     format: Literal[1]
     metrics: dict[str, FiniteFloat]
-    better: dict[str, Literal["higher", "lower"]]
+    better: dict[str, Better]
     notes: list[str]
     protocol: dict[str, dict[str, JsonValue]]
     model: dict[str, JsonValue]
     environment: dict[str, str | int]
 
-    @field_validator("protocol")
-    @classmethod
-    def _is_whole(cls, protocol: dict[str, Any]) -> dict[str, Any]:
-        if missing := [part for part in PARTS if part not in protocol]:
-            raise ValueError(f"nothing about {', '.join(missing)}")
-        return protocol
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Evaluation":
+        for part, keys in {**PARTS, "metrics": self.better.keys()}.items():
+            if part not in self.protocol:
+                raise ValueError(f"nothing about {part}")
+            if missing := sorted(keys - self.protocol[part].keys()):
+                raise ValueError(f"{part} says nothing about {', '.join(missing)}")
+        return self
 
     def protocol_of(self, metrics: set[str]) -> dict[str, Any]:
-        """What decides these metrics' numbers."""
-        each = {name: self.protocol["metrics"].get(name) for name in sorted(metrics)}
-        return {**self.protocol, "metrics": each}
+        """What decides these metrics' numbers, and which of them are better."""
+        each = {name: self.protocol["metrics"][name] for name in sorted(metrics)}
+        better = {name: self.better[name] for name in sorted(metrics)}
+        return {**self.protocol, "metrics": each, "better": better}
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def compare(one: Path, other: Path) -> list[Comparison]:
             message says in what.
     """
     a, b = read_evaluation(one), read_evaluation(other)
-    shared = {name for name in a.better if name in b.metrics and name in a.metrics}
+    shared = a.better.keys() & b.better.keys() & a.metrics.keys() & b.metrics.keys()
     apart = list(differences(a.protocol_of(shared), b.protocol_of(shared)))
     if apart:
         raise SaganError(
@@ -101,6 +110,6 @@ def compare(one: Path, other: Path) -> list[Comparison]:
 
 def _better(name: str, a: Evaluation, b: Evaluation) -> Literal["A", "B", "neither"]:
     one, other = a.metrics[name], b.metrics[name]
-    if one == other:
+    if one == other or a.better[name] == "neither":
         return "neither"
     return "A" if (one > other) is (a.better[name] == "higher") else "B"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sagan.errors import SaganError
 from sagan.metrics.features import Extracted, FeatureNetwork
-from sagan.metrics.weights import PublishedWeights, Tensors, find_weights, read_tensors, sha256_of
+from sagan.metrics.weights import PublishedWeights, Tensors, find_weights, read_tensors
 
 ARCHITECTURE = "vit_large_patch14_dinov2"
 SIDE, PATCH, WIDTH = 224, 14, 1024
@@ -31,7 +31,7 @@ def open_network(weights: Path | None) -> FeatureNetwork:
     Raises:
         SaganError: the weights cannot be had, or do not fit the network.
     """
-    path = find_weights(CANONICAL, weights)
+    path, sha256 = find_weights(CANONICAL, weights)
     network = timm.create_model(ARCHITECTURE, pretrained=False, img_size=SIDE, num_classes=0)
     try:
         network.load_state_dict(_adapted(read_tensors(path)))
@@ -39,10 +39,10 @@ def open_network(weights: Path | None) -> FeatureNetwork:
         raise SaganError(f"the weights in {path} are not those of {ARCHITECTURE}") from None
     return FeatureNetwork(
         name="dinov2",
-        title="DINOv2",
+        title="DINOv2" if sha256 == CANONICAL.sha256 else "DINOv2-other",
         width=WIDTH,
         num_logits=0,
-        weights_sha256=sha256_of(path),
+        weights_sha256=sha256,
         preprocessing=f"bicubic with antialiasing to {SIDE} x {SIDE} in float32, ImageNet's mean "
         "and deviation",
         module=_Features(network),

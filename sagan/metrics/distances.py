@@ -8,10 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sagan.metrics.extraction import FloatArray
+from sagan.metrics.extraction import FloatArray, float64_blocks
 
-# What bounds memory: numbers in a block of distances, rows of features in float64 at a time.
-BLOCK, ROWS = 2**24, 4096
+BLOCK = 2**24  # numbers in a block of distances: bounds memory
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,12 @@ class Neighbours:
 
 def distance_blocks(queries: FloatArray, features: FloatArray) -> Iterator[Tensor]:
     """Euclidean distances of features (N, D) to features (M, D): float64 blocks (n, M), n small."""
-    for rows in _float64_blocks(queries, max(1, BLOCK // len(features))):
-        yield torch.cat([torch.cdist(rows, part) for part in _float64_blocks(features, ROWS)], 1)
+    for rows in _tensors(queries, max(1, BLOCK // len(features))):
+        yield torch.cat([torch.cdist(rows, part) for part in _tensors(features)], 1)
 
 
-def _float64_blocks(features: FloatArray, rows: int) -> Iterator[Tensor]:
-    for start in range(0, len(features), rows):
-        yield torch.from_numpy(features[start : start + rows].astype(np.float64))
+def _tensors(features: FloatArray, rows: int | None = None) -> Iterator[Tensor]:
+    return map(torch.from_numpy, float64_blocks(features, rows))
 
 
 def nearest(queries: FloatArray, features: FloatArray, k: int) -> Neighbours:

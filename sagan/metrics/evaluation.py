@@ -1,7 +1,7 @@
 """From a trained model and real pictures to numbers, with the protocol that they hold under."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,17 @@ from accelerate.utils import broadcast_object_list
 
 from sagan.checkpoint import Model, Weights, open_model
 from sagan.data import PackedDataset
+from sagan.data.duplicates import first_of_each, not_among
+from sagan.durability import reason
 from sagan.environment import describe_environment
 from sagan.errors import SaganError
 from sagan.figures import check_format
 from sagan.metrics.distances import Neighbours
 from sagan.metrics.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
 from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
+from sagan.metrics.inception_score import SPLITS
 from sagan.metrics.measures import DEFAULT_METRICS, METRICS, Measure
+from sagan.metrics.near_copies import NEAREST
 from sagan.metrics.neighbours import draw_neighbours, suspects
 from sagan.metrics.protocol import COMPUTED_WITH, identity, published_name
 from sagan.metrics.reference import reference_features
@@ -30,6 +34,7 @@ from sagan.sampling import check_truncation
 
 FORMAT = 1
 FEW = 5  # pictures for each feature: with fewer a Frechet distance is mostly bias
+FEW_NEW = 1000  # new pictures: with fewer the nearest hundredth of them is a handful
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,20 @@ def evaluate(
     return evaluation.document(evaluation.run(progress))
 
 
+def check_request(metrics: Sequence[str], plan: SamplePlan, neighbours: Path | None) -> None:
+    """Insist on what can be known before a model or a picture is looked at.
+
+    Raises:
+        SaganError: there is no such metric, truncation or format of pictures.
+    """
+    for name in metrics:
+        if name not in METRICS:
+            raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
+    check_truncation(plan.truncation)
+    if neighbours is not None:
+        check_format(neighbours)
+
+
 @dataclass(frozen=True)
 class _Evaluation:
     """What `evaluate` was asked for."""
@@ -128,7 +147,7 @@ class _Evaluation:
     def same_classes(self) -> bool:
         """Whether a label means the same to the model and in the reference."""
         classes = self.model.classes
-        return bool(classes) and classes == self.reference.classes == self.train.classes
+        return bool(classes) and classes == self.reference.classes
 
     def check(self) -> None:
         """Insist that everything fits before anything is computed.
@@ -136,13 +155,9 @@ class _Evaluation:
         Raises:
             SaganError: it does not.
         """
+        check_request(self.metrics, self.plan, self.neighbours)
         for name in self.metrics:
-            if name not in METRICS:
-                raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
             self._check_needs(name)
-        check_truncation(self.plan.truncation)
-        if self.neighbours is not None:
-            check_format(self.neighbours)
         resolution = self.model.config.resolution
         for dataset in (self.reference, self.train):
             if dataset.size != resolution:
@@ -154,19 +169,22 @@ class _Evaluation:
 
     def _check_needs(self, name: str) -> None:
         measure = METRICS[name]
-        available = min(self.plan.num, len(self.reference))
-        if available < measure.least:
+        if self.plan.num < measure.least:
+            raise SaganError(f"{name} needs {measure.least} samples, not {self.plan.num}")
+        if len(self.reference) < measure.least and "logits" not in measure.needs:
             raise SaganError(
-                f"{name} needs {measure.least} samples and real pictures, not {available}"
+                f"{name} needs {measure.least} real pictures, not {len(self.reference)}"
             )
         if "logits" in measure.needs and not self.network.num_logits:
             raise SaganError(f"{name} needs a classifier, and {self.network.name} is none")
-        if "labels" in measure.needs and not self.same_classes:
-            raise SaganError(
-                f"{name} needs a conditional model and real pictures of the same classes: "
-                f"{self.model.origin} has {_listed(self.model.classes)}, "
-                f"{self.reference.source} has {_listed(self.reference.classes)}"
-            )
+        looked_at = [self.reference, *([self.train] if "train" in measure.needs else [])]
+        for dataset in looked_at if "labels" in measure.needs else []:
+            if not self.model.classes or dataset.classes != self.model.classes:
+                raise SaganError(
+                    f"{name} needs a conditional model and real pictures of the same classes: "
+                    f"{self.model.origin} has {_listed(self.model.classes)}, "
+                    f"{dataset.source} has {_listed(dataset.classes)}"
+                )
         if name == "intra-fid" and self._of_each_class().max() < 2:
             raise SaganError(
                 "intra-fid needs a class with two samples and two real pictures: give a larger "
@@ -178,17 +196,25 @@ class _Evaluation:
             )
 
     def run(self, progress: Progress) -> dict[str, float]:
-        """Compute the metrics, by the names that --metrics takes; the same in every process."""
+        """Compute the metrics, by the names that --metrics takes; the same in every process.
+
+        Raises:
+            SaganError: there is no room for features, or pictures are not what they were.
+        """
         processes = join_processes()
         self.network.module.to(processes.device)
         samples = self._samples(processes.device)
         found: list[Any] = [None]
-        with tempfile.TemporaryDirectory(prefix="sagan-") as folder:
-            subject = self._subject(samples, Path(folder), processes, progress)
-            if subject is not None:
-                found[0] = _computed(self.measures, subject, progress)
-                self._draw_neighbours(subject, samples)
-                del subject  # files that are mapped cannot be removed everywhere
+        try:
+            with tempfile.TemporaryDirectory(prefix="sagan-") as folder:
+                subject = self._subject(samples, Path(folder), processes, progress)
+                if subject is not None:
+                    found[0] = _computed(self.measures, subject, progress)
+                    self._draw_neighbours(subject, samples)
+                    del subject  # files that are mapped cannot be removed everywhere
+        except OSError as error:
+            place = tempfile.gettempdir()
+            raise SaganError(f"cannot keep features in {place}: {reason(error)}") from None
         broadcast_object_list(found)
         values: dict[str, float] = found[0]
         return {name: v for name, v in values.items() if name.partition("/")[0] in self.metrics}
@@ -221,12 +247,18 @@ class _Evaluation:
             train = reference_features(self.train, network, processes, progress=progress)
         if reference is None or train is None:
             return None
+        rows = Rows(reference, self.reference.labels)
+        unseen = distinct = np.arange(0)
+        if self.uses_train:
+            unseen = not_among(self.reference.images, self.train.images)
+            distinct = first_of_each(self.train.images)
         return Subject(
             samples=Rows(map_array(folder / FEATURES), samples.labels),
             logits=map_array(folder / LOGITS),
-            reference=Rows(reference, self.reference.labels),
+            reference=rows,
             train=Rows(train, self.train.labels),
-            unseen=self.train.fingerprint != self.reference.fingerprint,
+            unseen=rows.at(unseen),
+            distinct=distinct,
             seed=self.plan.seed,
         )
 
@@ -237,14 +269,18 @@ class _Evaluation:
             "format": FORMAT,
             "metrics": {names[name]: value for name, value in values.items()},
             "better": {names[name]: METRICS[name].better[name] for name in self.metrics},
-            "notes": list(self._notes()),
+            "notes": [*self._notes(), *self._notes_on(values)],
             "protocol": {
                 "features": self.network.protocol(),
                 "reference": identity(self.reference),
                 "samples": self._samples_protocol(),
                 "metrics": {names[name]: self._metric_protocol(name) for name in self.metrics},
             },
-            "model": {"origin": self.model.origin, "step": self.model.step},
+            "model": {
+                "origin": self.model.origin,
+                "step": self.model.step,
+                "sha256": self.model.sha256(self.plan.weights),
+            },
             "environment": describe_environment(*COMPUTED_WITH),
         }
 
@@ -265,14 +301,43 @@ class _Evaluation:
 
     def _metric_protocol(self, name: str) -> dict[str, Any]:
         measure = METRICS[name]
-        train = {"train": identity(self.train)} if "train" in measure.needs else {}
-        return {**measure.protocol, **train}
+        protocol = {"version": measure.version, **measure.protocol}
+        if "train" in measure.needs:
+            protocol |= {"train": identity(self.train), "trained on these": self._trained_on_these}
+        return protocol
+
+    @property
+    def _trained_on_these(self) -> str:
+        """Whether the train split is what the model was trained on."""
+        if not self.model.fingerprint:
+            return "unknown"
+        return "yes" if self.model.fingerprint == self.train.fingerprint else "no"
 
     def _notes(self) -> Iterator[str]:
         """What a reader should know of these numbers."""
         name = published_name("fid", self.network)
         if self.network.title and "fid" in self.metrics:
             yield f"{name} is no FID and compares with no published one: --features inception"
+        if self.model.fit != self.reference.fit:
+            yield (
+                f"the model's pictures were made square by {self.model.fit}, the reference's by "
+                f"{self.reference.fit}: unless they were square before, they differ in more than "
+                "the model"
+            )
+        if self.model.classes and self.reference.classes and not self.same_classes:
+            yield "the model draws its classes equally often: the reference has others"
+        if self.uses_train and self._trained_on_these == "no":
+            yield (
+                f"{self.train.source} ({self.train.split}) is not what the model was trained on: "
+                "copies of what it was trained on are not found"
+            )
+        parts = self.plan.num // SPLITS
+        if "is" in self.metrics and parts < FEW * self.network.num_logits:
+            yield (
+                f"{published_name('is', self.network)} is biased downwards: {parts:,} samples in "
+                f"each part are few for {self.network.num_logits:,} classes. Compare it at equal "
+                "numbers only"
+            )
         counts = {"fid": min(self.plan.num, len(self.reference))}
         if "intra-fid" in self.metrics:
             counts["intra-fid"] = int(self._of_each_class().min())
@@ -283,6 +348,21 @@ class _Evaluation:
                     f" are few for {self.network.width:,} features. Compare it at equal numbers "
                     f"only, or use {published_name('kid', self.network)}, which is unbiased"
                 )
+
+    def _notes_on(self, values: Mapping[str, float]) -> Iterator[str]:
+        """What only the numbers tell."""
+        new = values.get("near-copies/new", FEW_NEW)
+        if new < FEW_NEW:
+            yield (
+                f"near-copies is coarse: {new:,} new pictures are few to find the nearest "
+                f"{NEAREST:.0%} of"
+            )
+        classes = values.get("intra-fid/classes", len(self.reference.classes))
+        if classes < len(self.reference.classes):
+            yield (
+                f"{published_name('intra-fid', self.network)} is the mean over {classes} of "
+                f"{len(self.reference.classes)} classes: the others have fewer than two pictures"
+            )
 
     def _of_each_class(self) -> Labels:
         """Samples or real pictures of each class, whichever are fewer: (K,)."""

@@ -1,6 +1,7 @@
 """From pictures to a file of features: in bounded memory, each process its share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,8 +10,10 @@ import numpy.typing as npt
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather
+from numpy.lib import format as npy
 from torch import Tensor
 
+from sagan.durability import append, flush, write
 from sagan.metrics.features import FeatureNetwork
 from sagan.pixels import UInt8Array
 
@@ -21,7 +24,7 @@ Draw: TypeAlias = Callable[[int, int], UInt8Array]
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 CHUNK = 256  # pictures that a process draws and extracts at a time: bounds memory
-
+BLOCK = 4096  # rows of features that are float64 at a time: likewise
 
 FEATURES, LOGITS = "features.npy", "logits.npy"
 
@@ -53,12 +56,14 @@ def extract(
         processes: who takes part.
         what: what the pictures are, for ``progress``.
         progress: called in the main process.
+
+    Raises:
+        OSError: a file cannot be written, in the main process.
     """
+    files = {FEATURES: network.width, LOGITS: network.num_logits}
     if processes.is_main_process:
-        files = [
-            np.lib.format.open_memmap(folder / name, "w+", np.dtype(np.float32), (num, columns))
-            for name, columns in ((FEATURES, network.width), (LOGITS, network.num_logits))
-        ]
+        for name, columns in files.items():
+            write(folder / name, _header(num, columns))
     stride = CHUNK * processes.num_processes
     for first in range(0, num, stride):
         start = min(first + CHUNK * processes.process_index, num)
@@ -68,9 +73,20 @@ def extract(
         if processes.is_main_process:
             done = min(first + stride, num)
             parts = rows[: done - first].cpu().numpy()
-            for file, part in zip(files, np.split(parts, [network.width], axis=1), strict=True):
-                file[first:done] = part
+            for name, part in zip(files, np.split(parts, [network.width], axis=1), strict=True):
+                append(folder / name, part.astype("<f4").tobytes())
             progress(what, done, num)
+    if processes.is_main_process:
+        for name in files:
+            flush(folder / name)
+
+
+def _header(rows: int, columns: int) -> bytes:
+    """What an .npy file of float32 (rows, columns) begins with."""
+    header = BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}
+    npy.write_array_header_1_0(header, shape)
+    return header.getvalue()
 
 
 def _own_share(
@@ -90,5 +106,14 @@ def map_array(path: Path) -> FloatArray:
     Raises:
         OSError, ValueError: it is not there, or is damaged.
     """
-    mapped: FloatArray = np.lib.format.open_memmap(path, mode="r")
+    mapped: FloatArray = npy.open_memmap(path, mode="r")
     return mapped
+
+
+def float64_blocks(
+    features: FloatArray, rows: int | None = None
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Features (N, D) in float64, ``rows`` of them at a time, or `BLOCK`."""
+    rows = rows or BLOCK
+    for start in range(0, len(features), rows):
+        yield features[start : start + rows].astype(np.float64)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sagan.errors import SaganError
 from sagan.metrics.libraries import needed_library
-from sagan.precision import exact_convolutions
+from sagan.precision import exact_float32
 
 DEFAULT_FEATURES = "efficientnet-lite0"
 # What trainings and studies go by: unbiased, unlike a Frechet distance, and needs no download.
@@ -72,7 +72,7 @@ class FeatureNetwork:
     def __call__(self, images: Tensor) -> Extracted:
         """Features of uint8 pictures (B, H, W, 3) on the module's device; B may be anything."""
         size = self.batch_size if images.device.type == "cpu" else 16 * self.batch_size
-        with exact_convolutions():
+        with exact_float32():
             parts = [self.module(part) for part in images.split(size)]
         features, logits = zip(*parts, strict=True)
         return torch.cat(features), torch.cat(logits)

@@ -4,31 +4,23 @@
 with the canonical weights it is the FID.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-from sagan.metrics.extraction import FloatArray
+from sagan.metrics.extraction import FloatArray, float64_blocks
 
 Float64Array = npt.NDArray[np.float64]
-BLOCK = 4096  # rows that are float64 at a time: bounds memory
 
 
 def moments(features: FloatArray) -> dict[str, Float64Array]:
     """Mean "mu" (D,) and covariance "sigma" (D, D) of features (N, D), in float64, N >= 2."""
-    mean = sum(block.sum(axis=0) for block in _blocks(features)) / len(features)
+    mean = sum(block.sum(axis=0) for block in float64_blocks(features)) / len(features)
     scatter = np.zeros((features.shape[1], features.shape[1]))
-    for block in _blocks(features):
+    for block in float64_blocks(features):
         centred = block - mean
         scatter += centred.T @ centred
     return {"mu": mean, "sigma": scatter / (len(features) - 1)}
-
-
-def _blocks(features: FloatArray) -> Iterator[Float64Array]:
-    for start in range(0, len(features), BLOCK):
-        yield features[start : start + BLOCK].astype(np.float64)
 
 
 def frechet_distance(samples: FloatArray, reference: FloatArray) -> float:
@@ -42,7 +34,7 @@ def intra_frechet_distance(
     sample_labels: npt.NDArray[np.int64],
     reference: FloatArray,
     reference_labels: npt.NDArray[np.int64],
-) -> float:
+) -> tuple[float, int]:
     """The mean over classes of the distance within the class: intra-FID (Zhang et al. 2018).
 
     Args:
@@ -51,10 +43,13 @@ def intra_frechet_distance(
         reference: (M, D).
         reference_labels: int64 (M,). Classes with fewer than two pictures on either side are left
             out; there has to be one that is not.
+
+    Returns:
+        The mean, and over how many classes it is.
     """
     distances = [
         frechet_distance(samples[sample_labels == label], reference[reference_labels == label])
         for label in np.unique(reference_labels)
         if min((sample_labels == label).sum(), (reference_labels == label).sum()) > 1
     ]
-    return float(np.mean(distances))
+    return float(np.mean(distances)), len(distances)

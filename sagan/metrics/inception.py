@@ -13,7 +13,7 @@ from torch_fidelity import FeatureExtractorInceptionV3
 
 from sagan.errors import SaganError
 from sagan.metrics.features import Extracted, FeatureNetwork
-from sagan.metrics.weights import PublishedWeights, find_weights, read_tensors, sha256_of
+from sagan.metrics.weights import PublishedWeights, find_weights, read_tensors
 
 WIDTH, CLASSES = 2048, 1008
 CANONICAL = PublishedWeights(
@@ -32,8 +32,7 @@ def open_network(weights: Path | None) -> FeatureNetwork:
     Raises:
         SaganError: the weights cannot be had, or do not fit the network.
     """
-    path = find_weights(CANONICAL, weights)
-    digest = sha256_of(path)
+    path, digest = find_weights(CANONICAL, weights)
     canonical = digest == CANONICAL.sha256
     if not canonical:
         warnings.warn(

@@ -19,6 +19,6 @@ SPLITS = 10
 def inception_score(logits: FloatArray, seed: int) -> tuple[float, float]:
     """Mean and standard deviation over `SPLITS` parts of logits (N, K), shuffled by ``seed``."""
     result = isc_features_to_metric(
-        torch.from_numpy(logits.copy()), splits=SPLITS, shuffle=True, rng_seed=seed
+        torch.from_numpy(logits.copy()), splits=SPLITS, shuffle=True, rng_seed=seed % 2**32
     )
     return float(result[KEY_METRIC_ISC_MEAN]), float(result[KEY_METRIC_ISC_STD])

@@ -22,7 +22,8 @@ def kernel_distance(
         samples: of generated pictures, N >= 2.
         reference: of real ones, M >= 2.
         seed: decides the subsets.
-        subsets: how many, of `SUBSET_SIZE` pictures each (of all if there are fewer).
+        subsets: how many, of `SUBSET_SIZE` pictures each; of all if there are fewer, and then they
+            are all the same. Their deviation is not that of the mean.
     """
     random = np.random.Generator(np.random.Philox(seed))
     size = min(SUBSET_SIZE, len(samples), len(reference))

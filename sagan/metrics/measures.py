@@ -12,9 +12,10 @@ from sagan.metrics import inception_score as isc
 from sagan.metrics import kernel
 from sagan.metrics import near_copies as nc
 from sagan.metrics import precision_recall as pr
-from sagan.metrics.classifier import MAX_ITERATIONS, PENALTY, fit_classifier
+from sagan.metrics.classifier import MAX_ITERATIONS, PENALTY, SOLVER, fit_classifier
 from sagan.metrics.distances import nearest
 from sagan.metrics.frechet import frechet_distance, intra_frechet_distance
+from sagan.metrics.protocol import Better
 from sagan.metrics.subject import NEIGHBOURHOOD, Rows, Subject
 
 
@@ -23,19 +24,21 @@ class Measure:
     """One computation, which may give several metrics.
 
     Attributes:
-        better: whether "higher" or "lower" is better, for each metric by the name that --metrics
-            takes.
+        better: which number is better, for each metric by the name that --metrics takes.
         run: gives the metrics by name, and further numbers as "NAME/WHAT".
         protocol: what else decides the numbers.
-        needs: "labels" of samples and reference, "logits", or pictures of the "train" split.
-        least: as many samples and real pictures are needed.
+        needs: "labels" of samples and reference, "logits" of samples, or pictures of the "train"
+            split.
+        least: as many samples are needed, and real pictures if it looks at any.
+        version: raised whenever the same pictures give other numbers.
     """
 
-    better: dict[str, Literal["higher", "lower"]]
+    better: dict[str, Better]
     run: Callable[[Subject], dict[str, float]]
     protocol: dict[str, Any] = field(default_factory=dict)
     needs: frozenset[Literal["labels", "logits", "train"]] = frozenset()
     least: int = 2
+    version: int = 1
 
 
 def _fid(subject: Subject) -> dict[str, float]:
@@ -46,10 +49,10 @@ def _intra_fid(subject: Subject) -> dict[str, float]:
     samples, reference = subject.samples, subject.reference
     assert samples.labels is not None
     assert reference.labels is not None
-    distance = intra_frechet_distance(
+    distance, classes = intra_frechet_distance(
         samples.features, samples.labels, reference.features, reference.labels
     )
-    return {"intra-fid": distance}
+    return {"intra-fid": distance, "intra-fid/classes": classes}
 
 
 def _kid(subject: Subject) -> dict[str, float]:
@@ -89,19 +92,24 @@ def _class_accuracy(subject: Subject) -> dict[str, float]:
         return float(classifier.score(rows.features, rows.labels))
 
     found = {"class-accuracy": accuracy(subject.samples)}
-    if subject.unseen:
-        found["class-accuracy/real"] = accuracy(subject.reference)
+    if len(subject.unseen):
+        found["class-accuracy/real"] = accuracy(subject.unseen)
     return found
 
 
 def _near_copies(subject: Subject) -> dict[str, float]:
-    train, samples = subject.train, subject.nearest_training
-    if subject.unseen:
-        new = nearest(subject.reference.spread(NEIGHBOURHOOD), train.features, 1)
+    samples = subject.nearest_training
+    if len(subject.unseen):
+        new = nearest(subject.unseen.spread(NEIGHBOURHOOD), subject.train.features, 1)
     else:  # a training picture's nearest is itself: what its nearest other is, a new one's would be
-        new = nearest(train.spread(NEIGHBOURHOOD), train.features, 2)
+        train = subject.train.at(subject.distinct)  # of copies the nearest other is a copy
+        new = nearest(train.spread(NEIGHBOURHOOD), train.features, min(2, len(train)))
     share, nearer = nc.near_copies(samples.distances[:, 0], new.distances[:, -1])
-    return {"near-copies": share, "near-copies/nearer": nearer}
+    return {
+        "near-copies": share,
+        "near-copies/nearer": nearer,
+        "near-copies/new": len(new.distances),
+    }
 
 
 MEASURES = (
@@ -109,7 +117,11 @@ MEASURES = (
     Measure(
         {"kid": "lower"},
         _kid,
-        {"kernel": "(x.y / D + 1)^3", "subsets": kernel.SUBSETS, "of": kernel.SUBSET_SIZE},
+        {
+            "kernel": "(x.y / D + 1)^3",
+            "subsets": kernel.SUBSETS,
+            "of at most": kernel.SUBSET_SIZE,
+        },
     ),
     Measure(
         {"is": "higher"},
@@ -134,14 +146,16 @@ MEASURES = (
     Measure(
         {"class-accuracy": "higher"},
         _class_accuracy,
-        {"penalty": PENALTY, "iterations": MAX_ITERATIONS},
+        {"penalty": PENALTY, "standardized": True, "solver": SOLVER, "iterations": MAX_ITERATIONS},
         frozenset({"labels", "train"}),
+        version=2,  # its real pictures are those that are not in the train split
     ),
     Measure(
-        {"near-copies": "lower"},
+        {"near-copies": "neither"},
         _near_copies,
         {"share": nc.NEAREST, "at most": NEIGHBOURHOOD},
         frozenset({"train"}),
+        version=2,  # new are pictures that are not in the train split; its own copies count once
     ),
 )
 METRICS = {name: measure for measure in MEASURES for name in measure.better}

@@ -18,7 +18,8 @@ def near_copies(
     Returns:
         The share of samples that are nearer than all but `NEAREST` of the unseen pictures, which is
         `NEAREST` for a model that draws from the true distribution; and the probability that a
-        sample is nearer than an unseen picture, then 1/2. Both are 1 for a model that copies.
+        sample is nearer than an unseen picture, then 1/2. Both are 1 for exact copies, and near 0
+        for samples that are far from all pictures: neither less nor more is better.
     """
     ordered = np.sort(unseen)
     threshold = ordered[int(NEAREST * len(ordered))]

@@ -1,13 +1,23 @@
 """What a number holds under: names, stamps, and whether two numbers may be compared."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from sagan.data import PackedDataset
 from sagan.metrics.features import FeatureNetwork
 
+# Which of two numbers is better; "neither" where the best is in between.
+Better: TypeAlias = Literal["higher", "lower", "neither"]
+
 # What numbers are computed with besides torch. No part of the protocol: none should depend on it.
-COMPUTED_WITH = ("torch-fidelity", "numpy", "scikit-learn")
+COMPUTED_WITH = (
+    "torch-fidelity",
+    "efficientnet-lite-pytorch",
+    "timm",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
 # Names with Inception's canonical weights, and the stem of the name with any other features.
 _DISTANCES = {
     "fid": ("FID", "FD"),

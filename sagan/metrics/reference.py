@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from sagan.data import PackedDataset
-from sagan.data.staging import replace, staged
+from sagan.data.packed import fingerprint_of
+from sagan.data.staging import keep_first, staged
+from sagan.durability import reason
 from sagan.errors import SaganError
 from sagan.files import cache_folder
 from sagan.metrics.extraction import (
@@ -24,9 +27,8 @@ from sagan.metrics.extraction import (
 )
 from sagan.metrics.features import FeatureNetwork
 
-VERSION = (
-    1  # part of the name in the cache: raise it whenever the same pictures give other features
-)
+# Part of the name in the cache: raise it whenever the same pictures give other features.
+VERSION = 1
 
 
 def reference_features(
@@ -49,8 +51,10 @@ def reference_features(
         float32 (N, D), mapped into memory, in the main process; None in the others.
 
     Raises:
-        SaganError: the cache cannot be written.
+        SaganError: the cache cannot be written, or the pictures are not those that the data set's
+            fingerprint is of, which is looked at when features of all are extracted.
     """
+    whole = rows is None
     rows = np.arange(len(dataset)) if rows is None else rows
     folder = cache_folder("metrics") / _name(dataset, network, rows)
     shape = (len(rows), network.width)
@@ -58,10 +62,28 @@ def reference_features(
     broadcast_object_list(known)
     try:
         if not known[0]:
+            if whole:
+                _check_pictures(dataset, processes)
             _extract(dataset, network, processes, rows, folder, progress)
-        return _open_cached(folder, shape) if processes.is_main_process else None
     except OSError as error:
-        raise SaganError(f"cannot keep features in {folder}: {error.strerror or error}") from None
+        raise SaganError(f"cannot keep features in {folder}: {reason(error)}") from None
+    if not processes.is_main_process:
+        return None
+    features = _open_cached(folder, shape)
+    if features is None:
+        raise SaganError(f"features that were just written to {folder} cannot be read again")
+    return features
+
+
+def _check_pictures(dataset: PackedDataset, processes: PartialState) -> None:
+    """Keep features under the fingerprint of no other pictures than theirs."""
+    sound = [not processes.is_main_process or fingerprint_of(dataset) == dataset.fingerprint]
+    broadcast_object_list(sound)
+    if not sound[0]:
+        raise SaganError(
+            f"the packed data set '{dataset.path}' is damaged: its pictures are not those that it "
+            "was packed with; pack it again"
+        )
 
 
 def _extract(
@@ -80,7 +102,9 @@ def _extract(
         )  # fmt: skip
         if processes.is_main_process:
             (temporary / LOGITS).unlink()  # as large as the features, and of no use
-            replace(temporary, folder)
+            if _open_cached(folder, (len(rows), network.width)) is None:
+                shutil.rmtree(folder, ignore_errors=True)  # damaged, or not there
+            keep_first(temporary, folder)
 
 
 def _name(dataset: PackedDataset, network: FeatureNetwork, rows: npt.NDArray[np.int64]) -> str:

@@ -32,6 +32,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
+    def at(self, rows: Labels) -> "Rows":
+        """Some of them, by their numbers."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Rows(self.features[rows], labels)
+
     def spread(self, num: int) -> FloatArray:
         """At most ``num`` rows of the features, spread evenly over them."""
         return self.features[spread(len(self), num)]
@@ -46,7 +51,8 @@ class Subject:
         logits: of the samples, float32 (N, K); (N, 0) where there are none.
         reference: of real pictures.
         train: of the pictures that the model was trained on.
-        unseen: whether the reference are pictures that the model was not trained on.
+        unseen: of those pictures of the reference that none of ``train`` equals, pixel for pixel.
+        distinct: rows of ``train`` that equal no earlier one, int64.
         seed: decides what is drawn at random.
     """
 
@@ -54,7 +60,8 @@ class Subject:
     logits: FloatArray
     reference: Rows
     train: Rows
-    unseen: bool
+    unseen: Rows
+    distinct: Labels
     seed: int
 
     @cached_property

@@ -12,7 +12,7 @@ def evaluation_lines(document: Mapping[str, Any]) -> Iterator[str]:
     """What `evaluate` returns: numbers, the protocol they hold under, what to know of them."""
     metrics, better = document["metrics"], document["better"]
     for name, value in metrics.items():
-        if name in better:
+        if better.get(name, "neither") != "neither":
             yield f"{name:<24}{value:<12.5g}{better[name]} is better"
         else:
             yield f"  {name:<22}{value:<12.5g}"

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,8 +27,8 @@ class PublishedWeights:
         return self.url.rpartition("/")[2]
 
 
-def find_weights(published: PublishedWeights, given: Path | None) -> Path:
-    """The file given, or the published one, fetched into the cache if it is not there.
+def find_weights(published: PublishedWeights, given: Path | None) -> tuple[Path, str]:
+    """The file given, or the published one, fetched into the cache if it is not there; its sha256.
 
     Raises:
         SaganError: it is not there and cannot be fetched, or is not what was published.
@@ -35,13 +36,14 @@ def find_weights(published: PublishedWeights, given: Path | None) -> Path:
     if given is not None:
         if not given.is_file():
             raise SaganError(f"there is no file {given}: --weights takes {published.name}")
-        return given
+        return given, sha256_of(given)
     path = cache_folder("metrics") / published.name
     if not path.is_file():
         _fetch(published, path)
-    if sha256_of(path) != published.sha256:
+    sha256 = sha256_of(path)
+    if sha256 != published.sha256:
         raise SaganError(f"{path} is damaged: remove it, so that it is fetched again")
-    return path
+    return path, sha256
 
 
 def _fetch(published: PublishedWeights, path: Path) -> None:
@@ -49,7 +51,7 @@ def _fetch(published: PublishedWeights, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written aside, checked, then renamed; the progress is shown on standard error.
         torch.hub.download_url_to_file(published.url, str(path), published.sha256)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise SaganError(
             f"cannot fetch {published.url} ({reason}): fetch it elsewhere and put it at {path}, or "

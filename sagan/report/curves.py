@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from sagan.errors import printable
 from sagan.figures import colours, legend, plain, svg_of
 from sagan.records import Record
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Curve: TypeAlias = list[tuple[float, float]]  # (step, value), in order
 
 MOST_POINTS = 400  # of a curve: more cannot be told apart on a page
+LARGEST = 1e30  # number that is drawn: axes overflow not much later
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def drawn_panels(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Title and SVG element of each panel for which there are numbers.
 
     Args:
-        records: as in stats.jsonl; what is no finite number in them is left out.
+        records: as in stats.jsonl; what cannot be drawn of them is left out.
     """
     curves = _curves(records)
     for panel in PANELS:
@@ -66,8 +68,8 @@ def _curves(records: Sequence[Record]) -> dict[str, Curve]:
     curves: dict[str, Curve] = {}
     for record in records:
         for name, value in record.items():
-            if isinstance(value, int | float) and math.isfinite(value):
-                curves.setdefault(name, []).append((record["step"], value))
+            if abs(value) < LARGEST:  # and so no infinity, nor NaN
+                curves.setdefault(printable(name), []).append((record["step"], value))
     return {name: _thinned(curve) for name, curve in curves.items()}
 
 

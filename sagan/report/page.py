@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 from sagan import checkpoint
 from sagan.errors import SaganError
-from sagan.files import write_bytes
+from sagan.files import MAX_BYTES, write_bytes
 from sagan.records import Record, read_statistics
 from sagan.report.curves import drawn_panels
 
 MOST_FRAMES = 16  # pictures of a film: bounds the size of the page
+PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
 ATTENTION = {
     "distance": "distance, pixels",
     "entropy": "entropy, nats",
@@ -70,7 +72,8 @@ def write_report(run: Path, out: Path) -> None:
     records = read_statistics(run)
     if not records:
         raise SaganError(f"{run} has recorded nothing yet: train on, then try again")
-    write_bytes(out, "".join(_page(run, records)).encode())
+    # A stranger's JSON may hold half a surrogate pair, which no file can.
+    write_bytes(out, "".join(_page(run, records)).encode(errors="backslashreplace"))
 
 
 def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
@@ -146,7 +149,7 @@ def _film(title: str, what: str, folder: Path) -> Iterator[str]:
         sorted(
             (int(found[1]), path)
             for path in folder.glob("step-*.png")
-            if (found := re.fullmatch(r"step-(\d+)\.png", path.name))
+            if (found := re.fullmatch(r"step-(\d+)\.png", path.name)) and _is_own_png(path)
         )
     )
     if not frames:
@@ -159,6 +162,15 @@ def _film(title: str, what: str, folder: Path) -> Iterator[str]:
         hidden = "" if path == frames[-1][1] else " hidden"
         yield f'<img{hidden} alt="step {step:,}" src="{_data_url(path)}">'
     yield "</figure>\n"
+
+
+def _is_own_png(path: Path) -> bool:
+    """Whether this is a picture, and in this folder: no link to what is not to be shared."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(PNG)) == PNG
 
 
 def _spread(frames: Sequence[tuple[int, Path]]) -> list[tuple[int, Path]]:

@@ -6,6 +6,7 @@ It draws no random number that training draws, so that it changes no bit of the 
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,7 @@ class Evaluator:
         self._spent = max(spent, default=0.0)  # seconds, over the whole run
         self._next = SETUP_SECONDS  # what the next evaluation is expected to take
         self._network: FeatureNetwork | None = None
+        self._given_up = False
 
     def after_step(self, last: bool) -> Record:
         """Evaluate, if that is due and stays within its share of the time.
@@ -70,7 +72,7 @@ class Evaluator:
             "metric/<name>" of each metric, in the main process; empty without an evaluation.
         """
         self.improved = False
-        if not self._due(last) or not self._affordable():
+        if self._given_up or not self._due(last) or not self._affordable():
             return {}
         if self._network is None:
             with self._timed():
@@ -79,9 +81,23 @@ class Evaluator:
             if not self._affordable():
                 return {}
         with self._timed():
-            record = _measure(self.training, self._network)
+            record = self._measured(self._network)
         self._compare(record.get(BEST_BY, math.inf))
         return {**record, "metric/seconds": self._spent} if record else {}
+
+    def _measured(self, network: FeatureNetwork) -> Record:
+        """The metrics; none from now on where they cannot be had, which is no reason to stop.
+
+        One of several processes cannot leave the others waiting, and then it is.
+        """
+        try:
+            return _measure(self.training, network)
+        except (SaganError, OSError) as error:
+            if self.training.accelerator.num_processes > 1:
+                raise
+            warnings.warn(f"training goes on without evaluations: {error}", stacklevel=1)
+            self._given_up = True
+            return {}
 
     def saved(self) -> None:
         """The latest step's checkpoint is on the disk: if it is the best, best.json says so."""

@@ -20,6 +20,8 @@ from sagan.training.recorder import Recorder, Reporter
 from sagan.training.signals import Requests, received_requests
 from sagan.training.state import Training
 
+RESUME = "the same command goes on from the newest checkpoint"
+
 
 class Interrupted(Exception):
     """Training was asked to stop by a signal; everything up to ``step`` is saved."""
@@ -53,7 +55,7 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the run is saved.
     """
     deadline = time.monotonic() + time_limit
-    with together(), ExitStack() as stack:
+    with together(RESUME), ExitStack() as stack:
         accelerator = make_accelerator()
         training = Training(description, dataset, accelerator)
         begun = None
@@ -102,7 +104,8 @@ def _train(
         if due or training.is_looked_at:
             training.check_finite()
         training.seconds += time.perf_counter() - started
-        evaluated = evaluator.after_step(last=ended)
+        # Whoever asks to stop may not wait for long: save first, and that is all.
+        evaluated = {} if stop else evaluator.after_step(last=ended)
         if recorder is not None:
             recorder.stepped(result, loss_g, ended, evaluated)
         if due or evaluator.improved:

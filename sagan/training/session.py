@@ -9,7 +9,6 @@ from sagan import checkpoint
 from sagan.checkpoint import RunDescription
 from sagan.config import MAY_CHANGE, Config, changes, resolve
 from sagan.data import PackedDataset, open_dataset
-from sagan.data.packed import read_manifest
 from sagan.errors import SaganError
 from sagan.metrics.libraries import INSTALL, libraries_installed
 
@@ -69,7 +68,7 @@ def prepare(
         "fingerprint": dataset.fingerprint,
         "images": len(dataset),
         "classes": list(dataset.classes),
-        "fit": read_manifest(dataset.path).fit,
+        "fit": dataset.fit,
     }
     description = RunDescription(config, preset, data)
     if begun is not None:

@@ -7,7 +7,14 @@ import time
 import pytest
 from rich.console import Console
 
-from sagan.display import LiveReporter, PackingProgress, PlainReporter, duration, reporter_for
+from sagan.display import (
+    LiveReporter,
+    PackingProgress,
+    PlainReporter,
+    StageProgress,
+    duration,
+    reporter_for,
+)
 
 RECORD = {
     "step": 7,
@@ -82,6 +89,14 @@ def test_packing_nothing_shows_nothing() -> None:
     with PackingProgress(shown, "packing"):
         pass
     assert text(shown) == ""
+
+
+def test_a_strangers_name_is_shown_as_it_is_and_steers_nothing() -> None:
+    shown = console(terminal=True)
+    with StageProgress(shown) as progress:
+        progress("features of a[/old]\x1b]0;b", 5, 10)
+        time.sleep(0.2)
+    assert "features of a[/old]\ufffd]0;b" in text(shown)
 
 
 @pytest.mark.parametrize(

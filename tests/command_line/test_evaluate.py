@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
+
+from sagan.errors import SaganError
 
 FEW = ["--num", 12]
 
@@ -64,13 +67,48 @@ def test_two_evaluations_are_ranked_only_under_one_protocol(sagan, run, pictures
     assert "KD-EfficientNet" not in refused.out
 
 
-def test_numbers_that_cannot_be_kept_are_shown(sagan, run, pictures, tmp_path) -> None:
-    (tmp_path / "file").touch()
-    arguments = ["--num", 12, "--metrics", "kid", "--json", tmp_path / "file" / "a.json"]
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ("--json", "file/a.json"),
+        ("--json", "folder"),
+        ("--neighbours", "file/a.png"),
+        ("--neighbours", "a.jpeg"),
+        ("--metrics", "fib"),
+        ("--truncation", "inf"),
+    ],
+)
+def test_what_cannot_end_well_is_said_before_the_data_is_looked_at(
+    sagan, run, tmp_path, monkeypatch, mistake
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("folder").mkdir()
+    result = sagan("evaluate", run, "--data", "nowhere", *FEW, *mistake)
+    assert result.status == 2
+    assert len(result.err.splitlines()) == 1
+    assert mistake[1] in result.err
+    assert "nowhere" not in result.err
+
+
+def test_numbers_that_cannot_be_kept_in_the_end_are_shown(
+    sagan, run, pictures, tmp_path, monkeypatch
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise SaganError(f"cannot write {path}")
+
+    monkeypatch.setattr("sagan.files.write_json", full)
+    arguments = [*FEW, "--metrics", "kid", "--json", tmp_path / "a.json"]
     result = sagan("evaluate", run, "--data", pictures, *arguments)
     assert result.status == 2
     assert len(result.err.splitlines()) == 1
     assert "KD-EfficientNet" in result.out
+
+
+def test_two_files_and_a_model_are_too_much_to_ask(sagan, run, tmp_path) -> None:
+    result = sagan("evaluate", run, "--compare", tmp_path / "a", tmp_path / "b")
+    assert result.status == 2
+    assert "leave MODEL" in result.err
 
 
 def test_the_latest_weights_are_not_the_averaged_ones(sagan, run, pictures, tmp_path) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from sagan.checkpoint import Model, open_model
+from sagan.checkpoint import Model, export_model, open_model
 from sagan.data import PackedDataset, pack
+from sagan.data.packed import fingerprint_of
 from sagan.errors import SaganError
 from sagan.metrics import METRICS, SamplePlan, evaluate
 from sagan.metrics.comparison import compare
@@ -75,7 +77,10 @@ def test_every_metric_can_be_had_at_once(model, labelled, unseen, tiny_network, 
     )  # fmt: skip
     names = [published_name(name, tiny_network) for name in METRICS]
     assert set(names) == document["better"].keys()
-    further = {"KD-Tiny/std", "IS-Tiny/std", "class-accuracy/real", "near-copies/nearer"}
+    further = {
+        "KD-Tiny/std", "IS-Tiny/std", "class-accuracy/real", "near-copies/nearer",
+        "near-copies/new", "intra-FD-Tiny/classes",
+    }  # fmt: skip
     assert document["metrics"].keys() == {*names, *further}
     assert all(np.isfinite(value) for value in document["metrics"].values())
     assert document == json.loads(json.dumps(document, allow_nan=False))
@@ -130,8 +135,115 @@ def test_the_stamp_says_which_pictures_weights_and_samples(
     ]  # fmt: skip
     assert samples["batch norm"] == "running statistics"
     assert samples["labels"] == "as often as in the reference"
-    train = protocol["metrics"]["near-copies"]["train"]
-    assert train["fingerprint"] == labelled.fingerprint
+    near = protocol["metrics"]["near-copies"]
+    assert near["train"]["fingerprint"] == labelled.fingerprint
+    assert near["trained on these"] == "yes"
+
+
+def test_a_number_names_the_weights_that_it_is_of_wherever_they_are(
+    model, labelled, tiny_network, tmp_path
+) -> None:
+    def weights(model: Model, **changes: Any) -> str:
+        plan = replace(PLAN, **changes)
+        document = evaluate(model, labelled, metrics=["kid"], network=tiny_network, plan=plan)
+        return document["model"]["sha256"]
+
+    export_model(model, tmp_path / "model.safetensors")
+    assert weights(model) == weights(open_model(tmp_path / "model.safetensors"))
+    assert weights(model) != weights(model, weights="raw")
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "stamp", "told"), [("f" * 64, "no", True), ("", "unknown", False)]
+)
+def test_a_train_split_that_the_model_was_not_trained_on_is_told(
+    model, labelled, tiny_network, fingerprint, stamp, told
+) -> None:
+    model = replace(model, fingerprint=fingerprint)
+    document = evaluate(model, labelled, metrics=["near-copies"], network=tiny_network, plan=PLAN)
+    assert document["protocol"]["metrics"]["near-copies"]["trained on these"] == stamp
+    assert told is any("not what the model was trained on" in line for line in document["notes"])
+
+
+def test_real_pictures_made_square_in_another_way_are_told(model, labelled, tiny_network) -> None:
+    def notes(fit: str) -> str:
+        document = evaluate(
+            replace(model, fit=fit), labelled, metrics=["kid"], network=tiny_network, plan=PLAN
+        )
+        return "\n".join(document["notes"])
+
+    assert "square by pad, the reference's by crop" in notes("pad")
+    assert "square" not in notes("crop")
+
+
+class Copier(nn.Module):
+    """A generator that draws some pictures, one after the other."""
+
+    latent_size = 1
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        super().__init__()
+        self.pictures, self.at = pictures, 0
+
+    def sample(self, num: int, *_: object, **__: object) -> np.ndarray:
+        rows = np.arange(self.at, self.at + num) % len(self.pictures)
+        self.at += num
+        return self.pictures[rows]
+
+
+def copies_among(
+    model: Model, drawn: np.ndarray, reference: PackedDataset, train: PackedDataset, network: Any,
+    monkeypatch: pytest.MonkeyPatch, metric: str = "near-copies",
+) -> dict[str, float]:  # fmt: skip
+    monkeypatch.setattr(Model, "generator", lambda *_: Copier(np.array(drawn)))
+    return evaluate(model, reference, train=train, metrics=[metric], network=network, plan=PLAN)[
+        "metrics"
+    ]
+
+
+def repacked(dataset: PackedDataset, *parts: PackedDataset) -> PackedDataset:
+    """The pictures of several sets as one."""
+    whole = replace(
+        dataset,
+        images=np.concatenate([part.images for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+    )
+    return replace(whole, fingerprint=fingerprint_of(whole))
+
+
+def test_copies_are_found_among_unseen_pictures_of_all_and_of_none(
+    model, labelled, unseen, tiny_network, monkeypatch
+) -> None:
+    """Whatever of the training pictures is in the reference is no new picture."""
+    everything = repacked(labelled, labelled, unseen)
+    for reference, new in ((unseen, 12), (everything, 12), (labelled, 18)):
+        found = copies_among(model, labelled.images, reference, labelled, tiny_network, monkeypatch)
+        assert found["near-copies"] == 1, reference.split
+        assert found["near-copies/new"] == new
+
+
+def test_copies_are_found_where_training_pictures_are_copies_of_each_other(
+    model, labelled, tiny_network, monkeypatch
+) -> None:
+    """Or their nearest others, with which samples are compared, would be at no distance."""
+    twice = repacked(labelled, labelled, labelled)
+    found = copies_among(model, labelled.images, twice, twice, tiny_network, monkeypatch)
+    assert found["near-copies"] == 1
+    assert found["near-copies/new"] == 18
+
+
+def test_a_classifier_is_not_judged_by_pictures_that_it_was_fitted_on(
+    model, labelled, unseen, tiny_network, monkeypatch
+) -> None:
+    def real(reference: PackedDataset) -> float | None:
+        found = copies_among(
+            model, labelled.images, reference, labelled, tiny_network, monkeypatch,
+            "class-accuracy",
+        )  # fmt: skip
+        return found.get("class-accuracy/real")
+
+    assert real(unseen) == real(repacked(labelled, labelled, unseen))
+    assert real(labelled) is None
 
 
 def test_few_pictures_for_many_features_are_called_biased_and_many_are_not(
@@ -148,8 +260,6 @@ def test_few_pictures_for_many_features_are_called_biased_and_many_are_not(
 
 
 def _First(module, width):  # noqa: N802 -- a class, in effect
-    from torch import nn
-
     class First(nn.Module):
         """The first features of another network."""
 
@@ -272,6 +382,38 @@ def test_evaluations_of_one_protocol_are_ranked_by_what_is_better(document, tmp_
     assert {row.metric: row.better for row in rows} == {
         "FD-Tiny": "B", "KD-Tiny": "neither", "recall": "A", "near-copies": "neither",
     }  # fmt: skip
+
+
+def test_fewer_near_copies_are_not_better(document, tmp_path) -> None:
+    """A model far from the data has none; one that knows the data has a hundredth."""
+    other = copy.deepcopy(document)
+    other["metrics"]["near-copies"] = 0.5
+    rows = compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
+    assert [row.better for row in rows if row.metric == "near-copies"] == ["neither"]
+
+
+def test_evaluations_that_disagree_about_what_is_better_are_refused(document, tmp_path) -> None:
+    other = copy.deepcopy(document)
+    other["better"]["recall"] = "lower"
+    with pytest.raises(SaganError, match="better recall: higher and lower"):
+        compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
+
+
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("features", "weights"), ("reference", "fingerprint"), ("samples", "pictures"),
+        ("metrics", "recall"),
+    ],
+)  # fmt: skip
+def test_protocols_that_are_silent_about_the_same_thing_do_not_agree(
+    document, tmp_path, part, key
+) -> None:
+    other = copy.deepcopy(document)
+    del other["protocol"][part][key]
+    file = saved(tmp_path, "a", other)
+    with pytest.raises(SaganError, match=f"{part} says nothing about {key}"):
+        compare(file, file)
 
 
 def test_any_difference_in_the_protocol_is_refused_and_named(document, tmp_path) -> None:

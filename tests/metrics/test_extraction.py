@@ -1,5 +1,7 @@
 """Features are those of each picture alone, however the work is divided; and they are kept."""
 
+import errno
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +9,17 @@ import pytest
 import torch
 from accelerate import PartialState
 
+from sagan.data import PackedDataset
+from sagan.data.packed import fingerprint_of
+from sagan.errors import SaganError
 from sagan.metrics import extraction
 from sagan.metrics.extraction import FEATURES, LOGITS, extract, map_array
 from sagan.metrics.reference import reference_features
+
+
+def sealed(dataset: PackedDataset) -> PackedDataset:
+    """With the fingerprint of its own pictures."""
+    return replace(dataset, fingerprint=fingerprint_of(dataset))
 
 
 @pytest.fixture
@@ -44,7 +54,7 @@ def test_features_of_a_data_set_are_computed_once(labelled, tiny_network, proces
 @pytest.mark.parametrize(
     "other",
     [
-        lambda data, network: (replace(data, fingerprint="f" * 64), network),
+        lambda data, network: (sealed(replace(data, images=255 - data.images)), network),
         lambda data, network: (data, replace(network, weights_sha256="1" * 64)),
         lambda data, network: (data, replace(network, preprocessing="another")),
         lambda data, network: (data, replace(network, name="another")),
@@ -57,6 +67,47 @@ def test_other_pictures_or_another_network_find_nothing_in_the_cache(
     reference_features(labelled, tiny_network, processes)
     reference_features(*other(labelled, tiny_network), processes)
     assert tiny_network.module.seen == 36
+
+
+def test_no_features_are_kept_under_a_fingerprint_of_other_pictures(
+    labelled, tiny_network, processes, metrics_cache
+) -> None:
+    damaged = replace(labelled, images=255 - labelled.images)
+    with pytest.raises(SaganError, match="damaged") as error:
+        reference_features(damaged, tiny_network, processes)
+    assert str(labelled.path) in str(error.value)
+    assert tiny_network.module.seen == 0
+    assert not metrics_cache.exists()
+
+
+def test_a_disk_that_takes_no_more_features_is_told_in_a_line(
+    labelled, tiny_network, processes, metrics_cache, monkeypatch
+) -> None:
+    """Where files are mapped and written to, the process would die of SIGBUS instead."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(extraction, "append", full)
+    with pytest.raises(SaganError, match="No space left") as error:
+        reference_features(labelled, tiny_network, processes)
+    assert str(metrics_cache) in str(error.value)
+    assert list(metrics_cache.iterdir()) == []
+
+
+def test_two_that_extract_the_same_features_at_once_both_get_them(
+    labelled, tiny_network, processes, metrics_cache, monkeypatch
+) -> None:
+    """The other one is done first, while this one is at its last chunk."""
+    expected = np.array(reference_features(labelled, tiny_network, processes))
+    (done,) = metrics_cache.iterdir()
+    done.rename(metrics_cache / "aside")
+    monkeypatch.setattr(
+        extraction, "flush", lambda path: done.exists() or (metrics_cache / "aside").rename(done)
+    )
+    found = reference_features(labelled, tiny_network, processes)
+    np.testing.assert_array_equal(found, expected)
+    assert list(metrics_cache.iterdir()) == [done]
 
 
 def test_some_pictures_only_are_kept_apart_from_all(labelled, tiny_network, processes) -> None:

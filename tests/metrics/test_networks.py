@@ -178,9 +178,9 @@ def test_fetched_weights_are_checked_and_kept(metrics_cache, tmp_path) -> None:
     source = tmp_path / "network.pth"
     source.write_bytes(b"weights")
     published = PublishedWeights(source.as_uri(), hashlib.sha256(b"weights").hexdigest())
-    assert find_weights(published, None) == metrics_cache / "network.pth"
+    assert find_weights(published, None) == (metrics_cache / "network.pth", published.sha256)
     source.unlink()
-    assert find_weights(published, None).read_bytes() == b"weights"
+    assert find_weights(published, None)[0].read_bytes() == b"weights"
     (metrics_cache / "network.pth").write_bytes(b"Weights")
     with pytest.raises(SaganError, match="damaged"):
         find_weights(published, None)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagan.metrics import density_coverage as dc
-from sagan.metrics import distances, frechet, kernel
+from sagan.metrics import distances, extraction, kernel
 from sagan.metrics import precision_recall as pr
 from sagan.metrics.density_coverage import density_coverage
 from sagan.metrics.distances import nearest
@@ -58,7 +58,7 @@ def test_the_frechet_distance_is_the_one_by_the_symmetric_root() -> None:
 
 def test_moments_do_not_depend_on_how_many_rows_are_read_at_a_time(monkeypatch) -> None:
     x = cloud(101, 8, seed=3, shift=100)
-    monkeypatch.setattr(frechet, "BLOCK", 7)
+    monkeypatch.setattr(extraction, "BLOCK", 7)
     found = moments(x)
     np.testing.assert_allclose(found["mu"], x.astype(np.float64).mean(axis=0), rtol=1e-12)
     expected = np.cov(x.astype(np.float64), rowvar=False)
@@ -76,7 +76,8 @@ def test_the_distance_within_classes_is_the_mean_over_them() -> None:
     a, b = cloud(90, 5, seed=5), cloud(120, 5, seed=6, scale=2)
     labels_a, labels_b = np.arange(90) % 3, np.arange(120) % 3
     expected = [numpy_frechet(a[labels_a == c], b[labels_b == c]) for c in range(3)]
-    found = intra_frechet_distance(a, labels_a, b, labels_b)
+    found, classes = intra_frechet_distance(a, labels_a, b, labels_b)
+    assert classes == 3
     assert found == pytest.approx(np.mean(expected), rel=TOLERANCE)
 
 
@@ -84,7 +85,7 @@ def test_swapped_classes_are_seen_within_classes_only() -> None:
     x = np.concatenate([cloud(200, 4, seed=7), cloud(200, 4, seed=8, shift=10)])
     labels = np.repeat([0, 1], 200)
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-6)
-    assert intra_frechet_distance(x, 1 - labels, x, labels) > 100
+    assert intra_frechet_distance(x, 1 - labels, x, labels)[0] > 100
 
 
 # --- Kernel distance
@@ -177,7 +178,7 @@ def test_precision_and_recall_are_those_of_their_definition(monkeypatch) -> None
 
 def test_density_and_coverage_are_those_of_their_definition(monkeypatch) -> None:
     monkeypatch.setattr(distances, "BLOCK", 60 * 7)
-    monkeypatch.setattr(distances, "ROWS", 13)
+    monkeypatch.setattr(extraction, "BLOCK", 13)
     fake, real = cloud(80, 4, seed=1, scale=0.6, shift=0.3), cloud(60, 4, seed=2)
     within = numpy_distances(fake, real) < numpy_radii(real, dc.NEIGHBOURS)
     density = within.sum() / (dc.NEIGHBOURS * len(fake))
@@ -234,7 +235,7 @@ def test_nearest_neighbours_are_those_of_all_distances(n: int, m: int, seed: int
     k = min(2, m)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distances, "BLOCK", 40)
-        patch.setattr(distances, "ROWS", 7)
+        patch.setattr(extraction, "BLOCK", 7)
         found = nearest(a, b, k)
     d = numpy_distances(a, b)
     np.testing.assert_allclose(found.distances, np.sort(d, axis=1)[:, :k], rtol=1e-9)
@@ -260,6 +261,13 @@ def test_near_copies_are_told_from_new_pictures_of_the_same_distribution() -> No
     tenth = np.concatenate([cloud(1800, 4, seed=4), train[:200]])
     assert measured(tenth)[0] == pytest.approx(0.11, abs=0.02)
     assert measured(cloud(2000, 4, seed=5, shift=9)) == (0, pytest.approx(0, abs=0.01))
+
+
+def test_a_mean_over_some_classes_says_over_how_many() -> None:
+    x, labels = cloud(9, 3, seed=1), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])
+    mean, classes = intra_frechet_distance(x, labels, x[::-1].copy(), labels[::-1].copy())
+    assert classes == 2
+    assert mean == pytest.approx(0, abs=1e-5)
 
 
 def test_distances_that_are_all_equal_say_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -132,16 +133,32 @@ def test_every_number_that_a_run_records_has_its_panel(run: Path) -> None:
 def test_names_and_numbers_from_outside_do_no_harm(run: Path, tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>$\\frac{"
     config = json.loads((run / "config.json").read_text())
-    config["data"]["source"], config["preset"] = evil, evil
+    config["data"]["source"], config["preset"] = f"{evil}\ud800", evil
     (run / "config.json").write_text(json.dumps(config))
     (run / "environment.json").write_text(json.dumps({evil: {"a": [evil]}}))
     add_record(run, seconds="x", **{"loss/d": 10**400, "metric/coverage": [1], "gamma/a": True})
+    add_record(run, **{"gamma/\ud800": 1.0, "loss/d": 1e308, "loss/g": -1e308})
+    add_record(run, step=10**300, **{"loss/d": 1.0})
     add_record(run, **{f"gamma/{evil}": 1.0, "loss/d": None, "loss/g": "x", f"metric/{evil}": 0.5})
     write_report(run, tmp_path / "run.html")
     page = Page(tmp_path / "run.html")
     assert len(page.all("script")) == 1
     assert "alert(1)" in page.text
     assert "<script>alert" not in (tmp_path / "run.html").read_text()
+
+
+def test_no_file_from_elsewhere_gets_into_a_page_that_is_to_be_shared(
+    run: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"\x89PNG\r\n\x1a\n my key")
+    (run / "samples" / "step-00000007.png").symlink_to(secret)
+    (run / "samples" / "step-00000008.png").write_text("no picture")
+    os.mkfifo(run / "samples" / "step-00000009.png")
+    write_report(run, tmp_path / "run.html")
+    steps = [image["alt"] for image in Page(tmp_path / "run.html").all("img")]
+    assert "step 6" in steps
+    assert not {"step 7", "step 8", "step 9"} & set(steps)
 
 
 def test_a_machine_that_is_not_described_does_no_harm(run: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Evaluation while training: bounded in time, without a trace in the weights, the best kept."""
 
 import json
+import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,8 @@ from sagan.processes import Consensus
 from sagan.records import read_statistics
 from sagan.training import evaluation
 from sagan.training.evaluation import BEST_BY, Evaluator
+from sagan.training.loop import Interrupted
+from sagan.training.signals import Requests
 
 ALWAYS = {"evaluate_every": 1, "evaluate_share": 1.0}
 
@@ -218,6 +222,39 @@ def test_without_the_libraries_training_says_so_and_goes_on(
     assert [line for line in told if "pip install 'sagan[metrics]'" in line]
     run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
     assert not any(BEST_BY in record for record in read_statistics(run))
+
+
+def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    quick: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="goes on without evaluations: cannot keep") as warned:
+        run = train_run(tmp_path / "run", labelled, steps=3, **ALWAYS)
+    assert len(warned) == 1
+    assert checkpoint.open_model(run).step == 3
+    assert not any(BEST_BY in record for record in read_statistics(run))
+
+
+def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    scripted: Callable[[list[float]], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten seconds is what many a scheduler gives."""
+    scripted([])  # the first would fail
+    requests = Requests()
+    requests.stop = signal.SIGTERM
+    monkeypatch.setattr("sagan.training.loop.received_requests", lambda: nullcontext(requests))
+    with pytest.raises(Interrupted):
+        train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+    assert checkpoint.open_model(tmp_path / "run").step == 1
 
 
 def test_a_handful_of_pictures_is_trained_on_without_evaluation(
