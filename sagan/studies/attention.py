@@ -8,9 +8,9 @@ from sagan.studies.gan import (
     seconds_per_step,
     train_run,
 )
-from sagan.studies.quality import measure, prepare_reference
+from sagan.studies.quality import QUALITY_COLUMNS, measure, prepare_reference
 from sagan.studies.run import Data, Findings, Run, Watch
-from sagan.studies.study import Chart, Claim, Column, Study, Variant
+from sagan.studies.study import ALIKE, READING_ATTENTION, Chart, Claim, Study, Variant
 
 
 def perform(run: Run, data: Data, watch: Watch) -> Findings:
@@ -27,14 +27,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     )
 
 
-QUALITY_COLUMNS = (
-    Column(DEFAULT_DISTANCE, DEFAULT_DISTANCE, ".4f"),
-    Column("FD-EfficientNet", "FD-EfficientNet", ".1f"),
-    Column("precision", "precision", ".3f"),
-    Column("recall", "recall", ".3f"),
-    Column("density", "density", ".3f"),
-    Column("coverage", "coverage", ".3f"),
-)
+_G, _D = "attention/generator.*", "attention/discriminator.*"
 
 
 def _both(size: int) -> dict[str, tuple[int, ...]]:
@@ -63,6 +56,12 @@ STUDY = Study(
             "residual-8",
             "the residual block at 8 x 8 in both",
             lambda _: _both(8) | {"attention_block": "residual"},
+            default=False,
+        ),
+        Variant(
+            "residual-32",
+            "the residual block at 32 x 32 in both",
+            lambda _: _both(32) | {"attention_block": "residual"},
             default=False,
         ),
         Variant(
@@ -97,7 +96,7 @@ STUDY = Study(
         ),
     ),
     # What the variants' names and the claims take for granted.
-    settings={"attention_block": "attention", "attention_form": "pooled"},
+    settings={"attention_block": "attention", "attention_form": "pooled", **ALIKE},
     prepare=prepare_reference,
     perform=perform,
     claims=(
@@ -118,8 +117,28 @@ STUDY = Study(
             DEFAULT_DISTANCE, "lower", "attention-16", "attention-8",
         ),
         Claim(
+            "Attention at 8 x 8 draws better than a residual block as large in its place",
+            DEFAULT_DISTANCE, "lower", "attention-8", "residual-8",
+        ),
+        Claim(
+            "Attention at 32 x 32 in both networks draws better than no attention",
+            DEFAULT_DISTANCE, "lower", "attention-32", "none",
+        ),
+        Claim(
+            "Attention at 32 x 32 draws better than a residual block as large in its place",
+            DEFAULT_DISTANCE, "lower", "attention-32", "residual-32",
+        ),
+        Claim(
             "Attention at 32 x 32 draws better than at 8 x 8",
             DEFAULT_DISTANCE, "lower", "attention-32", "attention-8",
+        ),
+        Claim(
+            "Attention in G only draws better than no attention",
+            DEFAULT_DISTANCE, "lower", "g-16", "none",
+        ),
+        Claim(
+            "Attention in D only draws better than no attention",
+            DEFAULT_DISTANCE, "lower", "d-16", "none",
         ),
         Claim(
             "Attention in both networks draws better than in G only",
@@ -140,9 +159,17 @@ STUDY = Study(
     ),
     columns=QUALITY_COLUMNS,
     charts=(
-        Chart("gamma in G", "gamma/generator.*"),
-        Chart("gamma in D", "gamma/discriminator.*"),
-        Chart("How far attention in G looks, pixels", "attention/generator.*/distance"),
-        Chart("How far attention in D looks, pixels", "attention/discriminator.*/distance"),
+        Chart("Size of gamma in G", "gamma/generator.*"),
+        Chart("Size of gamma in D", "gamma/discriminator.*"),
+        Chart("Share of keys with half of G's attention, even 0.5", f"{_G}/concentration"),
+        Chart("Share of keys with half of D's attention, even 0.5", f"{_D}/concentration"),
+        Chart("How far attention in G looks, pixels", f"{_G}/distance"),
+        Chart("How far attention in D looks, pixels", f"{_D}/distance"),
+    ),
+    notes=(
+        READING_ATTENTION,
+        "Variants take other times per step: at equal time a variant without attention has more "
+        "steps. KD and FD are against the training pictures, and compare with no figure that is "
+        "against a test split.",
     ),
 )  # fmt: skip

@@ -58,11 +58,15 @@ def affordable_steps(costs: Sequence[Cost], seconds: float, jobs: int) -> int:
         jobs: runs at a time; they are taken not to be in each other's way.
 
     Raises:
-        SaganError: there is not enough time for `LEAST_STEPS`.
+        SaganError: there is not enough time for `LEAST_STEPS`, or none of them trains.
     """
     available = RESERVE * seconds * jobs
     rest, step = sum(cost.rest for cost in costs), sum(cost.step for cost in costs)
-    steps = math.floor((available - rest) / step) if step else 0
+    if not step:
+        raise SaganError(
+            "--budget-minutes chooses steps, and none of these runs trains: give --steps"
+        )
+    steps = math.floor((available - rest) / step)
     if steps < LEAST_STEPS:
         least = sum(cost.seconds(LEAST_STEPS) for cost in costs) / jobs / RESERVE
         raise SaganError(

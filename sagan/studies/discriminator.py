@@ -11,6 +11,7 @@ from sagan.build import build_networks
 from sagan.checkpoint import load_discriminator
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
+from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.pixels import UInt8Array
 from sagan.studies.gan import (
     kept_curves,
@@ -31,12 +32,22 @@ from sagan.studies.probes import (
     linear_accuracy,
     neighbour_accuracy,
 )
+from sagan.studies.quality import measure, prepare_reference
 from sagan.studies.run import Curve, Data, Findings, Network, Progress, Run, Watch
-from sagan.studies.study import Chart, Claim, Column, Study, Variant
+from sagan.studies.study import (
+    ALIKE,
+    READING_ATTENTION,
+    Chart,
+    Claim,
+    Column,
+    Study,
+    Variant,
+)
 from sagan.studies.supervised import train_supervised
 
 FEW = (10, 100)  # labels per class
 LINEAR, NEAREST, FEW_LABELS = "accuracy", f"accuracy, {NEIGHBOURS} nearest", "accuracy by labels"
+SAMPLES = 1000  # that say how far G and D have come
 CHUNK = 1024  # pictures at a time; a picture's features depend on that picture only
 
 Look = Callable[[UInt8Array], FloatArray]  # uint8 (n, S, S, 3) -> features float32 (n, D)
@@ -50,20 +61,29 @@ class Learned:
         look: makes features of pictures.
         parameters: of the networks that have a part in it.
         curves: of the training.
+        numbers: about the training.
         step_seconds: of one step of the training.
     """
 
     look: Look
     parameters: dict[Network, int] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
     step_seconds: float = 0.0
 
 
 def _adversarial(run: Run, data: Data, watch: Watch) -> Learned:
     records = train_run(run, data, watch)
-    look = load_discriminator(run.folder).features
-    parameters = parameters_of(run, data)
-    return Learned(look, parameters, kept_curves(records), seconds_per_step(records))
+    document = measure(run.folder, data, watch.progress, SAMPLES, ["kid"])
+    curves = kept_curves(records)
+    return Learned(
+        look=load_discriminator(run.folder).features,
+        parameters=parameters_of(run, data),
+        curves=curves,
+        numbers={DEFAULT_DISTANCE: document["metrics"][DEFAULT_DISTANCE]}
+        | last_values(curves, "gamma/", "attention/"),
+        step_seconds=seconds_per_step(records),
+    )
 
 
 def _untrained(run: Run, data: Data, watch: Watch) -> Learned:
@@ -95,7 +115,17 @@ _LEARNERS: dict[str, Callable[[Run, Data, Watch], Learned]] = {
 }
 
 
-def check_labels(data: Data, progress: Progress) -> None:
+def prepare(data: Data, progress: Progress) -> None:
+    """Insist on labels, and compute what samples are measured against.
+
+    Raises:
+        SaganError: see `check_labels`.
+    """
+    check_labels(data)
+    prepare_reference(data, progress)
+
+
+def check_labels(data: Data) -> None:
     """Insist on labels that mean the same in both splits, and on enough of each to tell apart.
 
     Raises:
@@ -127,12 +157,13 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     watch.progress("probing", 0, 1)
     few = {per_class: few_label_accuracy(train, test, per_class, seed) for per_class in FEW}
     by_labels = [(float(n), accuracy) for n, accuracy in few.items() if accuracy is not None]
-    linear = linear_accuracy(train, test, seed)
+    linear, penalty = linear_accuracy(train, test, seed)
     low, high = accuracy_interval(linear, len(test))
     numbers = {
         LINEAR: linear,
         f"{LINEAR}, low": low,
         f"{LINEAR}, high": high,
+        f"{LINEAR}, penalty": penalty,
         NEAREST: neighbour_accuracy(train, test),
         "features": float(train.features.shape[1]),
     }
@@ -140,7 +171,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     return Findings(
         numbers=numbers
         | {f"{LINEAR}, {n:g} labels per class": accuracy for n, accuracy in by_labels}
-        | last_values(learned.curves, "gamma/", "attention/"),
+        | learned.numbers,
         curves=learned.curves
         | {FEW_LABELS: [*by_labels, (len(train) / data.train.num_classes, linear)]},
         protocol=_protocol(data),
@@ -173,7 +204,7 @@ _WITH = {"attention_d": (16,)}
 STUDY = Study(
     name="discriminator",
     question="Do the features of a discriminator with attention tell classes apart better?",
-    settings={"conditional": False, "attention_block": "attention"},
+    settings={"conditional": False, "attention_block": "attention", **ALIKE},
     variants=(
         Variant("attention", "D with attention at 16 x 16", lambda _: _WITH),
         Variant("none", "D without attention", lambda _: {"attention_d": ()}),
@@ -181,7 +212,7 @@ STUDY = Study(
         Variant("pixels", "the pixels themselves", lambda _: _WITH),
         Variant("supervised", "a network of D's shape, trained on the labels", lambda _: _WITH),
     ),
-    prepare=check_labels,
+    prepare=prepare,
     perform=perform,
     claims=(
         Claim(
@@ -207,11 +238,13 @@ STUDY = Study(
     ),
     columns=(
         Column(LINEAR, "linear", ".1%"),
+        Column(f"{LINEAR}, low", "from", ".1%", of_runs=True),
+        Column(f"{LINEAR}, high", "to", ".1%", of_runs=True),
+        Column(f"{LINEAR}, penalty", "penalty", ".0e", of_runs=True),
         *(Column(f"{LINEAR}, {n} labels per class", f"{n} labels a class", ".1%") for n in FEW),
         Column(NEAREST, f"{NEIGHBOURS} nearest", ".1%"),
-        Column(f"{LINEAR}, low", "linear, low", ".1%"),
-        Column(f"{LINEAR}, high", "high", ".1%"),
         Column("features", "features", ".0f"),
+        Column(DEFAULT_DISTANCE, f"{DEFAULT_DISTANCE} of G", ".4f"),
     ),
     charts=(
         Chart(
@@ -220,8 +253,11 @@ STUDY = Study(
             x="labels per class",
             log_x=True,
         ),
-        Chart("gamma in D", "gamma/discriminator.*"),
-        Chart("How far attention in D looks, pixels", "attention/discriminator.*/distance"),
+        Chart("Size of gamma in D", "gamma/discriminator.*"),
+        Chart(
+            "Share of keys with half of D's attention, even 0.5",
+            "attention/discriminator.*/concentration",
+        ),
     ),
     splits=("train", "test"),
     notes=(
@@ -230,7 +266,11 @@ STUDY = Study(
         "Features are those before D's last linear layer, summed over positions: what D itself "
         "decides by, linearly. Maps would give more numbers, and with them an advantage to "
         "whatever keeps most of the picture.",
-        '"low" and "high" are the ends of Wilson\'s interval of the linear accuracy, for the '
-        "number of test pictures alone, averaged over seeds.",
+        '"from" and "to" are the ends of Wilson\'s interval of a run\'s linear accuracy, for the '
+        "number of test pictures alone. Intervals of differences are over seeds, and hold for this "
+        "test split.",
+        f"{DEFAULT_DISTANCE} of G is of {SAMPLES:,} samples against the training pictures: how far "
+        "the two networks had come.",
+        READING_ATTENTION,
     ),
 )  # fmt: skip

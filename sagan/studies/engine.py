@@ -30,6 +30,7 @@ from sagan.studies.catalogue import STUDIES
 from sagan.studies.plan import (
     Request,
     StudyRecord,
+    check_configurations,
     check_same,
     chosen_variants,
     common_config,
@@ -39,7 +40,7 @@ from sagan.studies.plan import (
     write_record,
 )
 from sagan.studies.report import write_reports
-from sagan.studies.results import Result, read_results, write_result
+from sagan.studies.results import Result, check_alike, read_results, write_result
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Study
 from sagan.training.recorder import Reporter
@@ -65,8 +66,10 @@ def conduct(request: Request, dry_run: bool, console: Console, say: Say) -> None
         conductor.show_plan()
         return
     with alone_in(request.out):
-        conductor.run_all()
-        conductor.report()
+        try:
+            conductor.run_all()
+        finally:  # one that is stopped has reports of what it found so far
+            conductor.report()
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Conductor:
         self.started = time.monotonic()
         self.variants = chosen_variants(self.study, self.request.variants)
         self.begun = read_record(self.request.out)
-        config = common_config(self.study, self.request)
+        config = common_config(self.study, self.request, self.begun)
         if self.begun is not None:
             if self.request.steps is None:
                 steps = self.begun.config["steps"]
@@ -153,10 +156,13 @@ class Conductor:
             )
 
     def report(self) -> None:
-        """Write the reports, from study.json and the results alone."""
+        """Write the reports, from study.json and the results alone, if there are any."""
         record = read_record(self.request.out)
-        assert record is not None
-        results = read_results(self.request.out, record.study)
+        results = read_results(self.request.out, record.study) if record else []
+        if record is None or not results:
+            return
+        check_alike(self.request.out, results)
+        check_configurations(self.study, record, results)
         for path in write_reports(self.study, record, results, self.request.out):
             self.say(f"wrote {path}")
 

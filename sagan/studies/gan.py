@@ -37,12 +37,13 @@ def parameters_of(run: Run, data: Data) -> dict[Network, int]:
 
 
 def kept_curves(records: list[Record]) -> dict[str, Curve]:
-    """The curves of `KEPT`."""
+    """The curves of `KEPT`; of gamma its size, as its sign is a matter of chance."""
     curves: dict[str, Curve] = {}
     for record in records:
         for name, value in record.items():
             if any(fnmatchcase(name, pattern) for pattern in KEPT) and math.isfinite(value):
-                curves.setdefault(name, []).append((record["step"], value))
+                kept = abs(value) if name.startswith("gamma/") else value
+                curves.setdefault(name, []).append((record["step"], kept))
     return curves
 
 

@@ -65,8 +65,10 @@ def verdict(advantage: Difference) -> Verdict:
 
     "supported" where the interval lies above 0, "not supported" where it lies below, else
     "undecided". Where nothing differs and differences are normal, a claim is called supported in
-    2.5 % of the cases.
+    2.5 % of the cases. Differences that are all equal, as of counts, say nothing of their spread.
     """
+    if advantage.low == advantage.high:
+        return "undecided"
     if advantage.low > 0:
         return "supported"
     return "not supported" if advantage.high < 0 else "undecided"

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
-from sagan.config import MAY_CHANGE, Config, changes, parse_config, resolve
+from sagan.config import MAY_CHANGE, PRESETS, Config, changes, parse_config, resolve
 from sagan.errors import SaganError
 from sagan.files import read_small, write_bytes
-from sagan.studies.results import path_of
+from sagan.studies.results import Result, path_of
 from sagan.studies.run import Run, run_name
 from sagan.studies.study import Study, Variant
 
-# Log lines and checkpoints of a run, at least where it has so many steps.
-RECORDS, SAVES = 60, 4
+# Log lines, checkpoints and looks at attention of a run, at least where it has so many steps.
+RECORDS, SAVES, LOOKS = 60, 4, 10
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,10 @@ def chosen_variants(study: Study, names: Sequence[str]) -> list[Variant]:
     return [v for v in study.variants if (v.name in names if names else v.default)]
 
 
-def common_config(study: Study, request: Request) -> Config:
+def common_config(study: Study, request: Request, begun: StudyRecord | None) -> Config:
     """What all variants share; its steps are the preset's where none are asked for.
+
+    A study that goes on keeps to its preset as it was when it began.
 
     Raises:
         SaganError: a setting does not fit, or is not the user's to change here.
@@ -155,7 +157,12 @@ def common_config(study: Study, request: Request) -> Config:
             raise SaganError(f"in this study {key} is {value}: leave out --set {key}")
     # The study measures by itself, at the same steps of every run.
     fixed = {**study.settings, **steps, "evaluate_every": 0}
-    config = resolve(request.preset, {**request.settings, **fixed})
+    settings = {**request.settings, **fixed}
+    if begun is not None and begun.preset == request.preset:
+        undecided = {"conditional": PRESETS[request.preset].settings.get("conditional")}
+        config = parse_config({**begun.config, **undecided, **settings})
+    else:
+        config = resolve(request.preset, settings)
     for key in set.intersection(*(set(variant.change(config)) for variant in study.variants)):
         if key in request.settings:
             raise SaganError(f"every variant has its own {key}: leave out --set {key}")
@@ -179,17 +186,45 @@ def runs_of(
     """
     for seed in range(seeds):
         for variant in variants:
-            every = {
-                "log_every": max(1, min(config.log_every, config.steps // RECORDS)),
-                "checkpoint_every": max(1, min(config.checkpoint_every, config.steps // SAVES)),
-            }
-            own = {"seed": seed, **every, **variant.change(config)}
-            try:
-                changed = parse_config(config.model_dump() | own)
-            except SaganError as error:
-                raise SaganError(f"variant {variant.name}: {error}") from None
+            changed = config_of(variant, seed, config)
             place = folder / run_name(variant.name, seed)
             yield Run(request.study, variant.name, changed, request.preset, place)
+
+
+def config_of(variant: Variant, seed: int, config: Config) -> Config:
+    """A run's configuration, from what all have in common.
+
+    Raises:
+        SaganError: the variant does not fit.
+    """
+    every = {
+        "log_every": max(1, min(config.log_every, config.steps // RECORDS)),
+        "checkpoint_every": max(1, min(config.checkpoint_every, config.steps // SAVES)),
+        "sample_every": max(1, min(config.sample_every, config.steps // LOOKS)),
+    }
+    try:
+        return parse_config(config.model_dump() | {"seed": seed, **every, **variant.change(config)})
+    except SaganError as error:
+        raise SaganError(f"variant {variant.name}: {error}") from None
+
+
+def check_configurations(study: Study, record: StudyRecord, results: Sequence[Result]) -> None:
+    """Refuse to compare runs of other configurations than the study's.
+
+    Raises:
+        SaganError: a result is of one.
+    """
+    common = parse_config(record.config)
+    variants = {variant.name: variant for variant in study.variants}
+    for result in results:
+        if result.variant in variants:
+            wanted = config_of(variants[result.variant], result.seed, common)
+            apart = changes(wanted.model_dump(mode="json"), result.config, MAY_CHANGE)
+            if apart:
+                raise SaganError(
+                    f"the result of {result.name} is of another configuration than study.json "
+                    f"has, {apart[0]}: delete it to run it again"
+                )
 
 
 def is_pending(run: Run, out: Path) -> bool:

@@ -8,16 +8,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sagan.metrics.classifier import fit_classifier
 
-PENALTIES = (1e-3, 1e-2, 1e-1)  # of the weights, of which each probe takes the one that suits it
+# Of the weights, of which each probe takes the one that suits it; of equals the middle one.
+PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 LEAST = 5  # pictures of each class, so that a fifth of all can hold one of each
 CHOOSING = 10_000  # pictures at most by which it is chosen: four fifths to fit, the rest to judge
+JUDGING, SPLITS = 200, 5  # where the rest are fewer they are drawn anew, but not more often
 NEIGHBOURS = 5
 DRAWS = 5  # of a few labels, over which accuracies are averaged
 CONFIDENCE = 0.95
@@ -45,29 +47,40 @@ class Labelled:
         return Labelled(self.features[rows], self.labels[rows])
 
 
-def linear_accuracy(train: Labelled, test: Labelled, seed: int) -> float:
-    """Multinomial logistic regression on standardized features: the share it gets right of test.
+def linear_accuracy(train: Labelled, test: Labelled, seed: int) -> tuple[float, float]:
+    """Multinomial logistic regression on standardized features.
 
-    The weight of its penalty is the one of `PENALTIES` that serves best a part of ``train`` that
-    it was not fitted to.
+    Returns:
+        The share it gets right of ``test``, and the weight of its penalty: the one of `PENALTIES`
+        that serves best parts of ``train`` that it was not fitted to.
     """
     penalty = _chosen_penalty(train, seed)
-    return _accuracy_of_fit(train, test, penalty)
+    return _accuracy_of_fit(train, test, penalty), penalty
 
 
 def _chosen_penalty(train: Labelled, seed: int) -> float:
     num = min(CHOOSING, len(train))
     judging = math.ceil(num / 5)
-    fitted, judged = train_test_split(
-        np.arange(len(train)),
+    draws = StratifiedShuffleSplit(
+        n_splits=min(SPLITS, math.ceil(JUDGING / judging)),
         train_size=num - judging,
         test_size=judging,
-        stratify=train.labels,
         random_state=seed,
     )
-    return max(
-        PENALTIES, key=lambda penalty: _accuracy_of_fit(train[fitted], train[judged], penalty)
-    )
+    splits = list(draws.split(train.features, train.labels))
+
+    def accuracy(penalty: float) -> float:
+        parts = [_accuracy_of_fit(train[fit], train[judged], penalty) for fit, judged in splits]
+        return float(np.mean(parts))
+
+    chance = 1 / math.sqrt(judging * len(splits))  # two standard errors of a share, at most
+    found: dict[float, float] = {}
+    for penalty in PENALTIES:
+        found[penalty] = accuracy(penalty)
+        if found[penalty] < max(found.values()) - chance:
+            break  # smaller penalties take longest, and lead away from here
+    best = [penalty for penalty, value in found.items() if value == max(found.values())]
+    return best[len(best) // 2]
 
 
 def _accuracy_of_fit(train: Labelled, test: Labelled, penalty: float) -> float:
@@ -93,7 +106,7 @@ def few_label_accuracy(train: Labelled, test: Labelled, per_class: int, seed: in
     if np.bincount(train.labels).min() < per_class:
         return None
     draws = [_some_of_each(train.labels, per_class, seed, draw) for draw in range(DRAWS)]
-    return float(np.mean([linear_accuracy(train[rows], test, seed) for rows in draws]))
+    return float(np.mean([linear_accuracy(train[rows], test, seed)[0] for rows in draws]))
 
 
 def _some_of_each(labels: Labels, per_class: int, seed: int, draw: int) -> Labels:

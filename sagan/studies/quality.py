@@ -5,17 +5,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from sagan.build import build_networks
 from sagan.checkpoint import Model
 from sagan.metrics.evaluation import SamplePlan, evaluate
-from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
+from sagan.metrics.features import (
+    DEFAULT_DISTANCE,
+    DEFAULT_FEATURES,
+    FeatureNetwork,
+    open_network,
+)
+from sagan.metrics.kernel import kernel_distance
 from sagan.metrics.measures import DEFAULT_METRICS
 from sagan.metrics.reference import reference_features
+from sagan.metrics.subject import spread
 from sagan.processes import join_processes
 from sagan.studies.run import Data, Progress, Run
+from sagan.studies.study import Column
 
 SAMPLES = 10_000  # of a finished run; as many as there are training pictures if these are fewer
 CURVE_SAMPLES = 500  # of a point on the way: enough to tell twice from once
+
+QUALITY_COLUMNS = (
+    Column(DEFAULT_DISTANCE, DEFAULT_DISTANCE, ".4f"),
+    Column("FD-EfficientNet", "FD-EfficientNet", ".1f"),
+    Column("precision", "precision", ".3f"),
+    Column("recall", "recall", ".3f"),
+    Column("density", "density", ".3f"),
+    Column("coverage", "coverage", ".3f"),
+)
 
 
 @functools.cache
@@ -43,6 +63,20 @@ def measure(
     return evaluate(
         model, data.train, metrics=metrics, network=feature_network(), plan=plan, progress=progress
     )
+
+
+def blank_distance(data: Data) -> float:
+    """The kernel distance to the training pictures of pictures of their mean colour."""
+    processes, network = join_processes(), feature_network()
+    reference = reference_features(data.train, network, processes)
+    assert reference is not None  # studies run in one process
+    some = data.train.images[spread(len(data.train), CURVE_SAMPLES)]
+    colour = some.mean(axis=(0, 1, 2), keepdims=True).round().astype(np.uint8)  # (1, 1, 1, 3)
+    picture = torch.from_numpy(np.tile(colour, (1, data.train.size, data.train.size, 1)))
+    features, _ = network(picture.to(processes.device))
+    blank = np.repeat(features.cpu().numpy(), CURVE_SAMPLES, axis=0)
+    distance, _ = kernel_distance(blank, reference, seed=0)
+    return distance
 
 
 def untrained(run: Run, data: Data) -> Model:

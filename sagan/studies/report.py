@@ -11,7 +11,6 @@ from typing import Any
 from sagan.config import Config
 from sagan.display import duration
 from sagan.files import to_json, write_bytes
-from sagan.metrics.protocol import differences
 from sagan.studies.document import (
     FIGURES,
     Code,
@@ -32,6 +31,7 @@ from sagan.studies.run import Network
 from sagan.studies.study import Study
 from sagan.studies.table import Finding, Spread, Table
 
+OF = "of"  # spec of a column that counts runs
 ABSENT, TOGETHER = "—", "\u00a0"  # a space at which no line breaks
 WHAT = "what it is"  # heading of the descriptions
 NETWORKS: tuple[Network, ...] = ("generator", "discriminator")
@@ -74,7 +74,8 @@ def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
     yield Text(_lead(table, record))
     yield Heading("What was found")
     if findings:
-        yield Points([sentence(finding) for finding in findings])
+        config = Config.model_validate(record.config)
+        yield Points([sentence(finding, config) for finding in findings])
     yield Text(_reading(findings))
     yield Heading("The variants")
     yield _variant_grid(table)
@@ -93,7 +94,7 @@ def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
     yield Code("\n".join(record.commands))
     yield Text(_machine(table))
     yield Heading("What the numbers hold under")
-    yield from _protocol(table)
+    yield Code(json.dumps(table.results[0].protocol, indent=1))
 
 
 def _lead(table: Table, record: StudyRecord) -> str:
@@ -104,13 +105,14 @@ def _lead(table: Table, record: StudyRecord) -> str:
         f"{len(table.results)} runs of {len(table.variants)} variants; preset {record.preset}, "
         f"{config.steps:,} steps of {config.batch_size} pictures, on {train['pictures']:,} "
         f"pictures of {record.data['source']} at {config.resolution} x {config.resolution}, "
-        f"{'conditional' if config.conditional else 'unconditional'}. All runs together took "
-        f"{duration(seconds)}."
+        f"{'conditional' if config.conditional else 'unconditional'}. The runs took "
+        f"{duration(seconds)} of a process, added up; they are equal in steps, and variants differ "
+        "in the time of a step, which was measured beside other runs where --jobs says so."
     )
 
 
-def sentence(finding: Finding) -> str:
-    """What may be said of a claim: the verdict, the claim, the interval."""
+def sentence(finding: Finding, config: Config) -> str:
+    """What may be said of a claim: the verdict, how long was trained, the claim, the interval."""
     advantage, claim = finding.advantage, finding.claim
     seeds = len(advantage.values)
     spread = "one seed tells nothing of the spread"
@@ -120,7 +122,8 @@ def sentence(finding: Finding) -> str:
             f"{seeds} seeds"
         )
     return (
-        f"{finding.verdict} at this size: {claim.sentence}. Advantage in {claim.number} "
+        f"{finding.verdict} after {config.steps:,} steps of {config.batch_size} pictures: "
+        f"{claim.sentence}. Advantage in {claim.number} "
         f"({claim.better} is better): {advantage.mean:+.3g} ({spread})."
     )
 
@@ -132,7 +135,9 @@ def _reading(findings: list[Finding]) -> str:
         "A claim is called supported where the interval of the mean advantage lies above 0, not "
         "supported where it lies below, else undecided. Runs are paired by seed; the interval is "
         f"Student's. Where nothing differs {(1 - CONFIDENCE) / 2:.1%} are called supported; "
-        "intervals are not widened for the number of claims."
+        "intervals are not widened for the number of claims: the first is the one that the study "
+        "was made for, the others are beside it. This holds for a number of seeds that was chosen "
+        "before the first result was seen."
     )
 
 
@@ -140,7 +145,8 @@ def _variant_grid(table: Table) -> Grid:
     columns = [
         column
         for column in table.study.columns
-        if any(table.spread(variant.name, column.number) for variant in table.variants)
+        if not column.of_runs
+        and any(table.spread(variant.name, column.number) for variant in table.variants)
     ]
     headings = ["variant", WHAT, "runs", "parameters of G", "of D", *(c.title for c in columns)]
     rows = []
@@ -166,9 +172,11 @@ def _parameters(run: Result) -> list[str]:
 
 
 def _spread(spread: Spread | None, spec: str) -> str:
-    """Mean and standard deviation over seeds."""
+    """Mean and standard deviation over seeds; or how many of them."""
     if spread is None:
         return ABSENT
+    if spec == OF:
+        return f"{sum(spread.values.values()):.0f} of {len(spread.values)}"
     if math.isnan(spread.deviation) or spread.deviation == 0:
         return format(spread.mean, spec)
     return f"{spread.mean:{spec}} ±{TOGETHER}{spread.deviation:{spec}}"
@@ -216,7 +224,7 @@ def _run_grid(table: Table) -> Grid:
             result.variant,
             str(result.seed),
             *(
-                format(result.numbers[c.number], c.spec) if c.number in result.numbers else ABSENT
+                _single(result.numbers[c.number], c.spec) if c.number in result.numbers else ABSENT
                 for c in columns
             ),
             duration(result.cost["whole"]),
@@ -226,25 +234,17 @@ def _run_grid(table: Table) -> Grid:
     return Grid(["variant", "seed", *(column.title for column in columns), "took"], rows)
 
 
+def _single(number: float, spec: str) -> str:
+    """A number of one run."""
+    return ("yes" if number else "no") if spec == OF else format(number, spec)
+
+
 def _machine(table: Table) -> str:
     machines = {json.dumps(result.environment, sort_keys=True) for result in table.results}
     return "Software and machine: " + "; ".join(
         ", ".join(f"{key} {value}" for key, value in json.loads(machine).items())
         for machine in sorted(machines)
     )
-
-
-def _protocol(table: Table) -> Iterator[Part]:
-    """The protocol of the first run, and in what others differ from it, which they should not."""
-    first = table.results[0]
-    yield Code(json.dumps(first.protocol, indent=1))
-    apart = [
-        f"{result.variant}, seed {result.seed}: {difference}"
-        for result in table.results
-        for difference in differences(first.protocol, result.protocol)
-    ]
-    if apart:
-        yield Points(apart)
 
 
 def _as_csv(table: Table) -> str:

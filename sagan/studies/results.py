@@ -1,7 +1,7 @@
 """One small file for each run, from which reports are made and by which a study goes on."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, Valid
 
 from sagan.errors import SaganError, first_problem
 from sagan.files import read_small, write_bytes
+from sagan.metrics.protocol import differences
 from sagan.studies.run import Curve, Findings, Network, Run, run_name
 
 
@@ -25,8 +26,9 @@ class Result(BaseModel):
         numbers: what was found, by name.
         curves: (x, y) in order, by name.
         protocol: what the numbers hold under.
-        cost: seconds of a "step" of training, and of the "whole" run, by the clock, in the process
-            that ended it; no part of what was found, since it differs from time to time.
+        cost: seconds of a "step" of training, and of the "whole" run, by the clock, what earlier
+            processes recorded of it included; no part of what was found, since it differs from
+            time to time.
         environment: software and machine.
     """
 
@@ -42,6 +44,11 @@ class Result(BaseModel):
     protocol: dict[str, JsonValue]
     cost: dict[Literal["step", "whole"], FiniteFloat] = Field(min_length=2)
     environment: dict[str, JsonValue]
+
+    @property
+    def name(self) -> str:
+        """Of its run."""
+        return run_name(self.variant, self.seed)
 
 
 def result_of(
@@ -89,12 +96,28 @@ def read_results(folder: Path, study: str) -> list[Result]:
     """
     results = {path: _read(path) for path in _sorted((folder / "results").glob("*.json"))}
     for path, result in results.items():
-        if (result.study, run_name(result.variant, result.seed)) != (study, path.stem):
+        if (result.study, result.name) != (study, path.stem):
             raise SaganError(
                 f"{path} is a result of the study {result.study}, {result.variant}, seed "
                 f"{result.seed}: move it to where it belongs, or delete it to run this one again"
             )
     return list(results.values())
+
+
+def check_alike(folder: Path, results: Sequence[Result]) -> None:
+    """Refuse to compare what was measured in different ways.
+
+    Raises:
+        SaganError: two results have different protocols.
+    """
+    for result in results[1:]:
+        apart = next(differences(results[0].protocol, result.protocol), None)
+        if apart:
+            one, other = (path_of(folder, r.name) for r in (results[0], result))
+            raise SaganError(
+                f"{one} and {other} hold under different protocols, {apart}: delete the one that "
+                "is to be run again"
+            )
 
 
 def _sorted(paths: Iterable[Path]) -> list[Path]:

@@ -9,6 +9,14 @@ from sagan.studies.run import Data, Findings, Progress, Run, Watch
 
 Settings: TypeAlias = Mapping[str, Any]
 
+# In every study: an augmentation that adapts would be another treatment in each variant.
+ALIKE: Settings = {"augment": 0.0}
+READING_ATTENTION = (
+    "The sign of gamma is a matter of chance, so its size is shown. Attention that is the same for "
+    "all keys, as before training, has half of itself in half of the keys, and looks far: where it "
+    "stays so it adds the mean over the picture, and distance means nothing."
+)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -53,12 +61,14 @@ class Column:
     Attributes:
         number: a name among a result's numbers.
         title: the heading.
-        spec: how a mean is written, as for `format`.
+        spec: how a mean is written, as for `format`; "of" for how many of the runs.
+        of_runs: whether only the table of single runs has it: means of it would say nothing.
     """
 
     number: str
     title: str
     spec: str = ".3g"
+    of_runs: bool = False
 
 
 @dataclass(frozen=True)

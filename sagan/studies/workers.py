@@ -17,12 +17,14 @@ import torch
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from sagan.allocation import keep_freed_memory
 from sagan.data import PackedDataset
 from sagan.display import PlainReporter
 from sagan.environment import describe_environment
 from sagan.errors import SaganError
 from sagan.metrics.extraction import silent
 from sagan.metrics.protocol import COMPUTED_WITH
+from sagan.records import read_statistics
 from sagan.studies.catalogue import STUDIES
 from sagan.studies.results import Result, result_of
 from sagan.studies.run import Data, Findings, Run, Watch
@@ -51,15 +53,17 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
     """Runs and their results, as they end.
 
     Raises:
-        SaganError: a run cannot be done, told after those beside it have ended and no other has
-            begun; or its process was killed.
+        Exception: a run cannot be done, told after those beside it have ended and no other has
+            begun.
+        SaganError: its process was killed.
         KeyboardInterrupt: Ctrl-C, which the workers got as well; trainings are saved.
     """
     paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
     pool = ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), _start, (threads_each(jobs),)
     )
-    waiting, failed = iter(runs), None
+    waiting = iter(runs)
+    failed: Exception | None = None
     try:
         running = {pool.submit(_execute, run, paths): run for run in islice(waiting, jobs)}
         while running:
@@ -68,7 +72,9 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
                 run = running.pop(future)
                 try:
                     result = future.result()
-                except SaganError as error:
+                except BrokenProcessPool:
+                    raise
+                except Exception as error:
                     failed = failed or error
                     continue
                 if result is None:
@@ -89,7 +95,8 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
 
 
 def _start(threads: int) -> None:
-    """What a worker does first."""
+    """What a worker does first, as the command line does."""
+    keep_freed_memory()
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's and scikit-learn's
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -106,10 +113,11 @@ def _end_with_parent() -> None:
 
 
 def execute(run: Run, perform: Callable[[Run], Findings]) -> Result:
-    """A run from beginning to end."""
+    """A run, from its beginning or from where an earlier process left it, to its end."""
+    earlier = max((record.get("seconds", 0.0) for record in read_statistics(run.folder)), default=0)
     started = time.perf_counter()
     findings = perform(run)
-    seconds = time.perf_counter() - started
+    seconds = earlier + time.perf_counter() - started
     return result_of(run, findings, seconds, describe_environment(*COMPUTED_WITH))
 
 

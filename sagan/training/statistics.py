@@ -60,14 +60,13 @@ class StatisticsWriter:
 
 @torch.no_grad()
 def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase) -> Record:
-    """gamma of each attention layer and sigma of each normalized layer, in one transfer, and the
-    Euclidean norm of each network's latest gradients, which stay where they are until its next
-    update."""
+    """gamma of each attention layer, or of the control in its place, and sigma of each normalized
+    layer, in one transfer, and the Euclidean norm of each network's latest gradients, which stay
+    where they are until its next update."""
     values: dict[str, Tensor] = {}
-    for network in (generator, discriminator):
-        for name, layer in network.attention_layers().items():
-            values[f"gamma/{name}"] = layer.gamma
     for net, module in (("generator", generator), ("discriminator", discriminator)):
+        for size, layer in module.self_attention.items():
+            values[f"gamma/{net}.attention_{size}"] = layer.get_parameter("gamma")
         for name, sigma in spectral.sigmas(module).items():
             values[f"sigma/{net}/{name}"] = sigma
         gradients = [p.grad.float() for p in module.parameters() if p.grad is not None]

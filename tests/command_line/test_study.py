@@ -42,7 +42,7 @@ def test_a_study_runs_whole(sagan, splits, tmp_path, name) -> None:
     report = (out / "report.md").read_text()
     for variant in VARIANTS[name]:
         assert f"| {variant} |" in report
-    assert "at this size" in report
+    assert "after 20 steps of 16 pictures" in report
     assert f"sagan study {name} --data" in report
     assert (out / ".gitignore").read_text().splitlines()[0] == "/runs/"
     check = {"attention": check_attention, "spectral-norm": check_spectral_norm}

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from sagan.config import resolve
+from sagan.config import PRESETS, resolve
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
 from sagan.metrics.features import DEFAULT_DISTANCE
@@ -145,6 +145,7 @@ def test_a_finished_study_is_reported_from_its_results_without_the_data(
         ({"settings": {"attention_form": "full"}}, "in this study attention_form is pooled"),
         ({"settings": {"seed": 3}}, "--set seed decides nothing here: use --seeds"),
         ({"settings": {"steps": 3}}, "--set steps decides nothing here: use --steps"),
+        ({"settings": {"augment": "adaptive"}}, "in this study augment is 0.0"),
         ({"variants": ["attention-32"]}, "variant attention-32: attention_d has no feature map"),
     ],
 )
@@ -236,8 +237,39 @@ def test_a_budget_chooses_the_steps_once_and_for_all(conduct, performed, tmp_pat
     assert len(performed) == 4
 
 
+def test_a_study_keeps_to_its_preset_as_it_was_when_it_began(
+    conduct, performed, monkeypatch
+) -> None:
+    conduct(seeds=1)
+    changed = PRESETS["smoke"].model_copy(
+        update={"settings": PRESETS["smoke"].settings | {"lr_g": 0.5}}
+    )
+    monkeypatch.setitem(PRESETS, "smoke", changed)
+    conduct(seeds=2)
+    assert {run.config.lr_g for run in performed} == {2e-4}
+
+
+def test_a_study_that_is_stopped_reports_what_it_found(
+    conduct, performed, tmp_path, monkeypatch
+) -> None:
+    fake = engine.STUDIES[STUDY.name]
+
+    def breaking(run: Run, data: Data, watch: Watch) -> Findings:
+        if len(performed) == 2:
+            raise KeyboardInterrupt
+        return fake.perform(run, data, watch)
+
+    monkeypatch.setitem(engine.STUDIES, STUDY.name, replace(fake, perform=breaking))
+    with pytest.raises(KeyboardInterrupt):
+        conduct()
+    report = (tmp_path / "study" / "report.md").read_text()
+    assert "| none |" in report
+    assert "| residual-16 |" in report
+
+
+@pytest.mark.parametrize("error", [SaganError("no such thing"), ZeroDivisionError("a mistake")])
 def test_a_run_that_fails_takes_no_result_from_those_beside_it(
-    labelled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    labelled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     begun, failing = [], threading.Event()
 
@@ -245,7 +277,7 @@ def test_a_run_that_fails_takes_no_result_from_those_beside_it(
         begun.append(run.variant)
         if run.variant == "fails":
             failing.set()
-            raise SaganError("no such thing")
+            raise error
         failing.wait(10)
         time.sleep(0.1)
         return run.variant
@@ -258,7 +290,7 @@ def test_a_run_that_fails_takes_no_result_from_those_beside_it(
     ]
     ended = workers.several_at_once(runs, Data({"train": labelled}), jobs=2)
     assert next(ended) == (runs[0], "works")
-    with pytest.raises(SaganError, match="no such thing"):
+    with pytest.raises(type(error), match=str(error)):
         next(ended)
     assert sorted(begun) == ["fails", "works"]
 
@@ -275,5 +307,7 @@ def test_a_budget_too_small_says_what_is_needed() -> None:
     costs = [Cost(step=0.3, rest=60)] * 6
     with pytest.raises(SaganError, match=r"6 runs of 10 steps need 6\.6"):
         affordable_steps(costs, seconds=60, jobs=1)
+    with pytest.raises(SaganError, match="none of these runs trains"):
+        affordable_steps([Cost(step=0, rest=1)], seconds=60, jobs=1)
     least = 60 * 6.7
     assert affordable_steps(costs, seconds=least, jobs=1) >= LEAST_STEPS

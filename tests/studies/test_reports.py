@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from sagan.config import resolve
 from sagan.errors import SaganError
 from sagan.metrics.features import DEFAULT_DISTANCE
+from sagan.studies import spectral_norm
 from sagan.studies.attention import STUDY
+from sagan.studies.plan import check_configurations, config_of
 from sagan.studies.report import write_reports
-from sagan.studies.results import path_of, read_results, write_result
+from sagan.studies.results import check_alike, path_of, read_results, write_result
+from sagan.studies.study import ALIKE
 
 DISTANCES = {"none": [0.5, 0.6, 0.7], "attention-16": [0.41, 0.5, 0.61]}
 
@@ -26,7 +30,8 @@ def test_both_reports_state_verdict_interval_parameters_cost_and_command(reporte
     for name in ("report.html", "report.md"):
         text = (reported / name).read_text()
         for words in (
-            "supported at this size", "+0.0933", "interval", "3 seeds", "1,000", "2,000",
+            "supported after 50 steps of 16 pictures", "+0.0933", "interval", "3 seeds", "1,000",
+            "2,000",
             "0.6000 ±\u00a00.1000", "250\u00a0ms", "10:00", "sagan study attention --data photos",
             "attention at 16 x 16 in both", "torch 9.9",
         ):  # fmt: skip
@@ -75,12 +80,46 @@ def test_one_run_makes_a_report_without_a_verdict(results, record, tmp_path) -> 
     assert "No claim can be looked at yet" in (tmp_path / "report.md").read_text()
 
 
-def test_results_of_different_protocols_are_told_apart(result, record, tmp_path) -> None:
+def test_results_of_different_protocols_are_not_compared(result, tmp_path) -> None:
     few = {"protocol": {"samples": {"pictures": 5}}}
-    list(
-        write_reports(STUDY, record, [result("none", 0, 1), result("none", 1, 1, **few)], tmp_path)
-    )
-    assert "samples pictures: 10 and 5" in (tmp_path / "report.md").read_text().replace("**", "")
+    with pytest.raises(SaganError, match="samples pictures: 10 and 5") as caught:
+        check_alike(tmp_path, [result("none", 0, 1), result("none", 1, 1, **few)])
+    for name in ("none-seed0.json", "none-seed1.json"):
+        assert name in str(caught.value)
+
+
+def test_results_of_other_configurations_are_not_compared(results, result, record) -> None:
+    """Such as of a preset that has changed since, or copied from another study's folder."""
+    common = resolve("smoke", ALIKE)
+    record = record.model_copy(update={"config": common.model_dump(mode="json")})
+    ours = [
+        result(v.name, seed, 1, config=config_of(v, seed, common).model_dump(mode="json"))
+        for v in STUDY.variants
+        if v.name in DISTANCES
+        for seed in (0, 1)
+    ]
+    check_configurations(STUDY, record, ours)
+    other = result("none", 2, 1, config=resolve("smoke", {"lr_g": 0.5}).model_dump(mode="json"))
+    with pytest.raises(SaganError, match="none-seed2 is of another configuration") as caught:
+        check_configurations(STUDY, record, [*ours, other])
+    assert "delete it" in str(caught.value)
+
+
+def test_failures_are_counted_and_single_runs_say_yes_or_no(record, result, tmp_path) -> None:
+    results = [
+        result(name, seed, 1, study="spectral-norm", numbers={"failed": failed})
+        for name, seed, failed in (
+            ("none", 0, 1.0),
+            ("none", 1, 1.0),
+            ("both", 0, 0.0),
+            ("both", 1, 1.0),
+        )
+    ]
+    list(write_reports(spectral_norm.STUDY, record, results, tmp_path))
+    report = (tmp_path / "report.md").read_text()
+    assert re.search(r"\| none \|.*\| 2 of 2 \|", report)
+    assert re.search(r"\| both \|.*\| 1 of 2 \|", report)
+    assert re.search(r"\| both \| 0 \| no \|", report)
 
 
 def test_a_page_breaks_lines_in_descriptions_and_in_no_numbers(reported: Path) -> None:

@@ -18,7 +18,7 @@ from sagan.studies.supervised import _start
 def test_too_few_pictures_of_a_class_are_said_to_be_before_anything_is_trained(labelled) -> None:
     data = Data({"train": labelled, "test": labelled})
     with pytest.raises(SaganError, match="has 3, the smallest of 4"):
-        check_labels(data, print)
+        check_labels(data)
 
 
 def test_the_untrained_and_the_supervised_network_are_d_before_its_first_step(

@@ -39,6 +39,11 @@ def test_one_seed_decides_nothing() -> None:
     assert verdict(difference) == "undecided"
 
 
+def test_differences_that_are_all_equal_decide_nothing() -> None:
+    """Three counts of one against zero have no spread, which is no certainty."""
+    assert verdict(paired_difference([1.0, 1.0, 1.0])) == "undecided"
+
+
 def test_the_interval_of_three_is_the_one_in_the_tables() -> None:
     difference = paired_difference([1.0, 2.0, 3.0])
     assert difference.mean == 2
