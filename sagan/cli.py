@@ -299,7 +299,7 @@ def evaluate(
         raise SaganError("give a MODEL and --data, or --compare A.json B.json")
     with needed_library():
         from sagan.metrics.command import Request, run
-        from sagan.metrics.evaluation import SamplePlan
+        from sagan.metrics.plan import SamplePlan
     from sagan.display import PackingProgress, StageProgress
     from sagan.files import write_json
     from sagan.metrics.text import evaluation_lines

@@ -215,9 +215,10 @@ PRESETS = {
     "cpu-64": Preset(
         source="ours: an hour or two on two cores",
         settings=dict(
-            resolution=64, channels_g=16, channels_d=16, attention_g=(16,), attention_d=(16,),
-            batch_size=32, lr_g=2e-4, lr_d=4e-4, ema_half_life=20_000, augment="adaptive",
-            steps=20_000, checkpoint_every=500, sample_every=500, log_every=50,
+            resolution=64, channels_g=24, channels_d=16, attention_g=(16,), attention_d=(16,),
+            batch_size=16, d_steps=2, lr_g=2e-4, lr_d=4e-4, ema_half_life=20_000,
+            augment="adaptive", steps=20_000, checkpoint_every=1000, sample_every=1000,
+            log_every=100,
         ),
     ),
     "sagan-32": Preset(

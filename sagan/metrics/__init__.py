@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sagan.metrics.classifier import fit_classifier
-    from sagan.metrics.evaluation import SamplePlan, evaluate
+    from sagan.metrics.evaluation import evaluate
     from sagan.metrics.features import FeatureNetwork, open_network
     from sagan.metrics.measures import DEFAULT_METRICS, METRICS
+    from sagan.metrics.plan import SamplePlan
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -27,7 +28,7 @@ _MODULES = {
     "DEFAULT_METRICS": "measures",
     "METRICS": "measures",
     "FeatureNetwork": "features",
-    "SamplePlan": "evaluation",
+    "SamplePlan": "plan",
     "evaluate": "evaluation",
     "fit_classifier": "classifier",
     "open_network": "features",

@@ -10,10 +10,11 @@ from sagan.data import PackedDataset, open_dataset
 from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packing import Progress as Packing
 from sagan.files import check_writable
-from sagan.metrics.evaluation import SamplePlan, check_request, evaluate
+from sagan.metrics.evaluation import evaluate
 from sagan.metrics.extraction import Progress
 from sagan.metrics.features import open_network
 from sagan.metrics.measures import METRICS
+from sagan.metrics.plan import SamplePlan, check_request
 from sagan.processes import join_processes
 
 

@@ -10,7 +10,7 @@ import torch
 
 from sagan.build import build_networks
 from sagan.checkpoint import Model
-from sagan.metrics.evaluation import SamplePlan, evaluate
+from sagan.metrics.evaluation import evaluate
 from sagan.metrics.features import (
     DEFAULT_DISTANCE,
     DEFAULT_FEATURES,
@@ -19,6 +19,7 @@ from sagan.metrics.features import (
 )
 from sagan.metrics.kernel import kernel_distance
 from sagan.metrics.measures import DEFAULT_METRICS
+from sagan.metrics.plan import SamplePlan
 from sagan.metrics.reference import reference_features
 from sagan.metrics.subject import spread
 from sagan.processes import join_processes

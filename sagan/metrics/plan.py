@@ -1,0 +1,168 @@
+"""What is to be measured: of which model, against which pictures, by which metrics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sagan.checkpoint import Model, Weights
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.figures import check_format
+from sagan.metrics.features import FeatureNetwork
+from sagan.metrics.measures import METRICS, Measure
+from sagan.metrics.samples import matching_labels
+from sagan.metrics.subject import Labels
+from sagan.sampling import check_truncation
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """Which samples are drawn.
+
+    Attributes:
+        num: how many.
+        seed: decides the latents, and what metrics draw at random.
+        truncation: scales the latents' standard deviation.
+        weights: of the generator: "ema", the average, or "raw", the latest.
+    """
+
+    num: int = 10_000
+    seed: int = 0
+    truncation: float = 1.0
+    weights: Weights = "ema"
+
+
+def check_request(metrics: Sequence[str], plan: SamplePlan, neighbours: Path | None) -> None:
+    """Insist on what can be known before a model or a picture is looked at.
+
+    Raises:
+        SaganError: there is no such metric, truncation or format of pictures.
+    """
+    for name in metrics:
+        if name not in METRICS:
+            raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
+    check_truncation(plan.truncation)
+    if neighbours is not None:
+        check_format(neighbours)
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Everything that decides an evaluation's numbers.
+
+    Attributes:
+        model: what is measured.
+        reference: the real pictures that its samples are compared with.
+        train: pictures that "class-accuracy", "near-copies" and ``neighbours`` look at.
+        metrics: names in `METRICS`, each once.
+        network: what makes features of pictures.
+        samples: which samples are drawn.
+        neighbours: FILE.png for samples beside their nearest training pictures, or None.
+    """
+
+    model: Model
+    reference: PackedDataset
+    train: PackedDataset
+    metrics: tuple[str, ...]
+    network: FeatureNetwork
+    samples: SamplePlan
+    neighbours: Path | None
+
+    @property
+    def measures(self) -> list[Measure]:
+        """The computations asked for, each once."""
+        chosen: list[Measure] = []
+        for name in self.metrics:
+            if METRICS[name] not in chosen:
+                chosen.append(METRICS[name])
+        return chosen
+
+    @property
+    def uses_train(self) -> bool:
+        needed = any("train" in measure.needs for measure in self.measures)
+        return needed or self.neighbours is not None
+
+    @property
+    def same_classes(self) -> bool:
+        """Whether a label means the same to the model and in the reference."""
+        classes = self.model.classes
+        return bool(classes) and classes == self.reference.classes
+
+    def check(self) -> None:
+        """Insist that everything fits before anything is computed.
+
+        Raises:
+            SaganError: it does not.
+        """
+        check_request(self.metrics, self.samples, self.neighbours)
+        for name in self.metrics:
+            self._check_needs(name)
+        resolution = self.model.config.resolution
+        for dataset in (self.reference, self.train):
+            if dataset.size != resolution:
+                raise SaganError(
+                    f"{self.model.origin} draws {resolution} x {resolution} pictures, and those of "
+                    f"{dataset.source} are {dataset.size} x {dataset.size}: pack them with --size "
+                    f"{resolution}"
+                )
+
+    def _check_needs(self, name: str) -> None:
+        measure = METRICS[name]
+        if self.samples.num < measure.least:
+            raise SaganError(f"{name} needs {measure.least} samples, not {self.samples.num}")
+        if len(self.reference) < measure.least and "logits" not in measure.needs:
+            raise SaganError(
+                f"{name} needs {measure.least} real pictures, not {len(self.reference)}"
+            )
+        if "logits" in measure.needs and not self.network.num_logits:
+            raise SaganError(f"{name} needs a classifier, and {self.network.name} is none")
+        looked_at = [self.reference, *([self.train] if "train" in measure.needs else [])]
+        for dataset in looked_at if "labels" in measure.needs else []:
+            if not self.model.classes or dataset.classes != self.model.classes:
+                raise SaganError(
+                    f"{name} needs a conditional model and real pictures of the same classes: "
+                    f"{self.model.origin} has {_listed(self.model.classes)}, "
+                    f"{dataset.source} has {_listed(dataset.classes)}"
+                )
+        if name == "intra-fid" and self.of_each_class().max() < 2:
+            raise SaganError(
+                "intra-fid needs a class with two samples and two real pictures: give a larger "
+                "--num, or other metrics"
+            )
+        if name == "class-accuracy" and np.ptp(_labels(self.train)) == 0:
+            raise SaganError(
+                f"class-accuracy needs two classes, and {self.train.source} has pictures of one"
+            )
+
+    @property
+    def trained_on_these(self) -> str:
+        """Whether the train split is what the model was trained on."""
+        if not self.model.fingerprint:
+            return "unknown"
+        return "yes" if self.model.fingerprint == self.train.fingerprint else "no"
+
+    def labels(self) -> Labels | None:
+        """Of the samples: int64 (num,), None for an unconditional model."""
+        shared = self.reference if self.same_classes else None
+        return matching_labels(self.samples.num, len(self.model.classes), shared)
+
+    def of_each_class(self) -> Labels:
+        """Samples or real pictures of each class, whichever are fewer: (K,)."""
+        classes = len(self.reference.classes)
+        samples = matching_labels(self.samples.num, classes, self.reference)
+        assert samples is not None
+        real = _labels(self.reference)
+        counts: Labels = np.minimum(*(np.bincount(y, minlength=classes) for y in (samples, real)))
+        return counts
+
+
+def _labels(dataset: PackedDataset) -> Labels:
+    """Of pictures that are known to have them."""
+    assert dataset.labels is not None
+    return dataset.labels
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return ", ".join(classes) or "none"
