@@ -19,7 +19,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -401,7 +401,7 @@ class Model:
     """A trained model and where its weights come from.
 
     Attributes:
-        origin: the path, for messages.
+        origin: the path, or the name of a shipped model, for messages.
         config: the whole configuration.
         classes: names of the labels; empty for an unconditional model.
         fit: how its training pictures were made square: "crop", "pad" or "stretch".
@@ -505,7 +505,7 @@ def open_model(path_or_name: str | Path) -> Model:
         raise SaganError(f"{path} is not a file, but a pipe or a device")
     shipped = shipped_models()
     if str(path_or_name) in shipped:
-        return _open_file(shipped[str(path_or_name)])
+        return replace(_open_file(shipped[str(path_or_name)]), origin=str(path_or_name))
     names = ", ".join(shipped)
     raise SaganError(
         f"there is no model {path_or_name}: give a run directory, a .safetensors file "

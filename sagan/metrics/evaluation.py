@@ -110,7 +110,7 @@ def _draw_neighbours(plan: EvaluationPlan, subject: Subject, samples: Samples) -
     rows = spread(samples.num, NEIGHBOURHOOD)[shown]
     pictures = np.concatenate([samples.draw(row, row + 1) for row in rows])
     chosen = Neighbours(near.distances[shown], near.indices[shown])
-    draw_neighbours(pictures, chosen, plan.train.images, plan.neighbours)
+    draw_neighbours(pictures, rows, chosen, plan.train.images, plan.neighbours)
 
 
 def _samples(plan: EvaluationPlan, device: torch.device) -> Samples:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from sagan.figures import figure_style, save_figure
 from sagan.metrics.distances import Neighbours
@@ -17,18 +18,23 @@ INCH, PITCH = 0.9, 1.25  # of a picture, and from one row to the next in its sid
 
 
 def suspects(neighbours: Neighbours) -> list[int]:
-    """The samples to show: those nearest to a training picture, then the first ones."""
+    """Rows of the samples to show: those nearest to a training picture, then the first ones."""
     num = min(ROWS, len(neighbours.distances))
     return [*np.argsort(neighbours.distances[:, 0], kind="stable")[:num].tolist(), *range(num)]
 
 
 def draw_neighbours(
-    samples: UInt8Array, neighbours: Neighbours, train: UInt8Array, out: Path
+    samples: UInt8Array,
+    numbers: npt.NDArray[np.int64],
+    neighbours: Neighbours,
+    train: UInt8Array,
+    out: Path,
 ) -> None:
     """Write a picture: a sample in each row, and to its right the training pictures nearest to it.
 
     Args:
         samples: uint8 (2R, S, S, 3), the left half's and then the right half's.
+        numbers: which samples these are, int64 (2R,).
         neighbours: of these samples, (2R, k).
         train: uint8 (M, S, S, 3), all training pictures.
         out: FILE.png, FILE.svg or FILE.pdf.
@@ -37,11 +43,16 @@ def draw_neighbours(
         SaganError: the file is of another kind, or cannot be written.
     """
     with figure_style():
-        figure = _figure(samples, neighbours, train)
+        figure = _figure(samples, numbers, neighbours, train)
     save_figure(figure, out)
 
 
-def _figure(samples: UInt8Array, neighbours: Neighbours, train: UInt8Array) -> "Figure":
+def _figure(
+    samples: UInt8Array,
+    numbers: npt.NDArray[np.int64],
+    neighbours: Neighbours,
+    train: UInt8Array,
+) -> "Figure":
     from matplotlib.figure import Figure
 
     rows, k = len(samples) // 2, neighbours.indices.shape[1]
@@ -58,7 +69,7 @@ def _figure(samples: UInt8Array, neighbours: Neighbours, train: UInt8Array) -> "
 
     for i, sample in enumerate(samples):
         row, first = i % rows, (k + 2) * (i // rows)
-        place(sample, row, first, "nearest" if i < rows else f"sample {row}")
+        place(sample, row, first, "nearest" if i < rows else f"sample {numbers[i]}")
         pairs = zip(neighbours.indices[i], neighbours.distances[i], strict=True)
         for column, (index, distance) in enumerate(pairs, first + 1):
             place(train[index], row, column, f"{distance:.2f}")

@@ -33,7 +33,7 @@ def _described(content: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"({_described(value)})"
-    if isinstance(value, bool | float | int):
+    if isinstance(value, float | int) and not isinstance(value, bool):
         return f"{value:,}"
     text = str(value)
     return text[:SHOWN_OF_HASH] if len(text) == 64 and text.isalnum() else text

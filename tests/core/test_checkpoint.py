@@ -490,6 +490,11 @@ def test_a_model_file_knows_its_configuration_classes_step_and_card(
     assert "raw" in refusal(lambda: from_file.generator("raw"))
 
 
+def test_a_shipped_model_is_called_by_its_name_wherever_it_is_installed() -> None:
+    for name in checkpoint.shipped_models():
+        assert open_model(name).origin == name
+
+
 def test_exporting_a_model_file_again_keeps_everything(model_file: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.safetensors"
     export_model(open_model(model_file), again)

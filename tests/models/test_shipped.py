@@ -1,8 +1,10 @@
 """The models inside the package are what their cards say, and small enough to be there."""
 
+import json
 import re
 import shlex
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sagan.checkpoint import load_discriminator, open_model, shipped_models
 from sagan.config import MAY_CHANGE, parse_assignments, resolve
 
 SHIPPED = shipped_models()
+DOCS = Path(__file__).parents[2] / "docs"
 MEBIBYTE = 2**20
 
 
@@ -24,8 +27,21 @@ def values_of(option: str, words: list[str]) -> list[str]:
     return [value for name, value in pairwise(words) if name == option]
 
 
-def test_a_conditional_model_is_shipped() -> None:
-    assert "cifar10-32" in SHIPPED
+def test_a_conditional_and_an_unconditional_model_are_shipped() -> None:
+    assert [bool(open_model(name).classes) for name in ("cifar10-32", "openmoji-64")] == [
+        True, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_numbers_in_the_docs_are_of_the_weights_that_are_shipped(name: str) -> None:
+    model = open_model(name)
+    kept = json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    assert kept["model"] == {"origin": name, "step": model.step, "sha256": model.sha256()}
+    told = dict(re.findall(r"^\| ([\w-]+)[^|]*\| ([\d.]+) \|", model.card, re.MULTILINE))
+    for metric in ("FD-EfficientNet", "KD-EfficientNet", "precision", "recall", "coverage"):
+        digits = len(told[metric].partition(".")[2])
+        assert told[metric] == f"{kept['metrics'][metric]:.{digits}f}", metric
 
 
 @pytest.mark.parametrize("name", SHIPPED)
