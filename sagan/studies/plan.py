@@ -15,8 +15,9 @@ from sagan.studies.results import Result, path_of
 from sagan.studies.run import Run, run_name
 from sagan.studies.study import Study, Variant
 
-# Log lines, checkpoints and looks at attention of a run, at least where it has so many steps.
-RECORDS, SAVES, LOOKS = 60, 4, 10
+# Log lines, checkpoints and looks at attention of a run, at least where it has so many steps; a
+# look draws pictures, which take as long as dozens of steps.
+RECORDS, SAVES, LOOKS, APART = 60, 4, 10, 100
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def config_of(variant: Variant, seed: int, config: Config) -> Config:
     every = {
         "log_every": max(1, min(config.log_every, config.steps // RECORDS)),
         "checkpoint_every": max(1, min(config.checkpoint_every, config.steps // SAVES)),
-        "sample_every": max(1, min(config.sample_every, config.steps // LOOKS)),
+        "sample_every": min(config.sample_every, max(APART, config.steps // LOOKS)),
     }
     try:
         return parse_config(config.model_dump() | {"seed": seed, **every, **variant.change(config)})
