@@ -428,8 +428,7 @@ class Model:
             raise ValueError(f'weights are "ema" or "raw", not {weights!r}')
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f'precision is "float32" or "bfloat16", not {precision!r}')
-        tensors = self.read("ema" if weights == "ema" else "generator")
-        generator = _for_inference(build_generator, self, tensors)
+        generator = _for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
         return generator.requires_grad_(False)
@@ -441,9 +440,12 @@ class Model:
     def sha256(self, weights: Weights = "ema") -> str:
         """Of the generator's tensors: their names, types, shapes and bytes; 64 hex digits."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.read("ema" if weights == "ema" else "generator").items()):
+        for name, tensor in sorted(self._tensors_of(weights).items()):
             digest.update(_serialized({name: tensor}, {}))
         return digest.hexdigest()
+
+    def _tensors_of(self, weights: Weights) -> Tensors:
+        return self.read("ema" if weights == "ema" else "generator")
 
     def labels(self, names: str) -> list[int]:
         """The labels of a comma-separated list of class names or numbers.

@@ -151,8 +151,7 @@ def train(
 
     from sagan.display import PackingProgress
     from sagan.processes import join_processes, together
-    from sagan.training.loop import RESUME
-    from sagan.training.session import prepare
+    from sagan.training.session import RESUME, prepare
 
     processes = join_processes()
     say = _say if processes.is_main_process else _say_nothing

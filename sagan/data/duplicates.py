@@ -21,19 +21,15 @@ def picture_hash(image: UInt8Array) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def first_of_each(images: UInt8Array) -> npt.NDArray[np.int64]:
-    """Rows of the pictures (N, S, S, 3) that equal no earlier one, in order."""
-    _, rows = np.unique(_hashes(images), return_index=True)
-    return np.sort(rows)
-
-
-def not_among(images: UInt8Array, others: UInt8Array) -> npt.NDArray[np.int64]:
-    """Rows of the pictures (N, S, S, 3) that equal none of ``others`` (M, S, S, 3), in order."""
-    return np.flatnonzero(~np.isin(_hashes(images), _hashes(others)))
-
-
-def _hashes(images: UInt8Array) -> npt.NDArray[np.int64]:
+def picture_hashes(images: UInt8Array) -> npt.NDArray[np.int64]:
+    """`picture_hash` of each of the pictures (N, S, S, 3)."""
     return np.array([picture_hash(image) for image in images], dtype=np.int64)
+
+
+def first_of_each(hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Rows of the pictures that equal no earlier one, in order."""
+    _, rows = np.unique(hashes, return_index=True)
+    return np.sort(rows)
 
 
 class DuplicateFinder:

@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 
 from sagan.checkpoint import Model, open_model
 from sagan.data import PackedDataset
-from sagan.data.duplicates import first_of_each, not_among
+from sagan.data.duplicates import first_of_each, picture_hashes
 from sagan.durability import reason
 from sagan.errors import SaganError
 from sagan.metrics.distances import Neighbours
@@ -138,8 +138,12 @@ def _subject(
     rows = Rows(reference, plan.reference.labels)
     unseen = distinct = np.arange(0)
     if plan.uses_train:
-        unseen = not_among(plan.reference.images, plan.train.images)
-        distinct = first_of_each(plan.train.images)
+        known = picture_hashes(plan.train.images)
+        same = plan.train is plan.reference
+        unseen = np.flatnonzero(
+            ~np.isin(known if same else picture_hashes(plan.reference.images), known)
+        )
+        distinct = first_of_each(known)
     return Subject(
         samples=Rows(map_array(folder / FEATURES), samples.labels),
         logits=map_array(folder / LOGITS),

@@ -66,10 +66,7 @@ def conduct(request: Request, dry_run: bool, console: Console, say: Say) -> None
         conductor.show_plan()
         return
     with alone_in(request.out):
-        try:
-            conductor.run_all()
-        finally:  # one that is stopped has reports of what it found so far
-            conductor.report()
+        conductor.run_all()
 
 
 @dataclass
@@ -133,8 +130,9 @@ class Conductor:
         )
 
     def run_all(self) -> None:
-        """Do the runs that have no result, if there are any."""
+        """Do the runs that have no result, if there are any, and report on all."""
         if not self._pending():
+            self.report()
             return
         data = self._open_data()
         if self.chooses_steps:
@@ -144,6 +142,12 @@ class Conductor:
         with StageProgress(self.console) as progress:
             self.study.prepare(data, progress)
         self.say(f"{len(pending)} runs of {self.config.steps:,} steps")
+        try:
+            self._run(pending, data)
+        finally:  # a study that is stopped has reports of what it found so far
+            self.report()
+
+    def _run(self, pending: Sequence[Run], data: Data) -> None:
         if self.request.jobs == 1:
             results = self._one_by_one(pending, data)
         else:

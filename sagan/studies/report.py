@@ -28,10 +28,9 @@ from sagan.studies.intervals import CONFIDENCE, RESAMPLES
 from sagan.studies.plan import StudyRecord
 from sagan.studies.results import Result
 from sagan.studies.run import Network
-from sagan.studies.study import Study
+from sagan.studies.study import COUNTED, Study
 from sagan.studies.table import Finding, Spread, Table
 
-OF = "of"  # spec of a column that counts runs
 ABSENT, TOGETHER = "—", "\u00a0"  # a space at which no line breaks
 WHAT = "what it is"  # heading of the descriptions
 NETWORKS: tuple[Network, ...] = ("generator", "discriminator")
@@ -175,7 +174,7 @@ def _spread(spread: Spread | None, spec: str) -> str:
     """Mean and standard deviation over seeds; or how many of them."""
     if spread is None:
         return ABSENT
-    if spec == OF:
+    if spec == COUNTED:
         return f"{sum(spread.values.values()):.0f} of {len(spread.values)}"
     if math.isnan(spread.deviation) or spread.deviation == 0:
         return format(spread.mean, spec)
@@ -236,7 +235,7 @@ def _run_grid(table: Table) -> Grid:
 
 def _single(number: float, spec: str) -> str:
     """A number of one run."""
-    return ("yes" if number else "no") if spec == OF else format(number, spec)
+    return ("yes" if number else "no") if spec == COUNTED else format(number, spec)
 
 
 def _machine(table: Table) -> str:

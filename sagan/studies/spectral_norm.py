@@ -24,7 +24,7 @@ from sagan.studies.quality import (
     untrained,
 )
 from sagan.studies.run import Curve, Data, Findings, Run, Watch
-from sagan.studies.study import ALIKE, Chart, Claim, Column, Settings, Study, Variant
+from sagan.studies.study import ALIKE, COUNTED, Chart, Claim, Column, Settings, Study, Variant
 
 POINTS = 8  # checkpoints that are kept and measured, the last one among them
 LARGEST = {"generator": "largest sigma in G", "discriminator": "largest sigma in D"}
@@ -168,7 +168,7 @@ STUDY = Study(
         ),
     ),
     columns=(
-        Column("failed", "trainings that failed", "of"),
+        Column("failed", "trainings that failed", COUNTED),
         Column("failure step", "step of failure", ".0f"),
         *QUALITY_COLUMNS,
         Column("gradient of discriminator, median", "gradient of D, median"),

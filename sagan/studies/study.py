@@ -11,6 +11,7 @@ Settings: TypeAlias = Mapping[str, Any]
 
 # In every study: an augmentation that adapts would be another treatment in each variant.
 ALIKE: Settings = {"augment": 0.0}
+COUNTED = "of"  # spec of a column that counts runs, such as "2 of 3"
 READING_ATTENTION = (
     "The sign of gamma is a matter of chance, so its size is shown. Attention that is the same for "
     "all keys, as before training, has half of itself in half of the keys, and looks far: where it "
@@ -61,7 +62,7 @@ class Column:
     Attributes:
         number: a name among a result's numbers.
         title: the heading.
-        spec: how a mean is written, as for `format`; "of" for how many of the runs.
+        spec: how a mean is written, as for `format`; `COUNTED` for how many of the runs.
         of_runs: whether only the table of single runs has it: means of it would say nothing.
     """
 

@@ -17,10 +17,9 @@ from sagan.processes import make_accelerator, together
 from sagan.training.environment import describe_training, warn_of_changes
 from sagan.training.evaluation import Evaluator
 from sagan.training.recorder import Recorder, Reporter
+from sagan.training.session import RESUME
 from sagan.training.signals import Requests, received_requests
 from sagan.training.state import Training
-
-RESUME = "the same command goes on from the newest checkpoint"
 
 
 class Interrupted(Exception):

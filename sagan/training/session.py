@@ -13,6 +13,7 @@ from sagan.errors import SaganError
 from sagan.metrics.libraries import INSTALL, libraries_installed
 
 DEFAULT_PRESET = "cpu-32"
+RESUME = "the same command goes on from the newest checkpoint"
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int | None], None]

@@ -23,6 +23,7 @@ from sagan.studies.attention import STUDY
 from sagan.studies.budget import LEAST_STEPS, RESERVE, Cost, affordable_steps
 from sagan.studies.plan import Request
 from sagan.studies.run import Data, Findings, Run, Watch
+from sagan.studies.study import Study
 
 Conduct = Callable[..., list[str]]
 DEFAULT = ["none", "residual-16", "attention-8", "attention-16"]
@@ -59,6 +60,18 @@ def conduct(labelled: PackedDataset, tmp_path: Path) -> Conduct:
     return call
 
 
+def breaking_after(number: int, performed: list[Run]) -> Study:
+    """The study as it is, in which Ctrl-C comes when so many runs have been performed."""
+    study = engine.STUDIES[STUDY.name]
+
+    def perform(run: Run, data: Data, watch: Watch) -> Findings:
+        if len(performed) == number:
+            raise KeyboardInterrupt
+        return study.perform(run, data, watch)
+
+    return replace(study, perform=perform)
+
+
 def names(runs: list[Run]) -> list[str]:
     return [run.name for run in runs]
 
@@ -92,14 +105,8 @@ def test_a_study_that_broke_off_goes_on_with_the_runs_that_have_no_result(
     conduct()
     whole = {p.name: p.read_text() for p in (tmp_path / "study").glob("summary*")}
     fake = engine.STUDIES[STUDY.name]
-
-    def breaking(run: Run, data: Data, watch: Watch) -> Findings:
-        if len(performed) == 3:
-            raise KeyboardInterrupt
-        return fake.perform(run, data, watch)
-
     performed.clear()
-    monkeypatch.setitem(engine.STUDIES, STUDY.name, replace(fake, perform=breaking))
+    monkeypatch.setitem(engine.STUDIES, STUDY.name, breaking_after(3, performed))
     with pytest.raises(KeyboardInterrupt):
         conduct(out=tmp_path / "broken")
     monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
@@ -252,14 +259,7 @@ def test_a_study_keeps_to_its_preset_as_it_was_when_it_began(
 def test_a_study_that_is_stopped_reports_what_it_found(
     conduct, performed, tmp_path, monkeypatch
 ) -> None:
-    fake = engine.STUDIES[STUDY.name]
-
-    def breaking(run: Run, data: Data, watch: Watch) -> Findings:
-        if len(performed) == 2:
-            raise KeyboardInterrupt
-        return fake.perform(run, data, watch)
-
-    monkeypatch.setitem(engine.STUDIES, STUDY.name, replace(fake, perform=breaking))
+    monkeypatch.setitem(engine.STUDIES, STUDY.name, breaking_after(2, performed))
     with pytest.raises(KeyboardInterrupt):
         conduct()
     report = (tmp_path / "study" / "report.md").read_text()
