@@ -540,7 +540,7 @@ def inspect(model: ModelName) -> None:
 def data_info(
     source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
     split: Annotated[
-        str, typer.Option(help="Which part of the data set; all for every one.")
+        str, typer.Option(help="Which part; all for every one of a folder, zip or CIFAR.")
     ] = "train",
     sheet: Annotated[
         Path | None, typer.Option(help="FILE.png: also write a sheet with some of the pictures.")
@@ -571,7 +571,7 @@ def data_pack(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
     size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")],
     split: Annotated[
-        str, typer.Option(help="Which part of the data set; all for every one.")
+        str, typer.Option(help="Which part; all for every one of a folder, zip or CIFAR.")
     ] = "train",
     fit: Annotated[str, typer.Option(help="crop, pad or stretch to a square.")] = "crop",
     max_unreadable: Annotated[

@@ -1,34 +1,42 @@
 """What there is to say about configurations, models and data sets, as tables and lines of text."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from rich.table import Table
 
 from sagan.config import PRESETS, Config, resolve
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from sagan.checkpoint import Model
     from sagan.data import DatasetInfo
     from sagan.inference import DiscriminatorBase, GeneratorBase
 
 
 def config_table(config: Config, title: str) -> Table:
-    """Every setting with its value and meaning."""
+    """Every setting with its value, its meaning and, where they are few, its choices."""
     table = Table(box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
     for heading in ("setting", "value", ""):
         table.add_column(heading, header_style="dim", style="dim" if not heading else "")
     for key, value in config.model_dump(mode="json").items():
-        meaning = Config.model_fields[key].description or ""
-        table.add_row(key, _text(value), meaning)
+        table.add_row(key, _text(value), _meaning(Config.model_fields[key]))
     return table
+
+
+def _meaning(field: "FieldInfo") -> str:
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    listed = f" ({', '.join(map(str, choices))})" if choices else ""
+    return f"{field.description}{listed}"
 
 
 def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)  # as --set takes it
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sagan.metrics.extraction import FloatArray
 
-PENALTY = 0.07  # weight of |w|^2 / 2 against the mean loss: docs/evaluation.md
+PENALTY = 0.07  # weight of |w|^2 / 2 against the mean loss; the protocol has it
 SOLVER, MAX_ITERATIONS = "lbfgs", 1000
 
 

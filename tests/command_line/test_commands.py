@@ -219,6 +219,8 @@ def test_a_preset_is_shown_with_every_setting_and_what_it_means(sagan) -> None:
     for name, field in Config.model_fields.items():
         assert name in out
         assert str(field.description) in out
+    assert "which published form of the attention layer (full, paper, pooled)" in out
+    assert "conditional null" in out
     assert "did you mean cpu-64" in sagan("presets", "cpu-46").err
 
 
