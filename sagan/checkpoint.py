@@ -156,7 +156,10 @@ def alone_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise SaganError(f"another process is at work in {folder}: wait until it ends") from None
+        raise SaganError(
+            f"another process is at work in {folder}: wait until it ends (if there is none, as on "
+            "a shared disk whose machine was lost, remove the file .lock there)"
+        ) from None
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise SaganError(f"cannot work in {folder}: {reason(error)}") from None
     try:

@@ -224,10 +224,11 @@ def sample(
     """
     from sagan.checkpoint import open_model
     from sagan.gallery import write_interpolation, write_samples
+    from sagan.inference import default_device
 
     opened = open_model(model)
     labels = None if classes is None else opened.labels(classes)
-    generator = opened.generator(precision=precision)
+    generator = opened.generator(precision=precision).to(default_device())
     if interpolate is not None:
         write_interpolation(generator, out, interpolate, labels, seed, truncation)
     else:

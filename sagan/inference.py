@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from sagan.attention import SelfAttention2d, recorded_maps
 from sagan.errors import SaganError
 from sagan.pixels import UInt8Array, to_float, to_uint8
-from sagan.precision import autocast
+from sagan.precision import autocast, exact_float32
 from sagan.sampling import check_labels, check_truncation, seeded_latents
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -24,6 +24,11 @@ Maps: TypeAlias = dict[str, FloatArray]
 Labels: TypeAlias = Sequence[int] | npt.NDArray[np.int64] | Tensor
 
 BATCH_SIZE = 64  # of inference: bounds memory, changes no result
+
+
+def default_device() -> torch.device:
+    """The GPU or the like of this machine, else its processor."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 class GeneratorBase(nn.Module):
@@ -119,7 +124,7 @@ class GeneratorBase(nn.Module):
         maps: list[Maps] = []
         device = _device(self)
         cast = autocast(device, self.precision)
-        with _evaluating(self), recorded_maps(layers) as recorded, cast:
+        with _inferring(self), recorded_maps(layers) as recorded, cast:
             for part in _batches(num):
                 z = truncation * latents[part].to(device, torch.float32)
                 y = None if label_tensor is None else label_tensor[part].to(device, torch.int64)
@@ -164,7 +169,7 @@ class DiscriminatorBase(nn.Module):
         Raises:
             SaganError: pictures of another size or type.
         """
-        with _evaluating(self):
+        with _inferring(self):
             parts = [self.embed(batch).float().cpu().numpy() for batch in self._inputs(images)]
         return np.concatenate(parts)
 
@@ -186,7 +191,7 @@ class DiscriminatorBase(nn.Module):
         Raises:
             SaganError: pictures of another size or type.
         """
-        with _evaluating(self):
+        with _inferring(self):
             logits = [self.class_logits(self.embed(batch)) for batch in self._inputs(images)]
         return torch.cat(logits).float().cpu().numpy()
 
@@ -198,7 +203,7 @@ class DiscriminatorBase(nn.Module):
             SaganError: pictures of another size or type.
         """
         logits, maps = [], []
-        with _evaluating(self), recorded_maps(self.attention_layers()) as recorded:
+        with _inferring(self), recorded_maps(self.attention_layers()) as recorded:
             for batch in self._inputs(images):
                 logits.append(self.class_logits(self.embed(batch)))
                 maps.append(_to_numpy(recorded))
@@ -257,12 +262,16 @@ def _batches(num: int) -> Iterator[slice]:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the context; afterwards every part is in the mode it was in."""
+def _inferring(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the context, and float32 that is no less, also on GPUs.
+
+    Afterwards every part is in the mode it was in.
+    """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        yield
+        with exact_float32():
+            yield
     finally:
         for part, training in modes:
             part.training = training

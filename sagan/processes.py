@@ -1,5 +1,6 @@
 """One process or several: how they meet, agree and end together."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -7,15 +8,22 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
 from torch import distributed
-from torch.distributed import DistError
+from torch.distributed import DistError, distributed_c10d
 
 from sagan.errors import SaganError
 
 # While one process packs pictures, downloads or computes numbers, the others wait; NCCL's ten
-# minutes would end them. Of a process that has gone the launcher tells the others much sooner.
+# minutes would end them. Of a process that has gone the launcher tells those on the same machine
+# much sooner.
 PATIENCE = timedelta(hours=6)
+# Once a training is under way nobody is alone at work for longer than drawing, measuring and saving
+# take: who does not come by then is gone, perhaps with a whole machine.
+STEP_PATIENCE = timedelta(minutes=30)
+
+_LAUNCH = "start them with torchrun or accelerate launch"
+_SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 
 
 def runs_on_cpu() -> bool:
@@ -24,8 +32,22 @@ def runs_on_cpu() -> bool:
 
 
 def join_processes() -> PartialState:
-    """The processes that a launcher started, or this one alone; they meet at the first call."""
-    return PartialState(cpu=runs_on_cpu(), timeout=PATIENCE)
+    """The processes that a launcher started, or this one alone; they meet at the first call.
+
+    Raises:
+        SaganError: a launcher started several, and did not tell them enough to meet.
+    """
+    try:
+        processes = PartialState(cpu=runs_on_cpu(), timeout=PATIENCE)
+    except ValueError as error:
+        raise SaganError(f"cannot join the other processes ({error}): {_LAUNCH}") from None
+    announced = os.environ.get("WORLD_SIZE", "1")
+    if announced.isdecimal() and int(announced) > processes.num_processes:
+        raise SaganError(
+            f"WORLD_SIZE announces {announced} processes, and this one found "
+            f"{processes.num_processes}: {_LAUNCH}"
+        )
+    return processes
 
 
 def make_accelerator() -> Accelerator:
@@ -33,7 +55,15 @@ def make_accelerator() -> Accelerator:
 
     Precision and accumulation are the configuration's: a user's ``accelerate config`` decides
     about devices and processes only.
+
+    Raises:
+        SaganError: it wants networks that are divided among processes.
     """
+    if any(parse_flag_from_env(name) for name in _SHARDING):
+        raise SaganError(
+            "every process holds both networks whole: choose no FSDP, DeepSpeed or Megatron in "
+            "accelerate config"
+        )
     # Running statistics are averaged, not overwritten by the first process's.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
     join_processes()  # with more patience than the accelerator has
@@ -52,7 +82,7 @@ class Consensus:
     def __init__(self, processes: int) -> None:
         self._group: distributed.ProcessGroup | None = None
         if processes > 1:  # besides the GPUs' own
-            group = distributed.new_group(backend="gloo", timeout=PATIENCE)
+            group = distributed.new_group(backend="gloo", timeout=STEP_PATIENCE)
             self._group = cast(distributed.ProcessGroup, group)
 
     def agree(self, *asked: int) -> list[int]:
@@ -65,21 +95,31 @@ class Consensus:
         return answers
 
 
+def lose_patience() -> None:
+    """From now on wait for the other processes for `STEP_PATIENCE` at most."""
+    if distributed.is_initialized():
+        # Older torch has it under another name only.
+        set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
+        set_timeout(STEP_PATIENCE)
+
+
 @contextmanager
 def together(mending: str) -> Iterator[None]:
-    """End in one line when another process has gone away, which is what the network reports.
+    """End in one line when other processes cannot be reached, most often since one has ended.
 
     Args:
         mending: what to do then, in the user's words.
 
     Raises:
-        SaganError: another process has gone away.
+        SaganError: they cannot be reached; it says what the network reports.
     """
     try:
         yield
     except RuntimeError as error:
         if not (isinstance(error, DistError) or "gloo" in str(error)):
             raise
+        reported = str(error).strip().partition("\n")[0][:200]
         raise SaganError(
-            f"another process of this command has ended, and so does this one: {mending}"
+            "another process of this command has ended, or cannot be reached, and so this one "
+            f"ends ({reported}): {mending}"
         ) from None

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan.checkpoint import open_model
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packing import Progress as Packing
 from sagan.files import check_writable
-from sagan.metrics.evaluation import evaluate
+from sagan.metrics.evaluation import evaluate, open_together
 from sagan.metrics.extraction import Progress
 from sagan.metrics.features import open_network
 from sagan.metrics.measures import METRICS
@@ -74,7 +73,7 @@ def run(
         if out is not None:
             check_writable(out)
     processes = join_processes()
-    model = open_model(request.model)
+    model = open_together(request.model, processes)
 
     def opened(split: str) -> PackedDataset:
         return open_dataset(

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from sagan.checkpoint import Model, open_model
+from sagan.checkpoint import Model, folder_of, is_run, open_model
 from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, picture_hashes
 from sagan.durability import reason
@@ -65,7 +66,7 @@ def evaluate(
         SaganError: something does not fit, or is not there.
     """
     asked = EvaluationPlan(
-        model=model if isinstance(model, Model) else open_model(model),
+        model=model if isinstance(model, Model) else open_together(model, join_processes()),
         reference=reference,
         train=train or reference,
         metrics=tuple(dict.fromkeys(metrics)),
@@ -75,6 +76,23 @@ def evaluate(
     )
     asked.check()
     return document(asked, _measured(asked, progress))
+
+
+def open_together(name: str | Path, processes: PartialState) -> Model:
+    """Open a model; of a run that goes on, all processes take what the first one found newest.
+
+    Raises:
+        SaganError: there is no such model, or it is damaged.
+    """
+    step: list[int | None] = [None]
+    if processes.is_main_process:
+        model = open_model(name)
+        step[0] = model.step
+    broadcast_object_list(step)
+    if processes.is_main_process:
+        return model
+    newest = folder_of(Path(name), step[0] or 0)
+    return replace(open_model(newest if is_run(Path(name)) else name), origin=str(name))
 
 
 def _measured(plan: EvaluationPlan, progress: Progress) -> dict[str, float]:

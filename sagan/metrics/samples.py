@@ -10,7 +10,6 @@ from sagan.data import PackedDataset
 from sagan.inference import GeneratorBase
 from sagan.metrics.subject import Labels, shared_labels
 from sagan.pixels import UInt8Array
-from sagan.precision import exact_float32
 from sagan.sampling import seeded_latents
 
 
@@ -40,10 +39,9 @@ class Samples:
         """Samples [start, stop): uint8 (stop - start, S, S, 3). Batch norm's running statistics."""
         labels = None if self.labels is None else self.labels[start:stop]
         latents = self._latents[start:stop]
-        with exact_float32():
-            return self.generator.sample(
-                stop - start, labels, truncation=self.truncation, latents=latents
-            )
+        return self.generator.sample(
+            stop - start, labels, truncation=self.truncation, latents=latents
+        )
 
 
 def matching_labels(num: int, num_classes: int, reference: PackedDataset | None) -> Labels | None:

@@ -9,7 +9,7 @@ from sagan.augment import mirrored
 from sagan.build import build_networks
 from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
-from sagan.inference import DiscriminatorBase
+from sagan.inference import DiscriminatorBase, default_device
 from sagan.pixels import to_float
 from sagan.precision import autocast, computing_in, resolve_precision
 from sagan.studies.run import Progress
@@ -32,7 +32,7 @@ def train_supervised(
         progress: told of the updates.
     """
     assert dataset.labels is not None
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = default_device()
     network, classifier = _start(config, dataset, device)
     optimizer = adam(nn.ModuleList([network, classifier]), config.lr_d, BETAS)
     precision = resolve_precision(config.precision, device)

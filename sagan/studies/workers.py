@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import torch
@@ -59,9 +60,11 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
         KeyboardInterrupt: Ctrl-C, which the workers got as well; trainings are saved.
     """
     paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
-    pool = ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _start, (threads_each(jobs),)
-    )
+    spawning = multiprocessing.get_context("spawn")
+    numbers = spawning.SimpleQueue()
+    for number in range(jobs):
+        numbers.put(number)
+    pool = ProcessPoolExecutor(jobs, spawning, _start, (threads_each(jobs), numbers))
     waiting = iter(runs)
     failed: Exception | None = None
     try:
@@ -94,9 +97,11 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
         raise failed
 
 
-def _start(threads: int) -> None:
-    """What a worker does first, as the command line does."""
+def _start(threads: int, numbers: "SimpleQueue[int]") -> None:
+    """What a worker does first, as the command line does; several GPUs are dealt out in turn."""
     keep_freed_memory()
+    if torch.accelerator.is_available():
+        torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's and scikit-learn's
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -32,12 +32,16 @@ class GeneratorAverage:
             for name, tensor in own.items()
             if tensor.is_floating_point() and not name.endswith((".u", ".v"))
         ]
-        copied = [name for name in own if name not in averaged]
+        vectors = [name for name in own if name.endswith((".u", ".v"))]
+        counters = [name for name in own if not own[name].is_floating_point()]
         # The tensors themselves, which stay the same objects: no look-up by name at each step.
         self._averaged = [own[name] for name in averaged]
         self._target = [followed[name] for name in averaged]
-        self._copied = [own[name] for name in copied]
-        self._source = [followed[name] for name in copied]
+        self._copied = [
+            ([own[name] for name in names], [followed[name] for name in names])
+            for names in (vectors, counters)  # of one type each, which a GPU copies at once
+            if names
+        ]
 
     @torch.no_grad()
     def update(self, images_per_step: int, step: int) -> None:
@@ -45,4 +49,5 @@ class GeneratorAverage:
         half_life = min(self.half_life, RAMP_UP * images_per_step * step)
         decay = 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
         torch._foreach_lerp_(self._averaged, self._target, 1 - decay)
-        torch._foreach_copy_(self._copied, self._source)
+        for own, followed in self._copied:
+            torch._foreach_copy_(own, followed)

@@ -56,11 +56,11 @@ class Evaluator:
         self.improved = False
         self._best_file = run / "best.json"
         self.best_step, self._best = _read_best(self._best_file, training.step)
-        spent = [record.get("metric/seconds", 0.0) for record in read_statistics(run)]
-        self._spent = max(spent, default=0.0)  # seconds, over the whole run
+        # Seconds, over the whole run; the main process's count.
+        self._spent = _spent_before(run) if training.accelerator.is_main_process else 0.0
         self._next = SETUP_SECONDS  # what the next evaluation is expected to take
         self._network: FeatureNetwork | None = None
-        self._given_up = False
+        self._given_up = self._agreed(not libraries_installed())  # on one machine of several
 
     def after_step(self, last: bool) -> Record:
         """Evaluate, if that is due and stays within its share of the time.
@@ -108,7 +108,7 @@ class Evaluator:
     def _due(self, last: bool) -> bool:
         every = self.training.config.evaluate_every
         due = every > 0 and (last or self.training.step % every == 0)
-        return due and len(self.training.dataset) >= LEAST and libraries_installed()
+        return due and len(self.training.dataset) >= LEAST
 
     def _affordable(self) -> bool:
         """Whether evaluations, with the next one, stay within their share; all processes agree."""
@@ -133,6 +133,11 @@ class Evaluator:
         yield
         self._next = time.perf_counter() - started
         self._spent += self._next
+
+
+def _spent_before(run: Path) -> float:
+    """Seconds that evaluations took in the earlier parts of a run."""
+    return max((record.get("metric/seconds", 0.0) for record in read_statistics(run)), default=0.0)
 
 
 def _read_best(file: Path, step: int) -> tuple[int | None, float]:
@@ -162,7 +167,8 @@ def _prepare(training: Training) -> tuple[FeatureNetwork, float]:
     samples, probe = _samples(training), min(PROBE, SAMPLES)
     for _ in range(2):  # the first time is slower
         started = time.perf_counter()
-        network(torch.from_numpy(samples.draw(0, probe)).to(device))
+        features, _ = network(torch.from_numpy(samples.draw(0, probe)).to(device))
+        features.cpu()  # waits for the device
     seconds = time.perf_counter() - started
     return network, MARGIN * seconds * (SAMPLES + REFERENCE) / probe
 

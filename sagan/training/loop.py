@@ -13,7 +13,7 @@ from sagan import checkpoint
 from sagan.checkpoint import RunDescription
 from sagan.data import PackedDataset
 from sagan.precision import computing_in
-from sagan.processes import make_accelerator, together
+from sagan.processes import lose_patience, make_accelerator, together
 from sagan.training.environment import describe_training, warn_of_changes
 from sagan.training.evaluation import Evaluator
 from sagan.training.recorder import Recorder, Reporter
@@ -70,6 +70,7 @@ def train(
         (step,) = training.consensus.agree(-1 if begun is None else checkpoint.step_of(begun))
         if step >= 0:
             training.restore(checkpoint.folder_of(run, step))
+        lose_patience()
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:

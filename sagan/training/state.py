@@ -1,5 +1,6 @@
 """A training in progress: what is updated, saved and restored."""
 
+import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ class Training:
         self.dataset = dataset
         self.accelerator = accelerator
         self.consensus = Consensus(accelerator.num_processes)
+        _check_alike(self.consensus, description)
         self.shards = Shards.of(accelerator, config)
         self.order = BatchOrder(len(dataset), config.batch_size, config.seed)
         self.adversaries = _adversaries(config, dataset, accelerator)
@@ -210,7 +212,7 @@ class Training:
                 self._state(),
                 keep=lambda step: step == best_step or (every > 0 and step % every == 0),
             )
-        self.accelerator.wait_for_everyone()
+        self.consensus.agree(0)  # that it is there; a slow disk may take its time
 
     def _tensors(self) -> dict[str, checkpoint.Tensors]:
         adversaries = self.adversaries
@@ -264,6 +266,22 @@ class Training:
             adversaries.strength.load_state_dict(state["augment"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise SaganError(f"{folder / 'state.json'} is damaged") from None
+
+
+def _check_alike(consensus: Consensus, description: RunDescription) -> None:
+    """Insist that all processes train the same on the same pictures.
+
+    Raises:
+        SaganError: they do not; every process says so.
+    """
+    content = description.config.to_json() + str(description.data["fingerprint"])
+    number = int(hashlib.sha256(content.encode()).hexdigest()[:15], 16)
+    largest, negative_smallest = consensus.agree(number, -number)
+    if largest != -negative_smallest:
+        raise SaganError(
+            "the processes of this command have other settings or other pictures than each other: "
+            "start all with the same command, on the same pictures (sagan data pack them once)"
+        )
 
 
 def _running_statistics(network: nn.Module) -> list[Tensor]:

@@ -1,10 +1,45 @@
 """One process agrees with itself; when one of several is gone, the others end in one line."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from torch.distributed import DistBackendError
 
 from sagan.errors import SaganError
-from sagan.processes import Consensus, together
+from sagan.processes import (
+    Consensus,
+    join_processes,
+    make_accelerator,
+    together,
+)
+
+
+def test_processes_that_cannot_meet_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SLURM starts them: numbered for torch, but without what accelerate looks for."""
+    join_processes()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(SaganError, match=r"announces 4 processes, .* found 1: start them with tor"):
+        join_processes()
+
+
+def test_so_are_those_that_are_not_told_where() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "MASTER_ADDR"} | {"WORLD_SIZE": "4"}
+    code = "from sagan.processes import join_processes; join_processes()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "SaganError" in done.stderr
+    assert "start them with torchrun" in done.stderr
+
+
+def test_a_launcher_that_wants_to_divide_the_networks_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(SaganError, match="choose no FSDP"):
+        make_accelerator()
 
 
 def test_one_process_agrees_with_itself() -> None:
@@ -20,10 +55,11 @@ def test_one_process_agrees_with_itself() -> None:
 )
 def test_what_the_network_reports_is_one_line(error: RuntimeError) -> None:
     with (
-        pytest.raises(SaganError, match=r"another process .* run it again"),
+        pytest.raises(SaganError, match=r"another process .* run it again") as told,
         together("run it again"),
     ):
         raise error
+    assert str(error) in str(told.value)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), SaganError("a line")])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sagan.data import PackedDataset, fingerprint_of, pack
-from sagan.data.staging import staged, sweep
+from sagan.data.staging import HOST, staged, sweep
 from sagan.errors import SaganError
 
 NUM, KILLS = 700, 20
@@ -100,11 +100,28 @@ def test_what_a_living_process_writes_is_not_swept_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def litter(place: Path, host: str) -> Path:
+    """What a process of a machine left behind; its lock."""
+    name = f".out.{host}.{'0' * 32}"
+    (place / f"{name}.tmp").mkdir()
+    (place / f"{name}.tmp" / "images.npy").write_bytes(b"half")
+    lock_file = place / f"{name}.lock"
+    lock_file.touch()
+    return lock_file
+
+
+def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path) -> None:
+    lock_file = litter(tmp_path, "elsewhere")
+    sweep(tmp_path)
+    assert lock_file.with_suffix(".tmp").is_dir()
+    yesterday = time.time() - 90_000
+    os.utime(lock_file, (yesterday, yesterday))
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_litter_of_packing_is_swept_away(tmp_path: Path) -> None:
-    litter = f".out.{'0' * 32}"
-    (tmp_path / f"{litter}.tmp").mkdir()
-    (tmp_path / f"{litter}.tmp" / "images.npy").write_bytes(b"half")
-    (tmp_path / f"{litter}.lock").touch()
+    litter(tmp_path, HOST)
     mine = [".thesis.tmp", ".thesis.lock", f".other.{'0' * 32}.tmp", "poetry.lock"]
     for name in mine:
         (tmp_path / name).touch()

@@ -330,6 +330,32 @@ def test_nothing_warns_of_gradients_in_another_memory_layout(ranks: Results, fol
         assert "strides" not in (folder / f"{rank}.log").read_text()
 
 
+def test_processes_that_would_train_different_things_all_refuse(
+    labelled: PackedDataset, tmp_path: Path
+) -> None:
+    """As machines do whose pictures or commands are not the same."""
+    port, children = free_port(), []
+    for rank in ("0", "1"):
+        command = [
+            sys.executable, "-m", "sagan", "train", "--data", str(labelled.path),
+            "--out", str(tmp_path / "run"), "--preset", "smoke", "--set", f"seed={rank}",
+        ]  # fmt: skip
+        numbered = environment(
+            tmp_path, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", CUDA_VISIBLE_DEVICES="",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
+        )  # fmt: skip
+        children.append(
+            subprocess.Popen(
+                command, env=numbered, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        )
+    for child in children:
+        _, told = child.communicate(timeout=60)
+        assert child.returncode == 2
+        assert "other settings or other pictures than each other" in told
+    assert not checkpoint.is_run(tmp_path / "run")
+
+
 def test_torchrun_on_processors_makes_one_training_of_its_processes(tmp_path: Path) -> None:
     """Not two that know nothing of each other, and write into the same run directory."""
     script = tmp_path / "script.py"

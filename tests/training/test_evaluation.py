@@ -263,5 +263,11 @@ def test_a_handful_of_pictures_is_trained_on_without_evaluation(
     from dataclasses import replace
 
     few = replace(labelled, images=labelled.images[:5], labels=labelled.labels[:5])
-    training: Any = SimpleNamespace(step=1, dataset=few, config=SimpleNamespace(**ALWAYS))
+    training: Any = SimpleNamespace(
+        step=1,
+        dataset=few,
+        config=SimpleNamespace(**ALWAYS),
+        accelerator=SimpleNamespace(is_main_process=True),
+        consensus=Consensus(processes=1),
+    )
     assert Evaluator(tmp_path, training).after_step(last=True) == {}
