@@ -99,7 +99,7 @@ def as_html(title: str, parts: Sequence[Part]) -> str:
 
 _PROSE = ' class="prose"'
 _STYLE = """
-.wide { overflow-x: auto; } pre { overflow-x: auto; background: #f6f6f6; padding: .6rem; }
+.wide { overflow-x: auto; } pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; }
 .wide td { white-space: nowrap; } .wide td + td { overflow-wrap: normal; }
 .wide td, .wide th { padding-right: .8rem; }
 .wide td.prose, .wide td.prose ~ td { white-space: normal; }

@@ -189,17 +189,17 @@ def _difference_grid(findings: list[Finding]) -> Grid:
         rows.append(
             [
                 f"{claim.variant} over {claim.against}",
+                finding.verdict,
                 claim.number,
-                ", ".join(f"{value:+.3g}" for value in advantage.values),
                 f"{advantage.mean:+.3g}",
                 f"{advantage.low:+.3g} to {advantage.high:+.3g}",
+                ", ".join(f"{value:+.3g}" for value in advantage.values),
                 f"{low:+.3g} to {high:+.3g}",
-                finding.verdict,
             ]
         )
     return Grid(
-        ["advantage of", "in", "by seed", "mean", f"Student, {CONFIDENCE:.0%}",
-         f"bootstrap, {RESAMPLES:,} resamples", "verdict"],
+        ["advantage of", "verdict", "in", "mean", f"Student, {CONFIDENCE:.0%}", "by seed",
+         f"bootstrap, {RESAMPLES:,} resamples"],
         rows,
     )  # fmt: skip
 
