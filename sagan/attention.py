@@ -1,9 +1,9 @@
 """The self-attention layer of SAGAN (Zhang et al. 2018, arXiv 1805.08318, section 3).
 
-For a feature map x with N = H*W positions, queries f(x) and keys g(x) with C/8 channels and
+For a feature map x with N = H*W positions, keys f(x) and queries g(x) with C/8 channels and
 values h(x), each by a 1x1 convolution:
 
-    attention[j, i] = softmax over i of  f(x_j) . g(x_i)         (equation 1)
+    attention[j, i] = softmax over i of  f(x_i) . g(x_j)         (equation 1)
     o_j             = v(sum over i of attention[j, i] h(x_i))     (equation 2)
     y_j             = gamma * o_j + x_j                           (equation 3)
 
@@ -106,7 +106,7 @@ def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
 
 
 def _block_entries(query: Tensor) -> int:
-    return GPU_BLOCK_ENTRIES if query.is_cuda else BLOCK_ENTRIES
+    return BLOCK_ENTRIES if query.device.type == "cpu" else GPU_BLOCK_ENTRIES
 
 
 class _Attention(torch.autograd.Function):
@@ -234,7 +234,8 @@ class SelfAttention2d(nn.Module):
         form: "full" (values C wide, no output convolution, biases; the popular PyTorch layer),
             "paper" (values C/8 wide, then back to C) or "pooled" (keys and values 2x2 max-pooled,
             values C/2 wide, then back to C; the authors' released code).
-        spectral_norm: whether the convolutions are spectrally normalized.
+        spectral_norm: whether the convolutions are spectrally normalized; in a training loop of
+            your own call :func:`sagan.spectral.advance` before each update, or sigma stays.
         backend: "eager" keeps the (N, M) map for backward; "flash" and "chunked" give the same
             result in O(N) memory; "auto" picks by shape and device.
 

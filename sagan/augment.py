@@ -15,6 +15,7 @@ from torch import Tensor
 
 TRANSLATION = 1 / 8  # largest shift, as a share of the image's side
 CUTOUT = 1 / 2  # side of the removed square, as a share of the image's side
+ADAPTIVE_IMAGES = 100_000  # real images that take p from 0 to 1: Karras et al.'s code on CIFAR-10
 
 
 def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -106,7 +107,9 @@ class Strength:
     r = E[sign(D(real))] over the latest updates is 0 for a discriminator that cannot tell and 1 for
     one that knows its training set by heart (Karras et al. 2020, equation 1). p rises while r is
     above the target and falls while it is below, at a speed that would take it from 0 to 1 in
-    ``images_to_full`` real images; ``math.inf`` keeps it where it starts.
+    ``images_to_full`` real images; ``math.inf`` keeps it where it starts. Theirs is adjusted every
+    4 updates, at a fifth of the speed in the paper; there as here p may reach 1, where they found
+    augmentation to show in the samples.
     """
 
     TARGET = 0.6

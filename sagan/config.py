@@ -55,7 +55,7 @@ class Config(BaseModel):
     spectral_norm_d: bool = Field(True, description="spectral normalization in D")
     spectral_norm_eps: float = Field(1e-6, gt=0, le=1e-2, description="its lower bound on norms")
     init: Literal["orthogonal", "xavier", "normal"] = Field(
-        "orthogonal", description="initial weights of the residual family"
+        "orthogonal", description="initial weights of the residual family; dcgan has torch's"
     )
 
     loss: Literal["hinge", "non-saturating", "wasserstein-gp"] = Field(
@@ -106,6 +106,13 @@ class Config(BaseModel):
             raise ValueError("family dcgan has resolution 64 only")
         if self.conditional and not self.takes_labels:
             raise ValueError("family dcgan is unconditional: conditional cannot be true")
+        if self.family == "dcgan" and self.init != "orthogonal":
+            raise ValueError("family dcgan keeps torch's initial weights: leave init out")
+        if self.augment == "adaptive" and self.loss == "wasserstein-gp":
+            raise ValueError(
+                "augment=adaptive goes by the sign of D's scores, which means nothing with "
+                "loss=wasserstein-gp: give augment=0, or another probability"
+            )
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be a multiple of accumulation")
         for network, sizes, maps in (

@@ -48,7 +48,7 @@ def _bottleneck(channels: int, parameters: int) -> int:
     )
 
 
-def attention_layers(
+def attention_blocks(
     sizes: Sequence[int],
     maps: Mapping[int, int],
     form: FormName,
@@ -73,14 +73,14 @@ def attention_layers(
             raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
     return nn.ModuleDict(
         {
-            str(size): attention_or_control(block, channels, form, backend)
+            str(size): attention_block(block, channels, form, backend)
             for size, channels in maps.items()
             if size in sizes
         }
     )
 
 
-def attention_or_control(
+def attention_block(
     block: BlockName, channels: int, form: FormName, backend: BackendName
 ) -> nn.Module:
     """One such layer.

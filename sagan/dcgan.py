@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.attention import BackendName, FormName
-from sagan.control import BlockName, attention_layers
+from sagan.control import BlockName, attention_blocks
 from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     DCGAN_DISCRIMINATOR,
@@ -36,7 +36,8 @@ class DCGANGenerator(GeneratorBase):
         attention: sides of the feature maps that self-attention follows, of 4, 8, 16, 32.
         attention_form: see :class:`~sagan.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise the transposed convolutions but the last.
+        spectral_norm: normalise the transposed convolutions but the last; in a training loop of
+            your own call :func:`sagan.spectral.advance` before each update, or sigma stays.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
         attention_block: "residual" for the paper's control in attention's place.
 
@@ -70,7 +71,7 @@ class DCGANGenerator(GeneratorBase):
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
         if spectral_norm:
             spectral.apply(self.layers, (nn.ConvTranspose2d,), spectral_norm_eps)
-        self.self_attention = attention_layers(
+        self.self_attention = attention_blocks(
             attention, channels, attention_form, attention_backend, attention_block
         )
         self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
@@ -98,7 +99,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         attention: sides of the feature maps that self-attention follows, of 32, 16, 8, 4.
         attention_form: see :class:`~sagan.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise the convolutions but the last.
+        spectral_norm: normalise the convolutions but the last; see :class:`DCGANGenerator`.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
         attention_block: "residual" for the paper's control in attention's place.
 
@@ -130,7 +131,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         )
         if spectral_norm:
             spectral.apply(self.layers, (nn.Conv2d,), spectral_norm_eps)
-        self.self_attention = attention_layers(
+        self.self_attention = attention_blocks(
             attention, channels, attention_form, attention_backend, attention_block
         )
         self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
@@ -150,10 +151,14 @@ class DCGANDiscriminator(DiscriminatorBase):
 
     def class_logits(self, features: Tensor) -> Tensor:
         """Features (B, 128 * width) -> logits (B, 1)."""
-        logits: Tensor = self.last(features.unflatten(1, (-1, 4, 4))).flatten(1)
-        return logits
+        return self._logits(features.unflatten(1, (-1, 4, 4)))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,); labels play no part."""
-        logits: Tensor = self.last(self._hidden(images)).flatten()
+        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,); labels play no part."""
+        return self._logits(self._hidden(images)).flatten()
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """(B, 8 * width, 4, 4) -> (B, 1), in float32 also under autocast."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits: Tensor = self.last(hidden.to(self.last.weight.dtype)).flatten(1)
         return logits

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.attention import BackendName, FormName
-from sagan.control import BlockName, attention_layers
+from sagan.control import BlockName, attention_blocks
 from sagan.inference import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.layouts import (
     RESIDUAL_DISCRIMINATOR,
@@ -140,7 +140,8 @@ class Generator(GeneratorBase):
         attention: sides of the feature maps that self-attention follows, of 8 ... S.
         attention_form: see :class:`~sagan.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise every convolution and linear layer.
+        spectral_norm: normalise every convolution and linear layer; in a training loop of your
+            own call :func:`sagan.spectral.advance` before each update, or sigma stays.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
         initializer: sets each weight, in place, before it is normalised.
         attention_block: "residual" for the paper's control in attention's place.
@@ -178,7 +179,7 @@ class Generator(GeneratorBase):
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
         maps = generator_maps("residual", resolution, width)
-        self.self_attention = attention_layers(
+        self.self_attention = attention_blocks(
             attention, maps, attention_form, attention_backend, attention_block
         )
         self.norm = nn.BatchNorm2d(channels[-1])
@@ -190,6 +191,7 @@ class Generator(GeneratorBase):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1]."""
+        _check_labelled(labels, self.num_classes)
         x = self.linear(latents).unflatten(1, (-1, 4, 4))  # (B, C, 4, 4)
         x = x.contiguous(memory_format=torch.channels_last)
         for size, block in zip(self.sizes, self.blocks, strict=True):
@@ -256,7 +258,8 @@ class Discriminator(DiscriminatorBase):
             blocks put out has it after the first of them.
         attention_form: see :class:`~sagan.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise every convolution, linear layer and the label embedding.
+        spectral_norm: normalise every convolution, linear layer and the label embedding; see
+            :class:`Generator`.
         spectral_norm_eps: see :func:`sagan.spectral.apply`.
         initializer: sets each weight, in place, before it is normalised.
         attention_block: "residual" for the paper's control in attention's place.
@@ -292,7 +295,7 @@ class Discriminator(DiscriminatorBase):
             downsample = self.sizes[i] < self.sizes[i - 1]
             self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
         maps = discriminator_maps("residual", resolution, width)
-        self.self_attention = attention_layers(
+        self.self_attention = attention_blocks(
             attention, maps, attention_form, attention_backend, attention_block
         )
         self.linear = nn.Linear(channels[-1], 1)
@@ -320,6 +323,7 @@ class Discriminator(DiscriminatorBase):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,)."""
+        _check_labelled(labels, self.num_classes)
         features = self.embed(images)
         weight = self.linear.weight  # (1, D)
         if self.embedding is not None:
@@ -333,3 +337,8 @@ def _check_resolution(resolution: int) -> None:
     if resolution not in RESIDUAL_GENERATOR:
         choices = ", ".join(map(str, RESIDUAL_GENERATOR))
         raise ValueError(f"no layout for resolution {resolution}: choose from {choices}")
+
+
+def _check_labelled(labels: Tensor | None, num_classes: int) -> None:
+    if num_classes and labels is None:
+        raise ValueError(f"this network is conditional: give labels (B,) of its {num_classes}")

@@ -67,7 +67,7 @@ def verdict(advantage: Difference) -> Verdict:
     "undecided". Where nothing differs and differences are normal, a claim is called supported in
     2.5 % of the cases. Differences that are all equal, as of counts, say nothing of their spread.
     """
-    if advantage.low == advantage.high:
+    if math.isclose(advantage.low, advantage.high, rel_tol=1e-9):
         return "undecided"
     if advantage.low > 0:
         return "supported"

@@ -1,7 +1,8 @@
 """The training loop: what is updated, recorded, drawn and saved, and when.
 
 A run is a function of its configuration and its data: every random number follows from (seed,
-step, shard), so that going on from a checkpoint gives the same bits as never having stopped.
+step, shard), so that going on from a checkpoint gives the same bits as never having stopped, where
+the device's kernels are deterministic (CPUs' are).
 """
 
 import math

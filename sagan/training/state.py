@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sagan import checkpoint
-from sagan.augment import Strength
+from sagan.augment import ADAPTIVE_IMAGES, Strength
 from sagan.build import build_networks
 from sagan.checkpoint import RunDescription
 from sagan.config import Config
@@ -36,8 +36,6 @@ from sagan.training.steps import (
     discriminator_step,
     generator_step,
 )
-
-ADAPTIVE_IMAGES = 100_000  # real images that take an adaptive augmentation from none to full
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class StatisticsWriter:
 
     def __init__(self, run: Path, step: int) -> None:
         self.path = run / "stats.jsonl"
-        records = [record for record in read_statistics(run) if record["step"] <= step > 0]
+        records = [record for record in read_statistics(run) if step > 0 and record["step"] <= step]
         lines = [json.dumps(record) + "\n" for record in records]
         write_bytes(self.path, "".join(lines).encode())
         self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)

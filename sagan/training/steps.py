@@ -2,7 +2,7 @@
 
 A batch is split into shards, one per process and micro-batch. Every random number of a shard is a
 function of (seed, step, update, shard), so that W processes and one process with W micro-batches
-do the same work.
+draw the same ones. G's batch norm sees a shard at a time, on several GPUs the whole batch.
 """
 
 from collections.abc import Sequence

@@ -228,6 +228,11 @@ def test_networks_too_narrow_for_their_attention_are_refused_by_the_configuratio
 def test_the_deconvolution_family_is_64_wide_and_unconditional() -> None:
     assert "64" in refusal(family="dcgan", resolution=32)
     assert "unconditional" in refusal(family="dcgan", resolution=64, conditional=True)
+    assert "leave init out" in refusal(family="dcgan", resolution=64, init="normal")
+
+
+def test_augmentation_does_not_adapt_to_scores_without_a_zero() -> None:
+    assert "give augment=0" in refusal(augment="adaptive", loss="wasserstein-gp")
 
 
 def test_a_batch_that_accumulation_does_not_divide_is_refused() -> None:

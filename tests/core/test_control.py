@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from sagan.attention import FORMS, SelfAttention2d
 from sagan.build import build_networks
 from sagan.config import Config, parse_config, resolve
-from sagan.control import ResidualControl2d, attention_or_control
+from sagan.control import ResidualControl2d, attention_block
 
 
 def count(network: nn.Module) -> int:
@@ -19,7 +19,7 @@ def count(network: nn.Module) -> int:
 def test_the_control_has_the_parameters_of_the_attention_it_stands_for(channels, form) -> None:
     with torch.device("meta"):
         attention = SelfAttention2d(channels, form, spectral_norm=False)
-        control = attention_or_control("residual", channels, form, "auto")
+        control = attention_block("residual", channels, form, "auto")
     assert isinstance(control, ResidualControl2d)
     # Half of what one channel more of the bottleneck takes is the most that it can be off.
     width = control.reduce.out_channels

@@ -121,7 +121,7 @@ SETTINGS: dict[str, Any] = {
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "micro-batches": {"accumulation": 2},
-    "gradient penalty": {"loss": "wasserstein-gp"},
+    "gradient penalty": {"loss": "wasserstein-gp", "augment": 0.3},
 }
 
 Results = list[dict[str, Any]]

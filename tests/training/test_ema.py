@@ -86,7 +86,9 @@ def test_u_and_v_are_copied_and_stay_unit_vectors(generator: Generator) -> None:
         assert float(average.generator.state_dict()[name].norm()) == pytest.approx(1, abs=1e-5)
 
 
-def test_sigma_of_the_average_is_that_of_its_own_weights(generator: Generator) -> None:
+def test_sigma_of_the_average_is_of_its_own_weights_along_the_latest_vectors(
+    generator: Generator,
+) -> None:
     average = GeneratorAverage(generator, half_life=40.0)
     for step in range(1, 6):
         disturb(generator, seed=step)

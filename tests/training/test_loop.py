@@ -96,7 +96,7 @@ def _augment_moves(monkeypatch: pytest.MonkeyPatch) -> None:
             {"precision": "bfloat16"},
             marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16"),
         ),
-        {"loss": "wasserstein-gp", "d_steps": 3, "accumulation": 1, "beta1": 0.5},
+        {"loss": "wasserstein-gp", "augment": 0.3, "d_steps": 3, "accumulation": 1, "beta1": 0.5},
         {"family": "dcgan", "resolution": 64},
     ],
     ids=["float32", "bfloat16", "wasserstein-gp", "dcgan"],

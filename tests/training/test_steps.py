@@ -240,6 +240,15 @@ def test_the_hinge_update_of_the_discriminator_is_that_of_plain_pytorch(
     expected = hinge_gradients(weights, torch.cat([real, fake]), labels, len(rows))
     assert_close(gradients(adversaries.discriminator), expected, share=1e-5)
 
+    # Logits and loss are those before the update.
+    with torch.no_grad():
+        logits = weights(torch.cat([real, fake]), labels)
+    of_real, of_fake = logits[: len(rows)], logits[len(rows) :]
+    hinge = (1 - of_real).clamp(min=0).mean() + (1 + of_fake).clamp(min=0).mean()
+    torch.testing.assert_close(result.real_logits, of_real.mean(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result.fake_logits, of_fake.mean(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result.loss, hinge, rtol=1e-4, atol=1e-5)
+
     optimizer = torch.optim.Adam(weights.parameters(), lr=4e-4, betas=(0.0, 0.999), foreach=False)
     for name, parameter in weights.named_parameters():
         # From the same gradients: Adam's first step is lr * sign(g), which rounding could turn.
@@ -249,9 +258,6 @@ def test_the_hinge_update_of_the_discriminator_is_that_of_plain_pytorch(
         expected_weight = dict(weights.named_parameters())[name]
         torch.testing.assert_close(parameter, expected_weight, rtol=1e-6, atol=1e-8)
 
-    with torch.no_grad():
-        logits = adversaries.discriminator(real, None if labels is None else labels[:4])
-    assert result.real_logits != logits.mean()  # those before the update, not after it
     assert result.loss.dtype == torch.float32
     assert not result.loss.requires_grad
 
