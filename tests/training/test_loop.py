@@ -115,7 +115,7 @@ def test_six_steps_equal_three_and_a_restart_and_three_bit_for_bit(
     train_run(parts, dataset, steps=6, **settings)
     final = content(parts)
     assert_identical(content(whole), final)
-    # The claim is about something: p, if it adapts, moved in the second half, and so did the weights.
+    # The claim is about something: p, if it adapts, moved in the second half; so did the weights.
     moved = final["state"]["augment"]["p"] > halfway["state"]["augment"]["p"]
     assert moved == (settings["augment"] == "adaptive")
     assert halfway["state"]["augment"]["updates"] > 0
