@@ -31,12 +31,13 @@ DEFAULT = ["none", "residual-16", "attention-8", "attention-16"]
 
 @pytest.fixture
 def performed(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that were performed so far, each of which found that attention-16 is better by 1."""
+    """The runs that were performed so far; attention-16 is better than none by 0.92, 0.84, ..."""
     runs: list[Run] = []
 
     def perform(run: Run, data: Data, watch: Watch) -> Findings:
         runs.append(run)
-        distance = 5.0 * run.config.seed + 0.01 * len(run.name) - (run.variant == "attention-16")
+        seed, name = run.config.seed, run.name
+        distance = 5.0 * seed + 0.01 * (1 + seed) * len(name) - (run.variant == "attention-16")
         return Findings({DEFAULT_DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
 
     fake = replace(STUDY, perform=perform, prepare=lambda data, progress: None)
@@ -96,7 +97,7 @@ def test_a_known_difference_ends_as_a_supported_claim(conduct, performed, tmp_pa
     conduct(seeds=3)
     found = claims(tmp_path / "study")
     assert found["attention-16", "none"]["verdict"] == "supported"
-    assert found["attention-16", "none"]["mean"] == pytest.approx(1 - 0.01 * 8)
+    assert found["attention-16", "none"]["mean"] == pytest.approx(0.84)
 
 
 def test_a_study_that_broke_off_goes_on_with_the_runs_that_have_no_result(
