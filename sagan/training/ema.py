@@ -28,13 +28,9 @@ class GeneratorAverage:
         self.generator = copy.deepcopy(generator).eval().requires_grad_(False)
         self.half_life = half_life
         own, followed = self.generator.state_dict(), generator.state_dict()
-        averaged = [
-            name
-            for name, tensor in own.items()
-            if tensor.is_floating_point() and not name.endswith((".u", ".v"))
-        ]
         vectors = [name for name in own if name.endswith((".u", ".v"))]
         counters = [name for name in own if not own[name].is_floating_point()]
+        averaged = [name for name in own if name not in {*vectors, *counters}]
         # The tensors themselves, which stay the same objects: no look-up by name at each step.
         self._averaged = [own[name] for name in averaged]
         self._target = [followed[name] for name in averaged]
