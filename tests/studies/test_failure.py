@@ -27,6 +27,9 @@ GOOD = [(0, 1.0), (10, 0.4), (20, 0.2), (30, 0.25), (40, 0.1)]
         ([(0, 1.0), (10, 0.2), (20, 0.3), (30, 0.41)], [], 30),
         # never half as far as blank pictures, though far better than an untrained generator
         ([(0, 9.0), (10, 0.9), (20, 0.6)], [], 0),
+        # an unbiased distance may be below 0, of which no multiple is a bound
+        ([(0, 1.0), (10, -0.001), (20, 0.04), (30, 0.002)], [], None),
+        ([(0, 1.0), (10, -0.001), (20, 0.06), (30, 0.07)], [], 20),
         # the earliest of all
         ([(0, 1.0), (10, 0.2), (20, 0.5)], [(15, 1)], 15),
     ],
