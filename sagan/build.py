@@ -96,15 +96,14 @@ def _residual_generator(
     return Generator(
         config.resolution,
         config.channels_g,
-        config.latent_size,
-        num_classes if config.conditional else 0,
-        config.attention_g,
-        config.attention_form,
-        "auto",
-        config.spectral_norm_g,
-        config.spectral_norm_eps,
-        initializer,
-        config.attention_block,
+        latent_size=config.latent_size,
+        num_classes=num_classes if config.conditional else 0,
+        attention=config.attention_g,
+        attention_form=config.attention_form,
+        spectral_norm=config.spectral_norm_g,
+        spectral_norm_eps=config.spectral_norm_eps,
+        initializer=initializer,
+        attention_block=config.attention_block,
     )
 
 
@@ -114,27 +113,26 @@ def _residual_discriminator(
     return Discriminator(
         config.resolution,
         config.channels_d,
-        num_classes if config.conditional else 0,
-        config.attention_d,
-        config.attention_form,
-        _discriminator_backend(config),
-        config.spectral_norm_d,
-        config.spectral_norm_eps,
-        initializer,
-        config.attention_block,
+        num_classes=num_classes if config.conditional else 0,
+        attention=config.attention_d,
+        attention_form=config.attention_form,
+        attention_backend=_discriminator_backend(config),
+        spectral_norm=config.spectral_norm_d,
+        spectral_norm_eps=config.spectral_norm_eps,
+        initializer=initializer,
+        attention_block=config.attention_block,
     )
 
 
 def _dcgan_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
     return DCGANGenerator(
         config.channels_g,
-        config.latent_size,
-        config.attention_g,
-        config.attention_form,
-        "auto",
-        config.spectral_norm_g,
-        config.spectral_norm_eps,
-        config.attention_block,
+        latent_size=config.latent_size,
+        attention=config.attention_g,
+        attention_form=config.attention_form,
+        spectral_norm=config.spectral_norm_g,
+        spectral_norm_eps=config.spectral_norm_eps,
+        attention_block=config.attention_block,
     )
 
 
@@ -143,12 +141,12 @@ def _dcgan_discriminator(
 ) -> DiscriminatorBase:
     return DCGANDiscriminator(
         config.channels_d,
-        config.attention_d,
-        config.attention_form,
-        _discriminator_backend(config),
-        config.spectral_norm_d,
-        config.spectral_norm_eps,
-        config.attention_block,
+        attention=config.attention_d,
+        attention_form=config.attention_form,
+        attention_backend=_discriminator_backend(config),
+        spectral_norm=config.spectral_norm_d,
+        spectral_norm_eps=config.spectral_norm_eps,
+        attention_block=config.attention_block,
     )
 
 
