@@ -19,7 +19,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     document = measure(run.folder, data, watch.progress)
     curves = kept_curves(records)
     return Findings(
-        numbers=document["metrics"] | last_values(curves, "gamma/", "attention/"),
+        numbers=document["metrics"] | last_values(curves, "gamma/", "attention/", "dropped"),
         curves=curves,
         parameters=parameters_of(run, data),
         protocol=document["protocol"],

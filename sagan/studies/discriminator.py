@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sagan.build import build_networks
 from sagan.checkpoint import load_discriminator
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
+from sagan.inference import DiscriminatorBase, default_device
 from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.pixels import UInt8Array
 from sagan.studies.gan import (
@@ -33,9 +34,10 @@ from sagan.studies.probes import (
     neighbour_accuracy,
 )
 from sagan.studies.quality import measure, prepare_reference
-from sagan.studies.run import Curve, Data, Findings, Network, Progress, Run, Watch
+from sagan.studies.run import Data, Findings, Network, Progress, Run, Watch
 from sagan.studies.study import (
     ALIKE,
+    DROPPED,
     READING_ATTENTION,
     Chart,
     Claim,
@@ -53,60 +55,46 @@ CHUNK = 1024  # pictures at a time; a picture's features depend on that picture 
 Look = Callable[[UInt8Array], FloatArray]  # uint8 (n, S, S, 3) -> features float32 (n, D)
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What is asked about.
-
-    Attributes:
-        look: makes features of pictures.
-        parameters: of the networks that have a part in it.
-        curves: of the training.
-        numbers: about the training.
-        step_seconds: of one step of the training.
-    """
-
-    look: Look
-    parameters: dict[Network, int] = field(default_factory=dict)
-    curves: dict[str, Curve] = field(default_factory=dict)
-    numbers: dict[str, float] = field(default_factory=dict)
-    step_seconds: float = 0.0
-
-
-def _adversarial(run: Run, data: Data, watch: Watch) -> Learned:
+def _adversarial(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
     records = train_run(run, data, watch)
     document = measure(run.folder, data, watch.progress, SAMPLES, ["kid"])
     curves = kept_curves(records)
-    return Learned(
-        look=load_discriminator(run.folder).features,
-        parameters=parameters_of(run, data),
-        curves=curves,
+    return _seen_by(load_discriminator(run.folder)), Findings(
         numbers={DEFAULT_DISTANCE: document["metrics"][DEFAULT_DISTANCE]}
-        | last_values(curves, "gamma/", "attention/"),
+        | last_values(curves, "gamma/", "attention/", "dropped"),
+        curves=curves,
+        parameters=parameters_of(run, data),
+        protocol={"samples of G": document["protocol"]},
         step_seconds=seconds_per_step(records),
     )
 
 
-def _untrained(run: Run, data: Data, watch: Watch) -> Learned:
+def _untrained(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
     _, network = build_networks(run.config, 0)
-    return Learned(network.features, _of_d(run, data))
+    return _seen_by(network), Findings(parameters=_of_d(run, data))
 
 
-def _supervised(run: Run, data: Data, watch: Watch) -> Learned:
+def _supervised(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
     started = time.perf_counter()
     network = train_supervised(run.config, data.train, watch.progress)
     step_seconds = (time.perf_counter() - started) / run.config.steps
-    return Learned(network.features, _of_d(run, data), step_seconds=step_seconds)
+    return _seen_by(network), Findings(parameters=_of_d(run, data), step_seconds=step_seconds)
 
 
-def _pixels(run: Run, data: Data, watch: Watch) -> Learned:
-    return Learned(lambda images: images.reshape(len(images), -1).astype(np.float32))
+def _pixels(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
+    return lambda images: images.reshape(len(images), -1).astype(np.float32), Findings()
+
+
+def _seen_by(network: DiscriminatorBase) -> Look:
+    return network.to(default_device()).features
 
 
 def _of_d(run: Run, data: Data) -> dict[Network, int]:
     return {"discriminator": parameters_of(run, data)["discriminator"]}
 
 
-_LEARNERS: dict[str, Callable[[Run, Data, Watch], Learned]] = {
+# What is asked about: what makes features of pictures, and what is known of how it came about.
+_LEARNERS: dict[str, Callable[[Run, Data, Watch], tuple[Look, Findings]]] = {
     "attention": _adversarial,
     "none": _adversarial,
     "untrained": _untrained,
@@ -148,15 +136,18 @@ def check_labels(data: Data) -> None:
 
 def perform(run: Run, data: Data, watch: Watch) -> Findings:
     """Train, or not, and ask two classifiers what the features of all pictures say."""
-    learned = _LEARNERS[run.variant](run, data, watch)
+    look, learned = _LEARNERS[run.variant](run, data, watch)
     train, test = (
-        _looked_at(learned.look, data.splits[split], f"features of {split}", watch.progress)
+        _looked_at(look, data.splits[split], f"features of {split}", watch.progress)
         for split in ("train", "test")
     )
     seed = run.config.seed
     watch.progress("probing", 0, 1)
-    few = {per_class: few_label_accuracy(train, test, per_class, seed) for per_class in FEW}
-    by_labels = [(float(n), accuracy) for n, accuracy in few.items() if accuracy is not None]
+    by_labels: dict[float, float] = {
+        per_class: accuracy
+        for per_class in FEW
+        if (accuracy := few_label_accuracy(train, test, per_class, seed)) is not None
+    }
     linear, penalty = linear_accuracy(train, test, seed)
     low, high = accuracy_interval(linear, len(test))
     numbers = {
@@ -166,17 +157,15 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
         f"{LINEAR}, penalty": penalty,
         NEAREST: neighbour_accuracy(train, test),
         "features": float(train.features.shape[1]),
+        **{f"{LINEAR}, {n} labels per class": value for n, value in by_labels.items()},
     }
     watch.progress("probing", 1, 1)
-    return Findings(
-        numbers=numbers
-        | {f"{LINEAR}, {n:g} labels per class": accuracy for n, accuracy in by_labels}
-        | learned.numbers,
-        curves=learned.curves
-        | {FEW_LABELS: [*by_labels, (len(train) / data.train.num_classes, linear)]},
-        protocol=_protocol(data),
-        parameters=learned.parameters,
-        step_seconds=learned.step_seconds,
+    by_labels[len(train) / data.train.num_classes] = linear
+    return replace(
+        learned,
+        numbers=learned.numbers | numbers,
+        curves=learned.curves | {FEW_LABELS: list(by_labels.items())},
+        protocol=learned.protocol | _protocol(data),
     )
 
 
@@ -245,6 +234,7 @@ STUDY = Study(
         Column(NEAREST, f"{NEIGHBOURS} nearest", ".1%"),
         Column("features", "features", ".0f"),
         Column(DEFAULT_DISTANCE, f"{DEFAULT_DISTANCE} of G", ".4f"),
+        DROPPED,
     ),
     charts=(
         Chart(

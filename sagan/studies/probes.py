@@ -18,7 +18,9 @@ from sagan.metrics.classifier import fit_classifier
 # Of the weights, of which each probe takes the one that suits it; of equals the middle one.
 PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 LEAST = 5  # pictures of each class, so that a fifth of all can hold one of each
-CHOOSING = 10_000  # pictures at most by which it is chosen: four fifths to fit, the rest to judge
+# Pictures at most by which it is chosen, but as many as needed to hold `LEAST` of each class: four
+# fifths to fit, the rest to judge.
+CHOOSING = 10_000
 JUDGING, SPLITS = 200, 5  # where the rest are fewer they are drawn anew, but not more often
 NEIGHBOURS = 5
 DRAWS = 5  # of a few labels, over which accuracies are averaged
@@ -59,7 +61,7 @@ def linear_accuracy(train: Labelled, test: Labelled, seed: int) -> tuple[float, 
 
 
 def _chosen_penalty(train: Labelled, seed: int) -> float:
-    num = min(CHOOSING, len(train))
+    num = min(max(CHOOSING, LEAST * len(np.unique(train.labels))), len(train))
     judging = math.ceil(num / 5)
     draws = StratifiedShuffleSplit(
         n_splits=min(SPLITS, math.ceil(JUDGING / judging)),

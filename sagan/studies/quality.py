@@ -24,7 +24,7 @@ from sagan.metrics.reference import reference_features
 from sagan.metrics.subject import spread
 from sagan.processes import join_processes
 from sagan.studies.run import Data, Progress, Run
-from sagan.studies.study import Column
+from sagan.studies.study import DROPPED, Column
 
 SAMPLES = 10_000  # of a finished run; as many as there are training pictures if these are fewer
 CURVE_SAMPLES = 500  # of a point on the way: enough to tell twice from once
@@ -36,6 +36,7 @@ QUALITY_COLUMNS = (
     Column("recall", "recall", ".3f"),
     Column("density", "density", ".3f"),
     Column("coverage", "coverage", ".3f"),
+    DROPPED,
 )
 
 

@@ -108,16 +108,19 @@ def check_alike(folder: Path, results: Sequence[Result]) -> None:
     """Refuse to compare what was measured in different ways.
 
     Raises:
-        SaganError: two results have different protocols.
+        SaganError: a part of two results' protocols differs that both have.
     """
-    for result in results[1:]:
-        apart = next(differences(results[0].protocol, result.protocol), None)
-        if apart:
-            one, other = (path_of(folder, r.name) for r in (results[0], result))
-            raise SaganError(
-                f"{one} and {other} hold under different protocols, {apart}: delete the one that "
-                "is to be run again"
-            )
+    first: dict[str, Result] = {}
+    for result in results:
+        for part, protocol in result.protocol.items():
+            other = first.setdefault(part, result)
+            apart = next(differences({part: other.protocol[part]}, {part: protocol}), None)
+            if apart:
+                one, two = (path_of(folder, r.name) for r in (other, result))
+                raise SaganError(
+                    f"{one} and {two} hold under different protocols, {apart}: delete the one "
+                    "that is to be run again"
+                )
 
 
 def _sorted(paths: Iterable[Path]) -> list[Path]:

@@ -93,8 +93,8 @@ class Findings:
         step_seconds: of one step of training; 0 where nothing was trained.
     """
 
-    numbers: dict[str, float]
-    curves: dict[str, Curve]
-    parameters: dict[Network, int]
+    numbers: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    parameters: dict[Network, int] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
     step_seconds: float = 0.0

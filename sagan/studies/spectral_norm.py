@@ -14,7 +14,13 @@ from sagan.checkpoint import Model, checkpoints, load_tensors, read_tensors, ste
 from sagan.config import Config
 from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies.failure import CRITERION, failure_step
-from sagan.studies.gan import kept_curves, parameters_of, seconds_per_step, train_run
+from sagan.studies.gan import (
+    kept_curves,
+    last_values,
+    parameters_of,
+    seconds_per_step,
+    train_run,
+)
 from sagan.studies.quality import (
     CURVE_SAMPLES,
     QUALITY_COLUMNS,
@@ -53,6 +59,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
         numbers=document["metrics"]
         | {"failed": float(failed is not None)}
         | ({} if failed is None else {"failure step": failed})
+        | last_values(curves, "dropped")
         | _summary(curves),
         curves=curves,
         parameters=parameters_of(run, data),
@@ -129,8 +136,7 @@ _EQUAL = "D's learning rate as low as G's"
 STUDY = Study(
     name="spectral-norm",
     question="Does spectral normalization keep training stable, in D and in G?",
-    # Going on after numbers went wrong, so that all trainings are equally long.
-    settings={"on_nonfinite": "skip", **ALIKE},
+    settings=ALIKE,
     variants=(
         Variant("none", "no spectral normalization", _normalized(False, False)),
         Variant("d", "in D only", _normalized(False, True)),

@@ -9,8 +9,9 @@ from sagan.studies.run import Data, Findings, Progress, Run, Watch
 
 Settings: TypeAlias = Mapping[str, Any]
 
-# In every study: an augmentation that adapts would be another treatment in each variant.
-ALIKE: Settings = {"augment": 0.0}
+# In every study: an augmentation that adapts would be another treatment in each variant; and a
+# training whose numbers go wrong is a finding, no reason to leave the others undone.
+ALIKE: Settings = {"augment": 0.0, "on_nonfinite": "skip"}
 COUNTED = "of"  # spec of a column that counts runs, such as "2 of 3"
 READING_ATTENTION = (
     "The sign of gamma is a matter of chance, so its size is shown. Attention that is the same for "
@@ -70,6 +71,9 @@ class Column:
     title: str
     spec: str = ".3g"
     of_runs: bool = False
+
+
+DROPPED = Column("dropped", "updates dropped, not finite", ".0f")  # where there were any
 
 
 @dataclass(frozen=True)

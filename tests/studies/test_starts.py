@@ -28,7 +28,7 @@ def test_the_untrained_and_the_supervised_network_are_d_before_its_first_step(
     _, discriminator = build_networks(config, 0)
     expected = discriminator.features(labelled.images)
     run = Run("discriminator", "untrained", config, "smoke", tmp_path)
-    untrained = _LEARNERS["untrained"](run, Data({"train": labelled}), Watch(None, print))
+    look, _ = _LEARNERS["untrained"](run, Data({"train": labelled}), Watch(None, print))
     supervised, _ = _start(config, labelled, torch.device("cpu"))
-    for features in (untrained.look(labelled.images), supervised.features(labelled.images)):
+    for features in (look(labelled.images), supervised.features(labelled.images)):
         assert np.array_equal(features, expected)
