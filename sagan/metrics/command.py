@@ -12,8 +12,7 @@ from sagan.files import check_writable
 from sagan.metrics.evaluation import evaluate, open_together
 from sagan.metrics.extraction import Progress
 from sagan.metrics.features import open_network
-from sagan.metrics.measures import METRICS
-from sagan.metrics.plan import SamplePlan, check_request
+from sagan.metrics.plan import SamplePlan, check_conditional, check_request, looks_at_train
 from sagan.processes import join_processes
 
 
@@ -50,8 +49,7 @@ class Request:
     @property
     def asks_for_train(self) -> bool:
         """Whether pictures of the train split are looked at besides the reference."""
-        needed = any("train" in METRICS[name].needs for name in self.names)
-        return (needed or self.neighbours is not None) and self.split != DEFAULT_SPLIT
+        return looks_at_train(self.names, self.neighbours) and self.split != DEFAULT_SPLIT
 
 
 def run(
@@ -74,6 +72,7 @@ def run(
             check_writable(out)
     processes = join_processes()
     model = open_together(request.model, processes)
+    check_conditional(request.names, model)
 
     def opened(split: str) -> PackedDataset:
         return open_dataset(

@@ -11,6 +11,7 @@ from torch import Tensor
 from sagan.metrics.extraction import FloatArray, float64_blocks
 
 BLOCK = 2**24  # numbers in a block of distances: bounds memory
+QUERIES = 4096  # whose distances to a block of features are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,32 @@ class Neighbours:
 
 
 def distance_blocks(queries: FloatArray, features: FloatArray) -> Iterator[Tensor]:
-    """Euclidean distances of features (N, D) to features (M, D): float64 blocks (n, M), n small."""
-    for rows in _tensors(queries, max(1, BLOCK // len(features))):
-        yield torch.cat([torch.cdist(rows, part) for part in _tensors(features)], 1)
+    """Euclidean distances of features (N, D) to features (M, D): float64 blocks (n, M), n small.
 
-
-def _tensors(features: FloatArray, rows: int | None = None) -> Iterator[Tensor]:
-    return map(torch.from_numpy, float64_blocks(features, rows))
+    All rows are float64 in memory at once, so M should be thousands.
+    """
+    columns = torch.from_numpy(features.astype(np.float64))
+    for rows in torch.from_numpy(queries.astype(np.float64)).split(max(1, BLOCK // len(features))):
+        yield torch.cdist(rows, columns)
 
 
 def nearest(queries: FloatArray, features: FloatArray, k: int) -> Neighbours:
-    """The k nearest rows of features (M, D), k <= M, for each query (N, D)."""
-    found = [block.topk(k, largest=False) for block in distance_blocks(queries, features)]
-    return Neighbours(
-        torch.cat([part.values for part in found]).numpy(),
-        torch.cat([part.indices for part in found]).numpy(),
-    )
+    """The k nearest rows of features (M, D), k <= M, for each query (N, D).
+
+    Features are read once, a block at a time; M may be millions.
+    """
+    rows = torch.from_numpy(queries.astype(np.float64))
+    distances = torch.empty(len(rows), 0, dtype=torch.float64)
+    indices = torch.empty(len(rows), 0, dtype=torch.int64)
+    first = 0
+    for block in map(torch.from_numpy, float64_blocks(features)):
+        found = [
+            torch.cdist(part, block).topk(min(k, len(block)), largest=False)
+            for part in rows.split(QUERIES)
+        ]
+        distances = torch.cat([distances, torch.cat([part.values for part in found])], dim=1)
+        indices = torch.cat([indices, torch.cat([part.indices for part in found]) + first], dim=1)
+        distances, kept = distances.topk(min(k, distances.shape[1]), largest=False)
+        indices = indices.gather(1, kept)
+        first += len(block)
+    return Neighbours(distances.numpy(), indices.numpy())

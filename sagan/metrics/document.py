@@ -86,7 +86,7 @@ def _notes(plan: EvaluationPlan) -> Iterator[str]:
             "copies of what it was trained on are not found"
         )
     parts = plan.samples.num // SPLITS
-    if "is" in plan.metrics and parts < FEW * plan.network.num_logits:
+    if "is" in plan.metrics and parts < plan.network.num_logits:
         yield (
             f"{published_name('is', plan.network)} is biased downwards: {parts:,} samples in "
             f"each part are few for {plan.network.num_logits:,} classes. Compare it at equal "

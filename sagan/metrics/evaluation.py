@@ -25,7 +25,7 @@ from sagan.metrics.neighbours import draw_neighbours, suspects
 from sagan.metrics.plan import EvaluationPlan, SamplePlan
 from sagan.metrics.reference import reference_features
 from sagan.metrics.samples import Samples
-from sagan.metrics.subject import NEIGHBOURHOOD, Rows, Subject, spread
+from sagan.metrics.subject import Rows, Subject
 from sagan.processes import join_processes
 
 
@@ -125,10 +125,9 @@ def _draw_neighbours(plan: EvaluationPlan, subject: Subject, samples: Samples) -
         return
     near = subject.nearest_training
     shown = suspects(near)
-    rows = spread(samples.num, NEIGHBOURHOOD)[shown]
-    pictures = np.concatenate([samples.draw(row, row + 1) for row in rows])
+    pictures = np.concatenate([samples.draw(number, number + 1) for number in shown])
     chosen = Neighbours(near.distances[shown], near.indices[shown])
-    draw_neighbours(pictures, rows, chosen, plan.train.images, plan.neighbours)
+    draw_neighbours(pictures, shown, chosen, plan.train.images, plan.neighbours)
 
 
 def _samples(plan: EvaluationPlan, device: torch.device) -> Samples:
@@ -146,14 +145,18 @@ def _subject(
 ) -> Subject | None:
     """All features, in the main process; None in the others."""
     network = plan.network
-    extract(network, samples.draw, samples.num, folder, processes, "samples", progress)
+    widths = {FEATURES: network.width}
+    if any("logits" in measure.needs for measure in plan.measures):
+        widths[LOGITS] = network.num_logits
+    extract(
+        network, samples.draw, samples.num, folder, processes, "samples", progress, tuple(widths)
+    )
     reference = reference_features(plan.reference, network, processes, progress=progress)
     train = reference
     if plan.uses_train:
         train = reference_features(plan.train, network, processes, progress=progress)
     if reference is None or train is None:
         return None
-    rows = Rows(reference, plan.reference.labels)
     unseen = distinct = np.arange(0)
     if plan.uses_train:
         known = picture_hashes(plan.train.images)
@@ -162,12 +165,13 @@ def _subject(
             ~np.isin(known if same else picture_hashes(plan.reference.images), known)
         )
         distinct = first_of_each(known)
+    found = {name: map_array(folder / name, samples.num, n) for name, n in widths.items()}
     return Subject(
-        samples=Rows(map_array(folder / FEATURES), samples.labels),
-        logits=map_array(folder / LOGITS),
-        reference=rows,
+        samples=Rows(found[FEATURES], samples.labels),
+        logits=found.get(LOGITS, np.empty((samples.num, 0), np.float32)),
+        reference=Rows(reference, plan.reference.labels),
         train=Rows(train, plan.train.labels),
-        unseen=rows.at(unseen),
+        unseen=unseen,
         distinct=distinct,
         seed=plan.samples.seed,
     )

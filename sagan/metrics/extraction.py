@@ -1,6 +1,6 @@
 """From pictures to a file of features: in bounded memory, each process its share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
@@ -41,8 +41,9 @@ def extract(
     processes: PartialState,
     what: str,
     progress: Progress = silent,
+    outputs: Sequence[str] = (FEATURES,),
 ) -> None:
-    """Write features.npy, float32 (N, D), and logits.npy, (N, K); every process calls it.
+    """Write features.npy, float32 (N, D), or logits.npy, (N, K), or both; every process calls it.
 
     Process r of W draws pictures r*CHUNK to (r+1)*CHUNK - 1 of every W*CHUNK; the main process
     gathers and writes them. A picture's features depend on that picture only, up to float32
@@ -56,24 +57,32 @@ def extract(
         processes: who takes part.
         what: what the pictures are, for ``progress``.
         progress: called in the main process.
+        outputs: which of the two.
 
     Raises:
         OSError: a file cannot be written, in the main process.
     """
-    files = {FEATURES: network.width, LOGITS: network.num_logits}
+    widths = {FEATURES: network.width, LOGITS: network.num_logits}
+    files = {name: widths[name] for name in outputs}
     if processes.is_main_process:
         for name, columns in files.items():
             write(folder / name, _header(num, columns))
     stride = CHUNK * processes.num_processes
     for first in range(0, num, stride):
         start = min(first + CHUNK * processes.process_index, num)
-        own = _own_share(network, draw, start, min(start + CHUNK, num), processes.device)
+        own = torch.zeros(CHUNK, sum(files.values()), device=processes.device)
+        stop = min(start + CHUNK, num)
+        if stop > start:
+            images = torch.from_numpy(np.array(draw(start, stop))).to(processes.device)
+            found = dict(zip(widths, network(images), strict=True))
+            own[: stop - start] = torch.cat([found[name] for name in files], dim=1)
         # In order of the processes: rows first, first + 1, ... of all; the last ones are padding.
         rows: Tensor = gather(own)
         if processes.is_main_process:
             done = min(first + stride, num)
             parts = rows[: done - first].cpu().numpy()
-            for name, part in zip(files, np.split(parts, [network.width], axis=1), strict=True):
+            ends = np.cumsum(list(files.values()))[:-1]
+            for name, part in zip(files, np.split(parts, ends, axis=1), strict=True):
                 append(folder / name, part.astype("<f4").tobytes())
             progress(what, done, num)
     if processes.is_main_process:
@@ -89,31 +98,23 @@ def _header(rows: int, columns: int) -> bytes:
     return header.getvalue()
 
 
-def _own_share(
-    network: FeatureNetwork, draw: Draw, start: int, stop: int, device: torch.device
-) -> Tensor:
-    """Features beside logits, (CHUNK, D + K), zero where there are no pictures."""
-    rows = torch.zeros(CHUNK, network.width + network.num_logits, device=device)
-    if stop > start:
-        images = torch.from_numpy(np.array(draw(start, stop))).to(device)
-        rows[: stop - start] = torch.cat(network(images), dim=1)
-    return rows
-
-
-def map_array(path: Path) -> FloatArray:
-    """Map one of the files.
+def map_array(path: Path, rows: int, columns: int) -> FloatArray:
+    """Map one of the files, float32 (rows, columns).
 
     Raises:
-        OSError, ValueError: it is not there, or is damaged.
+        OSError: it is not there.
+        ValueError: it is of another shape, or damaged.
     """
-    mapped: FloatArray = npy.open_memmap(path, mode="r")
-    return mapped
+    # Not NumPy's reader, which parses the header as Python: of a damaged one it raises anything.
+    header = _header(rows, columns)
+    with path.open("rb") as file:
+        begins = file.read(len(header))
+    if begins != header or path.stat().st_size != len(header) + 4 * rows * columns:
+        raise ValueError(f"{path} is not of {rows} rows of {columns} numbers")
+    return np.memmap(path, "<f4", mode="r", offset=len(header), shape=(rows, columns))
 
 
-def float64_blocks(
-    features: FloatArray, rows: int | None = None
-) -> Iterator[npt.NDArray[np.float64]]:
-    """Features (N, D) in float64, ``rows`` of them at a time, or `BLOCK`."""
-    rows = rows or BLOCK
-    for start in range(0, len(features), rows):
-        yield features[start : start + rows].astype(np.float64)
+def float64_blocks(features: FloatArray) -> Iterator[npt.NDArray[np.float64]]:
+    """Features (N, D) in float64, `BLOCK` rows at a time."""
+    for start in range(0, len(features), BLOCK):
+        yield features[start : start + BLOCK].astype(np.float64)

@@ -24,9 +24,31 @@ def moments(features: FloatArray) -> dict[str, Float64Array]:
 
 
 def frechet_distance(samples: FloatArray, reference: FloatArray) -> float:
-    """The distance between features (N, D) and (M, D); 0 for the same Gaussian."""
+    """The distance between features (N, D) and (M, D), N, M >= 2; 0 for the same Gaussian."""
+    if max(len(samples), len(reference)) < samples.shape[1]:
+        return _distance_of_few(samples, reference)
     result = fid_statistics_to_metric(moments(samples), moments(reference), verbose=False)
     return float(result[KEY_METRIC_FID])
+
+
+def _distance_of_few(samples: FloatArray, reference: FloatArray) -> float:
+    """The same number of fewer pictures than features, without a (D, D) matrix.
+
+    With A and B the centred features over the square roots of N - 1 and M - 1, S1 = A'A and
+    S2 = B'B; then tr (S1 S2)^(1/2) is the sum of the singular values of AB', which is (N, M).
+    """
+    mean_a, a = _centred(samples)
+    mean_b, b = _centred(reference)
+    shift = ((mean_a - mean_b) ** 2).sum()
+    common = np.linalg.norm(a @ b.T, "nuc")
+    return float(shift + (a**2).sum() + (b**2).sum() - 2 * common)
+
+
+def _centred(features: FloatArray) -> tuple[Float64Array, Float64Array]:
+    """The mean (D,) of features (N, D), and what is left over it by sqrt(N - 1)."""
+    wide = features.astype(np.float64)
+    mean = wide.mean(axis=0)
+    return mean, (wide - mean) / np.sqrt(len(wide) - 1)
 
 
 def intra_frechet_distance(

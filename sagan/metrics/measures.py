@@ -16,7 +16,7 @@ from sagan.metrics.classifier import MAX_ITERATIONS, PENALTY, SOLVER, fit_classi
 from sagan.metrics.distances import nearest
 from sagan.metrics.frechet import frechet_distance, intra_frechet_distance
 from sagan.metrics.protocol import Better
-from sagan.metrics.subject import NEIGHBOURHOOD, Rows, Subject
+from sagan.metrics.subject import NEIGHBOURHOOD, Rows, Subject, spread
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,14 @@ def _density_coverage(subject: Subject) -> dict[str, float]:
 
 
 def _neighbourhoods(subject: Subject) -> tuple[Any, Any]:
-    """As many samples as real pictures: these metrics depend on both numbers."""
-    num = min(NEIGHBOURHOOD, len(subject.samples), len(subject.reference))
-    return subject.samples.spread(num), subject.reference.spread(num)
+    """As many samples as real pictures: these metrics depend on both numbers.
+
+    The first samples, which have the labels of all. Evenly spread ones need not: labels come in
+    turn, and of ten classes every fifth sample is of two.
+    """
+    samples, reference = subject.samples.features, subject.reference.features
+    num = min(NEIGHBOURHOOD, len(samples), len(reference))
+    return samples[:num], reference[spread(len(reference), num)]
 
 
 def _class_accuracy(subject: Subject) -> dict[str, float]:
@@ -93,17 +98,19 @@ def _class_accuracy(subject: Subject) -> dict[str, float]:
 
     found = {"class-accuracy": accuracy(subject.samples)}
     if len(subject.unseen):
-        found["class-accuracy/real"] = accuracy(subject.unseen)
+        found["class-accuracy/real"] = accuracy(subject.reference.at(subject.unseen))
     return found
 
 
 def _near_copies(subject: Subject) -> dict[str, float]:
-    samples = subject.nearest_training
-    if len(subject.unseen):
-        new = nearest(subject.unseen.spread(NEIGHBOURHOOD), subject.train.features, 1)
+    samples, unseen = subject.nearest_training, subject.unseen
+    if len(unseen):
+        some = unseen[spread(len(unseen), NEIGHBOURHOOD)]
+        new = nearest(subject.reference.features[some], subject.train.features, 1)
     else:  # a training picture's nearest is itself: what its nearest other is, a new one's would be
-        train = subject.train.at(subject.distinct)  # of copies the nearest other is a copy
-        new = nearest(train.spread(NEIGHBOURHOOD), train.features, min(2, len(train)))
+        train = subject.train.at(subject.distinct).features  # of copies the nearest is a copy
+        some = spread(len(train), NEIGHBOURHOOD)
+        new = nearest(train[some], train, min(2, len(train)))
     share, nearer = nc.near_copies(samples.distances[:, 0], new.distances[:, -1])
     return {
         "near-copies": share,

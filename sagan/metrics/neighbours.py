@@ -1,10 +1,10 @@
 """Samples beside the training pictures that are nearest to them, to look for copies by eye."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from sagan.figures import figure_style, save_figure
 from sagan.metrics.distances import Neighbours
@@ -25,7 +25,7 @@ def suspects(neighbours: Neighbours) -> list[int]:
 
 def draw_neighbours(
     samples: UInt8Array,
-    numbers: npt.NDArray[np.int64],
+    numbers: Sequence[int],
     neighbours: Neighbours,
     train: UInt8Array,
     out: Path,
@@ -34,7 +34,7 @@ def draw_neighbours(
 
     Args:
         samples: uint8 (2R, S, S, 3), the left half's and then the right half's.
-        numbers: which samples these are, int64 (2R,).
+        numbers: which samples these are, 2R.
         neighbours: of these samples, (2R, k).
         train: uint8 (M, S, S, 3), all training pictures.
         out: FILE.png, FILE.svg or FILE.pdf.
@@ -49,7 +49,7 @@ def draw_neighbours(
 
 def _figure(
     samples: UInt8Array,
-    numbers: npt.NDArray[np.int64],
+    numbers: Sequence[int],
     neighbours: Neighbours,
     train: UInt8Array,
 ) -> "Figure":

@@ -34,18 +34,37 @@ class SamplePlan:
     weights: Weights = "ema"
 
 
+def looks_at_train(metrics: Sequence[str], neighbours: Path | None) -> bool:
+    """Whether what is asked for needs the pictures that the model was trained on."""
+    return neighbours is not None or any("train" in METRICS[name].needs for name in metrics)
+
+
 def check_request(metrics: Sequence[str], plan: SamplePlan, neighbours: Path | None) -> None:
     """Insist on what can be known before a model or a picture is looked at.
 
     Raises:
-        SaganError: there is no such metric, truncation or format of pictures.
+        SaganError: there is no such metric, truncation or format of pictures, or a metric needs
+            more samples.
     """
     for name in metrics:
         if name not in METRICS:
             raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
+        if plan.num < METRICS[name].least:
+            raise SaganError(f"{name} needs {METRICS[name].least} samples, not {plan.num}")
     check_truncation(plan.truncation)
     if neighbours is not None:
         check_format(neighbours)
+
+
+def check_conditional(metrics: Sequence[str], model: Model) -> None:
+    """Insist on a conditional model where a metric asks about classes.
+
+    Raises:
+        SaganError: it is unconditional.
+    """
+    for name in metrics:
+        if "labels" in METRICS[name].needs and not model.classes:
+            raise SaganError(f"{name} needs a conditional model, and {model.origin} is none")
 
 
 @dataclass(frozen=True)
@@ -81,8 +100,7 @@ class EvaluationPlan:
 
     @property
     def uses_train(self) -> bool:
-        needed = any("train" in measure.needs for measure in self.measures)
-        return needed or self.neighbours is not None
+        return looks_at_train(self.metrics, self.neighbours)
 
     @property
     def same_classes(self) -> bool:
@@ -110,8 +128,6 @@ class EvaluationPlan:
 
     def _check_needs(self, name: str) -> None:
         measure = METRICS[name]
-        if self.samples.num < measure.least:
-            raise SaganError(f"{name} needs {measure.least} samples, not {self.samples.num}")
         if len(self.reference) < measure.least and "logits" not in measure.needs:
             raise SaganError(
                 f"{name} needs {measure.least} real pictures, not {len(self.reference)}"
@@ -120,9 +136,10 @@ class EvaluationPlan:
             raise SaganError(f"{name} needs a classifier, and {self.network.name} is none")
         looked_at = [self.reference, *([self.train] if "train" in measure.needs else [])]
         for dataset in looked_at if "labels" in measure.needs else []:
-            if not self.model.classes or dataset.classes != self.model.classes:
+            check_conditional([name], self.model)
+            if dataset.classes != self.model.classes:
                 raise SaganError(
-                    f"{name} needs a conditional model and real pictures of the same classes: "
+                    f"{name} needs real pictures of the model's classes: "
                     f"{self.model.origin} has {_listed(self.model.classes)}, "
                     f"{dataset.source} has {_listed(dataset.classes)}"
                 )

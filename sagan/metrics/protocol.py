@@ -50,14 +50,13 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[st
     """Where two protocols differ, such as "samples pictures: 10000 and 50000"."""
     flat_one, flat_other = dict(_flat(one)), dict(_flat(other))
     for key in flat_one | flat_other:
-        a, b = flat_one.get(key, "nothing"), flat_other.get(key, "nothing")
-        if a != b:
-            yield f"{key}: {a} and {b}"
+        if key not in flat_one or key not in flat_other or flat_one[key] != flat_other[key]:
+            yield f"{key}: {flat_one.get(key, 'nothing')} and {flat_other.get(key, 'nothing')}"
 
 
-def _flat(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in protocol.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key} ")
         else:
-            yield prefix + key, str(value)
+            yield prefix + key, value

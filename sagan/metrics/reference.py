@@ -18,7 +18,6 @@ from sagan.errors import SaganError
 from sagan.files import cache_folder
 from sagan.metrics.extraction import (
     FEATURES,
-    LOGITS,
     FloatArray,
     Progress,
     extract,
@@ -101,7 +100,6 @@ def _extract(
             processes, f"features of {dataset.source} ({dataset.split})", progress,
         )  # fmt: skip
         if processes.is_main_process:
-            (temporary / LOGITS).unlink()  # as large as the features, and of no use
             if _open_cached(folder, (len(rows), network.width)) is None:
                 shutil.rmtree(folder, ignore_errors=True)  # damaged, or not there
             keep_first(temporary, folder)
@@ -116,7 +114,6 @@ def _name(dataset: PackedDataset, network: FeatureNetwork, rows: npt.NDArray[np.
 
 def _open_cached(folder: Path, shape: tuple[int, int]) -> FloatArray | None:
     try:
-        features = map_array(folder / FEATURES)
+        return map_array(folder / FEATURES, *shape)
     except (OSError, ValueError):
         return None
-    return features if features.shape == shape and features.dtype == np.float32 else None

@@ -33,13 +33,11 @@ class Rows:
         return len(self.features)
 
     def at(self, rows: Labels) -> "Rows":
-        """Some of them, by their numbers."""
+        """Some of them, by their numbers; all of them are not copied."""
+        if len(rows) == len(self):
+            return self
         labels = None if self.labels is None else self.labels[rows]
         return Rows(self.features[rows], labels)
-
-    def spread(self, num: int) -> FloatArray:
-        """At most ``num`` rows of the features, spread evenly over them."""
-        return self.features[spread(len(self), num)]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Subject:
         logits: of the samples, float32 (N, K); (N, 0) where there are none.
         reference: of real pictures.
         train: of the pictures that the model was trained on.
-        unseen: of those pictures of the reference that none of ``train`` equals, pixel for pixel.
+        unseen: rows of ``reference`` that no picture of ``train`` equals, pixel for pixel, int64.
         distinct: rows of ``train`` that equal no earlier one, int64.
         seed: decides what is drawn at random.
     """
@@ -60,15 +58,15 @@ class Subject:
     logits: FloatArray
     reference: Rows
     train: Rows
-    unseen: Rows
+    unseen: Labels
     distinct: Labels
     seed: int
 
     @cached_property
     def nearest_training(self) -> Neighbours:
-        """The training pictures nearest to each of `NEIGHBOURHOOD` samples at most."""
+        """The training pictures nearest to each of the first `NEIGHBOURHOOD` samples."""
         k = min(SHOWN, len(self.train))
-        return nearest(self.samples.spread(NEIGHBOURHOOD), self.train.features, k)
+        return nearest(self.samples.features[:NEIGHBOURHOOD], self.train.features, k)
 
 
 def spread(available: int, num: int) -> npt.NDArray[np.int64]:

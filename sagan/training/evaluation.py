@@ -74,6 +74,21 @@ class Evaluator:
         self.improved = False
         if self._given_up or not self._due(last) or not self._affordable():
             return {}
+        try:
+            record = self._measured()
+        except Exception as error:
+            # Whatever it is, it is no reason to end a training: no memory, no room, a library. But
+            # one of several processes cannot leave the others waiting.
+            if self.training.accelerator.num_processes > 1:
+                raise
+            warnings.warn(f"training goes on without evaluations: {error}", stacklevel=1)
+            self._given_up = True
+            return {}
+        self._compare(record.get(BEST_BY, math.inf))
+        return {**record, "metric/seconds": self._spent} if record else {}
+
+    def _measured(self) -> Record:
+        """The metrics, in the main process; none where there is no time for them after all."""
         if self._network is None:
             with self._timed():
                 self._network, seconds = _prepare(self.training)
@@ -81,23 +96,7 @@ class Evaluator:
             if not self._affordable():
                 return {}
         with self._timed():
-            record = self._measured(self._network)
-        self._compare(record.get(BEST_BY, math.inf))
-        return {**record, "metric/seconds": self._spent} if record else {}
-
-    def _measured(self, network: FeatureNetwork) -> Record:
-        """The metrics; none from now on where they cannot be had, which is no reason to stop.
-
-        One of several processes cannot leave the others waiting, and then it is.
-        """
-        try:
-            return _measure(self.training, network)
-        except (SaganError, OSError) as error:
-            if self.training.accelerator.num_processes > 1:
-                raise
-            warnings.warn(f"training goes on without evaluations: {error}", stacklevel=1)
-            self._given_up = True
-            return {}
+            return _measure(self.training, self._network)
 
     def saved(self) -> None:
         """The latest step's checkpoint is on the disk: if it is the best, best.json says so."""
@@ -189,11 +188,12 @@ def _measure(training: Training, network: FeatureNetwork) -> Record:
         extract(network, _samples(training).draw, SAMPLES, Path(folder), processes, "samples")
         if reference is None:
             return {}
-        features = map_array(Path(folder) / FEATURES).copy()
+        features = map_array(Path(folder) / FEATURES, SAMPLES, network.width).copy()
     distance, _ = kernel_distance(features, reference, training.config.seed, SUBSETS)
     some = reference[spread(len(reference), SAMPLES)]
-    precision, recall = precision_recall(features, some)
-    density, coverage = density_coverage(features, some)
+    few = features[: len(some)]  # as many: these metrics depend on both numbers
+    precision, recall = precision_recall(few, some)
+    density, coverage = density_coverage(few, some)
     return {
         BEST_BY: distance,
         "metric/precision": precision,

@@ -34,11 +34,13 @@ def test_files_hold_the_features_of_every_picture_whatever_the_chunk(
     told = []
     extract(
         tiny_network, lambda a, b: labelled.images[a:b], 18, tmp_path, processes, "pictures",
-        lambda *progress: told.append(progress),
+        lambda *progress: told.append(progress), (FEATURES, LOGITS),
     )  # fmt: skip
     features, logits = tiny_network(torch.from_numpy(np.array(labelled.images)))
-    np.testing.assert_allclose(map_array(tmp_path / FEATURES), features, rtol=1e-6)
-    np.testing.assert_allclose(map_array(tmp_path / LOGITS), logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(map_array(tmp_path / FEATURES, *features.shape), features, rtol=1e-6)
+    np.testing.assert_allclose(
+        map_array(tmp_path / LOGITS, *logits.shape), logits, rtol=1e-5, atol=1e-5
+    )
     assert told == [("pictures", done, 18) for done in (5, 10, 15, 18)]
 
 
@@ -116,6 +118,18 @@ def test_some_pictures_only_are_kept_apart_from_all(labelled, tiny_network, proc
     assert tiny_network.module.seen == 3
     everything = reference_features(labelled, tiny_network, processes)
     np.testing.assert_array_equal(some, everything[rows])
+
+
+def test_of_a_damaged_header_nothing_is_read(labelled, tiny_network, processes, tmp_path) -> None:
+    """NumPy's reader raises errors of six kinds, or reads columns for rows."""
+    extract(tiny_network, lambda a, b: labelled.images[a:b], 18, tmp_path, processes, "pictures")
+    assert not (tmp_path / LOGITS).exists()
+    content = (tmp_path / FEATURES).read_bytes()
+    for at in range(len(content) - 4 * 18 * tiny_network.width):
+        changed = bytes([content[at] ^ 1])
+        (tmp_path / FEATURES).write_bytes(content[:at] + changed + content[at + 1 :])
+        with pytest.raises(ValueError, match="is not of 18 rows"):
+            map_array(tmp_path / FEATURES, 18, tiny_network.width)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "emptied", "of another shape", "removed"])

@@ -140,18 +140,28 @@ def test_the_canonical_hash_is_the_one_in_the_files_name() -> None:
 
 
 def test_dinov2_reads_the_authors_weights_and_resamples_positions(monkeypatch, tmp_path) -> None:
-    """A small one of the same family; position embeddings that are all alike have one result."""
+    """A small one of the same family, with position embeddings that grow evenly from left to right.
+
+    Resampled, each is that of the point where its patch's middle falls, all columns alike.
+    """
     monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_small_patch14_dinov2")
     monkeypatch.setattr(dinov2, "WIDTH", 384)
     network = timm.create_model(dinov2.ARCHITECTURE, img_size=224, num_classes=0).eval()
     published = network.state_dict()
-    constant = torch.randn(1, 1, 384).expand(1, 1 + 37 * 37, 384)
-    network.pos_embed.data = constant[:, : 1 + 16 * 16].clone()
-    published |= {"pos_embed": constant.clone(), "mask_token": torch.zeros(1, 384)}
+    direction, token = torch.randn(384), torch.randn(1, 384)
+    ramp = torch.arange(37.0).repeat(37)[:, None] * direction / 37  # 37 rows of 37
+    published |= {"pos_embed": torch.cat([token, ramp])[None], "mask_token": torch.zeros(1, 384)}
     torch.save(published, tmp_path / "small.pth")
 
     images = pictures(2, size=224)
-    features, logits = open_network("dinov2", tmp_path / "small.pth")(images)
+    opened = open_network("dinov2", tmp_path / "small.pth")
+    resampled = opened.module.network.pos_embed
+    columns = (resampled[0, 1:] @ direction).view(16, 16) / direction.square().sum() * 37
+    middles = (torch.arange(16) + 0.5) * 37 / 16.1 - 0.5
+    torch.testing.assert_close(columns, middles.expand(16, 16), rtol=0, atol=0.1)
+    torch.testing.assert_close(resampled[0, :1], token)
+    network.pos_embed.data = resampled.clone()
+    features, logits = opened(images)
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         expected = network(((images / 255 - mean) / deviation).permute(0, 3, 1, 2))

@@ -28,7 +28,22 @@ def test_labels_come_in_the_proportions_asked_for(num: int, counts: list[int]) -
     assert all(found[i] == 0 for i, count in enumerate(counts) if count == 0)
 
 
-def test_the_first_labels_have_the_proportions_of_all() -> None:
-    labels = shared_labels(1000, np.array([500, 300, 200]))
-    first = np.bincount(labels[:100])
-    assert np.abs(first - [50, 30, 20]).max() <= 1
+@given(
+    st.integers(1, 500),
+    st.lists(st.integers(0, 50), min_size=2, max_size=12).filter(any),
+    st.data(),
+)
+def test_the_first_labels_have_the_proportions_of_all(
+    num: int, counts: list[int], data: st.DataObject
+) -> None:
+    """So that metrics may look at the first samples only."""
+    labels = shared_labels(num, np.array(counts))
+    first = data.draw(st.integers(1, num))
+    found = np.bincount(labels[:first], minlength=len(counts))
+    exact = first * np.bincount(labels, minlength=len(counts)) / num
+    assert np.abs(found - exact).max() <= 1 + len(counts) / 2
+
+
+def test_the_first_samples_are_of_all_classes_however_many_samples_there_are() -> None:
+    for num in (10, 20_000, 50_000):
+        assert set(shared_labels(num, np.full(10, 100))[:10]) == set(range(10))

@@ -240,6 +240,24 @@ def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
     assert not any(BEST_BY in record for record in read_statistics(run))
 
 
+@pytest.mark.parametrize("part", ["_prepare", "_measure"])
+def test_no_error_of_an_evaluation_ends_a_training(
+    part: str,
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    quick: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(evaluation, part, fails)
+    with pytest.warns(UserWarning, match="goes on without evaluations: no memory left"):
+        run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+    assert checkpoint.open_model(run).step == 2
+
+
 def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
     labelled: PackedDataset,
     train_run: Callable[..., Path],
