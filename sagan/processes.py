@@ -50,6 +50,22 @@ def join_processes() -> PartialState:
     return processes
 
 
+def refuse_launcher(mending: str) -> None:
+    """Insist on one process, started without a launcher.
+
+    Args:
+        mending: what to do instead, in the user's words.
+
+    Raises:
+        SaganError: a launcher started several.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise SaganError(
+            f"a launcher started {os.environ['WORLD_SIZE']} processes, and here is work for one: "
+            f"{mending}"
+        )
+
+
 def make_accelerator() -> Accelerator:
     """Devices and processes as the launcher set them up; one process without one.
 

@@ -1,5 +1,9 @@
 """Does attention improve what a GAN draws? Zhang et al. 2018, section 5.2 and table 1."""
 
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
 from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies.gan import (
     kept_curves,
@@ -10,7 +14,7 @@ from sagan.studies.gan import (
 )
 from sagan.studies.quality import QUALITY_COLUMNS, measure, prepare_reference
 from sagan.studies.run import Data, Findings, Run, Watch
-from sagan.studies.study import ALIKE, READING_ATTENTION, Chart, Claim, Study, Variant
+from sagan.studies.study import ALIKE, READING_ATTENTION, Chart, Claim, Settings, Study, Variant
 
 
 def perform(run: Run, data: Data, watch: Watch) -> Findings:
@@ -30,133 +34,70 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
 _G, _D = "attention/generator.*", "attention/discriminator.*"
 
 
-def _both(size: int) -> dict[str, tuple[int, ...]]:
+SIZES = (8, 16, 32, 64)  # sides of maps; networks have those below their pictures' own
+DEFAULT = ("none", "residual-16", "attention-8", "attention-16")  # for pictures of 32 x 32
+FORMS = ("full", "paper")  # besides "pooled", which all others are of
+
+
+def _variants() -> Iterator[Variant]:
+    yield _variant("none", "no attention", {"attention_g": (), "attention_d": ()})
+    for size in SIZES:
+        title = f"a residual block as large as attention, at {size} x {size} in both networks"
+        yield _variant(f"residual-{size}", title, _at(size) | {"attention_block": "residual"})
+    for size in SIZES:
+        yield _variant(f"attention-{size}", f"attention at {size} x {size} in both", _at(size))
+    for size in SIZES:
+        at = f"at {size} x {size}"
+        yield _variant(f"g-{size}", f"attention {at} in G only", _at(size) | {"attention_d": ()})
+        yield _variant(f"d-{size}", f"attention {at} in D only", _at(size) | {"attention_g": ()})
+        for form in FORMS:
+            settings = _at(size) | {"attention_form": form}
+            yield _variant(f"{form}-{size}", f'form "{form}" {at} in both', settings)
+
+
+def _at(size: int) -> dict[str, Any]:
     return {"attention_g": (size,), "attention_d": (size,)}
+
+
+def _variant(name: str, title: str, settings: Settings) -> Variant:
+    return Variant(name, title, lambda _: settings, default=name in DEFAULT)
+
+
+def _claims() -> Iterator[Claim]:
+    for size in reversed(SIZES):
+        both, at = f"attention-{size}", f"at {size} x {size}"
+        yield _claim(f"Attention {at} in both networks draws better than none", both, "none")
+        yield _claim(
+            f"Attention {at} draws better than a residual block as large in its place",
+            both, f"residual-{size}",
+        )  # fmt: skip
+        for one in ("g", "d"):
+            place, name = f"in {one.upper()} only", f"{one}-{size}"
+            yield _claim(f"Attention {at} {place} draws better than none", name, "none")
+            yield _claim(f"Attention {at} in both draws better than {place}", both, name)
+        for form in FORMS:
+            sentence = f'Attention {at} in the form "pooled" draws better than in "{form}"'
+            yield _claim(sentence, both, f"{form}-{size}")
+    for small, large in pairwise(SIZES):
+        yield _claim(
+            f"Attention at {large} x {large} draws better than at {small} x {small}",
+            f"attention-{large}", f"attention-{small}",
+        )  # fmt: skip
+
+
+def _claim(sentence: str, variant: str, against: str) -> Claim:
+    return Claim(sentence, DEFAULT_DISTANCE, "lower", variant, against)
 
 
 STUDY = Study(
     name="attention",
     question="Does attention improve what a GAN draws, at equal data, seeds, steps and recipe?",
-    variants=(
-        Variant("none", "no attention", lambda _: {"attention_g": (), "attention_d": ()}),
-        Variant(
-            "residual-16",
-            "a residual block as large as attention, at 16 x 16 in both networks",
-            lambda _: _both(16) | {"attention_block": "residual"},
-        ),
-        Variant("attention-8", "attention at 8 x 8 in both", lambda _: _both(8)),
-        Variant("attention-16", "attention at 16 x 16 in both", lambda _: _both(16)),
-        Variant(
-            "attention-32",
-            "attention at 32 x 32 in both (64 pixels and more)",
-            lambda _: _both(32),
-            default=False,
-        ),
-        Variant(
-            "residual-8",
-            "the residual block at 8 x 8 in both",
-            lambda _: _both(8) | {"attention_block": "residual"},
-            default=False,
-        ),
-        Variant(
-            "residual-32",
-            "the residual block at 32 x 32 in both",
-            lambda _: _both(32) | {"attention_block": "residual"},
-            default=False,
-        ),
-        Variant(
-            "g-16",
-            "attention at 16 x 16 in G only",
-            lambda _: {"attention_g": (16,), "attention_d": ()},
-            default=False,
-        ),
-        Variant(
-            "d-16",
-            "attention at 16 x 16 in D only",
-            lambda _: {"attention_g": (), "attention_d": (16,)},
-            default=False,
-        ),
-        Variant(
-            "g-32",
-            "attention at 32 x 32 in G only",
-            lambda _: {"attention_g": (32,), "attention_d": ()},
-            default=False,
-        ),
-        Variant(
-            "full-16",
-            'form "full" at 16 x 16 in both',
-            lambda _: _both(16) | {"attention_form": "full"},
-            default=False,
-        ),
-        Variant(
-            "paper-16",
-            'form "paper" at 16 x 16 in both',
-            lambda _: _both(16) | {"attention_form": "paper"},
-            default=False,
-        ),
-    ),
+    variants=tuple(_variants()),
     # What the variants' names and the claims take for granted.
     settings={"attention_block": "attention", "attention_form": "pooled", **ALIKE},
     prepare=prepare_reference,
     perform=perform,
-    claims=(
-        Claim(
-            "Attention at 16 x 16 in both networks draws better than no attention",
-            DEFAULT_DISTANCE, "lower", "attention-16", "none",
-        ),
-        Claim(
-            "Attention at 16 x 16 draws better than a residual block as large in its place",
-            DEFAULT_DISTANCE, "lower", "attention-16", "residual-16",
-        ),
-        Claim(
-            "Attention at 8 x 8 in both networks draws better than no attention",
-            DEFAULT_DISTANCE, "lower", "attention-8", "none",
-        ),
-        Claim(
-            "Attention at 16 x 16 draws better than at 8 x 8",
-            DEFAULT_DISTANCE, "lower", "attention-16", "attention-8",
-        ),
-        Claim(
-            "Attention at 8 x 8 draws better than a residual block as large in its place",
-            DEFAULT_DISTANCE, "lower", "attention-8", "residual-8",
-        ),
-        Claim(
-            "Attention at 32 x 32 in both networks draws better than no attention",
-            DEFAULT_DISTANCE, "lower", "attention-32", "none",
-        ),
-        Claim(
-            "Attention at 32 x 32 draws better than a residual block as large in its place",
-            DEFAULT_DISTANCE, "lower", "attention-32", "residual-32",
-        ),
-        Claim(
-            "Attention at 32 x 32 draws better than at 8 x 8",
-            DEFAULT_DISTANCE, "lower", "attention-32", "attention-8",
-        ),
-        Claim(
-            "Attention in G only draws better than no attention",
-            DEFAULT_DISTANCE, "lower", "g-16", "none",
-        ),
-        Claim(
-            "Attention in D only draws better than no attention",
-            DEFAULT_DISTANCE, "lower", "d-16", "none",
-        ),
-        Claim(
-            "Attention in both networks draws better than in G only",
-            DEFAULT_DISTANCE, "lower", "attention-16", "g-16",
-        ),
-        Claim(
-            "Attention in both networks draws better than in D only",
-            DEFAULT_DISTANCE, "lower", "attention-16", "d-16",
-        ),
-        Claim(
-            'The form "pooled" draws better than the form "full"',
-            DEFAULT_DISTANCE, "lower", "attention-16", "full-16",
-        ),
-        Claim(
-            'The form "pooled" draws better than the form "paper"',
-            DEFAULT_DISTANCE, "lower", "attention-16", "paper-16",
-        ),
-    ),
+    claims=tuple(_claims()),
     columns=QUALITY_COLUMNS,
     charts=(
         Chart("Size of gamma in G", "gamma/generator.*"),

@@ -49,6 +49,11 @@ def cost_of(step_seconds: float, whole_seconds: float) -> Cost:
     return Cost(step_seconds, max(0.0, whole_seconds - PROBE_STEPS * step_seconds))
 
 
+def at_once(runs: int, jobs: int) -> float:
+    """Runs at a time on average: nine by twos take five turns, and the last one is alone."""
+    return runs / math.ceil(runs / jobs)
+
+
 def affordable_steps(costs: Sequence[Cost], seconds: float, jobs: int) -> int:
     """Steps that each of these runs can have, so that all of them take that time together.
 
@@ -60,7 +65,8 @@ def affordable_steps(costs: Sequence[Cost], seconds: float, jobs: int) -> int:
     Raises:
         SaganError: there is not enough time for `LEAST_STEPS`, or none of them trains.
     """
-    available = RESERVE * seconds * jobs
+    jobs_filled = at_once(len(costs), jobs)
+    available = RESERVE * seconds * jobs_filled
     rest, step = sum(cost.rest for cost in costs), sum(cost.step for cost in costs)
     if not step:
         raise SaganError(
@@ -68,7 +74,7 @@ def affordable_steps(costs: Sequence[Cost], seconds: float, jobs: int) -> int:
         )
     steps = math.floor((available - rest) / step)
     if steps < LEAST_STEPS:
-        least = sum(cost.seconds(LEAST_STEPS) for cost in costs) / jobs / RESERVE
+        least = sum(cost.seconds(LEAST_STEPS) for cost in costs) / jobs_filled / RESERVE
         raise SaganError(
             f"{max(0.0, seconds) / 60:.1f} of --budget-minutes are left, and {len(costs)} runs of "
             f"{LEAST_STEPS} steps need {least / 60:.1f}, most of it for measuring: give more, or "

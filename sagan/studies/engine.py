@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -24,11 +23,16 @@ from sagan.display import (
     reporter_for,
 )
 from sagan.errors import SaganError
+from sagan.inference import default_device
+from sagan.precision import resolve_precision
+from sagan.processes import refuse_launcher
 from sagan.studies import workers
-from sagan.studies.budget import PROBE_STEPS, Cost, affordable_steps, probe
+from sagan.studies.budget import PROBE_STEPS, Cost, affordable_steps, at_once, probe
 from sagan.studies.catalogue import STUDIES
 from sagan.studies.plan import (
+    DataRecord,
     Request,
+    SplitRecord,
     StudyRecord,
     check_configurations,
     check_same,
@@ -61,6 +65,7 @@ def conduct(request: Request, dry_run: bool, console: Console, say: Say) -> None
         SaganError: something does not fit.
         Interrupted: by a signal; the same request goes on.
     """
+    refuse_launcher("start sagan study without it, and give --jobs")
     conductor = Conductor(STUDIES[request.study], request, console, say)
     if dry_run:
         conductor.show_plan()
@@ -85,7 +90,7 @@ class Conductor:
         config = common_config(self.study, self.request, self.begun)
         if self.begun is not None:
             if self.request.steps is None:
-                steps = self.begun.config["steps"]
+                steps = self.begun.config.steps
                 self.say(f"going on with {steps:,} steps, as the study began")
                 config = config.model_copy(update={"steps": steps})
             check_same(self.request.out, self.begun, self.study.name, config)
@@ -126,11 +131,12 @@ class Conductor:
         total = sum(costs[run.variant].seconds(self.config.steps) for run in pending)
         self.say(
             f"{len(pending)} runs of {self.config.steps:,} steps: about "
-            f"{duration(total / self.request.jobs)} in all"
+            f"{duration(total / at_once(len(pending), self.request.jobs))} in all"
         )
 
     def run_all(self) -> None:
         """Do the runs that have no result, if there are any, and report on all."""
+        self._found()  # before hours are spent on what cannot be reported with it
         if not self._pending():
             self.report()
             return
@@ -161,14 +167,24 @@ class Conductor:
 
     def report(self) -> None:
         """Write the reports, from study.json and the results alone, if there are any."""
-        record = read_record(self.request.out)
-        results = read_results(self.request.out, record.study) if record else []
+        record, results = self._found()
         if record is None or not results:
             return
-        check_alike(self.request.out, results)
-        check_configurations(self.study, record, results)
         for path in write_reports(self.study, record, results, self.request.out):
             self.say(f"wrote {path}")
+
+    def _found(self) -> tuple[StudyRecord | None, list[Result]]:
+        """What the folder holds by now.
+
+        Raises:
+            SaganError: results that cannot be compared.
+        """
+        record = read_record(self.request.out)
+        results = read_results(self.request.out, record.study) if record else []
+        if record is not None:
+            check_alike(self.request.out, results)
+            check_configurations(self.study, record, results)
+        return record, results
 
     def _one_by_one(self, runs: Sequence[Run], data: Data) -> Iterator[tuple[Run, Result]]:
         for run in runs:
@@ -193,10 +209,14 @@ class Conductor:
                 }
             )  # fmt: skip
         self.config = self.config.following(data.train.labels is not None)
-        if self.begun is not None:
+        if self.begun is None:  # for all runs, on whatever machine they are done
+            precision = resolve_precision(self.config.precision, default_device())
+            named = {"precision": str(precision).removeprefix("torch.")}
+            self.config = self.config.model_copy(update=named)
+        else:
             check_same(self.request.out, self.begun, self.study.name, self.config)
             # The same pictures may have moved.
-            moved = {**describe_data(data), "source": self.begun.data.get("source")}
+            moved = describe_data(data).model_copy(update={"source": self.begun.data.source})
             if self.begun.data != moved:
                 raise SaganError(
                     f"{self.request.out} holds a study of other pictures: give the same --data as "
@@ -206,13 +226,14 @@ class Conductor:
 
     def _record(self, data: Data) -> None:
         commands = self.begun.commands if self.begun else []
-        command = self.request.command()
+        runs = self.begun.runs if self.begun else []
         record = StudyRecord(
             study=self.study.name,
             preset=self.request.preset,
-            config=self.config.model_dump(mode="json"),
+            config=self.config,
             data=describe_data(data),
-            commands=commands if command in commands else [*commands, command],
+            commands=list(dict.fromkeys([*commands, self.request.command()])),
+            runs=list(dict.fromkeys([*runs, *(run.name for run in self._runs())])),
         )
         write_record(self.request.out, record)
 
@@ -241,15 +262,15 @@ class Conductor:
         self.config = self.config.model_copy(update={"steps": steps})
 
 
-def describe_data(data: Data) -> dict[str, Any]:
+def describe_data(data: Data) -> DataRecord:
     """Which pictures, for study.json."""
     source = Path(data.train.source)
-    return {
-        "source": source.name if source.exists() else data.train.source,
-        "size": data.train.size,
-        "classes": data.train.num_classes,
-        **data.pictures(),
-    }
+    return DataRecord(
+        source=source.name if source.exists() else data.train.source,
+        size=data.train.size,
+        classes=data.train.num_classes,
+        **{split: SplitRecord(**pictures) for split, pictures in data.pictures().items()},
+    )
 
 
 def headline(study: Study, result: Result) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sagan.config import MAY_CHANGE, PRESETS, Config, changes, parse_config, resolve
 from sagan.errors import SaganError
@@ -18,6 +18,7 @@ from sagan.studies.study import Study, Variant
 # Log lines, checkpoints and looks at attention of a run, at least where it has so many steps; a
 # look draws pictures, which take as long as dozens of steps.
 RECORDS, SAVES, LOOKS, APART = 60, 4, 10, 100
+MAY_DIFFER = frozenset(MAY_CHANGE) - {"steps"}  # between runs that are compared
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,25 @@ class Request:
         return shlex.join(words)
 
 
+class SplitRecord(BaseModel):
+    """Which pictures of a split, and how many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    fingerprint: str
+    pictures: int
+
+
+class DataRecord(BaseModel):
+    """Which pictures a study looks at: where they came from, their side, their classes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    source: str
+    size: int
+    classes: int
+    train: SplitRecord
+    test: SplitRecord | None = None
+
+
 class StudyRecord(BaseModel):
     """OUT/study.json: what all runs of a study share.
 
@@ -74,31 +94,19 @@ class StudyRecord(BaseModel):
         study: its name.
         preset: of the runs.
         config: common to all runs; variants and seeds depart from it.
-        data: source, fingerprint and number of pictures by split, classes.
+        data: which pictures.
         commands: that had a part in it, the first one first.
+        runs: names of all that were asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal[1] = 1
     study: str
     preset: str
-    config: dict[str, JsonValue]
-    data: dict[str, JsonValue]
+    config: Config
+    data: DataRecord
     commands: list[str]
-
-    @field_validator("config")
-    @classmethod
-    def _fits(cls, config: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        Config.model_validate(config)
-        return config
-
-    @field_validator("data")
-    @classmethod
-    def _describes(cls, data: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        train = data.get("train")
-        if not isinstance(train, dict) or not isinstance(train.get("pictures"), int):
-            raise ValueError("no training pictures")
-        return data
+    runs: list[str] = []
 
 
 def read_record(out: Path) -> StudyRecord | None:
@@ -124,7 +132,9 @@ def read_record(out: Path) -> StudyRecord | None:
 
 def write_record(out: Path, record: StudyRecord) -> None:
     """Keep what all runs share; the run directories beside it are not for version control."""
-    write_bytes(out / "study.json", (record.model_dump_json(indent=2) + "\n").encode())
+    write_bytes(
+        out / "study.json", (record.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
+    )
     write_bytes(out / ".gitignore", b"/runs/\n/.lock\n")
 
 
@@ -161,7 +171,7 @@ def common_config(study: Study, request: Request, begun: StudyRecord | None) -> 
     settings = {**request.settings, **fixed}
     if begun is not None and begun.preset == request.preset:
         undecided = {"conditional": PRESETS[request.preset].settings.get("conditional")}
-        config = parse_config({**begun.config, **undecided, **settings})
+        config = parse_config({**begun.config.model_dump(), **undecided, **settings})
     else:
         config = resolve(request.preset, settings)
     for key in set.intersection(*(set(variant.change(config)) for variant in study.variants)):
@@ -213,19 +223,28 @@ def check_configurations(study: Study, record: StudyRecord, results: Sequence[Re
     """Refuse to compare runs of other configurations than the study's.
 
     Raises:
-        SaganError: a result is of one.
+        SaganError: a result is of one, or of a variant that there is not.
     """
-    common = parse_config(record.config)
     variants = {variant.name: variant for variant in study.variants}
     for result in results:
-        if result.variant in variants:
-            wanted = config_of(variants[result.variant], result.seed, common)
-            apart = changes(wanted.model_dump(mode="json"), result.config, MAY_CHANGE)
-            if apart:
-                raise SaganError(
-                    f"the result of {result.name} is of another configuration than study.json "
-                    f"has, {apart[0]}: delete it to run it again"
-                )
+        if result.variant not in variants:
+            raise SaganError(
+                f"there is a result of {result.name}, and the study {study.name} has no such "
+                "variant: move it to where it belongs"
+            )
+        wanted = config_of(variants[result.variant], result.seed, record.config)
+        apart = _departures(wanted, result.config)
+        if apart:
+            raise SaganError(
+                f"the result of {result.name} is of another configuration than study.json "
+                f"has, {apart[0]}: delete it to run it again"
+            )
+
+
+def _departures(wanted: Config, config: Config) -> list[str]:
+    """What makes two runs unequal; steps do."""
+    before, after = wanted.model_dump(mode="json"), config.model_dump(mode="json")
+    return changes(before, after, MAY_DIFFER)
 
 
 def is_pending(run: Run, out: Path) -> bool:
@@ -241,8 +260,9 @@ def check_same(out: Path, begun: StudyRecord, study: str, config: Config) -> Non
     """
     differences = [f"the study was {begun.study}"] if begun.study != study else []
     # Before the data are looked at, conditional may be undecided.
-    wanted = {k: v for k, v in config.model_dump(mode="json").items() if v is not None}
-    differences += changes(begun.config, wanted, {*MAY_CHANGE} - {"steps"})
+    undecided = {"conditional"} if config.conditional is None else set()
+    before, after = begun.config.model_dump(mode="json"), config.model_dump(mode="json")
+    differences += changes(before, after, MAY_DIFFER | undecided)
     if differences:
         raise SaganError(
             f"{out} holds a study that began otherwise: {'; '.join(differences)}. "

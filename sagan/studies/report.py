@@ -38,7 +38,7 @@ NETWORKS: tuple[Network, ...] = ("generator", "discriminator")
 
 def write_reports(
     study: Study, record: StudyRecord, results: list[Result], out: Path
-) -> Iterator[Path]:
+) -> list[Path]:
     """Write report.html, report.md with its figures, results.csv and summary.json.
 
     Args:
@@ -47,8 +47,8 @@ def write_reports(
         results: of its runs; none is needed of any other.
         out: the study's folder.
 
-    Yields:
-        Each file, when it has been written; of the figures only their folder.
+    Returns:
+        The files that were written; of the figures only their folder.
     """
     table = Table(study, results)
     title = f"Study: {study.name}"
@@ -56,25 +56,29 @@ def write_reports(
     pictures = [part for part in parts if isinstance(part, Picture)]
     for picture in pictures:
         write_bytes(out / FIGURES / picture.file, picture.svg.encode())
-    yield out / FIGURES
-    for name, content in (
-        ("report.html", as_html(title, parts).encode()),
-        ("report.md", as_markdown(title, parts).encode()),
-        ("results.csv", _as_csv(table).encode()),
-        ("summary.json", to_json(_summary(table))),
-    ):
+    contents = {
+        "report.html": as_html(title, parts).encode(),
+        "report.md": as_markdown(title, parts).encode(),
+        "results.csv": _as_csv(table).encode(),
+        "summary.json": to_json(_summary(table)),
+    }
+    for name, content in contents.items():
         write_bytes(out / name, content)
-        yield out / name
+    return [out / name for name in (FIGURES, *contents)]
 
 
 def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
     findings = table.findings()
+    missing = set(record.runs) - {result.name for result in table.results}
     yield Text(table.study.question)
+    if missing:
+        yield Points(
+            [f"not done yet: {len(missing)} of {len(record.runs)} runs; verdicts may change"]
+        )
     yield Text(_lead(table, record))
     yield Heading("What was found")
     if findings:
-        config = Config.model_validate(record.config)
-        yield Points([sentence(finding, config) for finding in findings])
+        yield Points([sentence(finding, record.config) for finding in findings])
     yield Text(_reading(findings))
     yield Heading("The variants")
     yield _variant_grid(table)
@@ -97,13 +101,13 @@ def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
 
 
 def _lead(table: Table, record: StudyRecord) -> str:
-    config = Config.model_validate(record.config)
-    train: Any = record.data["train"]
+    config = record.config
     seconds = sum(result.cost["whole"] for result in table.results)
     return (
         f"{len(table.results)} runs of {len(table.variants)} variants; preset {record.preset}, "
-        f"{config.steps:,} steps of {config.batch_size} pictures, on {train['pictures']:,} "
-        f"pictures of {record.data['source']} at {config.resolution} x {config.resolution}, "
+        f"{config.steps:,} steps of {config.batch_size} pictures, on "
+        f"{record.data.train.pictures:,} pictures of {record.data.source} at "
+        f"{config.resolution} x {config.resolution}, "
         f"{'conditional' if config.conditional else 'unconditional'}. The runs took "
         f"{duration(seconds)} of a process, added up; they are equal in steps, and variants differ "
         "in the time of a step, which was measured beside other runs where --jobs says so."
@@ -134,9 +138,8 @@ def _reading(findings: list[Finding]) -> str:
         "A claim is called supported where the interval of the mean advantage lies above 0, not "
         "supported where it lies below, else undecided. Runs are paired by seed; the interval is "
         f"Student's. Where nothing differs {(1 - CONFIDENCE) / 2:.1%} are called supported; "
-        "intervals are not widened for the number of claims: the first is the one that the study "
-        "was made for, the others are beside it. This holds for a number of seeds that was chosen "
-        "before the first result was seen."
+        "intervals are not widened for the number of claims. This holds for a number of seeds that "
+        "was chosen before the first result was seen."
     )
 
 

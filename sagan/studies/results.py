@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
+from sagan.config import Config
 from sagan.errors import SaganError, first_problem
 from sagan.files import read_small, write_bytes
 from sagan.metrics.protocol import differences
@@ -37,7 +38,7 @@ class Result(BaseModel):
     study: str
     variant: str
     seed: int = Field(ge=0)
-    config: dict[str, JsonValue]
+    config: Config
     parameters: dict[Network, int]
     numbers: dict[str, FiniteFloat]
     curves: dict[str, list[tuple[FiniteFloat, FiniteFloat]]]
@@ -59,7 +60,7 @@ def result_of(
         study=run.study,
         variant=run.variant,
         seed=run.config.seed,
-        config=run.config.model_dump(mode="json"),
+        config=run.config,
         parameters=findings.parameters,
         numbers={name: v for name, v in findings.numbers.items() if math.isfinite(v)},
         curves={name: _rounded(curve) for name, curve in findings.curves.items()},

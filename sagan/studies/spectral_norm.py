@@ -194,10 +194,9 @@ STUDY = Study(
     ),
     by_layer="sigma/",
     notes=(
-        "The question is whether trainings fail: the first column of the table is the answer, the "
-        "claims are about how good the samples are in the end. With three seeds even 3 of 3 "
-        "against 0 of 3 is no proof: by chance it comes in one of ten (Fisher's exact test, two "
-        "sides).",
+        "Whether trainings fail is in the table's column of failures; claims are about how good "
+        "samples are in the end. With three seeds even 3 of 3 against 0 of 3 is no proof: by "
+        "chance it comes in one of ten (Fisher's exact test, two sides).",
         CRITERION,
         "sigma is the largest singular value of a weight as the network uses it, exact; a "
         "convolution's weight is taken as a matrix (out, in * height * width), as by the "

@@ -108,7 +108,7 @@ class Study:
         variants: all there are, in the order of the report.
         prepare: computes once what all runs look at, before any of them.
         perform: trains a run, or does without, and measures it.
-        claims: the first is the study's own; those whose variants were not run are left out.
+        claims: those whose variants were not run are left out.
         columns: of the report's table.
         charts: the report's figures, each where there are such curves.
         by_layer: prefix of curves whose last values the report tables, a layer a line.

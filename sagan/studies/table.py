@@ -105,16 +105,18 @@ class Table:
         return [sign * (one.values[seed] - other.values[seed]) for seed in shared]
 
     def band(self, variant: str, chart: Chart) -> Band | None:
-        """A chart's curve of a variant, where all of its seeds have it; None where none has."""
+        """A chart's curve of a variant, each point of the seeds that have it; None without any.
+
+        A training whose numbers went wrong has none from there on, and hides no other's.
+        """
         curves = [_joined(result, chart) for result in self.of(variant)]
-        shared = set.intersection(*(set(curve) for curve in curves))
-        if not shared:
+        x = sorted(set().union(*curves))
+        if not x:
             return None
-        x = sorted(shared)
-        values = np.array([[curve[at] for at in x] for curve in curves])  # (seeds, points)
+        values = [[curve[at] for curve in curves if at in curve] for at in x]
         return Band(
-            x, values.mean(axis=0).tolist(), values.min(axis=0).tolist(),
-            values.max(axis=0).tolist(),
+            x, [float(np.mean(v)) for v in values], [min(v) for v in values],
+            [max(v) for v in values],
         )  # fmt: skip
 
     def layers(self, variant: str) -> dict[str, float]:

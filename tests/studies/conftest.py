@@ -23,7 +23,7 @@ def result() -> Make:
             "study": STUDY.name,
             "variant": variant,
             "seed": seed,
-            "config": resolve("smoke", {"seed": seed}).model_dump(mode="json"),
+            "config": resolve("smoke", {"seed": seed}),
             "parameters": {"generator": 1000, "discriminator": 2000},
             "numbers": {DEFAULT_DISTANCE: distance},
             "curves": {"gamma/generator.attention_16": [(1, 0.1 * seed), (2, 0.2)]},
@@ -56,7 +56,12 @@ def record() -> StudyRecord:
     return StudyRecord(
         study=STUDY.name,
         preset="smoke",
-        config=resolve("smoke", {"conditional": False}).model_dump(mode="json"),
-        data={"source": "<b>photos</b>", "train": {"pictures": 60, "fingerprint": "0" * 64}},
+        config=resolve("smoke", {"conditional": False}),
+        data={
+            "source": "<b>photos</b>",
+            "size": 32,
+            "classes": 0,
+            "train": {"pictures": 60, "fingerprint": "0" * 64},
+        },
         commands=["sagan study attention --data photos --out studies/a"],
     )

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from sagan import precision
 from sagan.config import PRESETS, resolve
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
@@ -144,7 +145,7 @@ def test_a_finished_study_is_reported_from_its_results_without_the_data(
         ({"steps": 21}, "steps was 20 and is now 21"),
         ({"settings": {"lr_g": 0.5}}, "lr_g was 0.0002 and is now 0.5"),
         ({"preset": "demo-32"}, "latent_size was 32 and is now 64"),
-        ({"variants": ["none", "big"]}, "has no variant 'big': there are none, residual-16"),
+        ({"variants": ["none", "big"]}, "has no variant 'big': there are none, residual-8"),
         ({"settings": {"attention_g": (8,)}}, "every variant has its own attention_g"),
         (
             {"settings": {"attention_block": "residual"}},
@@ -201,6 +202,7 @@ def test_results_and_runs_of_nobody_knows_what_are_refused(
     "changes",
     [
         {"config": {}, "data": {}},
+        {"data": {"size": 32, "classes": 3, "train": {"fingerprint": "0", "pictures": 9}}},
         {"config": {"steps": "many"}},
         {"config": {"steps": 20, "no such setting": 1}},
         {"data": {"source": "x", "train": [1]}},
@@ -231,6 +233,35 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(conduct, performed
     # 8 runs of 600 steps of half a second each
     assert "8 runs of 600 steps: about 40:00 in all" in said[-1]
     assert sum("seeds 0, 1" in line for line in said) == 4
+
+
+def test_a_result_that_cannot_be_reported_is_told_before_anything_is_run(
+    conduct, performed, tmp_path
+) -> None:
+    conduct(seeds=1)
+    performed.clear()
+    path = tmp_path / "study" / "results" / "none-seed0.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"config": content["config"] | {"steps": 9999}}))
+    with pytest.raises(SaganError, match="steps was 20 and is now 9999"):
+        conduct(seeds=2)
+    assert not performed
+
+
+def test_all_runs_have_the_precision_that_the_first_machine_took(
+    conduct, performed, tmp_path, monkeypatch
+) -> None:
+    for native in (False, True):  # the second one has bfloat16, and the study goes on there
+        monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda _, native=native: native)
+        conduct(seeds=1 + native)
+    assert {run.config.precision for run in performed} == {"float32"}
+    assert json.loads((tmp_path / "study" / "study.json").read_text())["runs"] == names(performed)
+
+
+def test_a_launcher_is_refused(conduct, performed, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SaganError, match="give --jobs"):
+        conduct()
 
 
 def test_a_budget_chooses_the_steps_once_and_for_all(conduct, performed, tmp_path) -> None:
@@ -301,7 +332,22 @@ def test_a_budget_is_kept_and_used() -> None:
     steps = affordable_steps(costs, seconds=3600, jobs=1)
     assert sum(cost.seconds(steps) for cost in costs) <= RESERVE * 3600
     assert sum(cost.seconds(steps + 1) for cost in costs) > RESERVE * 3600
-    assert affordable_steps(costs, seconds=1800, jobs=2) == steps
+
+
+@pytest.mark.parametrize("jobs", [2, 4, 8, 16])
+@pytest.mark.parametrize("runs", [1, 9, 12])
+def test_a_budget_is_kept_by_several_at_once_as_well(runs: int, jobs: int) -> None:
+    """Each run is begun when a worker is free, as they are; the last ones may be alone."""
+    cost = Cost(step=0.3, rest=60)
+
+    def ends(steps: int) -> float:
+        workers = [0.0] * jobs
+        for _ in range(runs):
+            workers[workers.index(min(workers))] += cost.seconds(steps)
+        return max(workers)
+
+    steps = affordable_steps([cost] * runs, seconds=3600, jobs=jobs)
+    assert ends(steps) <= RESERVE * 3600 < ends(steps + 1)
 
 
 def test_a_budget_too_small_says_what_is_needed() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sagan.config import resolve
+from sagan.config import parse_config, resolve
 from sagan.errors import SaganError
 from sagan.metrics.features import DEFAULT_DISTANCE
 from sagan.studies import spectral_norm
@@ -15,14 +15,15 @@ from sagan.studies.attention import STUDY
 from sagan.studies.plan import check_configurations, config_of
 from sagan.studies.report import write_reports
 from sagan.studies.results import check_alike, path_of, read_results, write_result
-from sagan.studies.study import ALIKE
+from sagan.studies.study import ALIKE, Chart
+from sagan.studies.table import Band, Table
 
 DISTANCES = {"none": [0.5, 0.6, 0.7], "attention-16": [0.41, 0.5, 0.61]}
 
 
 @pytest.fixture
 def reported(results, record, tmp_path: Path) -> Path:
-    list(write_reports(STUDY, record, results(DISTANCES), tmp_path))
+    write_reports(STUDY, record, results(DISTANCES), tmp_path)
     return tmp_path
 
 
@@ -70,13 +71,13 @@ def test_numbers_are_there_for_other_programs(reported: Path) -> None:
 
 def test_the_same_results_give_the_same_reports(results, record, reported, tmp_path) -> None:
     again = tmp_path / "again"
-    list(write_reports(STUDY, record, results(DISTANCES), again))
+    write_reports(STUDY, record, results(DISTANCES), again)
     for path in sorted(again.rglob("*.*")):
         assert path.read_bytes() == (reported / path.relative_to(again)).read_bytes(), path
 
 
 def test_one_run_makes_a_report_without_a_verdict(results, record, tmp_path) -> None:
-    list(write_reports(STUDY, record, results({"none": [0.5]}), tmp_path))
+    write_reports(STUDY, record, results({"none": [0.5]}), tmp_path)
     assert "No claim can be looked at yet" in (tmp_path / "report.md").read_text()
 
 
@@ -91,18 +92,43 @@ def test_results_of_different_protocols_are_not_compared(result, tmp_path) -> No
 def test_results_of_other_configurations_are_not_compared(results, result, record) -> None:
     """Such as of a preset that has changed since, or copied from another study's folder."""
     common = resolve("smoke", ALIKE)
-    record = record.model_copy(update={"config": common.model_dump(mode="json")})
+    record = record.model_copy(update={"config": common})
     ours = [
-        result(v.name, seed, 1, config=config_of(v, seed, common).model_dump(mode="json"))
+        result(v.name, seed, 1, config=config_of(v, seed, common))
         for v in STUDY.variants
         if v.name in DISTANCES
         for seed in (0, 1)
     ]
     check_configurations(STUDY, record, ours)
-    other = result("none", 2, 1, config=resolve("smoke", {"lr_g": 0.5}).model_dump(mode="json"))
-    with pytest.raises(SaganError, match="none-seed2 is of another configuration") as caught:
-        check_configurations(STUDY, record, [*ours, other])
-    assert "delete it" in str(caught.value)
+    own = ours[0].config
+    for other in ({"lr_g": 0.5}, {"steps": own.steps + 1}, {"augment": "adaptive"}):
+        of_another = result("none", 0, 1, config=parse_config(own.model_dump() | other))
+        with pytest.raises(SaganError, match="none-seed0 is of another configuration") as caught:
+            check_configurations(STUDY, record, [*ours, of_another])
+        assert "delete it" in str(caught.value)
+    often = result("none", 0, 1, config=parse_config(own.model_dump() | {"log_every": 7}))
+    check_configurations(STUDY, record, [often])
+    with pytest.raises(SaganError, match="has no such variant"):
+        check_configurations(STUDY, record, [result("attention-17", 0, 1)])
+
+
+def test_a_report_says_that_runs_are_missing(results, record, tmp_path) -> None:
+    runs = [f"{name}-seed{seed}" for name in DISTANCES for seed in range(4)]
+    asked = record.model_copy(update={"runs": runs})
+    write_reports(STUDY, asked, results(DISTANCES), tmp_path)
+    for name in ("report.html", "report.md"):
+        assert "2 of 8 runs; verdicts may change" in (tmp_path / name).read_text()
+
+
+def test_a_training_that_went_wrong_hides_no_other_from_a_chart(result) -> None:
+    chart = Chart("logits", "logits/real")
+    curves = [[(1, 1.0), (2, 2.0), (3, 3.0)], [(1, 3.0)]]
+    table = Table(
+        STUDY, [result("none", seed, 1, curves={"logits/real": c}) for seed, c in enumerate(curves)]
+    )
+    band = table.band("none", chart)
+    assert band == Band([1, 2, 3], [2.0, 2.0, 3.0], [1.0, 2.0, 3.0], [3.0, 2.0, 3.0])
+    assert table.band("none", Chart("nothing", "gamma/*")) is None
 
 
 def test_failures_are_counted_and_single_runs_say_yes_or_no(record, result, tmp_path) -> None:
@@ -115,7 +141,7 @@ def test_failures_are_counted_and_single_runs_say_yes_or_no(record, result, tmp_
             ("both", 1, 1.0),
         )
     ]
-    list(write_reports(spectral_norm.STUDY, record, results, tmp_path))
+    write_reports(spectral_norm.STUDY, record, results, tmp_path)
     report = (tmp_path / "report.md").read_text()
     assert re.search(r"\| none \|.*\| 2 of 2 \|", report)
     assert re.search(r"\| both \|.*\| 1 of 2 \|", report)

@@ -1,13 +1,13 @@
 """What the study of the discriminator starts from: enough labels, and D's own initial weights."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from sagan.build import build_networks
-from sagan.config import resolve
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.studies.discriminator import _LEARNERS, check_labels
@@ -22,11 +22,11 @@ def test_too_few_pictures_of_a_class_are_said_to_be_before_anything_is_trained(l
 
 
 def test_the_untrained_and_the_supervised_network_are_d_before_its_first_step(
-    labelled: PackedDataset, tmp_path: Path
+    labelled: PackedDataset, start_training: Callable[..., Any], tmp_path: Path
 ) -> None:
-    config = resolve("smoke", {"conditional": False, "seed": 3})
-    _, discriminator = build_networks(config, 0)
-    expected = discriminator.features(labelled.images)
+    training = start_training(labelled, conditional=False, seed=3)
+    config = training.config
+    expected = training.adversaries.discriminator.features(labelled.images)
     run = Run("discriminator", "untrained", config, "smoke", tmp_path)
     look, _ = _LEARNERS["untrained"](run, Data({"train": labelled}), Watch(None, print))
     supervised, _ = _start(config, labelled, torch.device("cpu"))
