@@ -220,7 +220,7 @@ def _layer_grid(table: Table) -> Grid:
 
 
 def _run_grid(table: Table) -> Grid:
-    columns = table.study.columns
+    columns = [c for c in table.study.columns if any(c.number in r.numbers for r in table.results)]
     rows = [
         [
             result.variant,
