@@ -100,13 +100,20 @@ def check_discriminator(results: dict[str, Any], out: Path) -> None:
     assert results["pixels-seed0"]["parameters"] == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "done", "killed"),
+    [("attention", ["none-seed0"], "attention-16-seed0"), ("spectral-norm", [], "both-seed0")],
+)
 @pytest.mark.usefixtures("no_pictures")
-def test_a_study_that_is_killed_ends_with_the_same_results(sagan, splits, tmp_path) -> None:
+def test_a_study_that_is_killed_ends_with_the_same_results(
+    sagan, splits, tmp_path, name, done, killed
+) -> None:
+    variants = ",".join(run.removesuffix("-seed0") for run in [*done, killed])
+
     def command(out: Path) -> list[object]:
         return [
-            "study", "attention", "--data", splits, "--out", out, "--preset", "smoke", "--steps",
-            20, "--seeds", 1, "--variants", "attention-16,none", "--set", "channels_g=8", "--set",
-            "channels_d=8",
+            "study", name, "--data", splits, "--out", out, "--preset", "smoke", "--steps", 20,
+            "--seeds", 1, "--variants", variants, "--set", "channels_g=8", "--set", "channels_d=8",
         ]  # fmt: skip
 
     out = tmp_path / "killed"
@@ -115,15 +122,15 @@ def test_a_study_that_is_killed_ends_with_the_same_results(sagan, splits, tmp_pa
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    # Within the second run, after its first checkpoint.
-    begun, deadline = out / "runs" / "attention-16-seed0" / "checkpoints", time.monotonic() + 90
+    # Within a run, after its first checkpoint.
+    begun, deadline = out / "runs" / killed / "checkpoints", time.monotonic() + 90
     while not list(begun.glob("step-*")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stdout and process.stdout.read()
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert list(found(out)) == ["none-seed0"]
+    assert list(found(out)) == done
     result = sagan(*command(out))
     assert result.status == 0, result.err
     assert "1 runs of 20 steps" in result.out
