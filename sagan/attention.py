@@ -311,6 +311,11 @@ class SelfAttention2d(nn.Module):
         key = _positions(self._pooled(self.key(x)))  # (B, M, C/8)
         return query, key
 
+    def map_size(self, side: int) -> int:
+        """Weights in the attention map of one picture, N * M, on a feature map (side, side)."""
+        keys = side // 2 if self.pool else side
+        return side**2 * keys**2
+
     def _pooled(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.pool else x
 

@@ -2,6 +2,7 @@
 ``sagan --help`` answers without torch."""
 
 import math
+import shlex
 import sys
 import threading
 import warnings
@@ -167,7 +168,7 @@ def train(
         _show_session(session, console)
     if not dry_run:
         _train(session, console)
-        say(f"done: {out}. Next: sagan sample {out} --out samples.png")
+        say(f"done: {out}. Next: sagan sample {shlex.quote(str(out))} --out samples.png")
 
 
 def _train(session: "Session", console: "Console", time_limit: float = float("inf")) -> None:
@@ -180,7 +181,7 @@ def _train(session: "Session", console: "Console", time_limit: float = float("in
         train(session.run, session.description, session.dataset, reporter_for(console), time_limit)
     except Interrupted as interrupted:
         if PartialState().is_main_process:
-            print(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
+            _say(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
         sys.exit(128 + interrupted.signal_number)
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
         print("stopped at once; the last checkpoint is what it was", file=sys.stderr)
@@ -203,7 +204,7 @@ def sample(
     out: Annotated[
         Path, typer.Option(help="FILE.png (a grid), FILE.zip or a folder (single pictures).")
     ],
-    num: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 64,
+    num: Annotated[int | None, typer.Option(min=1, help="How many pictures: 64.")] = None,
     classes: Classes = None,
     seed: Seed = 0,
     truncation: Annotated[
@@ -211,7 +212,11 @@ def sample(
     ] = 1.0,
     interpolate: Annotated[
         int | None,
-        typer.Option(min=2, help="Frames of a way between two latents, to FILE.png or FILE.gif."),
+        typer.Option(
+            min=2,
+            help="Frames of a way between two latents, to FILE.png or FILE.gif; a row for each of "
+            "--classes, or of the first ten.",
+        ),
     ] = None,
     precision: Annotated[
         Literal["float32", "bfloat16"],
@@ -226,14 +231,16 @@ def sample(
     from sagan.gallery import write_interpolation, write_samples
     from sagan.inference import default_device
 
+    if interpolate is not None and num is not None:
+        raise SaganError("--interpolate has a row for each class: leave --num out")
     opened = open_model(model)
     labels = None if classes is None else opened.labels(classes)
     generator = opened.generator(precision=precision).to(default_device())
     if interpolate is not None:
         write_interpolation(generator, out, interpolate, labels, seed, truncation)
     else:
-        write_samples(generator, out, num, labels, opened.classes, seed, truncation)
-    print(f"wrote {out}")
+        write_samples(generator, out, num or 64, labels, opened.classes, seed, truncation)
+    _say(f"wrote {out}")
 
 
 @app.command()
@@ -345,7 +352,9 @@ def explain(
     ] = None,
     num: Annotated[
         int | None,
-        typer.Option(min=1, max=16, help="How many samples: 4 in a figure, 12 on a page."),
+        typer.Option(
+            min=1, max=16, help="How many samples: 4 in a figure, 12 on a page, or one per class."
+        ),
     ] = None,
     classes: Classes = None,
     seed: Seed = 0,
@@ -359,8 +368,8 @@ def explain(
     """
     if out is None and html is None:
         raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
-    if query and grid:
-        raise SaganError("--query and --grid both say where to look: give one of them")
+    if sum(map(bool, (query, grid, dots))) > 1:
+        raise SaganError("--query, --grid and --dots each say where to look: give one of them")
     if image and (num or classes):
         raise SaganError("--num and --classes choose samples; with --image leave them out")
     if out is None and (query or grid or dots):
@@ -368,6 +377,11 @@ def explain(
             "--query, --grid and --dots are for figures; on the page you point yourself: "
             "leave them out, or give --out FILE.png"
         )
+    if html is not None:
+        from sagan.files import check_page_name
+
+        check_page_name(html)
+    asked = len(classes.split(",")) if classes else 0
     if out is not None:
         from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
         from sagan.explain.model import interesting_dots as interesting
@@ -376,13 +390,13 @@ def explain(
         if image:
             explain_photos(model, image, out, choose)
         else:
-            explain_samples(model, out, choose, num or 4, classes, seed)
-        print(f"wrote {out}")
+            explain_samples(model, out, choose, num or max(4, asked), classes, seed)
+        _say(f"wrote {out}")
     if html is not None:
         from sagan.explorer.export import write_page
 
-        write_page(model, html, image or [], num or 12, classes, seed)
-        print(f"wrote {html}")
+        write_page(model, html, image or [], num or max(12, asked), classes, seed)
+        _say(f"wrote {html}")
 
 
 @app.command()
@@ -434,7 +448,7 @@ def study(
     try:
         conduct(request, dry_run, _console(), _say)
     except (Interrupted, KeyboardInterrupt) as ended:
-        print("stopped; the same command goes on from there")
+        _say("stopped; the same command goes on from there")
         sys.exit(128 + ended.signal_number if isinstance(ended, Interrupted) else 130)
 
 
@@ -454,7 +468,7 @@ def report(
     from sagan.report import write_report
 
     write_report(run, out)
-    print(f"wrote {out}")
+    _say(f"wrote {out}")
 
 
 @app.command()
@@ -501,7 +515,7 @@ def export(
     from sagan.files import read_text
 
     export_model(open_model(run), out, read_text(card) if card else "", half)
-    print(f"wrote {out}")
+    _say(f"wrote {out}")
 
 
 @app.command()
@@ -563,7 +577,7 @@ def data_info(
     _show(dataset_lines(info))
     if sheet is not None:
         write_sheet(info.thumbnails, sheet)
-        print(f"wrote {sheet}")
+        _say(f"wrote {sheet}")
 
 
 @data_app.command("pack")
@@ -596,9 +610,8 @@ def data_pack(
             progress=progress,
         )  # fmt: skip
     manifest = read_manifest(out)
-    for line in (*manifest.notes, *manifest.findings()):
-        print(line)
-    print(f"wrote {out}: {len(dataset):,} pictures of {size} x {size}")
+    _show((*manifest.notes, *manifest.findings()))
+    _say(f"wrote {out}: {len(dataset):,} pictures of {size} x {size}")
 
 
 def _console() -> "Console":

@@ -280,6 +280,17 @@ def resolve(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
     return parse_config(PRESETS[preset].settings | dict(overrides or {}))
 
 
+def going_on(begun: Config, overrides: Mapping[str, Any]) -> Config:
+    """What was begun, as it was whatever its preset says by now, with some fields replaced.
+
+    Raises:
+        SaganError: unknown field, or a value that does not fit.
+    """
+    # Whether there are labels is for the data to say again: other data are told of as such.
+    undecided = {"conditional": None} if begun.conditional else {}
+    return parse_config(begun.model_dump() | undecided | dict(overrides))
+
+
 def parse_config(settings: Mapping[str, Any]) -> Config:
     """A configuration from fields and values, such as those of a config.json.
 

@@ -1,5 +1,6 @@
 """The first thing a newcomer runs: a model trained on the built-in pictures in minutes."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,13 +43,15 @@ def run_demo(out: Path, minutes: float, console: Console, train: Train) -> None:
     save_picture(image_grid(enlarged(images, ENLARGED), grid_columns(SAMPLES, 0)), samples)
     explained = {name: attention[:EXPLAINED] for name, attention in maps.items()}
     draw_figure(figure, generator, images[:EXPLAINED], explained)
+    named = shlex.quote(str(out))
     print(
         f"""
 {samples}    what it draws so far
 {figure}  what single pixels attend to while it draws
 
 Next:
-  sagan demo --out {out} --minutes {minutes:g}            train on for as long
-  sagan explain {out} --out dots.png --query 16,10   ask about a pixel of your own
-  sagan train --data YOUR_FOLDER --out runs/mine      train on your pictures"""
+  sagan demo --out {named} --minutes {minutes:g}            train on for as long
+  sagan explain {named} --out dots.png --query 16,10   ask about a pixel of your own
+  sagan train --data YOUR_FOLDER --out runs/mine      train on your pictures
+(where sagan is no command: . .venv/bin/activate first)"""
     )

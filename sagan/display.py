@@ -6,10 +6,11 @@ from collections import deque
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.text import Text
 
 from sagan.errors import printable
 
@@ -65,6 +66,8 @@ def summary(record: "Record") -> dict[str, str]:
     for name, value in record.items():
         if name.startswith("metric/KD-") or name == "metric/coverage":
             shown[name.removeprefix("metric/")] = f"{value:.3g}"
+    if record.get("dropped"):
+        shown["dropped"] = f"{record['dropped']:.0f}"
     if record["augment/p"]:
         shown["augment"] = f"{record['augment/p']:.2f}"
     return shown
@@ -120,12 +123,12 @@ class LiveReporter:
             self._bar.update(self._task, completed=step, left=self.clock.left(step))
 
     def recorded(self, record: "Record") -> None:
-        values = summary(record)
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in values:
-            table.add_column(name, style="cyan", header_style="dim", justify="right")
-        table.add_row(*values.values())
-        self._live.update(Group(self._bar, table))
+        values = [
+            Text.assemble((name, "dim"), "\n", (value, "cyan"), justify="right")
+            for name, value in summary(record).items()
+        ]
+        # Columns go below each other where the terminal is narrow.
+        self._live.update(Group(self._bar, Columns(values, padding=(0, 2, 0, 0))))
 
     def closed(self) -> None:
         self._live.stop()

@@ -93,6 +93,16 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink()
 
 
+def check_page_name(path: Path) -> None:
+    """Insist that what a page is written to is called so: other files are to be left alone.
+
+    Raises:
+        SaganError: it is called otherwise.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise SaganError(f"a page is called FILE.html, not {path.name or path}")
+
+
 def check_writable(path: Path) -> None:
     """Insist that a file can be written at a path, before the work that it is to hold is done.
 

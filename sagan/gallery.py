@@ -1,14 +1,18 @@
 """Samples as files: a grid, a folder or zip of pictures, an interpolation strip or film."""
 
+import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sagan.errors import SaganError
+from sagan.durability import flush, reason, rename
+from sagan.errors import SaganError, printable
 from sagan.files import write_picture
 from sagan.inference import GeneratorBase
 from sagan.pixels import UInt8Array
@@ -20,6 +24,8 @@ from sagan.sampling import (
     spherical_interpolation,
 )
 
+MOST_ROWS = 10  # of an interpolation where no classes are asked for
+ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # which are not written
 MILLISECONDS = 60  # a frame of a film
 
 
@@ -36,7 +42,7 @@ def write_samples(
 
     Args:
         generator: ready to sample.
-        out: FILE.png, FILE.zip or a folder, which is made.
+        out: FILE.png, FILE.zip or a folder, which is made, or is empty.
         num: how many pictures.
         labels: the labels to use in turn; None takes all classes in turn.
         classes: names of the labels, for the folders of single pictures.
@@ -46,15 +52,16 @@ def write_samples(
     Raises:
         SaganError: another kind of file, or one that cannot be written.
     """
+    kind = out.suffix.lower()
+    if kind not in (".png", ".zip"):
+        _check_folder(out)
     turns = _turns(generator, num, labels)
     images = generator.sample(num, turns, seed, truncation)
-    if out.suffix == ".png":
+    if kind == ".png":
         columns = grid_columns(num, len(labels) if labels else generator.num_classes)
         save_picture(image_grid(images, columns), out)
-    elif out.suffix == ".zip":
+    elif kind == ".zip":
         _write_zip(out, _files(images, turns, classes))
-    elif out.suffix:
-        raise SaganError(f"samples go to FILE.png, FILE.zip or a folder, not to {out.name}")
     else:
         _write_folder(out, _files(images, turns, classes))
 
@@ -69,28 +76,29 @@ def write_interpolation(
 ) -> None:
     """Draw the way from one random latent to another: a strip (.png) or a film (.gif).
 
-    A strip has a row for each label (one row for an unconditional model); a film goes there and
-    back, the rows below each other.
+    A strip has a row for each label, without ``labels`` for the first `MOST_ROWS` there are, and
+    one for an unconditional model; a film goes there and back, the rows below each other.
 
     Raises:
         SaganError: another kind of file, or one that cannot be written.
     """
+    kind = out.suffix.lower()
+    if kind not in (".png", ".gif"):
+        raise SaganError(f"an interpolation goes to FILE.png or FILE.gif, not to {out.name}")
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
     rows = [
         generator.sample(frames, row, truncation=truncation, latents=latents)
         for row in _rows(generator, frames, labels)
     ]
-    if out.suffix == ".png":
+    if kind == ".png":
         save_picture(image_grid(np.concatenate(rows), frames), out)
-    elif out.suffix == ".gif":
+    else:
         stacked = [image_grid(np.stack(column), 1) for column in zip(*rows, strict=True)]
         film = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
         write_picture(
             out, film[0], save_all=True, append_images=film[1:], duration=MILLISECONDS, loop=0
         )
-    else:
-        raise SaganError(f"an interpolation goes to FILE.png or FILE.gif, not to {out.name}")
 
 
 def _turns(generator: GeneratorBase, num: int, labels: Sequence[int] | None) -> list[int] | None:
@@ -103,7 +111,7 @@ def _rows(
     generator: GeneratorBase, frames: int, labels: Sequence[int] | None
 ) -> Iterator[list[int] | None]:
     if labels is None and generator.num_classes:
-        labels = range(min(generator.num_classes, 10))
+        labels = range(min(generator.num_classes, MOST_ROWS))
     if labels is None:
         yield None
     else:
@@ -114,13 +122,13 @@ def _files(
     images: UInt8Array, labels: list[int] | None, classes: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Name and PNG of each picture: 00000.png, or CLASS/00000.png counted within the class."""
-    counts = [0] * len(classes)
+    counts: Counter[str] = Counter()  # by folder: names of two classes may make one
     for i, image in enumerate(images):
         name = f"{i:05d}.png"
         if labels is not None:
-            label = labels[i]
-            name = f"{_folder_name(classes[label])}/{counts[label]:05d}.png"
-            counts[label] += 1
+            folder = _folder_name(classes[labels[i]])
+            name = f"{folder}/{counts[folder]:05d}.png"
+            counts[folder] += 1
         buffer = BytesIO()
         Image.fromarray(image).save(buffer, "PNG")
         yield name, buffer.getvalue()
@@ -128,7 +136,15 @@ def _files(
 
 def _folder_name(class_name: str) -> str:
     """A class name as one folder's name: model files come from strangers."""
-    return class_name.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
+    return printable(class_name).replace("/", "_").replace("\\", "_").lstrip(".") or "_"
+
+
+def _check_folder(out: Path) -> None:
+    """Insist on an empty folder, or none: else nobody knows which pictures are of which command."""
+    if out.suffix.lower() in {*Image.registered_extensions(), *ARCHIVES}:
+        raise SaganError(f"samples go to FILE.png, FILE.zip or a folder, not to {out.name}")
+    if out.is_dir() and any(out.iterdir()):
+        raise SaganError(f"{out} is not empty: give another folder, or empty this one")
 
 
 def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
@@ -138,16 +154,23 @@ def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     except OSError as error:
-        raise SaganError(f"cannot write to {out}: {error.strerror}") from None
+        raise SaganError(f"cannot write to {out}: {reason(error)}") from None
 
 
 def _write_zip(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name, content in files:
                 archive.writestr(name, content)
+        flush(temporary)
+        rename(temporary, out)
     except OSError as error:
-        raise SaganError(f"cannot write {out}: {error.strerror}") from None
+        raise SaganError(f"cannot write {out}: {reason(error)}") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def save_picture(picture: UInt8Array, out: Path) -> None:

@@ -283,4 +283,6 @@ def _to_numpy(maps: dict[str, Tensor]) -> Maps:
 
 
 def _joined(parts: list[Maps]) -> Maps:
+    if len(parts) == 1:
+        return parts[0]  # maps of large pictures are not copied
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

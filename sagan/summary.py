@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from rich.table import Table
+from rich.text import Text
 
 from sagan.config import PRESETS, Config, resolve
+from sagan.errors import printable
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 def config_table(config: Config, title: str) -> Table:
     """Every setting with its value, its meaning and, where they are few, its choices."""
-    table = Table(box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
+    named = Text(printable(title))  # no markup: a file may be called "photos [old]"
+    table = Table(box=None, title=named, title_justify="left", padding=(0, 2, 0, 0))
     for heading in ("setting", "value", ""):
         table.add_column(heading, header_style="dim", style="dim" if not heading else "")
     for key, value in config.model_dump(mode="json").items():

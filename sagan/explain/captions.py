@@ -2,8 +2,10 @@
 
 # ruff: noqa: RUF001 -- captions mean the multiplication and minus signs that they use
 
+import numpy as np
+
 from sagan.explain.overlay import NEARLY_UNIFORM
-from sagan.explain.receptive import convolution_window
+from sagan.explain.receptive import START, convolution_window
 from sagan.explain.statistics import (
     attention_beyond,
     attention_distance,
@@ -26,7 +28,10 @@ def layer_summary(layer: LayerView, size: int) -> str:
     query_side, key_side = grid_sides(attention)
     distance = attention_distance(attention, size).mean()
     uniform = uniform_distance(query_side, key_side, size).mean()
-    beyond = attention_beyond(attention, convolution_window(query_side, size), size).mean()
+    window = convolution_window(query_side, size)
+    beyond = attention_beyond(attention, window, size).mean()
+    alike = np.broadcast_to(np.float32(1 / key_side**2), (1, *attention.shape[1:]))
+    beyond_uniform = attention_beyond(alike, window, size).mean()
     half = concentration(attention).mean()
     gamma = f"{layer.gamma:+.3f}".replace("-", "−")
     return (
@@ -34,7 +39,7 @@ def layer_summary(layer: LayerView, size: int) -> str:
         f"gamma {gamma}. On average a position looks {distance:.1f} px away (uniform "
         f"attention: {uniform:.1f} px), half of its attention lies in {_percent(half)} of the "
         f"keys, and {_percent(beyond)} goes beyond the 3 × 3 positions that a convolution here "
-        f"would read. {_field(layer, size)}"
+        f"would read (uniform attention: {_percent(beyond_uniform)}). {_field(layer, size)}"
     )
 
 
@@ -42,11 +47,12 @@ def _field(layer: LayerView, size: int) -> str:
     """How far convolutions alone see."""
     widths = layer.field[:, 1] - layer.field[:, 0]
     if layer.sees_picture:
-        told = f"{widths.min()} to {widths.max()} px of the picture"
+        seen = f"squares of the picture, {widths.min()} to {widths.max()} px wide"
     else:
-        blocks = widths * 4 // size
-        told = f"{blocks.min()} to {blocks.max()} of the 4 blocks that the picture starts from"
-    return f"Through the convolutions before it, that one sees {told} each way."
+        blocks = widths * START // size
+        seen = f"squares of {blocks.min()} to {blocks.max()} of the {START} blocks in a row"
+        seen += " that the picture starts from"
+    return f"Through the convolutions before it, such a convolution sees {seen}."
 
 
 def reading_note(sees_picture: bool) -> str:
@@ -56,10 +62,11 @@ def reading_note(sees_picture: bool) -> str:
         "Heat: how many times uniform attention a place gets, on a log scale, interpolated between "
         "keys. Outline in the dot's colour: the fewest keys that hold half of the attention; "
         "'half in' is their share of all keys. White square: the positions that a 3 × 3 "
-        "convolution in the layer's place would read; 'beyond 3×3' is the attention outside it. "
+        "convolution in the layer's place would read; 'beyond 3×3' is the attention on keys that "
+        "do not touch it. "
         f"{field if sees_picture else ''}"
-        "Distance: how far away on average a pixel looks. Entropy: how undecided it is, from 0 "
-        "(one key) to uniform."
+        "Distance: how far away on average a pixel looks; a corner is far from everything. "
+        "Entropy: how undecided it is, from 0 (one key) to uniform."
     )
 
 

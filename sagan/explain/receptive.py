@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 
-_START = 4  # side of the map that every generator starts from
+START = 4  # side of the map that every generator starts from
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def receptive_field(family: str, layer: str, resolution: int) -> IntArray:
     if network == "generator":
         for step in _steps_to_start(family, side):
             span = step.sources(span)
-        return _as_pixels(span, _START, resolution)
+        return _as_pixels(span, START, resolution)
     for step in _steps_to_picture(family, side, resolution):
         span = step.sources(span)
     return _as_pixels(span, resolution, resolution)
@@ -99,7 +99,7 @@ def receptive_field(family: str, layer: str, resolution: int) -> IntArray:
 
 def _steps_to_start(family: str, side: int) -> Iterator[_Step]:
     """The generator's layers from a map back to its 4 x 4 start."""
-    while side > _START:
+    while side > START:
         yield from (_DCGAN_UP,) if family == "dcgan" else (_CONV3, _CONV3, _DOUBLE)
         side //= 2
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sagan import checkpoint
 from sagan.errors import SaganError
-from sagan.files import MAX_BYTES, write_bytes
+from sagan.files import MAX_BYTES, check_page_name, write_bytes
 from sagan.records import Record, read_statistics
 from sagan.report.curves import drawn_panels
 
@@ -67,8 +67,7 @@ def write_report(run: Path, out: Path) -> None:
     """
     if not checkpoint.is_run(run):
         raise SaganError(f"{run} is not a run directory: it has no config.json")
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise SaganError(f"a report is called FILE.html, not {out.name}")
+    check_page_name(out)
     records = read_statistics(run)
     if not records:
         raise SaganError(f"{run} has recorded nothing yet: train on, then try again")

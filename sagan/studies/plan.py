@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sagan.config import MAY_CHANGE, PRESETS, Config, changes, parse_config, resolve
+from sagan.config import MAY_CHANGE, Config, changes, going_on, parse_config, resolve
 from sagan.errors import SaganError
 from sagan.files import read_small, write_bytes
 from sagan.studies.results import Result, path_of
@@ -170,8 +170,7 @@ def common_config(study: Study, request: Request, begun: StudyRecord | None) -> 
     fixed = {**study.settings, **steps, "evaluate_every": 0}
     settings = {**request.settings, **fixed}
     if begun is not None and begun.preset == request.preset:
-        undecided = {"conditional": PRESETS[request.preset].settings.get("conditional")}
-        config = parse_config({**begun.config.model_dump(), **undecided, **settings})
+        config = going_on(begun.config, settings)
     else:
         config = resolve(request.preset, settings)
     for key in set.intersection(*(set(variant.change(config)) for variant in study.variants)):

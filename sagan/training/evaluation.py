@@ -16,8 +16,7 @@ import torch
 from accelerate import PartialState
 
 from sagan.checkpoint import checkpoints, step_of
-from sagan.errors import SaganError
-from sagan.files import read_json, write_json
+from sagan.files import write_json
 from sagan.metrics.features import (
     DEFAULT_DISTANCE,
     DEFAULT_FEATURES,
@@ -55,7 +54,7 @@ class Evaluator:
         self.training = training
         self.improved = False
         self._best_file = run / "best.json"
-        self.best_step, self._best = _read_best(self._best_file, training.step)
+        self.best_step, self._best = _best_so_far(run, training.step)
         # Seconds, over the whole run; the main process's count.
         self._spent = _spent_before(run) if training.accelerator.is_main_process else 0.0
         self._next = SETUP_SECONDS  # what the next evaluation is expected to take
@@ -74,29 +73,39 @@ class Evaluator:
         self.improved = False
         if self._given_up or not self._due(last) or not self._affordable():
             return {}
+        network = self._network or self._opened()
+        if network is None:
+            return {}
+        record: Record = {}
         try:
-            record = self._measured()
+            with self._timed():
+                record = _measure(self.training, network)
         except Exception as error:
-            # Whatever it is, it is no reason to end a training: no memory, no room, a library. But
-            # one of several processes cannot leave the others waiting.
+            # One of several processes cannot leave the others waiting for it.
             if self.training.accelerator.num_processes > 1:
                 raise
-            warnings.warn(f"training goes on without evaluations: {error}", stacklevel=1)
-            self._given_up = True
-            return {}
+            self._give_up(error)
         self._compare(record.get(BEST_BY, math.inf))
         return {**record, "metric/seconds": self._spent} if record else {}
 
-    def _measured(self) -> Record:
-        """The metrics, in the main process; none where there is no time for them after all."""
-        if self._network is None:
+    def _opened(self) -> FeatureNetwork | None:
+        """The feature network; None where it cannot be had, or there is no time for it now."""
+        error: Exception | None = None
+        try:
             with self._timed():
                 self._network, seconds = _prepare(self.training)
             self._next = seconds
-            if not self._affordable():
-                return {}
-        with self._timed():
-            return _measure(self.training, self._network)
+        except Exception as found:
+            error = found
+        if self._agreed(error is not None):
+            self._give_up(error)
+        return self._network if not self._given_up and self._affordable() else None
+
+    def _give_up(self, error: Exception | None) -> None:
+        """Go on without: whatever it is, it is no reason to end a training."""
+        if error is not None:
+            warnings.warn(f"training goes on without evaluations: {error}", stacklevel=1)
+        self._given_up = True
 
     def saved(self) -> None:
         """The latest step's checkpoint is on the disk: if it is the best, best.json says so."""
@@ -139,15 +148,19 @@ def _spent_before(run: Path) -> float:
     return max((record.get("metric/seconds", 0.0) for record in read_statistics(run)), default=0.0)
 
 
-def _read_best(file: Path, step: int) -> tuple[int | None, float]:
-    """The best step and its value, if its checkpoint is there and not from the future."""
-    try:
-        content = read_json(file)
-        best, value = int(content["step"]), float(content[BEST_BY])
-    except (SaganError, KeyError, TypeError, ValueError):
-        return None, math.inf
-    there = {step_of(folder) for folder in checkpoints(file.parent)}
-    return (best, value) if best in there and best <= step else (None, math.inf)
+def _best_so_far(run: Path, step: int) -> tuple[int | None, float]:
+    """The best of the steps up to this one that have a checkpoint, and its value.
+
+    From the statistics, which are on the disk before a checkpoint is; best.json is for people.
+    """
+    there = {step_of(folder) for folder in checkpoints(run)}
+    found = [
+        (record[BEST_BY], int(record["step"]))
+        for record in read_statistics(run)
+        if BEST_BY in record and record["step"] in there and record["step"] <= step
+    ]
+    value, best = min(found, default=(math.inf, None))
+    return best, value
 
 
 def _samples(training: Training) -> "Samples":

@@ -2,17 +2,23 @@
 
 A run is a function of its configuration and its data: every random number follows from (seed,
 step, shard), so that going on from a checkpoint gives the same bits as never having stopped, where
-the device's kernels are deterministic (CPUs' are).
+the device's kernels are deterministic (CPUs' are). With three processes or more, float sums depend
+on their order: gradients are then the same to rounding only, as they are added in buckets that are
+laid out anew after the first step.
 """
 
 import math
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import torch
 
 from sagan import checkpoint
 from sagan.checkpoint import RunDescription
 from sagan.data import PackedDataset
+from sagan.errors import SaganError
 from sagan.precision import computing_in
 from sagan.processes import lose_patience, make_accelerator, together
 from sagan.training.environment import describe_training, warn_of_changes
@@ -72,6 +78,7 @@ def train(
         if step >= 0:
             training.restore(checkpoint.folder_of(run, step))
         lose_patience()
+        stack.enter_context(_memory_told())
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
@@ -80,6 +87,18 @@ def train(
             recorder.started(deadline)
         _train(run, training, recorder, requests, deadline)
         accelerator.end_training()
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """End in one line where a device has not enough memory for what is trained."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise SaganError(
+            "the device has no memory left for this: --set accumulation=2 (or 4) takes the batch "
+            "in parts; else lower batch_size, channels_g or channels_d"
+        ) from None
 
 
 def _train(
@@ -108,7 +127,7 @@ def _train(
         # Whoever asks to stop may not wait for long: save first, and that is all.
         evaluated = {} if stop else evaluator.after_step(last=ended)
         if recorder is not None:
-            recorder.stepped(result, loss_g, ended, evaluated)
+            recorder.stepped(result, loss_g, evaluated, last=ended, hurried=bool(stop))
         if due or evaluator.improved:
             if recorder is not None:
                 recorder.flush()

@@ -6,10 +6,10 @@ from sagan.explain.model import draw_figure
 from sagan.gallery import save_picture
 from sagan.inference import GeneratorBase
 from sagan.sampling import grid_columns, grid_labels, image_grid
-from sagan.training.statistics import StatisticsWriter
+from sagan.training.statistics import StatisticsWriter, pictures_with_maps
 
 SAMPLES = 80  # in a grid
-EXPLAINED = 4  # of them in an attention figure
+EXPLAINED = 4  # in an attention figure, at most
 
 
 def draw_pictures(
@@ -24,7 +24,8 @@ def draw_pictures(
     grid = image_grid(images, grid_columns(SAMPLES, classes))
     save_picture(grid, run / "samples" / f"step-{step:08d}.png")
     statistics.write_image("samples", grid, step)
-    labels = grid_labels(EXPLAINED, classes)
-    images, maps = generator.sample(EXPLAINED, labels, return_attention=True)
-    if maps:
+    explained = pictures_with_maps(generator, EXPLAINED)
+    if explained and generator.attention_layers():
+        labels = grid_labels(explained, classes)
+        images, maps = generator.sample(explained, labels, return_attention=True)
         draw_figure(run / "attention" / f"step-{step:08d}.png", generator, images, maps)

@@ -53,16 +53,30 @@ class Recorder:
                 self.statistics.write({"step": 0, **attention})
 
     def stepped(
-        self, result: DiscriminatorResult, loss_g: Tensor, last: bool, evaluated: Record
+        self,
+        result: DiscriminatorResult,
+        loss_g: Tensor,
+        evaluated: Record,
+        *,
+        last: bool,
+        hurried: bool,
     ) -> None:
-        """Record what is due after a step, all of it after the last, and what was evaluated."""
+        """Record what is due after a step, and what was evaluated.
+
+        Args:
+            result: of the step's latest D update.
+            loss_g: of its G update.
+            evaluated: metrics, if there are any.
+            last: after the last step all is due.
+            hurried: whoever asked to stop may not wait for long: no pictures.
+        """
         training, config = self.training, self.training.config
         record = evaluated
         if last or training.step % config.log_every == 0:
             record = evaluated | self._measured(result, loss_g)
             self.reporter.recorded(record)
         with _writing_into(self.run):
-            if last or training.step % config.sample_every == 0:
+            if (last or training.step % config.sample_every == 0) and not hurried:
                 draw_pictures(training.average.generator, self.run, training.step, self.statistics)
                 record |= self._attention()
             if record:
@@ -85,7 +99,8 @@ class Recorder:
         return record | self._speed()
 
     def _speed(self) -> Record:
-        """Time in updates so far, in seconds, and real images drawn a second since the last log."""
+        """Time in updates so far, in seconds, and pictures a second since the last log: a batch
+        for each step, however many D updates that has, each with a batch of its own."""
         training = self.training
         steps = training.step - self._logged_step
         seconds = training.seconds - self._logged_seconds

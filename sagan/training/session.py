@@ -7,7 +7,7 @@ from typing import Any
 
 from sagan import checkpoint
 from sagan.checkpoint import RunDescription
-from sagan.config import MAY_CHANGE, Config, changes, resolve
+from sagan.config import MAY_CHANGE, Config, changes, going_on, resolve
 from sagan.data import PackedDataset, open_dataset
 from sagan.errors import SaganError
 from sagan.metrics.libraries import INSTALL, libraries_installed
@@ -48,7 +48,8 @@ def prepare(
         source: what to train on; packed into the cache if need be.
         run: the run directory. One that holds a run is resumed.
         preset: the recipe; None takes the resumed run's, or :data:`DEFAULT_PRESET`.
-        overrides: fields of the configuration that replace the recipe's.
+        overrides: fields of the configuration that replace the recipe's, or those that a resumed
+            run began with, which need not be given again.
         notify: called with one line for each thing that the user should hear.
         progress: called with (pictures done, pictures in all or None) while packing.
 
@@ -57,9 +58,11 @@ def prepare(
     """
     checkpoint.check_run_folder(run)
     begun = checkpoint.read_run(run) if checkpoint.is_run(run) else None
-    if preset is None:
-        preset = begun.preset if begun else DEFAULT_PRESET
-    config = resolve(preset, overrides)
+    if begun is not None and preset in (None, begun.preset):
+        preset, config = begun.preset, going_on(begun.config, overrides)
+    else:
+        preset = preset or DEFAULT_PRESET
+        config = resolve(preset, overrides)
     if config.evaluate_every and not libraries_installed():
         notify(f"no evaluations while training: they need {INSTALL}")
     dataset = open_dataset(source, config.resolution, notify=notify, progress=progress)

@@ -10,15 +10,18 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sagan import spectral
+from sagan.attention import SelfAttention2d
 from sagan.durability import append, flush
 from sagan.explain import attention_distance, attention_entropy, concentration
 from sagan.files import write_bytes
-from sagan.inference import DiscriminatorBase, GeneratorBase
+from sagan.inference import DiscriminatorBase, GeneratorBase, Maps
 from sagan.pixels import UInt8Array
 from sagan.records import Record, read_statistics
 from sagan.sampling import grid_labels
 
 MEASURED = 16  # pictures whose attention is measured
+# Weights of attention maps at a time, 256 MiB: training does without whole maps, this does not.
+ENTRIES = 2**26
 
 
 class StatisticsWriter:
@@ -78,6 +81,13 @@ def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase)
     return dict(zip(values, numbers, strict=True))
 
 
+def pictures_with_maps(network: GeneratorBase | DiscriminatorBase, wanted: int) -> int:
+    """How many pictures' attention is recorded: as many as `ENTRIES` allows, ``wanted`` at most."""
+    layers = network.self_attention.items()
+    each = sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
+    return min(wanted, ENTRIES // max(each, 1))
+
+
 def attention_statistics(
     generator: GeneratorBase, discriminator: DiscriminatorBase, real: UInt8Array
 ) -> Record:
@@ -86,11 +96,15 @@ def attention_statistics(
     The generator is measured on samples of fixed latents, the discriminator on real pictures
     spread over the data set, uint8 (num, S, S, 3): the same ones at every step. Distance is in
     pixels, entropy in nats, concentration the share of keys that holds half of the attention.
+    Nothing of a network of whose maps not one would fit into `ENTRIES`.
     """
-    labels = grid_labels(MEASURED, generator.num_classes)
-    _, maps = generator.sample(MEASURED, labels, return_attention=True)
-    chosen = np.linspace(0, len(real) - 1, min(MEASURED, len(real))).astype(int)
-    maps |= discriminator.attention(real[chosen])
+    maps: Maps = {}
+    if num := pictures_with_maps(generator, MEASURED):
+        labels = grid_labels(num, generator.num_classes)
+        maps |= generator.sample(num, labels, return_attention=True)[1]
+    if num := pictures_with_maps(discriminator, min(MEASURED, len(real))):
+        chosen = np.linspace(0, len(real) - 1, num).astype(int)
+        maps |= discriminator.attention(real[chosen])
     record: Record = {}
     for layer, attention in maps.items():
         distance = attention_distance(attention, generator.resolution)

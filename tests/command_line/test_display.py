@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import time
 
 import pytest
@@ -27,12 +28,14 @@ RECORD = {
     "gamma/generator.attention_16": 0.125,
     "gamma/discriminator.attention_16": -0.25,
     "sigma/generator/linear": 3.0,
+    "metric/KD-EfficientNet": 0.00123,
+    "metric/coverage": 0.5,
 }
 SHOWN = ["123", "1.25", "-0.50", "+0.75", "-1.00", "gamma G16", "+0.125", "gamma D16", "-0.250"]
 
 
-def console(terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=160)
+def console(terminal: bool, width: int = 160) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width)
 
 
 def text(shown: Console) -> str:
@@ -63,16 +66,19 @@ def test_off_a_terminal_each_record_is_one_plain_line() -> None:
     assert "linear" not in second
 
 
-def test_on_a_terminal_the_latest_values_are_redrawn_in_place() -> None:
-    shown = console(terminal=True)
+@pytest.mark.parametrize("width", [80, 160])
+def test_on_a_terminal_the_latest_values_are_redrawn_in_place(width: int) -> None:
+    shown = console(True, width)
     reporter = reporter_for(shown)
     assert isinstance(reporter, LiveReporter)
     reporter.started(0, 10, math.inf)
     reporter.advanced(7)
     reporter.recorded(RECORD)
     reporter.closed()
-    for value in ["step 7", "of 10", *SHOWN]:
-        assert value in text(shown).replace("\x1b[0m", "").replace("\x1b[1m", "")
+    told = re.sub(r"\x1b\[[0-9;]*m", "", text(shown))
+    for value in ["step 7", "of 10", *SHOWN, "images/s", "D(fake)", "KD-EfficientNet", "0.00123"]:
+        assert value in told
+    assert "…" not in told
 
 
 def test_the_time_left_ends_at_the_deadline() -> None:

@@ -120,7 +120,7 @@ def test_a_class_that_does_not_exist_names_those_that_do(sagan, labelled_run, tm
 
 @pytest.mark.parametrize("query", ["32,3", "-1,3", "a,b", "3"])
 def test_a_query_outside_the_picture_is_named(sagan, run, tmp_path, query) -> None:
-    assert_one_line(sagan("explain", run, "--out", tmp_path / "o.png", f"--query={query}"))
+    assert_one_line(sagan("explain", run, "--out", tmp_path / "o.png", f"--query={query}"), query)
 
 
 def test_more_queries_than_a_figure_shows_are_refused(sagan, run, tmp_path) -> None:
@@ -129,8 +129,9 @@ def test_more_queries_than_a_figure_shows_are_refused(sagan, run, tmp_path) -> N
 
 
 def test_queries_are_either_given_or_on_a_grid(sagan, run, tmp_path) -> None:
-    arguments = ["--out", tmp_path / "o.png", "--query=1,2", "--grid=2"]
-    assert_one_line(sagan("explain", run, *arguments), "--query", "--grid")
+    for pair in (["--query=1,2", "--grid=2"], ["--query=1,2", "--dots=6"]):
+        result = sagan("explain", run, "--out", tmp_path / "o.png", *pair)
+        assert_one_line(result, "--query", "--grid", "--dots")
 
 
 @pytest.mark.parametrize("option", ["--num=3", "--classes=cat"])
@@ -149,7 +150,32 @@ def test_a_page_to_point_at_takes_no_dots(sagan, run, tmp_path, option) -> None:
 @pytest.mark.parametrize("name", ["o.bmp", "o.jpeg"])
 def test_a_kind_of_file_that_is_not_written_is_named(sagan, run, tmp_path, name) -> None:
     assert_one_line(sagan("sample", run, "--out", tmp_path / name), name)
-    assert_one_line(sagan("explain", run, "--out", tmp_path / name))
+    assert_one_line(sagan("explain", run, "--out", tmp_path / name), name)
+
+
+@pytest.mark.parametrize("name", ["s.bmp", "s.tar"])
+def test_samples_of_a_kind_that_is_not_written_are_refused_before_they_are_drawn(
+    sagan, run, tmp_path, name
+) -> None:
+    result = sagan("sample", run, "--out", tmp_path / name, "--num", 10**9)
+    assert_one_line(result, name, "FILE.zip")
+
+
+def test_samples_do_not_go_among_other_files(sagan, run, tmp_path) -> None:
+    (tmp_path / "mine.txt").touch()
+    assert_one_line(sagan("sample", run, "--out", tmp_path), str(tmp_path), "not empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("name", ["figure.png", "."])
+def test_a_page_goes_to_no_other_kind_of_file(sagan, run, tmp_path, name) -> None:
+    result = sagan("explain", run, "--html", tmp_path / name)
+    assert_one_line(result, "FILE.html")
+
+
+def test_an_interpolation_takes_no_number_of_pictures(sagan, run, tmp_path) -> None:
+    arguments = ["--out", tmp_path / "way.png", "--interpolate", 3, "--num", 5]
+    assert_one_line(sagan("sample", run, *arguments), "--interpolate", "--num")
 
 
 def test_a_photo_that_is_none_is_named(sagan, run, tmp_path) -> None:

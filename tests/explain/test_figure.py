@@ -28,6 +28,7 @@ from sagan.explain import (
     save_figure,
 )
 from sagan.explain.figure import QUERY_COLOURS
+from sagan.explain.model import given_dots
 
 SIDE = 16
 
@@ -134,6 +135,34 @@ def test_a_far_blob_lights_up_and_the_rest_does_not(key_side):
     assert brightness.max() > 1.8 * far_away.max()
 
 
+def test_each_dot_lights_up_what_it_attends_to_itself():
+    """Query (row i, column j) looks at one key, (7 - i / 2, j / 4), and at no other's."""
+    attention = np.zeros((1, SIDE**2, 64), dtype=np.float32)
+    rows, columns = np.divmod(np.arange(SIDE**2), SIDE)
+    keys = np.stack([7 - rows // 2, columns // 4], axis=1)  # (N, 2): row, column of 8 x 8
+    attention[0, np.arange(SIDE**2), 8 * keys[:, 0] + keys[:, 1]] = 1
+    queries = [2 * SIDE + 9, 13 * SIDE + 4]
+    figure = draw(attention, [queries])
+    for panel, query in enumerate(queries, start=1):
+        brightness = shown(figure, panel).astype(float).sum(-1)
+        side = brightness.shape[0]
+        lit = np.argwhere(brightness == brightness.max()).mean(axis=0) + 0.5
+        np.testing.assert_allclose(lit / side * 8, keys[query] + 0.5, atol=0.3)
+        outlines = [
+            path for drawn in squares(figure)[panel].collections for path in drawn.get_paths()
+        ]
+        corners = np.concatenate([path.vertices for path in outlines]) * 8  # in keys, (x, y)
+        row, column = keys[query]
+        np.testing.assert_allclose(corners.min(axis=0), (column, row), atol=0.1)
+        np.testing.assert_allclose(corners.max(axis=0), (column + 1, row + 1), atol=0.1)
+
+
+@pytest.mark.parametrize(("point", "query"), [("20,3", SIDE + 10), ("3,20", 10 * SIDE + 1)])
+def test_a_given_point_is_x_then_y(point, query):
+    choose = given_dots([point])
+    assert choose(uniform_attention()[0], grey_images()[0]) == [query]
+
+
 def test_uniform_attention_leaves_the_picture_dark_and_says_so():
     figure = draw(uniform_attention(), [[100]])
     assert len(np.unique(shown(figure, 1))) == 1
@@ -155,6 +184,11 @@ def test_the_captions_give_the_numbers_of_each_dot_and_map():
     assert "gamma −0.250" in text
     beyond = attention_beyond(attention, convolution_window(SIDE, 32), 32).mean()
     assert f"{100 * beyond:.0f} % goes beyond" in text
+    # Of a window of 6 pixels 2 x 2 keys of 4 are touched at most; a plain loop over all positions:
+    windows = [range(max(0, 2 * i - 2), min(32, 2 * i + 4)) for i in range(SIDE)]
+    touched = [len({pixel // 4 for pixel in window}) for window in windows]
+    uniform = np.mean([1 - a * b / 64 for a in touched for b in touched])
+    assert f"(uniform attention: {100 * uniform:.0f} %)" in text
 
 
 def test_heat_compares_between_panels():
@@ -189,11 +223,11 @@ def test_the_square_of_a_convolution_surrounds_the_dot():
 def test_a_discriminators_convolutions_see_further_into_the_picture():
     figure = draw(blob_attention(), [[5 * SIDE + 8]], name="discriminator.attention_16")
     assert fields(figure, 1) == [(14, 8, 20, 14, "solid"), (12, 6, 22, 16, "dashed")]
-    assert "6 to 10 px of the picture" in texts(figure)
+    assert "squares of the picture, 6 to 10 px wide" in texts(figure)
 
 
 def test_a_generators_convolutions_are_counted_from_its_start():
-    assert "2 to 4 of the 4 blocks" in texts(draw(blob_attention(), [[0]]))
+    assert "squares of 2 to 4 of the 4 blocks" in texts(draw(blob_attention(), [[0]]))
 
 
 def test_pixels_of_a_small_picture_stay_crisp():

@@ -1,6 +1,7 @@
 """Evaluation while training: bounded in time, without a trace in the weights, the best kept."""
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -191,19 +192,36 @@ def test_the_best_and_the_time_spent_outlast_a_restart(
     assert spent == sorted(spent)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"step": 99, "metric/KD-EfficientNet": 0}'])
-def test_a_best_that_is_not_there_or_damaged_is_forgotten(
-    content: str,
+def test_the_best_is_the_best_of_the_statistics_whatever_best_json_says(
     labelled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
-    scripted([4, 5])
+    """As after a kill between the checkpoint that is the best and the file that says so."""
+    scripted([4, 5, 3])
     run = train_run(tmp_path / "run", labelled, steps=1, **ALWAYS)
-    (run / "best.json").write_text(content)
-    train_run(run, labelled, steps=2, **ALWAYS)
-    assert json.loads((run / "best.json").read_text()) == {"step": 2, BEST_BY: 5}
+    for content in ("", '{"step": 99, "metric/KD-EfficientNet": 0}'):
+        (run / "best.json").write_text(content)
+        train_run(run, labelled, steps=2, **ALWAYS)
+        assert (run / "best.json").read_text() == content  # 5 is not better than 4
+    train_run(run, labelled, steps=3, **ALWAYS)
+    assert json.loads((run / "best.json").read_text()) == {"step": 3, BEST_BY: 3}
+
+
+def test_a_best_whose_checkpoint_is_gone_is_forgotten(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    scripted: Callable[[list[float]], None],
+    tmp_path: Path,
+) -> None:
+    scripted([4, 5, 6])
+    run = train_run(tmp_path / "run", labelled, steps=2, checkpoint_every=1, **ALWAYS)
+    shutil.rmtree(run / "checkpoints" / "step-00000001")
+    train_run(run, labelled, steps=3, **ALWAYS)
+    assert checkpoint.open_model(run).step == 3
+    found, value = evaluation._best_so_far(run, 3)
+    assert (found, value) == (2, 5)
 
 
 def test_without_the_libraries_training_says_so_and_goes_on(

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from safetensors.torch import load_file
 
 from sagan import checkpoint
 from sagan.augment import Strength
+from sagan.config import PRESETS
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
 from sagan.records import read_statistics
-from sagan.training import state
+from sagan.training import state, statistics
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
+from sagan.training.signals import Requests
+from sagan.training.state import Training
 from sagan.training.statistics import attention_statistics
 
 Train = Callable[..., Path]
@@ -207,6 +211,64 @@ def test_a_resumed_run_needs_no_preset(
     settings = tiny_config(steps=1).model_dump(exclude={"conditional"})
     session = prepare(str(unlabelled.path), run, None, settings, notify=lambda _: None)
     assert session.description.preset == "smoke"
+
+
+def test_a_resumed_run_is_what_it_was_though_nothing_is_repeated_and_its_preset_has_changed(
+    labelled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_run(tmp_path / "run", labelled, steps=1, keep_every=1, evaluate_every=0)
+    begun = checkpoint.read_run(run).config
+    changed = PRESETS["smoke"].model_copy(update={"settings": {"lr_g": 0.5}})
+    monkeypatch.setitem(PRESETS, "smoke", changed)
+    for preset in (None, "smoke"):
+        session = prepare(str(labelled.path), run, preset, {"steps": 9}, notify=lambda _: None)
+        assert session.description.config == begun.model_copy(update={"steps": 9})
+    with pytest.raises(SaganError, match=r"lr_g was 0\.0002 and is now 0\.1"):
+        prepare(str(labelled.path), run, None, {"lr_g": 0.1}, notify=lambda _: None)
+    with pytest.raises(SaganError, match="latent_size was 32 and is now 64"):
+        prepare(str(labelled.path), run, "demo-32", {}, notify=lambda _: None)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_device_without_memory_is_one_line_that_says_what_to_try(
+    unlabelled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(training: Training) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(Training, "advance", full)
+    with pytest.raises(SaganError, match="accumulation=2") as caught:
+        train_run(tmp_path / "run", unlabelled, steps=1)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_whoever_stops_a_training_does_not_wait_for_pictures(
+    unlabelled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests()
+    requests.stop = signal.SIGTERM
+    monkeypatch.setattr("sagan.training.loop.received_requests", lambda: nullcontext(requests))
+    with pytest.raises(Interrupted):
+        train_run(tmp_path / "run", unlabelled, steps=2, sample_every=1)
+    assert checkpoint.open_model(tmp_path / "run").step == 1
+    assert list((tmp_path / "run" / "samples").iterdir()) == []
+
+
+def test_attention_is_recorded_of_as_many_pictures_as_memory_allows(
+    labelled: PackedDataset, start_training: Callable[..., Training], monkeypatch
+) -> None:
+    training = start_training(labelled)
+    networks = training.average.generator, training.adversaries.discriminator
+
+    def recorded(entries: int) -> dict[str, float]:
+        monkeypatch.setattr(statistics, "ENTRIES", entries)
+        return statistics.attention_statistics(*networks, labelled.images)
+
+    each = 256 * 64  # 16 x 16 positions, 8 x 8 keys
+    assert statistics.pictures_with_maps(networks[0], 16) == 16
+    assert set(recorded(16 * each)) == set(recorded(each))
+    assert recorded(16 * each) != recorded(each)
+    assert recorded(each - 1) == {}
 
 
 def test_labels_decide_whether_a_model_is_conditional_unless_it_is_said(
@@ -529,19 +591,15 @@ def test_only_the_newest_checkpoints_stay(
 def test_a_run_whose_checkpoints_are_all_damaged_loses_no_new_one(
     unlabelled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    """Whether it refuses or begins anew: what it trains now must not be thrown away as oldest."""
+    """It refuses: what it began anew would be thrown away as the oldest."""
     run = train_run(tmp_path / "run", unlabelled, steps=6, checkpoint_every=2)
     for folder in checkpoint.checkpoints(run):
         flip_byte(folder / "ema.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            train_run(run, unlabelled, steps=1)
-        except SaganError:
-            return
-        newest = checkpoint.latest_checkpoint(run)
-    assert newest is not None
-    assert checkpoint.step_of(newest) == 1
+        with pytest.raises(SaganError, match="sound"):
+            train_run(run, unlabelled, steps=7)
+    assert [checkpoint.step_of(c) for c in checkpoint.checkpoints(run)] == [2, 4, 6]
 
 
 # ---------------------------------------------------------------------------------------------

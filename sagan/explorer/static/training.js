@@ -53,7 +53,7 @@ const KINDS = [
     title: "Sigma, discriminator", has: /^sigma\/discriminator\//, name: rest(2),
     why: "The same for the discriminator.",
   },
-  { title: "Speed", has: /^images_per_second$/, name: () => "images a second", why: "Real pictures learned from." },
+  { title: "Speed", has: /^images_per_second$/, name: () => "images a second", why: "A batch for each step." },
   { title: "Augmentation", has: /^augment\//, name: rest(1), why: "Share of pictures that are changed before judging." },
 ];
 

@@ -1,0 +1,60 @@
+"""Samples as files: whole or not at all, and none in another's place."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sagan import gallery
+from sagan.build import build_networks
+from sagan.config import Config
+from sagan.gallery import write_samples
+
+CLASSES = ("a/b", "a_b", ".a_b", "x\ud800\x1b")
+
+
+@pytest.fixture
+def draw(tiny_config: Callable[..., Config]) -> Callable[..., None]:
+    """draw(out): eight samples, two of each class."""
+    generator, _ = build_networks(tiny_config(conditional=True), len(CLASSES))
+    generator.eval()
+    return lambda out: write_samples(generator, out, 8, None, CLASSES, seed=0, truncation=1.0)
+
+
+def test_classes_whose_names_make_one_folder_lose_no_picture(
+    draw: Callable[[Path], None], tmp_path: Path
+) -> None:
+    draw(tmp_path / "folder-0.7")
+    names = sorted(p.relative_to(tmp_path / "folder-0.7") for p in tmp_path.rglob("*.png"))
+    numbers = {
+        folder: sum(p.parts[0] == folder for p in names) for folder in ("a_b", "x\ufffd\ufffd")
+    }
+    assert numbers == {"a_b": 6, "x\ufffd\ufffd": 2}
+    assert len(names) == 8
+    draw(tmp_path / "new" / "all.zip")
+    with zipfile.ZipFile(tmp_path / "new" / "all.zip") as archive:
+        assert sorted(map(Path, archive.namelist())) == names
+    draw(tmp_path / "GRID.PNG")
+    with Image.open(tmp_path / "GRID.PNG") as grid:
+        assert grid.size[0] > 4 * 32
+
+
+def test_a_zip_that_is_interrupted_leaves_the_old_one(
+    draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "all.zip"
+    draw(out)
+    before, files = out.read_bytes(), gallery._files
+
+    def interrupted(*given: Any) -> Iterator[tuple[str, bytes]]:
+        yield next(files(*given))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gallery, "_files", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        draw(out)
+    assert out.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [out]
