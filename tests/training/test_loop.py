@@ -225,7 +225,7 @@ def test_a_resumed_run_is_what_it_was_though_nothing_is_repeated_and_its_preset_
         assert session.description.config == begun.model_copy(update={"steps": 9})
     with pytest.raises(SaganError, match=r"lr_g was 0\.0002 and is now 0\.1"):
         prepare(str(labelled.path), run, None, {"lr_g": 0.1}, notify=lambda _: None)
-    with pytest.raises(SaganError, match="latent_size was 32 and is now 64"):
+    with pytest.raises(SaganError, match="latent_size was 8 and is now 64"):
         prepare(str(labelled.path), run, "demo-32", {}, notify=lambda _: None)
 
 
