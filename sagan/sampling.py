@@ -67,8 +67,12 @@ def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
 
 
 def grid_labels(num: int, num_classes: int) -> list[int] | None:
-    """Labels for ``num`` images, the classes in turn; None for an unconditional model."""
-    return [i % num_classes for i in range(num)] if num_classes else None
+    """Labels for ``num`` images, the classes in turn, or where they are more, evenly spread ones.
+
+    None for an unconditional model.
+    """
+    turns = min(num, num_classes)
+    return [i % turns * num_classes // turns for i in range(num)] if num_classes else None
 
 
 def grid_columns(num: int, turns: int) -> int:

@@ -33,7 +33,7 @@ class Rows:
         return len(self.features)
 
     def at(self, rows: Labels) -> "Rows":
-        """Some of them, by their numbers; all of them are not copied."""
+        """Some of them, by ascending numbers; all of them are not copied."""
         if len(rows) == len(self):
             return self
         labels = None if self.labels is None else self.labels[rows]

@@ -123,8 +123,9 @@ class Training:
         self._share_running_statistics()
         self.step += 1
         # Numbers gone wrong reach batch norm's running statistics in the forward pass already.
+        went_wrong = self._dropped() > dropped
         for statistic, before in sound:
-            statistic.copy_(torch.where(self._dropped() > dropped, before, statistic))
+            statistic.copy_(torch.where(went_wrong, before, statistic))
         self.average.update(config.batch_size, self.step)
         return result, loss_g
 
