@@ -67,12 +67,11 @@ def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
 
 
 def grid_labels(num: int, num_classes: int) -> list[int] | None:
-    """Labels for ``num`` images, the classes in turn, or where they are more, evenly spread ones.
+    """Labels for ``num`` images, the classes in turn; None for an unconditional model.
 
-    None for an unconditional model.
+    Image i has the same one however many there are.
     """
-    turns = min(num, num_classes)
-    return [i % turns * num_classes // turns for i in range(num)] if num_classes else None
+    return [i % num_classes for i in range(num)] if num_classes else None
 
 
 def grid_columns(num: int, turns: int) -> int:

@@ -89,11 +89,12 @@ def _class_warnings(info: DatasetInfo) -> Iterator[str]:
 def _size_warnings(info: DatasetInfo) -> Iterator[str]:
     if info.short_sides is None:
         return
-    target, smallest = resolution_for(info), info.short_sides.smallest
+    modest, _ = PRESETS[resolution_for(info)]
+    target, smallest = resolve(modest).resolution, info.short_sides.smallest
     if info.short_sides.median < target:
         yield f"half of the pictures have fewer than {target} pixels and will be enlarged"
     elif smallest * 2 <= target:
         yield (
             f"sizes are mixed: some pictures have only {smallest} pixels and would be enlarged to "
-            f"{target}, which the samples will show as blur; leave the smallest out"
+            f"the {target} of {modest}, which the samples will show as blur; leave the smallest out"
         )

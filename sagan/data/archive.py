@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sagan.data.dataset_json import DATASET_JSON, arrange_by_json
 from sagan.data.decode import UnreadableError, decode, examine
 from sagan.data.folder import MAX_FILE_BYTES
-from sagan.data.layout import Layout, arrange, is_picture_name, printable
+from sagan.data.layout import Layout, arrange, is_picture_name, printable, unread_note
 from sagan.data.sources import Picture, digest_of
 from sagan.errors import SaganError
 
@@ -159,7 +159,7 @@ def _list(path: Path) -> tuple[list[str], Members, Member | None, tuple[str, ...
                 doubled.append(name)
             # Of two members with one name the later counts, as it would after extracting.
             chosen[name] = index
-    notes = []
+    notes = list(unread_note(names))
     if unsafe:
         notes.append(
             f"{len(unsafe)} members whose names point out of the archive are left out, "

@@ -61,13 +61,22 @@ def open_dataset(
     dataset = _open_cached(folder, notify)
     if dataset is not None:
         notify(f"{len(dataset):,} pictures packed earlier in {folder}")
+        _tell_findings(folder, notify)
         return dataset
     number = "" if opened.num_pictures is None else f"{opened.num_pictures:,} "
     notify(f"packing {number}pictures at {size} x {size} into {folder}")
     dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
-    for line in read_manifest(folder).findings():
-        notify(line)
+    _tell_findings(folder, notify)
     return dataset
+
+
+def _tell_findings(folder: Path, notify: Callable[[str], None]) -> None:
+    """Each time: a disk that was out of reach for a moment may have left pictures out for good."""
+    manifest = read_manifest(folder)
+    for line in manifest.findings():
+        notify(line)
+    if manifest.skipped:
+        notify(f"if they can be read by now, delete {folder} to have them packed anew")
 
 
 def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:

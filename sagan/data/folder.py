@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sagan.data.dataset_json import DATASET_JSON, arrange_by_json
 from sagan.data.decode import UnreadableError, decode, examine
-from sagan.data.layout import Layout, arrange, is_picture_name, printable
+from sagan.data.layout import Layout, arrange, is_picture_name, printable, unread_note
 from sagan.data.sources import Picture, digest_of
 from sagan.errors import SaganError
 
@@ -27,7 +27,9 @@ class FolderSource:
         self.split = split
         self._path = path
         troubles: list[str] = []
-        self._names = sorted(_walk(path, troubles))
+        found = sorted(_walk(path, troubles))
+        self._names = [name for name in found if is_picture_name(name)]
+        troubles += unread_note(found)
         if troubles and not self._names:
             raise SaganError(f"no pictures in {path}: {troubles[0]}")
         self._layout = self._arranged()
@@ -69,7 +71,7 @@ class FolderSource:
 
 
 def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
-    """Yield the pictures' paths below root, with forward slashes.
+    """Yield the files' paths below root, with forward slashes.
 
     Links to folders are followed, since data sets are often put together from links, but no folder
     is entered twice, so that a loop of links ends.
@@ -90,7 +92,7 @@ def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else f"{below}/"
-        yield from (prefix + file for file in files if is_picture_name(prefix + file))
+        yield from (prefix + file for file in files)
 
 
 def read_file(path: str) -> bytes:

@@ -6,6 +6,7 @@ Pure functions on names, shared by everything that has names: folders, zips and 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sagan.data.decode import IMAGE_EXTENSIONS
 from sagan.errors import SaganError
@@ -16,6 +17,9 @@ DEFAULT_SPLIT = "train"
 # Every split together.
 ALL_SPLITS = "all"
 NO_LABEL = -1
+
+# Formats of phones and cameras that are not read.
+UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"})
 
 Parts = tuple[str, ...]
 
@@ -66,7 +70,17 @@ def is_picture_name(name: str) -> bool:
     # Plain string operations: pathlib's would take a second for a hundred thousand names.
     if name[name.rfind(".") :].lower() not in IMAGE_EXTENSIONS:
         return False
-    return not (name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name)
+    if name.startswith((".", "__MACOSX/", "@eaDir/")) or "/." in name:
+        return False
+    return "/__MACOSX/" not in name and "/@eaDir/" not in name  # zips by macOS, Synology's previews
+
+
+def unread_note(names: Iterable[str]) -> Iterator[str]:
+    """A line on files that are pictures for people, and cannot be read."""
+    counts = Counter(Path(name).suffix.lower() for name in names)
+    for suffix, number in sorted(counts.items()):
+        if suffix in UNREAD:
+            yield f"{number:,} {suffix} files are not read: convert them to .jpg or .png first"
 
 
 def split_names(names: Iterable[str]) -> Iterator[Parts]:

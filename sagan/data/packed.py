@@ -57,7 +57,7 @@ class Manifest(BaseModel):
         if self.skipped:
             yield f"{len(self.skipped):,} unreadable files are left out: {MANIFEST} names them"
         if self.num_copies:
-            yield f"{self.num_copies:,} pictures are copies of others: {MANIFEST} names them"
+            yield f"{self.num_copies:,} pictures are copies of others: see duplicates in {MANIFEST}"
 
 
 @dataclass(frozen=True, eq=False)

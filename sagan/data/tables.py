@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sagan.data.decode import IMAGE_EXTENSIONS, UnreadableError, decode, examine
-from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL, printable
+from sagan.data.layout import DEFAULT_SPLIT, NO_LABEL, is_picture_name, printable
 from sagan.data.rows import ArrowRows, ParquetRows, Rows, StreamedRows
 from sagan.data.sources import Picture, digest_of, file_entries
 from sagan.errors import SaganError
@@ -50,7 +50,7 @@ def import_datasets() -> ModuleType:
     except ImportError:
         raise SaganError(
             "reading the hub, parquet, arrow and webdataset files needs the package 'datasets': "
-            "pip install 'sagan[hub]'"
+            "pip install '.[hub]' in the checkout"
         ) from None
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
@@ -63,7 +63,12 @@ def kind_of(path: Path) -> str | None:
 
 
 def holds_tables(folder: Path) -> bool:
-    """Whether a folder's own content is tables, in itself or in a sub-folder `data`."""
+    """Whether a folder's own content is tables, in itself or in a sub-folder `data`.
+
+    Not where pictures lie beside them: a backup.tar among photos is a stray file.
+    """
+    if any(is_picture_name(entry.name) for entry in folder.iterdir()):
+        return False
     return any(_files(folder)) or _is_saved(folder)
 
 
@@ -75,7 +80,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _is_saved(folder: Path) -> bool:
     """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
-    return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    one = all((folder / name).is_file() for name in ("state.json", "dataset_info.json"))
+    return one or (folder / "dataset_dict.json").is_file()
 
 
 def open_file(path: Path, split: str) -> "TableSource":

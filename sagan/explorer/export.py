@@ -18,7 +18,7 @@ from sagan.errors import SaganError
 from sagan.explain.model import read_photo
 from sagan.explorer.page import STATIC, data_block, facts_of, render
 from sagan.explorer.scene import Scene
-from sagan.explorer.studio import MAX_SEED, SampleRequest, Studio
+from sagan.explorer.studio import GALLERY, MAX_SEED, SampleRequest, Studio
 from sagan.files import write_bytes
 
 # The browser itself sees to it that the file talks to nobody.
@@ -47,11 +47,13 @@ def write_page(
         seed: decides the latents.
 
     Raises:
-        SaganError: the model, a class, the seed or a photograph cannot be used, or the file cannot
-            be written.
+        SaganError: the model, a class, the seed or a photograph cannot be used, there are too many
+            samples, or the file cannot be written.
     """
     if seed > MAX_SEED:
         raise SaganError(f"seed {seed} is too large for the page: the largest is {MAX_SEED}")
+    if num > GALLERY:
+        raise SaganError(f"a page shows {GALLERY} samples at most, not {num}: name fewer --classes")
     model = open_model(name)
     studio = Studio(model)
     if photos:

@@ -1,7 +1,7 @@
 """Numbers about a trained model: features of pictures, one file per metric, the protocol.
 
-The libraries that it needs are an extra, `pip install 'sagan[metrics]'`; names are imported when
-they are first used, and say so where one is missing.
+The libraries that it needs are the extra "metrics"; names are imported when they are first used,
+and say so where one is missing.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The optional libraries that evaluation needs: pip install 'sagan[metrics]'."""
+"""The optional libraries that evaluation needs: the extra "metrics"."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _LIBRARIES = (
     "sklearn",
     "timm",
 )
-INSTALL = "pip install 'sagan[metrics]'"
+INSTALL = "pip install '.[metrics]' in the checkout"
 
 
 def libraries_installed() -> bool:

@@ -167,6 +167,12 @@ def test_samples_do_not_go_among_other_files(sagan, run, tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_page_of_more_samples_than_it_can_show_is_refused(sagan, labelled_run, tmp_path) -> None:
+    classes = ",".join(["0"] * 25)
+    result = sagan("explain", labelled_run, "--html", tmp_path / "p.html", "--classes", classes)
+    assert_one_line(result, "24 samples at most")
+
+
 @pytest.mark.parametrize("name", ["figure.png", "."])
 def test_a_page_goes_to_no_other_kind_of_file(sagan, run, tmp_path, name) -> None:
     result = sagan("explain", run, "--html", tmp_path / name)

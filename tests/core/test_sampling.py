@@ -475,7 +475,7 @@ def test_a_grid_holds_every_picture_in_reading_order_on_white() -> None:
 
 def test_grid_labels_take_the_classes_in_turn() -> None:
     assert grid_labels(5, 3) == [0, 1, 2, 0, 1]
-    assert grid_labels(4, 1000) == [0, 250, 500, 750]
+    assert grid_labels(4, 1000) == [0, 1, 2, 3]
     assert grid_labels(5, 0) is None
 
 

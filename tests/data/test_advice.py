@@ -61,7 +61,10 @@ def test_a_healthy_set_gets_no_warning() -> None:
         (info(classes=("a", "b"), counts={"a": 20_000, "b": 150}), "classes are uneven: 'a' has"),
         (info(classes=("a", "b"), counts={"a": 500, "b": 60}), "'b', has only 60 pictures"),
         (info(classes=("a", "b"), counts={"a": 500, "b": 0}), "'b' has 0"),
-        (info(side=128, smallest=20), "some pictures have only 20 pixels"),
+        (
+            info(side=128, smallest=20),
+            "have only 20 pixels and would be enlarged to the 64 of cpu-64",
+        ),
         (info(side=16, smallest=16), "half of the pictures have fewer than 32 pixels"),
         (info(num=9_000, unreadable=dict.fromkeys(map(str, range(1_001)), "x")), "will stop"),
         (info(num_copies=3_000), "3,000 of 50,000 pictures are copies"),
@@ -70,6 +73,11 @@ def test_a_healthy_set_gets_no_warning() -> None:
 def test_what_spoils_a_training_is_told(sick: DatasetInfo, words: str) -> None:
     (warning,) = advice.warnings(sick)
     assert words in warning
+
+
+def test_pictures_large_enough_for_the_suggested_preset_are_not_called_small() -> None:
+    """At 256 pixels they would be; the suggestion is cpu-64."""
+    assert list(advice.warnings(info(side=3000, smallest=100))) == []
 
 
 def test_many_unreadable_files_and_copies_are_counted_not_listed() -> None:

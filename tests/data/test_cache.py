@@ -42,6 +42,38 @@ def test_a_source_is_packed_once_and_the_user_is_told_where(root: Path, tmp_path
     assert len(progress) == 4
 
 
+def test_what_could_not_be_read_is_told_again_each_time(root: Path, tmp_path: Path) -> None:
+    for n in range(20):
+        Image.new("RGB", (6, 4), (n, 0, n)).save(root / "train" / f"more{n}.png")
+    (root / "train" / "empty.png").touch()
+    for _ in range(2):
+        told: list[str] = []
+        path = open_dataset(str(root), 4, cache=tmp_path / "cache", notify=told.append).path
+        assert any("1 unreadable files are left out" in line for line in told)
+        assert any(f"delete {path}" in line for line in told)
+
+
+def test_photos_beside_stray_files_are_photos_and_those_not_read_are_counted(
+    root: Path, tmp_path: Path
+) -> None:
+    train = root / "train"
+    for stray in ("old-backup.tar", "state.json", "IMG_1.HEIC", "IMG_2.heic", "notes.txt"):
+        (train / stray).write_bytes(b"anything")
+    (train / "@eaDir" / "0.png").mkdir(parents=True)
+    Image.new("RGB", (6, 4)).save(train / "@eaDir" / "0.png" / "SYNOPHOTO_THUMB_M.png")
+    told: list[str] = []
+    dataset = open_dataset(str(train), 4, cache=tmp_path / "cache", notify=told.append)
+    assert len(dataset) == 4
+    assert "2 .heic files are not read: convert them to .jpg or .png first" in told
+
+
+def test_a_folder_of_nothing_but_heic_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "IMG_1.HEIC").write_bytes(b"anything")
+    with pytest.raises(SaganError, match=r"no pictures in .*phone: 1 \.heic files are not read"):
+        open_dataset(str(tmp_path / "phone"), 4, cache=tmp_path / "cache")
+
+
 def test_size_fit_split_and_changed_files_each_make_another_set(root: Path, tmp_path: Path) -> None:
     def path(**options: object) -> Path:
         return open_dataset(str(root), **{"size": 4, "cache": tmp_path / "cache", **options}).path

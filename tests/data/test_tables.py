@@ -194,7 +194,7 @@ def test_without_the_library_one_line_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     (tmp_path / "x.parquet").write_bytes(b"")
     for source in (str(tmp_path / "x.parquet"), "hf:cifar10"):
-        with pytest.raises(SaganError, match=r"pip install 'sagan\[hub\]'"):
+        with pytest.raises(SaganError, match=r"pip install '\.\[hub\]'"):
             pack(source, tmp_path / "out", 4)
 
 

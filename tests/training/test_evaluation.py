@@ -237,7 +237,7 @@ def test_without_the_libraries_training_says_so_and_goes_on(
     monkeypatch.setattr(session, "libraries_installed", lambda: False)
     told: list[str] = []
     session.prepare(str(labelled.path), tmp_path / "run", "smoke", {}, told.append)
-    assert [line for line in told if "pip install 'sagan[metrics]'" in line]
+    assert [line for line in told if "pip install '.[metrics]'" in line]
     run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
     assert not any(BEST_BY in record for record in read_statistics(run))
 

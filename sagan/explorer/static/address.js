@@ -1,7 +1,7 @@
 // The view as the part of the address behind #, and back. What makes no sense is left at its start.
 
 const START = {
-  seed: 0, label: null, truncation: 1, index: 0, toward: 1, blend: 0, gamma: 1,
+  seed: 0, label: null, truncation: 1, index: 0, toward: null, blend: 0, gamma: 1,
   layer: null, at: null, pins: [],
 };
 
@@ -27,6 +27,9 @@ const READERS = {
   pins: (text) => text.split(";").map(pixel).filter(Boolean),
 };
 
+/** The seed that the way from a picture leads to, if no other is named. */
+export const following = (seed) => (seed + 1) % 2 ** 32;
+
 /** "#seed=3&pins=4,5;8,9" -> the whole view. */
 export function viewOf(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
@@ -35,13 +38,15 @@ export function viewOf(hash) {
     const value = given.has(name) ? read(given.get(name)) : undefined;
     if (value !== undefined) view[name] = value;
   }
+  view.toward ??= following(view.seed);
   return view;
 }
 
 /** The view -> "#...", holding what differs from the start. */
 export function hashOf(view) {
+  const start = { ...START, toward: following(view.seed) };
   const parts = Object.keys(START)
-    .filter((name) => String(view[name]) !== String(START[name]))
+    .filter((name) => String(view[name]) !== String(start[name]))
     .map((name) => `${name}=${name === "pins" ? view.pins.join(";") : view[name]}`);
   return parts.length ? `#${parts.join("&")}` : "";
 }

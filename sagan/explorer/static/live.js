@@ -1,6 +1,6 @@
 // The served page: what is drawn follows the controls, and the address follows both.
 
-import { hashOf, viewOf } from "sagan/address.js";
+import { following, hashOf, viewOf } from "sagan/address.js";
 import { fillChips, fillSelect } from "sagan/choice.js";
 import { difference, paint } from "sagan/compose.js";
 import { copyLink } from "sagan/copying.js";
@@ -33,7 +33,6 @@ const ofView = () => {
   return { ...ofSample(view.index), ...strengthened(), ...way };
 };
 const className = (label) => facts.classes[label] ?? null;
-const labelAt = (index) => view.label ?? (facts.classes.length ? index % facts.classes.length : null);
 
 /** Errors are told, not thrown: the page goes on with what it has. */
 const telling = (work) => async (...args) => {
@@ -53,17 +52,18 @@ async function galleryPictures() {
 }
 
 const drawGallery = latest(telling(async () => {
+  const { label } = view; // as it is asked for: it may be another when the answer comes
   const pictures = await galleryPictures();
   gallery.show(pictures.map((picture, index) => {
-    const kind = className(labelAt(index));
+    const kind = className(label ?? (facts.classes.length ? index % facts.classes.length : null));
     return { ...picture, label: `Sample ${index + 1}${kind ? `, ${kind}` : ""}` };
   }));
-  gallery.mark(photo ? null : view.index);
 }));
 
 const drawSample = latest(telling(async () => {
+  const { index } = view;
   const scene = new Scene(await ask("sample", ofView()), facts.layers);
-  if (!photo) show(scene, className(scene.label) ?? `sample ${view.index + 1}`);
+  if (!photo) show(scene, className(scene.label) ?? `sample ${index + 1}`);
 }));
 
 /** The way's start is in the gallery; its end is what the slider will ask for there. */
@@ -161,11 +161,11 @@ gallery.element.addEventListener("pointerover", ({ target }) => {
 gallery.element.addEventListener("pointerleave", () => clearTimeout(dwelling));
 $("#seed").addEventListener("change", ({ target }) => {
   const seed = Math.min(Math.max(Math.trunc(Number(target.value)) || 0, 0), 2 ** 32 - 1);
-  change({ seed, toward: (seed + 1) % 2 ** 32, blend: 0 }, ...everything);
+  change({ seed, toward: following(seed), blend: 0 }, ...everything);
 });
 $("#reseed").addEventListener("click", () => {
   const seed = Math.floor(Math.random() * 1e6);
-  change({ seed, toward: seed + 1, blend: 0 }, ...everything);
+  change({ seed, toward: following(seed), blend: 0 }, ...everything);
 });
 $("#truncation").addEventListener("input", ({ target }) => {
   change({ truncation: Number(target.value) }, ...everything);
@@ -234,8 +234,8 @@ lens.addEventListener("scene", remember);
 showControls();
 showScores($("#scores"), Array(facts.classes.length || 1).fill(0), facts.classes, null);
 for (const draw of everything) draw();
-if ($("#training")) (await import("sagan/training.js")).initialise();
 document.documentElement.classList.add("ready");
+if ($("#training")) (await import("sagan/training.js")).initialise();
 
 function restorePoints() {
   const inside = (at) => at !== null && Math.max(...at) < facts.size;

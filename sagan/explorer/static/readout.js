@@ -10,15 +10,17 @@ export function layerTitle(name) {
   return { network: network[0].toUpperCase() + network.slice(1), size: `${side} × ${side}` };
 }
 
-/** Where a pixel looks, in numbers: {share, selective, distance, beyond}. */
+/** Where a pixel looks, in numbers: {share, selective, distance, beyond, alike}. */
 export function describe(map, at, size) {
   const query = cellOf(at, size, map.side);
   const { row, inside } = map.gaze(query);
+  const even = row.map(() => 1);
   return {
     share: share(inside),
     selective: isSelective(inside),
     distance: distance(map, query, row, size),
     beyond: beyondKernel(map, query, row),
+    alike: beyondKernel(map, query, even), // what it is for a pixel that looks everywhere alike
   };
 }
 
@@ -102,5 +104,8 @@ export class Readout {
 function verdict(facts) {
   if (!facts) return "Move over the picture, or tap it, and the attention of that pixel is read out here.";
   if (!facts.selective) return "It looks at the whole picture almost alike: no region stands out.";
-  return `${percent(facts.beyond)} of its attention goes where one 3\u00a0×\u00a03 convolution here cannot see.`;
+  return (
+    `${percent(facts.beyond)} of its attention goes where one 3\u00a0×\u00a03 convolution here cannot see; ` +
+    `looking everywhere alike, ${percent(facts.alike)} would.`
+  );
 }
