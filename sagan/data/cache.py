@@ -55,14 +55,16 @@ def open_dataset(
         notify("'openmoji' is the built-in data set; for the folder of that name write ./openmoji")
 
     opened = open_source(source, split or DEFAULT_SPLIT)
-    for note in opened.notes:
-        notify(note)
     folder = (cache or cache_folder("data")) / _cache_name(opened, size, checked_fit)
     dataset = _open_cached(folder, notify)
-    if dataset is not None:
+    if dataset is not None:  # its notes are kept: the source's may want all labels to be read
+        for note in read_manifest(folder).notes:
+            notify(note)
         notify(f"{len(dataset):,} pictures packed earlier in {folder}")
         _tell_findings(folder, notify)
         return dataset
+    for note in opened.notes:
+        notify(note)
     number = "" if opened.num_pictures is None else f"{opened.num_pictures:,} "
     notify(f"packing {number}pictures at {size} x {size} into {folder}")
     dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)

@@ -28,8 +28,8 @@ def open_hub(source: str, split: str) -> TableSource:
     except Exception as error:  # the loaders' own, the hub's, pyarrow's and the network's
         raise SaganError(f"cannot read '{source}' from the hub: {one_line(error)}") from None
 
-    def listing(classes: tuple[str, ...]) -> str:
-        content = repr((name, config, split, revision, classes))
+    def listing() -> str:
+        content = repr((name, config, split, revision))
         return hashlib.sha256(content.encode()).hexdigest()
 
     return TableSource(source, splits, split, listing)

@@ -7,7 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -166,8 +166,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _digest(path: Path, files: list[Path], classes: tuple[str, ...]) -> str:
-    return digest_of("tables", path, classes, file_entries(files))
+def _digest(path: Path, files: list[Path]) -> str:
+    return digest_of("tables", path, (), file_entries(files))
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class TableSource:
         name: what to call it.
         splits: the set's splits by name.
         split: the one to read.
-        listing: classes -> sha256 hex over what there is.
+        listing: sha256 hex over what there is.
 
     Raises:
         SaganError: there is no such split, no column of pictures, or the rows cannot be read.
@@ -200,7 +200,7 @@ class TableSource:
         name: str,
         splits: Mapping[str, Rows],
         split: str,
-        listing: Callable[[tuple[str, ...]], str],
+        listing: Callable[[], str],
     ) -> None:
         self.name = name
         self.split = split
@@ -211,29 +211,44 @@ class TableSource:
                 "choose one with --split"
             )
         self._rows = splits[split]
-        features = self._rows.features
-        self._column = _picture_column(features, name)
-        labels, counted, notes = self._find_labels(features)
-        self.num_pictures = counted if counted is not None else self._rows.num_rows
-        self._labels = labels
-        self.classes = labels.classes if labels else ()
-        self.notes = (f"pictures are read from the column '{self._column}'", *notes)
+        self._column = _picture_column(self._rows.features, name)
         self._listing = listing
 
+    @cached_property
+    def _labelling(self) -> tuple[Labels | None, int | None, list[str]]:
+        """As `_find_labels`, which may read the whole set: not before somebody asks."""
+        return self._find_labels(self._rows.features)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        labels, _, _ = self._labelling
+        return labels.classes if labels else ()
+
+    @property
+    def num_pictures(self) -> int | None:
+        _, counted, _ = self._labelling
+        return counted if counted is not None else self._rows.num_rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        _, _, notes = self._labelling
+        return (f"pictures are read from the column '{self._column}'", *notes)
+
     def pictures(self) -> Iterator[Picture]:
-        columns = [self._column, *([self._labels.column] if self._labels else [])]
+        labels, _, _ = self._labelling
+        columns = [self._column, *([labels.column] if labels else [])]
         for number, row in enumerate(self._reading(columns)):
             label = NO_LABEL
             read = _reader(row[self._column])
-            if self._labels is not None:
-                value = row[self._labels.column]
-                label = self._labels.number.get(value, NO_LABEL)
+            if labels is not None:
+                value = row[labels.column]
+                label = labels.number.get(value, NO_LABEL)
                 if label == NO_LABEL:
                     read = partial(_refuse, f"its label {value!r} is none of the classes")
             yield Picture(_row_name(number, row[self._column]), label, read)
 
     def listing_digest(self) -> str:
-        return self._listing(self.classes)
+        return self._listing()
 
     def _reading(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         number = 0

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from sagan.data import describe, open_dataset, pack
+from sagan.data.tables import TableSource
 from sagan.errors import SaganError
 
 CLASSES = ["bird", "cat", "ant"]  # in no order, as hub data sets have them
@@ -115,6 +116,29 @@ def test_a_stream_is_packed_into_the_cache_once(tmp_path: Path) -> None:
     assert any("packed earlier" in line for line in told)
     rows(31).to_parquet(source)
     assert len(open_dataset(source, 4, cache=tmp_path / "cache")) == 31
+
+
+def test_a_set_in_the_cache_is_found_without_reading_its_labels_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"picture": [png(n) for n in range(4)], "category": ["b", "a", "b", "a"]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    told: list[list[str]] = []
+
+    def opened() -> tuple[str, ...]:
+        told.append([])
+        source = str(tmp_path / "x.parquet")
+        return open_dataset(source, 4, cache=tmp_path / "cache", notify=told[-1].append).classes
+
+    assert opened() == ("a", "b")
+
+    def refuse(self: TableSource, column: str) -> None:
+        raise AssertionError(f"the column {column} is read again")
+
+    monkeypatch.setattr(TableSource, "_collect_labels", refuse)
+    assert opened() == ("a", "b")
+    for lines in told:
+        assert "labels are read from the column 'category'" in lines
 
 
 def test_bytes_in_a_plain_column_and_names_as_labels_are_found(tmp_path: Path) -> None:
