@@ -98,7 +98,8 @@ def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
 
 def _cache_name(source: Source, size: int, fit: str) -> str:
     key = repr((FORMAT_VERSION, source.listing_digest(), size, fit, source.split))
-    stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(source.name).stem)
+    name = Path(source.name).resolve().stem  # of "." as well
+    stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)
     digest = hashlib.sha256(key.encode()).hexdigest()
     return f"{stem[:40]}-{source.split}-{size}-{fit}-{digest[:16]}"
 

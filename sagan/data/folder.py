@@ -87,6 +87,7 @@ def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
         identity = (status.st_dev, status.st_ino)
         if status.st_ino and identity in seen:
             subfolders.clear()
+            troubles.append(f"'{folder}' leads to a folder that is read already: left out")
             continue
         seen.add(identity)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

@@ -165,4 +165,4 @@ def file_entries(paths: Iterable[Path]) -> Iterator[tuple[object, ...]]:
     """What of files goes into a listing's digest: name, size and time of change."""
     for path in paths:
         status = path.stat()
-        yield str(path), status.st_size, status.st_mtime_ns
+        yield path.name, status.st_size, status.st_mtime_ns

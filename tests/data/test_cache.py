@@ -42,6 +42,27 @@ def test_a_source_is_packed_once_and_the_user_is_told_where(root: Path, tmp_path
     assert len(progress) == 4
 
 
+def test_however_a_path_is_spelt_the_set_is_the_same(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_dataset(str(root), 4, cache=tmp_path / "cache").path
+    assert first.name.startswith("set-train-4-crop-")
+    monkeypatch.chdir(root)
+    for spelt in (".", "../set"):
+        assert open_dataset(spelt, 4, cache=tmp_path / "cache").path == first
+
+
+def test_a_folder_that_is_reached_twice_is_read_once_and_told_of(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (6, 4)).save(tmp_path / "set" / name / "0.png")
+    (tmp_path / "set" / "animal").symlink_to(tmp_path / "set" / "dog", target_is_directory=True)
+    told: list[str] = []
+    dataset = open_dataset(str(tmp_path / "set"), 4, cache=tmp_path / "cache", notify=told.append)
+    assert dataset.classes == ("animal", "cat")
+    assert any("dog' leads to a folder that is read already" in line for line in told)
+
+
 def test_what_could_not_be_read_is_told_again_each_time(root: Path, tmp_path: Path) -> None:
     for n in range(20):
         Image.new("RGB", (6, 4), (n, 0, n)).save(root / "train" / f"more{n}.png")
