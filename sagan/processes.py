@@ -131,11 +131,22 @@ def together(mending: str) -> Iterator[None]:
     """
     try:
         yield
+    except SaganError:
+        _leave()
+        raise
     except RuntimeError as error:
         if not (isinstance(error, DistError) or "gloo" in str(error)):
             raise
+        _leave()
         reported = str(error).strip().partition("\n")[0][:200]
         raise SaganError(
             "another process of this command has ended, or cannot be reached, and so this one "
             f"ends ({reported}): {mending}"
         ) from None
+
+
+def _leave() -> None:
+    """Close the processes' connections: with gloo's threads at work an interpreter may abort at
+    its end, one time in ten, and its exit status is another then. NCCL waits for the others."""
+    if distributed.is_initialized() and distributed.get_backend() == "gloo":
+        distributed.destroy_process_group()

@@ -85,7 +85,7 @@ def test_an_unknown_network_names_those_that_there_are() -> None:
 def test_a_missing_library_is_one_line(monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "sagan.metrics.dinov2")
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(SaganError, match=r"timm.*pip install 'sagan\[metrics\]'"):
+    with pytest.raises(SaganError, match=r"timm.*pip install '\.\[metrics\]'"):
         open_network("dinov2")
 
 

@@ -351,7 +351,7 @@ def test_processes_that_would_train_different_things_all_refuse(
         )
     for child in children:
         _, told = child.communicate(timeout=60)
-        assert child.returncode == 2
+        assert child.returncode == 2, told
         assert "other settings or other pictures than each other" in told
     assert not checkpoint.is_run(tmp_path / "run")
 
