@@ -7,7 +7,8 @@ import errno
 import json
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -81,10 +82,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         SaganError: it cannot be written; the old content is there.
     """
+    with replacing(path) as temporary:
+        write(temporary, content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write, and have on the disk, what then takes a file's place; the old one stays else.
+
+    Folders on the way to it are made.
+
+    Raises:
+        SaganError: it cannot be written; the old content is there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary, content)
+        yield temporary
         rename(temporary, path)
     except OSError as error:
         raise SaganError(f"cannot write {path}: {reason(error)}") from None

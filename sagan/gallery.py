@@ -1,19 +1,17 @@
 """Samples as files: a grid, a folder or zip of pictures, an interpolation strip or film."""
 
-import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sagan.durability import flush, reason, rename
+from sagan.durability import flush, reason
 from sagan.errors import SaganError, printable
-from sagan.files import write_picture
+from sagan.files import replacing, write_picture
 from sagan.inference import GeneratorBase
 from sagan.pixels import UInt8Array
 from sagan.sampling import (
@@ -158,19 +156,11 @@ def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
 
 
 def _write_zip(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name, content in files:
                 archive.writestr(name, content)
         flush(temporary)
-        rename(temporary, out)
-    except OSError as error:
-        raise SaganError(f"cannot write {out}: {reason(error)}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def save_picture(picture: UInt8Array, out: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sagan.data.decode import check_size_and_fit
 from sagan.data.layout import DEFAULT_SPLIT
-from sagan.data.packed import FORMAT_VERSION, PackedDataset, is_packed, read_manifest
+from sagan.data.packed import FORMAT_VERSION, Manifest, PackedDataset, is_packed, read_manifest
 from sagan.data.packing import Progress, pack
 from sagan.data.sources import Source, open_source
 from sagan.data.staging import keep_first
@@ -58,23 +58,23 @@ def open_dataset(
     folder = (cache or cache_folder("data")) / _cache_name(opened, size, checked_fit)
     dataset = _open_cached(folder, notify)
     if dataset is not None:  # its notes are kept: the source's may want all labels to be read
-        for note in read_manifest(folder).notes:
+        manifest = read_manifest(folder)
+        for note in manifest.notes:
             notify(note)
         notify(f"{len(dataset):,} pictures packed earlier in {folder}")
-        _tell_findings(folder, notify)
+        _tell_findings(manifest, folder, notify)
         return dataset
     for note in opened.notes:
         notify(note)
     number = "" if opened.num_pictures is None else f"{opened.num_pictures:,} "
     notify(f"packing {number}pictures at {size} x {size} into {folder}")
     dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
-    _tell_findings(folder, notify)
+    _tell_findings(read_manifest(folder), folder, notify)
     return dataset
 
 
-def _tell_findings(folder: Path, notify: Callable[[str], None]) -> None:
+def _tell_findings(manifest: Manifest, folder: Path, notify: Callable[[str], None]) -> None:
     """Each time: a disk that was out of reach for a moment may have left pictures out for good."""
-    manifest = read_manifest(folder)
     for line in manifest.findings():
         notify(line)
     if manifest.skipped:

@@ -1,7 +1,7 @@
 """Which runs a study has: from what the user asks for and what is in its folder already."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -232,7 +232,7 @@ def check_configurations(study: Study, record: StudyRecord, results: Sequence[Re
                 "variant: move it to where it belongs"
             )
         wanted = config_of(variants[result.variant], result.seed, record.config)
-        apart = _departures(wanted, result.config)
+        apart = _departures(wanted, result.config, MAY_DIFFER)
         if apart:
             raise SaganError(
                 f"the result of {result.name} is of another configuration than study.json "
@@ -240,10 +240,9 @@ def check_configurations(study: Study, record: StudyRecord, results: Sequence[Re
             )
 
 
-def _departures(wanted: Config, config: Config) -> list[str]:
-    """What makes two runs unequal; steps do."""
-    before, after = wanted.model_dump(mode="json"), config.model_dump(mode="json")
-    return changes(before, after, MAY_DIFFER)
+def _departures(wanted: Config, config: Config, allowed: Collection[str]) -> list[str]:
+    """What differs between two configurations, as `changes` says it."""
+    return changes(wanted.model_dump(mode="json"), config.model_dump(mode="json"), allowed)
 
 
 def is_pending(run: Run, out: Path) -> bool:
@@ -260,8 +259,7 @@ def check_same(out: Path, begun: StudyRecord, study: str, config: Config) -> Non
     differences = [f"the study was {begun.study}"] if begun.study != study else []
     # Before the data are looked at, conditional may be undecided.
     undecided = {"conditional"} if config.conditional is None else set()
-    before, after = begun.config.model_dump(mode="json"), config.model_dump(mode="json")
-    differences += changes(before, after, MAY_DIFFER | undecided)
+    differences += _departures(begun.config, config, MAY_DIFFER | undecided)
     if differences:
         raise SaganError(
             f"{out} holds a study that began otherwise: {'; '.join(differences)}. "

@@ -54,9 +54,10 @@ class Evaluator:
         self.training = training
         self.improved = False
         self._best_file = run / "best.json"
-        self.best_step, self._best = _best_so_far(run, training.step)
+        records = read_statistics(run)
+        self.best_step, self._best = _best_so_far(run, records, training.step)
         # Seconds, over the whole run; the main process's count.
-        self._spent = _spent_before(run) if training.accelerator.is_main_process else 0.0
+        self._spent = _spent_before(records) if training.accelerator.is_main_process else 0.0
         self._next = SETUP_SECONDS  # what the next evaluation is expected to take
         self._network: FeatureNetwork | None = None
         self._given_up = self._agreed(not libraries_installed())  # on one machine of several
@@ -143,12 +144,12 @@ class Evaluator:
         self._spent += self._next
 
 
-def _spent_before(run: Path) -> float:
+def _spent_before(records: list[Record]) -> float:
     """Seconds that evaluations took in the earlier parts of a run."""
-    return max((record.get("metric/seconds", 0.0) for record in read_statistics(run)), default=0.0)
+    return max((record.get("metric/seconds", 0.0) for record in records), default=0.0)
 
 
-def _best_so_far(run: Path, step: int) -> tuple[int | None, float]:
+def _best_so_far(run: Path, records: list[Record], step: int) -> tuple[int | None, float]:
     """The best of the steps up to this one that have a checkpoint, and its value.
 
     From the statistics, which are on the disk before a checkpoint is; best.json is for people.
@@ -156,7 +157,7 @@ def _best_so_far(run: Path, step: int) -> tuple[int | None, float]:
     there = {step_of(folder) for folder in checkpoints(run)}
     found = [
         (record[BEST_BY], int(record["step"]))
-        for record in read_statistics(run)
+        for record in records
         if BEST_BY in record and record["step"] in there and record["step"] <= step
     ]
     value, best = min(found, default=(math.inf, None))

@@ -220,7 +220,7 @@ def test_a_best_whose_checkpoint_is_gone_is_forgotten(
     shutil.rmtree(run / "checkpoints" / "step-00000001")
     train_run(run, labelled, steps=3, **ALWAYS)
     assert checkpoint.open_model(run).step == 3
-    found, value = evaluation._best_so_far(run, 3)
+    found, value = evaluation._best_so_far(run, read_statistics(run), 3)
     assert (found, value) == (2, 5)
 
 
