@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 OpenPage = Callable[[Page, str], Page]
 
@@ -104,6 +104,20 @@ def test_which_weights_the_other_tab_shows_is_said(training: Page) -> None:
     expect(training.locator("#training .intro")).to_contain_text("weights of step 6")
 
 
+def hold(page: Page, pattern: str) -> Callable[[], None]:
+    """Requests wait from now on, until the function that is returned is called."""
+    held: list[Route] = []
+    page.route(pattern, lambda route: held.append(route))
+
+    def release() -> None:
+        assert held, f"{pattern} was not asked for"
+        for route in held:
+            route.continue_()
+        page.unroute(pattern)
+
+    return release
+
+
 @pytest.mark.usefixtures("steady")
 @pytest.mark.parametrize("width", [390, 1130, 1440])
 def test_nothing_moves_while_the_tab_fills(
@@ -111,10 +125,12 @@ def test_nothing_moves_while_the_tab_fills(
 ) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     # Long after the click: what answers a click at once may move.
-    page.route("**/api/run/history", lambda route: (page.wait_for_timeout(700), route.continue_()))
-    page.route("**/api/run/grids/*", lambda route: (page.wait_for_timeout(700), route.continue_()))
+    release = hold(page, "**/api/run/history"), hold(page, "**/api/run/grids/*")
     open_page(page, server)
     page.click("#tab-training")
+    for answer in release:
+        page.wait_for_timeout(700)
+        answer()
     page.wait_for_selector("#training.filled")
     page.wait_for_timeout(300)
 
