@@ -45,7 +45,7 @@ def facts_of(model: Model, studio: Studio) -> dict[str, Any]:
         "classes": list(model.classes),
         "size": model.config.resolution,
         "gallery": GALLERY,
-        "layers": studio.layers(),
+        "gammas": studio.gammas(),
     }
 
 

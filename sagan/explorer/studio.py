@@ -101,10 +101,11 @@ class Studio:
         scores, seen = self.discriminator.look(picture[None])
         return Scene(picture=picture, maps=_first(seen), scores=scores[0])
 
-    def layers(self) -> list[str]:
-        """Names of the attention layers, each network's from small maps to large ones."""
-        drawing, looking = self.generator, self.discriminator
-        return [*drawing.attention_layers(), *reversed(looking.attention_layers())]
+    def gammas(self) -> dict[str, float]:
+        """Each attention layer's gamma, a network's layers from small maps to large ones."""
+        drawing = self.generator.attention_layers().items()
+        looking = reversed(self.discriminator.attention_layers().items())
+        return {name: float(layer.gamma) for name, layer in (*drawing, *looking)}
 
     def _labels(self, label: int | None) -> list[int] | None:
         """The gallery's labels; whether there is such a class is for the generator to say."""

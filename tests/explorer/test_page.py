@@ -194,6 +194,14 @@ def test_the_pixels_of_the_overlay_are_those_of_every_layers_own_map(
     assert_overlays_are_those_of(page, maps, size)
 
 
+def test_gamma_of_the_layer_that_is_shown_stands_beside_it(explore: Page) -> None:
+    shown = {}
+    for chip in explore.locator("#layers label").all():
+        chip.click()
+        shown[chip.inner_text()] = explore.inner_text("#layer-gamma")
+    assert shown == {"Generator 16 × 16": "0.8", "Discriminator 16 × 16": "−0.5"}
+
+
 def network_and_side(layer: str) -> tuple[bool, int]:
     """The generator's first, small maps first."""
     return layer.startswith("discriminator"), int(layer.split("_")[-1])
@@ -519,6 +527,17 @@ def test_the_keyboard_does_all_that_the_mouse_does(explore: Page) -> None:
     for _ in range(40):
         explore.keyboard.press("ArrowLeft")
     assert where(explore).startswith("Pixel 0, ")
+
+
+def test_the_keyboard_lets_go_of_one_pin_after_the_other_by_their_chips(explore: Page) -> None:
+    for x in (3, 11, 19):
+        explore.mouse.click(*place(explore, x, 10))
+    explore.locator(".pin").nth(1).focus()
+    explore.mouse.move(*place(explore, 25, 25))  # another point, the same pins
+    for left in (["3, 10", "19, 10"], ["3, 10"], []):
+        explore.keyboard.press("Enter")
+        assert explore.locator(".pin").all_inner_texts() == left
+    assert explore.evaluate("document.activeElement.id") == "lens"
 
 
 def test_a_finger_drawn_across_explores_and_a_tap_pins(

@@ -101,5 +101,7 @@ def test_a_class_that_there_is_not_is_told(studio: Studio, unconditional_run: Pa
 
 
 def test_only_layers_that_attend_are_offered(studio: Studio, run_with_the_control: Path) -> None:
-    assert studio.layers() == ["generator.attention_16", "discriminator.attention_16"]
-    assert Studio(open_model(run_with_the_control)).layers() == []
+    gammas = {"generator.attention_16": 0.8, "discriminator.attention_16": -0.5}
+    assert studio.gammas() == pytest.approx(gammas)
+    assert list(studio.gammas()) == list(gammas)
+    assert Studio(open_model(run_with_the_control)).gammas() == {}

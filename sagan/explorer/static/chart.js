@@ -1,19 +1,11 @@
 // One chart: some curves over the steps of training, their values where one points, a common scale.
 
+import { number } from "sagan/number.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = ["#d9481c", "#2b87d1", "#1a9a72", "#b8860b", "#a45cc0"];
 const BUNDLE = COLOURS.length; // more curves than this are shown as one bundle with its extremes
 const [WIDTH, HEIGHT] = [600, 100]; // of the drawing's own coordinates
-
-/** 1234.5 -> "1,235", 0.1234 -> "0.123", 0.00012 -> "1.2e-4". */
-export function number(value) {
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  let text = String(Number(size.toPrecision(3)));
-  if (size >= 1000) text = Math.round(size).toLocaleString("en");
-  else if (size < 0.001) text = size.toExponential(1);
-  return (value < 0 ? "\u2212" : "") + text;
-}
 
 const LAST = 0.99; // of the way to the right: from there on it is the last step that is meant
 

@@ -33,7 +33,7 @@ function preview(base64, index) {
 
 function show(index) {
   const base64 = blocks[index];
-  lens.show(new Scene(bytesOf(base64, 0, (3 * base64.length) / 4), facts.layers), previews[index].label);
+  lens.show(new Scene(bytesOf(base64, 0, (3 * base64.length) / 4), facts.gammas), previews[index].label);
   gallery.mark(index);
 }
 

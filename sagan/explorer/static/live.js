@@ -62,7 +62,7 @@ const drawGallery = latest(telling(async () => {
 
 const drawSample = latest(telling(async () => {
   const { index } = view;
-  const scene = new Scene(await ask("sample", ofView()), facts.layers);
+  const scene = new Scene(await ask("sample", ofView()), facts.gammas);
   if (!photo) show(scene, className(scene.label) ?? `sample ${index + 1}`);
 }));
 
@@ -73,7 +73,7 @@ const drawEnds = latest(telling(async () => {
     galleryPictures(),
     ask("sample", { ...ofSample(index), toward, blend: Number($("#blend").max) }),
   ]);
-  const [start, end] = [pictures[index], new Scene(buffer, facts.layers)];
+  const [start, end] = [pictures[index], new Scene(buffer, facts.gammas)];
   paint($("#way-start"), start.picture, start.size);
   paint($("#way-end canvas"), end.picture, end.size);
 }));
@@ -199,7 +199,7 @@ if (facts.classes.length) {
 
 const lookAt = telling(async (file) => {
   const wish = ++wishes;
-  const scene = new Scene(await send(file), facts.layers);
+  const scene = new Scene(await send(file), facts.gammas);
   if (wish !== wishes) return;
   photo = scene;
   paint($("#photo-picture"), photo.picture, photo.size);

@@ -71,15 +71,15 @@ export class AttentionMap {
 
 /** A picture (S x S x 3 bytes), its maps, and what the discriminator makes of it. */
 export class Scene {
-  /** @param {ArrayBuffer} buffer @param {string[]} layers names of the model's layers, in their order */
-  constructor(buffer, layers) {
+  /** @param {ArrayBuffer} buffer @param {Object<string, number>} gammas of the model's layers, in their order */
+  constructor(buffer, gammas) {
     const { tensors, metadata } = unpack(buffer);
     this.size = tensors.picture.shape[0];
     this.picture = tensors.picture.data;
     this.without = tensors.without?.data ?? null;
     this.scores = [...tensors.scores.data];
     this.label = metadata.label === undefined ? null : Number(metadata.label);
-    this.maps = layers
+    this.maps = Object.keys(gammas)
       .filter((name) => `bytes/${name}` in tensors)
       .map((name) => {
         const part = (kind) => tensors[`${kind}/${name}`];

@@ -4,6 +4,7 @@ import { initialiseAppearance } from "sagan/appearance.js";
 import { fillChips } from "sagan/choice.js";
 import { copyPng } from "sagan/copying.js";
 import { Lens } from "sagan/lens.js";
+import { number } from "sagan/number.js";
 import { layerTitle, Readout } from "sagan/readout.js";
 import { Tour } from "sagan/tour.js";
 
@@ -19,13 +20,13 @@ export function tell(line) {
 /**
  * Make the page's lens work.
  *
- * @param {{name: string, layers: string[]}} facts the model's name, and its attention layers
+ * @param {{name: string, gammas: Object<string, number>}} facts the model's name, and gamma of its attention layers
  * @returns {{lens: Lens, tour: Tour}}
  */
-export function makeViewer({ name, layers }) {
+export function makeViewer({ name, gammas }) {
   const lens = new Lens(document.querySelector("#lens"));
-  new Readout(lens, document, layers.length > 0);
-  keepLayers(lens, document.querySelector("#layers"), layers);
+  new Readout(lens, document, Object.keys(gammas).length > 0);
+  keepLayers(lens, document.querySelector("#layers"), gammas);
   keepPins(lens, document.querySelector("#pins"));
   initialiseAppearance(document.querySelector("#theme"));
   document.querySelector("#copy-png").addEventListener("click", async () => {
@@ -35,8 +36,8 @@ export function makeViewer({ name, layers }) {
 }
 
 /** One chip for each layer; a photograph has no map of the generator's. */
-function keepLayers(lens, fieldset, layers) {
-  const options = layers.map((value) => {
+function keepLayers(lens, fieldset, gammas) {
+  const options = Object.keys(gammas).map((value) => {
     const { network, size } = layerTitle(value);
     return { value, label: `${network} ${size}` };
   });
@@ -44,24 +45,35 @@ function keepLayers(lens, fieldset, layers) {
   lens.addEventListener("scene", () => {
     const names = lens.scene.maps.map((map) => map.name);
     for (const input of fieldset.querySelectorAll("input")) input.disabled = !names.includes(input.value);
-    if (lens.map) check(lens.map.name);
+    if (!lens.map) return;
+    check(lens.map.name);
+    fieldset.querySelector("#layer-gamma").textContent = number(gammas[lens.map.name]);
   });
 }
 
+/** One chip for each pin, made anew only when the pins change: a chip may have the focus. */
 function keepPins(lens, list) {
+  const chips = list.querySelector(".chips");
+  let shown = [];
   list.querySelector("#clear").addEventListener("click", () => lens.clear("hand"));
   lens.addEventListener("point", () => {
-    const chips = lens.pins.map((pin) => {
-      const { at, colour } = pin;
-      const chip = Object.assign(document.createElement("button"), { type: "button" });
-      chip.className = "pin";
-      chip.style.setProperty("--dot", colour);
-      chip.textContent = `${at[0]}, ${at[1]}`;
-      chip.setAttribute("aria-label", `Remove the pin at pixel ${at[0]}, ${at[1]}`);
-      chip.addEventListener("click", () => lens.unpin(pin, "hand"));
-      return chip;
-    });
-    list.classList.toggle("empty", chips.length === 0);
-    list.querySelector(".chips").replaceChildren(...chips);
+    const { pins } = lens;
+    if (pins.length === shown.length && pins.every((pin, index) => pin === shown[index])) return;
+    shown = [...pins];
+    const place = [...chips.children].indexOf(document.activeElement);
+    list.classList.toggle("empty", pins.length === 0);
+    chips.replaceChildren(...pins.map((pin) => chipOf(pin, lens)));
+    if (place >= 0) (chips.children[place] ?? chips.lastElementChild ?? lens.element).focus();
   });
+}
+
+function chipOf(pin, lens) {
+  const { at, colour } = pin;
+  const chip = Object.assign(document.createElement("button"), { type: "button" });
+  chip.className = "pin";
+  chip.style.setProperty("--dot", colour);
+  chip.textContent = `${at[0]}, ${at[1]}`;
+  chip.setAttribute("aria-label", `Remove the pin at pixel ${at[0]}, ${at[1]}`);
+  chip.addEventListener("click", () => lens.unpin(pin, "hand"));
+  return chip;
 }
