@@ -63,7 +63,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def holds_tables(folder: Path) -> bool:
-    """Whether a folder's own content is tables, in itself or in a sub-folder `data`.
+    """Whether a folder's own content is tables, in itself or in a sub-folder `data`, or its only one.
 
     Not where pictures lie beside them: a backup.tar among photos is a stray file.
     """
@@ -73,9 +73,16 @@ def holds_tables(folder: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place in (folder, folder / "data"):
-        if place.is_dir():
-            yield from sorted(file for file in place.iterdir() if kind_of(file))
+    for place in (folder, *_inner(folder)):
+        yield from sorted(file for file in place.iterdir() if kind_of(file))
+
+
+def _inner(folder: Path) -> list[Path]:
+    """Where a copy of a set on the hub has its files, if not at the top."""
+    folders = [e for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")]
+    if len(folders) > 1:
+        return [entry for entry in folders if entry.name == "data"]
+    return folders
 
 
 def _is_saved(folder: Path) -> bool:

@@ -42,15 +42,23 @@ def awkward_name(root: Path) -> Path:
     return parquet(root / "a [1]*")
 
 
-def parquet_folder(root: Path) -> Path:
-    (root / "set" / "data").mkdir(parents=True)
+def parquet_folder(root: Path, inner: str = "data") -> Path:
+    (root / "set" / inner).mkdir(parents=True)
     for shard in range(3):
         name = f"train-0000{shard}-of-00003.parquet"
         rows().select(range(10 * shard, 10 * shard + 10)).to_parquet(
-            str(root / "set" / "data" / name)
+            str(root / "set" / inner / name)
         )
-    rows(3).to_parquet(str(root / "set" / "data" / "test-00000-of-00001.parquet"))
+    rows(3).to_parquet(str(root / "set" / inner / "test-00000-of-00001.parquet"))
     return root / "set"
+
+
+def hub_copy(root: Path) -> Path:
+    """As the hub's own tools leave a set whose only configuration is called plain_text."""
+    folder = parquet_folder(root, "plain_text")
+    (folder / "README.md").write_text("a card")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    return folder
 
 
 def saved(root: Path) -> Path:
@@ -86,7 +94,8 @@ def tar_of(path: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize(
-    "write", [parquet, awkward_name, parquet_folder, saved, saved_splits, arrow, webdataset]
+    "write",
+    [parquet, awkward_name, parquet_folder, hub_copy, saved, saved_splits, arrow, webdataset],
 )
 def test_every_kind_gives_its_pictures_and_labels_in_order(
     tmp_path: Path, write: Callable[[Path], Path]
