@@ -42,8 +42,12 @@ Source = Annotated[
         "a packed set, .parquet, .arrow or webdataset .tar files, CIFAR's archives, or hf:NAME.",
     ),
 ]
+_MODEL_HELP = (
+    "A run, a checkpoint's folder, a model file, or a shipped model: cifar10-32, openmoji-64."
+)
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A run directory, a model file, or a shipped model.")
+    str,
+    typer.Argument(metavar="MODEL", help=_MODEL_HELP),
 ]
 Classes = Annotated[
     str | None, typer.Option(help="Class names or numbers, separated by commas; all by default.")
@@ -137,7 +141,8 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")
+        bool,
+        typer.Option("--dry-run", help="Pack the pictures, show what would be trained, and stop."),
     ] = False,
 ) -> None:
     """Train on any pictures. The same command again resumes; Ctrl-C saves and stops.
@@ -202,13 +207,17 @@ def _show_session(session: "Session", console: "Console") -> None:
 def sample(
     model: ModelName,
     out: Annotated[
-        Path, typer.Option(help="FILE.png (a grid), FILE.zip or a folder (single pictures).")
+        Path,
+        typer.Option(help="FILE.png (a grid), FILE.zip or a folder (single pictures)."),
     ],
-    num: Annotated[int | None, typer.Option(min=1, help="How many pictures: 64.")] = None,
+    num: Annotated[
+        int | None, typer.Option(min=1, help="How many pictures; 64 unless given.")
+    ] = None,
     classes: Classes = None,
     seed: Seed = 0,
     truncation: Annotated[
-        float, typer.Option(min=0.0, help="Below 1: less variety, more fidelity.")
+        float,
+        typer.Option(min=0.0, help="Scales the latents. Below 1: less variety, not always better."),
     ] = 1.0,
     interpolate: Annotated[
         int | None,
@@ -247,7 +256,7 @@ def sample(
 def evaluate(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="A run directory, a model file, or a shipped model."),
+        typer.Argument(metavar="MODEL", help=_MODEL_HELP),
     ] = None,
     data: Annotated[
         str | None,
@@ -348,7 +357,9 @@ def explain(
     ] = None,
     dots: Annotated[
         int | None,
-        typer.Option(min=1, max=6, help="How many pixels to find, without --query or --grid: 4."),
+        typer.Option(
+            min=1, max=6, help="How many pixels to find without --query and --grid; 4 unless given."
+        ),
     ] = None,
     num: Annotated[
         int | None,
@@ -403,7 +414,11 @@ def explain(
 def study(
     name: Annotated[
         Literal["attention", "spectral-norm", "discriminator"],
-        typer.Argument(metavar="NAME", help="attention, spectral-norm or discriminator."),
+        typer.Argument(
+            metavar="NAME",
+            help="attention (does it draw better?), spectral-norm (does training hold?) "
+            "or discriminator (are its features good?).",
+        ),
     ],
     data: Source,
     out: Annotated[Path, typer.Option(help="The study's folder; one that holds a study goes on.")],

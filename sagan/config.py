@@ -1,7 +1,7 @@
-"""What one training run is: a frozen, validated configuration, and the published recipes.
+"""What one training run is: a frozen, validated configuration, and the recipes.
 
-A preset is one published recipe, one entry of :data:`PRESETS`; a new one is a new entry. Nothing
-here imports torch, so that the command line answers at once.
+A preset is one recipe, published or ours: one entry of :data:`PRESETS`. A new one is a new entry.
+Nothing here imports torch, so that the command line answers at once.
 """
 
 import difflib
@@ -180,7 +180,7 @@ MAY_CHANGE = (
 
 
 class Preset(BaseModel):
-    """One published recipe: where it comes from and how it departs from the defaults."""
+    """One recipe: where it comes from and how it departs from the defaults."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -104,8 +104,8 @@ class GeneratorBase(nn.Module):
             num: how many.
             labels: (num,) integers for a conditional model, None for an unconditional one.
             seed: decides the latents; image i depends on (seed, i) only.
-            truncation: scales the latents' standard deviation; below 1 trades variety for fidelity
-                (not BigGAN's truncated normal, nor StyleGAN's psi).
+            truncation: scales the latents' standard deviation; below 1 gives less variety, and not
+                always better pictures (not BigGAN's truncated normal, nor StyleGAN's psi).
             latents: float (num, latent_size), instead of those from ``seed``.
             return_attention: also return {layer name: float32 (num, N, M)}, rows summing to 1.
 

@@ -59,7 +59,7 @@ def network_lines(config: Config, num_classes: int) -> Iterator[str]:
 
 def model_lines(model: "Model") -> Iterator[str]:
     """What a trained model is."""
-    yield f"steps        {model.step:,}"
+    yield f"trained      {model.step:,} steps"
     yield f"classes      {', '.join(model.classes) or 'none: unconditional'}"
     yield from network_lines(model.config, len(model.classes))
     for network in (model.generator(), model.discriminator()):

@@ -63,7 +63,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def holds_tables(folder: Path) -> bool:
-    """Whether a folder's own content is tables, in itself or in a sub-folder `data`, or its only one.
+    """Whether a folder's own content is tables, in itself, in `data` or in its only sub-folder.
 
     Not where pictures lie beside them: a backup.tar among photos is a stray file.
     """
