@@ -81,10 +81,11 @@ def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The same through fused scaled_dot_product_attention: O(N) memory, once differentiable.
 
-    The fused kernels want contiguous rows of one width for all three, hence the zeros, which change
-    no result. Without them torch silently falls back to materialising the map.
+    The fused kernels want contiguous rows of one width for all three, some only of a multiple of 8,
+    hence the zeros, which change no result. Without them torch silently falls back to materialising
+    the map.
     """
-    width = max(value.shape[-1], 8)
+    width = -(-value.shape[-1] // 8) * 8
     query, key, padded = (
         F.pad(x, (0, width - x.shape[-1])).contiguous().unsqueeze(1) for x in (query, key, value)
     )
@@ -114,6 +115,9 @@ class _Attention(torch.autograd.Function):
 
     The results of several blocks are written into place. Kept as parts, they would come to lie in
     between the blocks' memory, which then could not be used for the next block.
+
+    Both ways run in the operands' own dtype, whether or not autocast is on: a backward pass may be
+    under another one than its forward pass was.
     """
 
     @staticmethod
@@ -122,15 +126,16 @@ class _Attention(torch.autograd.Function):
         attended = value.new_empty(*query.shape[:2], value.shape[2])
         maps = []
         blocks = _blocks(query, ctx.rows)
-        for rows in blocks:
-            attention = attention_map(query[:, rows], key)
-            part = _weighted(attention, value)
-            if len(blocks) == 1:
-                attended = part
-            else:
-                attended[:, rows] = part
-            if keep:
-                maps.append(attention)
+        with spectral.without_autocast(query):
+            for rows in blocks:
+                attention = attention_map(query[:, rows], key)
+                part = _weighted(attention, value)
+                if len(blocks) == 1:
+                    attended = part
+                else:
+                    attended[:, rows] = part
+                if keep:
+                    maps.append(attention)
         ctx.save_for_backward(query, key, value, *maps)
         return attended
 
@@ -146,16 +151,17 @@ class _Attention(torch.autograd.Function):
         grad_query = torch.empty_like(query)
         grad_key: Tensor | None = None
         grad_value: Tensor | None = None
-        for rows, attention in zip_longest(blocks, maps):
-            by_query, by_key, by_value = _gradients(
-                query[:, rows], key, value, grad[:, rows], attention
-            )
-            if len(blocks) == 1:
-                grad_query = by_query
-            else:
-                grad_query[:, rows] = by_query
-            grad_key = by_key.to(wide) if grad_key is None else grad_key.add_(by_key)
-            grad_value = by_value.to(wide) if grad_value is None else grad_value.add_(by_value)
+        with spectral.without_autocast(query):
+            for rows, attention in zip_longest(blocks, maps):
+                by_query, by_key, by_value = _gradients(
+                    query[:, rows], key, value, grad[:, rows], attention
+                )
+                if len(blocks) == 1:
+                    grad_query = by_query
+                else:
+                    grad_query[:, rows] = by_query
+                grad_key = by_key.to(wide) if grad_key is None else grad_key.add_(by_key)
+                grad_value = by_value.to(wide) if grad_value is None else grad_value.add_(by_value)
         assert grad_key is not None
         assert grad_value is not None
         return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), None
@@ -242,6 +248,9 @@ class SelfAttention2d(nn.Module):
     A state dict of the popular layer (``query_conv``, ``key_conv``, ``value_conv``, ``gamma``)
     loads into ``form="full", spectral_norm=False``.
 
+    Use float32 or bfloat16: scores have no 1/sqrt(d) and may exceed what float16 holds.
+    ``torch.func``'s transforms want "flash": the other two have a backward pass of their own.
+
     Raises:
         ValueError: on an unknown form or backend, or fewer than 8 channels.
     """
@@ -283,7 +292,7 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: Tensor, return_attention: Literal[True]) -> tuple[Tensor, Tensor]: ...
 
     def forward(self, x: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Attend: x (B, C, H, W) -> y (B, C, H, W), of x's dtype or autocast's.
+        """Attend: x (B, C, H, W) -> y (B, C, H, W), of x's dtype.
 
         With ``return_attention`` also the map (B, N, M), rows summing to 1: N = H*W positions in
         row-major order, M = N, or floor(H/2) * floor(W/2) when pooled. The map is the one that y

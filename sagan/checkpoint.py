@@ -434,11 +434,14 @@ class Model:
         generator = _for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
+        _check_numbers(generator, self.origin)
         return generator.requires_grad_(False)
 
     def discriminator(self) -> DiscriminatorBase:
         """The discriminator, ready to look at pictures: evaluation mode, spectral norm folded."""
-        return _for_inference(build_discriminator, self, self.read("discriminator"))
+        discriminator = _for_inference(build_discriminator, self, self.read("discriminator"))
+        _check_numbers(discriminator, self.origin)
+        return discriminator
 
     def sha256(self, weights: Weights = "ema") -> str:
         """Of the generator's tensors: their names, types, shapes and bytes; 64 hex digits."""
@@ -482,6 +485,7 @@ def load_generator(
 
     Raises:
         SaganError: there is no such model, or it is damaged.
+        ValueError: no such weights or precision.
     """
     return open_model(path_or_name).generator(weights, precision)
 
@@ -555,29 +559,41 @@ def _open_file(path: Path) -> Model:
         settings = json.loads(metadata["config"])
         classes = json.loads(metadata["classes"])
         step = int(metadata["step"])
-    except (OSError, SafetensorError, KeyError, ValueError, RecursionError):
+    except OSError as error:
+        raise SaganError(f"cannot read {path}: {reason(error)}") from None
+    except (SafetensorError, KeyError, ValueError, RecursionError):
         raise not_a_model from None
-    if not (isinstance(settings, dict) and isinstance(classes, list)):
+    if not (isinstance(settings, dict) and _are_names(classes) and step >= 0):
         raise not_a_model
+    config = parse_config(settings)
+    if bool(classes) != bool(config.conditional):
+        raise SaganError(f"{path} is damaged: its classes do not fit its configuration")
 
     def read(name: str) -> Tensors:
         if name == "generator":
             raise SaganError(f"{path} holds averaged weights only: raw ones are in the run")
         prefix = {"ema": "generator.", "discriminator": "discriminator."}[name]
-        with safe_open(path, framework="pt") as file:
-            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
-            return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+                return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
+        except (OSError, SafetensorError) as error:
+            raise SaganError(f"cannot read {path}: {reason(error)}") from None
 
     return Model(
         origin=str(path),
-        config=parse_config(settings),
-        classes=tuple(map(str, classes)),
+        config=config,
+        classes=tuple(classes),
         fit=_known_fit(metadata.get("fit", "crop"), path),
         fingerprint=metadata.get("fingerprint", ""),
         step=step,
         card=metadata.get("card", ""),
         read=read,
     )
+
+
+def _are_names(classes: object) -> bool:
+    return isinstance(classes, list) and all(isinstance(name, str) for name in classes)
 
 
 def _known_fit(fit: str, origin: Path) -> str:
@@ -635,17 +651,24 @@ def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors
     gets what the weights that came with it really have.
 
     Raises:
-        SaganError: the weights are those of another network, or not finite.
+        SaganError: the weights are those of another network.
     """
     with without_memory():
         network = build(model.config, len(model.classes), undrawn)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+    found = {name: tensor.shape for name, tensor in tensors.items() if not tensor.is_complex()}
+    if found != shapes:
         raise SaganError(f"the weights in {model.origin} do not fit its configuration")
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise SaganError(f"{model.origin} is damaged: {name} has numbers that are not finite")
     network.to_empty(device="cpu")
     load_tensors(network, tensors, model.origin)
     spectral.fold(network)
     return network.eval().requires_grad_(False)
+
+
+def _check_numbers(network: nn.Module, origin: str) -> None:
+    """Refuse weights, as they are used, that draw nothing: what is divided by zero shows here."""
+    for name, tensor in network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise SaganError(f"{origin} is damaged: {name} has numbers that are not finite")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise SaganError(f"{origin} is damaged: {name} has negative numbers")

@@ -7,7 +7,7 @@ at 0 as attention's does, so that both networks start as the same function.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -65,8 +65,10 @@ def attention_blocks(
         block: "attention", or "residual" for the control.
 
     Raises:
-        ValueError: there is no map of such a side.
+        ValueError: there is no map of such a side, or no such block, form or backend.
     """
+    if block not in get_args(BlockName):
+        raise ValueError(f"unknown block {block!r}: choose from {', '.join(get_args(BlockName))}")
     for size in sizes:
         if size not in maps:
             choices = ", ".join(map(str, maps))

@@ -42,7 +42,8 @@ class DCGANGenerator(GeneratorBase):
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
-        ValueError: attention at another size.
+        ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
+            backend or block.
     """
 
     family = "dcgan"
@@ -104,7 +105,8 @@ class DCGANDiscriminator(DiscriminatorBase):
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
-        ValueError: attention at another size.
+        ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
+            backend or block.
     """
 
     family = "dcgan"

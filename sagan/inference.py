@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from sagan import spectral
 from sagan.attention import SelfAttention2d, recorded_maps
 from sagan.errors import SaganError
 from sagan.pixels import UInt8Array, to_float, to_uint8
@@ -23,7 +24,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 Maps: TypeAlias = dict[str, FloatArray]
 Labels: TypeAlias = Sequence[int] | npt.NDArray[np.int64] | Tensor
 
-BATCH_SIZE = 64  # of inference: bounds memory, changes no result
+BATCH_SIZE = 64  # of inference: bounds memory; a pixel may differ by rounding
 
 
 def default_device() -> torch.device:
@@ -54,8 +55,12 @@ class GeneratorBase(nn.Module):
     def fold_norms(self) -> None:
         """Leave batch norm, where a convolution comes right before it, to that convolution.
 
-        In place and for inference only: running statistics become part of the weights. Conditional
-        batch norm stays, since it differs from image to image.
+        In place, once, and for inference only: running statistics become part of the weights.
+        Conditional batch norm stays, since it differs from image to image. Spectral normalization
+        comes first: :func:`sagan.spectral.fold`.
+
+        Raises:
+            ValueError: a convolution is spectrally normalized.
         """
         raise NotImplementedError
 
@@ -107,11 +112,12 @@ class GeneratorBase(nn.Module):
             truncation: scales the latents' standard deviation; below 1 gives less variety, and not
                 always better pictures (not BigGAN's truncated normal, nor StyleGAN's psi).
             latents: float (num, latent_size), instead of those from ``seed``.
-            return_attention: also return {layer name: float32 (num, N, M)}, rows summing to 1.
+            return_attention: also return {layer name: float32 (num, N, M)}; rows sum to 1, in
+                bfloat16 to 0.01.
 
         Raises:
             SaganError: labels missing, superfluous or out of range; no such truncation.
-            ValueError: latents of another shape.
+            ValueError: latents of another shape; a negative number or seed.
         """
         check_truncation(truncation)
         if latents is None:
@@ -227,6 +233,8 @@ class DiscriminatorBase(nn.Module):
 def fold_batch_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.Module) -> None:
     """Scale and shift, in place, a convolution's weights so that it puts out what batch norm, in
     evaluation mode, would make of its output."""
+    if spectral.is_normalized(convolution):
+        raise ValueError("fold spectral normalization first: sagan.spectral.fold")
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -264,14 +272,14 @@ def _batches(num: int) -> Iterator[slice]:
 
 @contextmanager
 def _inferring(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the context, and float32 that is no less, also on GPUs.
+    """Evaluation mode within the context, and float32 that is no less: on GPUs, under autocast.
 
     Afterwards every part is in the mode it was in.
     """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with exact_float32():
+        with exact_float32(), autocast(_device(module), torch.float32):
             yield
     finally:
         for part, training in modes:

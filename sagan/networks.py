@@ -101,7 +101,9 @@ def _batch_norm(num_classes: int, channels: int) -> nn.Module:
 
 
 def _upsample(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+    # On GPUs autocast would widen it to float32, and with it all that follows in the generator.
+    with spectral.without_autocast(x):
+        return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class GeneratorBlock(nn.Module):
@@ -147,7 +149,8 @@ class Generator(GeneratorBase):
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
-        ValueError: a resolution without a layout, or attention at a size that no block puts out.
+        ValueError: a resolution without a layout, attention at a size that no block puts out or on
+            fewer than 8 channels, or an unknown form, backend or block.
     """
 
     family = "residual"
@@ -265,7 +268,8 @@ class Discriminator(DiscriminatorBase):
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
-        ValueError: a resolution without a layout, or attention at a size that no block puts out.
+        ValueError: a resolution without a layout, attention at a size that no block puts out or on
+            fewer than 8 channels, or an unknown form, backend or block.
     """
 
     family = "residual"

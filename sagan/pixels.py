@@ -1,11 +1,21 @@
 """Crossing the border between pictures (uint8, NHWC) and networks (float, NCHW, [-1, 1])."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 UInt8Array = npt.NDArray[np.uint8]
+
+
+def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A batch of pictures or labels on the device, without waiting for what it is at work on."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":  # from pageable memory the copy would wait for earlier work
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 """What convolutions and matrix products compute in."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 
 from sagan.errors import SaganError
+
+Setting = TypeVar("Setting")
 
 
 def resolve_precision(wanted: str, device: torch.device) -> torch.dtype:
@@ -49,13 +52,41 @@ def exact_float32() -> Iterator[None]:
     """Compute float32 convolutions and matrix products in float32.
 
     cuDNN's default for the former is TensorFloat-32, which keeps ten bits of the mantissa; the
-    latter are as the caller set torch.
+    latter are as the caller set torch. Afterwards everything is as the caller had set it.
     """
-    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    backends: Any = torch.backends  # whose stubs lack some of these
+    places = (
+        backends.cuda.matmul,
+        backends.mkldnn.matmul,
+        backends.mkldnn.conv,
+        backends.cudnn.conv,
+        backends.cudnn.rnn,
+    )
+    before = [place.fp32_precision for place in places]
+    # The older switches: set as well, since torch complains where they say another thing.
+    products = _unless_mixed(torch.get_float32_matmul_precision)
+    convolutions = _unless_mixed(lambda: backends.cudnn.allow_tf32)
+    _set_older(products and "highest", convolutions and False)
+    for place in places:
+        place.fp32_precision = "ieee"
     try:
         yield
     finally:
+        _set_older(products, convolutions)
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
+
+
+def _unless_mixed(read: Callable[[], Setting]) -> Setting | None:
+    """What an older switch says; None where torch does not tell, because newer ones were used."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
+
+
+def _set_older(products: str | None, convolutions: bool | None) -> None:
+    if products is not None:
         torch.set_float32_matmul_precision(products)
+    if convolutions is not None:
         torch.backends.cudnn.allow_tf32 = convolutions

@@ -27,16 +27,21 @@ _SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_
 
 
 def runs_on_cpu() -> bool:
-    """Whether this machine has no GPU or the like; launchers then start processes with gloo."""
-    return not torch.accelerator.is_available()
+    """Whether there is no GPU or the like to use; launchers then start processes with gloo.
+
+    ``accelerate launch --cpu`` says that the one there is not to be used.
+    """
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def join_processes() -> PartialState:
     """The processes that a launcher started, or this one alone; they meet at the first call.
 
     Raises:
-        SaganError: a launcher started several, and did not tell them enough to meet.
+        SaganError: a launcher started several, and did not tell them enough to meet, or more than
+            this machine has GPUs.
     """
+    _refuse_shared_devices()
     try:
         processes = PartialState(cpu=runs_on_cpu(), timeout=PATIENCE)
     except ValueError as error:
@@ -48,6 +53,19 @@ def join_processes() -> PartialState:
             f"{processes.num_processes}: {_LAUNCH}"
         )
     return processes
+
+
+def _refuse_shared_devices() -> None:
+    """Two processes with one GPU would end in NCCL, at the first meeting."""
+    local = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if runs_on_cpu() or not local.isdecimal():
+        return
+    devices = torch.accelerator.device_count()
+    if int(local) > devices:
+        raise SaganError(
+            f"{local} processes on a machine with {devices} GPUs: start {devices}, one for each "
+            f"(torchrun --nproc-per-node {devices})"
+        )
 
 
 def refuse_launcher(mending: str) -> None:

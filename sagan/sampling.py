@@ -11,7 +11,8 @@ from sagan.pixels import UInt8Array
 
 
 def seeded_latents(num: int, size: int, seed: int) -> Tensor:
-    """Standard normal latents, float32 (num, size), a pure function of the arguments.
+    """Standard normal latents, float32 (num, size), a function of the arguments (and of numpy's
+    way from random bits to normal numbers, which has been the same since numpy 1.17).
 
     Row i depends on ``seed`` and i only, so that asking for more samples, or in other batches,
     leaves the first ones as they were.
@@ -56,14 +57,16 @@ def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
         return
     if labels is None:
         raise SaganError(f"the model is conditional: give labels from 0 to {num_classes - 1}")
-    if labels.is_floating_point() or labels.is_complex():
-        raise SaganError(f"labels are integers from 0 to {num_classes - 1}, not {labels.dtype}")
     if labels.shape != (num,):
         raise SaganError(f"{num} images need as many labels, not {tuple(labels.shape)}")
-    if num and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        raise SaganError(
-            f"labels go from 0 to {num_classes - 1}, not {int(labels.min())} to {int(labels.max())}"
-        )
+    if num == 0:
+        return  # an empty list is a float tensor
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise SaganError(f"labels are integers from 0 to {num_classes - 1}, not {labels.dtype}")
+    # As integers of Python: torch finds no extremes of unsigned ones.
+    lowest, highest = min(labels.tolist()), max(labels.tolist())
+    if not 0 <= lowest <= highest < num_classes:
+        raise SaganError(f"labels go from 0 to {num_classes - 1}, not {lowest} to {highest}")
 
 
 def grid_labels(num: int, num_classes: int) -> list[int] | None:

@@ -4,7 +4,7 @@ sigma(W), the largest singular value, is estimated by power iteration with two v
 are kept between steps (their Algorithm 1). Unlike common implementations, a forward pass never
 moves u and v: :func:`advance` does, and the training step calls it once per optimiser update of
 the network's own, so that evaluation, gradient accumulation and the other network's step leave
-them alone. All of it runs in float32 with autocast off.
+them alone. All of it runs in the weight's own dtype, float32 as a rule, with autocast off.
 
 Initialise a layer's weight *before* :func:`apply`: afterwards ``layer.weight`` is computed, and
 ``nn.init`` on it would silently do nothing.
@@ -73,13 +73,13 @@ class SpectralNorm(nn.Module):
 
     def sigma(self, weight: Tensor) -> Tensor:
         """The estimate u^T W v, a scalar through which gradients reach W."""
-        with _without_autocast(weight):
+        with without_autocast(weight):
             return torch.dot(self.u, torch.mv(self.matrix(weight), self.v))
 
     @torch.no_grad()
     def advance(self, weight: Tensor) -> None:
         """One power iteration, in place: v <- W^T u, u <- W v, each scaled to unit length."""
-        with _without_autocast(weight):
+        with without_autocast(weight):
             matrix = self.matrix(weight)
             self.v.copy_(F.normalize(torch.mv(matrix.T, self.u), dim=0, eps=self.eps))
             self.u.copy_(F.normalize(torch.mv(matrix, self.v), dim=0, eps=self.eps))
@@ -88,7 +88,7 @@ class SpectralNorm(nn.Module):
         return weight / self.sigma(weight)
 
 
-def _without_autocast(weight: Tensor) -> AbstractContextManager[None]:
+def without_autocast(weight: Tensor) -> AbstractContextManager[None]:
     """Compute in the weight's own dtype; the meta device knows no autocast to begin with."""
     if weight.is_meta:
         return nullcontext()
@@ -113,19 +113,22 @@ def apply(network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float = 1
 
     Raises:
         TypeError: for a kind whose weight has no known matrix layout.
+        ValueError: a weight is parametrized in another way already.
     """
     for kind in kinds:
         if not issubclass(kind, NORMALIZABLE):
             raise TypeError(f"spectral normalization of {kind.__name__} is not defined")
     for layer in list(network.modules()):
         if isinstance(layer, kinds) and not is_normalized(layer):
+            if parametrize.is_parametrized(layer, "weight"):
+                raise ValueError(f"the weight of a {type(layer).__name__} is parametrized already")
             norm = SpectralNorm(layer.weight, _weight_matrix(layer), eps)  # type: ignore[arg-type]
             parametrize.register_parametrization(layer, "weight", norm, unsafe=True)
 
 
 def is_normalized(layer: nn.Module) -> bool:
     """Whether this layer's weight is spectrally normalized."""
-    return isinstance(_norm_and_weight(layer)[0], SpectralNorm)
+    return _norm_and_weight(layer)[0] is not None
 
 
 def _norm_and_weight(layer: nn.Module) -> tuple[Any, Any]:
@@ -133,6 +136,8 @@ def _norm_and_weight(layer: nn.Module) -> tuple[Any, Any]:
     if not parametrize.is_parametrized(layer, "weight"):
         return None, None
     parametrization: Any = layer.parametrizations["weight"]  # type: ignore[index]
+    if not isinstance(parametrization[0], SpectralNorm):
+        return None, None
     return parametrization[0], parametrization.original
 
 

@@ -1,6 +1,7 @@
 """What many tests start from: a tiny packed data set, tiny configurations, a finished tiny run."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from sagan.config import Config, resolve
 from sagan.data import PackedDataset, pack
 
 NUM_CLASSES, PER_CLASS, SIDE = 3, 8, 32
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of processors all claims here are; before torch looks
 
 # Small enough that a step takes hundredths of a second, large enough to have attention.
 TINY: dict[str, Any] = {

@@ -10,7 +10,7 @@ from sagan.build import build_networks
 from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.inference import DiscriminatorBase, default_device
-from sagan.pixels import to_float
+from sagan.pixels import to_device, to_float
 from sagan.precision import autocast, computing_in, resolve_precision
 from sagan.studies.run import Progress
 from sagan.training.optimizer import adam
@@ -41,14 +41,14 @@ def train_supervised(
     with computing_in(precision):  # as its adversarial twin
         for update in range(updates):
             rows = order.indices(update)
-            images = to_float(torch.from_numpy(dataset.images[rows]).to(device))
+            images = to_float(to_device(dataset.images[rows], device))
             if config.flip:
                 images = mirrored(images, keyed_generator(device, config.seed, update))
             spectral.advance(network)
             optimizer.zero_grad()
             with autocast(device, precision):
                 features = network.embed(images)
-            labels = torch.from_numpy(dataset.labels[rows]).to(device)
+            labels = to_device(dataset.labels[rows], device)
             F.cross_entropy(classifier(features.float()), labels).backward()
             optimizer.step()
             progress("training with labels", update + 1, updates)

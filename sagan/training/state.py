@@ -4,7 +4,6 @@ import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from sagan.data import BatchOrder, PackedDataset
 from sagan.errors import SaganError
 from sagan.files import read_json
 from sagan.losses import OBJECTIVES
+from sagan.pixels import to_device
 from sagan.precision import resolve_precision
 from sagan.processes import Consensus
 from sagan.records import Record
@@ -166,17 +166,11 @@ class Training:
         return [self._real_shard(i, rows[i * size : (i + 1) * size]) for i in self.shards.indices]
 
     def _real_shard(self, index: int, rows: npt.NDArray[np.int64]) -> RealShard:
-        images = self._on_device(self.dataset.images[rows])
+        images = to_device(self.dataset.images[rows], self.accelerator.device)
         labels = None
         if self.config.conditional and self.dataset.labels is not None:
-            labels = self._on_device(self.dataset.labels[rows])
+            labels = to_device(self.dataset.labels[rows], self.accelerator.device)
         return RealShard(index, images, labels)
-
-    def _on_device(self, values: npt.NDArray[Any]) -> Tensor:
-        device, tensor = self.accelerator.device, torch.from_numpy(values)
-        if device.type == "cuda":  # from pageable memory the copy would wait for earlier work
-            tensor = tensor.pin_memory()
-        return tensor.to(device, non_blocking=True)
 
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         """The latest step's statistics; waits for the device."""

@@ -308,6 +308,19 @@ def test_bfloat16_autocast_is_within_four_percent_of_float32(form: str, backend:
     assert (rows - 1).abs().max() < 0.01
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_backward_pass_of_large_maps_is_in_their_dtype_also_under_autocast(
+    backend: str,
+) -> None:
+    operands = [torch.randn(2, 1024, width).requires_grad_() for width in (4, 4, 32)]
+    attended = BACKENDS[backend](*operands).square().sum()
+    expected = torch.autograd.grad(attended, operands, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(attended, operands)
+    for ours, truth in zip(found, expected, strict=True):
+        assert torch.equal(ours, truth)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_batch_is_its_images_one_by_one(form: str) -> None:
     layer = make_layer(16, form)

@@ -683,6 +683,66 @@ def test_weights_of_other_names_or_shapes_are_refused(model_file: Path, tmp_path
         load_discriminator(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("linear.parametrizations.weight.original", 0.0, id="normalized to 0 / 0"),
+        pytest.param("linear.parametrizations.weight.0.u", 0.0, id="no singular vector"),
+        pytest.param("linear.bias", 1e300, id="beyond float32"),
+        pytest.param("norm.running_var", -1.0, id="a negative variance"),
+        pytest.param("blocks.0.norm1.norm.running_var", -1.0, id="one that is not folded"),
+    ],
+)
+def test_weights_that_draw_nothing_are_refused(
+    name: str, value: float, model_file: Path, tmp_path: Path
+) -> None:
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        tensors[f"generator.{name}"] = tensors[f"generator.{name}"].double().fill_(value)
+
+    path = changed_model(model_file, tmp_path / "changed.safetensors", spoil)
+    assert "is damaged" in refusal(lambda: load_generator(path))
+
+
+def test_weights_of_strange_types_are_read_or_refused(model_file: Path, tmp_path: Path) -> None:
+    def eight_bits(tensors: dict[str, Tensor]) -> None:
+        name = "generator.linear.bias"
+        tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+
+    def complex_ones(tensors: dict[str, Tensor]) -> None:
+        name = "generator.linear.bias"
+        tensors[name] = tensors[name].to(torch.complex64)
+
+    load_generator(changed_model(model_file, tmp_path / "8.safetensors", eight_bits)).sample(1, [0])
+    path = changed_model(model_file, tmp_path / "complex.safetensors", complex_ones)
+    assert "do not fit" in refusal(lambda: load_generator(path))
+
+
+def test_a_model_file_that_goes_while_it_is_open_is_one_line(
+    model_file: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(model_file, tmp_path / "model.safetensors"))
+    model = open_model(path)
+    path.unlink()
+    assert str(path) in refusal(model.generator)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"classes": "[]"}, id="none, though the networks take labels"),
+        pytest.param({"classes": '["a", 1, null]'}, id="no names"),
+        pytest.param({"step": "-7"}, id="a negative step"),
+    ],
+)
+def test_classes_and_steps_that_cannot_be_are_refused(
+    changes: dict[str, str], model_file: Path, tmp_path: Path
+) -> None:
+    with safe_open(model_file, framework="pt") as file:
+        metadata = file.metadata() | changes
+    save_file(load_file(model_file), tmp_path / "changed.safetensors", metadata=metadata)
+    refusal(lambda: open_model(tmp_path / "changed.safetensors"))
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_weights_that_are_not_finite_are_refused(
     value: float, model_file: Path, tmp_path: Path

@@ -1,5 +1,7 @@
 """The paper's control: as many parameters as attention, the same start, and no far look."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,8 @@ from sagan.attention import FORMS, SelfAttention2d
 from sagan.build import build_networks
 from sagan.config import Config, parse_config, resolve
 from sagan.control import ResidualControl2d, attention_block
+from sagan.dcgan import DCGANDiscriminator, DCGANGenerator
+from sagan.networks import Discriminator, Generator
 
 
 def count(network: nn.Module) -> int:
@@ -63,6 +67,13 @@ def test_a_configuration_puts_it_where_attention_would_be(preset: str) -> None:
         assert with_attention
         assert [size for size, _ in with_attention] == [size for size, _ in with_control]
         assert {kind for _, kind in with_control} == {ResidualControl2d}
+
+
+@pytest.mark.parametrize("network", [Generator, Discriminator, DCGANGenerator, DCGANDiscriminator])
+def test_a_block_of_another_name_is_refused(network: Callable[..., nn.Module]) -> None:
+    size = () if network in (DCGANGenerator, DCGANDiscriminator) else (32,)
+    with pytest.raises(ValueError, match="'atention': choose from attention, residual"):
+        network(*size, 8, attention_block="atention")
 
 
 def test_configurations_from_before_the_control_have_attention() -> None:

@@ -73,6 +73,11 @@ def test_bfloat16_moves_pixels_by_less_than_one_level_on_average(generator: Gene
     assert 0 < np.abs(rounded - exact).mean() < 1
 
 
+def test_spectral_normalization_is_folded_first() -> None:
+    with pytest.raises(ValueError, match="fold spectral normalization first"):
+        Generator(32, 8, latent_size=8).eval().fold_norms()
+
+
 def test_conditional_batch_norm_normalises_by_running_statistics_in_evaluation_mode() -> None:
     norm = ConditionalBatchNorm2d(2, 3)
     gain, bias, mean = torch.randn(2, 3), torch.randn(2, 3), torch.randn(3)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 from sagan import spectral
 from sagan.attention import SelfAttention2d
@@ -29,7 +30,7 @@ def count(network: nn.Module) -> int:
 
 
 def generator(*args: Any, **kwargs: Any) -> Generator:
-    """Shapes only. Spectral norm, which has no parameters, does not work without memory."""
+    """Shapes only. Spectral norm has no parameters."""
     with torch.device("meta"):
         return Generator(*args, **kwargs, spectral_norm=False)
 
@@ -467,6 +468,34 @@ def test_state_dict_and_deepcopy_carry_everything(build: Any) -> None:
     expected = network(argument, labels)
     assert torch.equal(other(argument, labels), expected)
     assert torch.equal(twin(argument, labels), expected)
+
+
+def test_what_is_asked_of_a_discriminator_does_not_depend_on_the_callers_autocast() -> None:
+    network = tiny_discriminator()
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    features, (scores, maps) = network.features(pictures), network.look(pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (network.features(pictures) == features).all()
+        seen, looks = network.look(pictures)
+    assert (seen == scores).all()
+    assert all((looks[name] == maps[name]).all() for name in maps)
+
+
+def test_on_a_gpu_too_the_whole_generator_is_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast there widens some operations that it leaves alone on a processor."""
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    found: dict[str, torch.dtype] = {}
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
+        network = Generator(32, 8, attention=[16], spectral_norm=False)
+        for name, part in network.named_modules():
+            part.register_forward_hook(
+                lambda _part, _inputs, output, name=name: found.update({name: output.dtype})
+            )
+        with torch.autocast("cuda", torch.bfloat16):
+            network(torch.randn(4, network.latent_size))
+    assert len(found) > 20
+    assert {name for name, dtype in found.items() if dtype != torch.bfloat16} == set()
 
 
 def test_bfloat16_autocast_judges_and_draws_much_alike() -> None:

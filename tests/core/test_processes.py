@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from torch.distributed import DistBackendError
 
 from sagan.errors import SaganError
@@ -32,6 +33,19 @@ def test_so_are_those_that_are_not_told_where() -> None:
     )
     assert "SaganError" in done.stderr
     assert "start them with torchrun" in done.stderr
+
+
+def test_more_processes_than_gpus_are_refused_unless_the_launcher_wants_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    join_processes()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(SaganError, match="4 processes on a machine with 2 GPUs"):
+        join_processes()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert join_processes().device.type == "cpu"
 
 
 def test_a_launcher_that_wants_to_divide_the_networks_is_refused(

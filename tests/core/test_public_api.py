@@ -5,9 +5,22 @@ import sys
 
 import sagan
 
+NAMES = {
+    "PRESETS",
+    "Config",
+    "Discriminator",
+    "Generator",
+    "SaganError",
+    "SelfAttention2d",
+    "__version__",
+    "load_discriminator",
+    "load_generator",
+}
 
-def test_every_public_name_is_there() -> None:
-    for name in sagan.__all__:
+
+def test_the_public_names_are_these_and_all_are_there() -> None:
+    assert set(sagan.__all__) == NAMES
+    for name in NAMES:
         assert getattr(sagan, name) is not None
 
 

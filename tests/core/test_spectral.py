@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from sagan import spectral
 
@@ -135,6 +136,18 @@ def test_sigmas_names_every_normalized_layer_below_and_only_those() -> None:
     sigmas = spectral.sigmas(network)
     assert list(sigmas) == ["0", "2.0"]
     assert torch.equal(sigmas["2.0"], spectral.sigma(network[2][0]))  # type: ignore[index]
+
+
+def test_weights_that_are_parametrized_otherwise_are_left_alone_and_not_normalized_too() -> None:
+    network = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 5))
+    spectral.apply(network[1], (nn.Linear,))
+    spectral.advance(network)
+    assert list(spectral.sigmas(network)) == ["1"]
+    with pytest.raises(ValueError, match="ParametrizedLinear is parametrized already"):
+        spectral.apply(network, (nn.Linear,))
+    spectral.fold(network)
+    assert parametrize.is_parametrized(network[0])
+    assert not parametrize.is_parametrized(network[1])
 
 
 def test_sigma_of_something_without_one_weight_is_a_type_error() -> None:
