@@ -32,7 +32,7 @@ class MemoryResult:
         form: published form of the layer.
         way: a backend of ours, or "naive".
         positions: N.
-        seconds: of one forward and backward pass, the median; NaN if it was not run.
+        seconds: of one forward and backward pass, the median.
         peak_bytes: above the inputs.
     """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.timing import Times, alternate, spread
 from sagan.data import open_dataset
+from sagan.records import read_statistics
 
 SAGAN = [sys.executable, "-m", "sagan"]
 PRESET, SIZE = "cpu-32", 32
@@ -41,8 +42,8 @@ def train_one_step(data: str, run: Path) -> None:
         env=os.environ | {"COLUMNS": "80"},
     )
     try:
-        recorded = run / "stats.jsonl"
-        while not (recorded.is_file() and recorded.stat().st_size):
+        # What is recorded of step 0 was there before any step.
+        while not any(record["step"] > 0 for record in read_statistics(run)):
             if process.poll() is not None:
                 raise SystemExit(f"sagan train ended with status {process.returncode}")
             time.sleep(0.01)

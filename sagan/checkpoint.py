@@ -118,8 +118,12 @@ def check_run_folder(run: Path) -> None:
     """Insist that a folder is free to train in: not there, empty, or a run's.
 
     Raises:
-        SaganError: it is a file, or holds something else.
+        SaganError: it is a file, holds something else, or has a name that is no text.
     """
+    try:
+        str(run).encode()
+    except UnicodeEncodeError:
+        raise SaganError(f"{run} is no name in UTF-8: give another --out") from None
     if run.exists() and not run.is_dir():
         raise SaganError(f"{run} is a file, not a folder to train in: give another --out")
     if run.is_dir() and not is_run(run):

@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -60,12 +61,17 @@ def main() -> None:
     warnings.showwarning = _show_warning
     threading.excepthook = _thread_failed
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a pipe's encoding may lack a class name's letters
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SaganError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder
         _fail(": ".join(filter(None, (error.filename, reason(error)))))
+    except MemoryError:
+        _fail("there is not enough memory for this: ask for less at a time")
 
 
 def _show(lines: Iterable[str]) -> None:
@@ -125,6 +131,8 @@ def demo(
     """
     from sagan.demo import run_demo
 
+    if not math.isfinite(minutes):
+        raise SaganError(f"--minutes is a number of minutes, not {minutes}")
     run_demo(out, minutes, _console(), _train)
 
 
@@ -632,7 +640,8 @@ def data_pack(
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console()
+    # A log is none, though FORCE_COLOR calls it a terminal: lines in it cannot be redrawn.
+    return Console(force_interactive=None if sys.stdout.isatty() else False)
 
 
 def _say(line: str) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
 
 
 def reporter_for(console: Console) -> "Reporter":
-    """The live panel if the console is a terminal, else plain lines."""
-    return LiveReporter(console) if console.is_terminal else PlainReporter(console)
+    """The live panel if lines can be redrawn on the console, else plain lines."""
+    return LiveReporter(console) if console.is_interactive else PlainReporter(console)
 
 
 class _Clock:
@@ -149,6 +149,7 @@ class PackingProgress(AbstractContextManager["PackingProgress"]):
             TextColumn("{task.fields[counts]}"),
             console=console,
             transient=True,
+            disable=not console.is_interactive,
         )
         self._task: TaskID | None = None
         self._next = 0.0
@@ -186,7 +187,7 @@ class StageProgress(AbstractContextManager["StageProgress"]):
             TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._stage = ""
 

@@ -20,6 +20,8 @@ _MENDING = {
     errno.EACCES: "choose a place that you may write to",
 }
 
+_NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+
 
 def write(path: Path, content: bytes) -> None:
     """Make a file of this content, or give it this content; it is on the disk afterwards.
@@ -66,7 +68,12 @@ def flush(path: Path) -> None:
     if os.name == "nt":  # where folders cannot be opened, nor files flushed that are read
         return
     with _opened(path, os.O_RDONLY) as descriptor:
-        os.fsync(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Shared folders of virtual machines and some network disks know no such thing.
+            if error.errno not in _NOT_OFFERED or not path.is_dir():
+                raise
 
 
 def rename(source: Path, target: Path) -> None:

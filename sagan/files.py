@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -90,12 +91,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Where to write, and have on the disk, what then takes a file's place; the old one stays else.
 
-    Folders on the way to it are made.
+    Folders on the way to it are made. Of a link the file that it leads to is replaced.
 
     Raises:
-        SaganError: it cannot be written; the old content is there.
+        SaganError: it cannot be written, or is a pipe or a device; the old content is there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = _of_a_file(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -105,6 +107,14 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _of_a_file(path: Path) -> Path:
+    """Where a path leads; what is no file there would be gone when a file takes its place."""
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise SaganError(f"{path} is a pipe or a device: give a file")
+    return path
 
 
 def check_page_name(path: Path) -> None:
@@ -123,6 +133,7 @@ def check_writable(path: Path) -> None:
     Raises:
         SaganError: it cannot; nothing was written, but folders on the way to it may be made.
     """
+    path = _of_a_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

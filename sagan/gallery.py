@@ -1,5 +1,6 @@
 """Samples as files: a grid, a folder or zip of pictures, an interpolation strip or film."""
 
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from sagan.sampling import (
 MOST_ROWS = 10  # of an interpolation where no classes are asked for
 ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # which are not written
 MILLISECONDS = 60  # a frame of a film
+MOST_FILM_PIXELS = 2**16 - 1  # a side of a GIF
 
 
 def write_samples(
@@ -78,17 +80,17 @@ def write_interpolation(
     one for an unconditional model; a film goes there and back, the rows below each other.
 
     Raises:
-        SaganError: another kind of file, or one that cannot be written.
+        SaganError: another kind of file, one that cannot be written, or a film that is too tall.
     """
     kind = out.suffix.lower()
     if kind not in (".png", ".gif"):
         raise SaganError(f"an interpolation goes to FILE.png or FILE.gif, not to {out.name}")
+    turns = list(_rows(generator, frames, labels))
+    if kind == ".gif" and len(turns) * (generator.resolution + 2) > MOST_FILM_PIXELS:
+        raise SaganError(f"{len(turns)} rows are too many for a .gif: ask for fewer --classes")
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
-    rows = [
-        generator.sample(frames, row, truncation=truncation, latents=latents)
-        for row in _rows(generator, frames, labels)
-    ]
+    rows = [generator.sample(frames, row, truncation=truncation, latents=latents) for row in turns]
     if kind == ".png":
         save_picture(image_grid(np.concatenate(rows), frames), out)
     else:
@@ -125,8 +127,10 @@ def _files(
         name = f"{i:05d}.png"
         if labels is not None:
             folder = _folder_name(classes[labels[i]])
-            name = f"{folder}/{counts[folder]:05d}.png"
-            counts[folder] += 1
+            # Some file systems tell neither case nor the two ways to write an accent apart.
+            same = unicodedata.normalize("NFC", folder).casefold()
+            name = f"{folder}/{counts[same]:05d}.png"
+            counts[same] += 1
         buffer = BytesIO()
         Image.fromarray(image).save(buffer, "PNG")
         yield name, buffer.getvalue()

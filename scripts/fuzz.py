@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import numpy as np
@@ -75,8 +75,9 @@ class Watch:
         trespasses: what was done elsewhere while it watched.
     """
 
-    NAMES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink",
-             "os.truncate", "os.chmod")  # fmt: skip
+    # And from which argument on they are folders that are open, rather than lengths and modes.
+    NAMES: ClassVar = {"os.rename": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.link": 2,
+             "os.symlink": 2, "os.truncate": 2, "os.chmod": 2}  # fmt: skip
     NEVER = ("subprocess.Popen", "os.system", "socket.connect", "pickle.find_class")
 
     def __init__(self, allowed: Path) -> None:
@@ -108,7 +109,8 @@ class Watch:
         if event in self.NAMES:
             # Within a folder that is open, of which the name was seen before.
             paths = [path for path in arguments if isinstance(path, (str, bytes, os.PathLike))]
-            folders = [number for number in arguments if isinstance(number, int) and number > 2]
+            places = arguments[self.NAMES[event] :]
+            folders = [number for number in places if isinstance(number, int) and number > 2]
             return not (folders or all(map(self._is_allowed, paths)))
         return event in self.NEVER
 

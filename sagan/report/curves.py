@@ -42,6 +42,7 @@ PANELS = (
     Panel("Entropy of the attention, nats", "attention/", "/entropy"),
     Panel("Share of the keys that holds half of the attention", "attention/", "/concentration"),
     Panel("Probability of augmentation", "augment/p"),
+    Panel("Updates dropped, as their numbers were not finite", "dropped"),
     Panel("Images per second", "images_per_second"),
 )
 

@@ -113,6 +113,8 @@ def _numbers(latest: Record) -> Iterator[str]:
     shown = {"step": f"{latest['step']:,}"}
     if "seconds" in latest:
         shown["minutes of updates"] = f"{latest['seconds'] / 60:.1f}"
+    if latest.get("dropped"):
+        shown["updates dropped"] = f"{latest['dropped']:,.0f}"
     for name, value in latest.items():
         kind, _, rest = name.partition("/")
         if kind in ("metric", "gamma") and rest != "seconds" and isinstance(value, float):
@@ -143,7 +145,9 @@ def _attention(first: Record, last: Record) -> Iterator[str]:
 
 
 def _film(title: str, what: str, folder: Path) -> Iterator[str]:
-    """Pictures over time, with a slider."""
+    """Pictures over time, with a slider; none if the folder is a link to elsewhere."""
+    if folder.is_symlink():
+        return
     frames = _spread(
         sorted(
             (int(found[1]), path)

@@ -81,6 +81,11 @@ def test_on_a_terminal_the_latest_values_are_redrawn_in_place(width: int) -> Non
     assert "…" not in told
 
 
+def test_a_terminal_that_cannot_redraw_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(reporter_for(console(terminal=True)), PlainReporter)
+
+
 def test_the_time_left_ends_at_the_deadline() -> None:
     shown = console(terminal=False)
     reporter = PlainReporter(shown)
@@ -90,8 +95,9 @@ def test_the_time_left_ends_at_the_deadline() -> None:
     assert "left 1:30" in text(shown)
 
 
-def test_packing_nothing_shows_nothing() -> None:
-    shown = console(terminal=True)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_packing_nothing_shows_nothing(terminal: bool) -> None:
+    shown = console(terminal)
     with PackingProgress(shown, "packing"):
         pass
     assert text(shown) == ""

@@ -1,5 +1,9 @@
 """What a user can get wrong ends in one clear line and exit status 2."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +35,29 @@ def test_a_folder_with_no_readable_picture_is_named(sagan, tmp_path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_text("not a picture")
     assert_one_line(train(sagan, tmp_path / "broken", tmp_path / "run"), "broken")
+
+
+def test_a_folder_to_train_in_has_a_name_that_is_text(sagan, pictures, tmp_path) -> None:
+    assert_one_line(train(sagan, pictures, f"{tmp_path}/t\udcffx"), "UTF-8", "--out")
+    assert_one_line(sagan("demo", "--minutes", "inf", "--out", tmp_path / "d"), "--minutes")
+
+
+def test_more_samples_than_memory_holds_is_one_line(sagan, tmp_path) -> None:
+    out = tmp_path / "all.zip"
+    result = sagan("sample", "openmoji-64", "--num", 10**13, "--out", out)
+    assert_one_line(result, "memory")
+    assert not out.exists()
+
+
+def test_a_name_that_a_pipes_encoding_lacks_is_escaped(pictures, tmp_path) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "日本")
+    done = subprocess.run(
+        [sys.executable, "-m", "sagan", "data", "info", folder],
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=True,
+    )
+    assert rb"\u65e5\u672c" in done.stdout
 
 
 def test_an_unknown_preset_names_its_neighbours(sagan, pictures, tmp_path) -> None:

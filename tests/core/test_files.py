@@ -3,12 +3,22 @@
 import errno
 import json
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sagan.errors import SaganError
-from sagan.files import MAX_BYTES, read_json, read_small, read_text, write_bytes, write_json
+from sagan.files import (
+    MAX_BYTES,
+    check_writable,
+    read_json,
+    read_small,
+    read_text,
+    write_bytes,
+    write_json,
+)
 
 
 @pytest.mark.parametrize("name", ["os.write", "pathlib.Path.replace", "os.fsync"])
@@ -26,6 +36,49 @@ def test_a_file_is_replaced_whole_or_not_at_all(
             write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_does_not_flush_folders_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_bytes(tmp_path / "config.json", b"new")
+    assert (tmp_path / "config.json").read_bytes() == b"new"
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_bytes(b"old")
+    link = tmp_path / "link.json"
+    link.symlink_to("real.json")
+    check_writable(link)
+    write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert (tmp_path / "real.json").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("use", [check_writable, lambda path: write_bytes(path, b"x")])
+def test_pipes_and_devices_are_not_replaced_by_a_file(
+    tmp_path: Path, use: Callable[[Path], None]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/null")):
+        with pytest.raises(SaganError, match="pipe or a device"):
+            use(path)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("length", [1, 255])
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path, length: int) -> None:
+    write_bytes(tmp_path / ("a" * length), b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a" * length]
 
 
 def test_folders_on_the_way_are_made(tmp_path: Path) -> None:

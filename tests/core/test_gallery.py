@@ -1,5 +1,6 @@
 """Samples as files: whole or not at all, and none in another's place."""
 
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from PIL import Image
 from sagan import gallery
 from sagan.build import build_networks
 from sagan.config import Config
-from sagan.gallery import write_samples
+from sagan.errors import SaganError
+from sagan.gallery import write_interpolation, write_samples
 
 CLASSES = ("a/b", "a_b", ".a_b", "x\ud800\x1b")
 
@@ -40,6 +42,25 @@ def test_classes_whose_names_make_one_folder_lose_no_picture(
     draw(tmp_path / "GRID.PNG")
     with Image.open(tmp_path / "GRID.PNG") as grid:
         assert grid.size[0] > 4 * 32
+
+
+def test_classes_that_differ_in_case_or_accents_alone_lose_no_picture_on_any_disk(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    classes = ("cat", "Cat", "\u00e9", "e\u0301")
+    generator, _ = build_networks(tiny_config(conditional=True), len(classes))
+    write_samples(generator.eval(), tmp_path / "a.zip", 8, None, classes, seed=0, truncation=1.0)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        names = {unicodedata.normalize("NFD", name).lower() for name in archive.namelist()}
+    assert len(names) == 8
+
+
+def test_a_film_taller_than_a_gif_can_be_is_refused_before_it_is_drawn(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    generator, _ = build_networks(tiny_config(conditional=True), 2)
+    with pytest.raises(SaganError, match="2000 rows are too many"):
+        write_interpolation(generator, tmp_path / "a.gif", 10**6, [0] * 2000, 0, 1.0)
 
 
 def test_a_zip_that_is_interrupted_leaves_the_old_one(

@@ -155,10 +155,22 @@ def test_no_file_from_elsewhere_gets_into_a_page_that_is_to_be_shared(
     (run / "samples" / "step-00000007.png").symlink_to(secret)
     (run / "samples" / "step-00000008.png").write_text("no picture")
     os.mkfifo(run / "samples" / "step-00000009.png")
+    shutil.move(run / "attention", tmp_path / "elsewhere")
+    shutil.copy(run / "samples" / "step-00000006.png", tmp_path / "elsewhere" / "step-5.png")
+    (run / "attention").symlink_to(tmp_path / "elsewhere")
     write_report(run, tmp_path / "run.html")
     steps = [image["alt"] for image in Page(tmp_path / "run.html").all("img")]
     assert "step 6" in steps
-    assert not {"step 7", "step 8", "step 9"} & set(steps)
+    assert not {"step 5", "step 7", "step 8", "step 9"} & set(steps)
+
+
+def test_updates_that_were_dropped_are_told(run: Path, tmp_path: Path) -> None:
+    add_record(run, dropped=17)
+    write_report(run, tmp_path / "run.html")
+    page = Page(tmp_path / "run.html").text
+    assert "updates dropped" in page
+    assert "17" in page
+    assert "Updates dropped, as their numbers were not finite" in page
 
 
 def test_a_machine_that_is_not_described_does_no_harm(run: Path, tmp_path: Path) -> None:
