@@ -110,12 +110,21 @@ def hold(page: Page, pattern: str) -> Callable[[], None]:
     page.route(pattern, lambda route: held.append(route))
 
     def release() -> None:
-        assert held, f"{pattern} was not asked for"
         for route in held:
             route.continue_()
         page.unroute(pattern)
 
     return release
+
+
+def test_a_tab_is_shown_when_a_click_on_it_works(page: Page, server: str) -> None:
+    give_module = hold(page, "**/static/training.js")
+    with page.expect_request("**/static/training.js"):
+        page.goto(server, wait_until="commit")
+    assert not page.locator("#tab-training").is_visible()
+    give_module()
+    page.click("#tab-training")
+    page.wait_for_selector("#training.filled")
 
 
 @pytest.mark.usefixtures("steady")
@@ -125,12 +134,16 @@ def test_nothing_moves_while_the_tab_fills(
 ) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     # Long after the click: what answers a click at once may move.
-    release = hold(page, "**/api/run/history"), hold(page, "**/api/run/grids/*")
+    history, grids = "**/api/run/history", "**/api/run/grids/*"
+    give_history, give_grids = hold(page, history), hold(page, grids)
     open_page(page, server)
-    page.click("#tab-training")
-    for answer in release:
-        page.wait_for_timeout(700)
-        answer()
+    with page.expect_request(history):
+        page.click("#tab-training")
+    page.wait_for_timeout(700)
+    with page.expect_request(grids):
+        give_history()
+    page.wait_for_timeout(700)
+    give_grids()
     page.wait_for_selector("#training.filled")
     page.wait_for_timeout(300)
 

@@ -234,8 +234,9 @@ lens.addEventListener("scene", remember);
 showControls();
 showScores($("#scores"), Array(facts.classes.length || 1).fill(0), facts.classes, null);
 for (const draw of everything) draw();
-document.documentElement.classList.add("ready");
+// Before the page is shown: a click on a tab that does not work yet would be lost.
 if ($("#training")) (await import("sagan/training.js")).initialise();
+document.documentElement.classList.add("ready");
 
 function restorePoints() {
   const inside = (at) => at !== null && Math.max(...at) < facts.size;
