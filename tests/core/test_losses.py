@@ -272,3 +272,27 @@ def test_the_penalty_reaches_the_discriminators_attention() -> None:
 def test_only_the_wasserstein_objective_has_a_penalty() -> None:
     with_penalty = [name for name, objective in OBJECTIVES.items() if objective.penalty]
     assert with_penalty == ["wasserstein-gp"]
+
+
+GENERATORS = {
+    "hinge": lambda x: -x,
+    "non-saturating": lambda x: math.log(1 + math.exp(-x)),
+    "wasserstein-gp": lambda x: -x,
+}
+DISCRIMINATORS = {
+    "hinge": lambda real, fake: max(0, 1 - real) + max(0, 1 + fake),
+    "non-saturating": lambda real, fake: (
+        math.log(1 + math.exp(-real)) + math.log(1 + math.exp(fake))
+    ),
+    "wasserstein-gp": lambda real, fake: fake - real,
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objectives_two_losses_are_those_of_its_name(name: str) -> None:
+    for real, fake in ((0.3, -0.7), (-2.0, 1.5)):
+        logits = torch.tensor([real]), torch.tensor([fake])
+        objective = OBJECTIVES[name]
+        assert float(objective.generator(logits[1])) == pytest.approx(GENERATORS[name](fake))
+        expected = DISCRIMINATORS[name](real, fake)
+        assert float(objective.discriminator(*logits)) == pytest.approx(expected)

@@ -493,3 +493,14 @@ def test_a_grid_is_near_square_with_a_class_per_column_where_that_fits(
         assert abs(columns - num**0.5) <= max(turns / 2, turns - num**0.5) + 1e-9
     else:
         assert (columns - 1) ** 2 < num <= columns**2
+
+
+def test_every_image_of_a_long_list_is_of_its_own_label_and_latent(
+    conditional: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, latents = [0, 1, 2, 2, 1, 0, 0], seeded_latents(7, 8, 0)
+    monkeypatch.setattr(inference, "BATCH_SIZE", 3)
+    parts = conditional.sample(7, labels).astype(int)
+    for i, label in enumerate(labels):
+        (alone,) = conditional.sample(1, [label], latents=latents[i : i + 1])
+        assert np.abs(parts[i] - alone).max() <= 1

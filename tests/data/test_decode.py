@@ -165,3 +165,10 @@ def test_a_bad_size_or_fit_is_told_in_the_users_terms() -> None:
         check_size_and_fit(0, "crop")
     with pytest.raises(SaganError, match="crop, pad, stretch"):
         check_size_and_fit(8, "squash")
+
+
+def test_an_odd_rest_is_cut_from_the_right_and_the_bottom() -> None:
+    """Or a set packed anew would have another fingerprint."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    assert np.array_equal(decode(encode(Image.fromarray(pixels[:, :4])), 4, "crop"), pixels[:4, :4])
+    assert np.array_equal(decode(encode(Image.fromarray(pixels[:4])), 4, "crop"), pixels[:4, :4])

@@ -389,6 +389,7 @@ def test_a_decoder_that_crashes_takes_nothing_with_it(
 def test_a_decoder_may_take_what_the_largest_picture_takes_and_no_more(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
+    monkeypatch.setattr(pictures, "DECODING_SECONDS", 120.0)  # of memory alone is this
     side = int(pictures.MAX_PIXELS**0.5)
     large = encoded(Image.new("I;16", (side, side)), compress_level=1)
     assert run_async(pictures.decoded(large, 32, "crop")).max() == 0

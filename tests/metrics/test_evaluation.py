@@ -21,10 +21,13 @@ from sagan.errors import SaganError
 from sagan.metrics import METRICS, SamplePlan, evaluate
 from sagan.metrics.comparison import compare
 from sagan.metrics.density_coverage import density_coverage
+from sagan.metrics.distances import Neighbours
 from sagan.metrics.features import FeatureNetwork
 from sagan.metrics.frechet import frechet_distance
+from sagan.metrics.neighbours import suspects
 from sagan.metrics.protocol import published_name
 from sagan.metrics.samples import Samples
+from sagan.metrics.subject import Rows, Subject
 
 PLAN = SamplePlan(num=36)
 
@@ -492,3 +495,56 @@ def test_other_files_than_evaluations_are_refused_in_one_line(content, document,
     with pytest.raises(SaganError, match=r"b is not what sagan evaluate") as error:
         compare(saved(tmp_path, "a", document), tmp_path / "b")
     assert "\n" not in str(error.value)
+
+
+def test_class_accuracy_is_of_samples_and_the_labels_asked_for(
+    model, labelled, tiny_network, monkeypatch
+) -> None:
+    """A model that draws the first class whatever is asked for is right 16 times of 36."""
+    found = copies_among(
+        model, labelled.images[:8], labelled, labelled, tiny_network, monkeypatch, "class-accuracy"
+    )
+    assert found["class-accuracy"] == pytest.approx(16 / 36)
+
+
+def test_a_model_of_one_picture_has_precision_and_no_recall(
+    model, labelled, tiny_network, monkeypatch
+) -> None:
+    def found(metric: str) -> float:
+        one = labelled.images[4:5]
+        return copies_among(model, one, labelled, labelled, tiny_network, monkeypatch, metric)[
+            metric
+        ]
+
+    assert found("precision") == 1
+    assert found("recall") == pytest.approx(1 / 18)  # that picture itself
+
+
+def test_the_distance_within_classes_is_of_the_classes_asked_for(
+    model, labelled, tiny_network
+) -> None:
+    document = evaluate(model, labelled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
+    numbers = (16, 12, 8)  # as often as among the 18, and evenly spread
+    order = np.concatenate([(np.arange(n) + 0.5) / n for n in numbers])
+    labels = np.repeat([0, 1, 2], numbers)[np.argsort(order, kind="stable")]
+    fake = features_of(tiny_network, model.generator().sample(36, labels, seed=0))
+    real = features_of(tiny_network, labelled.images)
+    distances = [frechet_distance(fake[labels == c], real[labelled.labels == c]) for c in range(3)]
+    assert document["metrics"]["intra-FD-Tiny"] == pytest.approx(np.mean(distances), rel=1e-3)
+
+
+def test_fewer_samples_are_compared_with_real_pictures_of_the_whole_set() -> None:
+    """Data sets come sorted by class: the first pictures would be of one. Here they are copied."""
+    reference = np.random.default_rng(0).standard_normal((18, 4)).astype(np.float32)
+    reference[9:] += 100
+    nothing, none = np.empty((9, 0), np.float32), np.arange(0)
+    real, samples = Rows(reference, None), Rows(reference[:9].copy(), None)
+    subject = Subject(samples, nothing, real, real, none, none, seed=0)
+    found = METRICS["recall"].run(subject)
+    assert found["recall"] == pytest.approx(5 / 9)
+
+
+def test_the_samples_shown_first_are_those_nearest_to_a_training_picture() -> None:
+    distances = np.array([5.0, 1, 9, 2, 8, 3, 7, 4, 6, 10, 0])
+    shown = suspects(Neighbours(distances[:, None], np.zeros((11, 1), np.int64)))
+    assert shown == [10, 1, 3, 5, 7, 0, 8, 6, *range(8)]

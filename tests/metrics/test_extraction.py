@@ -152,3 +152,12 @@ def test_damaged_features_are_computed_again(
     np.testing.assert_array_equal(found, expected)
     assert tiny_network.module.seen == 36
     assert not list(metrics_cache.glob(".*"))
+
+
+def test_features_of_some_pictures_are_not_taken_for_those_of_as_many_others(
+    labelled, tiny_network, processes
+) -> None:
+    for rows in ([0, 1, 2], [1, 4, 17]):
+        found = reference_features(labelled, tiny_network, processes, np.array(rows))
+        expected = tiny_network(torch.from_numpy(np.array(labelled.images[rows])))[0].numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-6)

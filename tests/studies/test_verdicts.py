@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sagan.studies import discriminator, spectral_norm
 from sagan.studies.attention import STUDY
 from sagan.studies.intervals import paired_difference, verdict
 from sagan.studies.table import Table
@@ -97,3 +98,24 @@ def test_seeds_without_a_partner_play_no_part(results) -> None:
     distances = {"none": [1.0, 2.0, 3.0], "attention-16": [0.9, 1.9]}
     (finding,) = Table(STUDY, results(distances)).findings()
     assert finding.advantage.values == pytest.approx((0.1, 0.1))
+
+
+def test_of_accuracies_the_higher_one_is_better(result) -> None:
+    accuracies = {"attention": [0.50, 0.61, 0.70], "none": [0.40, 0.50, 0.61]}
+    found = [
+        result(variant, seed, 0.0, study="discriminator", numbers={"accuracy": accuracy})
+        for variant, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+    (finding,) = Table(discriminator.STUDY, found).findings()
+    assert finding.advantage.mean == pytest.approx(0.1)
+    assert finding.verdict == "supported"
+
+
+def test_the_table_by_layer_is_of_the_end_and_the_mean_over_seeds(result) -> None:
+    found = [
+        result("both", seed, 0.0, study="spectral-norm",
+               curves={"sigma/generator/linear": [(1, 9.0), (2, 1.0 + seed)]})
+        for seed in (0, 1)
+    ]  # fmt: skip
+    assert Table(spectral_norm.STUDY, found).layers("both") == {"generator/linear": 1.5}

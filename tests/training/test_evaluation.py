@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,14 @@ from torch import Tensor, nn
 from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.metrics.features import FeatureNetwork
+from sagan.metrics.kernel import kernel_distance
 from sagan.processes import Consensus
 from sagan.records import read_statistics
 from sagan.training import evaluation
 from sagan.training.evaluation import BEST_BY, Evaluator
 from sagan.training.loop import Interrupted
 from sagan.training.signals import Requests
+from sagan.training.state import Training
 
 ALWAYS = {"evaluate_every": 1, "evaluate_share": 1.0}
 
@@ -307,3 +310,53 @@ def test_a_handful_of_pictures_is_trained_on_without_evaluation(
         consensus=Consensus(processes=1),
     )
     assert Evaluator(tmp_path, training).after_step(last=True) == {}
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> FeatureNetwork:
+    """Of 12 samples and 9 real pictures."""
+    monkeypatch.setattr(evaluation, "SAMPLES", 12)
+    monkeypatch.setattr(evaluation, "REFERENCE", 9)
+    return FeatureNetwork("tiny", "Tiny", 3, 0, "0" * 64, "none", Tiny())
+
+
+def test_the_curve_is_of_the_averages_samples_against_pictures_of_the_whole_set(
+    labelled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    training = start_training(labelled)
+    training.advance()
+    with torch.no_grad():
+        training.adversaries.generator.to_rgb.bias.fill_(3)  # the latest weights draw white
+    monkeypatch.setattr(evaluation, "SAMPLES", 9)  # every subset is the whole
+    record = evaluation._measure(training, few)
+    labels = [0, 1, 2, 0, 1, 0, 2, 1, 0]  # as often as among the 18: 8, 6 and 4
+    images = training.average.generator.sample(9, labels, seed=training.config.seed)
+    pictures = (images, labelled.images[::2])
+    features = [few(torch.from_numpy(np.array(x)))[0].numpy() for x in pictures]
+    expected, _ = kernel_distance(*features, seed=0)
+    assert record[BEST_BY] == pytest.approx(expected, rel=1e-4)
+
+
+def test_samples_that_are_all_one_picture_have_precision_and_no_recall_in_the_curve(
+    labelled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    one = np.repeat(labelled.images[4:5], 12, axis=0)
+    monkeypatch.setattr(
+        evaluation, "_samples", lambda _: SimpleNamespace(draw=lambda a, b: one[a:b])
+    )
+    record = evaluation._measure(start_training(labelled), few)
+    assert record["metric/precision"] == 1
+    assert record["metric/recall"] == pytest.approx(1 / 9)  # that picture itself
+
+
+def test_of_equal_evaluations_the_first_stays_the_best(
+    labelled: PackedDataset,
+    train_run: Callable[..., Path],
+    scripted: Callable[[list[float]], None],
+    tmp_path: Path,
+) -> None:
+    scripted([2, 2, 2])
+    run = train_run(tmp_path / "run", labelled, steps=3, **ALWAYS)
+    assert json.loads((run / "best.json").read_text())["step"] == 1

@@ -1,6 +1,7 @@
 """Numbers gone wrong never reach the weights."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.training.finite import HEEDED_ON
+from sagan.training.finite import HEEDED_ON, FiniteGuard
+from sagan.training.optimizer import adam
 from sagan.training.state import Training
 
 LAYER = {
@@ -167,3 +169,15 @@ def test_on_a_device_that_is_rarely_read_nothing_is_drawn_before_a_look(
     with pytest.raises(SaganError, match="discriminator, step 1"):
         train_run(tmp_path / "run", unlabelled, log_every=100, checkpoint_every=100, **settings)
     assert list((tmp_path / "run" / "samples").iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_is_dropped_though_its_gradients_are() -> None:
+    network = nn.Linear(2, 1)
+    optimizer = adam(network, 0.1, (0.0, 0.9))
+    guard = FiniteGuard("generator", network, optimizer)
+    before = network.weight.detach().clone()
+    network(torch.ones(1, 2)).sum().backward()
+    guard.check(torch.tensor(math.inf), 7)
+    guard.step()
+    assert torch.equal(network.weight, before)
+    assert guard.report() == (1, "generator, step 7: the loss is not finite")

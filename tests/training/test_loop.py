@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from sagan.config import PRESETS
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
 from sagan.records import read_statistics
-from sagan.training import state, statistics
+from sagan.sampling import grid_columns, grid_labels, image_grid
+from sagan.training import loop, state, statistics
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
@@ -638,3 +640,35 @@ def test_precision_and_accumulation_come_from_the_configuration_not_from_acceler
         other = dict(getattr(launched.adversaries, network).named_parameters())
         differing = [name for name in one if not torch.equal(one[name].grad, other[name].grad)]
         assert differing == []
+
+
+def test_pictures_on_the_way_are_drawn_by_the_average(finished_run: Path) -> None:
+    with Image.open(finished_run / "samples" / "step-00000006.png") as file:
+        picture = np.asarray(file.convert("RGB")).astype(int)
+    model = checkpoint.open_model(finished_run)
+
+    def apart(weights: Any) -> int:
+        images = model.generator(weights).sample(80, grid_labels(80, 3))
+        return int(np.abs(image_grid(images, grid_columns(80, 3)) - picture).max())
+
+    assert apart("ema") <= 1  # rounding: its normalization is folded in
+    assert apart("raw") > 1
+
+
+def test_minutes_between_checkpoints_are_minutes(
+    unlabelled: PackedDataset, train_run: Train, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, no_pictures: None,
+) -> None:  # fmt: skip
+    """On a clock on which each step takes 31 seconds."""
+    now = 0.0
+
+    class Clock(Reporter):
+        def advanced(self, step: int) -> None:
+            nonlocal now
+            now += 31
+
+    clock = SimpleNamespace(monotonic=lambda: now, perf_counter=time.perf_counter)
+    monkeypatch.setattr(loop, "time", clock)
+    settings = {"steps": 7, "checkpoint_minutes": 1.0}
+    run = train_run(tmp_path / "run", unlabelled, reporter=Clock(), **settings)
+    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [3, 6, 7]

@@ -1,6 +1,7 @@
 """The two updates against plain PyTorch, and what each of them must leave alone."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan import spectral
+from sagan.augment import Strength
 from sagan.data import PackedDataset
 from sagan.pixels import to_float
+from sagan.training import state
 from sagan.training.state import Training
 from sagan.training.steps import Key, RealShard, discriminator_step, generator_step
 
@@ -517,3 +520,103 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
     for both in zip(exact[2:], rough[2:], strict=True):
         flat = [torch.cat([gradient.flatten() for gradient in one.values()]) for one in both]
         assert F.cosine_similarity(*flat, dim=0) > 0.99
+
+
+def test_all_that_d_is_shown_is_augmented_real_and_fake_and_in_gs_update_too(
+    unlabelled: PackedDataset, start_training: Start
+) -> None:
+    """Else G would learn to draw what augmentation makes of pictures (Zhao et al. 2020)."""
+    adversaries = start_training(unlabelled, augment=1.0, flip=False).adversaries
+    rows = list(range(8))
+    drawn: list[Tensor] = [to_float(torch.from_numpy(np.array(unlabelled.images[rows])))]
+    adversaries.generator.register_forward_hook(
+        lambda _, __, images: drawn.append(images.detach().clone())
+    )
+    with watched(adversaries.discriminator) as judged:
+        discriminator_step(adversaries, KEY, real_shards(unlabelled, rows))
+        generator_step(adversaries, KEY, [0], 8)
+    (both, _), (of_g, _) = judged
+    for plain, shown in zip(drawn, (both[:8], both[8:], of_g), strict=True):
+        assert (plain != shown).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize(("asked", "p"), [(0.3, 0.3), (0.0, 0.0), ("adaptive", 0.0)])
+def test_a_fixed_strength_is_the_one_asked_for_and_an_adaptive_one_begins_with_none(
+    asked: Any, p: float, unlabelled: PackedDataset, start_training: Start
+) -> None:
+    training = start_training(unlabelled, augment=asked)
+    strength = training.adversaries.strength
+    assert strength.p == p
+    # Karras et al.'s code on CIFAR-10: 100 thousand real images from none to full.
+    assert strength.images_to_full == (100_000 if asked == "adaptive" else math.inf)
+    assert training.record(*training.advance())["augment/p"] == p
+
+
+@pytest.mark.parametrize(("of_real", "p"), [(1.0, 0.6), (-1.0, 0.4)])
+def test_p_follows_what_d_says_of_real_images_by_how_many_it_has_seen_of_them(
+    of_real: float, p: float, unlabelled: PackedDataset, start_training: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A step of two updates on 8 images each, of 160 from none to full: a tenth."""
+    monkeypatch.setattr(Strength, "ADJUST_EVERY", 2)
+    monkeypatch.setattr(state, "ADAPTIVE_IMAGES", 160)
+    training = start_training(unlabelled, augment="adaptive", d_steps=2, accumulation=2)
+    adversaries = training.adversaries
+    adversaries.strength.p = 0.5
+
+    def say(_: nn.Module, __: object, logits: Tensor) -> Tensor:
+        sign = torch.ones_like(logits)
+        sign[len(logits) // 2 :] = -1  # of fakes the contrary
+        return 0 * logits + of_real * sign
+
+    adversaries.discriminator.register_forward_hook(say)
+    training.advance()
+    assert adversaries.strength.p == pytest.approx(p)
+
+
+def test_each_real_image_is_judged_under_its_own_label(
+    labelled: PackedDataset, start_training: Start
+) -> None:
+    training = start_training(labelled, augment=0.0, accumulation=2)
+    assert labelled.labels is not None
+    seen: list[int] = []
+    with watched(training.adversaries.discriminator) as judged:
+        for _ in range(2):
+            training.advance()
+    for images, labels in judged:
+        if len(images) == 8:  # D's own: 4 real, 4 fake
+            rows = rows_of(images, labelled)
+            assert labels[:4].tolist() == labelled.labels[rows].tolist()
+            seen += rows
+    assert len(seen) == 16
+    assert sorted(seen) != seen
+
+
+@pytest.mark.parametrize("name", ["generator", "discriminator"])
+def test_each_network_learns_at_its_own_rate(
+    name: str, unlabelled: PackedDataset, start_training: Start
+) -> None:
+    """Adam's first update is lr * g / (|g| + eps), whatever the betas."""
+    adversaries = start_training(unlabelled, lr_g=3e-3, lr_d=7e-3, beta1=0.5, beta2=0.9).adversaries
+    network = getattr(adversaries, name)
+    before = {key: p.detach().double().clone() for key, p in network.named_parameters()}
+    if name == "generator":
+        generator_step(adversaries, KEY, [0], 8)
+    else:
+        discriminator_step(adversaries, KEY, real_shards(unlabelled, list(range(8))))
+    rate = {"generator": 3e-3, "discriminator": 7e-3}[name]
+    for key, parameter in network.named_parameters():
+        gradient = parameter.grad.double()
+        expected = before[key] - rate * gradient / (gradient.abs() + 1e-8)
+        torch.testing.assert_close(parameter.double(), expected, rtol=1e-5, atol=1e-6, msg=key)
+
+
+def test_the_gradient_penalty_is_of_the_real_images_labels(
+    labelled: PackedDataset, start_training: Start
+) -> None:
+    adversaries = start_training(labelled, loss="wasserstein-gp").adversaries
+    with watched(adversaries.discriminator) as judged:
+        discriminator_step(adversaries, KEY, real_shards(labelled, [0, 9, 16, 10, 17, 1]))
+    (_, both), (_, mixed) = judged
+    assert mixed.tolist() == [0, 1, 2, 1, 2, 0] == both[:6].tolist()
+    assert both[6:].tolist() != mixed.tolist()  # there are others that it could have taken
