@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sagan import spectral
 from sagan.layouts import QUERY_DIVISOR
+from sagan.precision import without_autocast
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class _Attention(torch.autograd.Function):
         attended = value.new_empty(*query.shape[:2], value.shape[2])
         maps = []
         blocks = _blocks(query, ctx.rows)
-        with spectral.without_autocast(query):
+        with without_autocast(query):
             for rows in blocks:
                 attention = attention_map(query[:, rows], key)
                 part = _weighted(attention, value)
@@ -151,7 +152,7 @@ class _Attention(torch.autograd.Function):
         grad_query = torch.empty_like(query)
         grad_key: Tensor | None = None
         grad_value: Tensor | None = None
-        with spectral.without_autocast(query):
+        with without_autocast(query):
             for rows, attention in zip_longest(blocks, maps):
                 by_query, by_key, by_value = _gradients(
                     query[:, rows], key, value, grad[:, rows], attention

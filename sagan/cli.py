@@ -43,13 +43,11 @@ Source = Annotated[
         "a packed set, .parquet, .arrow or webdataset .tar files, CIFAR's archives, or hf:NAME.",
     ),
 ]
-_MODEL_HELP = (
-    "A run, a checkpoint's folder, a model file, or a shipped model: cifar10-32, openmoji-64."
+_MODEL = typer.Argument(
+    metavar="MODEL",
+    help="A run, a checkpoint's folder, a model file, or a shipped model: cifar10-32, openmoji-64.",
 )
-ModelName = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help=_MODEL_HELP),
-]
+ModelName = Annotated[str, _MODEL]
 Classes = Annotated[
     str | None, typer.Option(help="Class names or numbers, separated by commas; all by default.")
 ]
@@ -262,10 +260,7 @@ def sample(
 
 @app.command()
 def evaluate(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="MODEL", help=_MODEL_HELP),
-    ] = None,
+    model: Annotated[str | None, _MODEL] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Real pictures to compare with, as for sagan train.", show_default=False),

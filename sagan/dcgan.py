@@ -23,6 +23,7 @@ from sagan.layouts import (
     discriminator_maps,
     generator_maps,
 )
+from sagan.precision import without_autocast
 
 
 class DCGANGenerator(GeneratorBase):
@@ -161,6 +162,6 @@ class DCGANDiscriminator(DiscriminatorBase):
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """(B, 8 * width, 4, 4) -> (B, 1), in float32 also under autocast."""
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden):
             logits: Tensor = self.last(hidden.to(self.last.weight.dtype)).flatten(1)
         return logits

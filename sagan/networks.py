@@ -24,6 +24,7 @@ from sagan.layouts import (
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
+from sagan.precision import without_autocast
 from sagan.resampling import convolve_downsample, upsample_convolve
 
 Initializer = Callable[[Tensor], Tensor]
@@ -102,7 +103,7 @@ def _batch_norm(num_classes: int, channels: int) -> nn.Module:
 
 def _upsample(x: Tensor) -> Tensor:
     # On GPUs autocast would widen it to float32, and with it all that follows in the generator.
-    with spectral.without_autocast(x):
+    with without_autocast(x):
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
 

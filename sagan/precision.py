@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from sagan.errors import SaganError
 
@@ -40,6 +41,13 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """Convolutions and matrix products in this dtype within; nothing changes for float32."""
     return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+
+
+def without_autocast(operand: Tensor) -> AbstractContextManager[None]:
+    """Compute in the operand's own dtype; the meta device knows no autocast to begin with."""
+    if operand.is_meta:
+        return nullcontext()
+    return torch.autocast(operand.device.type, enabled=False)
 
 
 def computing_in(precision: torch.dtype) -> AbstractContextManager[None]:

@@ -63,8 +63,8 @@ def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
         return  # an empty list is a float tensor
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise SaganError(f"labels are integers from 0 to {num_classes - 1}, not {labels.dtype}")
-    # As integers of Python: torch finds no extremes of unsigned ones.
-    lowest, highest = min(labels.tolist()), max(labels.tolist())
+    numbers = labels.tolist()  # of Python: torch finds no extremes of unsigned ones
+    lowest, highest = min(numbers), max(numbers)
     if not 0 <= lowest <= highest < num_classes:
         raise SaganError(f"labels go from 0 to {num_classes - 1}, not {lowest} to {highest}")
 

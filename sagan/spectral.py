@@ -11,13 +11,14 @@ Initialise a layer's weight *before* :func:`apply`: afterwards ``layer.weight`` 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from sagan.precision import without_autocast
 
 _INITIAL_ITERATIONS = 15  # so that the first step already sees a sigma close to the true one
 
@@ -86,13 +87,6 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight / self.sigma(weight)
-
-
-def without_autocast(weight: Tensor) -> AbstractContextManager[None]:
-    """Compute in the weight's own dtype; the meta device knows no autocast to begin with."""
-    if weight.is_meta:
-        return nullcontext()
-    return torch.autocast(weight.device.type, enabled=False)
 
 
 def _fixed_start(size: int) -> Tensor:
