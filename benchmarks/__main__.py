@@ -21,10 +21,10 @@ from typing import Any
 
 from benchmarks import attention, curves, machine, memory, sampling, scaling, startup, step
 from benchmarks.timing import progress
-from sagan.allocation import keep_freed_memory
-from sagan.attention import FORMS
 from sagan.config import PRESETS
 from sagan.errors import SaganError
+from sagan.nn.attention import FORMS
+from sagan.runtime.malloc import keep_freed_memory
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.memory import available_bytes
 from benchmarks.naive import Attention
 from benchmarks.timing import Times, alternate, progress, ratios, spread
-from sagan.attention import SelfAttention2d
+from sagan.nn.attention import SelfAttention2d
 
 SIDES = (16, 32, 64)  # N = 256, 1,024, 4,096
 BATCHES = (1, 32)

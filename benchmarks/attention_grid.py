@@ -22,8 +22,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from sagan.allocation import keep_freed_memory
-from sagan.attention import FORMS, Attend, select_backend
+from sagan.nn.attention import FORMS, Attend, select_backend
+from sagan.runtime.malloc import keep_freed_memory
 
 CACHE_BYTES = 2**22
 PRECISIONS = (torch.float32, torch.bfloat16)

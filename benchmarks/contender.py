@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sagan.allocation import keep_freed_memory
 from sagan.config import Config, parse_config
+from sagan.runtime.malloc import keep_freed_memory
 
 
 class Contender:

@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image
 
 from sagan.data import BatchOrder, PackedDataset, open_dataset
-from sagan.data.decode import IMAGE_EXTENSIONS
 from sagan.data.workers import available_cores
+from sagan.images.decode import IMAGE_EXTENSIONS
 
 SIZE, BATCH = 32, 64
 REPETITIONS = 5
@@ -232,9 +232,9 @@ def anonymous_bytes(pid: int) -> int:
 
 def report_waiting(source: Path, scratch: Path, steps: int) -> None:
     """The share of training steps of cpu-32 that fetching batches takes."""
-    from sagan.checkpoint import RunDescription
     from sagan.config import resolve
-    from sagan.processes import make_accelerator
+    from sagan.run.directory import RunDescription
+    from sagan.runtime.processes import make_accelerator
     from sagan.training.state import Training
 
     dataset = open_dataset(str(source), SIZE, cache=scratch / "cache")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
 from sagan.config import Config
-from sagan.layouts import (
+from sagan.nn.channels import (
     RESIDUAL_DISCRIMINATOR,
     RESIDUAL_GENERATOR,
     discriminator_maps,

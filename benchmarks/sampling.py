@@ -16,12 +16,12 @@ from benchmarks.machine import has_bfloat16
 from benchmarks.step import NUM_CLASSES, configuration, describe, start_training
 from benchmarks.timing import Times, alternate, progress, ratios, spread
 from sagan import load_generator
-from sagan.checkpoint import create_run
 from sagan.config import Config
-from sagan.inference import GeneratorBase
-from sagan.pixels import UInt8Array
-from sagan.sampling import seeded_latents
+from sagan.nn.base import GeneratorBase
+from sagan.nn.inputs import seeded_latents
+from sagan.run.directory import create_run
 from sagan.training.state import Training
+from sagan.types import UInt8Array
 
 NUM = 64
 

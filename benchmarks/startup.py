@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.timing import Times, alternate, spread
 from sagan.data import open_dataset
-from sagan.records import read_statistics
+from sagan.run.stats import read_statistics
 
 SAGAN = [sys.executable, "-m", "sagan"]
 PRESET, SIZE = "cpu-32", 32

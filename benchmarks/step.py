@@ -17,12 +17,12 @@ from benchmarks.flops import step_flops
 from benchmarks.gemm import Peak
 from benchmarks.naive import Batch
 from benchmarks.timing import Times, alternate, progress, ratios, spread
-from sagan.checkpoint import RunDescription
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset
-from sagan.pixels import to_float
-from sagan.precision import resolve_precision
-from sagan.processes import make_accelerator
+from sagan.images.pixels import to_float
+from sagan.nn.precision import resolve_precision
+from sagan.run.directory import RunDescription
+from sagan.runtime.processes import make_accelerator
 from sagan.training.state import Training
 
 NUM_CLASSES = 10

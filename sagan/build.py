@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sagan.attention import BackendName
 from sagan.config import Config
-from sagan.dcgan import DCGANDiscriminator, DCGANGenerator
-from sagan.inference import DiscriminatorBase, GeneratorBase
-from sagan.networks import Discriminator, Generator, Initializer
+from sagan.nn.attention import BackendName
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
+from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
+from sagan.nn.resnet import Discriminator, Generator, Initializer
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-import sagan
-from sagan.allocation import keep_freed_memory
-from sagan.durability import reason
+from sagan._version import __version__
 from sagan.errors import SaganError, printable
-from sagan.metrics.libraries import needed_library
+from sagan.runtime.extras import needed_library
+from sagan.runtime.malloc import keep_freed_memory
+from sagan.storage.fsync import reason
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,7 +101,7 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"sagan {sagan.__version__}")
+        print(f"sagan {__version__}")
         raise typer.Exit
 
 
@@ -162,7 +162,7 @@ def train(
         overrides["steps"] = steps
 
     from sagan.display import PackingProgress
-    from sagan.processes import join_processes, together
+    from sagan.runtime.processes import join_processes, together
     from sagan.training.session import RESUME, prepare
 
     processes = join_processes()
@@ -242,9 +242,9 @@ def sample(
 
     Example: [bold]sagan sample runs/photos --out grid.png --num 64[/]
     """
-    from sagan.checkpoint import open_model
     from sagan.gallery import write_interpolation, write_samples
-    from sagan.inference import default_device
+    from sagan.model import open_model
+    from sagan.runtime.device import default_device
 
     if interpolate is not None and num is not None:
         raise SaganError("--interpolate has a row for each class: leave --num out")
@@ -320,9 +320,9 @@ def evaluate(
         from sagan.metrics.command import Request, run
         from sagan.metrics.plan import SamplePlan
     from sagan.display import PackingProgress, StageProgress
-    from sagan.files import write_json
     from sagan.metrics.text import evaluation_lines
-    from sagan.processes import join_processes, together
+    from sagan.runtime.processes import join_processes, together
+    from sagan.storage.files import write_json
 
     main = join_processes().is_main_process
     plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
@@ -392,13 +392,13 @@ def explain(
             "leave them out, or give --out FILE.png"
         )
     if html is not None:
-        from sagan.files import check_page_name
+        from sagan.storage.files import check_page_name
 
         check_page_name(html)
     asked = len(classes.split(",")) if classes else 0
     if out is not None:
-        from sagan.explain.model import explain_photos, explain_samples, given_dots, grid_dots
-        from sagan.explain.model import interesting_dots as interesting
+        from sagan.explain.draw import explain_photos, explain_samples, given_dots, grid_dots
+        from sagan.explain.draw import interesting_dots as interesting
 
         choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots or 4)
         if image:
@@ -529,8 +529,8 @@ def export(
 
     Example: [bold]sagan export runs/photos photos.safetensors --card photos.md[/]
     """
-    from sagan.checkpoint import export_model, open_model
-    from sagan.files import read_text
+    from sagan.model import export_model, open_model
+    from sagan.storage.files import read_text
 
     export_model(open_model(run), out, read_text(card) if card else "", half)
     _say(f"wrote {out}")
@@ -561,7 +561,7 @@ def inspect(model: ModelName) -> None:
 
     Example: [bold]sagan inspect runs/photos[/]
     """
-    from sagan.checkpoint import open_model
+    from sagan.model import open_model
     from sagan.summary import config_table, model_lines
 
     opened = open_model(model)
@@ -584,7 +584,7 @@ def data_info(
     Example: [bold]sagan data info photos/ --sheet photos.png[/]
     """
     from sagan.data import describe
-    from sagan.data.sheet import check_sheet, write_sheet
+    from sagan.data.contact_sheet import check_sheet, write_sheet
     from sagan.display import PackingProgress
     from sagan.summary import dataset_lines
 

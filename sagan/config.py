@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError
-from sagan.layouts import QUERY_DIVISOR, discriminator_maps, generator_maps
+from sagan.nn.channels import QUERY_DIVISOR, discriminator_maps, generator_maps
 
 Positive = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=4096)]

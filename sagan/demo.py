@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sagan.checkpoint import open_model
 from sagan.display import PackingProgress
-from sagan.explain.model import draw_figure
+from sagan.explain.draw import draw_figure
 from sagan.gallery import save_picture
-from sagan.sampling import enlarged, grid_columns, image_grid
+from sagan.images.grid import enlarged, grid_columns, image_grid
+from sagan.model import open_model
 from sagan.training.session import Session, prepare
 
 PRESET = "demo-32"

@@ -15,7 +15,7 @@ from rich.text import Text
 from sagan.errors import printable
 
 if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
-    from sagan.records import Record
+    from sagan.run.stats import Record
     from sagan.training.recorder import Reporter
 
 

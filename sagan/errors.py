@@ -1,4 +1,4 @@
-"""The one exception that a user, rather than a programmer, is meant to read."""
+"""Errors that a user, rather than a programmer, is meant to read."""
 
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,10 @@ class SaganError(Exception):
     The message is one line that says what is wrong, where, and how to mend it. The command line
     prints it and exits with status 2; library callers may catch it as one family.
     """
+
+
+class UnreadableError(Exception):
+    """A single file cannot be used; the message is the reason, short enough for a table."""
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sagan.errors import SaganError
-from sagan.files import write_bytes
+from sagan.storage.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,18 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sagan.durability import flush, reason
 from sagan.errors import SaganError, printable
-from sagan.files import replacing, write_picture
-from sagan.inference import GeneratorBase
-from sagan.pixels import UInt8Array
-from sagan.sampling import (
-    grid_columns,
-    grid_labels,
-    image_grid,
-    seeded_latents,
-    spherical_interpolation,
-)
+from sagan.images.grid import grid_columns, image_grid
+from sagan.nn.base import GeneratorBase
+from sagan.nn.inputs import seeded_latents
+from sagan.sampling import grid_labels, spherical_interpolation
+from sagan.storage.files import replacing, write_picture
+from sagan.storage.fsync import flush, reason
+from sagan.types import UInt8Array
 
 MOST_ROWS = 10  # of an interpolation where no classes are asked for
 ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # which are not written

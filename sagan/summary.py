@@ -13,9 +13,9 @@ from sagan.errors import printable
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from sagan.checkpoint import Model
     from sagan.data import DatasetInfo
-    from sagan.inference import DiscriminatorBase, GeneratorBase
+    from sagan.model import Model
+    from sagan.nn.base import DiscriminatorBase, GeneratorBase
 
 
 def config_table(config: Config, title: str) -> Table:

@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sagan import checkpoint
 from sagan.data import pack
 from sagan.errors import SaganError
-from sagan.records import read_statistics
+from sagan.run import checkpoint
+from sagan.run.stats import read_statistics
 from sagan.training.loop import Interrupted, train
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare

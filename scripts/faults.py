@@ -29,8 +29,8 @@ from typing import Any
 import torch
 from chaos import DONE, REFUSED, SETTINGS, Job, fork, is_identical, outcome, prepare_data, train_job
 
-from sagan import checkpoint
 from sagan.errors import SaganError
+from sagan.run import checkpoint
 from sagan.training import recorder
 
 MEMORY = Path("/dev/shm")

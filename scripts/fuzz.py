@@ -33,12 +33,13 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from sagan import checkpoint
-from sagan.checkpoint import export_model, latest_checkpoint, open_model
 from sagan.data import PackedDataset, describe, pack, workers
 from sagan.errors import SaganError
-from sagan.processes import make_accelerator
-from sagan.records import read_statistics
+from sagan.model import export_model, open_model
+from sagan.run import directory
+from sagan.run.checkpoint import latest_checkpoint
+from sagan.run.stats import read_statistics
+from sagan.runtime.processes import make_accelerator
 from sagan.training.loop import train
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
@@ -234,7 +235,7 @@ def _model_targets(folder: Path) -> dict[str, Target]:
         if begun is not None:
             training.restore(begun)
         read_statistics(run)
-        checkpoint.read_environment(run)
+        directory.read_environment(run)
 
     return {
         "model": (folder / "model.safetensors", _load_both),

@@ -38,6 +38,16 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Tests draw the same numbers in any order, and leave torch's random state as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """PNGs of noise, so that each can be told from all others, in one folder for each class."""
@@ -78,8 +88,8 @@ def tiny_config() -> Callable[..., Config]:
 @pytest.fixture(scope="session")
 def start_training() -> Callable[..., Any]:
     """start_training(dataset, key=value, ...): a Training at step 0, in one process."""
-    from sagan.checkpoint import RunDescription
-    from sagan.processes import make_accelerator
+    from sagan.run.directory import RunDescription
+    from sagan.runtime.processes import make_accelerator
     from sagan.training.state import Training
 
     def start(dataset: PackedDataset, **settings: Any) -> Training:

@@ -3,9 +3,8 @@
 import operator
 
 import numpy as np
-import numpy.typing as npt
 
-Int64Array = npt.NDArray[np.int64]
+from sagan.types import Int64Array
 
 
 class BatchOrder:

@@ -5,14 +5,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from sagan.data.decode import check_size_and_fit
-from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packed import FORMAT_VERSION, Manifest, PackedDataset, is_packed, read_manifest
 from sagan.data.packing import Progress, pack
-from sagan.data.sources import Source, open_source
-from sagan.data.staging import keep_first
+from sagan.data.sources.base import Source
+from sagan.data.sources.open import open_source
+from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError
-from sagan.files import cache_folder
+from sagan.images.decode import check_size_and_fit
+from sagan.storage.files import cache_folder
+from sagan.storage.staging import keep_first
 
 
 def _silent(message: str) -> None:

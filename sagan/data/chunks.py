@@ -6,10 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from sagan.data.decode import Fit, UInt8Array, UnreadableError
 from sagan.data.duplicates import picture_hash
-from sagan.data.sources import Decoder
+from sagan.data.sources.base import Decoder
 from sagan.data.workers import Read, each
+from sagan.errors import UnreadableError
+from sagan.images.decode import Fit
+from sagan.types import UInt8Array
 
 
 @dataclass(frozen=True)

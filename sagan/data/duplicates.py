@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sagan.data.decode import UInt8Array
+from sagan.types import UInt8Array
 
 # Groups that are listed by name; more are counted.
 MAX_GROUPS = 1000

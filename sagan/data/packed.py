@@ -12,10 +12,9 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sagan.data.decode import Fit, UInt8Array
 from sagan.errors import SaganError, first_problem
-
-Int64Array = npt.NDArray[np.int64]
+from sagan.images.decode import Fit
+from sagan.types import Int64Array, UInt8Array
 
 IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "pack.json"
 # Part of the cache's key, too: raise it whenever the same source would give other pixels.

@@ -13,25 +13,26 @@ import numpy as np
 from numpy.lib import format as npy
 
 from sagan.data.chunks import decode_chunk
-from sagan.data.decode import Fit, UInt8Array, check_size_and_fit
 from sagan.data.duplicates import DuplicateFinder
-from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packed import (
     FORMAT_VERSION,
     IMAGES,
     LABELS,
     MANIFEST,
     Fingerprint,
-    Int64Array,
     Manifest,
     PackedDataset,
     SkippedFile,
     is_packed,
 )
-from sagan.data.sources import Source, open_source
-from sagan.data.staging import replace, staged
+from sagan.data.sources.base import Source
+from sagan.data.sources.open import open_source
+from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.data.workers import EarlyStart, map_chunks
 from sagan.errors import SaganError
+from sagan.images.decode import Fit, check_size_and_fit
+from sagan.storage.staging import replace, staged
+from sagan.types import Int64Array, UInt8Array
 
 Progress = Callable[[int, int | None], None]
 Publish = Callable[[Path, Path], None]

@@ -26,8 +26,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import IO, Generic, TypeVar
 
-from sagan.data.decode import UnreadableError
-from sagan.data.sources import Picture
+from sagan.data.sources.base import Picture
+from sagan.errors import UnreadableError
 
 T = TypeVar("T")
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sagan.explain.canvas import INK, LARGE, LINE, SMALL, Sheet, fitted, wrapped
 from sagan.explain.captions import dot_caption, layer_summary, reading_note
-from sagan.explain.overlay import NEARLY_UNIFORM, UInt8Array
+from sagan.explain.overlay import NEARLY_UNIFORM
 from sagan.explain.panels import (
     HEAT_MAP,
     PANEL,
@@ -29,7 +30,6 @@ from sagan.explain.panels import (
     draw_region,
 )
 from sagan.explain.receptive import convolution_window
-from sagan.explain.sheet import INK, LARGE, LINE, SMALL, Sheet, fitted, wrapped
 from sagan.explain.statistics import (
     attended_region,
     attention_beyond,
@@ -39,6 +39,7 @@ from sagan.explain.statistics import (
 )
 from sagan.explain.view import LayerView
 from sagan.figures import figure_style
+from sagan.types import UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,7 @@ NumPy only; ``figure.py`` puts these on paper.
 import numpy as np
 import numpy.typing as npt
 
-from sagan.explain.statistics import BoolArray, Float64Array, FloatArray
-
-UInt8Array = npt.NDArray[np.uint8]
+from sagan.types import BoolArray, Float64Array, FloatArray
 
 # A panel whose peak is below this many times uniform is not stretched to full brightness.
 LEAST_PEAK = 4.0

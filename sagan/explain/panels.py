@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sagan.explain.overlay import UInt8Array, heat, outline, upsample_bilinear
+from sagan.explain.overlay import heat, outline, upsample_bilinear
 from sagan.explain.queries import query_to_pixel
-from sagan.explain.receptive import IntArray
-from sagan.explain.statistics import BoolArray, Float64Array, FloatArray, square_side
+from sagan.explain.statistics import square_side
+from sagan.types import BoolArray, Float64Array, FloatArray, Int64Array, UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def draw_region(axes: Axes, region: BoolArray, colour: str) -> None:
 
 
 def draw_field(
-    axes: Axes, query: int, spans: IntArray, image_size: int, style: Literal["solid", "dashed"]
+    axes: Axes, query: int, spans: Int64Array, image_size: int, style: Literal["solid", "dashed"]
 ) -> None:
     """The square that a convolution sees from a query's place; spans (side, 2) in pixels."""
     from matplotlib.patches import Rectangle

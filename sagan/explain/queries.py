@@ -7,19 +7,10 @@ picture's top left corner, pixels as (x, y).
 import re
 
 import numpy as np
-import numpy.typing as npt
 
 from sagan.errors import SaganError
-from sagan.explain.statistics import (
-    Float64Array,
-    FloatArray,
-    attention_distance,
-    cell_centres,
-    grid_sides,
-    uniform_distance,
-)
-
-UInt8Array = npt.NDArray[np.uint8]
+from sagan.explain.statistics import attention_distance, cell_centres, grid_sides, uniform_distance
+from sagan.types import Float64Array, FloatArray, UInt8Array
 
 # Where all pixels attend alike they differ by noise; so much is added to particularity that the
 # noise does not choose the dots.

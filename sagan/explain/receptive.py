@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from sagan.types import Int64Array
 
 START = 4  # side of the map that every generator starts from
 
@@ -24,7 +23,7 @@ class _Convolution:
     stride: int
     padding: int
 
-    def sources(self, span: IntArray) -> IntArray:
+    def sources(self, span: Int64Array) -> Int64Array:
         """First and last input position that the outputs of spans (..., 2) depend on."""
         first = span[..., 0] * self.stride - self.padding
         last = span[..., 1] * self.stride - self.padding + self.kernel - 1
@@ -39,7 +38,7 @@ class _TransposedConvolution:
     stride: int
     padding: int
 
-    def sources(self, span: IntArray) -> IntArray:
+    def sources(self, span: Int64Array) -> Int64Array:
         """The same. Input i reaches outputs i * stride - padding + (0 .. kernel - 1)."""
         first = -((self.kernel - 1 - self.padding - span[..., 0]) // self.stride)  # rounded up
         last = (span[..., 1] + self.padding) // self.stride
@@ -55,7 +54,7 @@ _DCGAN_DOWN = _Convolution(kernel=4, stride=2, padding=1)
 _DCGAN_UP = _TransposedConvolution(kernel=4, stride=2, padding=1)
 
 
-def convolution_window(side: int, image_size: int) -> IntArray:
+def convolution_window(side: int, image_size: int) -> Int64Array:
     """What a 3x3 convolution reads of the attention layer's own map, as blocks of the picture.
 
     Args:
@@ -68,7 +67,7 @@ def convolution_window(side: int, image_size: int) -> IntArray:
     return _as_pixels(_CONV3.sources(_positions(side)), side, image_size)
 
 
-def receptive_field(family: str, layer: str, resolution: int) -> IntArray:
+def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
     """The theoretical receptive field of a 3x3 convolution in an attention layer's place.
 
     Args:
@@ -112,12 +111,12 @@ def _steps_to_picture(family: str, side: int, resolution: int) -> Iterator[_Step
         side *= 2
 
 
-def _positions(side: int) -> IntArray:
+def _positions(side: int) -> Int64Array:
     position = np.arange(side)
     return np.stack([position, position], axis=-1)
 
 
-def _as_pixels(span: IntArray, side: int, image_size: int) -> IntArray:
+def _as_pixels(span: Int64Array, side: int, image_size: int) -> Int64Array:
     """First and last cell of a grid over the picture -> pixels [start, stop) inside it."""
     first, last = np.clip(span[:, 0], 0, side - 1), np.clip(span[:, 1], 0, side - 1)
     return np.stack([first * image_size // side, (last + 1) * image_size // side], axis=-1)

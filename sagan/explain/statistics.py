@@ -11,9 +11,7 @@ from math import isqrt
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating]
-Float64Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from sagan.types import BoolArray, Float64Array, FloatArray
 
 # bfloat16 keeps eight bits, so a row of softmax weights may miss 1 by about this much.
 _ROW_SUM_TOLERANCE = 0.02

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sagan.explain.receptive import IntArray
-from sagan.explain.statistics import FloatArray, grid_sides
+from sagan.explain.statistics import grid_sides
+from sagan.types import FloatArray, Int64Array
 
 MOST_QUERIES = 64
 
@@ -28,7 +28,7 @@ class LayerView:
     attention: FloatArray
     queries: Sequence[Sequence[int]]
     gamma: float
-    field: IntArray
+    field: Int64Array
 
     @property
     def sees_picture(self) -> bool:

@@ -17,17 +17,17 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
-import sagan
-from sagan.checkpoint import Model, is_run, open_model
-from sagan.data.decode import UnreadableError
-from sagan.errors import SaganError
-from sagan.explorer.desk import CACHE_BYTES, BusyError, Desk
-from sagan.explorer.guard import Guard
+from sagan._version import __version__
+from sagan.errors import SaganError, UnreadableError
 from sagan.explorer.history import History
-from sagan.explorer.listening import listen, url_of
 from sagan.explorer.page import STATIC, live_page
-from sagan.explorer.pictures import MAX_BYTES, Intake, TooLargeError
-from sagan.explorer.studio import GalleryRequest, SampleRequest, Studio
+from sagan.explorer.renderer import GalleryRequest, SampleRequest, Studio
+from sagan.explorer.security import Guard
+from sagan.explorer.sockets import listen, url_of
+from sagan.explorer.uploads import MAX_BYTES, Intake, TooLargeError
+from sagan.explorer.work_queue import CACHE_BYTES, BusyError, Desk
+from sagan.model import Model, open_model
+from sagan.run.directory import is_run
 
 BINARY = "application/octet-stream"
 _FRESH = {"cache-control": "no-cache"}  # kept by a browser, and asked about before it is used
@@ -66,7 +66,7 @@ def create_app(
 
     app = FastAPI(
         title="sagan explore",
-        version=sagan.__version__,
+        version=__version__,
         openapi_url="/api/openapi.json",
         docs_url=None,  # FastAPI's pages of documentation load scripts from another host
         redoc_url=None,
@@ -99,7 +99,7 @@ def create_app(
 
     @app.get("/api/sample", response_class=Response, responses=_BINARY)
     async def sample(asked: Annotated[SampleRequest, Query()], request: Request) -> Response:
-        """One sample with its attention maps: see ``sagan.explorer.scene``."""
+        """One sample with its attention maps: see ``sagan.explorer.payload``."""
         return await _made(request, desk.get(asked, lambda: studio.sample(asked).encode()))
 
     _add_upload(app, studio, desk, Intake(studio.discriminator.resolution, model.fit))
@@ -118,7 +118,7 @@ def _add_upload(app: FastAPI, studio: Studio, desk: Desk, intake: Intake) -> Non
 
     @app.post("/api/picture", response_class=Response, responses=answers, openapi_extra=body)
     async def picture(request: Request) -> Response:
-        """What D makes of a picture file, which is the body: see ``sagan.explorer.scene``."""
+        """What D makes of a picture file, which is the body: see ``sagan.explorer.payload``."""
         try:
             pixels = await intake.take(request.stream())
         except TimeoutError:

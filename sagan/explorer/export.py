@@ -13,13 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from sagan.checkpoint import open_model
 from sagan.errors import SaganError
-from sagan.explain.model import read_photo
 from sagan.explorer.page import STATIC, data_block, facts_of, render
-from sagan.explorer.scene import Scene
-from sagan.explorer.studio import GALLERY, MAX_SEED, SampleRequest, Studio
-from sagan.files import write_bytes
+from sagan.explorer.payload import Scene
+from sagan.explorer.renderer import GALLERY, MAX_SEED, SampleRequest, Studio
+from sagan.images.decode import read_photo
+from sagan.model import open_model
+from sagan.storage.files import write_bytes
 
 # The browser itself sees to it that the file talks to nobody.
 _POLICY = (
@@ -74,7 +74,7 @@ def write_page(
             f'<script type="importmap">{json.dumps({"imports": _modules("handout.js")})}</script>',
             data_block("facts", facts_of(model, studio)),
             *map(_scene_block, scenes),
-            '<script type="module">import "sagan/handout.js";</script>',
+            '<script type="module">import "sagan/exported.js";</script>',
         )
     )
     write_bytes(out, render(model, head, {}).encode())

@@ -9,7 +9,7 @@ import re
 import threading
 from pathlib import Path
 
-from sagan.records import parse_records
+from sagan.run.stats import parse_records
 
 POINTS = 600  # of each curve: more than a chart has pixels
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from sagan.checkpoint import Model
-from sagan.explorer.studio import GALLERY, Studio
+from sagan.explorer.renderer import GALLERY, Studio
+from sagan.model import Model
 
 STATIC = Path(__file__).parent / "static"
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from sagan.data import PackedDataset, open_dataset
-from sagan.data.layout import DEFAULT_SPLIT
 from sagan.data.packing import Progress as Packing
-from sagan.files import check_writable
+from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.metrics.evaluation import evaluate, open_together
-from sagan.metrics.extraction import Progress
-from sagan.metrics.features import open_network
+from sagan.metrics.features.extraction import Progress
+from sagan.metrics.features.network import open_network
 from sagan.metrics.plan import SamplePlan, check_conditional, check_request, looks_at_train
-from sagan.processes import join_processes
+from sagan.runtime.processes import join_processes
+from sagan.storage.files import check_writable
 
 
 @dataclass(frozen=True)

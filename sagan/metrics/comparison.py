@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError, first_problem
-from sagan.files import read_small
 from sagan.metrics.protocol import Better, differences
+from sagan.storage.files import read_small
 
 # What a protocol says at least, part by part.
 PARTS = {

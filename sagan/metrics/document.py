@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sagan.environment import describe_environment
-from sagan.metrics.inception_score import SPLITS
-from sagan.metrics.measures import METRICS
-from sagan.metrics.near_copies import NEAREST
+from sagan.metrics.measures.inception_score import SPLITS
+from sagan.metrics.measures.near_copies import NEAREST
+from sagan.metrics.measures.table import METRICS
 from sagan.metrics.plan import EvaluationPlan
 from sagan.metrics.protocol import COMPUTED_WITH, identity, published_name
+from sagan.runtime.environment import describe_environment
 
 FORMAT = 1
 FEW = 5  # pictures for each feature: with fewer a Frechet distance is mostly bias

@@ -11,22 +11,24 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from sagan.checkpoint import Model, folder_of, is_run, open_model
 from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, picture_hashes
-from sagan.durability import reason
 from sagan.errors import SaganError
-from sagan.metrics.distances import Neighbours
 from sagan.metrics.document import document
-from sagan.metrics.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
-from sagan.metrics.features import DEFAULT_FEATURES, FeatureNetwork, open_network
-from sagan.metrics.measures import DEFAULT_METRICS, Measure
+from sagan.metrics.features.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
+from sagan.metrics.features.network import DEFAULT_FEATURES, FeatureNetwork, open_network
+from sagan.metrics.features.reference import reference_features
+from sagan.metrics.measures.distances import Neighbours
+from sagan.metrics.measures.inputs import Rows, Subject
+from sagan.metrics.measures.table import DEFAULT_METRICS, Measure
 from sagan.metrics.neighbours import draw_neighbours, suspects
 from sagan.metrics.plan import EvaluationPlan, SamplePlan
-from sagan.metrics.reference import reference_features
 from sagan.metrics.samples import Samples
-from sagan.metrics.subject import Rows, Subject
-from sagan.processes import join_processes
+from sagan.model import Model, open_model
+from sagan.run.checkpoint import folder_of
+from sagan.run.directory import is_run
+from sagan.runtime.processes import join_processes
+from sagan.storage.fsync import reason
 
 
 def evaluate(

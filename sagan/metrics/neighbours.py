@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sagan.figures import figure_style, save_figure
-from sagan.metrics.distances import Neighbours
-from sagan.pixels import UInt8Array
+from sagan.metrics.measures.distances import Neighbours
+from sagan.types import UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sagan.checkpoint import Model, Weights
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.figures import check_format
-from sagan.metrics.features import FeatureNetwork
-from sagan.metrics.measures import METRICS, Measure
+from sagan.metrics.features.network import FeatureNetwork
+from sagan.metrics.measures.table import METRICS, Measure
 from sagan.metrics.samples import matching_labels
-from sagan.metrics.subject import Labels
-from sagan.sampling import check_truncation
+from sagan.model import Model, Weights
+from sagan.nn.inputs import check_truncation
+from sagan.types import Int64Array
 
 
 @dataclass(frozen=True)
@@ -160,22 +160,24 @@ class EvaluationPlan:
             return "unknown"
         return "yes" if self.model.fingerprint == self.train.fingerprint else "no"
 
-    def labels(self) -> Labels | None:
+    def labels(self) -> Int64Array | None:
         """Of the samples: int64 (num,), None for an unconditional model."""
         shared = self.reference if self.same_classes else None
         return matching_labels(self.samples.num, len(self.model.classes), shared)
 
-    def of_each_class(self) -> Labels:
+    def of_each_class(self) -> Int64Array:
         """Samples or real pictures of each class, whichever are fewer: (K,)."""
         classes = len(self.reference.classes)
         samples = matching_labels(self.samples.num, classes, self.reference)
         assert samples is not None
         real = _labels(self.reference)
-        counts: Labels = np.minimum(*(np.bincount(y, minlength=classes) for y in (samples, real)))
+        counts: Int64Array = np.minimum(
+            *(np.bincount(y, minlength=classes) for y in (samples, real))
+        )
         return counts
 
 
-def _labels(dataset: PackedDataset) -> Labels:
+def _labels(dataset: PackedDataset) -> Int64Array:
     """Of pictures that are known to have them."""
     assert dataset.labels is not None
     return dataset.labels

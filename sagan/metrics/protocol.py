@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 from sagan.data import PackedDataset
-from sagan.metrics.features import FeatureNetwork
+from sagan.metrics.features.network import FeatureNetwork
 
 # Which of two numbers is better; "neither" where the best is in between.
 Better: TypeAlias = Literal["higher", "lower", "neither"]

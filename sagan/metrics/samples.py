@@ -7,10 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from sagan.data import PackedDataset
-from sagan.inference import GeneratorBase
-from sagan.metrics.subject import Labels, shared_labels
-from sagan.pixels import UInt8Array
-from sagan.sampling import seeded_latents
+from sagan.metrics.measures.inputs import shared_labels
+from sagan.nn.base import GeneratorBase
+from sagan.nn.inputs import seeded_latents
+from sagan.types import Int64Array, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Samples:
 
     generator: GeneratorBase
     num: int
-    labels: Labels | None
+    labels: Int64Array | None
     seed: int
     truncation: float = 1.0
 
@@ -44,7 +44,9 @@ class Samples:
         )
 
 
-def matching_labels(num: int, num_classes: int, reference: PackedDataset | None) -> Labels | None:
+def matching_labels(
+    num: int, num_classes: int, reference: PackedDataset | None
+) -> Int64Array | None:
     """Labels (num,) for a conditional generator, None for an unconditional one.
 
     As often as in the reference; equally often without one.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sagan.errors import printable
 from sagan.figures import colours, legend, plain, svg_of
-from sagan.records import Record
+from sagan.run.stats import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sagan import checkpoint
 from sagan.errors import SaganError
-from sagan.files import MAX_BYTES, check_page_name, write_bytes
-from sagan.records import Record, read_statistics
 from sagan.report.curves import drawn_panels
+from sagan.run import directory
+from sagan.run.stats import Record, read_statistics
+from sagan.storage.files import MAX_BYTES, check_page_name, write_bytes
 
 MOST_FRAMES = 16  # pictures of a film: bounds the size of the page
 PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
@@ -65,7 +65,7 @@ def write_report(run: Path, out: Path) -> None:
     Raises:
         SaganError: it is no run, has recorded nothing yet, or the file cannot be written.
     """
-    if not checkpoint.is_run(run):
+    if not directory.is_run(run):
         raise SaganError(f"{run} is not a run directory: it has no config.json")
     check_page_name(out)
     records = read_statistics(run)
@@ -76,7 +76,7 @@ def write_report(run: Path, out: Path) -> None:
 
 
 def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
-    description = checkpoint.read_run(run)
+    description = directory.read_run(run)
     title = escape(run.resolve().name)
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -95,7 +95,7 @@ def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
     yield from _attention(_latest(records[::-1]), latest)
     yield '<div class="columns">'
     yield from _table("Configuration", description.config.model_dump(mode="json"))
-    if environment := checkpoint.read_environment(run):
+    if environment := directory.read_environment(run):
         yield from _table("Environment", environment)
     yield f"</div>\n<script>{_SCRIPT}</script></body></html>\n"
 

@@ -13,22 +13,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sagan.checkpoint import alone_in
 from sagan.data import open_dataset
-from sagan.display import (
-    PackingProgress,
-    PlainReporter,
-    StageProgress,
-    duration,
-    reporter_for,
-)
+from sagan.display import PackingProgress, PlainReporter, StageProgress, duration, reporter_for
 from sagan.errors import SaganError
-from sagan.inference import default_device
-from sagan.precision import resolve_precision
-from sagan.processes import refuse_launcher
+from sagan.nn.precision import resolve_precision
+from sagan.run.directory import alone_in
+from sagan.runtime.device import default_device
+from sagan.runtime.processes import refuse_launcher
 from sagan.studies import workers
+from sagan.studies.analysis.report import write_reports
 from sagan.studies.budget import PROBE_STEPS, Cost, affordable_steps, at_once, probe
-from sagan.studies.catalogue import STUDIES
+from sagan.studies.definitions import STUDIES
 from sagan.studies.plan import (
     DataRecord,
     Request,
@@ -43,7 +38,6 @@ from sagan.studies.plan import (
     runs_of,
     write_record,
 )
-from sagan.studies.report import write_reports
 from sagan.studies.results import Result, check_alike, read_results, write_result
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Study

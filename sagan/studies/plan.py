@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sagan.config import MAY_CHANGE, Config, changes, going_on, parse_config, resolve
 from sagan.errors import SaganError
-from sagan.files import read_small, write_bytes
+from sagan.storage.files import read_small, write_bytes
 from sagan.studies.results import Result, path_of
 from sagan.studies.run import Run, run_name
 from sagan.studies.study import Study, Variant

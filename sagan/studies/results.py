@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, Valid
 
 from sagan.config import Config
 from sagan.errors import SaganError, first_problem
-from sagan.files import read_small, write_bytes
 from sagan.metrics.protocol import differences
+from sagan.storage.files import read_small, write_bytes
 from sagan.studies.run import Curve, Findings, Network, Run, run_name
 
 

@@ -18,15 +18,15 @@ import torch
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from sagan.allocation import keep_freed_memory
 from sagan.data import PackedDataset
 from sagan.display import PlainReporter
-from sagan.environment import describe_environment
 from sagan.errors import SaganError
-from sagan.metrics.extraction import silent
+from sagan.metrics.features.extraction import silent
 from sagan.metrics.protocol import COMPUTED_WITH
-from sagan.records import read_statistics
-from sagan.studies.catalogue import STUDIES
+from sagan.run.stats import read_statistics
+from sagan.runtime.environment import describe_environment
+from sagan.runtime.malloc import keep_freed_memory
+from sagan.studies.definitions import STUDIES
 from sagan.studies.results import Result, result_of
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.training.loop import Interrupted

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from sagan.inference import GeneratorBase
+from sagan.nn.base import GeneratorBase
 
 RAMP_UP = 0.05  # half-life at most this share of the images seen: a young average forgets faster
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import PartialState
 
-from sagan.checkpoint import checkpoints, step_of
-from sagan.files import write_json
-from sagan.metrics.features import (
+from sagan.metrics.features.network import (
     DEFAULT_DISTANCE,
     DEFAULT_FEATURES,
     FeatureNetwork,
     open_network,
 )
-from sagan.metrics.libraries import libraries_installed
-from sagan.records import Record, read_statistics
+from sagan.run.checkpoint import checkpoints, step_of
+from sagan.run.stats import Record, read_statistics
+from sagan.runtime.extras import libraries_installed
+from sagan.storage.files import write_json
 from sagan.training.state import Training
 
 if TYPE_CHECKING:
@@ -188,12 +188,12 @@ def _prepare(training: Training) -> tuple[FeatureNetwork, float]:
 
 def _measure(training: Training, network: FeatureNetwork) -> Record:
     """Metrics of samples against the training pictures, in the main process."""
-    from sagan.metrics.density_coverage import density_coverage
-    from sagan.metrics.extraction import FEATURES, extract, map_array
-    from sagan.metrics.kernel import kernel_distance
-    from sagan.metrics.precision_recall import precision_recall
-    from sagan.metrics.reference import reference_features
-    from sagan.metrics.subject import spread
+    from sagan.metrics.features.extraction import FEATURES, extract, map_array
+    from sagan.metrics.features.reference import reference_features
+    from sagan.metrics.measures.density_coverage import density_coverage
+    from sagan.metrics.measures.inputs import spread
+    from sagan.metrics.measures.kernel import kernel_distance
+    from sagan.metrics.measures.precision_recall import precision_recall
 
     processes = PartialState()
     dataset = training.dataset

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from sagan import checkpoint
-from sagan.checkpoint import RunDescription
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.precision import computing_in
-from sagan.processes import lose_patience, make_accelerator, together
-from sagan.training.environment import describe_training, warn_of_changes
+from sagan.nn.precision import computing_in
+from sagan.run import checkpoint, directory
+from sagan.run.directory import RunDescription
+from sagan.runtime.environment import describe_training, warn_of_changes
+from sagan.runtime.processes import lose_patience, make_accelerator, together
 from sagan.training.evaluation import Evaluator
 from sagan.training.recorder import Recorder, Reporter
 from sagan.training.session import RESUME
@@ -66,12 +66,12 @@ def train(
         training = Training(description, dataset, accelerator)
         begun = None
         if accelerator.is_main_process:
-            stack.enter_context(checkpoint.locked(run))
+            stack.enter_context(directory.locked(run))
             environment = describe_training(accelerator, training.adversaries.precision)
             begun = checkpoint.latest_checkpoint(run)
             if begun is not None:
-                warn_of_changes(checkpoint.read_environment(run), environment)
-            checkpoint.create_run(run, description, environment)
+                warn_of_changes(directory.read_environment(run), environment)
+            directory.create_run(run, description, environment)
         stack.enter_context(computing_in(training.adversaries.precision))
         # All go on from the one that the first process found sound.
         (step,) = training.consensus.agree(-1 if begun is None else checkpoint.step_of(begun))

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from sagan.explain.model import draw_figure
+from sagan.explain.draw import draw_figure
 from sagan.gallery import save_picture
-from sagan.inference import GeneratorBase
-from sagan.sampling import grid_columns, grid_labels, image_grid
+from sagan.images.grid import grid_columns, image_grid
+from sagan.nn.base import GeneratorBase
+from sagan.sampling import grid_labels
 from sagan.training.statistics import StatisticsWriter, pictures_with_maps
 
 SAMPLES = 80  # in a grid

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sagan.durability import reason
 from sagan.errors import SaganError
-from sagan.records import Record
+from sagan.run.stats import Record
+from sagan.storage.fsync import reason
 from sagan.training.pictures import draw_pictures
 from sagan.training.state import Training
 from sagan.training.statistics import StatisticsWriter, attention_statistics

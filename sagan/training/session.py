@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan import checkpoint
-from sagan.checkpoint import RunDescription
 from sagan.config import MAY_CHANGE, Config, changes, going_on, resolve
 from sagan.data import PackedDataset, open_dataset
 from sagan.errors import SaganError
-from sagan.metrics.libraries import INSTALL, libraries_installed
+from sagan.run import directory
+from sagan.run.directory import RunDescription
+from sagan.runtime.extras import INSTALL, libraries_installed
 
 DEFAULT_PRESET = "cpu-32"
 RESUME = "the same command goes on from the newest checkpoint"
@@ -56,8 +56,8 @@ def prepare(
     Raises:
         SaganError: something does not fit; one line says what.
     """
-    checkpoint.check_run_folder(run)
-    begun = checkpoint.read_run(run) if checkpoint.is_run(run) else None
+    directory.check_run_folder(run)
+    begun = directory.read_run(run) if directory.is_run(run) else None
     if begun is not None and preset in (None, begun.preset):
         preset, config = begun.preset, going_on(begun.config, overrides)
     else:

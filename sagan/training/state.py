@@ -11,19 +11,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sagan import checkpoint
-from sagan.augment import ADAPTIVE_IMAGES, Strength
 from sagan.build import build_networks
-from sagan.checkpoint import RunDescription
 from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.errors import SaganError
-from sagan.files import read_json
-from sagan.losses import OBJECTIVES
-from sagan.pixels import to_device
-from sagan.precision import resolve_precision
-from sagan.processes import Consensus
-from sagan.records import Record
+from sagan.images.pixels import to_device
+from sagan.nn.augment import ADAPTIVE_IMAGES, Strength
+from sagan.nn.losses import OBJECTIVES
+from sagan.nn.precision import resolve_precision
+from sagan.run import checkpoint
+from sagan.run.directory import RunDescription
+from sagan.run.stats import Record
+from sagan.runtime.processes import Consensus
+from sagan.storage.files import read_json
 from sagan.training.ema import GeneratorAverage
 from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer

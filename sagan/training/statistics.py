@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from sagan import spectral
-from sagan.attention import SelfAttention2d
-from sagan.durability import append, flush
 from sagan.explain import attention_distance, attention_entropy, concentration
-from sagan.files import write_bytes
-from sagan.inference import DiscriminatorBase, GeneratorBase, Maps
-from sagan.pixels import UInt8Array
-from sagan.records import Record, read_statistics
+from sagan.nn.attention import SelfAttention2d
+from sagan.nn.base import DiscriminatorBase, GeneratorBase, Maps
+from sagan.nn.spectral_norm import sigmas_of
+from sagan.run.stats import Record, read_statistics
 from sagan.sampling import grid_labels
+from sagan.storage.files import write_bytes
+from sagan.storage.fsync import append, flush
+from sagan.types import UInt8Array
 
 MEASURED = 16  # pictures whose attention is measured
 # Weights of attention maps at a time, 256 MiB: training does without whole maps, this does not.
@@ -70,7 +70,7 @@ def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase)
     for net, module in (("generator", generator), ("discriminator", discriminator)):
         for size, layer in module.self_attention.items():
             values[f"gamma/{net}.attention_{size}"] = layer.get_parameter("gamma")
-        for name, sigma in spectral.sigmas(module).items():
+        for name, sigma in sigmas_of(module).items():
             values[f"sigma/{net}/{name}"] = sigma
         gradients = [p.grad.float() for p in module.parameters() if p.grad is not None]
         if gradients:

@@ -13,12 +13,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sagan import spectral
-from sagan.augment import Strength, augment, mirrored
-from sagan.inference import DiscriminatorBase, GeneratorBase
-from sagan.losses import Objective
-from sagan.pixels import to_float
-from sagan.precision import autocast
+from sagan.images.pixels import to_float
+from sagan.nn.augment import Strength, augment, mirrored
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
+from sagan.nn.losses import Objective
+from sagan.nn.precision import autocast
+from sagan.nn.spectral_norm import advance_spectral_norm
 from sagan.training.finite import FiniteGuard
 from sagan.training.randomness import keyed_generator
 
@@ -130,7 +130,7 @@ def discriminator_step(
 ) -> DiscriminatorResult:
     """Update the discriminator once; the generator only draws, with no gradient into it."""
     discriminator = adversaries.discriminator
-    spectral.advance(discriminator)
+    advance_spectral_norm(discriminator)
     adversaries.optimizer_d.zero_grad()
     total = torch.zeros((), device=adversaries.device)
     for shard in shards:
@@ -170,7 +170,7 @@ def generator_step(
 ) -> Tensor:
     """Update the generator once; returns its loss, over all shards and processes, a scalar."""
     generator = adversaries.generator
-    spectral.advance(generator)
+    advance_spectral_norm(generator)
     adversaries.optimizer_g.zero_grad()
     parallel = adversaries.parallel_generator
     total = torch.zeros((), device=adversaries.device)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from benchmarks import naive
 from benchmarks.flops import convolve_skips_at_the_smaller_resolution, step_flops
-from sagan import spectral
 from sagan.build import build_networks
 from sagan.config import Config, resolve
+from sagan.nn.spectral_norm import advance_spectral_norm
 
 PRESETS = ("cpu-32", "cpu-64", "sagan-32", "dcgan-64")
 NUM_CLASSES, BATCH = 3, 4
@@ -61,7 +61,7 @@ def test_naive_networks_have_our_outputs_and_gradients(preset: str) -> None:
     (g, naive_g), (d, naive_d) = networks(config)
     latents, labels = inputs(config)
     for network in (g, d):
-        spectral.advance(network)  # the naive networks do so in their forward pass
+        advance_spectral_norm(network)  # the naive networks do so in their forward pass
     images, naive_images = g(latents, labels), naive_g(latents, labels)
     assert_same(images, naive_images)
     logits, naive_logits = d(images, labels), naive_d(naive_images, labels)
@@ -103,9 +103,9 @@ def test_the_naive_step_takes_adams_first_step_along_our_gradients() -> None:
 
     with torch.no_grad():
         images = g(latents, labels)
-    spectral.advance(d)
+    advance_spectral_norm(d)
     F.relu(1 - d(real.images, labels)).mean().backward()
-    spectral.advance(d)  # the naive D iterates in its second pass as well
+    advance_spectral_norm(d)  # the naive D iterates in its second pass as well
     F.relu(1 + d(images, labels)).mean().backward()
     changed = training.discriminator.state_dict()
     for name, parameter in d.named_parameters():

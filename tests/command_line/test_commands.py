@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sagan import demo
-from sagan.checkpoint import open_model
+from sagan.model import open_model
 from sagan.training import session
 
 SMALL = ["--set", "channels_g=8", "--set", "channels_d=8", "--set", "batch_size=4"]

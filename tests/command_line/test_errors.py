@@ -254,8 +254,8 @@ def test_an_evaluation_that_cannot_be_says_why(sagan, run, pictures, arguments, 
 def test_without_network_the_canonical_weights_say_what_to_fetch_and_where_to_put_it(
     sagan, run, pictures, tmp_path, monkeypatch
 ) -> None:
-    from sagan.metrics import inception
-    from sagan.metrics.weights import PublishedWeights
+    from sagan.metrics.features import inception
+    from sagan.metrics.features.weights import PublishedWeights
 
     url = f"file://{tmp_path}/nowhere/weights-inception.pth"
     monkeypatch.setattr(inception, "CANONICAL", PublishedWeights(url, "0" * 64))

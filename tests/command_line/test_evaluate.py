@@ -97,7 +97,7 @@ def test_numbers_that_cannot_be_kept_in_the_end_are_shown(
     def full(path: Path, value: object) -> None:
         raise SaganError(f"cannot write {path}")
 
-    monkeypatch.setattr("sagan.files.write_json", full)
+    monkeypatch.setattr("sagan.storage.files.write_json", full)
     arguments = [*FEW, "--metrics", "kid", "--json", tmp_path / "a.json"]
     result = sagan("evaluate", run, "--data", pictures, *arguments)
     assert result.status == 2

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sagan.data import open_dataset, pack
 from sagan.errors import SaganError
-from sagan.files import cache_folder
+from sagan.storage.files import cache_folder
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from sagan.data import PackedDataset, fingerprint_of, pack
-from sagan.data.staging import HOST, staged, sweep
 from sagan.errors import SaganError
+from sagan.storage.staging import HOST, staged, sweep
 
 NUM, KILLS = 700, 20
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sagan.data import PackedDataset, fingerprint_of, pack
-from sagan.data.folder import FolderSource
+from sagan.data.sources.folder import FolderSource
 from sagan.errors import SaganError
 
 

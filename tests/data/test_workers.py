@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from sagan.data import workers
-from sagan.data.sources import Picture
+from sagan.data.sources.base import Picture
 
 NUM = workers.FEW_PICTURES
 
@@ -27,7 +27,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     name = f"work_for_workers_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(
         "import os\n"
-        "from sagan.data.decode import UnreadableError\n"
+        "from sagan.errors import UnreadableError\n"
         "def read(number):\n"
         "    if number == 3: raise UnreadableError('three')\n"
         "    return b'%d' % number\n"

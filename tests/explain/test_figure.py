@@ -27,8 +27,8 @@ from sagan.explain import (
     receptive_field,
     save_figure,
 )
+from sagan.explain.draw import given_dots
 from sagan.explain.figure import QUERY_COLOURS
-from sagan.explain.model import given_dots
 
 SIDE = 16
 

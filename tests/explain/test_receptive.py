@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from sagan.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.explain import convolution_window, receptive_field
-from sagan.networks import Discriminator, Generator
+from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
+from sagan.nn.resnet import Discriminator, Generator
 
 
 def without_attention(network, side):

@@ -21,9 +21,11 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from sagan.build import build_networks
-from sagan.checkpoint import RunDescription, create_run, open_model, save_checkpoint
 from sagan.config import resolve
 from sagan.explorer.app import create_app
+from sagan.model import open_model
+from sagan.run.checkpoint import save_checkpoint
+from sagan.run.directory import RunDescription, create_run
 
 CLASSES = ("ant", "bee", "<i>cat</i></script>")
 SETTINGS = {

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from sagan.errors import SaganError
-from sagan.explorer import listening
+from sagan.explorer import sockets
 from sagan.explorer.app import serve
 
 Start = Callable[..., tuple[str, TestClient]]
@@ -106,7 +106,7 @@ def test_bound_to_all_addresses_it_shows_one_that_others_can_use_and_opens_one_o
 
 def test_without_a_network_it_shows_loopback(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing leads to the broadcast address, unless one asks for broadcasting.
-    monkeypatch.setattr(listening, "_ELSEWHERE", {socket.AF_INET: "255.255.255.255"})
+    monkeypatch.setattr(sockets, "_ELSEWHERE", {socket.AF_INET: "255.255.255.255"})
     url, _ = start(host="0.0.0.0", open_browser=False)
     assert urlsplit(url).hostname == "127.0.0.1"
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
-from sagan.checkpoint import open_model
 from sagan.errors import SaganError
 from sagan.explorer.export import write_page
+from sagan.model import open_model
 
 OpenPage = Callable[[Page, str], Page]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sagan.explorer.history import POINTS, History
-from sagan.records import parse_records
+from sagan.run.stats import parse_records
 
 
 def content(history: History) -> dict:

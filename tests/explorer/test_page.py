@@ -24,8 +24,6 @@ from playwright.sync_api import (
     expect,
 )
 
-from sagan.attention import SelfAttention2d
-from sagan.checkpoint import open_model
 from sagan.explain import (
     attended_region,
     attention_beyond,
@@ -35,10 +33,12 @@ from sagan.explain import (
 )
 from sagan.explain.overlay import heat, outline, upsample_bilinear
 from sagan.explorer.page import name_of
-from sagan.explorer.scene import Scene
-from sagan.inference import DiscriminatorBase, GeneratorBase
-from sagan.pixels import to_float, to_uint8
-from sagan.sampling import seeded_latents
+from sagan.explorer.payload import Scene
+from sagan.images.pixels import to_float, to_uint8
+from sagan.model import open_model
+from sagan.nn.attention import SelfAttention2d
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
+from sagan.nn.inputs import seeded_latents
 
 OpenPage = Callable[[Page, str], Page]
 MakeRun = Callable[..., Path]

@@ -32,14 +32,14 @@ from safetensors.numpy import load
 from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 
-from sagan.checkpoint import open_model
-from sagan.data.decode import UnreadableError, decode
-from sagan.errors import SaganError
-from sagan.explorer import pictures
+from sagan.errors import SaganError, UnreadableError
+from sagan.explorer import uploads
 from sagan.explorer.app import create_app
-from sagan.explorer.guard import is_own_host
-from sagan.explorer.listening import listen
-from sagan.explorer.studio import SampleRequest, Studio
+from sagan.explorer.renderer import SampleRequest, Studio
+from sagan.explorer.security import is_own_host
+from sagan.explorer.sockets import listen
+from sagan.images.decode import decode
+from sagan.model import open_model
 
 OWN = "http://127.0.0.1:7326"
 
@@ -292,7 +292,7 @@ def test_every_bad_picture_is_refused_with_its_reason(
 def test_a_picture_of_more_bytes_or_pixels_than_allowed_is_refused(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MAX_BYTES", 1000)
+    monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
     assert client.post("/api/picture", content=bytes(1001)).status_code == 413
     # A stream that does not say how long it is.
     assert client.post("/api/picture", content=(bytes(100) for _ in range(11))).status_code == 413
@@ -305,18 +305,18 @@ def test_a_picture_of_more_bytes_or_pixels_than_allowed_is_refused(
 def test_who_dawdles_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
-    monkeypatch.setattr(pictures, "ARRIVAL_SECONDS", 0.05)
+    monkeypatch.setattr(uploads, "ARRIVAL_SECONDS", 0.05)
 
     async def dawdle() -> AsyncIterator[bytes]:
         yield b"x"
         await asyncio.sleep(5)
 
     with pytest.raises(TimeoutError):
-        run_async(pictures.received(dawdle()))
+        run_async(uploads.received(dawdle()))
 
 
 def test_who_dawdles_is_told(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "ARRIVAL_SECONDS", 0.05)
+    monkeypatch.setattr(uploads, "ARRIVAL_SECONDS", 0.05)
     with ask(server, BEGUN) as visitor:
         assert visitor.recv(1000).startswith(b"HTTP/1.1 408")
 
@@ -330,7 +330,7 @@ def test_uploads_beyond_a_number_are_sent_away_and_those_given_up_make_room_with
         url = f"{server}/api/picture"
         return httpx.post(url, content=png(), timeout=60, trust_env=False).status_code
 
-    begun = [ask(server, BEGUN) for _ in range(pictures.UPLOADS)]
+    begun = [ask(server, BEGUN) for _ in range(uploads.UPLOADS)]
     until(lambda: upload() == 429)
     for visitor in begun:
         visitor.close()
@@ -356,12 +356,12 @@ def test_no_more_pictures_are_decoded_at_a_time_than_there_are_decoders(
         yield b"x"
 
     async def visit() -> None:
-        intake = pictures.Intake(32, "crop")
-        await asyncio.gather(*(intake.take(body()) for _ in range(pictures.UPLOADS)))
+        intake = uploads.Intake(32, "crop")
+        await asyncio.gather(*(intake.take(body()) for _ in range(uploads.UPLOADS)))
 
-    monkeypatch.setattr(pictures, "decoded", slow)
+    monkeypatch.setattr(uploads, "decoded", slow)
     run_async(visit())
-    assert max(most) == pictures.DECODERS
+    assert max(most) == uploads.DECODERS
 
 
 def test_a_picture_that_takes_too_long_to_decode_is_given_up_and_its_process_ended(
@@ -369,10 +369,10 @@ def test_a_picture_that_takes_too_long_to_decode_is_given_up_and_its_process_end
 ) -> None:
     told = tmp_path / "pid"
     child = f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    monkeypatch.setattr(pictures, "_CHILD", child.replace("{", "{{"))
-    monkeypatch.setattr(pictures, "DECODING_SECONDS", 0.5)
+    monkeypatch.setattr(uploads, "_CHILD", child.replace("{", "{{"))
+    monkeypatch.setattr(uploads, "DECODING_SECONDS", 0.5)
     with pytest.raises(UnreadableError, match=r"0\.5 seconds"):
-        run_async(pictures.decoded(b"", 32, "crop"))
+        run_async(uploads.decoded(b"", 32, "crop"))
     with pytest.raises(ProcessLookupError):
         os.kill(int(told.read_text()), 0)
 
@@ -380,33 +380,33 @@ def test_a_picture_that_takes_too_long_to_decode_is_given_up_and_its_process_end
 def test_a_decoder_that_crashes_takes_nothing_with_it(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
-    monkeypatch.setattr(pictures, "_CHILD", "import os; os.abort()")
+    monkeypatch.setattr(uploads, "_CHILD", "import os; os.abort()")
     with pytest.raises(UnreadableError, match="crashed"):
-        run_async(pictures.decoded(b"", 32, "crop"))
+        run_async(uploads.decoded(b"", 32, "crop"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not bounded")
 def test_a_decoder_may_take_what_the_largest_picture_takes_and_no_more(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
-    monkeypatch.setattr(pictures, "DECODING_SECONDS", 120.0)  # of memory alone is this
-    side = int(pictures.MAX_PIXELS**0.5)
+    monkeypatch.setattr(uploads, "DECODING_SECONDS", 120.0)  # of memory alone is this
+    side = int(uploads.MAX_PIXELS**0.5)
     large = encoded(Image.new("I;16", (side, side)), compress_level=1)
-    assert run_async(pictures.decoded(large, 32, "crop")).max() == 0
-    less = "import sagan.explorer.pictures as p; p.MAX_MEMORY = 2**29; decode("
-    monkeypatch.setattr(pictures, "_CHILD", pictures._CHILD.replace("decode({", less + "{"))
-    assert run_async(pictures.decoded(png(), 32, "crop")).shape == (32, 32, 3)
+    assert run_async(uploads.decoded(large, 32, "crop")).max() == 0
+    less = "import sagan.explorer.uploads as p; p.MAX_MEMORY = 2**29; decode("
+    monkeypatch.setattr(uploads, "_CHILD", uploads._CHILD.replace("decode({", less + "{"))
+    assert run_async(uploads.decoded(png(), 32, "crop")).shape == (32, 32, 3)
     with pytest.raises(UnreadableError, match="more memory"):
-        run_async(pictures.decoded(large, 32, "crop"))
+        run_async(uploads.decoded(large, 32, "crop"))
 
 
 # Many at once.
 
 REMEMBERING_LITTLE = """
 import sys, torch, uvicorn
-from sagan.checkpoint import open_model
+from sagan.model import open_model
 from sagan.explorer.app import create_app
-from sagan.explorer.listening import listen
+from sagan.explorer.sockets import listen
 
 torch.set_num_threads(1)
 with listen("127.0.0.1", 0) as listener:
@@ -554,6 +554,6 @@ def test_without_a_port_given_a_taken_one_is_gone_round(monkeypatch: pytest.Monk
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        monkeypatch.setattr("sagan.explorer.listening.PORT", taken.getsockname()[1])
+        monkeypatch.setattr("sagan.explorer.sockets.PORT", taken.getsockname()[1])
         with listen("127.0.0.1", None) as listener:
             assert listener.getsockname()[1] != taken.getsockname()[1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sagan.metrics.features import FeatureNetwork
+from sagan.metrics.features.network import FeatureNetwork
 
 TINY_WIDTH, TINY_CLASSES = 48, 7
 

@@ -14,20 +14,20 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sagan.checkpoint import Model, export_model, open_model
 from sagan.data import PackedDataset, pack
 from sagan.data.packed import fingerprint_of
 from sagan.errors import SaganError
 from sagan.metrics import METRICS, SamplePlan, evaluate
 from sagan.metrics.comparison import compare
-from sagan.metrics.density_coverage import density_coverage
-from sagan.metrics.distances import Neighbours
-from sagan.metrics.features import FeatureNetwork
-from sagan.metrics.frechet import frechet_distance
+from sagan.metrics.features.network import FeatureNetwork
+from sagan.metrics.measures.density_coverage import density_coverage
+from sagan.metrics.measures.distances import Neighbours
+from sagan.metrics.measures.frechet import frechet_distance
+from sagan.metrics.measures.inputs import Rows, Subject
 from sagan.metrics.neighbours import suspects
 from sagan.metrics.protocol import published_name
 from sagan.metrics.samples import Samples
-from sagan.metrics.subject import Rows, Subject
+from sagan.model import Model, export_model, open_model
 
 PLAN = SamplePlan(num=36)
 

@@ -5,20 +5,19 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from sagan.data.openmoji import OpenMojiSource, draw
-from sagan.metrics.density_coverage import density_coverage
-from sagan.metrics.extraction import FloatArray
-from sagan.metrics.features import open_network
-from sagan.metrics.frechet import frechet_distance
-from sagan.metrics.kernel import kernel_distance
-from sagan.metrics.precision_recall import precision_recall
-from sagan.pixels import UInt8Array
+from sagan.data.sources.openmoji import OpenMojiSource, draw
+from sagan.metrics.features.network import open_network
+from sagan.metrics.measures.density_coverage import density_coverage
+from sagan.metrics.measures.frechet import frechet_distance
+from sagan.metrics.measures.kernel import kernel_distance
+from sagan.metrics.measures.precision_recall import precision_recall
+from sagan.types import Float32Array, UInt8Array
 
 SIDE, EACH = 32, 40  # pixels, pictures of each kind in a set
 # By the first digits of their code points, which is how the files are called.
 KINDS = {"flags": "1F1", "people": "1F468", "things": "1F5"}
 
-Features = dict[str, FloatArray]
+Features = dict[str, Float32Array]
 
 
 def drawings(kind: str) -> UInt8Array:

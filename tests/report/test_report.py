@@ -13,10 +13,10 @@ import matplotlib
 import pytest
 
 from sagan.errors import SaganError
-from sagan.records import read_statistics
 from sagan.report import write_report
 from sagan.report.curves import MOST_POINTS, PANELS, drawn_panels
 from sagan.report.page import MOST_FRAMES
+from sagan.run.stats import read_statistics
 
 
 class Page(HTMLParser):

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from sagan.config import resolve
-from sagan.metrics.features import DEFAULT_DISTANCE
-from sagan.studies.attention import STUDY
+from sagan.metrics.features.network import DEFAULT_DISTANCE
+from sagan.studies.definitions.attention import STUDY
 from sagan.studies.plan import StudyRecord
 from sagan.studies.results import Result
 

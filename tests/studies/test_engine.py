@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from sagan import precision
 from sagan.config import PRESETS, resolve
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
-from sagan.metrics.features import DEFAULT_DISTANCE
+from sagan.metrics.features.network import DEFAULT_DISTANCE
+from sagan.nn import precision
 from sagan.studies import engine, workers
-from sagan.studies.attention import STUDY
 from sagan.studies.budget import LEAST_STEPS, RESERVE, Cost, affordable_steps
+from sagan.studies.definitions.attention import STUDY
 from sagan.studies.plan import Request
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Study

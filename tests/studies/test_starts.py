@@ -10,9 +10,9 @@ import torch
 
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.studies.discriminator import _LEARNERS, check_labels
+from sagan.studies.definitions.discriminator import _LEARNERS, check_labels
+from sagan.studies.measure.supervised import _start
 from sagan.studies.run import Data, Run, Watch
-from sagan.studies.supervised import _start
 
 
 def test_too_few_pictures_of_a_class_are_said_to_be_before_anything_is_trained(labelled) -> None:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sagan import checkpoint
 from sagan.data import PackedDataset
-from sagan.pixels import to_float
+from sagan.images.pixels import to_float
+from sagan.run import checkpoint, directory
 from sagan.training.state import Training
 
 # Run by each of the processes with the packed set, the run directory and a folder for results.
@@ -26,9 +26,9 @@ from pathlib import Path
 
 import torch
 
-from sagan.augment import Strength
+from sagan.nn.augment import Strength
 from sagan.data import PackedDataset
-from sagan.processes import make_accelerator
+from sagan.runtime.processes import make_accelerator
 from sagan.training import loop, recorder
 from sagan.training.state import Training
 from sagan.training.session import prepare
@@ -353,7 +353,7 @@ def test_processes_that_would_train_different_things_all_refuse(
         _, told = child.communicate(timeout=60)
         assert child.returncode == 2, told
         assert "other settings or other pictures than each other" in told
-    assert not checkpoint.is_run(tmp_path / "run")
+    assert not directory.is_run(tmp_path / "run")
 
 
 def test_torchrun_on_processors_makes_one_training_of_its_processes(tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_torchrun_on_processors_makes_one_training_of_its_processes(tmp_path: Pa
     script = tmp_path / "script.py"
     script.write_text(
         "import os\n"
-        "from sagan.processes import make_accelerator\n"
+        "from sagan.runtime.processes import make_accelerator\n"
         "accelerator = make_accelerator()\n"
         # In one write: both processes write to one pipe.
         "os.write(1, f'processes: {accelerator.num_processes}\\n'.encode())\n"

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sagan import spectral
 from sagan.config import Config
 from sagan.data import PackedDataset
-from sagan.networks import Generator
+from sagan.nn.resnet import Generator
+from sagan.nn.spectral_norm import advance_spectral_norm, fold_spectral_norm, sigmas_of
 from sagan.training.ema import GeneratorAverage
 
 
@@ -33,7 +33,7 @@ def disturb(network: nn.Module, seed: int) -> dict[str, Tensor]:
             tensor.add_(1)
         elif is_averaged(name):
             tensor.add_(torch.randn(tensor.shape, generator=source))
-    spectral.advance(network)
+    advance_spectral_norm(network)
     return copied(network)
 
 
@@ -80,7 +80,7 @@ def test_u_and_v_are_copied_and_stay_unit_vectors(generator: Generator) -> None:
         disturb(generator, seed=step)
         average.update(8, step)
     vectors = [name for name in generator.state_dict() if name.endswith((".u", ".v"))]
-    assert len(vectors) == 2 * len(spectral.sigmas(generator))
+    assert len(vectors) == 2 * len(sigmas_of(generator))
     for name in vectors:
         assert torch.equal(average.generator.state_dict()[name], generator.state_dict()[name])
         assert float(average.generator.state_dict()[name].norm()) == pytest.approx(1, abs=1e-5)
@@ -94,7 +94,7 @@ def test_sigma_of_the_average_is_of_its_own_weights_along_the_latest_vectors(
         disturb(generator, seed=step)
         average.update(8, step)
     raw = copied(average.generator)
-    spectral.fold(average.generator)
+    fold_spectral_norm(average.generator)
     folded = average.generator.state_dict()
     names = [name.removesuffix(".0.u") for name in raw if name.endswith(".0.u")]
     assert names

@@ -14,12 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sagan import checkpoint
 from sagan.data import PackedDataset
-from sagan.metrics.features import FeatureNetwork
-from sagan.metrics.kernel import kernel_distance
-from sagan.processes import Consensus
-from sagan.records import read_statistics
+from sagan.metrics.features.network import FeatureNetwork
+from sagan.metrics.measures.kernel import kernel_distance
+from sagan.model import open_model
+from sagan.run import checkpoint
+from sagan.run.stats import read_statistics
+from sagan.runtime.processes import Consensus
 from sagan.training import evaluation
 from sagan.training.evaluation import BEST_BY, Evaluator
 from sagan.training.loop import Interrupted
@@ -158,9 +159,9 @@ def test_the_best_checkpoint_is_kept_and_named(
     assert json.loads((run / "best.json").read_text()) == {"step": 2, BEST_BY: 2}
     kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
     assert kept == [2, 5, 6, 7]
-    best = checkpoint.open_model(run / "checkpoints" / "step-00000002")
+    best = open_model(run / "checkpoints" / "step-00000002")
     assert best.step == 2
-    assert checkpoint.open_model(run).step == 7
+    assert open_model(run).step == 7
     assert best.generator().sample(1, [0]).shape == (1, 32, 32, 3)
 
 
@@ -222,7 +223,7 @@ def test_a_best_whose_checkpoint_is_gone_is_forgotten(
     run = train_run(tmp_path / "run", labelled, steps=2, checkpoint_every=1, **ALWAYS)
     shutil.rmtree(run / "checkpoints" / "step-00000001")
     train_run(run, labelled, steps=3, **ALWAYS)
-    assert checkpoint.open_model(run).step == 3
+    assert open_model(run).step == 3
     found, value = evaluation._best_so_far(run, read_statistics(run), 3)
     assert (found, value) == (2, 5)
 
@@ -257,7 +258,7 @@ def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
     with pytest.warns(UserWarning, match="goes on without evaluations: cannot keep") as warned:
         run = train_run(tmp_path / "run", labelled, steps=3, **ALWAYS)
     assert len(warned) == 1
-    assert checkpoint.open_model(run).step == 3
+    assert open_model(run).step == 3
     assert not any(BEST_BY in record for record in read_statistics(run))
 
 
@@ -276,7 +277,7 @@ def test_no_error_of_an_evaluation_ends_a_training(
     monkeypatch.setattr(evaluation, part, fails)
     with pytest.warns(UserWarning, match="goes on without evaluations: no memory left"):
         run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
-    assert checkpoint.open_model(run).step == 2
+    assert open_model(run).step == 2
 
 
 def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
@@ -293,7 +294,7 @@ def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
     monkeypatch.setattr("sagan.training.loop.received_requests", lambda: nullcontext(requests))
     with pytest.raises(Interrupted):
         train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
-    assert checkpoint.open_model(tmp_path / "run").step == 1
+    assert open_model(tmp_path / "run").step == 1
 
 
 def test_a_handful_of_pictures_is_trained_on_without_evaluation(

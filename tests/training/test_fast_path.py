@@ -8,9 +8,9 @@ import pytest
 import torch.nn.functional as F
 from torch import Tensor
 
-from sagan import networks
-from sagan.attention import SelfAttention2d, eager
 from sagan.data import PackedDataset
+from sagan.nn import resnet
+from sagan.nn.attention import SelfAttention2d, eager
 from sagan.training.state import Training
 
 STEPS = 300
@@ -47,8 +47,8 @@ def test_three_hundred_steps_follow_those_of_plain_operations(
     """In float32, from the same seed. A GAN's training multiplies rounding errors, here tenfold in
     four steps: the first steps agree closely, later ones on average over a window."""
     fast = losses(start_training(labelled), STEPS)
-    monkeypatch.setattr(networks, "upsample_convolve", two_step_up)
-    monkeypatch.setattr(networks, "convolve_downsample", two_step_down)
+    monkeypatch.setattr(resnet, "upsample_convolve", two_step_up)
+    monkeypatch.setattr(resnet, "convolve_downsample", two_step_down)
     monkeypatch.setattr(SelfAttention2d, "_attend", lambda *_: eager)
     plain = losses(start_training(labelled), STEPS)
     apart = np.abs(fast - plain)

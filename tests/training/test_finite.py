@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
+from sagan.run import checkpoint
 from sagan.training.finite import HEEDED_ON, FiniteGuard
 from sagan.training.optimizer import adam
 from sagan.training.state import Training

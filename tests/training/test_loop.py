@@ -20,13 +20,15 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from sagan import checkpoint
-from sagan.augment import Strength
 from sagan.config import PRESETS
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
-from sagan.records import read_statistics
-from sagan.sampling import grid_columns, grid_labels, image_grid
+from sagan.images.grid import grid_columns, image_grid
+from sagan.model import open_model
+from sagan.nn.augment import Strength
+from sagan.run import checkpoint, directory
+from sagan.run.stats import read_statistics
+from sagan.sampling import grid_labels
 from sagan.training import loop, state, statistics
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
@@ -173,7 +175,7 @@ def test_another_configuration_is_refused_and_every_difference_named(
     assert "attention_d was (16,) and is now (8,)" in message
     assert "\n" not in message
     assert str(run) in message
-    assert checkpoint.read_run(run).config.lr_g == 2e-4
+    assert directory.read_run(run).config.lr_g == 2e-4
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -202,7 +204,7 @@ def test_steps_and_intervals_may_change(
     run = train_run(tmp_path / "run", unlabelled, steps=1)
     train_run(run, unlabelled, steps=2, log_every=1, checkpoint_every=1, sample_every=1)
     assert content(run)["step"] == 2
-    assert checkpoint.read_run(run).config.steps == 2
+    assert directory.read_run(run).config.steps == 2
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -219,7 +221,7 @@ def test_a_resumed_run_is_what_it_was_though_nothing_is_repeated_and_its_preset_
     labelled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train_run(tmp_path / "run", labelled, steps=1, keep_every=1, evaluate_every=0)
-    begun = checkpoint.read_run(run).config
+    begun = directory.read_run(run).config
     changed = PRESETS["smoke"].model_copy(update={"settings": {"lr_g": 0.5}})
     monkeypatch.setitem(PRESETS, "smoke", changed)
     for preset in (None, "smoke"):
@@ -252,7 +254,7 @@ def test_whoever_stops_a_training_does_not_wait_for_pictures(
     monkeypatch.setattr("sagan.training.loop.received_requests", lambda: nullcontext(requests))
     with pytest.raises(Interrupted):
         train_run(tmp_path / "run", unlabelled, steps=2, sample_every=1)
-    assert checkpoint.open_model(tmp_path / "run").step == 1
+    assert open_model(tmp_path / "run").step == 1
     assert list((tmp_path / "run" / "samples").iterdir()) == []
 
 
@@ -645,7 +647,7 @@ def test_precision_and_accumulation_come_from_the_configuration_not_from_acceler
 def test_pictures_on_the_way_are_drawn_by_the_average(finished_run: Path) -> None:
     with Image.open(finished_run / "samples" / "step-00000006.png") as file:
         picture = np.asarray(file.convert("RGB")).astype(int)
-    model = checkpoint.open_model(finished_run)
+    model = open_model(finished_run)
 
     def apart(weights: Any) -> int:
         images = model.generator(weights).sample(80, grid_labels(80, 3))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sagan import checkpoint
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
+from sagan.run import checkpoint, directory
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
 from sagan.training.state import Training
@@ -95,7 +95,7 @@ def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
     holder = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys, time; from pathlib import Path; from sagan import checkpoint\n"
+            "import sys, time; from pathlib import Path; from sagan.run import checkpoint\n"
             "with checkpoint.locked(Path(sys.argv[1])):\n"
             "    print('locked', flush=True); time.sleep(60)",
             str(tmp_path / "run"),
@@ -106,12 +106,12 @@ def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
     try:
         assert holder.stdout.readline() == b"locked\n"
         with pytest.raises(SaganError, match="another process"):
-            checkpoint.locked(tmp_path / "run").__enter__()
+            directory.locked(tmp_path / "run").__enter__()
     finally:
         holder.kill()
         holder.wait()
         holder.stdout.close()
-    with checkpoint.locked(tmp_path / "run"):
+    with directory.locked(tmp_path / "run"):
         pass
 
 

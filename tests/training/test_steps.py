@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan import spectral
-from sagan.augment import Strength
 from sagan.data import PackedDataset
-from sagan.pixels import to_float
+from sagan.images.pixels import to_float
+from sagan.nn.augment import Strength
+from sagan.nn.spectral_norm import SpectralNorm, advance_spectral_norm
 from sagan.training import state
 from sagan.training.state import Training
 from sagan.training.steps import Key, RealShard, discriminator_step, generator_step
@@ -167,20 +167,20 @@ def test_a_step_advances_u_and_v_once_for_each_update_of_their_network(
     accumulation: int,
 ) -> None:
     training = start_training(labelled, d_steps=3, accumulation=accumulation)
-    advance, counts = spectral.SpectralNorm.advance, dict[int, int]()
+    advance, counts = SpectralNorm.advance, dict[int, int]()
 
-    def counted(norm: spectral.SpectralNorm, weight: Tensor) -> None:
+    def counted(norm: SpectralNorm, weight: Tensor) -> None:
         counts[id(norm)] = counts.get(id(norm), 0) + 1
         advance(norm, weight)
 
-    monkeypatch.setattr(spectral.SpectralNorm, "advance", counted)
+    monkeypatch.setattr(SpectralNorm, "advance", counted)
     training.advance()
     for network, times in (
         (training.adversaries.discriminator, 3),
         (training.adversaries.generator, 1),
         (training.average.generator, 0),
     ):
-        norms = [m for m in network.modules() if isinstance(m, spectral.SpectralNorm)]
+        norms = [m for m in network.modules() if isinstance(m, SpectralNorm)]
         assert [counts.get(id(norm), 0) for norm in norms] == [times] * len(norms) != []
 
 
@@ -239,7 +239,7 @@ def test_the_hinge_update_of_the_discriminator_is_that_of_plain_pytorch(
     labels = None
     if dataset.labels is not None:
         labels = torch.cat([torch.from_numpy(dataset.labels[rows]), fake_labels])
-    spectral.advance(weights)
+    advance_spectral_norm(weights)
     expected = hinge_gradients(weights, torch.cat([real, fake]), labels, len(rows))
     assert_close(gradients(adversaries.discriminator), expected, share=1e-5)
 
@@ -281,7 +281,7 @@ def test_micro_batches_of_the_discriminator_add_up_to_the_gradient_of_the_whole_
     assert first_labels is not None
     assert second_labels is not None
     labels = torch.cat([first_labels[:4], second_labels[:4], first_labels[4:], second_labels[4:]])
-    spectral.advance(weights)
+    advance_spectral_norm(weights)
     expected = hinge_gradients(weights, images, labels, 8)
     assert_close(gradients(adversaries.discriminator), expected, share=1e-5)
 
@@ -294,7 +294,7 @@ def test_micro_batches_of_the_generator_give_the_mean_of_their_gradients(
     weights = copy.deepcopy(adversaries.generator)
     with watched(adversaries.generator) as drawn:
         generator_step(adversaries, KEY, [0, 1], 4)
-    spectral.advance(weights)
+    advance_spectral_norm(weights)
     for latents, labels in drawn:
         logits = adversaries.discriminator(weights(latents, labels), labels)
         (-logits.sum() / 8).backward()
@@ -366,7 +366,7 @@ def test_the_gradient_penalty_is_part_of_the_same_update(
     assert ((share > 0) & (share < 1)).all()
     torch.testing.assert_close(mixed, real + share[:, None, None, None] * (fake - real))
 
-    spectral.advance(weights)
+    advance_spectral_norm(weights)
     mixed.requires_grad_()
     penalty = 0.0
     for i in range(3):

@@ -1,6 +1,6 @@
 // One chart: some curves over the steps of training, their values where one points, a common scale.
 
-import { number } from "sagan/number.js";
+import { number } from "sagan/format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = ["#d9481c", "#2b87d1", "#1a9a72", "#b8860b", "#a45cc0"];

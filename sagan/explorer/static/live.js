@@ -1,11 +1,11 @@
 // The served page: what is drawn follows the controls, and the address follows both.
 
-import { following, hashOf, viewOf } from "sagan/address.js";
-import { fillChips, fillSelect } from "sagan/choice.js";
+import { following, hashOf, viewOf } from "sagan/url_state.js";
+import { fillChips, fillSelect } from "sagan/controls.js";
 import { difference, paint } from "sagan/compose.js";
-import { copyLink } from "sagan/copying.js";
+import { copyLink } from "sagan/clipboard.js";
 import { Gallery } from "sagan/gallery.js";
-import { Scene, unpack } from "sagan/scene.js";
+import { Scene, unpack } from "sagan/payload.js";
 import { showScores } from "sagan/scores.js";
 import { ask, latest, send } from "sagan/server.js";
 import { makeViewer, tell } from "sagan/viewer.js";

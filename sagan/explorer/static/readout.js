@@ -1,7 +1,7 @@
 // What the point in hand looks at, in words and numbers.
 
 import { beyondKernel, cellOf, centre, distance, isSelective, percent, share } from "sagan/attention.js";
-import { POINT_COLOUR } from "sagan/ink.js";
+import { POINT_COLOUR } from "sagan/annotations.js";
 
 /** "generator.attention_16" -> {network: "Generator", size: "16 × 16"}. */
 export function layerTitle(name) {

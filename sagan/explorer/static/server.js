@@ -1,6 +1,6 @@
 // Asking the server, never for more than is still wanted.
 
-import { Recent } from "sagan/recent.js";
+import { Recent } from "sagan/lru.js";
 
 const KEPT = 64 * 2 ** 20; // bytes of galleries and of samples with their maps
 

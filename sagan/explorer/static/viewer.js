@@ -1,10 +1,10 @@
 // The lens with all that belongs to it, on the served page and in the exported file alike.
 
 import { initialiseAppearance } from "sagan/appearance.js";
-import { fillChips } from "sagan/choice.js";
-import { copyPng } from "sagan/copying.js";
-import { Lens } from "sagan/lens.js";
-import { number } from "sagan/number.js";
+import { fillChips } from "sagan/controls.js";
+import { copyPng } from "sagan/clipboard.js";
+import { Lens } from "sagan/picture_view.js";
+import { number } from "sagan/format.js";
 import { layerTitle, Readout } from "sagan/readout.js";
 import { Tour } from "sagan/tour.js";
 

@@ -1,0 +1,9 @@
+from ._version import __version__ as __version__
+from .config import PRESETS as PRESETS
+from .config import Config as Config
+from .errors import SaganError as SaganError
+from .model import load_discriminator as load_discriminator
+from .model import load_generator as load_generator
+from .nn.attention import SelfAttention2d as SelfAttention2d
+from .nn.resnet import Discriminator as Discriminator
+from .nn.resnet import Generator as Generator

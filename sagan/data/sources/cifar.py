@@ -1,0 +1,263 @@
+"""CIFAR-10 and CIFAR-100 as their authors publish them: an archive or its unpacked folder.
+
+The binary version holds records: one label byte (CIFAR-100: a coarse and a fine one) and 3072 bytes
+of pixels. The python version holds pickles, which `cifar_pickle` reads.
+"""
+
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from sagan.data.sources.base import Picture, digest_of, file_entries
+from sagan.data.sources.cifar_pickle import read_pickle
+from sagan.data.sources.tree import ALL_SPLITS, printable
+from sagan.errors import SaganError, UnreadableError
+from sagan.images.decode import FITS, Fit, PictureFacts, pixels_of
+from sagan.types import UInt8Array
+
+SIDE = 32
+PIXEL_BYTES = 3 * SIDE * SIDE
+# CIFAR-100's train file, the largest, has 155 MB.
+MAX_PART_BYTES = 512 * 1024**2
+
+# Labels and encoded pictures, PIXEL_BYTES each, of one file of the set.
+Part = tuple[Sequence[int], Sequence[bytes]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One of the four forms that there are.
+
+    parts: split -> its files in order. meta: the file with the class names. read_names and
+    read_part: what is in these files.
+    """
+
+    title: str
+    parts: dict[str, tuple[str, ...]]
+    meta: str
+    read_names: Callable[[bytes], tuple[str, ...]]
+    read_part: Callable[[bytes], Part]
+
+
+class Container(Protocol):
+    """Where the files of a set lie."""
+
+    @property
+    def path(self) -> Path:
+        """The archive or folder itself."""
+
+    def read(self, name: str) -> bytes:
+        """A file's content. Raises SaganError."""
+
+
+class CifarSource:
+    """The pictures of CIFAR-10 or CIFAR-100 (its 100 fine classes), numbered as published."""
+
+    splits: tuple[str, ...] = ("test", "train")
+    num_pictures: int | None = None  # known when the last file is open
+
+    def __init__(self, container: Container, form: Form, split: str) -> None:
+        self.name = printable(str(container.path))
+        self.split = split
+        if split not in (*form.parts, ALL_SPLITS):
+            raise SaganError(
+                f"no split '{split}' in {self.name}: it has test, train; choose one with --split, "
+                f"or {ALL_SPLITS}"
+            )
+        chosen = form.parts if split == ALL_SPLITS else (split,)
+        self._parts = [part for name in chosen for part in form.parts[name]]
+        self._container = container
+        self._form = form
+        try:
+            self.classes = form.read_names(container.read(form.meta))
+        except ValueError as error:
+            raise SaganError(f"cannot read {form.meta} in {self.name}: {error}") from None
+        self.notes: tuple[str, ...] = (f"{form.title}, as published",)
+
+    def pictures(self) -> Iterator[Picture]:
+        for part in self._parts:
+            try:
+                labels, pictures = self._form.read_part(self._container.read(part))
+            except ValueError as error:
+                raise SaganError(f"cannot read {part} in {self.name}: {error}") from None
+            for number, (label, pixels) in enumerate(zip(labels, pictures, strict=True)):
+                if not 0 <= label < len(self.classes):
+                    raise SaganError(f"{part} in {self.name} has a label {label} without a name")
+                yield Picture(f"{part}/{number:05}", label, partial(bytes, pixels))
+
+    def listing_digest(self) -> str:
+        path = self._container.path
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return digest_of("cifar", path, self.classes, file_entries(files))
+
+    @staticmethod
+    def decode(data: bytes, size: int, fit: Fit) -> UInt8Array:
+        return decode_planes(data, size, fit)
+
+    @staticmethod
+    def examine(data: bytes) -> PictureFacts:
+        return examine_planes(data)
+
+
+def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
+    """A red, a green and a blue plane of 32 x 32 bytes -> uint8 (size, size, 3).
+
+    Raises:
+        UnreadableError: these are not 3072 bytes.
+    """
+    if len(data) != PIXEL_BYTES:
+        raise UnreadableError(f"{len(data)} bytes of pixels, not {PIXEL_BYTES}")
+    planes = np.frombuffer(data, dtype=np.uint8).reshape(3, SIDE, SIDE)
+    image = Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    return pixels_of(FITS[fit](image, size))
+
+
+def examine_planes(data: bytes) -> PictureFacts:
+    """As `decode.examine`."""
+    decode_planes(data, SIDE, "crop")
+    return PictureFacts(SIDE, SIDE, "RGB", "CIFAR")
+
+
+@dataclass(frozen=True)
+class InFolder:
+    """Files of a set in the folder in which they were unpacked."""
+
+    path: Path
+
+    def read(self, name: str) -> bytes:
+        file = self.path / name
+        try:
+            if not file.is_file():  # reading a pipe or a device may never end
+                raise SaganError(f"'{file}' is not a file")
+            if file.stat().st_size > MAX_PART_BYTES:
+                raise SaganError(f"'{file}' is too large to be a part of CIFAR")
+            return file.read_bytes()
+        except OSError as error:
+            raise SaganError(f"cannot read '{file}': {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class InTar:
+    """Files of a set in the archive as downloaded; nothing is extracted."""
+
+    path: Path
+
+    def read(self, name: str) -> bytes:
+        try:
+            with tarfile.open(self.path) as archive:
+                for member in archive:
+                    if member.isfile() and Path(member.name).name == name:
+                        return self._content(archive, member)
+        except SaganError:
+            raise
+        except Exception as error:  # tarfile lets through what decompressors raise
+            raise SaganError(f"cannot read {name} in '{self.path}': {error}") from None
+        raise SaganError(f"'{self.path}' has no {name}: download it again")
+
+    def _content(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+        file = archive.extractfile(member)
+        if file is None or member.size > MAX_PART_BYTES:
+            raise SaganError(f"{member.name} in '{self.path}' cannot be a part of CIFAR")
+        with file:
+            return file.read()
+
+
+def first_names(path: Path) -> list[str]:
+    """The first few names in a tar, without their folders; empty for any other file."""
+    try:
+        with tarfile.open(path) as archive:
+            return [Path(member.name).name for member in islice(archive, 16) if member.isfile()]
+    except Exception:  # tarfile lets through what decompressors raise
+        return []
+
+
+def recognise(names: Iterable[str]) -> Form | None:
+    """Which form of CIFAR has files of these names, if any."""
+    there = set(names)
+    for form in FORMS:
+        if {form.meta, *form.parts["train"], *form.parts["test"]} <= there:
+            return form
+    return None
+
+
+def _lines(data: bytes) -> tuple[str, ...]:
+    return tuple(data.decode("ascii", "replace").split())
+
+
+def _records(data: bytes, num_labels: int) -> Part:
+    record = num_labels + PIXEL_BYTES
+    if not data or len(data) % record:
+        raise ValueError(f"{len(data)} bytes are not a whole number of records of {record}")
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, record)
+    return rows[:, num_labels - 1].tolist(), _Rows(rows[:, num_labels:])
+
+
+class _Rows(Sequence[bytes]):
+    """Rows of a matrix as bytes, each copied when asked for."""
+
+    def __init__(self, rows: UInt8Array) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> bytes:  # type: ignore[override]
+        if index >= len(self):
+            raise IndexError
+        return self._rows[index].tobytes()
+
+
+def _pickled_names(data: bytes, key: str) -> tuple[str, ...]:
+    names = read_pickle(data).get(key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SaganError(f"CIFAR's file of class names has no list {key}")
+    return tuple(names)
+
+
+def _pickled_part(data: bytes, key: str) -> Part:
+    content = read_pickle(data)
+    labels, rows = content.get(key), content.get("data")
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise ValueError(f"no list of {key}")
+    if not isinstance(rows, np.ndarray) or rows.shape != (len(labels), PIXEL_BYTES):
+        raise ValueError(f"no array of {len(labels)} x {PIXEL_BYTES} pixels")
+    return labels, _Rows(rows)
+
+
+FORMS = (
+    Form(
+        "CIFAR-10, python version",
+        {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
+        "batches.meta",
+        partial(_pickled_names, key="label_names"),
+        partial(_pickled_part, key="labels"),
+    ),
+    Form(
+        "CIFAR-10, binary version",
+        {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
+        "batches.meta.txt",
+        _lines,
+        partial(_records, num_labels=1),
+    ),
+    Form(
+        "CIFAR-100, python version, fine labels",
+        {"train": ("train",), "test": ("test",)},
+        "meta",
+        partial(_pickled_names, key="fine_label_names"),
+        partial(_pickled_part, key="fine_labels"),
+    ),
+    Form(
+        "CIFAR-100, binary version, fine labels",
+        {"train": ("train.bin",), "test": ("test.bin",)},
+        "fine_label_names.txt",
+        _lines,
+        partial(_records, num_labels=2),
+    ),
+)

@@ -1,0 +1,93 @@
+"""Pictures as files in a folder."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from sagan.data.sources.base import Picture, digest_of
+from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
+from sagan.data.sources.tree import Layout, arrange, is_picture_name, printable, unread_note
+from sagan.errors import SaganError, UnreadableError
+from sagan.images.decode import decode, examine
+from sagan.storage.files import read_file
+
+
+class FolderSource:
+    """Pictures in a folder and its sub-folders; see `layout.arrange` for what these mean."""
+
+    decode = staticmethod(decode)
+    examine = staticmethod(examine)
+
+    def __init__(self, path: Path, split: str) -> None:
+        self.name = printable(str(path))
+        self.split = split
+        self._path = path
+        troubles: list[str] = []
+        found = sorted(_walk(path, troubles))
+        self._names = [name for name in found if is_picture_name(name)]
+        troubles += unread_note(found)
+        if troubles and not self._names:
+            raise SaganError(f"no pictures in {path}: {troubles[0]}")
+        self._layout = self._arranged()
+        self.splits = self._layout.splits
+        self.classes = tuple(map(printable, self._layout.classes))
+        self.notes = tuple(map(printable, (*self._layout.notes, *troubles)))
+
+    def _arranged(self) -> Layout:
+        labels = self._path / DATASET_JSON
+        if not labels.is_file():
+            return arrange(self._names, self.split, self.name)
+        try:
+            data = read_file(str(labels))
+        except UnreadableError as error:
+            raise SaganError(f"cannot read the labels in '{labels}': {error}") from None
+        return arrange_by_json(self._names, data, self.split, self.name)
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self._layout.files)
+
+    def pictures(self) -> Iterator[Picture]:
+        root = str(self._path)
+        for index, label in self._layout.files:
+            name = self._names[index]
+            yield Picture(printable(name), label, partial(read_file, f"{root}/{name}"))
+
+    def listing_digest(self) -> str:
+        def entries() -> Iterator[tuple[object, ...]]:
+            for index, label in self._layout.files:
+                name = self._names[index]
+                try:
+                    status = (self._path / name).stat()
+                    yield name, label, status.st_size, status.st_mtime_ns
+                except OSError:
+                    yield name, label, "unreadable"
+
+        return digest_of("folder", self._path, self.classes, entries())
+
+
+def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
+    """Yield the files' paths below root, with forward slashes.
+
+    Links to folders are followed, since data sets are often put together from links, but no folder
+    is entered twice, so that a loop of links ends.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def note(error: OSError) -> None:
+        troubles.append(f"cannot list '{error.filename}': {error.strerror}")
+
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=note):
+        status = os.stat(folder)  # noqa: PTH116
+        # Windows has no inode numbers on some file systems, and no loops of links to fear there.
+        identity = (status.st_dev, status.st_ino)
+        if status.st_ino and identity in seen:
+            subfolders.clear()
+            troubles.append(f"'{folder}' leads to a folder that is read already: left out")
+            continue
+        seen.add(identity)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        yield from (prefix + file for file in files)

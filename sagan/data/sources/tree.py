@@ -1,0 +1,258 @@
+"""What a tree of picture files means: which are used, and which class each belongs to.
+
+Pure functions on names, shared by everything that has names: folders, zips and whatever comes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sagan.errors import SaganError
+from sagan.images.decode import IMAGE_EXTENSIONS
+
+SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
+# The split that everything belongs to where the source has none, and the one that numbers classes.
+DEFAULT_SPLIT = "train"
+# Every split together.
+ALL_SPLITS = "all"
+NO_LABEL = -1
+
+# Formats of phones and cameras that are not read.
+UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"})
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pictures of one split, in the order in which they are packed.
+
+    files: (index into the given names, label) for each; labels are in 0..K-1, or all are NO_LABEL.
+    classes: K names, empty without labels. splits: what the source offers, empty if it has none.
+    notes: one line for each thing that was decided and could have been meant otherwise.
+    """
+
+    files: tuple[tuple[int, int], ...]
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Tree:
+    """The files below one folder: index and name of each, by the path (relative to that folder) of
+    the folder they lie in. There are few folders, so that looking at all of them costs little."""
+
+    files: dict[Parts, list[tuple[int, str]]]
+    notes: list[str] = field(default_factory=list)
+
+    def folders(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for folder, files in self.files.items():
+            if folder:
+                counts[folder[0]] += len(files)
+        return counts
+
+    def loose(self) -> list[tuple[int, str]]:
+        return self.files.get((), [])
+
+    def below(self, folders: set[str]) -> "_Tree":
+        inner: dict[Parts, list[tuple[int, str]]] = {}
+        for folder, files in self.files.items():
+            if folder and folder[0] in folders:
+                inner.setdefault(folder[1:], []).extend(files)
+        return _Tree(inner)
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a path names a picture, by its extension; hidden and system files are not."""
+    # Plain string operations: pathlib's would take a second for a hundred thousand names.
+    if name[name.rfind(".") :].lower() not in IMAGE_EXTENSIONS:
+        return False
+    if name.startswith((".", "__MACOSX/", "@eaDir/")) or "/." in name:
+        return False
+    return "/__MACOSX/" not in name and "/@eaDir/" not in name  # zips by macOS, Synology's previews
+
+
+def unread_note(names: Iterable[str]) -> Iterator[str]:
+    """A line on files that are pictures for people, and cannot be read."""
+    counts = Counter(Path(name).suffix.lower() for name in names)
+    for suffix, number in sorted(counts.items()):
+        if suffix in UNREAD:
+            yield f"{number:,} {suffix} files are not read: convert them to .jpg or .png first"
+
+
+def split_names(names: Iterable[str]) -> Iterator[Parts]:
+    """Split paths at their slashes; paths in one folder share its parts in memory."""
+    folders: dict[str, Parts] = {"": ()}
+    for name in names:
+        folder, _, leaf = name.rpartition("/")
+        if folder not in folders:
+            folders[folder] = tuple(part for part in folder.split("/") if part not in ("", "."))
+        yield (*folders[folder], leaf)
+
+
+def printable(name: str) -> str:
+    """Spell a file's name so that it can be printed and saved, also where it is not UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def arrange(names: Sequence[str], split: str, where: str) -> Layout:
+    """Decide what a tree of pictures means.
+
+    names are paths with forward slashes, relative to the source's root, all of them pictures. A
+    folder that wraps everything is looked through. Then, if all folders (or two and more) are named
+    train, test, val, valid or validation, they are splits; otherwise the whole is one split.
+    Within a split, two sub-folders or more are classes, numbered in the order of their names; all
+    splits number classes as "train" does, so that a label means the same everywhere. The split
+    "all" is all of them together.
+
+    Raises:
+        SaganError: there is no picture, or `split` is not there.
+    """
+    if not names:
+        raise SaganError(
+            f"no pictures in {where}: looked for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
+        )
+    tree = _tree(names)
+    # Case is folded for split names only: "Train" is train, but "Cat" is not "cat".
+    tree = _unwrap(tree, keep=_names_split)
+    splits = _splits(tree)
+    if not splits:
+        known = (DEFAULT_SPLIT, ALL_SPLITS)
+        _require_split(split, known, where, "it has no train and test folders; leave out --split")
+        return _layout(tree, (), ())
+
+    _require_split(
+        split,
+        (*splits, ALL_SPLITS),
+        where,
+        f"it has {', '.join(splits)}; choose one with --split, or {ALL_SPLITS}",
+    )
+    chosen = _unwrapped_split(tree, splits, split)
+    _note_left_out(tree, set().union(*splits.values()), chosen.notes)
+    numbering = _numbering(tree, splits, split)
+    if numbering and not _is_labelled(chosen, numbering):
+        chosen.notes.append(
+            f"'{split}' has no class folders, as '{DEFAULT_SPLIT}' has: "
+            "read as a set without labels"
+        )
+    return _layout(chosen, numbering, tuple(splits))
+
+
+def _tree(names: Sequence[str]) -> _Tree:
+    tree = _Tree({})
+    for index, (*folder, leaf) in enumerate(split_names(names)):
+        tree.files.setdefault(tuple(folder), []).append((index, leaf))
+    return tree
+
+
+def _require_split(split: str, splits: tuple[str, ...], where: str, has: str) -> None:
+    if split not in splits:
+        raise SaganError(f"no split '{split}' in {where}: {has}")
+
+
+def _names_split(folder: str) -> bool:
+    return folder.lower() in SPLIT_NAMES
+
+
+def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:
+    """Look through folders that hold everything, except those whose name `keep` knows."""
+    while len(folders := tree.folders()) == 1 and not tree.loose():
+        (folder,) = folders
+        if keep(folder):
+            break
+        inner = tree.below({folder})
+        # Zips often wrap all in one folder, and one class is no class: either way, go inside. Only
+        # where that could have been meant as a class does the user need to hear of it.
+        inner.notes = [] if inner.folders() else [_one_folder(folder)]
+        tree = inner
+    return tree
+
+
+def _one_folder(folder: str) -> str:
+    return f"all pictures lie in one folder, '{folder}': read as one set without labels"
+
+
+def _splits(tree: _Tree) -> dict[str, set[str]]:
+    """Split name -> the folders that make it up; empty if there are no splits here."""
+    folders = tree.folders()
+    named = sorted(filter(_names_split, folders), key=str.lower)
+    if len(named) == 1 and len(folders) > 1:
+        # A train among cars and buses.
+        tree.notes.append(f"'{named[0]}' is read as a class, because other folders stand beside it")
+        return {}
+    splits: dict[str, set[str]] = {}
+    for folder in named:
+        splits.setdefault(folder.lower(), set()).add(folder)
+    return splits
+
+
+def _unwrapped_split(tree: _Tree, splits: dict[str, set[str]], split: str) -> _Tree:
+    # A test split with pictures of one class only must keep that class's number.
+    numbering = _numbering(tree, splits, split)
+    folders = set().union(*splits.values()) if split == ALL_SPLITS else splits[split]
+    return _unwrap(tree.below(folders), keep=lambda folder: folder in numbering)
+
+
+def _numbering(tree: _Tree, splits: dict[str, set[str]], split: str) -> tuple[str, ...]:
+    """The classes whose numbers are fixed by the train split, if `split` is another one."""
+    if split == DEFAULT_SPLIT or DEFAULT_SPLIT not in splits:
+        return ()
+    return _classes(_unwrapped_split(tree, splits, DEFAULT_SPLIT), ())
+
+
+def _note_left_out(tree: _Tree, used: set[str], notes: list[str]) -> None:
+    outside = [
+        "/".join((*folder, leaf))
+        for folder, files in tree.files.items()
+        if not folder or folder[0] not in used
+        for _, leaf in files
+    ]
+    if outside:
+        notes.append(
+            f"{len(outside)} pictures outside the splits' folders are left out, "
+            f"such as '{min(outside)}'"
+        )
+
+
+def _is_labelled(tree: _Tree, numbering: tuple[str, ...]) -> bool:
+    """Class folders are two or more (or known already), and hold most of the pictures."""
+    folders = tree.folders()
+    enough = len(folders) > 1 or bool(folders.keys() & set(numbering))
+    return enough and folders.total() >= len(tree.loose())
+
+
+def _classes(tree: _Tree, numbering: tuple[str, ...]) -> tuple[str, ...]:
+    """The given classes first, then, in the order of their names, those that only `tree` has."""
+    if not _is_labelled(tree, numbering):
+        return ()
+    return numbering + tuple(sorted(tree.folders().keys() - set(numbering)))
+
+
+def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) -> Layout:
+    ordered = sorted(
+        ((*folder, leaf), index) for folder, files in tree.files.items() for index, leaf in files
+    )
+    loose, folders, notes = tree.loose(), tree.folders(), list(tree.notes)
+    classes = _classes(tree, numbering)
+    if not classes:
+        if folders and loose:
+            notes.append(
+                f"{len(loose)} pictures lie at the top and {folders.total()} in "
+                f"{len(folders)} sub-folders: read as one set without labels"
+            )
+        files = tuple((index, NO_LABEL) for _, index in ordered)
+        return Layout(files, (), splits, tuple(notes))
+
+    if loose:
+        notes.append(
+            f"{len(loose)} pictures beside the class folders have no label and are left out, "
+            f"such as '{loose[0][1]}'"
+        )
+    if unknown := sorted(folders.keys() - set(numbering)) if numbering else []:
+        notes.append(f"classes that the train split does not have: {', '.join(unknown)}")
+    labels = {name: label for label, name in enumerate(classes)}
+    files = tuple((index, labels[parts[0]]) for parts, index in ordered if len(parts) > 1)
+    return Layout(files, classes, splits, tuple(notes))

@@ -1,0 +1,136 @@
+"""From a trained model to its attention figure."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from sagan.errors import SaganError
+from sagan.explain.figure import QUERY_COLOURS, attention_figure
+from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
+from sagan.explain.receptive import receptive_field
+from sagan.explain.statistics import grid_sides
+from sagan.explain.view import LayerView
+from sagan.figures import check_format, save_figure
+from sagan.images.decode import read_photo
+from sagan.model import open_model
+from sagan.nn.base import DiscriminatorBase, GeneratorBase, Maps
+from sagan.sampling import grid_labels
+from sagan.types import FloatArray, UInt8Array
+
+# One image's map (N, M) and the image (S, S, 3) -> the queries to show, row indices in [0, N).
+Chooser: TypeAlias = Callable[[FloatArray, UInt8Array], list[int]]
+
+MOST_DOTS = len(QUERY_COLOURS)
+
+
+def interesting_dots(num: int) -> Chooser:
+    """The most interesting queries of each picture, ``num`` of them."""
+    return lambda attention, image: interesting_queries(attention, image, num)
+
+
+def grid_dots(num: int) -> Chooser:
+    """Queries on a grid of ``num`` x ``num`` dots.
+
+    Raises:
+        SaganError: when called, if the layer has fewer positions.
+    """
+    return lambda attention, image: grid_queries(grid_sides(attention)[0], num)
+
+
+def given_dots(points: Sequence[str]) -> Chooser:
+    """The queries at pixels "x,y".
+
+    Raises:
+        SaganError: a point is no pixel, or there are more than there are colours; when called, if
+            one lies outside the picture.
+    """
+    pixels = [parse_query(point) for point in points]
+    if len(pixels) > MOST_DOTS:
+        raise SaganError(f"{len(pixels)} query points: a figure shows at most {MOST_DOTS}")
+    return lambda attention, image: [
+        pixel_to_query(x, y, len(image), grid_sides(attention)[0]) for x, y in pixels
+    ]
+
+
+DEFAULT_DOTS = interesting_dots(4)
+
+
+def explain_samples(
+    model: str, out: Path, choose: Chooser, num: int, classes: str | None, seed: int
+) -> None:
+    """Draw the generator's attention on its own samples.
+
+    Args:
+        model: a run directory, a model file or a shipped model's name.
+        out: FILE.png, FILE.svg or FILE.pdf.
+        choose: which queries to show.
+        num: how many samples.
+        classes: comma-separated class names or numbers, used in turn; None for all.
+        seed: decides the latents.
+
+    Raises:
+        SaganError: the model, a query or a class does not exist, the model has no attention, or the
+            file cannot be written.
+    """
+    check_format(out)
+    opened = open_model(model)
+    chosen = None if classes is None else opened.labels(classes)
+    generator = opened.generator()
+    labels = grid_labels(num, generator.num_classes)
+    if chosen is not None:
+        labels = [chosen[i % len(chosen)] for i in range(num)]
+    images, maps = generator.sample(num, labels, seed, return_attention=True)
+    titles = [opened.classes[label] for label in labels or ()]
+    draw_figure(out, generator, images, maps, choose, titles)
+
+
+def explain_photos(model: str, photos: Sequence[Path], out: Path, choose: Chooser) -> None:
+    """Draw the discriminator's attention on pictures, made square as the training pictures were.
+
+    Arguments and errors as for :func:`explain_samples`; ``photos`` are picture files.
+    """
+    check_format(out)
+    opened = open_model(model)
+    discriminator = opened.discriminator()
+    images = np.stack([read_photo(photo, discriminator.resolution, opened.fit) for photo in photos])
+    maps = discriminator.attention(images)
+    draw_figure(out, discriminator, images, maps, choose, [photo.name for photo in photos])
+
+
+def draw_figure(
+    out: Path,
+    network: GeneratorBase | DiscriminatorBase,
+    images: UInt8Array,
+    maps: Maps,
+    choose: Chooser = DEFAULT_DOTS,
+    titles: Sequence[str] = (),
+) -> None:
+    """Draw and write a figure of a network's attention, a section for each layer.
+
+    Args:
+        out: FILE.png, FILE.svg or FILE.pdf.
+        network: where the maps come from.
+        images: uint8 (num, S, S, 3).
+        maps: {layer name: float32 (num, N, M)}.
+        choose: which queries to show.
+        titles: what to write below each image.
+
+    Raises:
+        SaganError: there is no attention, a query lies outside, or the file cannot be written.
+    """
+    if not maps:
+        raise SaganError("this model has no attention layer to show")
+    layers = network.attention_layers()
+    views = [
+        LayerView(
+            name=name,
+            attention=attention,
+            queries=[choose(*pair) for pair in zip(attention, images, strict=True)],
+            gamma=layers[name].gamma.item(),
+            field=receptive_field(network.family, name, network.resolution),
+        )
+        for name, attention in maps.items()
+    ]
+    save_figure(attention_figure(images, views, titles), out)

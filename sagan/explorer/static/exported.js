@@ -1,0 +1,43 @@
+// The exported file: samples and maps lie in the page, nothing is asked of anybody.
+
+import { Gallery } from "sagan/gallery.js";
+import { dataStart, headerOf, Scene } from "sagan/payload.js";
+import { makeViewer } from "sagan/viewer.js";
+
+const facts = JSON.parse(document.querySelector("#facts").textContent);
+const { lens } = makeViewer(facts);
+const blocks = [...document.querySelectorAll("script.scene")].map((script) => script.textContent);
+const previews = blocks.map(preview);
+const gallery = new Gallery(document.querySelector("#gallery"), blocks.length);
+
+/** Bytes `start` to `stop` of what is held as base64, ArrayBuffer. */
+function bytesOf(base64, start, stop) {
+  const first = Math.floor(start / 3); // three bytes are four letters
+  const letters = atob(base64.slice(4 * first, 4 * Math.ceil(stop / 3)));
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes.buffer.slice(start - 3 * first, stop - 3 * first);
+}
+
+/** What the gallery shows of a scene, without its maps, which are many times as large. */
+function preview(base64, index) {
+  const start = dataStart(bytesOf(base64, 0, 8));
+  const { entries: { picture }, metadata } = headerOf(bytesOf(base64, 0, start));
+  const [from, to] = picture.data_offsets.map((offset) => start + offset);
+  return {
+    picture: new Uint8Array(bytesOf(base64, from, to)),
+    size: picture.shape[0],
+    label: facts.classes[metadata.label] ?? `picture ${index + 1}`,
+  };
+}
+
+function show(index) {
+  const base64 = blocks[index];
+  lens.show(new Scene(bytesOf(base64, 0, (3 * base64.length) / 4), facts.gammas), previews[index].label);
+  gallery.mark(index);
+}
+
+gallery.show(previews);
+gallery.addEventListener("select", ({ detail }) => show(detail.index));
+show(0);
+document.documentElement.classList.add("ready");

@@ -1,0 +1,214 @@
+"""One picture file's bytes -> square RGB pixels.
+
+Everything that decides what a pixel will be lives here, so that one picture gives the same pixels
+from a folder, from a zip and from any other source.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sagan.errors import SaganError, UnreadableError
+from sagan.types import UInt8Array
+
+Fit = Literal["crop", "pad", "stretch"]
+
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
+)
+# Pillow reads by content, not by name. Without this list a file named x.png could reach any of its
+# fifty readers, one of which starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
+MAX_PIXELS = 89_478_485
+MAX_SIZE = 4096
+# Where a JPEG's orientation may stand. Without them there is no need to look for it, which takes a
+# tenth of the time of a small picture.
+_METADATA = frozenset({"exif", "xmp"})
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What `examine` found out about one file, as it lies in the source.
+
+    width and height are in pixels, after EXIF rotation; mode is Pillow's ("RGB", "L", "CMYK", ...);
+    format is the name of the file format found in the bytes ("JPEG", "PNG", ...).
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def decode(data: bytes, size: int, fit: Fit, max_pixels: int = MAX_PIXELS) -> UInt8Array:
+    """Decode a picture file: bytes -> uint8 (size, size, 3), RGB in 0..255.
+
+    EXIF orientation is applied, transparency is laid over white, animations give their first frame
+    and 16-bit samples their high byte. Resampling is Pillow's antialiased Lanczos on the full
+    picture (JPEG's cheaper reduced decoding moves pixels by up to 10 of 255), and does not happen
+    at all where the picture already has the right size.
+
+    Raises:
+        UnreadableError: the bytes are no picture, are damaged, or hold more than ``max_pixels``, of
+            which there are at most MAX_PIXELS.
+    """
+    return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels)), size))
+
+
+def pixels_of(image: Image.Image) -> UInt8Array:
+    """An RGB picture's pixels: uint8 (height, width, 3), as np.asarray gives them, only faster."""
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
+
+
+def examine(data: bytes) -> PictureFacts:
+    """Look at a picture file, decoding it in full, because only that shows whether it is whole.
+
+    Raises:
+        UnreadableError: as `decode`.
+    """
+    image = _load(data)
+    _to_rgb(image)
+    return PictureFacts(image.width, image.height, image.mode, image.format or "unknown")
+
+
+def check_size_and_fit(size: int, fit: str) -> Fit:
+    """Return `fit` as a known one.
+
+    Raises:
+        SaganError: size is not in 1..4096, or fit is not "crop", "pad" or "stretch".
+    """
+    if not 1 <= size <= MAX_SIZE:
+        raise SaganError(f"picture size {size} is out of range: choose 1 to {MAX_SIZE} pixels")
+    for known in get_args(Fit):
+        if fit == known:
+            return known
+    raise SaganError(f"unknown fit '{fit}': choose one of {', '.join(FITS)}")
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if not data:
+        raise UnreadableError("empty file")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnreadableError("not a picture in a known format") from None
+    except Image.DecompressionBombError:
+        raise UnreadableError(f"more than {max_pixels:,} pixels") from None
+    except Exception as error:  # as in _load
+        raise UnreadableError(_reason(error)) from None
+    if image.width * image.height > max_pixels:
+        raise UnreadableError(f"more than {max_pixels:,} pixels: {image.width} x {image.height}")
+    if 0 in image.size:
+        raise UnreadableError("no pixels")
+    return image
+
+
+def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    with warnings.catch_warnings():
+        # Broken metadata makes Pillow warn about files that it then reads well.
+        warnings.simplefilter("ignore")
+        image = _open(data, max_pixels)
+        try:
+            image.load()
+            if not _METADATA.isdisjoint(image.info) or image.format != "JPEG":
+                ImageOps.exif_transpose(image, in_place=True)
+        except Exception as error:
+            # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError,
+            # struct.error, zlib.error, IndexError ...): for a hostile file, all of it means the
+            # same.
+            raise UnreadableError(_reason(error)) from None
+    return image
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    try:
+        if image.mode.startswith("I"):
+            return _high_byte(image).convert("RGB")
+        if image.mode == "F":
+            raise UnreadableError("floating-point pixels, whose range the file does not say")
+        if image.has_transparency_data:
+            return _over_white(image.convert("RGBA"))
+        return image.convert("RGB")
+    except ValueError as error:
+        raise UnreadableError(_reason(error)) from None
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    # What Pillow itself does to 16-bit colour; its convert() clips 16-bit gray to white instead.
+    samples = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
+    return Image.fromarray((samples >> 8).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    """Keep the largest centred square."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.width != image.height:
+        image = image.crop((left, top, left + side, top + side))
+    return _stretch(image, size)
+
+
+def _pad(image: Image.Image, size: int) -> Image.Image:
+    """Keep everything, centred on white."""
+    longest = max(image.size)
+    width = max(1, round(image.width * size / longest))
+    height = max(1, round(image.height * size / longest))
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    if width == height:
+        return image
+    canvas = Image.new("RGB", (size, size), (255, 255, 255))
+    canvas.paste(image, ((size - width) // 2, (size - height) // 2))
+    return canvas
+
+
+def _stretch(image: Image.Image, size: int) -> Image.Image:
+    """Keep everything, changing the proportions."""
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+FITS: dict[Fit, Callable[[Image.Image, int], Image.Image]] = {
+    "crop": _crop,
+    "pad": _pad,
+    "stretch": _stretch,
+}
+
+
+def read_photo(photo: Path, size: int, fit: str) -> UInt8Array:
+    """A picture file as a network takes it: uint8 (size, size, 3).
+
+    Args:
+        photo: the file.
+        size: side of the pictures that the network takes.
+        fit: how it is made square, as its training pictures were: "crop", "pad" or "stretch".
+
+    Raises:
+        SaganError: it cannot be read.
+    """
+    try:
+        return decode(photo.read_bytes(), size, check_size_and_fit(size, fit))
+    except OSError as error:
+        raise SaganError(f"cannot read {photo}: {error.strerror}") from None
+    except UnreadableError as error:
+        raise SaganError(f"{photo} is not a picture that can be read: {error}") from None

@@ -1,0 +1,42 @@
+"""Crossing the border between pictures (uint8, NHWC) and networks (float, NCHW, [-1, 1])."""
+
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sagan.types import UInt8Array
+
+
+def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A batch of pictures or labels on the device, without waiting for what it is at work on."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":  # from pageable memory the copy would wait for earlier work
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Scale pictures for a network: uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1].
+
+    The result is a channels_last tensor: permuting NHWC costs no copy, and it is the layout that
+    the convolutions run fastest in.
+
+    Raises:
+        TypeError: the pictures are not uint8.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"pictures are uint8, not {images.dtype}")
+    return images.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def to_uint8(images: Tensor) -> UInt8Array:
+    """Round a network's pictures to bytes: float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3).
+
+    Values outside the range are clamped; the nearest byte is taken, so that
+    ``to_uint8(to_float(x)) == x``.
+    """
+    scaled = images.detach().float().add(1).mul(255 / 2).round_().clamp_(0, 255)
+    array: UInt8Array = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array

@@ -1,0 +1,292 @@
+"""What a trained network does for its user: uint8 NHWC outside, float NCHW in [-1, 1] inside.
+
+The residual and the deconvolution family inherit these two bases, so that every tool works on both.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, TypeAlias, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from sagan.errors import SaganError
+from sagan.images.pixels import to_float, to_uint8
+from sagan.nn.attention import SelfAttention2d, recorded_maps
+from sagan.nn.inputs import check_labels, check_truncation, seeded_latents
+from sagan.nn.precision import autocast, exact_float32
+from sagan.nn.spectral_norm import is_spectrally_normalized
+from sagan.types import Float32Array, Int64Array, UInt8Array
+
+Maps: TypeAlias = dict[str, Float32Array]
+Labels: TypeAlias = Sequence[int] | Int64Array | Tensor
+
+BATCH_SIZE = 64  # of inference: bounds memory; a pixel may differ by rounding
+
+
+class GeneratorBase(nn.Module):
+    """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
+
+    Attributes:
+        family: "residual" or "dcgan", as in a configuration.
+        resolution: S, the side of the images in pixels.
+        latent_size: length of a latent vector.
+        num_classes: number of labels; 0 for an unconditional model.
+        self_attention: the attention layers by the side of their feature map.
+        precision: what :meth:`sample` computes convolutions and matrix products in: float32 or
+            bfloat16.
+    """
+
+    family: str
+    resolution: int
+    latent_size: int
+    num_classes: int
+    self_attention: nn.ModuleDict
+    precision: torch.dtype = torch.float32
+
+    def fold_norms(self) -> None:
+        """Leave batch norm, where a convolution comes right before it, to that convolution.
+
+        In place, once, and for inference only: running statistics become part of the weights.
+        Conditional batch norm stays, since it differs from image to image. Spectral normalization
+        comes first: :func:`sagan.nn.spectral_norm.fold_spectral_norm`.
+
+        Raises:
+            ValueError: a convolution is spectrally normalized.
+        """
+        raise NotImplementedError
+
+    def attention_layers(self) -> dict[str, SelfAttention2d]:
+        """The attention layers by names such as "generator.attention_16"."""
+        return _named("generator", self.self_attention)
+
+    @overload
+    def sample(
+        self,
+        num: int,
+        labels: Labels | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+        latents: Tensor | None = None,
+        return_attention: Literal[False] = False,
+    ) -> UInt8Array: ...
+
+    @overload
+    def sample(
+        self,
+        num: int,
+        labels: Labels | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+        latents: Tensor | None = None,
+        *,
+        return_attention: Literal[True],
+    ) -> tuple[UInt8Array, Maps]: ...
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        num: int,
+        labels: Labels | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+        latents: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> UInt8Array | tuple[UInt8Array, Maps]:
+        """Draw images: uint8 (num, S, S, 3), on the CPU.
+
+        Batch norm uses its running statistics; no state of the network changes.
+
+        Args:
+            num: how many.
+            labels: (num,) integers for a conditional model, None for an unconditional one.
+            seed: decides the latents; image i depends on (seed, i) only.
+            truncation: scales the latents' standard deviation; below 1 gives less variety, and not
+                always better pictures (not BigGAN's truncated normal, nor StyleGAN's psi).
+            latents: float (num, latent_size), instead of those from ``seed``.
+            return_attention: also return {layer name: float32 (num, N, M)}; rows sum to 1, in
+                bfloat16 to 0.01.
+
+        Raises:
+            SaganError: labels missing, superfluous or out of range; no such truncation.
+            ValueError: latents of another shape; a negative number or seed.
+        """
+        check_truncation(truncation)
+        if latents is None:
+            latents = seeded_latents(num, self.latent_size, seed)
+        if latents.shape != (num, self.latent_size):
+            raise ValueError(f"latents are {tuple(latents.shape)}, not {(num, self.latent_size)}")
+        label_tensor = None if labels is None else torch.as_tensor(labels)
+        check_labels(label_tensor, num, self.num_classes)
+        layers = self.attention_layers() if return_attention else {}
+        images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
+        maps: list[Maps] = []
+        device = _device(self)
+        cast = autocast(device, self.precision)
+        with _inferring(self), recorded_maps(layers) as recorded, cast:
+            for part in _batches(num):
+                z = truncation * latents[part].to(device, torch.float32)
+                y = None if label_tensor is None else label_tensor[part].to(device, torch.int64)
+                images[part] = to_uint8(self(z, y))
+                maps.append(_to_numpy(recorded))
+        return (images, _joined(maps)) if return_attention else images
+
+
+class DiscriminatorBase(nn.Module):
+    """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
+
+    Attributes:
+        family: "residual" or "dcgan", as in a configuration.
+        resolution: S, the side of the images in pixels.
+        num_classes: number of labels; 0 for an unconditional model.
+        self_attention: the attention layers by the side of their feature map.
+    """
+
+    family: str
+    resolution: int
+    num_classes: int
+    self_attention: nn.ModuleDict
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features (B, D) of images (B, 3, S, S): what the last linear layer sees."""
+        raise NotImplementedError
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of features (B, D): one for each label, K = 1 without labels."""
+        raise NotImplementedError
+
+    def attention_layers(self) -> dict[str, SelfAttention2d]:
+        """The attention layers by names such as "discriminator.attention_16"."""
+        return _named("discriminator", self.self_attention)
+
+    @torch.no_grad()
+    def features(self, images: UInt8Array) -> Float32Array:
+        """What D sees in pictures: uint8 (num, S, S, 3) -> float32 (num, D).
+
+        These are the values before the last linear layer; labels play no part in them.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        with _inferring(self):
+            parts = [self.embed(batch).float().cpu().numpy() for batch in self._inputs(images)]
+        return np.concatenate(parts)
+
+    def attention(self, images: UInt8Array) -> Maps:
+        """Where D looks in pictures: uint8 (num, S, S, 3) -> {layer name: float32 (num, N, M)}.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        return self.look(images)[1]
+
+    @torch.no_grad()
+    def scores(self, images: UInt8Array) -> Float32Array:
+        """How real pictures look to D: uint8 (num, S, S, 3) -> logits float32 (num, K).
+
+        One for each label that a picture might have, K = 1 for an unconditional model. Higher is
+        more real; what is high depends on the loss that D was trained with.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        with _inferring(self):
+            logits = [self.class_logits(self.embed(batch)) for batch in self._inputs(images)]
+        return torch.cat(logits).float().cpu().numpy()
+
+    @torch.no_grad()
+    def look(self, images: UInt8Array) -> tuple[Float32Array, Maps]:
+        """:meth:`scores` and :meth:`attention` of pictures, uint8 (num, S, S, 3), in one pass.
+
+        Raises:
+            SaganError: pictures of another size or type.
+        """
+        logits, maps = [], []
+        with _inferring(self), recorded_maps(self.attention_layers()) as recorded:
+            for batch in self._inputs(images):
+                logits.append(self.class_logits(self.embed(batch)))
+                maps.append(_to_numpy(recorded))
+        return torch.cat(logits).float().cpu().numpy(), _joined(maps)
+
+    def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
+        """Batches of pictures as the network takes them: (B, 3, S, S) in [-1, 1]."""
+        expected = (self.resolution, self.resolution, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+            raise SaganError(
+                f"the discriminator takes uint8 pictures of {expected[0]} x {expected[1]} x 3, "
+                f"not {images.dtype} {images.shape}: resize them first"
+            )
+        device = _device(self)
+        for part in _batches(len(images)):
+            yield to_float(torch.from_numpy(images[part].copy()).to(device))
+
+
+@torch.no_grad()
+def fold_batch_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.Module) -> None:
+    """Scale and shift, in place, a convolution's weights so that it puts out what batch norm, in
+    evaluation mode, would make of its output."""
+    if is_spectrally_normalized(convolution):
+        raise ValueError(
+            "fold spectral normalization first: sagan.nn.spectral_norm.fold_spectral_norm"
+        )
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    convolution.weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(convolution, nn.ConvTranspose2d),
+    )
+    convolution.bias = bias
+
+
+def _named(network: str, layers: nn.ModuleDict) -> dict[str, SelfAttention2d]:
+    return {
+        f"{network}.attention_{size}": layer
+        for size, layer in layers.items()
+        if isinstance(layer, SelfAttention2d)
+    }
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def _batches(num: int) -> Iterator[slice]:
+    """Consecutive slices of ``num`` images; one empty slice for none."""
+    return (
+        slice(start, min(start + BATCH_SIZE, num)) for start in range(0, max(num, 1), BATCH_SIZE)
+    )
+
+
+@contextmanager
+def _inferring(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the context, and float32 that is no less: on GPUs, under autocast.
+
+    Afterwards every part is in the mode it was in.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with exact_float32(), autocast(_device(module), torch.float32):
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _to_numpy(maps: dict[str, Tensor]) -> Maps:
+    return {name: attention.float().cpu().numpy() for name, attention in maps.items()}
+
+
+def _joined(parts: list[Maps]) -> Maps:
+    if len(parts) == 1:
+        return parts[0]  # maps of large pictures are not copied
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

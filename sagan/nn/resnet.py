@@ -1,0 +1,350 @@
+"""The residual generator and discriminator of SAGAN, from primitives to networks.
+
+Layouts: Zhang et al. 2018 (arXiv 1805.08318) and its released code for 128 x 128; StudioGAN
+(Kang et al. 2023) for 32, 64 and 256. Conditional batch norm after Dumoulin et al. 2017 with plain
+(not spectrally normalized) embeddings, projection discriminator after Miyato & Koyama 2018.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sagan.nn.attention import BackendName, FormName
+from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
+from sagan.nn.channels import (
+    RESIDUAL_DISCRIMINATOR,
+    RESIDUAL_GENERATOR,
+    discriminator_maps,
+    generator_maps,
+    residual_discriminator_sizes,
+    residual_generator_sizes,
+)
+from sagan.nn.precision import without_autocast
+from sagan.nn.resampling import convolve_downsample, upsample_convolve
+from sagan.nn.residual_control import BlockName, attention_blocks
+from sagan.nn.spectral_norm import NORMALIZABLE, apply_spectral_norm
+
+Initializer = Callable[[Tensor], Tensor]
+
+
+def initialize(network: nn.Module, initializer: Initializer) -> None:
+    """Set, in place, every convolution's, linear layer's and embedding's weight; biases to 0.
+
+    The tables of conditional batch norm keep their own start: a gain of 1 and a bias of 0.
+    """
+    tables = {
+        table
+        for norm in network.modules()
+        if isinstance(norm, ConditionalBatchNorm2d)
+        for table in (norm.gain, norm.bias)
+    }
+    for layer in network.modules():
+        if isinstance(layer, NORMALIZABLE) and layer not in tables:
+            initializer(layer.weight)  # type: ignore[arg-type]
+            if getattr(layer, "bias", None) is not None:
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+class UnconditionalBatchNorm2d(nn.Module):
+    """Batch norm that takes, and passes over, labels: the twin of the next class."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm: nn.Module = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W)."""
+        return self.norm(x)
+
+    def fold_into(self, convolution: nn.Conv2d) -> None:
+        """Leave the work, for inference, to the convolution whose output this normalises."""
+        fold_batch_norm(convolution, self.norm)
+        self.norm = nn.Identity()
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose gain and bias (B, C) are looked up by label (Dumoulin et al. 2017)."""
+
+    def __init__(self, num_classes: int, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Embedding(num_classes, channels)
+        self.bias = nn.Embedding(num_classes, channels)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """x (B, C, H, W), labels (B,) -> (B, C, H, W)."""
+        gain, bias = self.gain(labels), self.bias(labels)  # (B, C)
+        if self.training:
+            x = self.norm(x)
+        else:
+            gain, bias = self._with_running_statistics(gain, bias)
+        gain, bias = gain.to(x.dtype), bias.to(x.dtype)
+        return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
+
+    def _with_running_statistics(self, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain and bias (B, C) that normalise as well: one pass over x instead of two."""
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        gain = gain * torch.rsqrt(variance + self.norm.eps)
+        return gain, bias - gain * mean
+
+
+def _batch_norm(num_classes: int, channels: int) -> nn.Module:
+    if num_classes:
+        return ConditionalBatchNorm2d(num_classes, channels)
+    return UnconditionalBatchNorm2d(channels)
+
+
+def _upsample(x: Tensor) -> Tensor:
+    # On GPUs autocast would widen it to float32, and with it all that follows in the generator.
+    with without_autocast(x):
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class GeneratorBlock(nn.Module):
+    """x + F(x) at twice the resolution: norm, ReLU, upsample, 3x3, norm, ReLU, 3x3."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm1 = _batch_norm(num_classes, in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.norm2 = _batch_norm(num_classes, out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
+        h = F.relu(self.norm1(x, labels), inplace=True)
+        h = upsample_convolve(h, self.conv1.weight, self.conv1.bias)
+        h = F.relu(self.norm2(h, labels), inplace=True)
+        # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
+        return self.conv2(h) + _upsample(self.skip(x))
+
+    def fold_norms(self) -> None:
+        """For inference: leave norm2 to conv1, unless labels decide what it does."""
+        if isinstance(self.norm2, UnconditionalBatchNorm2d):
+            self.norm2.fold_into(self.conv1)
+
+
+class Generator(GeneratorBase):
+    """Latents (B, latent_size) and labels (B,) -> images (B, 3, S, S) in [-1, 1].
+
+    Args:
+        resolution: S: 32, 64, 128 or 256.
+        width: the channels that the layout multiplies.
+        latent_size: length of a latent vector.
+        num_classes: number of labels; 0 for unconditional.
+        attention: sides of the feature maps that self-attention follows, of 8 ... S.
+        attention_form: see :class:`~sagan.nn.attention.SelfAttention2d`.
+        attention_backend: the same.
+        spectral_norm: normalise every convolution and linear layer; in a training loop of your
+            own call :func:`~sagan.nn.spectral_norm.advance_spectral_norm` before each update, or
+            sigma stays.
+        spectral_norm_eps: see :func:`sagan.nn.spectral_norm.apply_spectral_norm`.
+        initializer: sets each weight, in place, before it is normalised.
+        attention_block: "residual" for the paper's control in attention's place.
+
+    Raises:
+        ValueError: a resolution without a layout, attention at a size that no block puts out or on
+            fewer than 8 channels, or an unknown form, backend or block.
+    """
+
+    family = "residual"
+
+    def __init__(
+        self,
+        resolution: int,
+        width: int,
+        latent_size: int = 128,
+        num_classes: int = 0,
+        attention: Sequence[int] = (),
+        attention_form: FormName = "pooled",
+        attention_backend: BackendName = "auto",
+        spectral_norm: bool = True,
+        spectral_norm_eps: float = 1e-12,
+        initializer: Initializer = nn.init.orthogonal_,
+        attention_block: BlockName = "attention",
+    ) -> None:
+        super().__init__()
+        _check_resolution(resolution)
+        self.resolution = resolution
+        self.latent_size = latent_size
+        self.num_classes = num_classes
+        channels = [width * multiple for multiple in RESIDUAL_GENERATOR[resolution]]
+        self.sizes = residual_generator_sizes(resolution)
+
+        self.linear = nn.Linear(latent_size, channels[0] * 4 * 4)
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
+        )
+        maps = generator_maps("residual", resolution, width)
+        self.self_attention = attention_blocks(
+            attention, maps, attention_form, attention_backend, attention_block
+        )
+        self.norm = nn.BatchNorm2d(channels[-1])
+        self.to_rgb = nn.Conv2d(channels[-1], 3, kernel_size=3, padding=1)
+
+        initialize(self, initializer)
+        if spectral_norm:
+            apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm_eps)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1]."""
+        _check_labelled(labels, self.num_classes)
+        x = self.linear(latents).unflatten(1, (-1, 4, 4))  # (B, C, 4, 4)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for size, block in zip(self.sizes, self.blocks, strict=True):
+            x = block(x, labels)  # (B, C, size, size)
+            if str(size) in self.self_attention:
+                x = self.self_attention[str(size)](x)
+        x = F.relu(self.norm(x), inplace=True)
+        return torch.tanh(self.to_rgb(x))
+
+    def fold_norms(self) -> None:
+        for block in self.blocks:
+            block.fold_norms()  # type: ignore[operator]
+
+
+class FirstDiscriminatorBlock(nn.Module):
+    """F(x) + skip(x) at half the resolution, with no ReLU on the picture itself."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H/2, W/2)."""
+        h = F.relu(self.conv1(x), inplace=True)
+        h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
+        return h + self.skip(F.avg_pool2d(x, 2))
+
+
+class DiscriminatorBlock(nn.Module):
+    """F(x) + skip(x), at half the resolution if ``downsample``: ReLU, 3x3, ReLU, 3x3, mean pool."""
+
+    def __init__(self, in_channels: int, out_channels: int, downsample: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.downsample = downsample
+        self.skip: nn.Module = nn.Identity()
+        if downsample or in_channels != out_channels:
+            self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H, W), or H/2 x W/2."""
+        # Not in place: the skip needs x as it came, negative values included.
+        h = F.relu(self.conv1(F.relu(x)), inplace=True)
+        if self.downsample:
+            h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
+            # A 1x1 convolution commutes with mean pooling and costs a quarter after it.
+            return h + self.skip(F.avg_pool2d(x, 2))
+        return self.conv2(h) + self.skip(x)
+
+
+class Discriminator(DiscriminatorBase):
+    """Images (B, 3, S, S) in [-1, 1] and labels (B,) -> logits (B,), high for real.
+
+    logit = l(f) + <e(label), f> with f the features summed over positions (Miyato & Koyama 2018).
+
+    Args:
+        resolution: S: 32, 64, 128 or 256.
+        width: the channels that the layout multiplies.
+        num_classes: number of labels; 0 for unconditional.
+        attention: sides of the feature maps that self-attention follows; a size that several
+            blocks put out has it after the first of them.
+        attention_form: see :class:`~sagan.nn.attention.SelfAttention2d`.
+        attention_backend: the same.
+        spectral_norm: normalise every convolution, linear layer and the label embedding; see
+            :class:`Generator`.
+        spectral_norm_eps: see :func:`sagan.nn.spectral_norm.apply_spectral_norm`.
+        initializer: sets each weight, in place, before it is normalised.
+        attention_block: "residual" for the paper's control in attention's place.
+
+    Raises:
+        ValueError: a resolution without a layout, attention at a size that no block puts out or on
+            fewer than 8 channels, or an unknown form, backend or block.
+    """
+
+    family = "residual"
+
+    def __init__(
+        self,
+        resolution: int,
+        width: int,
+        num_classes: int = 0,
+        attention: Sequence[int] = (),
+        attention_form: FormName = "pooled",
+        attention_backend: BackendName = "auto",
+        spectral_norm: bool = True,
+        spectral_norm_eps: float = 1e-12,
+        initializer: Initializer = nn.init.orthogonal_,
+        attention_block: BlockName = "attention",
+    ) -> None:
+        super().__init__()
+        _check_resolution(resolution)
+        self.resolution = resolution
+        self.num_classes = num_classes
+        channels = [width * multiple for multiple in RESIDUAL_DISCRIMINATOR[resolution]]
+        self.sizes = residual_discriminator_sizes(resolution)
+
+        self.blocks = nn.ModuleList([FirstDiscriminatorBlock(3, channels[0])])
+        for i in range(1, len(channels)):
+            downsample = self.sizes[i] < self.sizes[i - 1]
+            self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
+        maps = discriminator_maps("residual", resolution, width)
+        self.self_attention = attention_blocks(
+            attention, maps, attention_form, attention_backend, attention_block
+        )
+        self.linear = nn.Linear(channels[-1], 1)
+        self.embedding = nn.Embedding(num_classes, channels[-1]) if num_classes else None
+
+        initialize(self, initializer)
+        if spectral_norm:
+            apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm_eps)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> features float32 (B, D), summed over positions."""
+        x = images
+        for i, (size, block) in enumerate(zip(self.sizes, self.blocks, strict=True)):
+            x = block(x)  # (B, C, size, size)
+            if str(size) in self.self_attention and size not in self.sizes[:i]:
+                x = self.self_attention[str(size)](x)
+        return F.relu(x).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Features (B, D) -> logits (B, K), one for each label, K = 1 without labels."""
+        logits: Tensor = self.linear(features)
+        if self.embedding is not None:
+            logits = logits + features @ self.embedding.weight.T
+        return logits
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,)."""
+        _check_labelled(labels, self.num_classes)
+        features = self.embed(images)
+        weight = self.linear.weight  # (1, D)
+        if self.embedding is not None:
+            weight = weight + self.embedding(labels)  # (B, D)
+        # As a product and a sum rather than a matrix product, autocast leaves it in float32.
+        logits: Tensor = (weight * features).sum(dim=1) + self.linear.bias
+        return logits
+
+
+def _check_resolution(resolution: int) -> None:
+    if resolution not in RESIDUAL_GENERATOR:
+        choices = ", ".join(map(str, RESIDUAL_GENERATOR))
+        raise ValueError(f"no layout for resolution {resolution}: choose from {choices}")
+
+
+def _check_labelled(labels: Tensor | None, num_classes: int) -> None:
+    if num_classes and labels is None:
+        raise ValueError(f"this network is conditional: give labels (B,) of its {num_classes}")

@@ -1,0 +1,187 @@
+"""Spectral normalization (Miyato et al. 2018, arXiv 1802.05957): W_SN = W / sigma(W).
+
+sigma(W), the largest singular value, is estimated by power iteration with two vectors u and v that
+are kept between steps (their Algorithm 1). Unlike common implementations, a forward pass never
+moves u and v: :func:`advance_spectral_norm` does, and the training step calls it once per
+optimizer update of the network's own, so that evaluation, gradient accumulation and the other
+network's step leave them alone. All of it runs in the weight's own dtype, float32 as a rule, with
+autocast off.
+
+Initialize a layer's weight *before* :func:`apply_spectral_norm`: afterwards ``layer.weight`` is
+computed, and ``nn.init`` on it would silently do nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from sagan.nn.precision import without_autocast
+
+_INITIAL_ITERATIONS = 15  # so that the first step already sees a sigma close to the true one
+
+
+def _convolution_matrix(weight: Tensor) -> Tensor:
+    """(out, in, h, w) -> (out, h*w*in), no copy when the weight is channels_last."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def _transposed_convolution_matrix(weight: Tensor) -> Tensor:
+    """(in, out, h, w), as transposed convolutions store theirs -> (out, in*h*w)."""
+    return weight.permute(0, 2, 3, 1).flatten(0, 2).T
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """(outputs, inputs) of a linear layer, (labels, channels) of an embedding: as it is."""
+    return weight
+
+
+_MATRICES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.Conv2d: _convolution_matrix,
+    nn.ConvTranspose2d: _transposed_convolution_matrix,
+    nn.Linear: _matrix,
+    nn.Embedding: _matrix,
+}
+
+NORMALIZABLE = tuple(_MATRICES)
+
+
+def _weight_matrix(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    for kind, matrix in _MATRICES.items():
+        if isinstance(layer, kind):
+            return matrix
+    raise TypeError(f"{type(layer).__name__} has no weight with a spectral norm")
+
+
+class SpectralNorm(nn.Module):
+    """The parametrization W -> W / (u^T W v) of one weight, with u (rows,) and v (columns,)."""
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, matrix: Callable[[Tensor], Tensor], eps: float) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.eps = eps
+        rows, columns = matrix(weight.detach()).shape
+        self.register_buffer("u", F.normalize(_fixed_start(rows), dim=0, eps=eps).to(weight))
+        self.register_buffer("v", weight.new_zeros(columns))
+        # A weight without memory has no singular vectors yet: they are loaded with it.
+        for _ in range(0 if weight.is_meta else _INITIAL_ITERATIONS):
+            self.advance(weight.detach())
+
+    def sigma(self, weight: Tensor) -> Tensor:
+        """The estimate u^T W v, a scalar through which gradients reach W."""
+        with without_autocast(weight):
+            return torch.dot(self.u, torch.mv(self.matrix(weight), self.v))
+
+    @torch.no_grad()
+    def advance(self, weight: Tensor) -> None:
+        """One power iteration, in place: v <- W^T u, u <- W v, each scaled to unit length."""
+        with without_autocast(weight):
+            matrix = self.matrix(weight)
+            self.v.copy_(F.normalize(torch.mv(matrix.T, self.u), dim=0, eps=self.eps))
+            self.u.copy_(F.normalize(torch.mv(matrix, self.v), dim=0, eps=self.eps))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight / self.sigma(weight)
+
+
+def _fixed_start(size: int) -> Tensor:
+    """The first u (size,): random, yet the same for every layer and run of that size.
+
+    The power iteration forgets where it started, so this needs no seed of its own.
+    """
+    return torch.randn(size, generator=torch.Generator().manual_seed(size), device="cpu")
+
+
+def apply_spectral_norm(
+    network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float = 1e-12
+) -> None:
+    """Normalise, in place, the ``weight`` of ``network`` and of every layer below of these kinds.
+
+    Args:
+        network: the module to change; weights must already have their initial values.
+        kinds: any of Conv2d, ConvTranspose2d, Linear, Embedding (``NORMALIZABLE``).
+        eps: lower bound on the norms that u and v are divided by.
+
+    Raises:
+        TypeError: for a kind whose weight has no known matrix layout.
+        ValueError: a weight is parametrized in another way already.
+    """
+    for kind in kinds:
+        if not issubclass(kind, NORMALIZABLE):
+            raise TypeError(f"spectral normalization of {kind.__name__} is not defined")
+    for layer in list(network.modules()):
+        if isinstance(layer, kinds) and not is_spectrally_normalized(layer):
+            if parametrize.is_parametrized(layer, "weight"):
+                raise ValueError(f"the weight of a {type(layer).__name__} is parametrized already")
+            norm = SpectralNorm(layer.weight, _weight_matrix(layer), eps)  # type: ignore[arg-type]
+            parametrize.register_parametrization(layer, "weight", norm, unsafe=True)
+
+
+def is_spectrally_normalized(layer: nn.Module) -> bool:
+    """Whether this layer's weight is spectrally normalized."""
+    return _norm_and_weight(layer)[0] is not None
+
+
+def _norm_and_weight(layer: nn.Module) -> tuple[Any, Any]:
+    """A normalized layer's norm and raw weight; twice None for any other layer."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None, None
+    parametrization: Any = layer.parametrizations["weight"]  # type: ignore[index]
+    if not isinstance(parametrization[0], SpectralNorm):
+        return None, None
+    return parametrization[0], parametrization.original
+
+
+def _normalized(network: nn.Module) -> Iterator[tuple[str, SpectralNorm, Tensor]]:
+    """Each normalized layer below: its dotted name, its norm, its raw weight."""
+    for name, layer in network.named_modules():
+        if is_spectrally_normalized(layer):
+            yield name, *_norm_and_weight(layer)
+
+
+def advance_spectral_norm(network: nn.Module) -> None:
+    """One power iteration in every normalized layer below; call once per update of ``network``."""
+    for _, norm, weight in _normalized(network):
+        norm.advance(weight)
+
+
+@torch.no_grad()
+def sigma_of(layer: nn.Module) -> Tensor:
+    """The spectral norm of a layer's own raw weight, a scalar.
+
+    For a normalized layer the running estimate u^T W v, otherwise the exact value (an SVD).
+
+    Raises:
+        TypeError: when the layer has no weight of a known layout.
+    """
+    if is_spectrally_normalized(layer):
+        norm, weight = _norm_and_weight(layer)
+        return norm.sigma(weight)
+    matrix = _weight_matrix(layer)(layer.weight.float())  # type: ignore[arg-type]
+    return torch.linalg.matrix_norm(matrix, ord=2)
+
+
+@torch.no_grad()
+def sigmas_of(network: nn.Module) -> dict[str, Tensor]:
+    """The running estimate of sigma for each normalized layer below, by its dotted name."""
+    return {name: norm.sigma(weight) for name, norm, weight in _normalized(network)}
+
+
+def fold_spectral_norm(network: nn.Module) -> None:
+    """Replace, in place, each normalized weight by its value: same outputs, no work per forward.
+
+    The layers are ordinary ones afterwards. For inference: training would no longer normalise.
+    """
+    for layer in list(network.modules()):
+        if is_spectrally_normalized(layer):
+            # Deep copies share the class that torch made for the layer, and removing its property
+            # would break them all.
+            kind = type(layer)
+            layer.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

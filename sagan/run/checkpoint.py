@@ -1,0 +1,241 @@
+"""Checkpoints of a run.
+
+A checkpoint is weights (safetensors) and readable JSON, never code or pickles. It is written under
+a temporary name, flushed to disk and renamed, so that a crash leaves the old one or the new one
+whole; its manifest holds the sha256 of each file, taken before it was written, which is checked
+when it is read.
+
+    RUN/checkpoints/step-00001000/{generator,discriminator,ema,optimizer}.safetensors
+                                  state.json  manifest.json
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from sagan.errors import SaganError
+from sagan.run.directory import FORMAT
+from sagan.storage.files import read_small, to_json
+from sagan.storage.fsync import discard, flush, reason, rename, sweep, write
+
+KEEP = 3  # newest checkpoints of a run
+FILES = (
+    "generator.safetensors",
+    "discriminator.safetensors",
+    "ema.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+)
+
+Tensors: TypeAlias = dict[str, Tensor]
+
+
+# ---------------------------------------------------------------------------------------------
+# Run directories
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoint folders, oldest first; their content is not looked at."""
+    found = (run / "checkpoints").glob("step-*")
+    return sorted(filter(_is_checkpoint, found), key=step_of)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return re.fullmatch(r"step-\d{8,}", path.name) is not None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of generator updates behind a checkpoint folder."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or will be."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def save_checkpoint(
+    run: Path,
+    step: int,
+    tensors: Mapping[str, Tensors],
+    state: Mapping[str, Any],
+    keep: Callable[[int], bool] = lambda step: False,
+) -> Path:
+    """Write one checkpoint whole or not at all, then drop those :data:`KEEP` or more behind it.
+
+    A checkpoint with a file called ``keep`` in it stays as well.
+
+    Args:
+        run: the run directory.
+        step: generator updates done.
+        tensors: the content of each safetensors file, by its name without the ending.
+        state: what else the next step depends on, as JSON.
+        keep: whether the checkpoint of a step stays however old it gets.
+
+    Raises:
+        SaganError: the disk is full, or cannot be written.
+    """
+    final = folder_of(run, step)
+    folder = final.parent
+    temporary = folder / f".{final.name}.tmp"
+    sweep(folder)
+    try:
+        temporary.mkdir()
+        _write_checkpoint(temporary, tensors, {"step": step, **state})
+        if os.path.lexists(final):  # a damaged one that training went back behind
+            if (final / "keep").exists():
+                (temporary / "keep").touch()
+            discard(final)
+        flush(temporary)
+        rename(temporary, final)
+    except OSError as error:
+        raise SaganError(
+            f"cannot save the checkpoint {final}: {reason(error)}; those before are whole"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    behind = [path for path in checkpoints(run) if step_of(path) < step]
+    for old in behind[: 1 - KEEP]:
+        if not (keep(step_of(old)) or (old / "keep").exists()):
+            with suppress(OSError):
+                discard(old)
+    return final
+
+
+def _write_checkpoint(
+    folder: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint's files into an empty folder, one at a time through memory."""
+    digests = {}
+
+    def add(name: str, content: bytes) -> None:
+        write(folder / name, content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+
+    for name, content in tensors.items():
+        add(f"{name}.safetensors", _serialized(content, {"format": "pt"}))
+    add("state.json", to_json(state))
+    write(folder / "manifest.json", _manifest(digests))
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest sound checkpoint, None if there never was one.
+
+    Damaged ones are passed over with a warning.
+
+    Raises:
+        SaganError: there are checkpoints, and all are damaged.
+    """
+    damage: list[SaganError] = []
+    found = checkpoints(run)
+    for checkpoint in reversed(found):
+        try:
+            verify_checkpoint(checkpoint)
+        except SaganError as error:
+            damage.append(error)
+            continue
+        if damage:
+            lost = step_of(found[-1]) - step_of(checkpoint)
+            warnings.warn(f"{damage[0]}; going back {lost} steps to {checkpoint}", stacklevel=2)
+        return checkpoint
+    if damage:
+        raise SaganError(
+            f"no checkpoint of {run} is sound: {damage[0]}. Begin anew in another --out"
+        )
+    return None
+
+
+def verify_checkpoint(checkpoint: Path) -> None:
+    """Insist that the manifest is, byte for byte, the one that belongs to the files beside it.
+
+    Raises:
+        SaganError: a file is missing, cannot be read, or is not what was written.
+    """
+    digests = {name: _sha256(checkpoint / name) for name in FILES}
+    manifest = checkpoint / "manifest.json"
+    if manifest.is_symlink():
+        raise _damaged(manifest)
+    written = read_small(manifest)
+    if written != _manifest(digests):
+        wrong = [name for name in FILES if _manifest_line(name, digests) not in written]
+        is_one_of_them = 0 < len(wrong) < len(FILES)
+        raise _damaged(checkpoint / wrong[0] if is_one_of_them else manifest)
+
+
+def _sha256(path: Path) -> str:
+    """The digest of a checkpoint's file, which must be a file: no link, pipe or device."""
+    digest = hashlib.sha256()
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise _damaged(path)
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise SaganError(
+            f"{path.parent} is damaged: cannot read {path.name}: {reason(error)}"
+        ) from None
+    return digest.hexdigest()
+
+
+def _damaged(path: Path) -> SaganError:
+    return SaganError(f"{path.parent} is damaged: {path.name} is not what was written")
+
+
+def _serialized(tensors: Tensors, metadata: dict[str, str]) -> bytes:
+    """The content of a safetensors file."""
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return serialize(contiguous, metadata)
+
+
+def _manifest(digests: Mapping[str, str]) -> bytes:
+    """A manifest: the sha256 of each file, and one over all of these and the format."""
+    content: dict[str, Any] = {"format": FORMAT, "sha256": dict(sorted(digests.items()))}
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return to_json({**content, "checksum": checksum})
+
+
+def _manifest_line(name: str, digests: Mapping[str, str]) -> bytes:
+    return f'"{name}": "{digests[name]}"'.encode()
+
+
+def read_tensors(checkpoint: Path, name: str) -> Tensors:
+    """The content of one of a checkpoint's safetensors files.
+
+    Raises:
+        SaganError: missing or damaged.
+    """
+    path = checkpoint / f"{name}.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SaganError(f"cannot read {path}: {error}") from None
+
+
+def load_tensors(network: nn.Module, tensors: Tensors, origin: str) -> None:
+    """Copy tensors into a network of the same names and shapes.
+
+    Raises:
+        SaganError: they are those of another network.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise SaganError(f"the weights in {origin} do not fit its configuration") from None
+
+
+# ---------------------------------------------------------------------------------------------
+# Trained models, from a run directory or a model file

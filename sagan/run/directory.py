@@ -1,0 +1,170 @@
+"""Run directories: what a training leaves on disk, who may write there, and what it was asked for.
+
+RUN/config.json  environment.json  stats.jsonl  tb/  samples/  attention/  checkpoints/
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sagan.config import Config, parse_config
+from sagan.errors import SaganError
+from sagan.storage.files import read_json, write_json
+from sagan.storage.fsync import flush, is_litter, reason, sweep
+
+FORMAT = 1
+
+
+RUN_CONTENT = {
+    ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
+    "checkpoints", "best.json",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What a run directory is of: its config.json.
+
+    Attributes:
+        config: the whole configuration; ``conditional`` is decided in it.
+        preset: the preset that it started from.
+        data: the data set: source, fingerprint, number of images, class names, fit.
+    """
+
+    config: Config
+    preset: str
+    data: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels; empty for an unconditional model."""
+        return tuple(self.data["classes"]) if self.config.conditional else ()
+
+    @property
+    def fit(self) -> str:
+        """How the pictures were made square: "crop", "pad" or "stretch"."""
+        return str(self.data.get("fit", "crop"))  # 0.1.0's first runs do not say
+
+
+def create_run(run: Path, description: RunDescription, environment: Mapping[str, Any]) -> None:
+    """Make a run directory with its config.json and environment.json.
+
+    Raises:
+        SaganError: the path is a file, or cannot be written.
+    """
+    check_run_folder(run)
+    try:
+        for folder in ("checkpoints", "samples", "attention"):
+            (run / folder).mkdir(parents=True, exist_ok=True)
+        flush(run.parent)
+    except OSError as error:
+        raise SaganError(f"cannot make the run directory {run}: {reason(error)}") from None
+    sweep(run)
+    sweep(run / "checkpoints")
+    content = {
+        "format": FORMAT,
+        "preset": description.preset,
+        "config": description.config.model_dump(mode="json"),
+        "data": description.data,
+    }
+    write_json(run / "config.json", content)
+    write_json(run / "environment.json", environment)
+
+
+def check_run_folder(run: Path) -> None:
+    """Insist that a folder is free to train in: not there, empty, or a run's.
+
+    Raises:
+        SaganError: it is a file, holds something else, or has a name that is no text.
+    """
+    try:
+        str(run).encode()
+    except UnicodeEncodeError:
+        raise SaganError(f"{run} is no name in UTF-8: give another --out") from None
+    if run.exists() and not run.is_dir():
+        raise SaganError(f"{run} is a file, not a folder to train in: give another --out")
+    if run.is_dir() and not is_run(run):
+        others = [
+            path.name
+            for path in run.iterdir()
+            if path.name not in RUN_CONTENT and not is_litter(path)
+        ]
+        if others:
+            raise SaganError(f"{run} holds other things, such as {others[0]}: give another --out")
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Let one process at a time train in a folder; the system lifts the lock if it crashes.
+
+    Raises:
+        SaganError: another process is training there, or the folder cannot be made.
+    """
+    check_run_folder(run)
+    with alone_in(run):
+        yield
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one process at a time work in a folder, whatever it holds.
+
+    Raises:
+        SaganError: another process does, or the folder cannot be made.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise SaganError(
+            f"another process is at work in {folder}: wait until it ends (if there is none, as on "
+            "a shared disk whose machine was lost, remove the file .lock there)"
+        ) from None
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise SaganError(f"cannot work in {folder}: {reason(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_run(path: Path) -> bool:
+    """Whether this folder holds a run."""
+    return (path / "config.json").is_file()
+
+
+def read_run(run: Path) -> RunDescription:
+    """Read config.json.
+
+    Raises:
+        SaganError: missing or damaged.
+    """
+    path = run / "config.json"
+    content = read_json(path)
+    try:
+        config, preset, data = content["config"], content["preset"], content["data"]
+        classes = data["classes"]
+        sound = (
+            isinstance(config, dict)
+            and isinstance(classes, list)
+            and all(isinstance(name, str) for name in classes)
+        )
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise SaganError(f"{path} is not a run's configuration")
+    return RunDescription(parse_config(config), str(preset), data)
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """Read environment.json, which only informs: empty if it is missing or damaged."""
+    with suppress(SaganError):
+        content = read_json(run / "environment.json")
+        if isinstance(content, dict):
+            return content
+    return {}

@@ -1,7 +1,0 @@
-"""All studies by name; a new one is a file and an entry here."""
-
-from sagan.studies import attention, discriminator, spectral_norm
-
-STUDIES = {
-    study.name: study for study in (attention.STUDY, spectral_norm.STUDY, discriminator.STUDY)
-}

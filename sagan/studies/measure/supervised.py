@@ -1,0 +1,68 @@
+"""A network of D's shape that is told the labels: the ceiling for what D learns without them."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sagan.build import build_networks
+from sagan.config import Config
+from sagan.data import BatchOrder, PackedDataset
+from sagan.images.pixels import to_device, to_float
+from sagan.nn.augment import mirrored
+from sagan.nn.base import DiscriminatorBase
+from sagan.nn.precision import autocast, computing_in, resolve_precision
+from sagan.nn.spectral_norm import advance_spectral_norm
+from sagan.runtime.device import default_device
+from sagan.studies.run import Progress
+from sagan.training.optimizer import adam
+from sagan.training.randomness import keyed_generator
+
+BETAS = (0.9, 0.999)  # Adam's defaults: those of a configuration are for adversarial training
+
+
+def train_supervised(
+    config: Config, dataset: PackedDataset, progress: Progress
+) -> DiscriminatorBase:
+    """Train by cross-entropy of a linear layer on D's features; as many updates as D has.
+
+    The same batches in the same order, mirrored alike, D's learning rate; no augmentation.
+
+    Args:
+        config: of the adversarial run that it stands beside.
+        dataset: with labels.
+        progress: told of the updates.
+    """
+    assert dataset.labels is not None
+    device = default_device()
+    network, classifier = _start(config, dataset, device)
+    optimizer = adam(nn.ModuleList([network, classifier]), config.lr_d, BETAS)
+    precision = resolve_precision(config.precision, device)
+    order = BatchOrder(len(dataset), config.batch_size, config.seed)
+    updates = config.steps * config.d_steps
+    with computing_in(precision):  # as its adversarial twin
+        for update in range(updates):
+            rows = order.indices(update)
+            images = to_float(to_device(dataset.images[rows], device))
+            if config.flip:
+                images = mirrored(images, keyed_generator(device, config.seed, update))
+            advance_spectral_norm(network)
+            optimizer.zero_grad()
+            with autocast(device, precision):
+                features = network.embed(images)
+            labels = to_device(dataset.labels[rows], device)
+            F.cross_entropy(classifier(features.float()), labels).backward()
+            optimizer.step()
+            progress("training with labels", update + 1, updates)
+    return network.eval()
+
+
+def _start(
+    config: Config, dataset: PackedDataset, device: torch.device
+) -> tuple[DiscriminatorBase, nn.Linear]:
+    """D as its adversarial twin starts, and a linear layer on its features."""
+    _, network = build_networks(config, 0)
+    width = network.features(dataset.images[:1]).shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        classifier = nn.Linear(width, dataset.num_classes)
+    return network.to(device).train(), classifier.to(device)

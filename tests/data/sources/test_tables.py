@@ -1,0 +1,249 @@
+"""Parquet, arrow and webdataset files, made here, read through `datasets` and streamed."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sagan.data import describe, open_dataset, pack
+from sagan.data.sources.tables import TableSource
+from sagan.errors import SaganError
+
+CLASSES = ["bird", "cat", "ant"]  # in no order, as hub data sets have them
+
+
+def png(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (6, 4), (shade, shade, shade)).save(file, "PNG")
+    return file.getvalue()
+
+
+def rows(num: int = 30) -> datasets.Dataset:
+    content = [{"image": {"bytes": png(n), "path": f"{n}.png"}, "label": n % 3} for n in range(num)]
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)}
+    return datasets.Dataset.from_list(content, features=datasets.Features(features))
+
+
+def parquet(root: Path) -> Path:
+    rows().to_parquet(str(root / "x.parquet"))
+    return root / "x.parquet"
+
+
+def awkward_name(root: Path) -> Path:
+    (root / "a [1]*").mkdir()
+    return parquet(root / "a [1]*")
+
+
+def parquet_folder(root: Path, inner: str = "data") -> Path:
+    (root / "set" / inner).mkdir(parents=True)
+    for shard in range(3):
+        name = f"train-0000{shard}-of-00003.parquet"
+        rows().select(range(10 * shard, 10 * shard + 10)).to_parquet(
+            str(root / "set" / inner / name)
+        )
+    rows(3).to_parquet(str(root / "set" / inner / "test-00000-of-00001.parquet"))
+    return root / "set"
+
+
+def hub_copy(root: Path) -> Path:
+    """As the hub's own tools leave a set whose only configuration is called plain_text."""
+    folder = parquet_folder(root, "plain_text")
+    (folder / "README.md").write_text("a card")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    return folder
+
+
+def saved(root: Path) -> Path:
+    rows().save_to_disk(str(root / "saved"))
+    return root / "saved"
+
+
+def saved_splits(root: Path) -> Path:
+    splits = datasets.DatasetDict({"train": rows(), "test": rows(3)})
+    splits.save_to_disk(str(root / "saved"))
+    return root / "saved"
+
+
+def arrow(root: Path) -> Path:
+    return next(saved(root).glob("*.arrow"))
+
+
+def webdataset(root: Path) -> Path:
+    return tar_of(
+        root / "x.tar",
+        {f"{n:05}.{ext}": data for n in range(30)
+         for ext, data in (("png", png(n)), ("cls", str(n % 3).encode()))},
+    )  # fmt: skip
+
+
+def tar_of(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    "write",
+    [parquet, awkward_name, parquet_folder, hub_copy, saved, saved_splits, arrow, webdataset],
+)
+def test_every_kind_gives_its_pictures_and_labels_in_order(
+    tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    dataset = pack(str(write(tmp_path)), tmp_path / "out", 4)
+    assert dataset.images[:, 0, 0, 0].tolist() == list(range(30))
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [n % 3 for n in range(30)]
+    # A webdataset has numbers for its classes, and no names.
+    assert dataset.classes == (("0", "1", "2") if write is webdataset else tuple(CLASSES))
+
+
+@pytest.mark.parametrize("write", [parquet_folder, saved_splits])
+def test_splits_are_those_of_the_files(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    source = str(write(tmp_path))
+    assert len(pack(source, tmp_path / "test", 4, split="test")) == 3
+    with pytest.raises(SaganError, match=r"no split 'val' .*: it has test, train"):
+        pack(source, tmp_path / "val", 4, split="val")
+
+
+def test_a_stream_is_packed_into_the_cache_once(tmp_path: Path) -> None:
+    source = str(parquet(tmp_path))
+    first = open_dataset(source, 4, cache=tmp_path / "cache")
+    told: list[str] = []
+    again = open_dataset(source, 4, cache=tmp_path / "cache", notify=told.append)
+    assert again.path == first.path
+    assert any("packed earlier" in line for line in told)
+    rows(31).to_parquet(source)
+    assert len(open_dataset(source, 4, cache=tmp_path / "cache")) == 31
+
+
+def test_a_set_in_the_cache_is_found_without_reading_its_labels_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"picture": [png(n) for n in range(4)], "category": ["b", "a", "b", "a"]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    told: list[list[str]] = []
+
+    def opened() -> tuple[str, ...]:
+        told.append([])
+        source = str(tmp_path / "x.parquet")
+        return open_dataset(source, 4, cache=tmp_path / "cache", notify=told[-1].append).classes
+
+    assert opened() == ("a", "b")
+
+    def refuse(self: TableSource, column: str) -> None:
+        raise AssertionError(f"the column {column} is read again")
+
+    monkeypatch.setattr(TableSource, "_collect_labels", refuse)
+    assert opened() == ("a", "b")
+    for lines in told:
+        assert "labels are read from the column 'category'" in lines
+
+
+def test_bytes_in_a_plain_column_and_names_as_labels_are_found(tmp_path: Path) -> None:
+    table = {"picture": [png(n) for n in range(6)], "category": ["b", "a", "b", "a", None, "b"]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    dataset = pack(str(tmp_path / "x.parquet"), tmp_path / "out", 4, max_unreadable=0.2)
+    assert dataset.classes == ("a", "b")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [1, 0, 1, 0, 1]
+    manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
+    assert manifest["skipped"] == [
+        {"name": "row 4", "reason": "its label None is none of the classes"}
+    ]
+    assert "labels are read from the column 'category'" in manifest["notes"]
+
+
+def test_captions_are_no_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagan.data.sources.tables.MAX_CLASSES", 4)
+    table = {"image": [png(n) for n in range(6)], "label": [f"caption {n}" for n in range(6)]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    info = describe(str(tmp_path / "x.parquet"))
+    assert (info.num_images, info.labelled) == (6, False)
+    assert any("read without labels" in note for note in info.notes)
+
+
+def test_a_table_without_pictures_names_its_columns(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "number": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(SaganError, match=r"no column of pictures .*text, number"):
+        pack(str(tmp_path / "x.parquet"), tmp_path / "out", 4)
+
+
+def test_rows_without_a_picture_are_named_and_paths_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(png(99))
+    cells = [{"bytes": png(n), "path": None} for n in range(20)]
+    cells[3] = {"bytes": None, "path": str(tmp_path / "mine.png")}
+    cells[5] = {"bytes": b"no picture", "path": "five.png"}
+    table = datasets.Dataset.from_dict({"image": cells})
+    table.cast_column("image", datasets.Image()).to_parquet(str(tmp_path / "x.parquet"))
+    dataset = pack(str(tmp_path / "x.parquet"), tmp_path / "out", 4)
+    assert dataset.images[:, 0, 0, 0].tolist() == [n for n in range(20) if n not in (3, 5)]
+    reasons = {
+        file["name"]: file["reason"]
+        for file in json.loads((tmp_path / "out" / "pack.json").read_text())["skipped"]
+    }
+    assert reasons == {
+        f"row 3: {tmp_path / 'mine.png'}": "the row holds no picture",
+        "row 5: five.png": "not a picture in a known format",
+    }
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.tar"])
+def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"not at all" * 100)
+    with pytest.raises(SaganError, match=rf"cannot read '.*{name}'") as error:
+        pack(str(tmp_path / name), tmp_path / "out", 4)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_cut_short_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    path = webdataset(tmp_path)
+    path.write_bytes(path.read_bytes()[:40_000])
+    with pytest.raises(SaganError, match=r"cannot read '.*x\.tar': its end is missing"):
+        pack(str(path), tmp_path / "out", 4)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["x.tar"]
+
+
+def test_kinds_are_not_mixed(tmp_path: Path) -> None:
+    parquet(tmp_path)
+    webdataset(tmp_path)
+    with pytest.raises(SaganError, match="mixes parquet and webdataset"):
+        pack(str(tmp_path), tmp_path / "out", 4)
+
+
+def test_without_the_library_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    (tmp_path / "x.parquet").write_bytes(b"")
+    for source in (str(tmp_path / "x.parquet"), "hf:cifar10"):
+        with pytest.raises(SaganError, match=r"pip install '\.\[hub\]'"):
+            pack(source, tmp_path / "out", 4)
+
+
+def test_tables_give_what_a_folder_gives(tmp_path: Path) -> None:
+    for n in range(30):
+        folder = tmp_path / "set" / CLASSES[n % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{n:02}.png").write_bytes(png(n))
+    one = pack(str(tmp_path / "set"), tmp_path / "one", 4)
+    two = pack(str(parquet(tmp_path)), tmp_path / "two", 4)
+    assert one.labels is not None
+    assert two.labels is not None
+
+    def named(dataset) -> set[tuple[int, str]]:
+        pairs = zip(dataset.images[:, 0, 0, 0], dataset.labels, strict=True)
+        return {(int(shade), dataset.classes[label]) for shade, label in pairs}
+
+    assert named(one) == named(two)
+    assert np.unique(two.images).tolist() == list(range(30))

@@ -1,0 +1,174 @@
+"""What a picture file's bytes become, against pixels worked out by hand."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan.errors import SaganError, UnreadableError
+from sagan.images import decode as decoding
+from sagan.images.decode import check_size_and_fit, decode, examine
+
+
+def encode(image: Image.Image, format_: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("format_", ["PNG", "BMP", "TIFF", "PPM"])
+def test_a_picture_of_the_right_size_keeps_every_pixel(fit: str, format_: str) -> None:
+    pixels = noise(9, 9)
+    assert np.array_equal(decode(encode(Image.fromarray(pixels), format_), 9, fit), pixels)
+
+
+def test_crop_keeps_the_middle_of_a_wide_and_of_a_tall_picture() -> None:
+    wide, tall = noise(4, 10), noise(10, 4)
+    assert np.array_equal(decode(encode(Image.fromarray(wide)), 4, "crop"), wide[:, 3:7])
+    assert np.array_equal(decode(encode(Image.fromarray(tall)), 4, "crop"), tall[3:7])
+
+
+def test_pad_centres_the_picture_on_white() -> None:
+    pixels = noise(2, 4)
+    expected = np.full((4, 4, 3), 255, dtype=np.uint8)
+    expected[1:3] = pixels
+    assert np.array_equal(decode(encode(Image.fromarray(pixels)), 4, "pad"), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 1)])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_extreme_proportions_still_give_a_full_square(shape: tuple[int, int], fit: str) -> None:
+    image = decode(encode(Image.new("RGB", shape, (10, 20, 30))), 8, fit)
+    assert image.shape == (8, 8, 3)
+    assert (image == (10, 20, 30)).all(axis=-1).any()
+
+
+def test_shrinking_averages_instead_of_picking_pixels() -> None:
+    board = np.indices((64, 64)).sum(axis=0) % 2 * np.uint8(255)
+    image = decode(encode(Image.fromarray(board.astype(np.uint8))), 8, "crop")
+    assert np.abs(image[2:-2, 2:-2].astype(int) - 127.5).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.swapaxes(0, 1)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(a, 2).swapaxes(0, 1)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_exif_orientation_turns_the_picture_upright(orientation: int, upright: object) -> None:
+    pixels = noise(6, 6)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(pixels), exif=exif)
+    assert np.array_equal(decode(data, 6, "crop"), upright(pixels))
+
+
+def test_transparency_is_laid_over_white() -> None:
+    image = Image.fromarray(
+        np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [0, 0, 0, 51], [9, 9, 9, 255]]], np.uint8)
+    )
+    row = decode(encode(image.resize((4, 4), Image.Resampling.NEAREST)), 4, "crop")[0]
+    assert row.tolist() == [[255, 255, 255], [200, 100, 0], [204, 204, 204], [9, 9, 9]]
+
+
+def test_a_palette_with_a_transparent_colour_is_laid_over_white() -> None:
+    image = Image.new("P", (2, 2))
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.putdata([0, 1, 1, 0])
+    pixels = decode(encode(image, transparency=0), 2, "crop")
+    assert pixels.reshape(4, 3).tolist() == [[255] * 3, [255, 0, 0], [255, 0, 0], [255] * 3]
+
+
+def test_sixteen_bit_gray_keeps_its_shades() -> None:
+    shades = np.array([[0, 0x7F7F], [0x80FF, 0xFFFF]], np.uint16)
+    pixels = decode(encode(Image.fromarray(shades)), 2, "crop")
+    assert pixels[..., 0].ravel().tolist() == [0, 0x7F, 0x80, 0xFF]
+    assert (pixels == pixels[..., :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [("L", 77, (77, 77, 77)), ("1", 1, (255, 255, 255)), ("LA", (50, 255), (50, 50, 50))],
+)
+def test_gray_becomes_three_equal_channels(mode: str, colour: object, expected: object) -> None:
+    data = encode(Image.new(mode, (3, 3), colour))
+    assert (decode(data, 3, "crop") == expected).all()
+
+
+def test_cmyk_cyan_is_read_as_cyan() -> None:
+    data = encode(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), "JPEG", quality=100)
+    assert np.abs(decode(data, 8, "crop").astype(int) - (0, 255, 255)).max() <= 3
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP"])
+def test_an_animation_gives_its_first_frame(format_: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encode(frames[0], format_, save_all=True, append_images=frames[1:], lossless=True)
+    assert np.abs(decode(data, 8, "crop").astype(int) - (255, 0, 0)).max() <= 2
+
+
+def test_a_file_is_known_by_its_content_and_only_in_the_listed_formats() -> None:
+    with pytest.raises(UnreadableError, match="known format"):
+        decode(encode(Image.new("RGB", (4, 4)), "EPS"), 4, "crop")
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"no picture", encode(Image.fromarray(noise(64, 64)))[:900]]
+)
+def test_damaged_bytes_have_a_reason_of_one_line(damage: bytes) -> None:
+    for look in (examine, lambda data: decode(data, 8, "crop")):
+        with pytest.raises(UnreadableError) as error:
+            look(damage)
+        assert str(error.value)
+        assert "\n" not in str(error.value)
+        assert "0x" not in str(error.value)
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_a_decompression_bomb_is_refused_before_it_is_inflated(side: int) -> None:
+    bomb = encode(Image.new("1", (side, side)))
+    with pytest.raises(UnreadableError, match="more than"):
+        decode(bomb, 8, "crop")
+
+
+def test_every_truncation_of_a_jpeg_is_refused_or_decoded_but_never_crashes() -> None:
+    data = encode(Image.fromarray(noise(16, 16)), "JPEG")
+    for end in range(0, len(data), 7):
+        try:
+            assert decode(data[:end], 8, "crop").shape == (8, 8, 3)
+        except UnreadableError:
+            continue
+
+
+def test_examine_tells_size_after_rotation_mode_and_format() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    facts = examine(encode(Image.new("L", (30, 20)), "JPEG", exif=exif))
+    assert facts == decoding.PictureFacts(width=20, height=30, mode="L", format="JPEG")
+
+
+def test_a_bad_size_or_fit_is_told_in_the_users_terms() -> None:
+    with pytest.raises(SaganError, match=r"1 to 4096"):
+        check_size_and_fit(0, "crop")
+    with pytest.raises(SaganError, match="crop, pad, stretch"):
+        check_size_and_fit(8, "squash")
+
+
+def test_an_odd_rest_is_cut_from_the_right_and_the_bottom() -> None:
+    """Or a set packed anew would have another fingerprint."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    assert np.array_equal(decode(encode(Image.fromarray(pixels[:, :4])), 4, "crop"), pixels[:4, :4])
+    assert np.array_equal(decode(encode(Image.fromarray(pixels[:4])), 4, "crop"), pixels[:4, :4])

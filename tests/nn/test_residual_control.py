@@ -1,0 +1,82 @@
+"""The paper's control: as many parameters as attention, the same start, and no far look."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sagan.build import build_networks
+from sagan.config import Config, parse_config, resolve
+from sagan.nn.attention import FORMS, SelfAttention2d
+from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
+from sagan.nn.residual_control import ResidualControl2d, attention_block
+from sagan.nn.resnet import Discriminator, Generator
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("channels", [32, 64, 128, 256, 512])
+def test_the_control_has_the_parameters_of_the_attention_it_stands_for(channels, form) -> None:
+    with torch.device("meta"):
+        attention = SelfAttention2d(channels, form, spectral_norm=False)
+        control = attention_block("residual", channels, form, "auto")
+    assert isinstance(control, ResidualControl2d)
+    # Half of what one channel more of the bottleneck takes is the most that it can be off.
+    width = control.reduce.out_channels
+    assert abs(count(control) - count(attention)) <= channels + 9 * (2 * width + 1) / 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_other_width_comes_nearer(form) -> None:
+    with torch.device("meta"):
+        wanted = count(SelfAttention2d(64, form, spectral_norm=False))
+        control = ResidualControl2d(64, wanted)
+    others = [2 * 64 * h + 9 * h * h + 1 for h in range(1, 65)]
+    assert abs(count(control) - wanted) == min(abs(other - wanted) for other in others)
+
+
+def test_it_starts_as_the_identity_and_then_sees_its_neighbourhood_only() -> None:
+    control = ResidualControl2d(16, 320)
+    x = torch.randn(1, 16, 9, 9, requires_grad=True)
+    assert torch.equal(control(x), x)
+    nn.init.constant_(control.gamma, 0.5)
+    y: Tensor = control(x)
+    assert not torch.equal(y, x)
+    (seen,) = torch.autograd.grad(y[0, :, 4, 4].sum(), x)
+    far = torch.ones(9, 9, dtype=torch.bool)
+    far[3:6, 3:6] = False
+    assert seen[0][:, ~far].abs().amin(dim=0).sum() > 0
+    assert (seen[0][:, far] == 0).all()
+
+
+@pytest.mark.parametrize("preset", ["cpu-32", "cpu-64", "dcgan-64"])
+def test_a_configuration_puts_it_where_attention_would_be(preset: str) -> None:
+    def sizes(config: Config) -> list[list[tuple[str, type]]]:
+        return [
+            [(size, type(layer)) for size, layer in network.self_attention.items()]
+            for network in build_networks(config, num_classes=0)
+        ]
+
+    attention = sizes(resolve(preset, {"conditional": False}))
+    control = sizes(resolve(preset, {"conditional": False, "attention_block": "residual"}))
+    for with_attention, with_control in zip(attention, control, strict=True):
+        assert with_attention
+        assert [size for size, _ in with_attention] == [size for size, _ in with_control]
+        assert {kind for _, kind in with_control} == {ResidualControl2d}
+
+
+@pytest.mark.parametrize("network", [Generator, Discriminator, DCGANGenerator, DCGANDiscriminator])
+def test_a_block_of_another_name_is_refused(network: Callable[..., nn.Module]) -> None:
+    size = () if network in (DCGANGenerator, DCGANDiscriminator) else (32,)
+    with pytest.raises(ValueError, match="'atention': choose from attention, residual"):
+        network(*size, 8, attention_block="atention")
+
+
+def test_configurations_from_before_the_control_have_attention() -> None:
+    old = resolve("cpu-32").model_dump(mode="json")
+    del old["attention_block"]
+    assert parse_config(old) == resolve("cpu-32")
