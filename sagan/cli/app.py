@@ -1,0 +1,96 @@
+"""The command line: a thin skin. Each command imports what it needs when it runs, so that
+``sagan --help`` answers without torch."""
+
+import sys
+import threading
+import warnings
+from io import TextIOWrapper
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from sagan._version import __version__
+from sagan.cli.data import data_info, data_pack
+from sagan.cli.evaluate import evaluate
+from sagan.cli.explain import explain, explore, report
+from sagan.cli.model import export, inspect, presets
+from sagan.cli.sample import sample
+from sagan.cli.study import study
+from sagan.cli.train import demo, train
+from sagan.errors import SaganError, printable
+from sagan.runtime.malloc import keep_freed_memory
+from sagan.storage.fsync import reason
+
+app = typer.Typer(
+    name="sagan",
+    help="Self-attention GANs: train on your pictures, sample, and see the attention.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at a data set, or prepare it once.", no_args_is_help=True)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend ends in one line and exit status 2."""
+    warnings.showwarning = _show_warning
+    threading.excepthook = _thread_failed
+    keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a pipe's encoding may lack a class name's letters
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except SaganError as error:
+        _fail(str(error))
+    except OSError as error:  # a full disk, a read-only folder
+        _fail(": ".join(filter(None, (error.filename, reason(error)))))
+    except MemoryError:
+        _fail("there is not enough memory for this: ask for less at a time")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"sagan: {printable(message)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    print(f"sagan: warning: {printable(str(message))}", file=sys.stderr)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread, whose next caller is told as well: a full disk is to be one line.
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"sagan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (demo, train, sample, evaluate, explain, explore, study, report):
+    app.command()(command)
+for command in (export, presets, inspect):
+    app.command()(command)
+data_app.command("info")(data_info)
+data_app.command("pack")(data_pack)
+app.add_typer(data_app, name="data")

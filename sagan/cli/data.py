@@ -1,0 +1,69 @@
+"""`sagan data info` and `sagan data pack`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sagan.cli.console import open_console, say, show
+
+
+def data_info(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
+    split: Annotated[
+        str, typer.Option(help="Which part; all for every one of a folder, zip or CIFAR.")
+    ] = "train",
+    sheet: Annotated[
+        Path | None, typer.Option(help="FILE.png: also write a sheet with some of the pictures.")
+    ] = None,
+) -> None:
+    """Count, measure and check the pictures of a source, and say what that means for training.
+
+    Example: [bold]sagan data info photos/ --sheet photos.png[/]
+    """
+    from sagan.data import describe
+    from sagan.data.contact_sheet import check_sheet, write_sheet
+    from sagan.display import PackingProgress
+    from sagan.summary import dataset_lines
+
+    if sheet is not None:
+        check_sheet(sheet)
+    with PackingProgress(open_console(), "looking at") as progress:
+        info = describe(source, split=split, thumbnails=sheet is not None, progress=progress)
+    show(dataset_lines(info))
+    if sheet is not None:
+        write_sheet(info.thumbnails, sheet)
+        say(f"wrote {sheet}")
+
+
+def data_pack(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")],
+    split: Annotated[
+        str, typer.Option(help="Which part; all for every one of a folder, zip or CIFAR.")
+    ] = "train",
+    fit: Annotated[str, typer.Option(help="crop, pad or stretch to a square.")] = "crop",
+    max_unreadable: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Stop when a greater share of files is unreadable."),
+    ] = 0.1,
+) -> None:
+    """Decode and resize a data set once, into a folder that training reads directly.
+
+    Interrupted, it leaves nothing behind under that name; the same command starts over.
+
+    Example: [bold]sagan data pack photos/ photos-64 --size 64[/]
+    """
+    from sagan.data import pack
+    from sagan.data.packed import read_manifest
+    from sagan.display import PackingProgress
+
+    with PackingProgress(open_console(), "packing") as progress:
+        dataset = pack(
+            source, out, size, fit=fit, split=split, max_unreadable=max_unreadable,
+            progress=progress,
+        )  # fmt: skip
+    manifest = read_manifest(out)
+    show((*manifest.notes, *manifest.findings()))
+    say(f"wrote {out}: {len(dataset):,} pictures of {size} x {size}")

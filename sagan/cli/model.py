@@ -1,0 +1,63 @@
+"""`sagan export`, `sagan inspect` and `sagan presets`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sagan.cli.console import open_console, say, show
+from sagan.cli.options import ModelName
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    card: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.md", help="Its model card: data, licence, recipe, weaknesses."),
+    ] = None,
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="Keep weights in 16 bits: half the size."),
+    ] = False,
+) -> None:
+    """Write one model file from a run: averaged generator, discriminator, configuration, card.
+
+    Example: [bold]sagan export runs/photos photos.safetensors --card photos.md[/]
+    """
+    from sagan.model import export_model, open_model
+    from sagan.storage.files import read_text
+
+    export_model(open_model(run), out, read_text(card) if card else "", half)
+    say(f"wrote {out}")
+
+
+def inspect(model: ModelName) -> None:
+    """Say what a run or a model file is.
+
+    Example: [bold]sagan inspect runs/photos[/]
+    """
+    from sagan.model import open_model
+    from sagan.summary import config_table, model_lines
+
+    opened = open_model(model)
+    open_console().print(config_table(opened.config, opened.origin))
+    show(model_lines(opened))
+
+
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show all settings of this one.")
+    ] = None,
+) -> None:
+    """List the recipes that --preset takes, or what one of them sets.
+
+    Example: [bold]sagan presets cpu-32[/]
+    """
+    from sagan.config import resolve
+    from sagan.summary import config_table, preset_lines
+
+    if name is None:
+        show(preset_lines())
+    else:
+        open_console().print(config_table(resolve(name), name))
