@@ -22,7 +22,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from sagan.nn.attention import FORMS, Attend, select_backend
+from sagan.nn.attention import FORMS
+from sagan.nn.attention_kernels import Attend, select_backend
 from sagan.runtime.malloc import keep_freed_memory
 
 CACHE_BYTES = 2**22

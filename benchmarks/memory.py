@@ -17,7 +17,8 @@ from torch import nn
 
 from benchmarks.naive import Attention
 from benchmarks.timing import progress, seconds
-from sagan.nn.attention import BACKENDS, FORMS, SelfAttention2d
+from sagan.nn.attention import FORMS, SelfAttention2d
+from sagan.nn.attention_kernels import BACKENDS
 
 CHANNELS = 64
 SIDES = (8, 16, 32, 64, 128, 256)  # N = 64 ... 65,536

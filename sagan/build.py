@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sagan.config import Config
-from sagan.nn.attention import BackendName
+from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.resnet import Discriminator, Generator, Initializer

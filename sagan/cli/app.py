@@ -4,6 +4,7 @@
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
@@ -87,9 +88,11 @@ def _options(
     pass
 
 
-for command in (demo, train, sample, evaluate, explain, explore, study, report):
-    app.command()(command)
-for command in (export, presets, inspect):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(demo, train, sample, evaluate, explain, explore, study, report),
+    *(export, presets, inspect),
+)
+for command in _COMMANDS:
     app.command()(command)
 data_app.command("info")(data_info)
 data_app.command("pack")(data_pack)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.nn.attention import BackendName, FormName, SelfAttention2d
+from sagan.nn.attention import FormName, SelfAttention2d
+from sagan.nn.attention_kernels import BackendName
 
 BlockName: TypeAlias = Literal["attention", "residual"]
 

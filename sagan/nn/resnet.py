@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.nn.attention import BackendName, FormName
+from sagan.nn.attention import FormName
+from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
     RESIDUAL_DISCRIMINATOR,

@@ -15,15 +15,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sagan.nn import attention as attention_module
-from sagan.nn.attention import (
-    BACKENDS,
-    FORMS,
-    Attend,
-    SelfAttention2d,
-    recorded_maps,
-    select_backend,
-)
+from sagan.nn import attention_kernels
+from sagan.nn.attention import FORMS, SelfAttention2d, recorded_maps
+from sagan.nn.attention_kernels import BACKENDS, Attend, select_backend
 from sagan.nn.spectral_norm import is_spectrally_normalized
 
 UNPOOLED = ["full", "paper"]
@@ -169,9 +163,9 @@ def test_forward_and_every_gradient_equal_the_float64_oracle(
 def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of 24 x 24, 5 images, in blocks of 2 images, 7 rows, 1 row."""
     size, rows = {"images": (2 * 24 * 24, 1), "rows": (1, 7), "one row": (1, 1)}[request.param]
-    monkeypatch.setattr(attention_module, "BLOCK_ENTRIES", size)
-    monkeypatch.setattr(attention_module, "MIN_ROWS", rows)
-    monkeypatch.setattr(attention_module, "PLAIN_ENTRIES", 0)
+    monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", size)
+    monkeypatch.setattr(attention_kernels, "MIN_ROWS", rows)
+    monkeypatch.setattr(attention_kernels, "PLAIN_ENTRIES", 0)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -204,9 +198,9 @@ def test_gradients_over_many_blocks_are_as_exact_as_eager_ones_in_one(
         attended = attend(*inputs)
         return [attended.detach(), *torch.autograd.grad(attended, inputs, cotangent)]
 
-    expected = gradients(attention_module.eager)
-    monkeypatch.setattr(attention_module, "BLOCK_ENTRIES", 1)
-    monkeypatch.setattr(attention_module, "MIN_ROWS", 1)
+    expected = gradients(attention_kernels.eager)
+    monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(attention_kernels, "MIN_ROWS", 1)
     tolerance = 1e-5 if dtype == torch.float32 else 0.02
     for actual, truth in zip(gradients(BACKENDS[backend]), expected, strict=True):
         assert_close(actual, truth, tolerance)
@@ -510,7 +504,7 @@ def test_no_tensor_of_the_maps_size_is_ever_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """N = 4096; 512 rows, the fewest that are worked on at a time, are an 8th of the map."""
-    monkeypatch.setattr(attention_module, "BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", 1)
     elements = 4096 * (1024 if form == "pooled" else 4096)
     assert largest_tensor(form, backend, memory_format) <= elements // share
 
@@ -583,10 +577,10 @@ def test_auto_depends_on_shape_and_device_alone() -> None:
         return chosen.pop()
 
     for dtype in (torch.float32, torch.bfloat16):
-        assert choice(64, 64, dtype) is attention_module.eager
-        assert choice(4096, 4096, dtype) is attention_module.eager
-        assert choice(4096, 4097, dtype) is attention_module.chunked
-    assert choice(64, 64, device="meta") is attention_module.flash  # as on any accelerator
+        assert choice(64, 64, dtype) is attention_kernels.eager
+        assert choice(4096, 4096, dtype) is attention_kernels.eager
+        assert choice(4096, 4097, dtype) is attention_kernels.chunked
+    assert choice(64, 64, device="meta") is attention_kernels.flash  # as on any accelerator
 
 
 def test_unknown_names_and_too_few_channels_are_value_errors_that_name_the_choices() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sagan.data import PackedDataset
 from sagan.nn import resnet
-from sagan.nn.attention import SelfAttention2d, eager
+from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_kernels import eager
 from sagan.training.state import Training
 
 STEPS = 300
