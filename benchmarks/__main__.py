@@ -149,7 +149,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def names(known: Any) -> Callable[[str], list[str]]:
-    """A type for comma-separated names out of ``known``."""
+    """A type for comma-separated names out of `known`."""
 
     def parse(text: str) -> list[str]:
         for name in text.split(","):

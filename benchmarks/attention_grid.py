@@ -61,7 +61,7 @@ EAGER: dict[str, Attend] = {"plain": plain, "einsum": einsum, "left": left, "ima
 
 
 def inputs(form: str, n: int, batch: int, channels: int, dtype: torch.dtype) -> list[Tensor]:
-    """Queries, keys and values as the layer has them at ``channels``, then a cotangent."""
+    """Queries, keys and values as the layer has them at `channels`, then a cotangent."""
     m = n // 4 if FORMS[form].pool else n
     c = channels // FORMS[form].value_divisor
     generator = torch.Generator().manual_seed(0)
@@ -78,7 +78,7 @@ def seconds(attend: Attend, tensors: list[Tensor]) -> float:
 
 
 def medians(ways: dict[str, Attend], tensors: list[Tensor], budget: float) -> dict[str, float]:
-    """At least one, and otherwise as many repetitions as fit into ``budget`` seconds."""
+    """At least one, and otherwise as many repetitions as fit into `budget` seconds."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     order: list[tuple[str, Callable[..., Tensor]]] = list(ways.items())
     end = time.perf_counter() + budget

@@ -1,9 +1,9 @@
 """A checkout of another implementation, timed on our protocol.
 
-The folder must hold a module ``sagan_models`` (it may import others beside it) with
+The folder must hold a module `sagan_models` (it may import others beside it) with
 
-* ``Generator(batch_size, image_size, z_dim, conv_dim)``: latents (B, z_dim) -> images (B, 3, S, S),
-* ``Discriminator(batch_size, image_size, conv_dim)``: images -> logits,
+* `Generator(batch_size, image_size, z_dim, conv_dim)`: latents (B, z_dim) -> images (B, 3, S, S),
+* `Discriminator(batch_size, image_size, conv_dim)`: images -> logits,
 
 either of which may put out a tuple whose first part counts. That is the interface of
 heykeetae/Self-Attention-GAN and of the many repositories that grew out of it. Their code runs as
@@ -45,7 +45,7 @@ class Checkout:
         self.optimizer_d = _adam(self.discriminator, config.lr_d, config)
 
     def step(self) -> None:
-        """``d_steps`` updates of D and one of G."""
+        """`d_steps` updates of D and one of G."""
         for _ in range(self.config.d_steps):
             loss = F.relu(1 - _first(self.discriminator(next(self.batches).images))).mean()
             loss = loss + F.relu(1 + _first(self.discriminator(self._fake()))).mean()

@@ -10,7 +10,7 @@ SIDES = (1024, 2048, 3072, 4096)
 
 
 class Peak:
-    """The best rate of C = A B seen so far in one precision, over :data:`SIDES`."""
+    """The best rate of C = A B seen so far in one precision, over `SIDES`."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype

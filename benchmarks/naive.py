@@ -4,7 +4,7 @@ What ours is measured against: eager float32 in NCHW, power iteration at every f
 whole N x N attention map, 1x1 skips at the larger resolution (the published order), Adam as torch
 constructs it, two D forward passes, gradients through G in D's step and into D in G's step.
 Parameters have the shapes and, but for spectral normalization's, the names of ours, so that
-:func:`copy_weights` can hold both to the same outputs.
+`copy_weights` can hold both to the same outputs.
 """
 
 from collections.abc import Iterator
@@ -288,7 +288,7 @@ class Naive:
         self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.lr_d, betas)
 
     def step(self) -> None:
-        """``d_steps`` updates of D and one of G, with the hinge loss."""
+        """`d_steps` updates of D and one of G, with the hinge loss."""
         for _ in range(self.config.d_steps):
             self.update_discriminator(next(self.batches))
         self.update_generator()

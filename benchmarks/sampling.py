@@ -85,7 +85,7 @@ def saved_and_loaded(training: Training) -> dict[str, GeneratorBase]:
 def naive_sample(
     generator: nn.Module, config: Config, labels: npt.NDArray[np.int64] | None
 ) -> UInt8Array:
-    """The same images as ``generator.sample``, as popular code draws them: uint8 (NUM, S, S, 3)."""
+    """The same images as `generator.sample`, as popular code draws them: uint8 (NUM, S, S, 3)."""
     latents = seeded_latents(NUM, config.latent_size, seed=0)
     images = generator(latents, None if labels is None else torch.from_numpy(labels))
     images = ((images + 1) * 127.5).round().clamp(0, 255)

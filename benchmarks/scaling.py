@@ -1,11 +1,11 @@
 """Many machines, computed: what a step sends, and the share of its time that is left for work.
 
-Data-parallel training averages gradients once in each update: D's ``d_steps`` times a step, G's
+Data-parallel training averages gradients once in each update: D's `d_steps` times a step, G's
 once, float32. A ring all-reduce sends and receives 2 (W - 1) / W of the gradients' bytes in every
 process (Patarasuk & Yuan 2009). Each process keeps the measured batch (weak scaling).
 Efficiency is the step's time alone over its time with communication: once with none of it hidden
 behind the backward pass (the worst case), and once with all of it hidden that the backward pass,
-taken as half the step, can hide. Latencies, slow neighbours and contention are not in it.
+taken as half the step, can hide. Latencies, slow neighbors and contention are not in it.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How long a user waits: ``sagan --help``, and from the launch of a training to its first step."""
+"""How long a user waits: `sagan --help`, and from the launch of a training to its first step."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def measure(repetitions: int) -> Times:
 
 
 def show_help() -> None:
-    """Run ``sagan --help``."""
+    """Run `sagan --help`."""
     subprocess.run([*SAGAN, "--help"], check=True, stdout=subprocess.DEVNULL)
 
 

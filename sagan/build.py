@@ -24,12 +24,12 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
-    """Both networks with the initial weights that ``config.seed`` decides, float32, channels_last.
+    """Both networks with the initial weights that `config.seed` decides, float32, channels_last.
 
     torch's global random state is left as it was.
 
     Args:
-        config: the configuration; the networks take labels if ``config.conditional``.
+        config: the configuration; the networks take labels if `config.conditional`.
         num_classes: of the data set.
     """
     initializer = INITIALIZERS[config.init]
@@ -49,7 +49,7 @@ def build_empty(config: Config, num_classes: int) -> tuple[GeneratorBase, Discri
 
 @contextmanager
 def without_memory() -> Iterator[None]:
-    """Within it, networks are built on the meta device; :func:`undrawn` is their initializer."""
+    """Within it, networks are built on the meta device; `undrawn` is their initializer."""
     with torch.device("meta"), _Undrawn():
         yield
 

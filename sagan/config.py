@@ -1,6 +1,6 @@
 """What one training run is: a frozen, validated configuration, and the recipes.
 
-A preset is one recipe, published or ours: one entry of :data:`PRESETS`. A new one is a new entry.
+A preset is one recipe, published or ours: one entry of `PRESETS`. A new one is a new entry.
 Nothing here imports torch, so that the command line answers at once.
 """
 
@@ -138,11 +138,11 @@ class Config(BaseModel):
         """Whether networks of this family can be conditional."""
         return self.family != "dcgan"
 
-    def following(self, labelled: bool) -> "Config":
-        """The same, ``conditional`` decided by whether the data has labels, if nobody has."""
+    def following(self, labeled: bool) -> "Config":
+        """The same, `conditional` decided by whether the data has labels, if nobody has."""
         if self.conditional is not None:
             return self
-        return self.model_copy(update={"conditional": labelled and self.takes_labels})
+        return self.model_copy(update={"conditional": labeled and self.takes_labels})
 
     def to_json(self) -> str:
         """The configuration as indented JSON."""
@@ -314,7 +314,7 @@ def changes(
     Args:
         before: fields and values of a configuration.
         after: of another.
-        allowed: fields that may change, such as :data:`MAY_CHANGE`.
+        allowed: fields that may change, such as `MAY_CHANGE`.
     """
     return [
         f"{key} was {before[key]} and is now {value}"
@@ -324,12 +324,12 @@ def changes(
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """``["lr_g=1e-4", "attention_g=8,16"]`` -> fields and values, each read as its field's type.
+    """`["lr_g=1e-4", "attention_g=8,16"]` -> fields and values, each read as its field's type.
 
-    Values are JSON, a comma-separated list, or plain text; :func:`resolve` then checks the types.
+    Values are JSON, a comma-separated list, or plain text; `resolve` then checks the types.
 
     Raises:
-        SaganError: no ``=``, or an unknown field (near misses are named).
+        SaganError: no `=`, or an unknown field (near misses are named).
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:

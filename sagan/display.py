@@ -33,7 +33,7 @@ class _Clock:
         self._marks = deque([(time.monotonic(), step)], maxlen=50)
 
     def left(self, step: int) -> str:
-        """Time left from ``step`` on, such as "1:02:03"."""
+        """Time left from `step` on, such as "1:02:03"."""
         self._marks.append((time.monotonic(), step))
         (then, before), (now, _) = self._marks[0], self._marks[-1]
         if step == before:

@@ -102,7 +102,7 @@ def plain(axes: Axes, x: str) -> None:
 
 
 def legend(axes: Axes, num: int, size: int = 6) -> None:
-    """Name ``num`` lines beside them, in letters of so many points."""
+    """Name `num` lines beside them, in letters of so many points."""
     columns = math.ceil(num / LEGEND_ROWS)
     drawn = axes.legend(
         loc="center left", bbox_to_anchor=(1, 0.5), fontsize=size, frameon=False, ncols=columns
@@ -111,7 +111,7 @@ def legend(axes: Axes, num: int, size: int = 6) -> None:
         text.set_parse_math(False)
 
 
-def colours(num: int) -> Sequence[Any]:
+def colors(num: int) -> Sequence[Any]:
     """So many that can be told apart."""
     import matplotlib
 

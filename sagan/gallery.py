@@ -34,7 +34,7 @@ def write_samples(
     seed: int,
     truncation: float,
 ) -> None:
-    """Draw ``num`` pictures: a grid if ``out`` is a .png, else one file each in a folder or .zip.
+    """Draw `num` pictures: a grid if `out` is a .png, else one file each in a folder or .zip.
 
     Args:
         generator: ready to sample.
@@ -72,7 +72,7 @@ def write_interpolation(
 ) -> None:
     """Draw the way from one random latent to another: a strip (.png) or a film (.gif).
 
-    A strip has a row for each label, without ``labels`` for the first `MOST_ROWS` there are, and
+    A strip has a row for each label, without `labels` for the first `MOST_ROWS` there are, and
     one for an unconditional model; a film goes there and back, the rows below each other.
 
     Raises:

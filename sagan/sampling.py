@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:
-    """``num`` latents (num, size) from ``start`` to ``end`` (size,) at an even angle.
+    """`num` latents (num, size) from `start` to `end` (size,) at an even angle.
 
     A straight line would pass through latents of untypically small norm (White 2016,
     arXiv 1609.04468); norms are interpolated linearly instead.
@@ -19,7 +19,7 @@ def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:
 
 
 def grid_labels(num: int, num_classes: int) -> list[int] | None:
-    """Labels for ``num`` images, the classes in turn; None for an unconditional model.
+    """Labels for `num` images, the classes in turn; None for an unconditional model.
 
     Image i has the same one however many there are.
     """

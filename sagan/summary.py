@@ -99,7 +99,7 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
             )
     yield f"formats      {_counts(info.formats)}"
     yield f"modes        {_counts(info.modes)}"
-    yield f"classes      {len(info.classes) or 'none: unlabelled'}"
+    yield f"classes      {len(info.classes) or 'none: unlabeled'}"
     for name, count in info.counts.items():
         yield f"  {name:<24}{count:>9,}"
     unreadable = [f"{name}: {reason}" for name, reason in info.unreadable.items()]

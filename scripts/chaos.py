@@ -131,7 +131,7 @@ def untouched(job: Job, run: Path) -> dict[str, Any]:
 def prepare_data(folder: Path) -> Path:
     """Pack 40 pictures of noise, and import what takes long: once, and not in every child."""
     import matplotlib.pyplot  # noqa: F401
-    import torch._dynamo  # noqa: F401 -- which optimisers import when they are made
+    import torch._dynamo  # noqa: F401 -- which optimizers import when they are made
 
     pictures = folder / "pictures"
     pictures.mkdir()
@@ -168,7 +168,7 @@ def is_identical(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def train_in_children(job: Job, run: Path, kill: Kill) -> End:
-    """Train in forked processes that ``kill`` may end.
+    """Train in forked processes that `kill` may end.
 
     This process imports torch but never computes with it, which makes forking safe and starting
     again quick.

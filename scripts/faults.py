@@ -1,11 +1,11 @@
-"""Make each system call of a save go wrong in turn; a sound checkpoint must be there afterwards.
+"""Make each system call of a save go wrong in turn; a sound checkpoint must be there afterward.
 
     python scripts/faults.py save
     python scripts/faults.py begin --kind crash --kind ENOSPC
     python scripts/faults.py resume --kind "power cut"
 
-Three tasks: ``save`` writes one checkpoint of small tensors in the place of a damaged one,
-``begin`` trains a new run, ``resume`` goes on with one. A first go counts the calls that change
+Three tasks: `save` writes one checkpoint of small tensors in the place of a damaged one,
+`begin` trains a new run, `resume` goes on with one. A first go counts the calls that change
 anything in the run's place; then the task is repeated from the same files, once for each call and
 kind of fault. After each, the newest sound checkpoint is the old one or the new one, whole; errors
 were told in one line; and the same task without a fault ends with the same bits as if there had
@@ -102,7 +102,7 @@ class Flushed:
             self._content[inode] = path.read_bytes()
 
     def forget_the_rest(self, names: bool) -> None:
-        """Undo what is not on the disk for certain: content, and changed ``names`` as well."""
+        """Undo what is not on the disk for certain: content, and changed `names` as well."""
         tree = self._known(self.root.stat().st_ino) if names else self._seen(self.root)
         for path in self.root.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -160,7 +160,7 @@ class Disk:
         self._flushed = Flushed(root) if kind.forgets else None
 
     def install(self) -> None:
-        """Take the place of functions of ``os``, for the rest of this process."""
+        """Take the place of functions of `os`, for the rest of this process."""
         os.open, os.write = partial(self._open, os.open), partial(self._write, os.write)
         os.fsync, os.close = partial(self._fsync, os.fsync), partial(self._close, os.close)
         for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
@@ -250,7 +250,7 @@ class Task:
         prepare: makes the run that it starts from, if any.
         work: does it.
         before: the step of the newest sound checkpoint before; None if there is none.
-        after: and afterwards.
+        after: and afterward.
     """
 
     prepare: Callable[[Path], None]

@@ -141,7 +141,7 @@ def main() -> int:
 
 
 def run_files(folder: Path, targets: dict[str, Target], num: int, chance: random.Random) -> None:
-    """Open ``num`` mutations of sound files.
+    """Open `num` mutations of sound files.
 
     Raises:
         AssertionError: one was answered otherwise, or cost too much.
@@ -336,7 +336,7 @@ def _tar(path: Path) -> Path:
 
 
 def mutate(path: Path, chance: random.Random) -> str:
-    """Change one file or name at or below ``path`` in place; return what was done, for a report."""
+    """Change one file or name at or below `path` in place; return what was done, for a report."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     file = chance.choice(files)
     if chance.random() < 0.1:

@@ -63,15 +63,15 @@ def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labelled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+def labeled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     """18 pictures of 32 x 32 in 3 classes of 8, 6 and 4."""
-    return pack(str(_pictures), tmp_path_factory.mktemp("packed") / "labelled", SIDE)
+    return pack(str(_pictures), tmp_path_factory.mktemp("packed") / "labeled", SIDE)
 
 
 @pytest.fixture(scope="session")
-def unlabelled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+def unlabeled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     """8 pictures of 32 x 32, without labels."""
-    out = tmp_path_factory.mktemp("packed") / "unlabelled"
+    out = tmp_path_factory.mktemp("packed") / "unlabeled"
     return pack(str(_pictures / "class0"), out, SIDE)
 
 
@@ -103,7 +103,7 @@ def start_training() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def train_run() -> Callable[..., Path]:
-    """train_run(run, dataset, key=value, ...): the command ``sagan train``, without its display."""
+    """train_run(run, dataset, key=value, ...): the command `sagan train`, without its display."""
     from sagan.training.loop import train
     from sagan.training.recorder import Reporter
     from sagan.training.session import prepare
@@ -157,11 +157,11 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def finished_run(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A conditional run of 6 steps, pictures and all. Read it; copy it before you change it."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     settings = {"steps": 6, "checkpoint_every": 2, "log_every": 2, "sample_every": 3}
-    return train_run(run, labelled, ema_half_life=20, **settings)
+    return train_run(run, labeled, ema_half_life=20, **settings)

@@ -14,7 +14,7 @@ from sagan.build import build_discriminator, build_generator
 from sagan.config import PRESETS, Config, parse_assignments, parse_config, resolve
 from sagan.errors import SaganError
 
-# Networks and optimiser of each published recipe: DESIGN, "Presets".
+# Networks and optimizer of each published recipe: DESIGN, "Presets".
 PUBLISHED: dict[str, dict[str, Any]] = {
     "smoke": dict(resolution=32, channels_g=16, channels_d=16, batch_size=16),
     "cpu-32": dict(resolution=32),
@@ -151,7 +151,7 @@ def test_a_value_that_does_not_fit_is_answered_in_one_line_naming_key_and_value(
 
 @pytest.mark.parametrize(("key", "value"), [("batch_size", True), ("lr_g", True), ("steps", False)])
 def test_true_and_false_are_no_numbers(key: str, value: bool) -> None:
-    """``--set batch_size=true`` is a mistake, not a batch of one."""
+    """`--set batch_size=true` is a mistake, not a batch of one."""
     assert key in refusal(**{key: value})
 
 

@@ -1,5 +1,5 @@
 """The command line: a thin skin. Each command imports what it needs when it runs, so that
-``sagan --help`` answers without torch."""
+`sagan --help` answers without torch."""
 
 import sys
 import threading

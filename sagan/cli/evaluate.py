@@ -41,10 +41,13 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers here.")
     ] = None,
-    neighbours: Annotated[
+    neighbors: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png", help="Also draw samples beside their nearest training pictures."
+            "--neighbors",
+            "--neighbours",
+            metavar="FILE.png",
+            help="Also draw samples beside their nearest training pictures.",
         ),
     ] = None,
     compare: Annotated[
@@ -78,7 +81,7 @@ def evaluate(
 
     main = join_processes().is_main_process
     plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
-    request = Request(model, data, split, metrics, features, weights, plan, neighbours, json_file)
+    request = Request(model, data, split, metrics, features, weights, plan, neighbors, json_file)
     console = open_console()
     with (
         together("see what that one says"),

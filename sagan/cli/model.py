@@ -14,7 +14,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     card: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.md", help="Its model card: data, licence, recipe, weaknesses."),
+        typer.Option(metavar="FILE.md", help="Its model card: data, license, recipe, weaknesses."),
     ] = None,
     half: Annotated[
         bool,

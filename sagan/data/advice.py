@@ -66,7 +66,7 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
     if info.num_copies * 20 > info.num_images:
         yield (
             f"{info.num_copies:,} of {info.num_images:,} pictures are copies of others: samples "
-            "will lean towards these"
+            "will lean toward these"
         )
 
 

@@ -41,7 +41,7 @@ class DatasetInfo:
     """A source in numbers, for one split.
 
     num_images counts readable pictures; counts has them by class name, empty without labels;
-    unlabelled sources have classes == (). widths, heights and short_sides are None where nothing is
+    unlabeled sources have classes == (). widths, heights and short_sides are None where nothing is
     readable. modes and formats are Pillow's names with counts ("packed" for a packed set's).
     unreadable maps a file's name to the reason. num_copies is how many pictures' files (in a packed
     set: pixels) are the same as an earlier one's, and copies names some with the earlier one.
@@ -67,7 +67,7 @@ class DatasetInfo:
     notes: tuple[str, ...]
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether every picture has a class."""
         return bool(self.classes)
 

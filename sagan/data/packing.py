@@ -67,7 +67,7 @@ def pack(
         source: as for `open_source`; or a source that is open already, whose own split then counts.
         out: the folder to make; its parents are made where missing.
         size: S, 1 to 4096.
-        fit: "crop" to the centred square, "pad" with white, or "stretch".
+        fit: "crop" to the centered square, "pad" with white, or "stretch".
         split: which part of the source, where it has parts.
         max_unreadable: the share of unreadable pictures, 0 to 1, above which to stop.
         publish: how the finished folder takes its name: `replace` or `keep_first`.

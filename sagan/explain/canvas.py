@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
 
 DPI = 240
-INK, GREY = "#1a1a1a", "#555555"
+INK, GRAY = "#1a1a1a", "#555555"
 SMALL, NORMAL, LARGE = 6.0, 6.5, 8.0  # points
 FONT = "DejaVu Sans"  # comes with matplotlib: the same text everywhere
 LINE = 26  # from one line of text to the next, in pixels
 
 
 class Sheet:
-    """A white figure whose places are pixels at :data:`DPI` from its top left corner."""
+    """A white figure whose places are pixels at `DPI` from its top left corner."""
 
     def __init__(self, width: int, height: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -40,7 +40,7 @@ class Sheet:
     def text(self, left: float, top: float, text: str, **style: Any) -> None:
         """A line of text, taken literally, whose top left corner is at a point."""
         x, y = left / self.width, 1 - top / self.height
-        style = {"size": NORMAL, "color": GREY, "va": "top", "family": [FONT, "sans-serif"]} | style
+        style = {"size": NORMAL, "color": GRAY, "va": "top", "family": [FONT, "sans-serif"]} | style
         self.figure.text(x, y, text, None, parse_math=False, **style)
 
     def lines(self, left: float, top: float, lines: Sequence[str], **style: Any) -> None:
@@ -50,7 +50,7 @@ class Sheet:
 
 
 def text_width(text: str, size: float = NORMAL) -> float:
-    """Width of a line of text in pixels at :data:`DPI`."""
+    """Width of a line of text in pixels at `DPI`."""
     font = _font()
     font.set_size(size, DPI)
     font.set_text(text)

@@ -60,7 +60,7 @@ def reading_note(sees_picture: bool) -> str:
     field = "Dashed: what it sees of the picture through the convolutions before it. "
     return (
         "Heat: how many times uniform attention a place gets, on a log scale, interpolated between "
-        "keys. Outline in the dot's colour: the fewest keys that hold half of the attention; "
+        "keys. Outline in the dot's color: the fewest keys that hold half of the attention; "
         "'half in' is their share of all keys. White square: the positions that a 3 × 3 "
         "convolution in the layer's place would read; 'beyond 3×3' is the attention on keys that "
         "do not touch it. "

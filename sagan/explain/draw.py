@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from sagan.errors import SaganError
-from sagan.explain.figure import QUERY_COLOURS, attention_figure
+from sagan.explain.figure import QUERY_COLORS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
 from sagan.explain.receptive import receptive_field
 from sagan.explain.statistics import grid_sides
@@ -22,16 +22,16 @@ from sagan.types import FloatArray, UInt8Array
 # One image's map (N, M) and the image (S, S, 3) -> the queries to show, row indices in [0, N).
 Chooser: TypeAlias = Callable[[FloatArray, UInt8Array], list[int]]
 
-MOST_DOTS = len(QUERY_COLOURS)
+MOST_DOTS = len(QUERY_COLORS)
 
 
 def interesting_dots(num: int) -> Chooser:
-    """The most interesting queries of each picture, ``num`` of them."""
+    """The most interesting queries of each picture, `num` of them."""
     return lambda attention, image: interesting_queries(attention, image, num)
 
 
 def grid_dots(num: int) -> Chooser:
-    """Queries on a grid of ``num`` x ``num`` dots.
+    """Queries on a grid of `num` x `num` dots.
 
     Raises:
         SaganError: when called, if the layer has fewer positions.
@@ -43,7 +43,7 @@ def given_dots(points: Sequence[str]) -> Chooser:
     """The queries at pixels "x,y".
 
     Raises:
-        SaganError: a point is no pixel, or there are more than there are colours; when called, if
+        SaganError: a point is no pixel, or there are more than there are colors; when called, if
             one lies outside the picture.
     """
     pixels = [parse_query(point) for point in points]
@@ -89,7 +89,7 @@ def explain_samples(
 def explain_photos(model: str, photos: Sequence[Path], out: Path, choose: Chooser) -> None:
     """Draw the discriminator's attention on pictures, made square as the training pictures were.
 
-    Arguments and errors as for :func:`explain_samples`; ``photos`` are picture files.
+    Arguments and errors as for `explain_samples`; `photos` are picture files.
     """
     check_format(out)
     opened = open_model(model)

@@ -21,7 +21,7 @@ from sagan.explain.overlay import NEARLY_UNIFORM
 from sagan.explain.panels import (
     HEAT_MAP,
     PANEL,
-    colour_ramp,
+    color_ramp,
     draw_dot,
     draw_field,
     draw_heat,
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Red first, as in the paper. They stay apart from each other and from the heat for readers with
-# the common colour blindnesses, because they differ in lightness as well as in hue.
-QUERY_COLOURS = ("#e8132b", "#1f8fff", "#ffd21f", "#00a070", "#f0a0e8", "#4b2a86")
+# the common color blindnesses, because they differ in lightness as well as in hue.
+QUERY_COLORS = ("#e8132b", "#1f8fff", "#ffd21f", "#00a070", "#f0a0e8", "#4b2a86")
 
 DISTANCE_MAP, ENTROPY_MAP = "viridis", "cividis"
 # Heat is brightest at so many times uniform attention, in every figure, so that figures compare.
@@ -69,7 +69,7 @@ class _Grid:
     @property
     def across(self) -> int:
         """Dots in a line."""
-        if self.num_dots <= len(QUERY_COLOURS):
+        if self.num_dots <= len(QUERY_COLORS):
             return self.num_dots
         return math.isqrt(self.num_dots - 1) + 1
 
@@ -97,7 +97,7 @@ class _Grid:
 
     @property
     def bar_columns(self) -> tuple[int, int, int]:
-        """Where the colour bars of heat and of the two maps go."""
+        """Where the color bars of heat and of the two maps go."""
         return (1, 2, 3) if self.lines > 2 else (1, 1 + self.across, 2 + self.across)
 
 
@@ -107,27 +107,27 @@ def attention_figure(
     """Draw what chosen pixels attend to.
 
     For each layer a section, and in it one row per image: the picture with its query dots; one
-    panel per dot, the picture in dim grey, the attention as heat over it (``overlay.heat``: log
+    panel per dot, the picture in dim gray, the attention as heat over it (`overlay.heat`: log
     scale from uniform attention, which is not highlighted, to 16 times that; bilinear
-    between the keys' centres), and, in the dot's colour, the outline of the fewest keys that hold
+    between the keys' centers), and, in the dot's color, the outline of the fewest keys that hold
     half of the attention; then a map of every pixel's attention distance and one of its entropy.
     No outline is drawn where half of the attention takes more than 40 % of the keys: the caption
-    then says that it is nearly uniform. A dot sits at the centre of its query's cell. The white
+    then says that it is nearly uniform. A dot sits at the center of its query's cell. The white
     square around it is what a 3x3 convolution in the layer's place would read of the layer's own
     map; in a discriminator the dashed one is what it sees of the picture with all
     convolutions before it.
 
     Args:
-        images: uint8 ``(num, H, W, 3)``, H = W.
+        images: uint8 `(num, H, W, 3)`, H = W.
         layers: what to show, at least one.
         titles: what to write below each image, any text; none by default.
 
     Returns:
-        A figure that belongs to no window and no global state, for ``save_figure``.
+        A figure that belongs to no window and no global state, for `save_figure`.
 
     Raises:
         ValueError: shapes do not fit, a query is out of range, or an image has none, more than 64
-            or other numbers than its neighbours.
+            or other numbers than its neighbors.
     """
     _check(images, layers, titles)
     grids = [_Grid(len(layer.queries[0]), len(images)) for layer in layers]
@@ -162,7 +162,7 @@ class _Section:
     images: UInt8Array
 
     def draw(self, titles: Sequence[str]) -> None:
-        """Draw all rows, below their heads and above their colour bars."""
+        """Draw all rows, below their heads and above their color bars."""
         attention, size = self.layer.attention, self.images.shape[1]
         distance, entropy = attention_distance(attention, size), attention_entropy(attention)
         # A layer of one position has no distance and no entropy: any scale serves it.
@@ -191,8 +191,8 @@ class _Section:
         draw_picture(axes, self.images[row])
         queries = self.layer.queries[row]
         # The first dot last, so that it lies on top where dots meet.
-        for query, colour in reversed(list(zip(queries, _colours(len(queries)), strict=True))):
-            draw_dot(axes, query, self._side, colour)
+        for query, color in reversed(list(zip(queries, _colors(len(queries)), strict=True))):
+            draw_dot(axes, query, self._side, color)
 
     def _draw_dots(self, row: int) -> None:
         """A panel for each dot: heat over the dimmed picture, outline, fields, dot, caption."""
@@ -200,16 +200,16 @@ class _Section:
         window = convolution_window(self._side, size)
         beyond = attention_beyond(attention[None], window, size)[0]
         queries = self.layer.queries[row]
-        for i, (query, colour) in enumerate(zip(queries, _colours(len(queries)), strict=True)):
+        for i, (query, color) in enumerate(zip(queries, _colors(len(queries)), strict=True)):
             region = attended_region(attention[query])
             axes = self._panel(row, self.grid.dot(i), dot_caption(region.mean(), beyond[query]))
             draw_heat(axes, self.images[row], attention[query], PEAK)
             if region.mean() <= NEARLY_UNIFORM:
-                draw_region(axes, region, colour)
+                draw_region(axes, region, color)
             draw_field(axes, query, window, size, "solid")
             if self.layer.sees_picture:
                 draw_field(axes, query, self.layer.field, size, "dashed")
-            draw_dot(axes, query, self._side, colour)
+            draw_dot(axes, query, self._side, color)
 
     def _map(self, row: int, index: int, caption: Sequence[str]) -> Axes:
         return self._panel(row, self.grid.map(index), caption)
@@ -224,10 +224,10 @@ class _Section:
     def _left(self, column: int) -> int:
         return _MARGIN + column * (PANEL + _GAP)
 
-    def _draw_bar(self, column: int, colours: str, start: str, end: str) -> None:
+    def _draw_bar(self, column: int, colors: str, start: str, end: str) -> None:
         left, top = self._left(column), self.top + self.grid.height - _BARS
         axes = self.sheet.axes(left, top, PANEL, 14)
-        axes.imshow(colour_ramp(colours, PANEL, 14), aspect="auto", interpolation="antialiased")
+        axes.imshow(color_ramp(colors, PANEL, 14), aspect="auto", interpolation="antialiased")
         self.sheet.text(left, top + 18, start, size=SMALL)
         self.sheet.text(left + PANEL, top + 18, end, size=SMALL, ha="right")
 
@@ -246,8 +246,8 @@ def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str
         layer.check(len(images))
 
 
-def _colours(num: int) -> list[str]:
-    """A colour for each dot in a picture; of many dots, the places tell them apart."""
-    if num > len(QUERY_COLOURS):
-        return [QUERY_COLOURS[0]] * num
-    return list(QUERY_COLOURS[:num])
+def _colors(num: int) -> list[str]:
+    """A color for each dot in a picture; of many dots, the places tell them apart."""
+    if num > len(QUERY_COLORS):
+        return [QUERY_COLORS[0]] * num
+    return list(QUERY_COLORS[:num])

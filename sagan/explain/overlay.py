@@ -1,6 +1,6 @@
 """From one row of attention to what is drawn over a picture: heat, and the region's outline.
 
-NumPy only; ``figure.py`` puts these on paper.
+NumPy only; `figure.py` puts these on paper.
 """
 
 import numpy as np
@@ -17,18 +17,18 @@ NEARLY_UNIFORM = 0.4
 def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
     """Brightness of each key: how many times uniform attention it gets, on a log scale.
 
-    ``heat[m] = log(max(M * attention[m], 1)) / log(peak)``, at most 1. A key that gets no more
+    `heat[m] = log(max(M * attention[m], 1)) / log(peak)`, at most 1. A key that gets no more
     than uniform attention, 1/M, is not highlighted at all. The peak is the row's own maximum,
-    ``max(M * attention)``, yet at least 4: attention that is uniform but for noise, as before
+    `max(M * attention)`, yet at least 4: attention that is uniform but for noise, as before
     training, stays dark instead of having its noise blown up.
 
     Args:
-        attention_row: float ``(M,)``, at least 0, summing to 1.
+        attention_row: float `(M,)`, at least 0, summing to 1.
         peak: the multiple of uniform attention that is brightest, above 1; the same for several
             rows makes their brightness comparable. None takes the row's own.
 
     Returns:
-        float64 ``(M,)`` in [0, 1].
+        float64 `(M,)` in [0, 1].
 
     Raises:
         ValueError: peak is 1 or less.
@@ -42,13 +42,13 @@ def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
 
 
 def upsample_bilinear(grid: Float64Array, size: int) -> Float64Array:
-    """Interpolate a ``(side, side)`` grid of cell values to ``(size, size)`` pixels.
+    """Interpolate a `(side, side)` grid of cell values to `(size, size)` pixels.
 
-    Values sit at the cells' centres and are interpolated linearly each way; beyond the outermost
-    centres they stay constant. No value lies outside the range of its neighbours.
+    Values sit at the cells' centers and are interpolated linearly each way; beyond the outermost
+    centers they stay constant. No value lies outside the range of its neighbors.
     """
     side = grid.shape[0]
-    # position of each pixel's centre, in cells, from the first cell's centre
+    # position of each pixel's center, in cells, from the first cell's center
     position = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
     lower = np.minimum(position.astype(np.intp), max(side - 2, 0))
     weight = position - lower
@@ -61,10 +61,10 @@ def outline(region: BoolArray) -> Float64Array:
     """Border of a region of grid cells, as straight segments along the cells' edges.
 
     Args:
-        region: bool ``(side, side)``.
+        region: bool `(side, side)`.
 
     Returns:
-        float64 ``(K, 2, 2)``: K segments of two (x, y) points in [0, 1], the picture's width and
+        float64 `(K, 2, 2)`: K segments of two (x, y) points in [0, 1], the picture's width and
         height. Borders of one line are joined into one segment.
     """
     padded = np.pad(region, 1).astype(np.int8)

@@ -43,25 +43,25 @@ def draw_heat(axes: Axes, image: UInt8Array, attention_row: FloatArray, peak: fl
     draw_picture(axes, lit(dim, upsample_bilinear(brightness, dim.shape[0])))
 
 
-def draw_map(axes: Axes, values: Float64Array, largest: float, colours: str) -> None:
-    """A number for each query (N,), from 0 to the largest, as a colour."""
+def draw_map(axes: Axes, values: Float64Array, largest: float, colors: str) -> None:
+    """A number for each query (N,), from 0 to the largest, as a color."""
     from matplotlib import colormaps
 
     side = square_side(values.size)
     share = np.clip(values.reshape(side, side) / largest, 0, 1)
-    draw_picture(axes, np.asarray(np.rint(255 * colormaps[colours](share)[..., :3]), np.uint8))
+    draw_picture(axes, np.asarray(np.rint(255 * colormaps[colors](share)[..., :3]), np.uint8))
 
 
-def draw_region(axes: Axes, region: BoolArray, colour: str) -> None:
+def draw_region(axes: Axes, region: BoolArray, color: str) -> None:
     """The border of a region of keys (M,), on a wider white line that sets it off."""
     from matplotlib.collections import LineCollection
 
     side = square_side(region.size)
     segments = list(outline(region.reshape(side, side)))
     fine = min(1.0, 16 / side)  # lines must not fill the cells of a fine grid
-    # Two collections, or the white of one segment would cut into the colour of the one before.
-    for line_colour, width in (("white", 1.5 * fine), (colour, 0.8 * fine)):
-        lines = LineCollection(segments, colors=line_colour, linewidths=width, zorder=1.5)
+    # Two collections, or the white of one segment would cut into the color of the one before.
+    for line_color, width in (("white", 1.5 * fine), (color, 0.8 * fine)):
+        lines = LineCollection(segments, colors=line_color, linewidths=width, zorder=1.5)
         lines.set(capstyle="projecting", clip_on=False)
         axes.add_collection(lines, autolim=False)
 
@@ -74,27 +74,27 @@ def draw_field(
 
     row, column = divmod(query, len(spans))
     (top, bottom), (left, right) = spans[row] / image_size, spans[column] / image_size
-    for colour, width in (("black", 1.4), ("white", 0.7)):
+    for color, width in (("black", 1.4), ("white", 0.7)):
         square = Rectangle((left, top), right - left, bottom - top, fill=False, linestyle=style)
-        square.set(edgecolor=colour, linewidth=width, zorder=1.4)
+        square.set(edgecolor=color, linewidth=width, zorder=1.4)
         axes.add_patch(square)
 
 
-def draw_dot(axes: Axes, query: int, side: int, colour: str) -> None:
-    """A dot edged in white, and that in thin grey, to stand out on white pictures too."""
+def draw_dot(axes: Axes, query: int, side: int, color: str) -> None:
+    """A dot edged in white, and that in thin gray, to stand out on white pictures too."""
     x, y = query_to_pixel(query, 1, side)
-    for face, size in (("#777777", 5.4), ("white", 5.0), (colour, 3.7)):
+    for face, size in (("#777777", 5.4), ("white", 5.0), (color, 3.7)):
         axes.plot([x], [y], "o", color=face, markersize=size, markeredgewidth=0, clip_on=False)
 
 
-def colour_ramp(colours: str, width: int, height: int) -> UInt8Array:
-    """A colour map from left to right; heat as it looks over a dark picture."""
+def color_ramp(colors: str, width: int, height: int) -> UInt8Array:
+    """A color map from left to right; heat as it looks over a dark picture."""
     from matplotlib import colormaps
 
     ramp = np.broadcast_to(np.linspace(0, 1, width), (height, width))
-    if colours == HEAT_MAP:
+    if colors == HEAT_MAP:
         return lit(np.full((height, width, 3), 70, dtype=np.uint8), ramp)
-    return np.asarray(np.rint(255 * colormaps[colours](ramp)[..., :3]), dtype=np.uint8)
+    return np.asarray(np.rint(255 * colormaps[colors](ramp)[..., :3]), dtype=np.uint8)
 
 
 def lit(picture: UInt8Array, brightness: Float64Array) -> UInt8Array:
@@ -102,13 +102,13 @@ def lit(picture: UInt8Array, brightness: Float64Array) -> UInt8Array:
     from matplotlib import colormaps
 
     # The map's black end is left out: over a dark picture it would darken what it should light.
-    colour = 255 * colormaps[HEAT_MAP](0.25 + 0.75 * brightness)[..., :3]
+    color = 255 * colormaps[HEAT_MAP](0.25 + 0.75 * brightness)[..., :3]
     alpha = 0.85 * brightness[..., None] ** 0.75
-    return np.asarray(np.rint((1 - alpha) * picture + alpha * colour), dtype=np.uint8)
+    return np.asarray(np.rint((1 - alpha) * picture + alpha * color), dtype=np.uint8)
 
 
 def _dimmed(image: UInt8Array) -> UInt8Array:
-    """The picture nearly without colour and dark, so that heat is what one sees."""
+    """The picture nearly without color and dark, so that heat is what one sees."""
     luminance = image @ np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the stored values
     quiet = 0.85 * luminance[..., None] + 0.15 * image
     return np.asarray(12 + 0.4 * quiet, dtype=np.uint8)

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from sagan.errors import SaganError
-from sagan.explain.statistics import attention_distance, cell_centres, grid_sides, uniform_distance
+from sagan.explain.statistics import attention_distance, cell_centers, grid_sides, uniform_distance
 from sagan.types import Float64Array, FloatArray, UInt8Array
 
 # Where all pixels attend alike they differ by noise; so much is added to particularity that the
@@ -30,7 +30,7 @@ def interesting_queries(attention: FloatArray, image: UInt8Array, num: int) -> l
     * Particular: how far its attention departs from the average over all pixels (their
       Kullback-Leibler divergence). A pixel which attends to everything scores next to nothing,
       and so does one which attends, like all others, to a place that serves the whole picture.
-    * On content: how fast the picture's colours change within the pixel's cell, so that flat
+    * On content: how fast the picture's colors change within the pixel's cell, so that flat
       background is passed over. Half of the fastest change in the picture already counts in full.
 
     The first dot is the pixel with the highest score. For each further dot a pixel's score is
@@ -40,8 +40,8 @@ def interesting_queries(attention: FloatArray, image: UInt8Array, num: int) -> l
     always give the same dots: nothing is random, and equals are taken from the top left.
 
     Args:
-        attention: float ``(N, M)``, one image's map; each row is at least 0 and sums to 1.
-        image: uint8 ``(H, W, 3)``, H = W a multiple of the query grid's side.
+        attention: float `(N, M)`, one image's map; each row is at least 0 and sums to 1.
+        image: uint8 `(H, W, 3)`, H = W a multiple of the query grid's side.
         num: how many to choose, 1 .. N.
 
     Returns:
@@ -66,7 +66,7 @@ def grid_queries(side: int, num: int) -> list[int]:
         num: dots each way, 1 .. side.
 
     Returns:
-        num² distinct row indices n in [0, side²): those whose cells lie nearest to the centres
+        num² distinct row indices n in [0, side²): those whose cells lie nearest to the centers
         of num x num equal parts of the picture.
 
     Raises:
@@ -79,10 +79,10 @@ def grid_queries(side: int, num: int) -> list[int]:
 
 
 def parse_query(text: str) -> tuple[int, int]:
-    """Read a query point as a user types it: ``"x,y"`` in whole pixels from the top left corner.
+    """Read a query point as a user types it: `"x,y"` in whole pixels from the top left corner.
 
     Returns:
-        ``(x, y)``. Whether it lies inside the picture is for ``pixel_to_query`` to say.
+        `(x, y)`. Whether it lies inside the picture is for `pixel_to_query` to say.
 
     Raises:
         SaganError: the text is something else.
@@ -99,7 +99,7 @@ def parse_query(text: str) -> tuple[int, int]:
 def pixel_to_query(x: int, y: int, image_size: int, side: int) -> int:
     """Row index n of the query whose cell of the feature map covers a pixel of the picture.
 
-    ``n = (y * side // image_size) * side + (x * side // image_size)``.
+    `n = (y * side // image_size) * side + (x * side // image_size)`.
 
     Args:
         x: column, 0 .. image_size - 1.
@@ -121,15 +121,15 @@ def pixel_to_query(x: int, y: int, image_size: int, side: int) -> int:
 
 
 def query_to_pixel(query: int, image_size: int, side: int) -> tuple[float, float]:
-    """Centre of a query's cell, (x, y) in image pixels: where its dot belongs.
+    """Center of a query's cell, (x, y) in image pixels: where its dot belongs.
 
     Raises:
         ValueError: query lies outside [0, side²), or side or image_size is less than 1.
     """
-    centres = cell_centres(side, image_size)
-    if not 0 <= query < len(centres):
+    centers = cell_centers(side, image_size)
+    if not 0 <= query < len(centers):
         raise ValueError(f"query {query} lies outside a grid of {side} x {side}")
-    x, y = centres[query]
+    x, y = centers[query]
     return float(x), float(y)
 
 
@@ -154,10 +154,10 @@ def _particularity(attention: FloatArray) -> Float64Array:
 
 
 def _local_contrast(image: UInt8Array, side: int) -> Float64Array:
-    """How fast colours change on average over each query's cell, (side²,), in levels per pixel.
+    """How fast colors change on average over each query's cell, (side²,), in levels per pixel.
 
     The root of the mean squared gradient, summed over red, green and blue, so that edges between
-    colours of the same brightness count too.
+    colors of the same brightness count too.
     """
     size = image.shape[0]
     if image.shape != (size, size, 3) or image.dtype != np.uint8 or size == 0 or size % side:
@@ -181,7 +181,7 @@ def _relative(values: Float64Array) -> Float64Array:
 
 def _spread_out(score: Float64Array, attention: FloatArray, num: int) -> list[int]:
     """Pick num cells greedily: of high score, apart from those picked, attending elsewhere."""
-    centres = cell_centres(grid_sides(attention)[0], 1)
+    centers = cell_centers(grid_sides(attention)[0], 1)
     # A trace of score everywhere: once all cells of any merit are taken, the farthest is next.
     score = score + 1e-6 * max(score.max(), 1e-12)
     spacing = np.full(score.shape, _AMPLE_SPACING)
@@ -190,7 +190,7 @@ def _spread_out(score: Float64Array, attention: FloatArray, num: int) -> list[in
     for _ in range(num):
         best = int(np.argmax(score * spacing * novelty))  # picked cells have spacing 0
         picked.append(best)
-        spacing = np.minimum(spacing, np.hypot(*(centres - centres[best]).T))
+        spacing = np.minimum(spacing, np.hypot(*(centers - centers[best]).T))
         overlap = np.minimum(attention, attention[best]).sum(axis=1)
         novelty = np.minimum(novelty, np.maximum(1 - overlap, 0) + _NOISE_FLOOR)
     return picked

@@ -59,10 +59,10 @@ def convolution_window(side: int, image_size: int) -> Int64Array:
 
     Args:
         side: side of the map.
-        image_size: side of the picture in pixels, a multiple of ``side``.
+        image_size: side of the picture in pixels, a multiple of `side`.
 
     Returns:
-        int64 ``(side, 2)``: for the positions along one axis, the pixels [start, stop).
+        int64 `(side, 2)`: for the positions along one axis, the pixels [start, stop).
     """
     return _as_pixels(_CONV3.sources(_positions(side)), side, image_size)
 
@@ -76,7 +76,7 @@ def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
         resolution: side of the picture in pixels.
 
     Returns:
-        int64 ``(side, 2)``, side that of the layer's map: for the positions along one axis, the
+        int64 `(side, 2)`, side that of the layer's map: for the positions along one axis, the
         pixels [start, stop) that the result may depend on, inside the picture.
 
     Raises:

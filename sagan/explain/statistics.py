@@ -1,6 +1,6 @@
 """What an attention map says in numbers: how far a pixel looks, and how selectively.
 
-Every function takes attention as the networks return it: ``(num, N, M)``, one row of weights over
+Every function takes attention as the networks return it: `(num, N, M)`, one row of weights over
 M keys for each of N query pixels, both grids square and row-major. M = N, or N/4 when the keys
 are 2x2 max-pooled. Arithmetic is in float64 whatever the input's type; rows are divided by their
 sum first, so that maps computed in half precision lose nothing but their own rounding.
@@ -21,10 +21,10 @@ _MASS_TOLERANCE = 1e-6
 
 
 def grid_sides(attention: FloatArray) -> tuple[int, int]:
-    """Sides of the query grid and of the key grid of an attention array ``(..., N, M)``.
+    """Sides of the query grid and of the key grid of an attention array `(..., N, M)`.
 
     Returns:
-        ``(query_side, key_side)``, so that N = query_side² and M = key_side².
+        `(query_side, key_side)`, so that N = query_side² and M = key_side².
 
     Raises:
         ValueError: N or M is not a square number, or query_side is no multiple of key_side.
@@ -49,39 +49,39 @@ def square_side(number: int) -> int:
     return side
 
 
-def cell_centres(side: int, image_size: int) -> Float64Array:
-    """Centres of the cells of a side x side grid laid over a picture.
+def cell_centers(side: int, image_size: int) -> Float64Array:
+    """Centers of the cells of a side x side grid laid over a picture.
 
-    Cell (row i, column j) covers ``image_size / side`` pixels each way; its centre lies at
-    ``((j + 1/2), (i + 1/2)) * image_size / side``. Pixel (0, 0) covers [0, 1) x [0, 1), so the
-    centre of a pooled key lies in the middle of the 2x2 block of queries that it stands for.
+    Cell (row i, column j) covers `image_size / side` pixels each way; its center lies at
+    `((j + 1/2), (i + 1/2)) * image_size / side`. Pixel (0, 0) covers [0, 1) x [0, 1), so the
+    center of a pooled key lies in the middle of the 2x2 block of queries that it stands for.
 
     Returns:
-        float64 ``(side * side, 2)``: (x, y) in image pixels, row-major.
+        float64 `(side * side, 2)`: (x, y) in image pixels, row-major.
 
     Raises:
         ValueError: side or image_size is less than 1.
     """
     if side < 1 or image_size < 1:
         raise ValueError(f"a grid of side {side} on a picture of {image_size} pixels")
-    centres = (np.arange(side) + 0.5) * (image_size / side)
-    x, y = np.meshgrid(centres, centres)
+    centers = (np.arange(side) + 0.5) * (image_size / side)
+    x, y = np.meshgrid(centers, centers)
     return np.stack([x.ravel(), y.ravel()], axis=-1)
 
 
 def attention_distance(attention: FloatArray, image_size: int) -> Float64Array:
     """How far each query pixel looks: the expected distance to what it attends to.
 
-    ``distance[b, n] = sum_m attention[b, n, m] * |centre(key m) - centre(query n)|``, the mean
+    `distance[b, n] = sum_m attention[b, n, m] * |center(key m) - center(query n)|`, the mean
     attention distance of Dosovitskiy et al. (2021, section 4.5; the paper's figure 7), there
     averaged over queries as well.
 
     Args:
-        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
+        attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
         image_size: side of the picture in pixels.
 
     Returns:
-        float64 ``(num, N)``, in image pixels; at least 0, less than ``sqrt(2) * image_size``.
+        float64 `(num, N)`, in image pixels; at least 0, less than `sqrt(2) * image_size`.
 
     Raises:
         ValueError: the shape is another, a grid is not square, or rows are no distributions.
@@ -96,10 +96,10 @@ def uniform_distance(query_side: int, key_side: int, image_size: int) -> Float64
     """Attention distance of a query that attends to all keys alike: what "far" is measured by.
 
     A corner pixel is far from most of the picture whatever it attends to. Dividing
-    ``attention_distance`` by this removes the effect of the query's place.
+    `attention_distance` by this removes the effect of the query's place.
 
     Returns:
-        float64 ``(query_side²,)``, in image pixels.
+        float64 `(query_side²,)`, in image pixels.
 
     Raises:
         ValueError: a side or image_size is less than 1.
@@ -110,15 +110,15 @@ def uniform_distance(query_side: int, key_side: int, image_size: int) -> Float64
 def attention_entropy(attention: FloatArray, *, normalized: bool = False) -> Float64Array:
     """How undecided each query pixel is: the Shannon entropy of its attention.
 
-    ``entropy[b, n] = -sum_m p log p`` with ``p = attention[b, n, m]`` and ``0 log 0 = 0``.
+    `entropy[b, n] = -sum_m p log p` with `p = attention[b, n, m]` and `0 log 0 = 0`.
 
     Args:
-        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
-        normalized: divide by ``log M``, the entropy of uniform attention, so that maps over
+        attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
+        normalized: divide by `log M`, the entropy of uniform attention, so that maps over
             different numbers of keys compare. With one key there is nothing to decide: 0.
 
     Returns:
-        float64 ``(num, N)``, in nats, from 0 (one key) to log M (all keys alike); in [0, 1] when
+        float64 `(num, N)`, in nats, from 0 (one key) to log M (all keys alike); in [0, 1] when
         normalized.
 
     Raises:
@@ -137,16 +137,16 @@ def attention_entropy(attention: FloatArray, *, normalized: bool = False) -> Flo
 def concentration(attention: FloatArray, mass: float = 0.5) -> Float64Array:
     """How little of the picture holds most of the attention: the smallest such share of keys.
 
-    ``concentration[b, n] = k / M`` with k the smallest number of keys whose weights add up to at
-    least ``mass``. Uniform attention has ``ceil(mass * M) / M``, so about ``mass`` itself; a
-    single attended key has 1 / M. It is the share of keys in ``attended_region``.
+    `concentration[b, n] = k / M` with k the smallest number of keys whose weights add up to at
+    least `mass`. Uniform attention has `ceil(mass * M) / M`, so about `mass` itself; a
+    single attended key has 1 / M. It is the share of keys in `attended_region`.
 
     Args:
-        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
+        attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
         mass: the part of the attention to be held, in (0, 1].
 
     Returns:
-        float64 ``(num, N)``, a share in [1/M, 1].
+        float64 `(num, N)`, a share in [1/M, 1].
 
     Raises:
         ValueError: mass lies outside (0, 1], the shape is another, a grid is not square, or rows
@@ -170,13 +170,13 @@ def attention_beyond(
     never too large.
 
     Args:
-        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
-        spans: int ``(side, 2)``, side that of the query grid: along one axis, the pixels
-            [start, stop) of each query's field, as ``sagan.explain.receptive`` gives them.
+        attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
+        spans: int `(side, 2)`, side that of the query grid: along one axis, the pixels
+            [start, stop) of each query's field, as `sagan.explain.receptive` gives them.
         image_size: side of the picture in pixels.
 
     Returns:
-        float64 ``(num, N)``, a share in [0, 1].
+        float64 `(num, N)`, a share in [0, 1].
 
     Raises:
         ValueError: the shape is another, a grid is not square, or rows are no distributions.
@@ -193,19 +193,19 @@ def attention_beyond(
 
 
 def attended_region(attention_row: FloatArray, mass: float = 0.5) -> BoolArray:
-    """The smallest set of keys that together hold ``mass`` of one query's attention.
+    """The smallest set of keys that together hold `mass` of one query's attention.
 
-    Keys are taken from the most attended down until their weights add up to at least ``mass`` (to
+    Keys are taken from the most attended down until their weights add up to at least `mass` (to
     1e-6). Among keys of equal weight the first in row-major order is taken first: the set stays
     smallest, but which of the equals belong to it then means nothing. Under uniform attention the
     region is just the upper half of the picture; do not show it as if it were a choice.
 
     Args:
-        attention_row: float ``(M,)``, at least 0, summing to 1.
+        attention_row: float `(M,)`, at least 0, summing to 1.
         mass: the part of the attention to be held, in (0, 1].
 
     Returns:
-        bool ``(M,)``, True at the keys of the region; at least one is.
+        bool `(M,)`, True at the keys of the region; at least one is.
 
     Raises:
         ValueError: mass lies outside (0, 1], or the row is not one distribution.
@@ -227,9 +227,9 @@ def _keys_missing(p_descending: Float64Array, mass: float) -> npt.NDArray[np.int
 
 
 def _distances(query_side: int, key_side: int, image_size: int) -> Float64Array:
-    """Distances from each query's centre to each key's, (N, M), in image pixels."""
-    query = cell_centres(query_side, image_size)  # (N, 2)
-    key = cell_centres(key_side, image_size)  # (M, 2)
+    """Distances from each query's center to each key's, (N, M), in image pixels."""
+    query = cell_centers(query_side, image_size)  # (N, 2)
+    key = cell_centers(key_side, image_size)  # (M, 2)
     return np.hypot(query[:, None, 0] - key[:, 0], query[:, None, 1] - key[:, 1])
 
 

@@ -17,11 +17,11 @@ class LayerView:
 
     Attributes:
         name: such as "generator.attention_16".
-        attention: float ``(num, N, M)``; each row is at least 0 and sums to 1.
+        attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
         queries: for each image the row indices n in [0, N) to draw, 1 to 64 and equally many.
         gamma: the layer's learned scale, what its attention counts for.
-        field: int ``(side, 2)``: what convolutions alone see, from
-            :func:`sagan.explain.receptive.receptive_field`.
+        field: int `(side, 2)`: what convolutions alone see, from
+            `sagan.explain.receptive.receptive_field`.
     """
 
     name: str
@@ -36,7 +36,7 @@ class LayerView:
         return self.name.startswith("discriminator.")
 
     def check(self, num: int) -> None:
-        """Insist that everything fits ``num`` images.
+        """Insist that everything fits `num` images.
 
         Raises:
             ValueError: something does not.

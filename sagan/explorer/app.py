@@ -94,12 +94,12 @@ def create_app(
 
     @app.get("/api/gallery", response_class=Response, responses=_BINARY)
     async def gallery(asked: Annotated[GalleryRequest, Query()], request: Request) -> Response:
-        """24 samples: ``pictures`` uint8 (24, S, S, 3)."""
+        """24 samples: `pictures` uint8 (24, S, S, 3)."""
         return await _made(request, desk.get(asked, lambda: studio.gallery(asked)))
 
     @app.get("/api/sample", response_class=Response, responses=_BINARY)
     async def sample(asked: Annotated[SampleRequest, Query()], request: Request) -> Response:
-        """One sample with its attention maps: see ``sagan.explorer.payload``."""
+        """One sample with its attention maps: see `sagan.explorer.payload`."""
         return await _made(request, desk.get(asked, lambda: studio.sample(asked).encode()))
 
     _add_upload(app, studio, desk, Intake(studio.discriminator.resolution, model.fit))
@@ -118,7 +118,7 @@ def _add_upload(app: FastAPI, studio: Studio, desk: Desk, intake: Intake) -> Non
 
     @app.post("/api/picture", response_class=Response, responses=answers, openapi_extra=body)
     async def picture(request: Request) -> Response:
-        """What D makes of a picture file, which is the body: see ``sagan.explorer.payload``."""
+        """What D makes of a picture file, which is the body: see `sagan.explorer.payload`."""
         try:
             pixels = await intake.take(request.stream())
         except TimeoutError:
@@ -181,7 +181,7 @@ async def _made(request: Request, making: Coroutine[Any, Any, bytes]) -> Respons
     """What is made for a visitor, as long as that one is there.
 
     Raises:
-        ClientDisconnect: the visitor has left, and the making was cancelled.
+        ClientDisconnect: the visitor has left, and the making was canceled.
     """
     made, gone = asyncio.ensure_future(making), asyncio.ensure_future(_leaving(request))
     try:

@@ -31,7 +31,7 @@ class History:
     def content(self) -> bytes:
         """JSON with all curves and the steps that have a grid.
 
-        ``{"series": {name: [[step, ...], [value, ...]]}, "grids": [step, ...]}``. Curves longer
+        `{"series": {name: [[step, ...], [value, ...]]}, "grids": [step, ...]}`. Curves longer
         than 600 points are thinned evenly, first and last kept.
         """
         with self._lock:

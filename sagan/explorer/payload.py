@@ -40,9 +40,9 @@ class Scene:
     def encode(self) -> bytes:
         """As safetensors.
 
-        ``picture``, ``without`` and ``scores`` as they are; of each layer ``bytes/NAME`` uint8
-        (N, M) and ``scale/NAME`` float32 (N,), see :func:`quantize`, and ``tour/NAME`` int32
-        (4,), query points worth a look. Metadata: ``label``, if there is one.
+        `picture`, `without` and `scores` as they are; of each layer `bytes/NAME` uint8
+        (N, M) and `scale/NAME` float32 (N,), see `quantize`, and `tour/NAME` int32
+        (4,), query points worth a look. Metadata: `label`, if there is one.
         """
         tensors: dict[str, npt.NDArray[np.generic]] = {
             "picture": self.picture,
@@ -58,10 +58,10 @@ class Scene:
 
 
 def quantize(attention: Float32Array) -> tuple[UInt8Array, Float32Array]:
-    """Attention (N, M) as bytes (N, M) and scales (N,): ``weight = scale * (byte / 255)**2``.
+    """Attention (N, M) as bytes (N, M) and scales (N,): `weight = scale * (byte / 255)**2`.
 
     The scale is the row's maximum. Of the root, equal steps are finer where weights are small:
-    the error is at most ``scale * (byte / 255) / 255``, 0.4 % of the largest weight at the top and
+    the error is at most `scale * (byte / 255) / 255`, 0.4 % of the largest weight at the top and
     less below.
     """
     scale = attention.max(axis=1)

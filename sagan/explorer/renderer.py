@@ -63,7 +63,7 @@ class Studio:
         self.discriminator = model.discriminator()
 
     def gallery(self, request: GalleryRequest) -> bytes:
-        """Samples, as safetensors: ``pictures`` uint8 (24, S, S, 3).
+        """Samples, as safetensors: `pictures` uint8 (24, S, S, 3).
 
         Raises:
             SaganError: there is no such class.
@@ -134,7 +134,7 @@ def _first(maps: Maps) -> Maps:
 
 @contextmanager
 def scaled_gammas(generator: GeneratorBase, factor: float) -> Iterator[None]:
-    """Within the context every attention layer's gamma is multiplied by ``factor``.
+    """Within the context every attention layer's gamma is multiplied by `factor`.
 
     With 0, attention plays no part in what is drawn.
     """

@@ -40,7 +40,7 @@ def url_of(listener: socket.socket, host: str, here: bool = False) -> str:
     """What to type into a browser.
 
     Args:
-        listener: from :func:`listen`.
+        listener: from `listen`.
         host: what it was made with.
         here: the browser is on this machine; otherwise it may be on another, if the server is
             bound to all addresses: the result then has the one that leads there.
@@ -48,7 +48,7 @@ def url_of(listener: socket.socket, host: str, here: bool = False) -> str:
     address, port = listener.getsockname()[:2]
     if ipaddress.ip_address(address).is_unspecified:
         family = listener.family
-        host = _LOOPBACK[family] if here else _address_towards(_ELSEWHERE[family], family)
+        host = _LOOPBACK[family] if here else _address_toward(_ELSEWHERE[family], family)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -65,7 +65,7 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address_towards(other: str, family: socket.AddressFamily) -> str:
+def _address_toward(other: str, family: socket.AddressFamily) -> str:
     """This machine's address on the way to another, loopback without a way. Nothing is sent."""
     with socket.socket(family, socket.SOCK_DGRAM) as way:
         try:

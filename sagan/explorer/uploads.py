@@ -38,7 +38,7 @@ class Intake:
     """Where pictures come in: a few at a time, none for long.
 
     Args:
-        size: of the pixels that come out, see :func:`decoded`.
+        size: of the pixels that come out, see `decoded`.
         fit: how they are made square.
     """
 
@@ -53,8 +53,8 @@ class Intake:
 
         Raises:
             BusyError: as many as there is room for are on their way.
-            TooLargeError, TimeoutError: see :func:`received`.
-            UnreadableError: see :func:`decoded`.
+            TooLargeError, TimeoutError: see `received`.
+            UnreadableError: see `decoded`.
         """
         if self._inside >= UPLOADS:
             raise BusyError
@@ -71,8 +71,8 @@ async def received(chunks: AsyncIterator[bytes]) -> bytes:
     """What arrives, as long as it is a picture's size and does not dawdle.
 
     Raises:
-        TooLargeError: more than :data:`MAX_BYTES`.
-        TimeoutError: not all there after :data:`ARRIVAL_SECONDS`.
+        TooLargeError: more than `MAX_BYTES`.
+        TimeoutError: not all there after `ARRIVAL_SECONDS`.
     """
     data = bytearray()
 

@@ -43,11 +43,11 @@ class Desk:
         self._pending: dict[Hashable, _Piece] = {}
 
     async def get(self, key: Hashable, work: Callable[[], bytes]) -> bytes:
-        """The result of ``work``, made now or remembered under ``key``.
+        """The result of `work`, made now or remembered under `key`.
 
         Raises:
             BusyError: too much is waiting.
-            Exception: what ``work`` raises; it is not remembered.
+            Exception: what `work` raises; it is not remembered.
         """
         if key in self._results:
             self._results.move_to_end(key)

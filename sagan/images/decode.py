@@ -56,7 +56,7 @@ def decode(data: bytes, size: int, fit: Fit, max_pixels: int = MAX_PIXELS) -> UI
     at all where the picture already has the right size.
 
     Raises:
-        UnreadableError: the bytes are no picture, are damaged, or hold more than ``max_pixels``, of
+        UnreadableError: the bytes are no picture, are damaged, or hold more than `max_pixels`, of
             which there are at most MAX_PIXELS.
     """
     return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels)), size))
@@ -148,7 +148,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _high_byte(image: Image.Image) -> Image.Image:
-    # What Pillow itself does to 16-bit colour; its convert() clips 16-bit gray to white instead.
+    # What Pillow itself does to 16-bit color; its convert() clips 16-bit gray to white instead.
     samples = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
     return Image.fromarray((samples >> 8).astype(np.uint8))
 
@@ -159,7 +159,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _crop(image: Image.Image, size: int) -> Image.Image:
-    """Keep the largest centred square."""
+    """Keep the largest centered square."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     if image.width != image.height:
@@ -168,7 +168,7 @@ def _crop(image: Image.Image, size: int) -> Image.Image:
 
 
 def _pad(image: Image.Image, size: int) -> Image.Image:
-    """Keep everything, centred on white."""
+    """Keep everything, centered on white."""
     longest = max(image.size)
     width = max(1, round(image.width * size / longest))
     height = max(1, round(image.height * size / longest))

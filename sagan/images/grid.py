@@ -21,7 +21,7 @@ def grid_columns(num: int, turns: int) -> int:
 
 
 def enlarged(images: UInt8Array, factor: int) -> UInt8Array:
-    """Each pixel as a square of ``factor``: uint8 (num, S, S, 3) -> (num, fS, fS, 3)."""
+    """Each pixel as a square of `factor`: uint8 (num, S, S, 3) -> (num, fS, fS, 3)."""
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 

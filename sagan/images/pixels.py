@@ -35,7 +35,7 @@ def to_uint8(images: Tensor) -> UInt8Array:
     """Round a network's pictures to bytes: float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3).
 
     Values outside the range are clamped; the nearest byte is taken, so that
-    ``to_uint8(to_float(x)) == x``.
+    `to_uint8(to_float(x)) == x`.
     """
     scaled = images.detach().float().add(1).mul(255 / 2).round_().clamp_(0, 255)
     array: UInt8Array = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -28,7 +28,7 @@ class Request:
         features: of which network.
         weights: a file with that network's weights.
         plan: which samples.
-        neighbours: FILE.png for samples beside their nearest training pictures.
+        neighbors: FILE.png for samples beside their nearest training pictures.
         json_file: where the numbers are to be kept.
     """
 
@@ -39,7 +39,7 @@ class Request:
     features: str
     weights: Path | None
     plan: SamplePlan
-    neighbours: Path | None
+    neighbors: Path | None
     json_file: Path | None
 
     @property
@@ -49,7 +49,7 @@ class Request:
     @property
     def asks_for_train(self) -> bool:
         """Whether pictures of the train split are looked at besides the reference."""
-        return looks_at_train(self.names, self.neighbours) and self.split != DEFAULT_SPLIT
+        return looks_at_train(self.names, self.neighbors) and self.split != DEFAULT_SPLIT
 
 
 def run(
@@ -66,8 +66,8 @@ def run(
     Raises:
         SaganError: something does not fit, or is not there.
     """
-    check_request(request.names, request.plan, request.neighbours)
-    for out in (request.json_file, request.neighbours):
+    check_request(request.names, request.plan, request.neighbors)
+    for out in (request.json_file, request.neighbors):
         if out is not None:
             check_writable(out)
     processes = join_processes()
@@ -87,5 +87,5 @@ def run(
         network = open_network(request.features, request.weights)
     return evaluate(
         model, reference, train=train, metrics=request.names, network=network, plan=request.plan,
-        neighbours=request.neighbours, progress=progress,
+        neighbors=request.neighbors, progress=progress,
     )  # fmt: skip

@@ -54,7 +54,7 @@ def _samples_protocol(plan: EvaluationPlan) -> dict[str, Any]:
         "truncation": float(plan.samples.truncation),  # 1 is 1.0
         "seed": plan.samples.seed,
         "labels": labels,
-        "quantisation": "uint8, to the nearest",
+        "quantization": "uint8, to the nearest",
         "precision": "float32",
     }
 

@@ -18,10 +18,10 @@ from sagan.metrics.document import document
 from sagan.metrics.features.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
 from sagan.metrics.features.network import DEFAULT_FEATURES, FeatureNetwork, open_network
 from sagan.metrics.features.reference import reference_features
-from sagan.metrics.measures.distances import Neighbours
+from sagan.metrics.measures.distances import Neighbors
 from sagan.metrics.measures.inputs import Rows, Subject
 from sagan.metrics.measures.table import DEFAULT_METRICS, Measure
-from sagan.metrics.neighbours import draw_neighbours, suspects
+from sagan.metrics.neighbors import draw_neighbors, suspects
 from sagan.metrics.plan import EvaluationPlan, SamplePlan
 from sagan.metrics.samples import Samples
 from sagan.model import Model, open_model
@@ -39,23 +39,23 @@ def evaluate(
     metrics: Sequence[str] = DEFAULT_METRICS,
     network: FeatureNetwork | None = None,
     plan: SamplePlan | None = None,
-    neighbours: Path | None = None,
+    neighbors: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure how near a model's samples are to real pictures.
 
-    Under ``accelerate launch`` or ``torchrun`` every process calls this: each draws its share of
+    Under `accelerate launch` or `torchrun` every process calls this: each draws its share of
     the samples, the main process computes, and all get the result.
 
     Args:
         model: a trained model, or where it is.
         reference: real pictures, of the model's resolution.
-        train: the pictures that it was trained on, if ``reference`` are others. Only
+        train: the pictures that it was trained on, if `reference` are others. Only
             "class-accuracy" and "near-copies" look at them.
         metrics: names in `METRICS`.
         network: what makes features of pictures; by default EfficientNet-Lite0.
         plan: which samples; by default 10,000 of the averaged generator.
-        neighbours: FILE.png for samples beside the training pictures nearest to them.
+        neighbors: FILE.png for samples beside the training pictures nearest to them.
         progress: told in the main process what is being done.
 
     Returns:
@@ -74,7 +74,7 @@ def evaluate(
         metrics=tuple(dict.fromkeys(metrics)),
         network=network or open_network(DEFAULT_FEATURES),
         samples=plan or SamplePlan(),
-        neighbours=neighbours,
+        neighbors=neighbors,
     )
     asked.check()
     return document(asked, _measured(asked, progress))
@@ -112,7 +112,7 @@ def _measured(plan: EvaluationPlan, progress: Progress) -> dict[str, float]:
             subject = _subject(plan, samples, Path(folder), processes, progress)
             if subject is not None:
                 found[0] = _computed(plan.measures, subject, progress)
-                _draw_neighbours(plan, subject, samples)
+                _draw_neighbors(plan, subject, samples)
                 del subject  # files that are mapped cannot be removed everywhere
     except OSError as error:
         place = tempfile.gettempdir()
@@ -122,14 +122,14 @@ def _measured(plan: EvaluationPlan, progress: Progress) -> dict[str, float]:
     return {name: v for name, v in values.items() if name.partition("/")[0] in plan.metrics}
 
 
-def _draw_neighbours(plan: EvaluationPlan, subject: Subject, samples: Samples) -> None:
-    if plan.neighbours is None:
+def _draw_neighbors(plan: EvaluationPlan, subject: Subject, samples: Samples) -> None:
+    if plan.neighbors is None:
         return
     near = subject.nearest_training
     shown = suspects(near)
     pictures = np.concatenate([samples.draw(number, number + 1) for number in shown])
-    chosen = Neighbours(near.distances[shown], near.indices[shown])
-    draw_neighbours(pictures, shown, chosen, plan.train.images, plan.neighbours)
+    chosen = Neighbors(near.distances[shown], near.indices[shown])
+    draw_neighbors(pictures, shown, chosen, plan.train.images, plan.neighbors)
 
 
 def _samples(plan: EvaluationPlan, device: torch.device) -> Samples:

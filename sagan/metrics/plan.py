@@ -34,12 +34,12 @@ class SamplePlan:
     weights: Weights = "ema"
 
 
-def looks_at_train(metrics: Sequence[str], neighbours: Path | None) -> bool:
+def looks_at_train(metrics: Sequence[str], neighbors: Path | None) -> bool:
     """Whether what is asked for needs the pictures that the model was trained on."""
-    return neighbours is not None or any("train" in METRICS[name].needs for name in metrics)
+    return neighbors is not None or any("train" in METRICS[name].needs for name in metrics)
 
 
-def check_request(metrics: Sequence[str], plan: SamplePlan, neighbours: Path | None) -> None:
+def check_request(metrics: Sequence[str], plan: SamplePlan, neighbors: Path | None) -> None:
     """Insist on what can be known before a model or a picture is looked at.
 
     Raises:
@@ -52,8 +52,8 @@ def check_request(metrics: Sequence[str], plan: SamplePlan, neighbours: Path | N
         if plan.num < METRICS[name].least:
             raise SaganError(f"{name} needs {METRICS[name].least} samples, not {plan.num}")
     check_truncation(plan.truncation)
-    if neighbours is not None:
-        check_format(neighbours)
+    if neighbors is not None:
+        check_format(neighbors)
 
 
 def check_conditional(metrics: Sequence[str], model: Model) -> None:
@@ -74,11 +74,11 @@ class EvaluationPlan:
     Attributes:
         model: what is measured.
         reference: the real pictures that its samples are compared with.
-        train: pictures that "class-accuracy", "near-copies" and ``neighbours`` look at.
+        train: pictures that "class-accuracy", "near-copies" and `neighbors` look at.
         metrics: names in `METRICS`, each once.
         network: what makes features of pictures.
         samples: which samples are drawn.
-        neighbours: FILE.png for samples beside their nearest training pictures, or None.
+        neighbors: FILE.png for samples beside their nearest training pictures, or None.
     """
 
     model: Model
@@ -87,7 +87,7 @@ class EvaluationPlan:
     metrics: tuple[str, ...]
     network: FeatureNetwork
     samples: SamplePlan
-    neighbours: Path | None
+    neighbors: Path | None
 
     @property
     def measures(self) -> list[Measure]:
@@ -100,7 +100,7 @@ class EvaluationPlan:
 
     @property
     def uses_train(self) -> bool:
-        return looks_at_train(self.metrics, self.neighbours)
+        return looks_at_train(self.metrics, self.neighbors)
 
     @property
     def same_classes(self) -> bool:
@@ -114,7 +114,7 @@ class EvaluationPlan:
         Raises:
             SaganError: it does not.
         """
-        check_request(self.metrics, self.samples, self.neighbours)
+        check_request(self.metrics, self.samples, self.neighbors)
         for name in self.metrics:
             self._check_needs(name)
         resolution = self.model.config.resolution

@@ -15,7 +15,7 @@ from sagan.types import Int64Array, UInt8Array
 
 @dataclass(frozen=True)
 class Samples:
-    """A list of ``num`` samples.
+    """A list of `num` samples.
 
     Attributes:
         generator: draws them.

@@ -9,7 +9,7 @@ values h(x), each by a 1x1 convolution:
 
 There is no 1/sqrt(d) scale, and gamma starts at 0: the network first learns from local cues, then
 to weigh in far ones. The paper, its released code and the popular PyTorch layer differ in what
-v, h and the set of keys are; :data:`FORMS` holds all three.
+v, h and the set of keys are; `FORMS` holds all three.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -61,8 +61,8 @@ FormName: TypeAlias = Literal["full", "paper", "pooled"]
 class SelfAttention2d(nn.Module):
     """Self-attention over the positions of a feature map, as published in three forms.
 
-    Parameters ``query``, ``key``, ``value`` and, unless the form is "full", ``output`` are 1x1
-    convolutions; ``gamma`` is a scalar, 0 at the start, where the layer is the identity.
+    Parameters `query`, `key`, `value` and, unless the form is "full", `output` are 1x1
+    convolutions; `gamma` is a scalar, 0 at the start, where the layer is the identity.
 
     Args:
         channels: C of the input and the output, at least 8.
@@ -70,16 +70,16 @@ class SelfAttention2d(nn.Module):
             "paper" (values C/8 wide, then back to C) or "pooled" (keys and values 2x2 max-pooled,
             values C/2 wide, then back to C; the authors' released code).
         spectral_norm: whether the convolutions are spectrally normalized; in a training loop of
-            your own call :func:`~sagan.nn.spectral_norm.advance_spectral_norm` before each
+            your own call `sagan.nn.spectral_norm.advance_spectral_norm` before each
             update, or sigma stays.
         backend: "eager" keeps the (N, M) map for backward; "flash" and "chunked" give the same
             result in O(N) memory; "auto" picks by shape and device.
 
-    A state dict of the popular layer (``query_conv``, ``key_conv``, ``value_conv``, ``gamma``)
-    loads into ``form="full", spectral_norm=False``.
+    A state dict of the popular layer (`query_conv`, `key_conv`, `value_conv`, `gamma`)
+    loads into `form="full", spectral_norm=False`.
 
     Use float32 or bfloat16: scores have no 1/sqrt(d) and may exceed what float16 holds.
-    ``torch.func``'s transforms want "flash": the other two have a backward pass of their own.
+    `torch.func`'s transforms want "flash": the other two have a backward pass of their own.
 
     Raises:
         ValueError: on an unknown form or backend, or fewer than 8 channels.
@@ -124,7 +124,7 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Attend: x (B, C, H, W) -> y (B, C, H, W), of x's dtype.
 
-        With ``return_attention`` also the map (B, N, M), rows summing to 1: N = H*W positions in
+        With `return_attention` also the map (B, N, M), rows summing to 1: N = H*W positions in
         row-major order, M = N, or floor(H/2) * floor(W/2) when pooled. The map is the one that y
         was computed with, which then always takes the eager way.
 
@@ -140,7 +140,7 @@ class SelfAttention2d(nn.Module):
         return self._combine(attend(query, key, value), x)
 
     def attention(self, x: Tensor) -> Tensor:
-        """The map (B, N, M) alone that :meth:`forward` uses for x (B, C, H, W)."""
+        """The map (B, N, M) alone that `forward` uses for x (B, C, H, W)."""
         return attention_map(*self._query_and_key(x))
 
     def _query_and_key(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,7 +203,7 @@ def recorded_maps(layers: Mapping[str, SelfAttention2d]) -> Iterator[dict[str, T
 def _rename_popular_layer(
     module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
 ) -> None:
-    """Accept the popular layer's names: ``query_conv`` and so on, gamma of shape (1,)."""
+    """Accept the popular layer's names: `query_conv` and so on, gamma of shape (1,)."""
     for name in ("query", "key", "value"):
         for parameter in ("weight", "bias"):
             popular = f"{prefix}{name}_conv.{parameter}"

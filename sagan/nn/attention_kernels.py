@@ -1,6 +1,6 @@
 """Equations 1 and 2 of the attention layer, computed in three ways that give the same result.
 
-``eager`` keeps the map for the backward pass, ``chunked`` computes it again there, ``flash`` goes
+`eager` keeps the map for the backward pass, `chunked` computes it again there, `flash` goes
 through torch's fused attention. The first two share one backward pass, written out because autograd
 orders the operands of its products in a way that CPU libraries are slow at.
 """
@@ -46,7 +46,7 @@ def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The same, but backward computes each block of the map anew: O(N + M) memory.
 
-    Like :func:`eager` it needs no fused kernel: any device, any dtype, twice differentiable.
+    Like `eager` it needs no fused kernel: any device, any dtype, twice differentiable.
     """
     return _in_groups(query, key, value, keep=False)
 
@@ -55,7 +55,7 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The same through fused scaled_dot_product_attention: O(N) memory, once differentiable.
 
     The fused kernels want contiguous rows of one width for all three, some only of a multiple of 8,
-    hence the zeros, which change no result. Without them torch silently falls back to materialising
+    hence the zeros, which change no result. Without them torch silently falls back to materializing
     the map.
     """
     width = -(-value.shape[-1] // 8) * 8
@@ -174,7 +174,7 @@ def _weighted(weights: Tensor, x: Tensor) -> Tensor:
 
 
 def _weighted_by_columns(weights: Tensor, x: Tensor) -> Tensor:
-    """(B, N, M) and (B, N, c) -> (B, M, c); see :func:`_weighted`."""
+    """(B, N, M) and (B, N, c) -> (B, M, c); see `_weighted`."""
     if x.shape[2] < NARROW_BY_COLUMNS:
         return torch.bmm(x.transpose(1, 2), weights).transpose(1, 2)
     return torch.bmm(weights.transpose(1, 2), x)
@@ -184,7 +184,7 @@ BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunke
 
 
 def select_backend(query: Tensor, key: Tensor, value: Tensor) -> Attend:
-    """What ``backend="auto"`` runs: a function of shape and device only, never of a timing.
+    """What `backend="auto"` runs: a function of shape and device only, never of a timing.
 
     Two runs on like machines therefore choose alike, which bit-exact resuming needs. GPUs have
     fused kernels; a CPU's are slower than matrix products on blocks of the map.

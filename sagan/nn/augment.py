@@ -1,6 +1,6 @@
 """Differentiable augmentation for small data sets, with a strength that adapts.
 
-The transformations are those of Zhao et al. 2020 (arXiv 2006.10738): colour, translation, cutout,
+The transformations are those of Zhao et al. 2020 (arXiv 2006.10738): color, translation, cutout,
 applied to real and fake images alike and differentiable, so that the generator learns through them.
 Each is applied to a share p of the images only; p follows the overfitting heuristic of Karras et
 al. 2020 (arXiv 2006.06676), and stays 0 where the discriminator does not overfit.
@@ -25,25 +25,25 @@ def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    """Apply each transformation to every image with probability ``p``.
+    """Apply each transformation to every image with probability `p`.
 
     Args:
-        images: float (B, 3, H, W) in [-1, 1]; colours may leave the range.
+        images: float (B, 3, H, W) in [-1, 1]; colors may leave the range.
         p: 0 (the images come back as they are) to 1.
         generator: on the images' device; the only source of randomness.
 
     Returns:
-        (B, 3, H, W), differentiable with respect to ``images``.
+        (B, 3, H, W), differentiable with respect to `images`.
     """
     if p == 0:
         return images
-    for transformation in (colour, translation, cutout):
+    for transformation in (color, translation, cutout):
         draw = torch.rand(len(images), 4, device=images.device, generator=generator)
         images = transformation(images, draw[:, 0] < p, draw[:, 1:])
     return images
 
 
-def colour(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
+def color(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     """Brightness by up to +-0.5, saturation by 0 to 2, contrast by 0.5 to 1.5.
 
     Args:
@@ -61,9 +61,9 @@ def colour(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
 
 
 def translation(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
-    """Shift by whole pixels, up to 1/8 of the side in each direction; what comes in is 0 (grey).
+    """Shift by whole pixels, up to 1/8 of the side in each direction; what comes in is 0 (gray).
 
-    Arguments as for :func:`colour`.
+    Arguments as for `color`.
     """
     height, width = images.shape[2:]
     down = _shift(height, chosen, draw[:, :1])  # (B, 1)
@@ -88,9 +88,9 @@ def _shift(side: int, chosen: Tensor, draw: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
-    """Set a square of half the side, centred anywhere in the image, to 0 (grey).
+    """Set a square of half the side, centered anywhere in the image, to 0 (gray).
 
-    Arguments as for :func:`colour`.
+    Arguments as for `color`.
     """
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device) + 0.5 - height * draw[:, :1]  # (B, H)
@@ -102,12 +102,12 @@ def cutout(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
 
 
 class Strength:
-    """The probability p of :func:`augment`, adapted to how much the discriminator overfits.
+    """The probability p of `augment`, adapted to how much the discriminator overfits.
 
     r = E[sign(D(real))] over the latest updates is 0 for a discriminator that cannot tell and 1 for
     one that knows its training set by heart (Karras et al. 2020, equation 1). p rises while r is
     above the target and falls while it is below, at a speed that would take it from 0 to 1 in
-    ``images_to_full`` real images; ``math.inf`` keeps it where it starts. Theirs is adjusted every
+    `images_to_full` real images; `math.inf` keeps it where it starts. Theirs is adjusted every
     4 updates, at a fifth of the speed in the paper; there as here p may reach 1, where they found
     augmentation to show in the samples.
     """
@@ -123,7 +123,7 @@ class Strength:
         self._updates = 0
 
     def observe(self, real_logits: Tensor) -> None:
-        """Take in the discriminator's logits (B,) on real, augmented images; no synchronisation."""
+        """Take in the discriminator's logits (B,) on real, augmented images; no synchronization."""
         signs = real_logits.detach().float().sign().nan_to_num()
         self._signs = self._signs + signs.sum()
         self._images += len(real_logits)
@@ -145,7 +145,7 @@ class Strength:
             self.p = min(max(self.p + change, 0.0), 1.0)
         self._signs, self._images, self._updates = 0.0, 0, 0
 
-    def synchronise(self, mean: Callable[[Tensor], Tensor]) -> None:
+    def synchronize(self, mean: Callable[[Tensor], Tensor]) -> None:
         """Make what was observed the same in every process, so that one of them can save it."""
         self._signs = float(mean(torch.as_tensor(self._signs)))
 
@@ -159,7 +159,7 @@ class Strength:
         }
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from what :meth:`state_dict` returned.
+        """Go on from what `state_dict` returned.
 
         Raises:
             KeyError, TypeError, ValueError, OverflowError: it is something else.

@@ -35,7 +35,7 @@ class GeneratorBase(nn.Module):
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
-        precision: what :meth:`sample` computes convolutions and matrix products in: float32 or
+        precision: what `sample` computes convolutions and matrix products in: float32 or
             bfloat16.
     """
 
@@ -51,7 +51,7 @@ class GeneratorBase(nn.Module):
 
         In place, once, and for inference only: running statistics become part of the weights.
         Conditional batch norm stays, since it differs from image to image. Spectral normalization
-        comes first: :func:`sagan.nn.spectral_norm.fold_spectral_norm`.
+        comes first: `sagan.nn.spectral_norm.fold_spectral_norm`.
 
         Raises:
             ValueError: a convolution is spectrally normalized.
@@ -105,7 +105,7 @@ class GeneratorBase(nn.Module):
             seed: decides the latents; image i depends on (seed, i) only.
             truncation: scales the latents' standard deviation; below 1 gives less variety, and not
                 always better pictures (not BigGAN's truncated normal, nor StyleGAN's psi).
-            latents: float (num, latent_size), instead of those from ``seed``.
+            latents: float (num, latent_size), instead of those from `seed`.
             return_attention: also return {layer name: float32 (num, N, M)}; rows sum to 1, in
                 bfloat16 to 0.01.
 
@@ -198,7 +198,7 @@ class DiscriminatorBase(nn.Module):
 
     @torch.no_grad()
     def look(self, images: UInt8Array) -> tuple[Float32Array, Maps]:
-        """:meth:`scores` and :meth:`attention` of pictures, uint8 (num, S, S, 3), in one pass.
+        """`scores` and `attention` of pictures, uint8 (num, S, S, 3), in one pass.
 
         Raises:
             SaganError: pictures of another size or type.
@@ -260,7 +260,7 @@ def _device(module: nn.Module) -> torch.device:
 
 
 def _batches(num: int) -> Iterator[slice]:
-    """Consecutive slices of ``num`` images; one empty slice for none."""
+    """Consecutive slices of `num` images; one empty slice for none."""
     return (
         slice(start, min(start + BATCH_SIZE, num)) for start in range(0, max(num, 1), BATCH_SIZE)
     )
@@ -270,7 +270,7 @@ def _batches(num: int) -> Iterator[slice]:
 def _inferring(module: nn.Module) -> Iterator[None]:
     """Evaluation mode within the context, and float32 that is no less: on GPUs, under autocast.
 
-    Afterwards every part is in the mode it was in.
+    Afterward every part is in the mode it was in.
     """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()

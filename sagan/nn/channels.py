@@ -26,7 +26,7 @@ QUERY_DIVISOR = 8  # queries and keys of an attention layer have C/8 channels, a
 
 
 def residual_generator_sizes(resolution: int) -> list[int]:
-    """The side of the feature map after each block: 8, 16, ... ``resolution``."""
+    """The side of the feature map after each block: 8, 16, ... `resolution`."""
     return [8 << i for i in range(len(RESIDUAL_GENERATOR[resolution]) - 1)]
 
 

@@ -36,12 +36,12 @@ class DCGANGenerator(GeneratorBase):
         width: channels of the last hidden layer; the first has 8 times as many.
         latent_size: length of a latent vector.
         attention: sides of the feature maps that self-attention follows, of 4, 8, 16, 32.
-        attention_form: see :class:`~sagan.nn.attention.SelfAttention2d`.
+        attention_form: see `sagan.nn.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise the transposed convolutions but the last; in a training loop of
-            your own call :func:`~sagan.nn.spectral_norm.advance_spectral_norm` before each
+        spectral_norm: normalize the transposed convolutions but the last; in a training loop of
+            your own call `sagan.nn.spectral_norm.advance_spectral_norm` before each
             update, or sigma stays.
-        spectral_norm_eps: see :func:`sagan.nn.spectral_norm.apply_spectral_norm`.
+        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
@@ -101,10 +101,10 @@ class DCGANDiscriminator(DiscriminatorBase):
     Args:
         width: channels of the first layer; the last hidden one has 8 times as many.
         attention: sides of the feature maps that self-attention follows, of 32, 16, 8, 4.
-        attention_form: see :class:`~sagan.nn.attention.SelfAttention2d`.
+        attention_form: see `sagan.nn.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise the convolutions but the last; see :class:`DCGANGenerator`.
-        spectral_norm_eps: see :func:`sagan.nn.spectral_norm.apply_spectral_norm`.
+        spectral_norm: normalize the convolutions but the last; see `DCGANGenerator`.
+        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:

@@ -13,7 +13,7 @@ def seeded_latents(num: int, size: int, seed: int) -> Tensor:
     """Standard normal latents, float32 (num, size), a function of the arguments (and of numpy's
     way from random bits to normal numbers, which has been the same since numpy 1.17).
 
-    Row i depends on ``seed`` and i only, so that asking for more samples, or in other batches,
+    Row i depends on `seed` and i only, so that asking for more samples, or in other batches,
     leaves the first ones as they were.
     """
     generator = np.random.Generator(np.random.Philox(seed))

@@ -60,7 +60,7 @@ def gradient_penalty(
     """weight * E[(|dD/dx|_2 - 1)^2] at points x between real and fake: Gulrajani et al. 2017.
 
     The discriminator must be twice differentiable: fused attention is not, so networks that are
-    trained with this penalty are built with ``attention_backend="eager"``.
+    trained with this penalty are built with `attention_backend="eager"`.
 
     Args:
         discriminator: images, labels -> logits (B,).

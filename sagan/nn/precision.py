@@ -60,7 +60,7 @@ def exact_float32() -> Iterator[None]:
     """Compute float32 convolutions and matrix products in float32.
 
     cuDNN's default for the former is TensorFloat-32, which keeps ten bits of the mantissa; the
-    latter are as the caller set torch. Afterwards everything is as the caller had set it.
+    latter are as the caller set torch. Afterward everything is as the caller had set it.
     """
     backends: Any = torch.backends  # whose stubs lack some of these
     places = (

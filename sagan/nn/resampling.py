@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)``.
+    """`conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)`.
 
     Args:
         x: (B, C_in, H, W).
@@ -33,7 +33,7 @@ def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``avg_pool2d(conv2d(x, weight, bias, padding=1), 2)``.
+    """`avg_pool2d(conv2d(x, weight, bias, padding=1), 2)`.
 
     Args:
         x: (B, C_in, H, W), H and W even.

@@ -61,7 +61,7 @@ class UnconditionalBatchNorm2d(nn.Module):
         return self.norm(x)
 
     def fold_into(self, convolution: nn.Conv2d) -> None:
-        """Leave the work, for inference, to the convolution whose output this normalises."""
+        """Leave the work, for inference, to the convolution whose output this normalizes."""
         fold_batch_norm(convolution, self.norm)
         self.norm = nn.Identity()
 
@@ -88,7 +88,7 @@ class ConditionalBatchNorm2d(nn.Module):
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
 
     def _with_running_statistics(self, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Gain and bias (B, C) that normalise as well: one pass over x instead of two."""
+        """Gain and bias (B, C) that normalize as well: one pass over x instead of two."""
         mean, variance = self.norm.running_mean, self.norm.running_var
         assert mean is not None
         assert variance is not None
@@ -142,13 +142,13 @@ class Generator(GeneratorBase):
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for unconditional.
         attention: sides of the feature maps that self-attention follows, of 8 ... S.
-        attention_form: see :class:`~sagan.nn.attention.SelfAttention2d`.
+        attention_form: see `sagan.nn.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise every convolution and linear layer; in a training loop of your
-            own call :func:`~sagan.nn.spectral_norm.advance_spectral_norm` before each update, or
+        spectral_norm: normalize every convolution and linear layer; in a training loop of your
+            own call `sagan.nn.spectral_norm.advance_spectral_norm` before each update, or
             sigma stays.
-        spectral_norm_eps: see :func:`sagan.nn.spectral_norm.apply_spectral_norm`.
-        initializer: sets each weight, in place, before it is normalised.
+        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
+        initializer: sets each weight, in place, before it is normalized.
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
@@ -197,7 +197,7 @@ class Generator(GeneratorBase):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1]."""
-        _check_labelled(labels, self.num_classes)
+        _check_labeled(labels, self.num_classes)
         x = self.linear(latents).unflatten(1, (-1, 4, 4))  # (B, C, 4, 4)
         x = x.contiguous(memory_format=torch.channels_last)
         for size, block in zip(self.sizes, self.blocks, strict=True):
@@ -229,7 +229,7 @@ class FirstDiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """F(x) + skip(x), at half the resolution if ``downsample``: ReLU, 3x3, ReLU, 3x3, mean pool."""
+    """F(x) + skip(x), at half the resolution if `downsample`: ReLU, 3x3, ReLU, 3x3, mean pool."""
 
     def __init__(self, in_channels: int, out_channels: int, downsample: bool) -> None:
         super().__init__()
@@ -262,12 +262,12 @@ class Discriminator(DiscriminatorBase):
         num_classes: number of labels; 0 for unconditional.
         attention: sides of the feature maps that self-attention follows; a size that several
             blocks put out has it after the first of them.
-        attention_form: see :class:`~sagan.nn.attention.SelfAttention2d`.
+        attention_form: see `sagan.nn.attention.SelfAttention2d`.
         attention_backend: the same.
-        spectral_norm: normalise every convolution, linear layer and the label embedding; see
-            :class:`Generator`.
-        spectral_norm_eps: see :func:`sagan.nn.spectral_norm.apply_spectral_norm`.
-        initializer: sets each weight, in place, before it is normalised.
+        spectral_norm: normalize every convolution, linear layer and the label embedding; see
+            `Generator`.
+        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
+        initializer: sets each weight, in place, before it is normalized.
         attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
@@ -330,7 +330,7 @@ class Discriminator(DiscriminatorBase):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,)."""
-        _check_labelled(labels, self.num_classes)
+        _check_labeled(labels, self.num_classes)
         features = self.embed(images)
         weight = self.linear.weight  # (1, D)
         if self.embedding is not None:
@@ -346,6 +346,6 @@ def _check_resolution(resolution: int) -> None:
         raise ValueError(f"no layout for resolution {resolution}: choose from {choices}")
 
 
-def _check_labelled(labels: Tensor | None, num_classes: int) -> None:
+def _check_labeled(labels: Tensor | None, num_classes: int) -> None:
     if num_classes and labels is None:
         raise ValueError(f"this network is conditional: give labels (B,) of its {num_classes}")

@@ -2,13 +2,13 @@
 
 sigma(W), the largest singular value, is estimated by power iteration with two vectors u and v that
 are kept between steps (their Algorithm 1). Unlike common implementations, a forward pass never
-moves u and v: :func:`advance_spectral_norm` does, and the training step calls it once per
+moves u and v: `advance_spectral_norm` does, and the training step calls it once per
 optimizer update of the network's own, so that evaluation, gradient accumulation and the other
 network's step leave them alone. All of it runs in the weight's own dtype, float32 as a rule, with
 autocast off.
 
-Initialize a layer's weight *before* :func:`apply_spectral_norm`: afterwards ``layer.weight`` is
-computed, and ``nn.init`` on it would silently do nothing.
+Initialize a layer's weight *before* `apply_spectral_norm`: afterward `layer.weight` is
+computed, and `nn.init` on it would silently do nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -101,11 +101,11 @@ def _fixed_start(size: int) -> Tensor:
 def apply_spectral_norm(
     network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float = 1e-12
 ) -> None:
-    """Normalise, in place, the ``weight`` of ``network`` and of every layer below of these kinds.
+    """Normalize, in place, the `weight` of `network` and of every layer below of these kinds.
 
     Args:
         network: the module to change; weights must already have their initial values.
-        kinds: any of Conv2d, ConvTranspose2d, Linear, Embedding (``NORMALIZABLE``).
+        kinds: any of Conv2d, ConvTranspose2d, Linear, Embedding (`NORMALIZABLE`).
         eps: lower bound on the norms that u and v are divided by.
 
     Raises:
@@ -146,7 +146,7 @@ def _normalized(network: nn.Module) -> Iterator[tuple[str, SpectralNorm, Tensor]
 
 
 def advance_spectral_norm(network: nn.Module) -> None:
-    """One power iteration in every normalized layer below; call once per update of ``network``."""
+    """One power iteration in every normalized layer below; call once per update of `network`."""
     for _, norm, weight in _normalized(network):
         norm.advance(weight)
 
@@ -176,7 +176,7 @@ def sigmas_of(network: nn.Module) -> dict[str, Tensor]:
 def fold_spectral_norm(network: nn.Module) -> None:
     """Replace, in place, each normalized weight by its value: same outputs, no work per forward.
 
-    The layers are ordinary ones afterwards. For inference: training would no longer normalise.
+    The layers are ordinary ones afterward. For inference: training would no longer normalize.
     """
     for layer in list(network.modules()):
         if is_spectrally_normalized(layer):

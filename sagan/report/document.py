@@ -25,14 +25,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Points:
-    """A list; what stands before the first ":" of each is emphasised."""
+    """A list; what stands before the first ":" of each is emphasized."""
 
     texts: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of text; lines break at spaces from the column called ``prose`` on, else nowhere."""
+    """A table of text; lines break at spaces from the column called `prose` on, else nowhere."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -74,9 +74,9 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: Callable[[int], bool] = lambda step: False,
 ) -> Path:
-    """Write one checkpoint whole or not at all, then drop those :data:`KEEP` or more behind it.
+    """Write one checkpoint whole or not at all, then drop those `KEEP` or more behind it.
 
-    A checkpoint with a file called ``keep`` in it stays as well.
+    A checkpoint with a file called `keep` in it stays as well.
 
     Args:
         run: the run directory.

@@ -30,7 +30,7 @@ class RunDescription:
     """What a run directory is of: its config.json.
 
     Attributes:
-        config: the whole configuration; ``conditional`` is decided in it.
+        config: the whole configuration; `conditional` is decided in it.
         preset: the preset that it started from.
         data: the data set: source, fingerprint, number of images, class names, fit.
     """

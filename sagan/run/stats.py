@@ -11,7 +11,7 @@ MOST_STEPS = 2**53  # that a float counts exactly
 
 
 def read_statistics(run: Path) -> list[Record]:
-    """The records of RUN/stats.jsonl, see :func:`parse_records`; none if there is no such file."""
+    """The records of RUN/stats.jsonl, see `parse_records`; none if there is no such file."""
     path = run / "stats.jsonl"
     return parse_records(path.read_bytes()) if path.is_file() else []
 

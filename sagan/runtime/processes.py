@@ -29,7 +29,7 @@ _SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_
 def runs_on_cpu() -> bool:
     """Whether there is no GPU or the like to use; launchers then start processes with gloo.
 
-    ``accelerate launch --cpu`` says that the one there is not to be used.
+    `accelerate launch --cpu` says that the one there is not to be used.
     """
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
@@ -87,7 +87,7 @@ def refuse_launcher(mending: str) -> None:
 def make_accelerator() -> Accelerator:
     """Devices and processes as the launcher set them up; one process without one.
 
-    Precision and accumulation are the configuration's: a user's ``accelerate config`` decides
+    Precision and accumulation are the configuration's: a user's `accelerate config` decides
     about devices and processes only.
 
     Raises:

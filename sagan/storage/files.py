@@ -145,7 +145,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_picture(path: Path, picture: "Image", **options: Any) -> None:
-    """Write a picture in the format that the name ends in; ``options`` are Pillow's for it.
+    """Write a picture in the format that the name ends in; `options` are Pillow's for it.
 
     Raises:
         SaganError: it cannot be written; the old content is there.
@@ -156,7 +156,7 @@ def write_picture(path: Path, picture: "Image", **options: Any) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as :func:`write_bytes` does, as JSON that people can read.
+    """Write a value as `write_bytes` does, as JSON that people can read.
 
     Raises:
         SaganError: it cannot be written; the old content is there.

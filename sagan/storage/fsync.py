@@ -1,7 +1,7 @@
 """What has to be on the disk before something else may rely on it.
 
-Files are written through ``os.open`` and ``os.write`` here, one system call for each thing that can
-fail, so that ``scripts/faults.py`` can make every one of them fail in turn.
+Files are written through `os.open` and `os.write` here, one system call for each thing that can
+fail, so that `scripts/faults.py` can make every one of them fail in turn.
 """
 
 import errno
@@ -24,7 +24,7 @@ _NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 def write(path: Path, content: bytes) -> None:
-    """Make a file of this content, or give it this content; it is on the disk afterwards.
+    """Make a file of this content, or give it this content; it is on the disk afterward.
 
     Raises:
         OSError: it cannot be written; some of it may be there.
@@ -35,7 +35,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add to the end of a file, which is made if it is not there; :func:`flush` waits for the disk.
+    """Add to the end of a file, which is made if it is not there; `flush` waits for the disk.
 
     Raises:
         OSError: it cannot be written; some of it may be there.
@@ -79,8 +79,8 @@ def flush(path: Path) -> None:
 def rename(source: Path, target: Path) -> None:
     """Give a file or folder another name in its folder, in place of a file that has it.
 
-    What has the new name afterwards, also if the machine stops, is the whole of one or the other,
-    provided that ``source`` was on the disk.
+    What has the new name afterward, also if the machine stops, is the whole of one or the other,
+    provided that `source` was on the disk.
 
     Raises:
         OSError: it cannot be renamed.
@@ -92,7 +92,7 @@ def rename(source: Path, target: Path) -> None:
 def discard(path: Path) -> None:
     """Remove a folder or file, of which no part is seen under its name while that goes on.
 
-    What then cannot be removed is litter, which :func:`sweep` finds.
+    What then cannot be removed is litter, which `sweep` finds.
 
     Raises:
         OSError: it cannot even be renamed.
@@ -104,14 +104,14 @@ def discard(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that are gone left in a folder: everything called ``.*.tmp``."""
+    """Remove what processes that are gone left in a folder: everything called `.*.tmp`."""
     for litter in folder.glob(".*.tmp"):
         with suppress(OSError):
             _remove(litter)
 
 
 def is_litter(path: Path) -> bool:
-    """Whether :func:`sweep` would remove this."""
+    """Whether `sweep` would remove this."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 

@@ -42,7 +42,7 @@ class GeneratorAverage:
 
     @torch.no_grad()
     def update(self, images_per_step: int, step: int) -> None:
-        """Move towards the followed generator after its update number ``step`` (from 1)."""
+        """Move toward the followed generator after its update number `step` (from 1)."""
         half_life = min(self.half_life, RAMP_UP * images_per_step * step)
         decay = 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
         torch._foreach_lerp_(self._averaged, self._target, 1 - decay)

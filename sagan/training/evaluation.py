@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sagan.metrics.samples import Samples
 
 SAMPLES, REFERENCE = 1000, 2000  # pictures: enough for a curve, too few for a number to publish
-LEAST = 6  # training pictures: density and coverage look at five neighbours
+LEAST = 6  # training pictures: density and coverage look at five neighbors
 SUBSETS = 10  # of the kernel distance
 BEST_BY = f"metric/{DEFAULT_DISTANCE}"  # lower is better
 SETUP_SECONDS = 5.0  # taken for loading libraries and network, before this machine is known

@@ -10,10 +10,10 @@ ADVICE = "try --set precision=float32, lower learning rates, or --set on_nonfini
 class FiniteGuard:
     """Watches one network's updates, on its device and without waiting for it.
 
-    :meth:`check` looks at the loss and at every gradient. Where one is not finite it tells the
-    fused optimiser, through the same flag that loss scaling uses, to leave weights and moments as
-    they are in :meth:`step`. Apple's kernel does not heed the flag: there each step waits for it.
-    :meth:`report` reads what was seen, which waits for the device.
+    `check` looks at the loss and at every gradient. Where one is not finite it tells the
+    fused optimizer, through the same flag that loss scaling uses, to leave weights and moments as
+    they are in `step`. Apple's kernel does not heed the flag: there each step waits for it.
+    `report` reads what was seen, which waits for the device.
 
     Args:
         name: of the network, for messages.
@@ -38,7 +38,7 @@ class FiniteGuard:
 
     @torch.no_grad()
     def check(self, loss: Tensor, step: int) -> None:
-        """Look before the optimiser's step: ``loss`` a scalar, ``step`` counted from 1."""
+        """Look before the optimizer's step: `loss` a scalar, `step` counted from 1."""
         none = torch.zeros((), device=loss.device)
         gradients = [none if p.grad is None else p.grad for p in self._parameters]
         # The largest magnitude is finite if and only if every element is.
@@ -53,7 +53,7 @@ class FiniteGuard:
         self.optimizer.found_inf = any_bad.float()  # type: ignore[attr-defined]
 
     def step(self) -> None:
-        """The optimiser's step, which changes nothing where the last check found something."""
+        """The optimizer's step, which changes nothing where the last check found something."""
         if self._heeded or not self.optimizer.found_inf:  # type: ignore[attr-defined]
             self.optimizer.step()
 

@@ -30,7 +30,7 @@ from sagan.training.state import Training
 
 
 class Interrupted(Exception):
-    """Training was asked to stop by a signal; everything up to ``step`` is saved."""
+    """Training was asked to stop by a signal; everything up to `step` is saved."""
 
     def __init__(self, step: int, signal_number: int) -> None:
         super().__init__(f"stopped at step {step}")
@@ -47,11 +47,11 @@ def train(
 ) -> None:
     """Train a run to its last step; a run that was begun goes on from its newest checkpoint.
 
-    Under ``accelerate launch`` or ``torchrun`` every process calls this.
+    Under `accelerate launch` or `torchrun` every process calls this.
 
     Args:
         run: the run directory; made if it is not there.
-        description: what to train; ``config.steps`` is where to stop.
+        description: what to train; `config.steps` is where to stop.
         dataset: the images.
         reporter: told how it goes.
         time_limit: seconds after which to stop before the last step, saved like any other end.

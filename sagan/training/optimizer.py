@@ -25,7 +25,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> d
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, network: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
-    """Put back what :func:`optimizer_tensors` returned.
+    """Put back what `optimizer_tensors` returned.
 
     Raises:
         SaganError: the tensors are those of another network.
@@ -34,7 +34,7 @@ def restore_optimizer(
         shapes = {"step": torch.Size(), **dict.fromkeys(_MOMENTS, parameter.shape)}
         saved = {key: tensors[f"{name}/{key}"] for key in shapes if f"{name}/{key}" in tensors}
         if {key: tensor.shape for key, tensor in saved.items()} != shapes:
-            raise SaganError(f"the optimiser's state does not fit the network at {name}")
+            raise SaganError(f"the optimizer's state does not fit the network at {name}")
         # In the parameter's own memory layout: the fused kernel walks them side by side.
         state = {key: torch.empty_like(parameter).copy_(saved[key]) for key in _MOMENTS}
         optimizer.state[parameter] = {"step": saved["step"].clone().to(parameter.device), **state}

@@ -5,7 +5,7 @@ import torch
 
 
 def keyed_generator(device: torch.device, *key: int) -> torch.Generator:
-    """A generator whose stream depends on the non-negative integers of ``key`` only.
+    """A generator whose stream depends on the non-negative integers of `key` only.
 
     Any step can so be repeated without replaying those before it, and no random state need be
     saved. Distinct keys give independent streams (NumPy's SeedSequence hashing).

@@ -21,7 +21,7 @@ class Reporter(Protocol):
     """Where a run tells how it goes; called in the main process only."""
 
     def started(self, step: int, steps: int, deadline: float) -> None:
-        """Training goes on from ``step`` (0 for a new run) to ``steps`` or a time.monotonic()."""
+        """Training goes on from `step` (0 for a new run) to `steps` or a time.monotonic()."""
 
     def advanced(self, step: int) -> None:
         """A step ended."""

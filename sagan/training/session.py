@@ -47,7 +47,7 @@ def prepare(
     Args:
         source: what to train on; packed into the cache if need be.
         run: the run directory. One that holds a run is resumed.
-        preset: the recipe; None takes the resumed run's, or :data:`DEFAULT_PRESET`.
+        preset: the recipe; None takes the resumed run's, or `DEFAULT_PRESET`.
         overrides: fields of the configuration that replace the recipe's, or those that a resumed
             run began with, which need not be given again.
         notify: called with one line for each thing that the user should hear.
@@ -81,15 +81,15 @@ def prepare(
 
 
 def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Config:
-    """Decide ``conditional``: what was asked for, else whether the data has labels."""
-    labelled = dataset.labels is not None
-    config = config.following(labelled)
-    if config.conditional and not labelled:
+    """Decide `conditional`: what was asked for, else whether the data has labels."""
+    labeled = dataset.labels is not None
+    config = config.following(labeled)
+    if config.conditional and not labeled:
         raise SaganError(
             f"conditional=true needs labels, and {dataset.source} has none: "
             "put the pictures into one folder per class"
         )
-    if labelled and not config.conditional:
+    if labeled and not config.conditional:
         notify(f"the {dataset.num_classes} classes of {dataset.source} are ignored (unconditional)")
     return config
 

@@ -110,7 +110,7 @@ class Training:
         return bool(self.accelerator.device.type == "cpu")
 
     def advance(self) -> tuple[DiscriminatorResult, Tensor]:
-        """One step: ``d_steps`` discriminator updates, one generator update, the average."""
+        """One step: `d_steps` discriminator updates, one generator update, the average."""
         config, adversaries = self.config, self.adversaries
         dropped, sound = self._dropped(), self._sound_statistics()
         for update in range(config.d_steps):
@@ -131,7 +131,7 @@ class Training:
 
     def _share_running_statistics(self) -> None:
         """Average them over the processes, at each step, so that saving one changes no bit."""
-        if self.accelerator.num_processes == 1 or _has_synchronised_norms(self.accelerator):
+        if self.accelerator.num_processes == 1 or _has_synchronized_norms(self.accelerator):
             return
         statistics = _running_statistics(self.adversaries.generator)
         shared = self.adversaries.mean(torch.cat(statistics))
@@ -195,7 +195,7 @@ class Training:
         """
         adversaries = self.adversaries
         if self.accelerator.num_processes > 1:
-            adversaries.strength.synchronise(adversaries.mean)
+            adversaries.strength.synchronize(adversaries.mean)
         if self.accelerator.is_main_process:
             every = self.config.keep_every
             checkpoint.save_checkpoint(
@@ -286,7 +286,7 @@ def _running_statistics(network: nn.Module) -> list[Tensor]:
     ]
 
 
-def _has_synchronised_norms(accelerator: Accelerator) -> bool:
+def _has_synchronized_norms(accelerator: Accelerator) -> bool:
     """Whether batch norm sees the whole batch: torch has no such layer for CPUs."""
     return bool(accelerator.num_processes > 1 and accelerator.device.type == "cuda")
 
@@ -294,7 +294,7 @@ def _has_synchronised_norms(accelerator: Accelerator) -> bool:
 def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerator) -> Adversaries:
     device = accelerator.device
     generator, discriminator = build_networks(config, dataset.num_classes)
-    if _has_synchronised_norms(accelerator):
+    if _has_synchronized_norms(accelerator):
         generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
     generator, discriminator = generator.to(device).train(), discriminator.to(device).train()
     label_weights = None

@@ -82,7 +82,7 @@ def layer_statistics(generator: GeneratorBase, discriminator: DiscriminatorBase)
 
 
 def pictures_with_maps(network: GeneratorBase | DiscriminatorBase, wanted: int) -> int:
-    """How many pictures' attention is recorded: as many as `ENTRIES` allows, ``wanted`` at most."""
+    """How many pictures' attention is recorded: as many as `ENTRIES` allows, `wanted` at most."""
     layers = network.self_attention.items()
     each = sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
     return min(wanted, ENTRIES // max(each, 1))

@@ -25,7 +25,7 @@ LAYERS = layers()
 
 
 def layer_of(parts: tuple[str, ...]) -> str:
-    """Where a file or a dotted module below ``sagan`` stands: "nn" of nn/attention.py."""
+    """Where a file or a dotted module below `sagan` stands: "nn" of nn/attention.py."""
     return parts[0].removesuffix(".py")
 
 

@@ -29,7 +29,7 @@ Sagan = Callable[..., Result]
 
 @pytest.fixture
 def sagan(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sagan:
-    """Calls ``sagan ARGUMENTS``."""
+    """Calls `sagan ARGUMENTS`."""
 
     def call(*arguments: object) -> Result:
         monkeypatch.setattr("sys.argv", ["sagan", *map(str, arguments)])
@@ -69,22 +69,22 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labelled_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labeled_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one folder for each of two classes."""
-    folder = tmp_path_factory.mktemp("data") / "labelled"
+    folder = tmp_path_factory.mktemp("data") / "labeled"
     _write_pictures(folder / "cat", 6, seed=1)
     _write_pictures(folder / "dog", 8, seed=2)
     return folder
 
 
 @pytest.fixture(scope="session")
-def splits(tmp_path_factory: pytest.TempPathFactory, labelled_pictures: Path) -> Path:
+def splits(tmp_path_factory: pytest.TempPathFactory, labeled_pictures: Path) -> Path:
     """The pictures that the conditional run was trained on, and others, as two splits."""
     root = tmp_path_factory.mktemp("splits")
     for name in ("cat", "dog"):
         for split in ("train", "test"):
             (root / split / name).mkdir(parents=True)
-        for i, file in enumerate(sorted((labelled_pictures / name).iterdir())):
+        for i, file in enumerate(sorted((labeled_pictures / name).iterdir())):
             (root / "train" / name / file.name).write_bytes(file.read_bytes())
             with Image.open(file) as picture:
                 flipped = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
@@ -106,6 +106,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labelled_run(tmp_path_factory: pytest.TempPathFactory, labelled_pictures: Path) -> Path:
+def labeled_run(tmp_path_factory: pytest.TempPathFactory, labeled_pictures: Path) -> Path:
     """A finished conditional run with the classes cat and dog."""
-    return _trained(labelled_pictures, tmp_path_factory.mktemp("runs") / "labelled")
+    return _trained(labeled_pictures, tmp_path_factory.mktemp("runs") / "labeled")

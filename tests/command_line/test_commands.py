@@ -21,7 +21,7 @@ def size_of(path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("preset", ["smoke", "dcgan-64"])
-@pytest.mark.parametrize("source", ["pictures", "labelled_pictures"])
+@pytest.mark.parametrize("source", ["pictures", "labeled_pictures"])
 def test_training_runs_with_and_without_labels(sagan, request, tmp_path, preset, source) -> None:
     source, run = request.getfixturevalue(source), tmp_path / "run"
     arguments = ["--data", source, "--preset", preset, "--steps", 3, *SMALL, "--out", run]
@@ -29,9 +29,9 @@ def test_training_runs_with_and_without_labels(sagan, request, tmp_path, preset,
     assert result.status == 0, result.err
     assert (run / "checkpoints" / "step-00000003" / "ema.safetensors").is_file()
     config = json.loads((run / "config.json").read_text())["config"]
-    labelled = "labelled" in source.name
-    assert config["conditional"] is (labelled and preset == "smoke")
-    assert ("ignored" in result.out) is (labelled and preset == "dcgan-64")
+    labeled = "labeled" in source.name
+    assert config["conditional"] is (labeled and preset == "smoke")
+    assert ("ignored" in result.out) is (labeled and preset == "dcgan-64")
     side = 32 if preset == "smoke" else 64
     assert size_of(run / "samples" / "step-00000003.png")[0] % (side + 2) == side
     assert list((run / "attention").glob("step-00000003*.png"))
@@ -56,20 +56,20 @@ def test_the_same_command_with_more_steps_goes_on(sagan, pictures, tmp_path) -> 
     assert (tmp_path / "run" / "checkpoints" / "step-00000004").is_dir()
 
 
-def test_a_grid_has_one_column_for_each_class(sagan, labelled_run, tmp_path) -> None:
-    assert sagan("sample", labelled_run, "--out", tmp_path / "g.png", "--num", 6).status == 0
+def test_a_grid_has_one_column_for_each_class(sagan, labeled_run, tmp_path) -> None:
+    assert sagan("sample", labeled_run, "--out", tmp_path / "g.png", "--num", 6).status == 0
     assert size_of(tmp_path / "g.png") == (2 * 34 - 2, 3 * 34 - 2)
 
 
-def test_single_pictures_lie_in_the_folder_of_their_class(sagan, labelled_run, tmp_path) -> None:
-    assert sagan("sample", labelled_run, "--out", tmp_path / "files", "--num", 5).status == 0
+def test_single_pictures_lie_in_the_folder_of_their_class(sagan, labeled_run, tmp_path) -> None:
+    assert sagan("sample", labeled_run, "--out", tmp_path / "files", "--num", 5).status == 0
     names = sorted(str(p.relative_to(tmp_path / "files")) for p in tmp_path.rglob("*.png"))
     assert names == [f"cat/0000{i}.png" for i in range(3)] + [f"dog/0000{i}.png" for i in range(2)]
 
 
-def test_a_zip_holds_the_classes_asked_for_only(sagan, labelled_run, tmp_path) -> None:
+def test_a_zip_holds_the_classes_asked_for_only(sagan, labeled_run, tmp_path) -> None:
     out = tmp_path / "s.zip"
-    assert sagan("sample", labelled_run, "--out", out, "--num", 3, "--classes", "dog").status == 0
+    assert sagan("sample", labeled_run, "--out", out, "--num", 3, "--classes", "dog").status == 0
     with zipfile.ZipFile(out) as archive:
         assert archive.namelist() == [f"dog/0000{i}.png" for i in range(3)]
 
@@ -160,11 +160,11 @@ def test_explain_puts_all_layers_into_the_file_that_was_asked_for(sagan, tmp_pat
 
 
 def test_explain_names_the_classes_and_asks_about_as_many_dots_as_wanted(
-    sagan, labelled_run, tmp_path
+    sagan, labeled_run, tmp_path
 ) -> None:
     out = tmp_path / "a.svg"
     for options, dots in ((("--dots", 2), 2), (("--grid", 3), 9), (("--query", "0,0"), 1)):
-        result = sagan("explain", labelled_run, "--out", out, "--classes", "dog", *options)
+        result = sagan("explain", labeled_run, "--out", out, "--classes", "dog", *options)
         assert result.status == 0
         drawn = out.read_text()
         assert drawn.count(">dog<") == 4
@@ -196,8 +196,8 @@ def test_a_model_card_travels_with_the_model_and_cannot_steer_a_terminal(
     assert sagan("inspect", model).out.endswith("\n\n# Pieds carrés\n\ufffd[31mred\ufffd\n")
 
 
-def test_inspect_says_what_a_model_is(sagan, labelled_run) -> None:
-    result = sagan("inspect", labelled_run)
+def test_inspect_says_what_a_model_is(sagan, labeled_run) -> None:
+    result = sagan("inspect", labeled_run)
     assert result.status == 0
     for word in ("generator.attention_16", "cat, dog", "channels_g", "gamma"):
         assert word in result.out
@@ -224,16 +224,16 @@ def test_a_preset_is_shown_with_every_setting_and_what_it_means(sagan) -> None:
     assert "did you mean cpu-64" in sagan("presets", "cpu-46").err
 
 
-def test_data_info_counts_classes(sagan, labelled_pictures) -> None:
-    out = sagan("data", "info", labelled_pictures).out
+def test_data_info_counts_classes(sagan, labeled_pictures) -> None:
+    out = sagan("data", "info", labeled_pictures).out
     for word in ("cat", "dog", "classes      2"):
         assert word in out
 
 
 def test_data_info_writes_a_contact_sheet_and_says_what_to_begin_with(
-    sagan, labelled_pictures, tmp_path
+    sagan, labeled_pictures, tmp_path
 ) -> None:
-    result = sagan("data", "info", labelled_pictures, "--sheet", tmp_path / "sheet.png")
+    result = sagan("data", "info", labeled_pictures, "--sheet", tmp_path / "sheet.png")
     assert result.status == 0
     assert size_of(tmp_path / "sheet.png")[0] > 700
     assert "suggestion   --preset cpu-32" in result.out

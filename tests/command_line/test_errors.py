@@ -60,12 +60,12 @@ def test_a_name_that_a_pipes_encoding_lacks_is_escaped(pictures, tmp_path) -> No
     assert rb"\u65e5\u672c" in done.stdout
 
 
-def test_an_unknown_preset_names_its_neighbours(sagan, pictures, tmp_path) -> None:
+def test_an_unknown_preset_names_its_neighbors(sagan, pictures, tmp_path) -> None:
     result = sagan("train", "--data", pictures, "--out", tmp_path / "r", "--preset", "sagan-31")
     assert_one_line(result, "sagan-31", "sagan-32")
 
 
-def test_an_unknown_setting_names_its_neighbours(sagan, pictures, tmp_path) -> None:
+def test_an_unknown_setting_names_its_neighbors(sagan, pictures, tmp_path) -> None:
     assert_one_line(train(sagan, pictures, tmp_path / "r", "--set", "lrg=1"), "lrg", "lr_g")
 
 
@@ -91,7 +91,7 @@ def test_an_out_that_holds_other_things_is_left_alone(sagan, pictures, tmp_path)
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["home.txt"]
 
 
-def test_labels_cannot_be_asked_of_unlabelled_data(sagan, pictures, tmp_path) -> None:
+def test_labels_cannot_be_asked_of_unlabeled_data(sagan, pictures, tmp_path) -> None:
     result = train(sagan, pictures, tmp_path / "r", "--set", "conditional=true")
     assert_one_line(result, "labels", "one folder per class")
 
@@ -140,8 +140,8 @@ def test_classes_cannot_be_asked_of_an_unconditional_model(sagan, run, tmp_path)
     assert_one_line(result, "unconditional")
 
 
-def test_a_class_that_does_not_exist_names_those_that_do(sagan, labelled_run, tmp_path) -> None:
-    result = sagan("sample", labelled_run, "--out", tmp_path / "o.png", "--classes", "cat,crow")
+def test_a_class_that_does_not_exist_names_those_that_do(sagan, labeled_run, tmp_path) -> None:
+    result = sagan("sample", labeled_run, "--out", tmp_path / "o.png", "--classes", "cat,crow")
     assert_one_line(result, "crow", "cat", "dog")
 
 
@@ -194,9 +194,9 @@ def test_samples_do_not_go_among_other_files(sagan, run, tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_page_of_more_samples_than_it_can_show_is_refused(sagan, labelled_run, tmp_path) -> None:
+def test_a_page_of_more_samples_than_it_can_show_is_refused(sagan, labeled_run, tmp_path) -> None:
     classes = ",".join(["0"] * 25)
-    result = sagan("explain", labelled_run, "--html", tmp_path / "p.html", "--classes", classes)
+    result = sagan("explain", labeled_run, "--html", tmp_path / "p.html", "--classes", classes)
     assert_one_line(result, "24 samples at most")
 
 

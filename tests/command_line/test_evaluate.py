@@ -34,11 +34,11 @@ def test_numbers_come_with_their_protocol_on_the_screen_and_in_the_file(
 
 
 def test_held_out_pictures_classes_and_nearest_training_pictures_are_looked_at(
-    sagan, labelled_run, splits, tmp_path
+    sagan, labeled_run, splits, tmp_path
 ) -> None:
     result = sagan(
-        "evaluate", labelled_run, "--data", splits, "--split", "test", *FEW, "--metrics",
-        "class-accuracy, near-copies,intra-fid", "--neighbours", tmp_path / "n.png",
+        "evaluate", labeled_run, "--data", splits, "--split", "test", *FEW, "--metrics",
+        "class-accuracy, near-copies,intra-fid", "--neighbors", tmp_path / "n.png",
     )  # fmt: skip
     assert result.status == 0, result.err
     for words in ("class-accuracy/real", "near-copies/nearer", "intra-FD-EfficientNet"):
@@ -72,8 +72,8 @@ def test_two_evaluations_are_ranked_only_under_one_protocol(sagan, run, pictures
     [
         ("--json", "file/a.json"),
         ("--json", "folder"),
-        ("--neighbours", "file/a.png"),
-        ("--neighbours", "a.jpeg"),
+        ("--neighbors", "file/a.png"),
+        ("--neighbors", "a.jpeg"),
         ("--metrics", "fib"),
         ("--truncation", "inf"),
     ],

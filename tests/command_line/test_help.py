@@ -9,7 +9,7 @@ import time
 import pytest
 from typer.main import get_command
 
-from sagan.cli import app
+from sagan.cli.app import app
 
 COMMANDS = [
     [],

@@ -90,18 +90,18 @@ def test_many_unreadable_files_and_copies_are_counted_not_listed() -> None:
     assert any(line.split() == ["duplicate", "and", "1,980", "more"] for line in lines)
 
 
-def colours(root: Path) -> Path:
+def colors(root: Path) -> Path:
     """Twenty red pictures of one class and two green ones of another."""
-    for name, colour, num in (("rød", (255, 0, 0), 20), ("grün", (0, 255, 0), 2)):
+    for name, color, num in (("rød", (255, 0, 0), 20), ("grün", (0, 255, 0), 2)):
         (root / "set" / name).mkdir(parents=True)
         for n in range(num):
-            Image.new("RGB", (10 + n, 10), colour).save(root / "set" / name / f"{n}.png")
+            Image.new("RGB", (10 + n, 10), color).save(root / "set" / name / f"{n}.png")
     return root / "set"
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_contact_sheet_has_a_row_of_each_class(tmp_path: Path, packed: bool) -> None:
-    source = colours(tmp_path)
+    source = colors(tmp_path)
     if packed:
         pack(str(source), tmp_path / "packed", 8)
         source = tmp_path / "packed"
@@ -111,7 +111,7 @@ def test_a_contact_sheet_has_a_row_of_each_class(tmp_path: Path, packed: bool) -
         sheet = np.asarray(image)
     step = THUMBNAIL_SIZE + 2
     assert sheet.shape[1] == SHEET_COLUMNS * step - 2
-    red, green = ((sheet == colour).all(axis=-1).sum() for colour in ((255, 0, 0), (0, 255, 0)))
+    red, green = ((sheet == color).all(axis=-1).sum() for color in ((255, 0, 0), (0, 255, 0)))
     # A packed set's pictures are 8 pixels wide and enlarged; all fill the thumbnail.
     assert red == SHEET_COLUMNS * THUMBNAIL_SIZE**2
     assert green == 2 * THUMBNAIL_SIZE**2
@@ -142,4 +142,4 @@ def test_a_sheet_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_being_asked_no_thumbnails_are_made(tmp_path: Path) -> None:
-    assert describe(str(colours(tmp_path))).thumbnails == {}
+    assert describe(str(colors(tmp_path))).thumbnails == {}

@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_folder_is_counted_by_class_size_mode_and_format(root: Path) -> None:
     info = describe(str(root))
-    assert (info.num_images, info.labelled) == (4, True)
+    assert (info.num_images, info.labeled) == (4, True)
     assert info.counts == {"cat": 3, "dog": 1}
     assert info.widths == Spread(10, 25, 60)
     assert info.heights == Spread(20, 50, 120)
@@ -36,9 +36,9 @@ def test_a_folder_is_counted_by_class_size_mode_and_format(root: Path) -> None:
     assert info.splits == ("test", "train")
 
 
-def test_an_unlabelled_split_has_no_counts(root: Path) -> None:
+def test_an_unlabeled_split_has_no_counts(root: Path) -> None:
     info = describe(str(root), split="test")
-    assert (info.num_images, info.labelled, info.counts) == (1, False, {})
+    assert (info.num_images, info.labeled, info.counts) == (1, False, {})
 
 
 def test_a_packed_set_tells_what_it_was_packed_from(root: Path, tmp_path: Path) -> None:

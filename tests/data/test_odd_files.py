@@ -31,10 +31,10 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
 
-def png(width: int, height: int, depth: int, colour: int, interlaced: int, rows: bytes) -> bytes:
-    """A PNG file put together by hand: Pillow writes neither 16-bit colour nor interlaced ones."""
+def png(width: int, height: int, depth: int, color: int, interlaced: int, rows: bytes) -> bytes:
+    """A PNG file put together by hand: Pillow writes neither 16-bit color nor interlaced ones."""
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    header += bytes([depth, colour, 0, 0, interlaced])
+    header += bytes([depth, color, 0, 0, interlaced])
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -71,7 +71,7 @@ def half_red(below: tuple[int, int, int]) -> np.ndarray:
 
 
 def animation(format_: str) -> bytes:
-    frames = [Image.new("RGB", (SIDE, SIDE), colour) for colour in (RED, BLUE)]
+    frames = [Image.new("RGB", (SIDE, SIDE), color) for color in (RED, BLUE)]
     return encode(frames[0], format_, save_all=True, append_images=frames[1:], lossless=True)
 
 
@@ -81,8 +81,8 @@ def turned(orientation: int) -> bytes:
     return encode(Image.fromarray(noise()), "PNG", exif=exif)
 
 
-def plain(colour: tuple[int, int, int]) -> np.ndarray:
-    return np.full((SIDE, SIDE, 3), colour, dtype=np.uint8)
+def plain(color: tuple[int, int, int]) -> np.ndarray:
+    return np.full((SIDE, SIDE, 3), color, dtype=np.uint8)
 
 
 def png_of(pixels: np.ndarray) -> bytes:

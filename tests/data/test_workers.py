@@ -58,7 +58,7 @@ def test_results_come_in_order_and_unreadable_ones_in_their_place(
     assert [result for _, result in results[4:]] == list(range(4, NUM))
 
 
-def test_other_processes_do_the_work_and_are_gone_afterwards(work: ModuleType) -> None:
+def test_other_processes_do_the_work_and_are_gone_afterward(work: ModuleType) -> None:
     pids = {result for _, result in run(work, work.pid) if isinstance(result, int)}
     assert os.getpid() not in pids
     assert 1 <= len(pids) <= 2

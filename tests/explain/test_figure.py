@@ -28,20 +28,20 @@ from sagan.explain import (
     save_figure,
 )
 from sagan.explain.draw import given_dots
-from sagan.explain.figure import QUERY_COLOURS
+from sagan.explain.figure import QUERY_COLORS
 
 SIDE = 16
 
 
-def grey_images(num=1, size=32):
+def gray_images(num=1, size=32):
     return np.full((num, size, size, 3), 128, dtype=np.uint8)
 
 
-def blob_attention(num=1, key_side=8, centre=(0.8, 0.25), width=0.01):
+def blob_attention(num=1, key_side=8, center=(0.8, 0.25), width=0.01):
     """All queries attend to a blob around one place, (x, y) in [0, 1]."""
     cells = (np.arange(key_side) + 0.5) / key_side
     x, y = np.meshgrid(cells, cells)
-    weights = np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / width).ravel() + 1e-4
+    weights = np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / width).ravel() + 1e-4
     row = (weights / weights.sum()).astype(np.float32)
     return np.broadcast_to(row, (num, SIDE**2, key_side**2))
 
@@ -53,7 +53,7 @@ def layer(attention, queries, name="generator.attention_16", gamma=0.1):
 
 
 def draw(attention, queries, images=None, titles=(), **named):
-    images = grey_images(len(attention)) if images is None else images
+    images = gray_images(len(attention)) if images is None else images
     return attention_figure(images, [layer(attention, queries, **named)], titles)
 
 
@@ -74,7 +74,7 @@ def panels(figure):
 
 
 def squares(figure):
-    """The axes of pictures, dots' panels and maps, row by row; not the colour bars."""
+    """The axes of pictures, dots' panels and maps, row by row; not the color bars."""
     boxes = [(axes, axes.get_window_extent()) for axes in figure.axes]
     return [axes for axes, box in boxes if abs(box.width - box.height) < 1]
 
@@ -102,7 +102,7 @@ def fields(figure, panel):
 
 
 @pytest.mark.parametrize("query", [0, 15, 100, 255])
-def test_the_dot_lies_on_the_centre_of_its_query(query):
+def test_the_dot_lies_on_the_center_of_its_query(query):
     for panel in panels(draw(blob_attention(), [[query]]))[:2]:
         x, y = query_to_pixel(query, panel.shape[0], SIDE)
         np.testing.assert_array_equal(panel[int(y), int(x)], [232, 19, 43])
@@ -113,19 +113,19 @@ def test_the_dot_lies_on_the_centre_of_its_query(query):
         assert abs(columns[near].mean() + 0.5 - x) < 1
 
 
-def test_dots_have_their_own_colours_in_order():
+def test_dots_have_their_own_colors_in_order():
     queries = [17, 40, 100, 135, 200, 240]
     picture, *attended, _, _ = panels(draw(blob_attention(), [queries]))
-    for query, colour, panel in zip(queries, QUERY_COLOURS, attended, strict=True):
+    for query, color, panel in zip(queries, QUERY_COLORS, attended, strict=True):
         x, y = (int(c) for c in query_to_pixel(query, panel.shape[0], SIDE))
-        expected = np.rint(255 * np.array(to_rgb(colour)))
+        expected = np.rint(255 * np.array(to_rgb(color)))
         np.testing.assert_array_equal(picture[y, x], expected)
         np.testing.assert_array_equal(panel[y, x], expected)
 
 
 @pytest.mark.parametrize("key_side", [8, 16])
 def test_a_far_blob_lights_up_and_the_rest_does_not(key_side):
-    attention = blob_attention(key_side=key_side, centre=(0.8, 0.25))
+    attention = blob_attention(key_side=key_side, center=(0.8, 0.25))
     panel = shown(draw(attention, [[200]]), 1).astype(float)
     brightness = panel.sum(-1)
     rows, columns = np.nonzero(brightness == brightness.max())
@@ -160,7 +160,7 @@ def test_each_dot_lights_up_what_it_attends_to_itself():
 @pytest.mark.parametrize(("point", "query"), [("20,3", SIDE + 10), ("3,20", 10 * SIDE + 1)])
 def test_a_given_point_is_x_then_y(point, query):
     choose = given_dots([point])
-    assert choose(uniform_attention()[0], grey_images()[0]) == [query]
+    assert choose(uniform_attention()[0], gray_images()[0]) == [query]
 
 
 def test_uniform_attention_leaves_the_picture_dark_and_says_so():
@@ -203,13 +203,13 @@ def test_the_maps_show_every_pixels_distance_and_entropy():
     attention[:, 128:] = 1 / 64  # the lower half at everything
     figure = draw(attention, [[100]])
     distance, entropy = (shown(figure, i)[8::16, 8::16].reshape(256, 3) for i in (2, 3))
-    # The colours are those of a scale: equal values look equal, unequal ones do not.
-    for values, colours in (
+    # The colors are those of a scale: equal values look equal, unequal ones do not.
+    for values, colors in (
         (attention_distance(attention, 32)[0], distance),
         (attention_entropy(attention)[0], entropy),
     ):
         order = np.argsort(values, kind="stable")
-        steps = np.abs(np.diff(colours[order].astype(int), axis=0)).sum(-1)
+        steps = np.abs(np.diff(colors[order].astype(int), axis=0)).sum(-1)
         assert (steps[np.diff(values[order]) == 0] == 0).all()
         assert steps.sum() > 100
     assert len(np.unique(entropy, axis=0)) == 2
@@ -245,7 +245,7 @@ def test_all_text_stays_inside_the_figure_and_off_other_text(rows, dots):
     titles = ["W" * 300, "a class of many words " * 20, "$x^2$", *"abcdefghi"][:rows]
     names = ("generator.attention_16", "discriminator.attention_16")[: 1 if rows > 2 else 2]
     layers = [layer(blob_attention(rows), queries, name) for name in names]
-    figure = attention_figure(grey_images(rows), layers, titles)
+    figure = attention_figure(gray_images(rows), layers, titles)
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.texts]
     width, height = figure.canvas.get_width_height()
@@ -271,7 +271,7 @@ def test_every_layer_has_a_section_of_its_own():
         layer(coarse, [[1, 2]], "generator.attention_8"),
         layer(blob_attention(), [[1, 2, 3]]),
     ]
-    figure = attention_figure(grey_images(), layers)
+    figure = attention_figure(gray_images(), layers)
     assert len(squares(figure)) == (1 + 2 + 2) + (1 + 3 + 2)
     assert "generator.attention_8" in texts(figure)
     assert "generator.attention_16" in texts(figure)
@@ -316,12 +316,12 @@ def test_a_long_title_is_cut_where_it_no_longer_fits():
 
 @pytest.mark.parametrize("size", [16, 48, 300])
 def test_pictures_of_any_size_fill_their_panel(size):
-    figure = draw(blob_attention(), [[1]], grey_images(1, size))
+    figure = draw(blob_attention(), [[1]], gray_images(1, size))
     assert all(panel.shape == (256, 256, 3) for panel in panels(figure))
 
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
-COLOUR_VISION = {
+COLOR_VISION = {
     "normal": np.eye(3),
     "protanopia": [
         [0.152286, 1.052583, -0.204868],
@@ -349,20 +349,20 @@ def cielab(linear_rgb):
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-@pytest.mark.parametrize("vision", COLOUR_VISION)
-def test_dot_colours_stay_apart_for_colour_blind_readers(vision):
-    linear = [((np.array(to_rgb(c)) + 0.055) / 1.055) ** 2.4 for c in QUERY_COLOURS]
-    seen = [cielab(np.clip(COLOUR_VISION[vision] @ c, 0, 1)) for c in linear]
+@pytest.mark.parametrize("vision", COLOR_VISION)
+def test_dot_colors_stay_apart_for_color_blind_readers(vision):
+    linear = [((np.array(to_rgb(c)) + 0.055) / 1.055) ** 2.4 for c in QUERY_COLORS]
+    seen = [cielab(np.clip(COLOR_VISION[vision] @ c, 0, 1)) for c in linear]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"images": grey_images()[0]}, "shape"),
-        ({"images": grey_images()[:, :16]}, "H = W"),
-        ({"images": grey_images().astype(float)}, "uint8"),
-        ({"images": grey_images(2)}, "do not belong to 2 images"),
+        ({"images": gray_images()[0]}, "shape"),
+        ({"images": gray_images()[:, :16]}, "H = W"),
+        ({"images": gray_images().astype(float)}, "uint8"),
+        ({"images": gray_images(2)}, "do not belong to 2 images"),
         ({"attention": np.full((1, 15, 16), 1 / 16)}, "square"),
         ({"attention": np.ones((1, 256, 16))}, "sum to 1"),
         ({"queries": [[]]}, "1 to 64"),
@@ -373,20 +373,20 @@ def test_dot_colours_stay_apart_for_colour_blind_readers(vision):
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, reason):
-    fitting = {"images": grey_images(), "attention": blob_attention(), "queries": [[1]]}
+    fitting = {"images": gray_images(), "attention": blob_attention(), "queries": [[1]]}
     with pytest.raises(ValueError, match=reason):
         draw(**(fitting | arguments))
 
 
 def test_a_figure_without_layers_is_refused():
     with pytest.raises(ValueError, match="0 layers"):
-        attention_figure(grey_images(), [])
+        attention_figure(gray_images(), [])
 
 
 def test_a_field_of_another_map_is_refused():
     wrong = dataclasses.replace(layer(blob_attention(), [[1]]), field=np.zeros((8, 2), np.int64))
     with pytest.raises(ValueError, match="field"):
-        attention_figure(grey_images(), [wrong])
+        attention_figure(gray_images(), [wrong])
 
 
 def test_images_need_equally_many_dots():

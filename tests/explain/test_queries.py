@@ -19,8 +19,8 @@ SIDE = 16
 
 
 def grid(side):
-    centres = (np.arange(side) + 0.5) / side
-    return np.stack([a.ravel() for a in np.meshgrid(centres, centres)], -1)
+    centers = (np.arange(side) + 0.5) / side
+    return np.stack([a.ravel() for a in np.meshgrid(centers, centers)], -1)
 
 
 def attention_to(targets, key_side, width=0.01):
@@ -70,7 +70,7 @@ def test_queries_avoid_flat_background():
         assert 3 <= n // SIDE <= 12
 
 
-def test_an_edge_between_colours_of_one_brightness_is_content():
+def test_an_edge_between_colors_of_one_brightness_is_content():
     image = np.full((32, 32, 3), (200, 0, 0), dtype=np.uint8)
     image[:, 16:] = (0, 59, 0)  # the same luminance to within rounding
     assert {n % SIDE for n in interesting_queries(mirrored(), image, 4)} <= {7, 8}
@@ -176,10 +176,10 @@ def test_a_pixel_belongs_to_the_cell_that_covers_it():
     for y in range(32):
         for x in range(32):
             n = pixel_to_query(x, y, 32, SIDE)
-            centre_x, centre_y = query_to_pixel(n, 32, SIDE)
-            # the pixel's centre lies less than half a cell of two pixels away
-            assert abs(x + 0.5 - centre_x) < 1
-            assert abs(y + 0.5 - centre_y) < 1
+            center_x, center_y = query_to_pixel(n, 32, SIDE)
+            # the pixel's center lies less than half a cell of two pixels away
+            assert abs(x + 0.5 - center_x) < 1
+            assert abs(y + 0.5 - center_y) < 1
     assert pixel_to_query(31, 0, 32, SIDE) == 15
     assert pixel_to_query(0, 31, 32, SIDE) == 240
 

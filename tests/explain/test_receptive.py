@@ -24,7 +24,7 @@ def without_attention(network, side):
 
 
 def output_of(network, module, run):
-    """What a module within a network puts out, by way of ``run``."""
+    """What a module within a network puts out, by way of `run`."""
     seen = []
     handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
     with torch.no_grad():
@@ -49,7 +49,7 @@ def spans_on_the_picture(network, side, resolution):
 
 
 def spans_on_the_start(network, side, first):
-    """The same on the generator's 4 x 4 start, which ``first``, a module, takes in."""
+    """The same on the generator's 4 x 4 start, which `first`, a module, takes in."""
     network = without_attention(network, side)
     module = network.self_attention[str(side)]
     latents = torch.zeros(1, network.latent_size, dtype=torch.float64)

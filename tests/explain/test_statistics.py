@@ -62,7 +62,7 @@ def test_entropy_agrees_with_a_plain_loop():
     np.testing.assert_allclose(attention_entropy(attention), expected, rtol=1e-6)
 
 
-def test_distance_to_one_key_is_the_distance_of_the_centres():
+def test_distance_to_one_key_is_the_distance_of_the_centers():
     # 4 x 4 queries on 32 pixels: query 0 at (4, 4), key 7 in row 1, column 3 at (28, 12)
     distance = attention_distance(delta_attention(16, 16, 7), 32)
     assert distance[0, 0] == pytest.approx(math.hypot(24, 8))
@@ -70,7 +70,7 @@ def test_distance_to_one_key_is_the_distance_of_the_centres():
 
 
 def test_distance_to_a_pooled_key_is_to_the_middle_of_its_block():
-    # 4 x 4 queries, 2 x 2 keys: key 3 covers rows and columns 2, 3, its centre at (24, 24)
+    # 4 x 4 queries, 2 x 2 keys: key 3 covers rows and columns 2, 3, its center at (24, 24)
     distance = attention_distance(delta_attention(16, 4, 3), 32)
     assert distance[0, 0] == pytest.approx(math.hypot(20, 20))
     assert distance[0, 15] == pytest.approx(math.hypot(4, 4))  # (28, 28), in the key's own block
@@ -81,13 +81,13 @@ def test_distance_agrees_with_a_plain_loop(queries, keys):
     attention = random_attention(2, queries, keys)
     size, query_side, key_side = 64, math.isqrt(queries), math.isqrt(keys)
 
-    def centre(index, side):
+    def center(index, side):
         return (index % side + 0.5) * size / side, (index // side + 0.5) * size / side
 
     expected = [
         [
             sum(
-                float(p) * math.dist(centre(n, query_side), centre(m, key_side))
+                float(p) * math.dist(center(n, query_side), center(m, key_side))
                 for m, p in enumerate(row)
             )
             for n, row in enumerate(image)

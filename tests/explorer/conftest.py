@@ -79,7 +79,7 @@ def record_step(run: Path, step: int) -> None:
 
 
 def draw_grid(run: Path, step: int) -> None:
-    """Add a grid of one colour, which tells its step."""
+    """Add a grid of one color, which tells its step."""
     grid = np.full((66, 100, 3), 10 * step, dtype=np.uint8)
     Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
 

@@ -45,7 +45,7 @@ MakeRun = Callable[..., Path]
 Serve = Callable[[Path], str]
 Maps = dict[str, np.ndarray]
 
-POINT = (255, 77, 46)  # the colour of the dot and of all that is drawn for it
+POINT = (255, 77, 46)  # the color of the dot and of all that is drawn for it
 
 
 def pixels_of(page: Page, selector: str, mode: str = "RGB") -> np.ndarray:
@@ -116,7 +116,7 @@ def maps_of(network: GeneratorBase | DiscriminatorBase, *inputs: torch.Tensor) -
 
 
 def maps_of_sample(run: Path, seed: int, index: int, label: int) -> Maps:
-    """Both networks' maps for sample ``index`` of a gallery."""
+    """Both networks' maps for sample `index` of a gallery."""
     generator = open_model(run).generator()
     inputs = seeded_latents(index + 1, 8, seed)[index:], torch.tensor([label])
     with torch.no_grad():
@@ -233,20 +233,20 @@ def test_outline_links_and_shares_are_drawn_where_the_library_puts_them(
         seen["border"] += [drawn(ink, at) for at in border]
         seen["no border"] += [drawn(ink, at) for at in all_edges() - border]
         here = np.array([x // 2 + 0.5, y // 2 + 0.5]) / 16
-        centres = (np.stack(np.unravel_index(np.arange(64), (8, 8))[::-1], axis=1) + 0.5) / 8
+        centers = (np.stack(np.unravel_index(np.arange(64), (8, 8))[::-1], axis=1) + 0.5) / 8
         best = [key for key in np.argsort(-row)[:5] if 64 * row[key] >= 2]
-        linked = [key for key in best if np.hypot(*(centres[key] - here)) >= 1.5 / 8]
-        seen["links"] += [drawn(ink, tuple(centres[key])) for key in linked]
+        linked = [key for key in best if np.hypot(*(centers[key] - here)) >= 1.5 / 8]
+        seen["links"] += [drawn(ink, tuple(centers[key])) for key in linked]
         seen["no links"] += [
-            drawn(ink, tuple(centres[key])) for key in range(64) if key not in best
+            drawn(ink, tuple(centers[key])) for key in range(64) if key not in best
         ]
         width = page.locator("#lens").evaluate("lens => lens.clientWidth")
         texts = page.evaluate("texts")
         assert [share(text) for text, *_ in texts[:1]] == [pytest.approx(row.max(), rel=0.05)]
         for text, left, top in texts:
-            key = min(best, key=lambda key: np.hypot(*(centres[key] * width - (left, top))))
-            assert abs(left - centres[key][0] * width) == pytest.approx(9)
-            assert top == pytest.approx(centres[key][1] * width)
+            key = min(best, key=lambda key: np.hypot(*(centers[key] * width - (left, top))))
+            assert abs(left - centers[key][0] * width) == pytest.approx(9)
+            assert top == pytest.approx(centers[key][1] * width)
             assert share(text) == pytest.approx(row[key], rel=0.05)
         assert kernel_is_drawn(ink, x // 2, y // 2)
     means = {name: np.mean(values) for name, values in seen.items()}
@@ -277,10 +277,10 @@ def all_edges() -> set[Place]:
 
 
 def drawn(ink: np.ndarray, at: Place) -> bool:
-    """Whether the point's colour is at a place in [0, 1] of the drawing."""
+    """Whether the point's color is at a place in [0, 1] of the drawing."""
     x, y = (min(int(share * ink.shape[0]), ink.shape[0] - 1) for share in at)
-    colour = ink[y, x].astype(int)
-    return bool(colour[3] > 200 and np.abs(colour[:3] - POINT).max() < 40)
+    color = ink[y, x].astype(int)
+    return bool(color[3] > 200 and np.abs(color[:3] - POINT).max() < 40)
 
 
 def kernel_is_drawn(ink: np.ndarray, column: int, line: int) -> bool:
@@ -504,13 +504,13 @@ def test_who_wants_no_motion_gets_none(browser: Browser, server: str, open_page:
     context.close()
 
 
-def test_clicks_pin_up_to_six_pixels_in_different_colours(explore: Page) -> None:
+def test_clicks_pin_up_to_six_pixels_in_different_colors(explore: Page) -> None:
     for i in range(7):
         explore.mouse.click(*place(explore, 3 + 4 * i, 10))
     pins = explore.locator(".pin")
     assert pins.all_inner_texts() == [f"{3 + 4 * i}, 10" for i in range(1, 7)]
-    colours = pins.evaluate_all("pins => pins.map(pin => pin.style.getPropertyValue('--dot'))")
-    assert len(set(colours)) == 6
+    colors = pins.evaluate_all("pins => pins.map(pin => pin.style.getPropertyValue('--dot'))")
+    assert len(set(colors)) == 6
     assert explore.locator("#tag span").count() == 7
     explore.mouse.click(*place(explore, 7, 10))  # a second click lets go
     pins.nth(0).click()  # so does the chip
@@ -624,7 +624,7 @@ def test_the_gallery_shows_what_sagan_sample_draws(explore: Page, run: Path) -> 
     assert np.array_equal(pixels_of(explore, "#gallery button:nth-child(8) canvas"), images[7])
 
 
-def test_choosing_one_shows_it_and_arrow_keys_go_to_its_neighbours(explore: Page) -> None:
+def test_choosing_one_shows_it_and_arrow_keys_go_to_its_neighbors(explore: Page) -> None:
     buttons = explore.locator("#gallery button")
     buttons.nth(5).hover()
     buttons.nth(5).click()

@@ -257,22 +257,22 @@ def test_a_pictures_scores_are_the_discriminators_logits(
 
 
 def test_pictures_of_every_kind_are_taken(client: TestClient) -> None:
-    colours = Image.fromarray(noise(40, 60, 3))
+    colors = Image.fromarray(noise(40, 60, 3))
     gray = Image.fromarray(noise(40, 60).astype(np.uint16) * 257)
     turned = Image.Exif()
     turned[0x0112], turned[0xA002], turned[0xA003] = 6, 9_000_000, 7  # a width and height not its
     lying = b"Exif\0\0II*\0\xff\xff\xff\x7f"  # entries far behind the end
-    palette = colours.convert("P")
+    palette = colors.convert("P")
     more = [palette.rotate(180)]
     kinds = {
         "16 bits": encoded(gray),
-        "CMYK": encoded(colours.convert("CMYK"), "JPEG"),
+        "CMYK": encoded(colors.convert("CMYK"), "JPEG"),
         "palette": encoded(palette, transparency=3),
         "GIF animation": encoded(palette, "GIF", save_all=True, append_images=more),
-        "WebP animation": encoded(colours, "WEBP", save_all=True, append_images=more),
-        "PNG animation": encoded(colours, save_all=True, append_images=[colours.rotate(180)]),
-        "EXIF of another size": encoded(colours, "JPEG", exif=turned),
-        "EXIF without end": encoded(colours, "JPEG", exif=lying),
+        "WebP animation": encoded(colors, "WEBP", save_all=True, append_images=more),
+        "PNG animation": encoded(colors, save_all=True, append_images=[colors.rotate(180)]),
+        "EXIF of another size": encoded(colors, "JPEG", exif=turned),
+        "EXIF without end": encoded(colors, "JPEG", exif=lying),
     }
     for kind, data in kinds.items():
         answer = client.post("/api/picture", content=data)

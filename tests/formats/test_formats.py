@@ -61,4 +61,4 @@ def test_a_run_resumes_from_its_checkpoint(written: Path, no_pictures: None) -> 
     train(run, session.description, session.dataset, Silent())
     assert [path.name for path in checkpoints(run)] == ["step-00000002", "step-00000003"]
     steps = [json.loads(line)["step"] for line in (run / "stats.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3]
+    assert steps == [0, 1, 2, 3]

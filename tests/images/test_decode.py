@@ -34,7 +34,7 @@ def test_crop_keeps_the_middle_of_a_wide_and_of_a_tall_picture() -> None:
     assert np.array_equal(decode(encode(Image.fromarray(tall)), 4, "crop"), tall[3:7])
 
 
-def test_pad_centres_the_picture_on_white() -> None:
+def test_pad_centers_the_picture_on_white() -> None:
     pixels = noise(2, 4)
     expected = np.full((4, 4, 3), 255, dtype=np.uint8)
     expected[1:3] = pixels
@@ -84,7 +84,7 @@ def test_transparency_is_laid_over_white() -> None:
     assert row.tolist() == [[255, 255, 255], [200, 100, 0], [204, 204, 204], [9, 9, 9]]
 
 
-def test_a_palette_with_a_transparent_colour_is_laid_over_white() -> None:
+def test_a_palette_with_a_transparent_color_is_laid_over_white() -> None:
     image = Image.new("P", (2, 2))
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.putdata([0, 1, 1, 0])
@@ -100,11 +100,11 @@ def test_sixteen_bit_gray_keeps_its_shades() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [("L", 77, (77, 77, 77)), ("1", 1, (255, 255, 255)), ("LA", (50, 255), (50, 50, 50))],
 )
-def test_gray_becomes_three_equal_channels(mode: str, colour: object, expected: object) -> None:
-    data = encode(Image.new(mode, (3, 3), colour))
+def test_gray_becomes_three_equal_channels(mode: str, color: object, expected: object) -> None:
+    data = encode(Image.new(mode, (3, 3), color))
     assert (decode(data, 3, "crop") == expected).all()
 
 
@@ -115,7 +115,7 @@ def test_cmyk_cyan_is_read_as_cyan() -> None:
 
 @pytest.mark.parametrize("format_", ["GIF", "WEBP"])
 def test_an_animation_gives_its_first_frame(format_: str) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     data = encode(frames[0], format_, save_all=True, append_images=frames[1:], lossless=True)
     assert np.abs(decode(data, 8, "crop").astype(int) - (255, 0, 0)).max() <= 2
 

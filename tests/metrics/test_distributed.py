@@ -42,17 +42,17 @@ def free_port() -> str:
 
 
 def test_two_processes_share_the_pictures_and_agree_with_one(
-    finished_run: Path, labelled: PackedDataset, tiny_network, tmp_path: Path
+    finished_run: Path, labeled: PackedDataset, tiny_network, tmp_path: Path
 ) -> None:
     plan = SamplePlan(num=37)
-    expected = evaluate(finished_run, labelled, metrics=METRICS, network=tiny_network, plan=plan)
+    expected = evaluate(finished_run, labeled, metrics=METRICS, network=tiny_network, plan=plan)
     alone = tiny_network.module.seen
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("METRICS", repr(METRICS)))
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
         "--master_addr", "127.0.0.1", "--master_port", free_port(),
-        str(script), str(finished_run), str(labelled.path), str(tmp_path / "found"),
+        str(script), str(finished_run), str(labeled.path), str(tmp_path / "found"),
         str(Path(__file__).parent),
     ]  # fmt: skip
     environment = os.environ | {

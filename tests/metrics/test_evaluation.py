@@ -21,10 +21,10 @@ from sagan.metrics import METRICS, SamplePlan, evaluate
 from sagan.metrics.comparison import compare
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.metrics.measures.density_coverage import density_coverage
-from sagan.metrics.measures.distances import Neighbours
+from sagan.metrics.measures.distances import Neighbors
 from sagan.metrics.measures.frechet import frechet_distance
 from sagan.metrics.measures.inputs import Rows, Subject
-from sagan.metrics.neighbours import suspects
+from sagan.metrics.neighbors import suspects
 from sagan.metrics.protocol import published_name
 from sagan.metrics.samples import Samples
 from sagan.model import Model, export_model, open_model
@@ -55,28 +55,28 @@ def features_of(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
 
 
 def test_the_numbers_are_those_of_the_samples_that_the_plan_names(
-    model, labelled, tiny_network
+    model, labeled, tiny_network
 ) -> None:
     document = evaluate(
-        model, labelled, metrics=["fid", "coverage"], network=tiny_network, plan=PLAN
+        model, labeled, metrics=["fid", "coverage"], network=tiny_network, plan=PLAN
     )
     # Labels as often as among the 18 pictures: 8, 6 and 4.
     labels = np.sort(np.repeat([0, 1, 2], [16, 12, 8]))
     order = np.concatenate([(np.arange(n) + 0.5) / n for n in (16, 12, 8)])
     labels = labels[np.argsort(order, kind="stable")]
     images = model.generator().sample(36, labels, seed=0)
-    fake, real = features_of(tiny_network, images), features_of(tiny_network, labelled.images)
+    fake, real = features_of(tiny_network, images), features_of(tiny_network, labeled.images)
     found = document["metrics"]
     assert found["FD-Tiny"] == pytest.approx(frechet_distance(fake, real), rel=1e-4)
     assert found["coverage"] == density_coverage(fake[:18], real)[1]
     assert found.keys() == {"FD-Tiny", "coverage"}
 
 
-def test_every_metric_can_be_had_at_once(model, labelled, unseen, tiny_network, tmp_path) -> None:
+def test_every_metric_can_be_had_at_once(model, labeled, unseen, tiny_network, tmp_path) -> None:
     told = []
     document = evaluate(
-        model, unseen, train=labelled, metrics=list(METRICS), network=tiny_network, plan=PLAN,
-        neighbours=tmp_path / "neighbours.png", progress=lambda *progress: told.append(progress),
+        model, unseen, train=labeled, metrics=list(METRICS), network=tiny_network, plan=PLAN,
+        neighbors=tmp_path / "neighbors.png", progress=lambda *progress: told.append(progress),
     )  # fmt: skip
     names = [published_name(name, tiny_network) for name in METRICS]
     assert set(names) == document["better"].keys()
@@ -87,21 +87,19 @@ def test_every_metric_can_be_had_at_once(model, labelled, unseen, tiny_network, 
     assert document["metrics"].keys() == {*names, *further}
     assert all(np.isfinite(value) for value in document["metrics"].values())
     assert document == json.loads(json.dumps(document, allow_nan=False))
-    with Image.open(tmp_path / "neighbours.png") as picture:
+    with Image.open(tmp_path / "neighbors.png") as picture:
         assert min(picture.size) > 300
     assert ("samples", 36, 36) in told
     assert ("precision and recall", 1, 1) in told
 
 
 def test_the_same_request_gives_the_same_numbers_and_another_seed_others(
-    model, labelled, tiny_network
+    model, labeled, tiny_network
 ) -> None:
     def numbers(**changes: Any) -> dict[str, float]:
         plan = replace(PLAN, **changes)
         metrics = ["fid", "kid", "is"]
-        return evaluate(model, labelled, metrics=metrics, network=tiny_network, plan=plan)[
-            "metrics"
-        ]
+        return evaluate(model, labeled, metrics=metrics, network=tiny_network, plan=plan)["metrics"]
 
     assert numbers() == numbers()
     for change in ({"seed": 1}, {"truncation": 0.5}, {"weights": "raw"}, {"num": 40}):
@@ -109,21 +107,21 @@ def test_the_same_request_gives_the_same_numbers_and_another_seed_others(
 
 
 def test_the_model_is_the_same_after_an_evaluation_as_before(
-    finished_run, labelled, tiny_network
+    finished_run, labeled, tiny_network
 ) -> None:
     before = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
-    evaluate(finished_run, labelled, network=tiny_network, plan=PLAN)
+    evaluate(finished_run, labeled, network=tiny_network, plan=PLAN)
     after = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
     assert before == after
 
 
 def test_the_stamp_says_which_pictures_weights_and_samples(
-    model, labelled, unseen, tiny_network
+    model, labeled, unseen, tiny_network
 ) -> None:
     plan = SamplePlan(30, seed=3, truncation=0.7, weights="raw")
     metrics = ["kid", "near-copies"]
     document = evaluate(
-        model, unseen, train=labelled, metrics=metrics, network=tiny_network, plan=plan
+        model, unseen, train=labeled, metrics=metrics, network=tiny_network, plan=plan
     )
     protocol = document["protocol"]
     assert protocol["features"]["network"] == "tiny"
@@ -139,16 +137,16 @@ def test_the_stamp_says_which_pictures_weights_and_samples(
     assert samples["batch norm"] == "running statistics"
     assert samples["labels"] == "as often as in the reference"
     near = protocol["metrics"]["near-copies"]
-    assert near["train"]["fingerprint"] == labelled.fingerprint
+    assert near["train"]["fingerprint"] == labeled.fingerprint
     assert near["trained on these"] == "yes"
 
 
 def test_a_number_names_the_weights_that_it_is_of_wherever_they_are(
-    model, labelled, tiny_network, tmp_path
+    model, labeled, tiny_network, tmp_path
 ) -> None:
     def weights(model: Model, **changes: Any) -> str:
         plan = replace(PLAN, **changes)
-        document = evaluate(model, labelled, metrics=["kid"], network=tiny_network, plan=plan)
+        document = evaluate(model, labeled, metrics=["kid"], network=tiny_network, plan=plan)
         return document["model"]["sha256"]
 
     export_model(model, tmp_path / "model.safetensors")
@@ -160,18 +158,18 @@ def test_a_number_names_the_weights_that_it_is_of_wherever_they_are(
     ("fingerprint", "stamp", "told"), [("f" * 64, "no", True), ("", "unknown", False)]
 )
 def test_a_train_split_that_the_model_was_not_trained_on_is_told(
-    model, labelled, tiny_network, fingerprint, stamp, told
+    model, labeled, tiny_network, fingerprint, stamp, told
 ) -> None:
     model = replace(model, fingerprint=fingerprint)
-    document = evaluate(model, labelled, metrics=["near-copies"], network=tiny_network, plan=PLAN)
+    document = evaluate(model, labeled, metrics=["near-copies"], network=tiny_network, plan=PLAN)
     assert document["protocol"]["metrics"]["near-copies"]["trained on these"] == stamp
     assert told is any("not what the model was trained on" in line for line in document["notes"])
 
 
-def test_real_pictures_made_square_in_another_way_are_told(model, labelled, tiny_network) -> None:
+def test_real_pictures_made_square_in_another_way_are_told(model, labeled, tiny_network) -> None:
     def notes(fit: str) -> str:
         document = evaluate(
-            replace(model, fit=fit), labelled, metrics=["kid"], network=tiny_network, plan=PLAN
+            replace(model, fit=fit), labeled, metrics=["kid"], network=tiny_network, plan=PLAN
         )
         return "\n".join(document["notes"])
 
@@ -215,46 +213,46 @@ def repacked(dataset: PackedDataset, *parts: PackedDataset) -> PackedDataset:
 
 
 def test_copies_are_found_among_unseen_pictures_of_all_and_of_none(
-    model, labelled, unseen, tiny_network, monkeypatch
+    model, labeled, unseen, tiny_network, monkeypatch
 ) -> None:
     """Whatever of the training pictures is in the reference is no new picture."""
-    everything = repacked(labelled, labelled, unseen)
-    for reference, new in ((unseen, 12), (everything, 12), (labelled, 18)):
-        found = copies_among(model, labelled.images, reference, labelled, tiny_network, monkeypatch)
+    everything = repacked(labeled, labeled, unseen)
+    for reference, new in ((unseen, 12), (everything, 12), (labeled, 18)):
+        found = copies_among(model, labeled.images, reference, labeled, tiny_network, monkeypatch)
         assert found["near-copies"] == 1, reference.split
         assert found["near-copies/new"] == new
 
 
 def test_copies_are_found_where_training_pictures_are_copies_of_each_other(
-    model, labelled, tiny_network, monkeypatch
+    model, labeled, tiny_network, monkeypatch
 ) -> None:
     """Or their nearest others, with which samples are compared, would be at no distance."""
-    twice = repacked(labelled, labelled, labelled)
-    found = copies_among(model, labelled.images, twice, twice, tiny_network, monkeypatch)
+    twice = repacked(labeled, labeled, labeled)
+    found = copies_among(model, labeled.images, twice, twice, tiny_network, monkeypatch)
     assert found["near-copies"] == 1
     assert found["near-copies/new"] == 18
 
 
 def test_a_classifier_is_not_judged_by_pictures_that_it_was_fitted_on(
-    model, labelled, unseen, tiny_network, monkeypatch
+    model, labeled, unseen, tiny_network, monkeypatch
 ) -> None:
     def real(reference: PackedDataset) -> float | None:
         found = copies_among(
-            model, labelled.images, reference, labelled, tiny_network, monkeypatch,
+            model, labeled.images, reference, labeled, tiny_network, monkeypatch,
             "class-accuracy",
         )  # fmt: skip
         return found.get("class-accuracy/real")
 
-    assert real(unseen) == real(repacked(labelled, labelled, unseen))
-    assert real(labelled) is None
+    assert real(unseen) == real(repacked(labeled, labeled, unseen))
+    assert real(labeled) is None
 
 
 def test_few_pictures_for_many_features_are_called_biased_and_many_are_not(
-    model, labelled, tiny_network
+    model, labeled, tiny_network
 ) -> None:
     def notes(width: int) -> str:
         network = replace(tiny_network, width=width, module=_First(tiny_network.module, width))
-        document = evaluate(model, labelled, metrics=["fid"], network=network, plan=PLAN)
+        document = evaluate(model, labeled, metrics=["fid"], network=network, plan=PLAN)
         return "\n".join(document["notes"])
 
     assert "biased" not in notes(3)
@@ -273,20 +271,20 @@ def _First(module, width):  # noqa: N802 -- a class, in effect
     return First()
 
 
-def test_unconditional_models_and_unlabelled_pictures_are_evaluated_too(
-    unlabelled, train_run, tiny_network, tmp_path, no_pictures
+def test_unconditional_models_and_unlabeled_pictures_are_evaluated_too(
+    unlabeled, train_run, tiny_network, tmp_path, no_pictures
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=1)
-    document = evaluate(run, unlabelled, network=tiny_network, plan=PLAN)
+    run = train_run(tmp_path / "run", unlabeled, steps=1)
+    document = evaluate(run, unlabeled, network=tiny_network, plan=PLAN)
     assert document["protocol"]["samples"]["labels"] == "none"
     with pytest.raises(SaganError, match="conditional"):
-        evaluate(run, unlabelled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
+        evaluate(run, unlabeled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
 
 
-def test_a_conditional_model_draws_all_classes_equally_often_for_unlabelled_pictures(
-    model, unlabelled, tiny_network
+def test_a_conditional_model_draws_all_classes_equally_often_for_unlabeled_pictures(
+    model, unlabeled, tiny_network
 ) -> None:
-    document = evaluate(model, unlabelled, metrics=["kid"], network=tiny_network, plan=PLAN)
+    document = evaluate(model, unlabeled, metrics=["kid"], network=tiny_network, plan=PLAN)
     assert document["protocol"]["samples"]["labels"] == "equally often"
 
 
@@ -305,24 +303,24 @@ def test_a_conditional_model_draws_all_classes_equally_often_for_unlabelled_pict
         ({"metrics": ["intra-fid"], "plan": SamplePlan(num=2)}, ("intra-fid", "two samples")),
         ({"metrics": ["class-accuracy"], "labels": 0}, ("class-accuracy", "pictures of one")),
         ({"metrics": ["kid"], "plan": replace(PLAN, truncation=math.nan)}, ("truncation", "nan")),
-        ({"metrics": ["fid"], "neighbours": Path("near.jpeg")}, ("near.jpeg", ".png")),
+        ({"metrics": ["fid"], "neighbors": Path("near.jpeg")}, ("near.jpeg", ".png")),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_computed(
-    model, labelled, tiny_network, changes, words
+    model, labeled, tiny_network, changes, words
 ) -> None:
     if "resolution" in changes:
         config = model.config.model_copy(update={"resolution": changes["resolution"]})
         model = replace(model, config=config)
     if "classes" in changes:
-        labelled = replace(labelled, classes=changes["classes"])
+        labeled = replace(labeled, classes=changes["classes"])
     if "labels" in changes:
-        labelled = replace(labelled, labels=np.full(len(labelled), changes["labels"]))
+        labeled = replace(labeled, labels=np.full(len(labeled), changes["labels"]))
     network = replace(tiny_network, num_logits=changes.get("logits", tiny_network.num_logits))
     with pytest.raises(SaganError) as error:
         evaluate(
-            model, labelled, metrics=changes["metrics"], network=network,
-            plan=changes.get("plan", PLAN), neighbours=changes.get("neighbours"),
+            model, labeled, metrics=changes["metrics"], network=network,
+            plan=changes.get("plan", PLAN), neighbors=changes.get("neighbors"),
         )  # fmt: skip
     assert all(word in str(error.value) for word in words), error.value
     assert tiny_network.module.seen == 0
@@ -337,7 +335,7 @@ def test_a_part_of_the_samples_is_what_it_is_in_the_whole(model) -> None:
 
 
 def test_pictures_and_features_are_made_in_float32_by_the_fast_library(
-    model, labelled, tiny_network, monkeypatch
+    model, labeled, tiny_network, monkeypatch
 ) -> None:
     """As the protocol says: TensorFloat-32, which cuDNN would take, has ten bits of mantissa."""
     cudnn, seen = torch.backends.cudnn, []
@@ -350,7 +348,7 @@ def test_pictures_and_features_are_made_in_float32_by_the_fast_library(
             return forward(self, *given)
 
         monkeypatch.setattr(network, "forward", watched)
-    evaluate(model, labelled, metrics=["kid"], network=tiny_network, plan=PLAN)
+    evaluate(model, labeled, metrics=["kid"], network=tiny_network, plan=PLAN)
     assert set(seen) == {(generator, True, False), (module, True, False)}
 
 
@@ -358,9 +356,9 @@ def test_pictures_and_features_are_made_in_float32_by_the_fast_library(
 
 
 @pytest.fixture
-def document(model, labelled, unseen, tiny_network) -> dict[str, Any]:
+def document(model, labeled, unseen, tiny_network) -> dict[str, Any]:
     return evaluate(
-        model, unseen, train=labelled, metrics=["fid", "kid", "recall", "near-copies"],
+        model, unseen, train=labeled, metrics=["fid", "kid", "recall", "near-copies"],
         network=tiny_network, plan=PLAN,
     )  # fmt: skip
 
@@ -439,14 +437,14 @@ def test_any_difference_in_the_protocol_is_refused_and_named(document, tmp_path)
 
 
 def test_the_same_truncation_is_the_same_protocol_however_it_was_given(
-    model, labelled, tiny_network, tmp_path
+    model, labeled, tiny_network, tmp_path
 ) -> None:
     files = [
         saved(
             tmp_path,
             str(name),
             evaluate(
-                model, labelled, metrics=["kid"], network=tiny_network,
+                model, labeled, metrics=["kid"], network=tiny_network,
                 plan=replace(PLAN, truncation=truncation),
             ),
         )
@@ -498,38 +496,36 @@ def test_other_files_than_evaluations_are_refused_in_one_line(content, document,
 
 
 def test_class_accuracy_is_of_samples_and_the_labels_asked_for(
-    model, labelled, tiny_network, monkeypatch
+    model, labeled, tiny_network, monkeypatch
 ) -> None:
     """A model that draws the first class whatever is asked for is right 16 times of 36."""
     found = copies_among(
-        model, labelled.images[:8], labelled, labelled, tiny_network, monkeypatch, "class-accuracy"
+        model, labeled.images[:8], labeled, labeled, tiny_network, monkeypatch, "class-accuracy"
     )
     assert found["class-accuracy"] == pytest.approx(16 / 36)
 
 
 def test_a_model_of_one_picture_has_precision_and_no_recall(
-    model, labelled, tiny_network, monkeypatch
+    model, labeled, tiny_network, monkeypatch
 ) -> None:
     def found(metric: str) -> float:
-        one = labelled.images[4:5]
-        return copies_among(model, one, labelled, labelled, tiny_network, monkeypatch, metric)[
-            metric
-        ]
+        one = labeled.images[4:5]
+        return copies_among(model, one, labeled, labeled, tiny_network, monkeypatch, metric)[metric]
 
     assert found("precision") == 1
     assert found("recall") == pytest.approx(1 / 18)  # that picture itself
 
 
 def test_the_distance_within_classes_is_of_the_classes_asked_for(
-    model, labelled, tiny_network
+    model, labeled, tiny_network
 ) -> None:
-    document = evaluate(model, labelled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
+    document = evaluate(model, labeled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
     numbers = (16, 12, 8)  # as often as among the 18, and evenly spread
     order = np.concatenate([(np.arange(n) + 0.5) / n for n in numbers])
     labels = np.repeat([0, 1, 2], numbers)[np.argsort(order, kind="stable")]
     fake = features_of(tiny_network, model.generator().sample(36, labels, seed=0))
-    real = features_of(tiny_network, labelled.images)
-    distances = [frechet_distance(fake[labels == c], real[labelled.labels == c]) for c in range(3)]
+    real = features_of(tiny_network, labeled.images)
+    distances = [frechet_distance(fake[labels == c], real[labeled.labels == c]) for c in range(3)]
     assert document["metrics"]["intra-FD-Tiny"] == pytest.approx(np.mean(distances), rel=1e-3)
 
 
@@ -546,5 +542,5 @@ def test_fewer_samples_are_compared_with_real_pictures_of_the_whole_set() -> Non
 
 def test_the_samples_shown_first_are_those_nearest_to_a_training_picture() -> None:
     distances = np.array([5.0, 1, 9, 2, 8, 3, 7, 4, 6, 10, 0])
-    shown = suspects(Neighbours(distances[:, None], np.zeros((11, 1), np.int64)))
+    shown = suspects(Neighbors(distances[:, None], np.zeros((11, 1), np.int64)))
     assert shown == [10, 1, 3, 5, 7, 0, 8, 6, *range(8)]

@@ -21,7 +21,7 @@ Features = dict[str, Float32Array]
 
 
 def drawings(kind: str) -> UInt8Array:
-    """3 * EACH pictures of a kind, spread over all of it: neighbours are variants of each other."""
+    """3 * EACH pictures of a kind, spread over all of it: neighbors are variants of each other."""
     pictures = [p for p in OpenMojiSource().pictures() if p.name.startswith(KINDS[kind])]
     chosen = np.linspace(0, len(pictures) - 1, 3 * EACH).astype(int)
     return np.stack([draw(pictures[i].read(), SIDE, "crop") for i in chosen])

@@ -77,7 +77,7 @@ def test_a_shipped_model_draws_pictures_that_its_discriminator_can_judge(name: s
     model = open_model(name)
     labels = [0, 0, 1, 1] if model.classes else None
     pictures, maps = model.generator().sample(4, labels=labels, return_attention=True)
-    assert pictures.std(axis=(1, 2)).min() > 1  # none is of one colour
+    assert pictures.std(axis=(1, 2)).min() > 1  # none is of one color
     assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 5  # nor like the next
     assert all(np.abs(m.sum(-1) - 1).max() < 1e-4 for m in maps.values())
     assert len(maps) >= 1

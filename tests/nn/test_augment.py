@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sagan.nn.augment import Strength, augment, colour, cutout, translation
+from sagan.nn.augment import Strength, augment, color, cutout, translation
 
 Transformation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -88,15 +88,15 @@ def test_memory_layout_changes_no_pixel() -> None:
 # Each transformation, pixel by pixel
 
 
-def colour_oracle(image: Tensor, draw: list[float]) -> Tensor:
-    """Zhao et al. 2020: x + (u - .5); (x - grey) * 2u + grey; (x - mean) * (u + .5) + mean."""
+def color_oracle(image: Tensor, draw: list[float]) -> Tensor:
+    """Zhao et al. 2020: x + (u - .5); (x - gray) * 2u + gray; (x - mean) * (u + .5) + mean."""
     image = image.clone() + (draw[0] - 0.5)
     channels, height, width = image.shape
     for i in range(height):
         for j in range(width):
-            grey = sum(float(image[c, i, j]) for c in range(channels)) / channels
+            gray = sum(float(image[c, i, j]) for c in range(channels)) / channels
             for c in range(channels):
-                image[c, i, j] = grey + (image[c, i, j] - grey) * 2 * draw[1]
+                image[c, i, j] = gray + (image[c, i, j] - gray) * 2 * draw[1]
     mean = float(image.sum()) / image.numel()
     return mean + (image - mean) * (draw[2] + 0.5)
 
@@ -128,7 +128,7 @@ def cutout_oracle(image: Tensor, draw: list[float]) -> Tensor:
 
 
 CASES: list[tuple[Transformation, Callable[[Tensor, list[float]], Tensor]]] = [
-    (colour, colour_oracle),
+    (color, color_oracle),
     (translation, translation_oracle),
     (cutout, cutout_oracle),
 ]
@@ -155,11 +155,11 @@ def test_a_transformation_is_what_a_loop_over_pixels_does_with_the_same_draws(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_augment_is_colour_then_translation_then_cutout_with_draws_in_turn(seed: int) -> None:
+def test_augment_is_color_then_translation_then_cutout_with_draws_in_turn(seed: int) -> None:
     images = pictures(6)
     generator = source(seed)
     expected = images
-    for transformation in (colour, translation, cutout):
+    for transformation in (color, translation, cutout):
         draw = torch.rand(6, 4, generator=generator)
         expected = transformation(expected, draw[:, 0] < 0.4, draw[:, 1:])
     assert torch.equal(augment(images, 0.4, source(seed)), expected)
@@ -167,11 +167,11 @@ def test_augment_is_colour_then_translation_then_cutout_with_draws_in_turn(seed:
 
 def test_brightness_saturation_and_contrast_reach_the_ends_of_their_ranges() -> None:
     image = torch.tensor([0.9, 0.3, -0.3]).view(1, 3, 1, 1).repeat(1, 1, 1, 2)
-    image[..., 1] = -0.6  # a coloured pixel beside a grey one
+    image[..., 1] = -0.6  # a colored pixel beside a gray one
     chosen = torch.tensor([True])
 
     def changed(brightness: float, saturation: float, contrast: float) -> Tensor:
-        return colour(image, chosen, torch.tensor([[brightness, saturation, contrast]]))[0]
+        return color(image, chosen, torch.tensor([[brightness, saturation, contrast]]))[0]
 
     neutral = changed(0.5, 0.5, 0.5)
     torch.testing.assert_close(neutral, image[0])
@@ -220,11 +220,11 @@ def test_cutout_of_a_point_inside_removes_a_quarter_of_the_picture() -> None:
 # Derivatives
 
 
-def test_the_derivative_of_colour_is_that_of_finite_differences() -> None:
+def test_the_derivative_of_color_is_that_of_finite_differences() -> None:
     images = pictures(3, 4, 4, torch.float64).requires_grad_()
     chosen, draw = choices(3)
     draw = torch.rand(3, 3, generator=source(3), dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: colour(x, chosen, draw), (images,))
+    assert torch.autograd.gradcheck(lambda x: color(x, chosen, draw), (images,))
 
 
 @pytest.mark.parametrize(
@@ -341,8 +341,8 @@ def test_a_strength_that_was_saved_in_between_has_the_same_future(interrupted_af
     assert len(set(expected)) > 3
 
 
-def test_after_synchronising_every_process_holds_the_mean() -> None:
+def test_after_synchronizing_every_process_holds_the_mean() -> None:
     strength = Strength(p=0.2, images_to_full=977)
     run(strength, [1.0, 0.8])  # signs: 10 + 6
-    strength.synchronise(lambda tensor: tensor - 4)
+    strength.synchronize(lambda tensor: tensor - 4)
     assert strength.state_dict() == {"p": 0.2, "signs": 12.0, "images": 20, "updates": 2}

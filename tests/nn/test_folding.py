@@ -78,7 +78,7 @@ def test_spectral_normalization_is_folded_first() -> None:
         Generator(32, 8, latent_size=8).eval().fold_norms()
 
 
-def test_conditional_batch_norm_normalises_by_running_statistics_in_evaluation_mode() -> None:
+def test_conditional_batch_norm_normalizes_by_running_statistics_in_evaluation_mode() -> None:
     norm = ConditionalBatchNorm2d(2, 3)
     gain, bias, mean = torch.randn(2, 3), torch.randn(2, 3), torch.randn(3)
     variance = torch.rand(3) + 0.5
@@ -92,6 +92,6 @@ def test_conditional_batch_norm_normalises_by_running_statistics_in_evaluation_m
     def per_pixel(table: Tensor) -> Tensor:
         return table[y][:, :, None, None]
 
-    normalised = (x - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]
-    expected = per_pixel(gain) * normalised + per_pixel(bias)
+    normalized = (x - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]
+    expected = per_pixel(gain) * normalized + per_pixel(bias)
     torch.testing.assert_close(norm.eval()(x, y), expected)

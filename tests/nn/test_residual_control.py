@@ -39,7 +39,7 @@ def test_no_other_width_comes_nearer(form) -> None:
     assert abs(count(control) - wanted) == min(abs(other - wanted) for other in others)
 
 
-def test_it_starts_as_the_identity_and_then_sees_its_neighbourhood_only() -> None:
+def test_it_starts_as_the_identity_and_then_sees_its_neighborhood_only() -> None:
     control = ResidualControl2d(16, 320)
     x = torch.randn(1, 16, 9, 9, requires_grad=True)
     assert torch.equal(control(x), x)

@@ -59,9 +59,9 @@ def model_file(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_a_model_knows_how_its_pictures_were_made_square(
-    fit: str, labelled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path
+    fit: str, labeled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    packed = shutil.copytree(labelled.path, tmp_path / "packed")
+    packed = shutil.copytree(labeled.path, tmp_path / "packed")
     manifest = json.loads((packed / "pack.json").read_text()) | {"fit": fit}
     (packed / "pack.json").write_text(json.dumps(manifest))
     run = train_run(tmp_path / "run", PackedDataset.open(packed), steps=1)
@@ -140,7 +140,7 @@ def test_the_manifest_has_the_sha256_of_every_other_file(run: Path) -> None:
 
 
 def failing(number: int) -> Callable[..., None]:
-    """A system call that fails, with an ``errno``."""
+    """A system call that fails, with an `errno`."""
 
     def call(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -444,9 +444,9 @@ def test_a_model_file_draws_the_same_as_the_runs_average(
 
 
 def test_raw_weights_are_those_of_the_last_update(
-    finished_run: Path, labelled: PackedDataset, start_training: Callable[..., Any]
+    finished_run: Path, labeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
-    training = start_training(labelled, ema_half_life=20)
+    training = start_training(labeled, ema_half_life=20)
     for _ in range(6):
         training.advance()
     for weights, network in (
@@ -454,15 +454,15 @@ def test_raw_weights_are_those_of_the_last_update(
         ("ema", training.average.generator),
     ):
         loaded = load_generator(finished_run, weights)
-        # Folding rounds once more or less: up to one grey level.
+        # Folding rounds once more or less: up to one gray level.
         difference = samples(loaded).astype(int) - samples(network)
         assert abs(difference).max() <= 1
 
 
 def test_a_discriminator_comes_from_run_and_file_alike(
-    finished_run: Path, model_file: Path, labelled: PackedDataset
+    finished_run: Path, model_file: Path, labeled: PackedDataset
 ) -> None:
-    images = np.array(labelled.images[:4])
+    images = np.array(labeled.images[:4])
     one, other = load_discriminator(finished_run), load_discriminator(model_file)
     assert np.array_equal(one.features(images), other.features(images))
     assert not one.training
@@ -764,9 +764,9 @@ def test_pictures_that_nobody_knows_how_to_make_square_are_damage(
 
 @pytest.fixture
 def optimizer_state(
-    unlabelled: PackedDataset, start_training: Callable[..., Any]
+    unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> tuple[Any, Any, dict[str, Tensor]]:
-    training = start_training(unlabelled)
+    training = start_training(unlabeled)
     training.advance()
     adversaries = training.adversaries
     tensors = optimizer_tensors(adversaries.optimizer_g, adversaries.generator)
@@ -774,7 +774,7 @@ def optimizer_state(
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (16, 1), None])
-def test_an_optimisers_state_of_other_shapes_is_refused(
+def test_an_optimizers_state_of_other_shapes_is_refused(
     optimizer_state: tuple[Any, Any, dict[str, Tensor]], shape: tuple[int, ...] | None
 ) -> None:
     """One that could be broadcast, too."""
@@ -788,7 +788,7 @@ def test_an_optimisers_state_of_other_shapes_is_refused(
     assert "norm.weight" in refusal(lambda: restore_optimizer(optimizer, generator, tensors))
 
 
-def test_an_optimisers_state_is_restored_bit_for_bit_and_as_a_copy(
+def test_an_optimizers_state_is_restored_bit_for_bit_and_as_a_copy(
     optimizer_state: tuple[Any, Any, dict[str, Tensor]],
 ) -> None:
     optimizer, generator, tensors = optimizer_state

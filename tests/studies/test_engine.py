@@ -47,12 +47,12 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
 
 @pytest.fixture
-def conduct(labelled: PackedDataset, tmp_path: Path) -> Conduct:
+def conduct(labeled: PackedDataset, tmp_path: Path) -> Conduct:
     """conduct(field=value of a request, ...): the lines that were said."""
 
     def call(*, dry_run: bool = False, **asked: Any) -> list[str]:
         request = Request(
-            study=STUDY.name, data=str(labelled.path), out=tmp_path / "study", preset="smoke",
+            study=STUDY.name, data=str(labeled.path), out=tmp_path / "study", preset="smoke",
             settings={}, variants=(), seeds=2, steps=20, budget_minutes=None, jobs=1,
         )  # fmt: skip
         said: list[str] = []
@@ -169,18 +169,18 @@ def test_another_study_in_the_same_folder_is_refused_in_one_line(
 
 
 def test_the_same_pictures_may_move_and_others_are_refused(
-    conduct, performed, labelled, tmp_path
+    conduct, performed, labeled, tmp_path
 ) -> None:
     conduct(seeds=1)
-    moved = shutil.copytree(labelled.path, tmp_path / "moved")
+    moved = shutil.copytree(labeled.path, tmp_path / "moved")
     conduct(seeds=2, data=str(moved))
     assert len(performed) == 8
     folder = tmp_path / "few"
     for i in range(2):
-        for name in labelled.classes:
+        for name in labeled.classes:
             (folder / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(labelled.images[i]).save(folder / name / f"{i}.png")
-    packed = pack(str(folder), tmp_path / "packed", labelled.size)
+            Image.fromarray(labeled.images[i]).save(folder / name / f"{i}.png")
+    packed = pack(str(folder), tmp_path / "packed", labeled.size)
     with pytest.raises(SaganError, match="holds a study of other pictures"):
         conduct(seeds=3, data=str(packed.path))
 
@@ -220,10 +220,10 @@ def test_a_study_json_that_says_something_else_is_one_line(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_pictures_without_labels_are_another_study(conduct, performed, unlabelled) -> None:
+def test_pictures_without_labels_are_another_study(conduct, performed, unlabeled) -> None:
     conduct(seeds=1)
     with pytest.raises(SaganError, match="conditional was True and is now False"):
-        conduct(seeds=2, data=str(unlabelled.path))
+        conduct(seeds=2, data=str(unlabeled.path))
 
 
 def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(conduct, performed, tmp_path) -> None:
@@ -301,7 +301,7 @@ def test_a_study_that_is_stopped_reports_what_it_found(
 
 @pytest.mark.parametrize("error", [SaganError("no such thing"), ZeroDivisionError("a mistake")])
 def test_a_run_that_fails_takes_no_result_from_those_beside_it(
-    labelled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    labeled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     begun, failing = [], threading.Event()
 
@@ -320,7 +320,7 @@ def test_a_run_that_fails_takes_no_result_from_those_beside_it(
         Run(STUDY.name, name, resolve("smoke"), "smoke", tmp_path)
         for name in ("works", "fails", "waits")
     ]
-    ended = workers.several_at_once(runs, Data({"train": labelled}), jobs=2)
+    ended = workers.several_at_once(runs, Data({"train": labeled}), jobs=2)
     assert next(ended) == (runs[0], "works")
     with pytest.raises(type(error), match=str(error)):
         next(ended)

@@ -15,20 +15,20 @@ from sagan.studies.measure.supervised import _start
 from sagan.studies.run import Data, Run, Watch
 
 
-def test_too_few_pictures_of_a_class_are_said_to_be_before_anything_is_trained(labelled) -> None:
-    data = Data({"train": labelled, "test": labelled})
+def test_too_few_pictures_of_a_class_are_said_to_be_before_anything_is_trained(labeled) -> None:
+    data = Data({"train": labeled, "test": labeled})
     with pytest.raises(SaganError, match="has 3, the smallest of 4"):
         check_labels(data)
 
 
 def test_the_untrained_and_the_supervised_network_are_d_before_its_first_step(
-    labelled: PackedDataset, start_training: Callable[..., Any], tmp_path: Path
+    labeled: PackedDataset, start_training: Callable[..., Any], tmp_path: Path
 ) -> None:
-    training = start_training(labelled, conditional=False, seed=3)
+    training = start_training(labeled, conditional=False, seed=3)
     config = training.config
-    expected = training.adversaries.discriminator.features(labelled.images)
+    expected = training.adversaries.discriminator.features(labeled.images)
     run = Run("discriminator", "untrained", config, "smoke", tmp_path)
-    look, _ = _LEARNERS["untrained"](run, Data({"train": labelled}), Watch(None, print))
-    supervised, _ = _start(config, labelled, torch.device("cpu"))
-    for features in (look(labelled.images), supervised.features(labelled.images)):
+    look, _ = _LEARNERS["untrained"](run, Data({"train": labeled}), Watch(None, print))
+    supervised, _ = _start(config, labeled, torch.device("cpu"))
+    for features in (look(labeled.images), supervised.features(labeled.images)):
         assert np.array_equal(features, expected)

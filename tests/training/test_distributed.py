@@ -1,4 +1,4 @@
-"""Two processes that ``accelerate launch`` starts do what one does with two micro-batches."""
+"""Two processes that `accelerate launch` starts do what one does with two micro-batches."""
 
 import os
 import socket
@@ -128,7 +128,7 @@ Results = list[dict[str, Any]]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """What a child needs, with no user's ``accelerate config`` to interfere."""
+    """What a child needs, with no user's `accelerate config` to interfere."""
     inherited = {key: value for key, value in os.environ.items() if "ACCELERATE" not in key}
     return inherited | {
         "OMP_NUM_THREADS": "1",
@@ -147,7 +147,7 @@ def free_port() -> str:
 def launch(source: Path, folder: Path) -> Results:
     """Run the script in two processes; what each of them found, by rank.
 
-    ``accelerate launch --cpu --num_processes 2`` starts one process, and the other one only if it
+    `accelerate launch --cpu --num_processes 2` starts one process, and the other one only if it
     is under mpirun (huggingface/accelerate issue 2741); so we start both, numbered as mpirun would.
     """
     script = folder / "script.py"
@@ -183,18 +183,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ranks(labelled: PackedDataset, folder: Path) -> Results:
-    return launch(labelled.path, folder)
+def ranks(labeled: PackedDataset, folder: Path) -> Results:
+    return launch(labeled.path, folder)
 
 
 @pytest.fixture(scope="module")
-def alone(labelled: PackedDataset, start_training: Callable[..., Training]) -> Training:
+def alone(labeled: PackedDataset, start_training: Callable[..., Training]) -> Training:
     """One process that does the work of both, not yet a step ahead."""
-    return start_training(labelled, accumulation=2, **SETTINGS)
+    return start_training(labeled, accumulation=2, **SETTINGS)
 
 
 def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], share: float) -> None:
-    """Each tensor differs by at most ``share`` of the largest entry of the expected one."""
+    """Each tensor differs by at most `share` of the largest entry of the expected one."""
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         distance = (actual[name] - tensor).abs().max()
@@ -230,9 +230,9 @@ def test_running_statistics_are_the_mean_of_what_each_process_has_seen(ranks: Re
 
 
 def test_each_process_gets_its_own_share_of_the_batch(
-    ranks: Results, alone: Training, labelled: PackedDataset
+    ranks: Results, alone: Training, labeled: PackedDataset
 ) -> None:
-    one, other = (rows_of(found["images"], labelled) for found in ranks)
+    one, other = (rows_of(found["images"], labeled) for found in ranks)
     batch = alone.order.indices(0).tolist()
     assert len(set(batch)) == 8
     assert one == batch[:4]
@@ -270,12 +270,12 @@ def test_the_first_updates_are_those_of_one_process_with_two_micro_batches(
 def test_micro_batches_and_the_gradient_penalty_are_averaged_over_processes_too(
     variant: str,
     ranks: Results,
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     start_training: Callable[..., Training],
 ) -> None:
     settings = SETTINGS | VARIANTS[variant]
     settings["accumulation"] = 2 * settings.get("accumulation", 1)
-    training = start_training(labelled, **settings)
+    training = start_training(labeled, **settings)
     found: dict[str, Tensor] = {}
 
     def keep(*_: object) -> None:
@@ -306,7 +306,7 @@ def test_the_generators_gradient_is_the_mean_of_what_each_process_had_alone(
 
 
 def test_the_checkpoint_of_two_processes_is_of_both_and_resumes_in_one(
-    ranks: Results, folder: Path, labelled: PackedDataset, train_run: Callable[..., Path],
+    ranks: Results, folder: Path, labeled: PackedDataset, train_run: Callable[..., Path],
     no_pictures: None,
 ) -> None:  # fmt: skip
     run = folder / "run"
@@ -320,7 +320,7 @@ def test_the_checkpoint_of_two_processes_is_of_both_and_resumes_in_one(
             assert torch.equal(tensor, ranks[0][network][name]), name
     settings = SETTINGS | {"steps": 6, "checkpoint_every": 25, "sample_every": 25, "log_every": 5}
     with pytest.warns(UserWarning, match="processes was 2 and is now 1"):
-        train_run(run, labelled, **settings)
+        train_run(run, labeled, **settings)
     assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [4, 6]
 
 
@@ -331,13 +331,13 @@ def test_nothing_warns_of_gradients_in_another_memory_layout(ranks: Results, fol
 
 
 def test_processes_that_would_train_different_things_all_refuse(
-    labelled: PackedDataset, tmp_path: Path
+    labeled: PackedDataset, tmp_path: Path
 ) -> None:
     """As machines do whose pictures or commands are not the same."""
     port, children = free_port(), []
     for rank in ("0", "1"):
         command = [
-            sys.executable, "-m", "sagan", "train", "--data", str(labelled.path),
+            sys.executable, "-m", "sagan", "train", "--data", str(labeled.path),
             "--out", str(tmp_path / "run"), "--preset", "smoke", "--set", f"seed={rank}",
         ]  # fmt: skip
         numbered = environment(

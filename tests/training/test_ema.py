@@ -138,12 +138,12 @@ def test_following_changes_nothing_in_what_is_followed(generator: Generator) -> 
 
 
 def test_a_training_step_moves_the_average_by_the_batch_size(
-    unlabelled: PackedDataset,
+    unlabeled: PackedDataset,
     start_training: Callable[..., Any],
     tiny_config: Callable[..., Config],
 ) -> None:
     assert tiny_config().batch_size == 8
-    training = start_training(unlabelled, ema_half_life=1e9, d_steps=2, accumulation=2)
+    training = start_training(unlabeled, ema_half_life=1e9, d_steps=2, accumulation=2)
     before = copied(training.average.generator)
     training.advance()
     target = copied(training.adversaries.generator)

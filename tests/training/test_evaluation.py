@@ -31,7 +31,7 @@ ALWAYS = {"evaluate_every": 1, "evaluate_share": 1.0}
 
 
 class Tiny(nn.Module):
-    """Means of the colours."""
+    """Means of the colors."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = images.float().mean(dim=(1, 2)) / 64
@@ -71,11 +71,11 @@ def weights_of(run: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def test_the_curve_is_recorded_and_the_weights_are_those_of_a_run_without_it(
-    labelled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
+    labeled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
 ) -> None:
     settings = {"steps": 4, "d_steps": 2, "augment": "adaptive", "ema_half_life": 20}
-    watched = train_run(tmp_path / "watched", labelled, **settings, **ALWAYS)
-    plain = train_run(tmp_path / "plain", labelled, **settings, evaluate_every=0)
+    watched = train_run(tmp_path / "watched", labeled, **settings, **ALWAYS)
+    plain = train_run(tmp_path / "plain", labeled, **settings, evaluate_every=0)
     curve = [record for record in read_statistics(watched) if BEST_BY in record]
     assert [record["step"] for record in curve] == [1, 2, 3, 4]
     for name in ("precision", "recall", "density", "coverage", "seconds"):
@@ -89,11 +89,11 @@ def test_the_curve_is_recorded_and_the_weights_are_those_of_a_run_without_it(
 
 
 def test_the_curve_is_in_tensorboard_too(
-    labelled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
+    labeled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+    run = train_run(tmp_path / "run", labeled, steps=2, **ALWAYS)
     events = EventAccumulator(str(run / "tb"))
     events.Reload()
     assert [event.step for event in events.Scalars(BEST_BY)] == [1, 2]
@@ -141,21 +141,21 @@ def test_evaluations_never_take_more_than_their_share(
 
 
 def test_no_evaluation_is_made_that_cannot_be_afforded(
-    labelled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path, no_pictures: None
+    labeled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path, no_pictures: None
 ) -> None:
     """So a tiny run by default has none, and does not even load the libraries."""
-    run = train_run(tmp_path / "run", labelled, steps=2, evaluate_every=1)
+    run = train_run(tmp_path / "run", labeled, steps=2, evaluate_every=1)
     assert not any(BEST_BY in record for record in read_statistics(run))
 
 
 def test_the_best_checkpoint_is_kept_and_named(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
     scripted([5, 2, 4, 3, 6, 7, 8])
-    run = train_run(tmp_path / "run", labelled, steps=7, checkpoint_every=1, **ALWAYS)
+    run = train_run(tmp_path / "run", labeled, steps=7, checkpoint_every=1, **ALWAYS)
     assert json.loads((run / "best.json").read_text()) == {"step": 2, BEST_BY: 2}
     kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
     assert kept == [2, 5, 6, 7]
@@ -166,28 +166,28 @@ def test_the_best_checkpoint_is_kept_and_named(
 
 
 def test_a_new_best_is_saved_at_once_and_the_old_one_may_go(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
     scripted([9, 8, 7, 6, 7, 7, 7])
-    run = train_run(tmp_path / "run", labelled, steps=7, **ALWAYS)  # checkpoint_every=100
+    run = train_run(tmp_path / "run", labeled, steps=7, **ALWAYS)  # checkpoint_every=100
     kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
     assert kept == [3, 4, 7]
     assert json.loads((run / "best.json").read_text())["step"] == 4
 
 
 def test_the_best_and_the_time_spent_outlast_a_restart(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
     scripted([1, 5, 4, 3, 2, 6])
     settings: dict[str, Any] = {"checkpoint_every": 1, **ALWAYS}
-    run = train_run(tmp_path / "run", labelled, steps=2, **settings)
-    train_run(run, labelled, steps=6, **settings)
+    run = train_run(tmp_path / "run", labeled, steps=2, **settings)
+    train_run(run, labeled, steps=6, **settings)
     assert json.loads((run / "best.json").read_text()) == {"step": 1, BEST_BY: 1}
     kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
     assert kept == [1, 4, 5, 6]
@@ -197,39 +197,39 @@ def test_the_best_and_the_time_spent_outlast_a_restart(
 
 
 def test_the_best_is_the_best_of_the_statistics_whatever_best_json_says(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
     """As after a kill between the checkpoint that is the best and the file that says so."""
     scripted([4, 5, 3])
-    run = train_run(tmp_path / "run", labelled, steps=1, **ALWAYS)
+    run = train_run(tmp_path / "run", labeled, steps=1, **ALWAYS)
     for content in ("", '{"step": 99, "metric/KD-EfficientNet": 0}'):
         (run / "best.json").write_text(content)
-        train_run(run, labelled, steps=2, **ALWAYS)
+        train_run(run, labeled, steps=2, **ALWAYS)
         assert (run / "best.json").read_text() == content  # 5 is not better than 4
-    train_run(run, labelled, steps=3, **ALWAYS)
+    train_run(run, labeled, steps=3, **ALWAYS)
     assert json.loads((run / "best.json").read_text()) == {"step": 3, BEST_BY: 3}
 
 
 def test_a_best_whose_checkpoint_is_gone_is_forgotten(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
     scripted([4, 5, 6])
-    run = train_run(tmp_path / "run", labelled, steps=2, checkpoint_every=1, **ALWAYS)
+    run = train_run(tmp_path / "run", labeled, steps=2, checkpoint_every=1, **ALWAYS)
     shutil.rmtree(run / "checkpoints" / "step-00000001")
-    train_run(run, labelled, steps=3, **ALWAYS)
+    train_run(run, labeled, steps=3, **ALWAYS)
     assert open_model(run).step == 3
     found, value = evaluation._best_so_far(run, read_statistics(run), 3)
     assert (found, value) == (2, 5)
 
 
 def test_without_the_libraries_training_says_so_and_goes_on(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     quick: None,
     tmp_path: Path,
@@ -240,14 +240,14 @@ def test_without_the_libraries_training_says_so_and_goes_on(
     monkeypatch.setattr(evaluation, "libraries_installed", lambda: False)
     monkeypatch.setattr(session, "libraries_installed", lambda: False)
     told: list[str] = []
-    session.prepare(str(labelled.path), tmp_path / "run", "smoke", {}, told.append)
+    session.prepare(str(labeled.path), tmp_path / "run", "smoke", {}, told.append)
     assert [line for line in told if "pip install '.[metrics]'" in line]
-    run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+    run = train_run(tmp_path / "run", labeled, steps=2, **ALWAYS)
     assert not any(BEST_BY in record for record in read_statistics(run))
 
 
 def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     quick: None,
     tmp_path: Path,
@@ -256,7 +256,7 @@ def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
     (tmp_path / "file").touch()
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="goes on without evaluations: cannot keep") as warned:
-        run = train_run(tmp_path / "run", labelled, steps=3, **ALWAYS)
+        run = train_run(tmp_path / "run", labeled, steps=3, **ALWAYS)
     assert len(warned) == 1
     assert open_model(run).step == 3
     assert not any(BEST_BY in record for record in read_statistics(run))
@@ -265,7 +265,7 @@ def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
 @pytest.mark.parametrize("part", ["_prepare", "_measure"])
 def test_no_error_of_an_evaluation_ends_a_training(
     part: str,
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     quick: None,
     tmp_path: Path,
@@ -276,12 +276,12 @@ def test_no_error_of_an_evaluation_ends_a_training(
 
     monkeypatch.setattr(evaluation, part, fails)
     with pytest.warns(UserWarning, match="goes on without evaluations: no memory left"):
-        run = train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+        run = train_run(tmp_path / "run", labeled, steps=2, **ALWAYS)
     assert open_model(run).step == 2
 
 
 def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
@@ -293,16 +293,16 @@ def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
     requests.stop = signal.SIGTERM
     monkeypatch.setattr("sagan.training.loop.received_requests", lambda: nullcontext(requests))
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "run", labelled, steps=2, **ALWAYS)
+        train_run(tmp_path / "run", labeled, steps=2, **ALWAYS)
     assert open_model(tmp_path / "run").step == 1
 
 
 def test_a_handful_of_pictures_is_trained_on_without_evaluation(
-    labelled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
+    labeled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
 ) -> None:
     from dataclasses import replace
 
-    few = replace(labelled, images=labelled.images[:5], labels=labelled.labels[:5])
+    few = replace(labeled, images=labeled.images[:5], labels=labeled.labels[:5])
     training: Any = SimpleNamespace(
         step=1,
         dataset=few,
@@ -322,10 +322,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> FeatureNetwork:
 
 
 def test_the_curve_is_of_the_averages_samples_against_pictures_of_the_whole_set(
-    labelled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
+    labeled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    training = start_training(labelled)
+    training = start_training(labeled)
     training.advance()
     with torch.no_grad():
         training.adversaries.generator.to_rgb.bias.fill_(3)  # the latest weights draw white
@@ -333,31 +333,31 @@ def test_the_curve_is_of_the_averages_samples_against_pictures_of_the_whole_set(
     record = evaluation._measure(training, few)
     labels = [0, 1, 2, 0, 1, 0, 2, 1, 0]  # as often as among the 18: 8, 6 and 4
     images = training.average.generator.sample(9, labels, seed=training.config.seed)
-    pictures = (images, labelled.images[::2])
+    pictures = (images, labeled.images[::2])
     features = [few(torch.from_numpy(np.array(x)))[0].numpy() for x in pictures]
     expected, _ = kernel_distance(*features, seed=0)
     assert record[BEST_BY] == pytest.approx(expected, rel=1e-4)
 
 
 def test_samples_that_are_all_one_picture_have_precision_and_no_recall_in_the_curve(
-    labelled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
+    labeled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    one = np.repeat(labelled.images[4:5], 12, axis=0)
+    one = np.repeat(labeled.images[4:5], 12, axis=0)
     monkeypatch.setattr(
         evaluation, "_samples", lambda _: SimpleNamespace(draw=lambda a, b: one[a:b])
     )
-    record = evaluation._measure(start_training(labelled), few)
+    record = evaluation._measure(start_training(labeled), few)
     assert record["metric/precision"] == 1
     assert record["metric/recall"] == pytest.approx(1 / 9)  # that picture itself
 
 
 def test_of_equal_evaluations_the_first_stays_the_best(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
     scripted([2, 2, 2])
-    run = train_run(tmp_path / "run", labelled, steps=3, **ALWAYS)
+    run = train_run(tmp_path / "run", labeled, steps=3, **ALWAYS)
     assert json.loads((run / "best.json").read_text())["step"] == 1

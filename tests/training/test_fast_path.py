@@ -41,17 +41,17 @@ def running_mean(curve: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def test_three_hundred_steps_follow_those_of_plain_operations(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     start_training: Callable[..., Training],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In float32, from the same seed. A GAN's training multiplies rounding errors, here tenfold in
     four steps: the first steps agree closely, later ones on average over a window."""
-    fast = losses(start_training(labelled), STEPS)
+    fast = losses(start_training(labeled), STEPS)
     monkeypatch.setattr(resnet, "upsample_convolve", two_step_up)
     monkeypatch.setattr(resnet, "convolve_downsample", two_step_down)
     monkeypatch.setattr(SelfAttention2d, "_attend", lambda *_: eager)
-    plain = losses(start_training(labelled), STEPS)
+    plain = losses(start_training(labeled), STEPS)
     apart = np.abs(fast - plain)
     assert 0 < apart[:5].max() < 1e-4
     drift = np.abs(running_mean(fast) - running_mean(plain)).max(axis=0)

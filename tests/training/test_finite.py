@@ -34,7 +34,7 @@ def poison(network: nn.Module, layer: str, value: float) -> Callable[[], None]:
 
 
 def sound_state(training: Training, name: str) -> dict[str, Tensor]:
-    """A network's parameters and its optimiser's moments."""
+    """A network's parameters and its optimizer's moments."""
     network = getattr(training.adversaries, name)
     optimizer = getattr(training.adversaries, f"optimizer_{name[0]}")
     state = {key: p.detach().clone() for key, p in network.named_parameters()}
@@ -52,9 +52,9 @@ def _optimizer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_a_bad_gradient_stops_the_run_and_changes_no_weight_of_its_network(
-    name: str, value: float, unlabelled: PackedDataset, start_training: Callable[..., Any]
+    name: str, value: float, unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
-    training = start_training(unlabelled)
+    training = start_training(unlabeled)
     training.advance()
     before = sound_state(training, name)
     poison(getattr(training.adversaries, name), LAYER[name], value)
@@ -72,9 +72,9 @@ def test_a_bad_gradient_stops_the_run_and_changes_no_weight_of_its_network(
 @pytest.mark.usefixtures("_optimizer")
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_a_dropped_step_is_counted_and_the_next_ones_go_on(
-    name: str, unlabelled: PackedDataset, start_training: Callable[..., Any]
+    name: str, unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
-    training = start_training(unlabelled, on_nonfinite="skip")
+    training = start_training(unlabeled, on_nonfinite="skip")
     training.advance()
     before = sound_state(training, name)
     heal = poison(getattr(training.adversaries, name), LAYER[name], float("nan"))
@@ -93,9 +93,9 @@ def test_a_dropped_step_is_counted_and_the_next_ones_go_on(
 
 
 def test_a_forward_pass_gone_wrong_leaves_no_trace_in_running_statistics_or_average(
-    unlabelled: PackedDataset, start_training: Callable[..., Any]
+    unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
-    training = start_training(unlabelled, on_nonfinite="skip", ema_half_life=100)
+    training = start_training(unlabeled, on_nonfinite="skip", ema_half_life=100)
     training.advance()
     generator = training.adversaries.generator
     sound = copy.deepcopy(generator.state_dict())
@@ -119,13 +119,13 @@ def test_a_forward_pass_gone_wrong_leaves_no_trace_in_running_statistics_or_aver
 
 
 def test_watching_changes_no_bit_of_an_update(
-    unlabelled: PackedDataset,
+    unlabeled: PackedDataset,
     start_training: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watched = start_training(unlabelled)
+    watched = start_training(unlabeled)
     monkeypatch.setattr("sagan.training.finite.FiniteGuard.check", lambda *_: None)
-    alone = start_training(unlabelled)
+    alone = start_training(unlabeled)
     for _ in range(2):
         watched.advance()
         alone.advance()
@@ -135,10 +135,10 @@ def test_watching_changes_no_bit_of_an_update(
 
 
 def test_a_run_that_stops_leaves_its_last_checkpoint_untouched(
-    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Any,
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    run = train_run(tmp_path / "run", unlabelled, steps=2, checkpoint_every=1)
+    run = train_run(tmp_path / "run", unlabeled, steps=2, checkpoint_every=1)
     real = Training.advance
 
     def advance(self: Training) -> Any:
@@ -148,13 +148,13 @@ def test_a_run_that_stops_leaves_its_last_checkpoint_untouched(
 
     monkeypatch.setattr(Training, "advance", advance)
     with pytest.raises(SaganError, match="generator, step 4"):
-        train_run(run, unlabelled, steps=6, checkpoint_every=1)
+        train_run(run, unlabeled, steps=6, checkpoint_every=1)
     assert checkpoint.latest_checkpoint(run) == run / "checkpoints" / "step-00000003"
 
 
 @pytest.mark.parametrize("settings", [{"sample_every": 2, "steps": 6}, {"steps": 3}])
 def test_on_a_device_that_is_rarely_read_nothing_is_drawn_before_a_look(
-    settings: dict[str, Any], unlabelled: PackedDataset, train_run: Callable[..., Any],
+    settings: dict[str, Any], unlabeled: PackedDataset, train_run: Callable[..., Any],
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """From weights gone wrong attention could not even be measured."""
@@ -167,7 +167,7 @@ def test_on_a_device_that_is_rarely_read_nothing_is_drawn_before_a_look(
 
     monkeypatch.setattr(Training, "advance", advance)
     with pytest.raises(SaganError, match="discriminator, step 1"):
-        train_run(tmp_path / "run", unlabelled, log_every=100, checkpoint_every=100, **settings)
+        train_run(tmp_path / "run", unlabeled, log_every=100, checkpoint_every=100, **settings)
     assert list((tmp_path / "run" / "samples").iterdir()) == []
 
 

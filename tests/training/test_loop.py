@@ -110,9 +110,9 @@ def _augment_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["float32", "bfloat16", "wasserstein-gp", "dcgan"],
 )
 def test_six_steps_equal_three_and_a_restart_and_three_bit_for_bit(
-    settings: dict[str, Any], labelled: PackedDataset, train_run: Train, tmp_path: Path
+    settings: dict[str, Any], labeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    dataset = labelled
+    dataset = labeled
     if settings.get("family") == "dcgan":
         dataset = noise_set(tmp_path, num=10, size=64)
     settings = {"augment": "adaptive", "accumulation": 2, "ema_half_life": 30} | settings
@@ -145,30 +145,30 @@ def noise_set(tmp_path: Path, num: int, size: int, seed: int = 5) -> PackedDatas
 
 
 def test_pictures_logs_and_checkpoints_on_the_way_change_no_bit(
-    finished_run: Path, labelled: PackedDataset, train_run: Train, tmp_path: Path,
+    finished_run: Path, labeled: PackedDataset, train_run: Train, tmp_path: Path,
     no_pictures: None,
 ) -> None:  # fmt: skip
-    bare = train_run(tmp_path / "bare", labelled, steps=6, ema_half_life=20)
+    bare = train_run(tmp_path / "bare", labeled, steps=6, ema_half_life=20)
     assert_identical(content(finished_run), content(bare))
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_that_has_ended_stays_as_it_is(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=2)
+    run = train_run(tmp_path / "run", unlabeled, steps=2)
     before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*.*")}
-    train_run(run, unlabelled, steps=2)
+    train_run(run, unlabeled, steps=2)
     assert before == {path: path.read_bytes() for path in (run / "checkpoints").rglob("*.*")}
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_another_configuration_is_refused_and_every_difference_named(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    run = train_run(tmp_path / "run", unlabeled, steps=1)
     with pytest.raises(SaganError) as caught:
-        train_run(run, unlabelled, steps=1, lr_g=0.5, flip=False, attention_d=(8,))
+        train_run(run, unlabeled, steps=1, lr_g=0.5, flip=False, attention_d=(8,))
     message = str(caught.value)
     assert "lr_g was 0.0002 and is now 0.5" in message
     assert "flip was True and is now False" in message
@@ -179,94 +179,92 @@ def test_another_configuration_is_refused_and_every_difference_named(
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_other_data_are_refused(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
-) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=1)
+def test_other_data_are_refused(unlabeled: PackedDataset, train_run: Train, tmp_path: Path) -> None:
+    run = train_run(tmp_path / "run", unlabeled, steps=1)
     with pytest.raises(SaganError, match=r"data was .* has changed"):
         train_run(run, noise_set(tmp_path, num=8, size=32), steps=1)
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_same_data_in_another_place_are_the_same_data(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=1)
-    moved = shutil.copytree(unlabelled.path, tmp_path / "moved")
+    run = train_run(tmp_path / "run", unlabeled, steps=1)
+    moved = shutil.copytree(unlabeled.path, tmp_path / "moved")
     train_run(run, PackedDataset.open(moved), steps=2)
     assert content(run)["step"] == 2
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_steps_and_intervals_may_change(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=1)
-    train_run(run, unlabelled, steps=2, log_every=1, checkpoint_every=1, sample_every=1)
+    run = train_run(tmp_path / "run", unlabeled, steps=1)
+    train_run(run, unlabeled, steps=2, log_every=1, checkpoint_every=1, sample_every=1)
     assert content(run)["step"] == 2
     assert directory.read_run(run).config.steps == 2
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_resumed_run_needs_no_preset(
-    unlabelled: PackedDataset, tmp_path: Path, train_run: Train, tiny_config: Callable[..., Any]
+    unlabeled: PackedDataset, tmp_path: Path, train_run: Train, tiny_config: Callable[..., Any]
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=1)
+    run = train_run(tmp_path / "run", unlabeled, steps=1)
     settings = tiny_config(steps=1).model_dump(exclude={"conditional"})
-    session = prepare(str(unlabelled.path), run, None, settings, notify=lambda _: None)
+    session = prepare(str(unlabeled.path), run, None, settings, notify=lambda _: None)
     assert session.description.preset == "smoke"
 
 
 def test_a_resumed_run_is_what_it_was_though_nothing_is_repeated_and_its_preset_has_changed(
-    labelled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
+    labeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train_run(tmp_path / "run", labelled, steps=1, keep_every=1, evaluate_every=0)
+    run = train_run(tmp_path / "run", labeled, steps=1, keep_every=1, evaluate_every=0)
     begun = directory.read_run(run).config
     changed = PRESETS["smoke"].model_copy(update={"settings": {"lr_g": 0.5}})
     monkeypatch.setitem(PRESETS, "smoke", changed)
     for preset in (None, "smoke"):
-        session = prepare(str(labelled.path), run, preset, {"steps": 9}, notify=lambda _: None)
+        session = prepare(str(labeled.path), run, preset, {"steps": 9}, notify=lambda _: None)
         assert session.description.config == begun.model_copy(update={"steps": 9})
     with pytest.raises(SaganError, match=r"lr_g was 0\.0002 and is now 0\.1"):
-        prepare(str(labelled.path), run, None, {"lr_g": 0.1}, notify=lambda _: None)
+        prepare(str(labeled.path), run, None, {"lr_g": 0.1}, notify=lambda _: None)
     with pytest.raises(SaganError, match="latent_size was 8 and is now 64"):
-        prepare(str(labelled.path), run, "demo-32", {}, notify=lambda _: None)
+        prepare(str(labeled.path), run, "demo-32", {}, notify=lambda _: None)
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_device_without_memory_is_one_line_that_says_what_to_try(
-    unlabelled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
+    unlabeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(training: Training) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
     monkeypatch.setattr(Training, "advance", full)
     with pytest.raises(SaganError, match="accumulation=2") as caught:
-        train_run(tmp_path / "run", unlabelled, steps=1)
+        train_run(tmp_path / "run", unlabeled, steps=1)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_whoever_stops_a_training_does_not_wait_for_pictures(
-    unlabelled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
+    unlabeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = Requests()
     requests.stop = signal.SIGTERM
     monkeypatch.setattr("sagan.training.loop.received_requests", lambda: nullcontext(requests))
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "run", unlabelled, steps=2, sample_every=1)
+        train_run(tmp_path / "run", unlabeled, steps=2, sample_every=1)
     assert open_model(tmp_path / "run").step == 1
     assert list((tmp_path / "run" / "samples").iterdir()) == []
 
 
 def test_attention_is_recorded_of_as_many_pictures_as_memory_allows(
-    labelled: PackedDataset, start_training: Callable[..., Training], monkeypatch
+    labeled: PackedDataset, start_training: Callable[..., Training], monkeypatch
 ) -> None:
-    training = start_training(labelled)
+    training = start_training(labeled)
     networks = training.average.generator, training.adversaries.discriminator
 
     def recorded(entries: int) -> dict[str, float]:
         monkeypatch.setattr(statistics, "ENTRIES", entries)
-        return statistics.attention_statistics(*networks, labelled.images)
+        return statistics.attention_statistics(*networks, labeled.images)
 
     each = 256 * 64  # 16 x 16 positions, 8 x 8 keys
     assert statistics.pictures_with_maps(networks[0], 16) == 16
@@ -276,7 +274,7 @@ def test_attention_is_recorded_of_as_many_pictures_as_memory_allows(
 
 
 def test_labels_decide_whether_a_model_is_conditional_unless_it_is_said(
-    labelled: PackedDataset, unlabelled: PackedDataset, tmp_path: Path
+    labeled: PackedDataset, unlabeled: PackedDataset, tmp_path: Path
 ) -> None:
     told: list[str] = []
 
@@ -285,14 +283,14 @@ def test_labels_decide_whether_a_model_is_conditional_unless_it_is_said(
         session = prepare(source, tmp_path / "run", "smoke", settings, told.append)
         return session.description.config.conditional
 
-    assert conditional(labelled) is True
-    assert conditional(unlabelled) is False
+    assert conditional(labeled) is True
+    assert conditional(unlabeled) is False
     assert told == []
-    assert conditional(labelled, conditional=False) is False
+    assert conditional(labeled, conditional=False) is False
     assert len(told) == 1
     assert "3 classes" in told[0]
     with pytest.raises(SaganError, match="needs labels"):
-        conditional(unlabelled, conditional=True)
+        conditional(unlabeled, conditional=True)
 
 
 def test_a_family_without_labels_ignores_those_of_the_data_and_says_so(tmp_path: Path) -> None:
@@ -358,9 +356,9 @@ def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished
 
 
 def test_recorded_gradients_are_those_of_the_latest_update(
-    unlabelled: PackedDataset, start_training: Callable[..., Any]
+    unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
-    training = start_training(unlabelled)
+    training = start_training(unlabeled)
     result, loss = training.advance()
     record = training.record(result, loss)
     for name in ("generator", "discriminator"):
@@ -371,19 +369,19 @@ def test_recorded_gradients_are_those_of_the_latest_update(
 
 
 def test_attention_is_measured_on_samples_and_on_real_pictures_of_the_whole_set(
-    labelled: PackedDataset, start_training: Callable[..., Any]
+    labeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
-    training = start_training(labelled)
+    training = start_training(labeled)
     generator, discriminator = training.average.generator, training.adversaries.discriminator
     before = {name: value.clone() for name, value in discriminator.state_dict().items()}
-    record = attention_statistics(generator, discriminator, labelled.images)
+    record = attention_statistics(generator, discriminator, labeled.images)
     for name, value in discriminator.state_dict().items():
         assert torch.equal(value, before[name]), name
     _, maps = generator.sample(16, [0, 1, 2] * 5 + [0], return_attention=True)
     spread = [i * 17 // 15 for i in range(16)]
-    assert labelled.labels is not None
-    assert set(labelled.labels[spread]) == {0, 1, 2}
-    maps |= discriminator.attention(labelled.images[spread])
+    assert labeled.labels is not None
+    assert set(labeled.labels[spread]) == {0, 1, 2}
+    maps |= discriminator.attention(labeled.images[spread])
     for name, attention in maps.items():
         entropy = -(attention * np.log(attention)).sum(-1)
         assert record[f"attention/{name}/entropy"] == pytest.approx(entropy.mean(), rel=1e-4)
@@ -395,9 +393,9 @@ def test_attention_is_measured_on_samples_and_on_real_pictures_of_the_whole_set(
 
 
 def test_the_loss_in_the_statistics_is_the_hinge_of_the_logits_that_d_gave(
-    unlabelled: PackedDataset, start_training: Callable[..., Any]
+    unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
-    training = start_training(unlabelled)
+    training = start_training(unlabeled)
     logits: list[torch.Tensor] = []
     training.adversaries.discriminator.register_forward_hook(
         lambda _, __, output: logits.append(output.detach())
@@ -415,7 +413,7 @@ def test_the_loss_in_the_statistics_is_the_hinge_of_the_logits_that_d_gave(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     """The process dies at step 5, having recorded more than it saved, and in the middle of a line;
     the run goes on from step 4."""
@@ -426,11 +424,11 @@ def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        train_run(run, unlabelled, reporter=At(5, die), **settings)
+        train_run(run, unlabeled, reporter=At(5, die), **settings)
     assert max(record["step"] for record in read_statistics(run)) == 5
     with (run / "stats.jsonl").open("a") as file:
         file.write('{"step": 6, "loss')
-    train_run(run, unlabelled, **settings)
+    train_run(run, unlabeled, **settings)
     recorded = Counter(
         (record["step"], key) for record in read_statistics(run) for key in record if key != "step"
     )
@@ -442,10 +440,10 @@ def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_seconds_go_on_from_where_they_were(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=2, log_every=1)
-    train_run(run, unlabelled, steps=4, log_every=1)
+    run = train_run(tmp_path / "run", unlabeled, steps=2, log_every=1)
+    train_run(run, unlabeled, steps=4, log_every=1)
     seconds = [record["seconds"] for record in read_statistics(run) if "seconds" in record]
     assert seconds == sorted(seconds)
     assert len(set(seconds)) == 4
@@ -457,23 +455,23 @@ def test_seconds_go_on_from_where_they_were(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_ctrl_c_saves_and_the_run_then_ends_as_if_untouched(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
     reporter = At(2, lambda: signal.raise_signal(signal.SIGINT))
     run = tmp_path / "run"
     with pytest.raises(Interrupted) as caught:
-        train_run(run, unlabelled, reporter=reporter, steps=5)
+        train_run(run, unlabeled, reporter=reporter, steps=5)
     assert signal.getsignal(signal.SIGINT) is before
     assert reporter.closings == 1
     assert caught.value.step == content(run)["step"] == 3  # the step in progress ends first
-    train_run(run, unlabelled, steps=5)
-    assert_identical(content(run), content(train_run(tmp_path / "other", unlabelled, steps=5)))
+    train_run(run, unlabeled, steps=5)
+    assert_identical(content(run), content(train_run(tmp_path / "other", unlabeled, steps=5)))
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_second_ctrl_c_leaves_at_once_with_the_last_checkpoint_whole(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
 
@@ -483,7 +481,7 @@ def test_a_second_ctrl_c_leaves_at_once_with_the_last_checkpoint_whole(
 
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train_run(run, unlabelled, reporter=At(3, twice), steps=5, checkpoint_every=2)
+        train_run(run, unlabeled, reporter=At(3, twice), steps=5, checkpoint_every=2)
     assert signal.getsignal(signal.SIGINT) is before
     newest = checkpoint.latest_checkpoint(run)
     assert newest is not None
@@ -492,7 +490,7 @@ def test_a_second_ctrl_c_leaves_at_once_with_the_last_checkpoint_whole(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_rubbish(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when it was pressed twice."""
 
@@ -502,13 +500,13 @@ def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_rubbish(
     run = tmp_path / "run"
     monkeypatch.setattr(checkpoint, "_manifest", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run, unlabelled, steps=1)
+        train_run(run, unlabeled, steps=1)
     assert list((run / "checkpoints").iterdir()) == []
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_handler_is_restored_after_a_failure(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
 
@@ -517,21 +515,21 @@ def test_the_handler_is_restored_after_a_failure(
 
     reporter = At(1, fail)
     with pytest.raises(ZeroDivisionError):
-        train_run(tmp_path / "run", unlabelled, reporter=reporter, steps=2)
+        train_run(tmp_path / "run", unlabeled, reporter=reporter, steps=2)
     assert signal.getsignal(signal.SIGINT) is before
     assert reporter.closings == 1
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_time_limit_stops_and_saves_after_a_whole_step(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     started = time.monotonic()
-    run = train_run(tmp_path / "run", unlabelled, time_limit=0.0, steps=10**6)
+    run = train_run(tmp_path / "run", unlabeled, time_limit=0.0, steps=10**6)
     assert time.monotonic() - started < 30
     assert content(run)["step"] == 1
     assert {record["step"] for record in read_statistics(run)} == {0, 1}
-    train_run(run, unlabelled, time_limit=0.0, steps=10**6)
+    train_run(run, unlabeled, time_limit=0.0, steps=10**6)
     assert content(run)["step"] == 2
 
 
@@ -548,7 +546,7 @@ def flip_byte(path: Path) -> None:
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("name", [*(f"{name}.safetensors" for name in FILES), "state.json"])
 def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
-    name: str, finished_run: Path, labelled: PackedDataset, train_run: Train, tmp_path: Path
+    name: str, finished_run: Path, labeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
     flip_byte(run / "checkpoints" / "step-00000006" / name)
@@ -559,13 +557,13 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
     if name != "ema.safetensors":
         return
     with pytest.warns(UserWarning, match="step-00000006 is damaged"):
-        train_run(run, labelled, steps=6, ema_half_life=20)
+        train_run(run, labeled, steps=6, ema_half_life=20)
     assert_identical(content(finished_run), content(run))
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_what_changes_the_bits_of_a_resumed_run_is_said(
-    finished_run: Path, labelled: PackedDataset, train_run: Train, tmp_path: Path
+    finished_run: Path, labeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
     path = run / "environment.json"
@@ -573,7 +571,7 @@ def test_what_changes_the_bits_of_a_resumed_run_is_said(
     elsewhere = json.loads(path.read_text()) | {"torch": "1.0", "threads": threads + 1}
     path.write_text(json.dumps(elsewhere))
     with pytest.warns(UserWarning, match="not with the bits it would have had") as caught:
-        train_run(run, labelled, steps=7, ema_half_life=20)
+        train_run(run, labeled, steps=7, ema_half_life=20)
     told = str(caught[0].message)
     assert f"torch was 1.0 and is now {torch.__version__}" in told
     assert f"threads was {threads + 1} and is now {threads}" in told
@@ -583,9 +581,9 @@ def test_what_changes_the_bits_of_a_resumed_run_is_said(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_only_the_newest_checkpoints_stay(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=5, checkpoint_every=1)
+    run = train_run(tmp_path / "run", unlabeled, steps=5, checkpoint_every=1)
     kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
     assert kept == [3, 4, 5]
     assert checkpoint.KEEP == 3
@@ -593,16 +591,16 @@ def test_only_the_newest_checkpoints_stay(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_whose_checkpoints_are_all_damaged_loses_no_new_one(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     """It refuses: what it began anew would be thrown away as the oldest."""
-    run = train_run(tmp_path / "run", unlabelled, steps=6, checkpoint_every=2)
+    run = train_run(tmp_path / "run", unlabeled, steps=6, checkpoint_every=2)
     for folder in checkpoint.checkpoints(run):
         flip_byte(folder / "ema.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(SaganError, match="sound"):
-            train_run(run, unlabelled, steps=7)
+            train_run(run, unlabeled, steps=7)
     assert [checkpoint.step_of(c) for c in checkpoint.checkpoints(run)] == [2, 4, 6]
 
 
@@ -625,17 +623,17 @@ def _fresh_accelerate() -> Iterator[None]:
 def test_precision_and_accumulation_come_from_the_configuration_not_from_accelerates(
     variable: str,
     value: str,
-    unlabelled: PackedDataset,
+    unlabeled: PackedDataset,
     start_training: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """``accelerate config`` asks for both, and exports the answers to every training it launches:
+    """`accelerate config` asks for both, and exports the answers to every training it launches:
     the run would be another than its config.json says."""
-    plain = start_training(unlabelled)
+    plain = start_training(unlabeled)
     plain.advance()
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setenv(variable, value)
-    launched = start_training(unlabelled)
+    launched = start_training(unlabeled)
     launched.advance()
     for network in ("generator", "discriminator"):
         one = dict(getattr(plain.adversaries, network).named_parameters())
@@ -658,7 +656,7 @@ def test_pictures_on_the_way_are_drawn_by_the_average(finished_run: Path) -> Non
 
 
 def test_minutes_between_checkpoints_are_minutes(
-    unlabelled: PackedDataset, train_run: Train, tmp_path: Path,
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, no_pictures: None,
 ) -> None:  # fmt: skip
     """On a clock on which each step takes 31 seconds."""
@@ -672,5 +670,5 @@ def test_minutes_between_checkpoints_are_minutes(
     clock = SimpleNamespace(monotonic=lambda: now, perf_counter=time.perf_counter)
     monkeypatch.setattr(loop, "time", clock)
     settings = {"steps": 7, "checkpoint_minutes": 1.0}
-    run = train_run(tmp_path / "run", unlabelled, reporter=Clock(), **settings)
+    run = train_run(tmp_path / "run", unlabeled, reporter=Clock(), **settings)
     assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [3, 6, 7]

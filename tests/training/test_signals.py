@@ -39,11 +39,11 @@ def steps_saved(run: Path) -> list[int]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_ends_after_the_step_with_everything_saved(
-    number: int, unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+    number: int, unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as caught:
-        train_run(tmp_path / "run", unlabelled, steps=9, reporter=SendAt(2, number))
+        train_run(tmp_path / "run", unlabeled, steps=9, reporter=SendAt(2, number))
     assert caught.value.signal_number == number
     assert steps_saved(tmp_path / "run") == [caught.value.step]
     assert caught.value.step in (2, 3)
@@ -51,7 +51,7 @@ def test_a_request_to_stop_ends_after_the_step_with_everything_saved(
 
 
 def test_a_device_that_is_rarely_read_does_not_keep_a_request_waiting(
-    unlabelled: PackedDataset,
+    unlabeled: PackedDataset,
     train_run: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -60,31 +60,31 @@ def test_a_device_that_is_rarely_read_does_not_keep_a_request_waiting(
     monkeypatch.setattr(Training, "on_cpu", False)
     reporter = SendAt(2, signal.SIGTERM)
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "run", unlabelled, steps=9, log_every=100, reporter=reporter)
+        train_run(tmp_path / "run", unlabeled, steps=9, log_every=100, reporter=reporter)
     assert steps_saved(tmp_path / "run") in ([2], [3])
 
 
 def test_the_warning_signal_saves_and_goes_on(
-    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=5, reporter=SendAt(2, signal.SIGUSR1))
+    run = train_run(tmp_path / "run", unlabeled, steps=5, reporter=SendAt(2, signal.SIGUSR1))
     assert steps_saved(run) == [3, 5]
 
 
 def test_minutes_between_checkpoints_count_besides_steps(
-    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    run = train_run(tmp_path / "run", unlabelled, steps=3, checkpoint_minutes=1e-9)
+    run = train_run(tmp_path / "run", unlabeled, steps=3, checkpoint_minutes=1e-9)
     assert steps_saved(run) == [1, 2, 3]
 
 
 def test_every_so_many_steps_and_marked_checkpoints_stay(
-    unlabelled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"checkpoint_every": 1, "keep_every": 4}
-    run = train_run(tmp_path / "run", unlabelled, steps=3, **settings)
+    run = train_run(tmp_path / "run", unlabeled, steps=3, **settings)
     (run / "checkpoints" / "step-00000002" / "keep").touch()
-    train_run(run, unlabelled, steps=9, **settings)
+    train_run(run, unlabeled, steps=9, **settings)
     assert steps_saved(run) == [2, 4, 7, 8, 9]
     checkpoint.verify_checkpoint(run / "checkpoints" / "step-00000002")
 
@@ -117,11 +117,11 @@ def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_exits_with_the_signals_status(
-    number: int, status: int, unlabelled: PackedDataset, tmp_path: Path
+    number: int, status: int, unlabeled: PackedDataset, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     command = [
-        sys.executable, "-m", "sagan", "train", "--data", str(unlabelled.path), "--out", str(run),
+        sys.executable, "-m", "sagan", "train", "--data", str(unlabeled.path), "--out", str(run),
         "--preset", "smoke", "--steps", "100000", "--set", "channels_g=8", "--set", "channels_d=8",
         "--set", "sample_every=100000", "--set", "log_every=1",
     ]  # fmt: skip

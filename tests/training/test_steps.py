@@ -26,7 +26,7 @@ HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def real_shards(dataset: PackedDataset, *rows: list[int]) -> list[RealShard]:
-    """Shard i holds the images (and labels, if any) of ``rows[i]``."""
+    """Shard i holds the images (and labels, if any) of `rows[i]`."""
     shards = []
     for i, chosen in enumerate(rows):
         labels = None if dataset.labels is None else torch.from_numpy(dataset.labels[chosen])
@@ -55,7 +55,7 @@ def gradients(network: nn.Module) -> dict[str, Tensor]:
 
 
 def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], share: float) -> None:
-    """Each tensor differs by at most ``share`` of the largest entry of the expected one."""
+    """Each tensor differs by at most `share` of the largest entry of the expected one."""
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         distance = (actual[name].double() - tensor.double()).abs().max()
@@ -83,11 +83,11 @@ KEY = Key(seed=3, step=5, update=0)
 
 
 def test_the_discriminators_update_leaves_the_generators_weights_gradients_and_vectors_alone(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(labelled).adversaries
+    adversaries = start_training(labeled).adversaries
     before_g, before_d = snapshot(adversaries.generator), snapshot(adversaries.discriminator)
-    discriminator_step(adversaries, KEY, real_shards(labelled, [0, 1, 9, 16]))
+    discriminator_step(adversaries, KEY, real_shards(labeled, [0, 1, 9, 16]))
     assert_same(before_g, snapshot(adversaries.generator))
     assert gradients(adversaries.generator) == {}
     name = "linear.parametrizations.weight.original"
@@ -95,9 +95,9 @@ def test_the_discriminators_update_leaves_the_generators_weights_gradients_and_v
 
 
 def test_the_generators_update_leaves_the_discriminator_alone(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(labelled).adversaries
+    adversaries = start_training(labeled).adversaries
     before = snapshot(adversaries.discriminator)
     start = snapshot(adversaries.generator)
     generator_step(adversaries, KEY, [0], 8)
@@ -109,9 +109,9 @@ def test_the_generators_update_leaves_the_discriminator_alone(
 
 
 def test_the_generators_update_computes_no_gradient_of_the_discriminators_weights(
-    unlabelled: PackedDataset, start_training: Start
+    unlabeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(unlabelled).adversaries
+    adversaries = start_training(unlabeled).adversaries
     computed: list[str] = []
     for name, parameter in adversaries.discriminator.named_parameters():
         assert parameter.requires_grad  # not by toggling
@@ -120,7 +120,7 @@ def test_the_generators_update_computes_no_gradient_of_the_discriminators_weight
     assert gradients(adversaries.discriminator) == {}
     assert computed == []
     # The hooks do see a gradient where there is one.
-    discriminator_step(adversaries, KEY, real_shards(unlabelled, [0, 1]))
+    discriminator_step(adversaries, KEY, real_shards(unlabeled, [0, 1]))
     assert len(computed) == len(gradients(adversaries.discriminator)) > 0
 
 
@@ -149,11 +149,11 @@ def assert_advanced_once(before: dict[str, Tensor], after: dict[str, Tensor]) ->
 
 
 def test_an_update_in_micro_batches_is_one_power_iteration_of_its_own_network(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(labelled, accumulation=2).adversaries
+    adversaries = start_training(labeled, accumulation=2).adversaries
     before_d, before_g = snapshot(adversaries.discriminator), snapshot(adversaries.generator)
-    discriminator_step(adversaries, KEY, real_shards(labelled, [0, 1], [9, 16]))
+    discriminator_step(adversaries, KEY, real_shards(labeled, [0, 1], [9, 16]))
     assert_advanced_once(before_d, snapshot(adversaries.discriminator))
     generator_step(adversaries, KEY, [0, 1], 4)
     assert_advanced_once(before_g, snapshot(adversaries.generator))
@@ -161,12 +161,12 @@ def test_an_update_in_micro_batches_is_one_power_iteration_of_its_own_network(
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_step_advances_u_and_v_once_for_each_update_of_their_network(
-    labelled: PackedDataset,
+    labeled: PackedDataset,
     start_training: Start,
     monkeypatch: pytest.MonkeyPatch,
     accumulation: int,
 ) -> None:
-    training = start_training(labelled, d_steps=3, accumulation=accumulation)
+    training = start_training(labeled, d_steps=3, accumulation=accumulation)
     advance, counts = SpectralNorm.advance, dict[int, int]()
 
     def counted(norm: SpectralNorm, weight: Tensor) -> None:
@@ -185,13 +185,13 @@ def test_a_step_advances_u_and_v_once_for_each_update_of_their_network(
 
 
 def test_the_power_iteration_comes_before_the_first_forward_pass(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(labelled).adversaries
+    adversaries = start_training(labeled).adversaries
     seen: list[dict[str, Tensor]] = []
     for network in (adversaries.discriminator, adversaries.generator):
         network.register_forward_pre_hook(lambda module, _: seen.append(snapshot(module)))
-    discriminator_step(adversaries, KEY, real_shards(labelled, [0, 1]))
+    discriminator_step(adversaries, KEY, real_shards(labeled, [0, 1]))
     drawn, judged = seen  # fakes are drawn with G's vectors as they were
     assert drawn.keys() == snapshot(adversaries.generator).keys()
     after = snapshot(adversaries.discriminator)
@@ -219,7 +219,7 @@ def hinge_gradients(
     return gradients(copied)
 
 
-@pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
+@pytest.mark.parametrize("kind", ["labeled", "unlabeled"])
 def test_the_hinge_update_of_the_discriminator_is_that_of_plain_pytorch(
     kind: str, start_training: Start, request: pytest.FixtureRequest
 ) -> None:
@@ -266,15 +266,15 @@ def test_the_hinge_update_of_the_discriminator_is_that_of_plain_pytorch(
 
 
 def test_micro_batches_of_the_discriminator_add_up_to_the_gradient_of_the_whole_batch(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
     """Given the very images that the micro-batches showed it: D has no batch norm, so the mean of
     their gradients is the gradient of one pass over all of them. (Which fakes are drawn does depend
     on the division: each micro-batch has its own latents, and G its own batch statistics.)"""
-    adversaries = start_training(labelled, accumulation=2).adversaries
+    adversaries = start_training(labeled, accumulation=2).adversaries
     weights = copy.deepcopy(adversaries.discriminator)
     with watched(adversaries.discriminator) as judged:
-        shards = real_shards(labelled, [0, 1, 10, 17], [2, 3, 8, 16])
+        shards = real_shards(labeled, [0, 1, 10, 17], [2, 3, 8, 16])
         discriminator_step(adversaries, KEY, shards)
     (first, first_labels), (second, second_labels) = judged
     images = torch.cat([first[:4], second[:4], first[4:], second[4:]])
@@ -287,10 +287,10 @@ def test_micro_batches_of_the_discriminator_add_up_to_the_gradient_of_the_whole_
 
 
 def test_micro_batches_of_the_generator_give_the_mean_of_their_gradients(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
     """Batch statistics are those of each micro-batch, so a whole batch in one pass differs."""
-    adversaries = start_training(labelled, accumulation=2).adversaries
+    adversaries = start_training(labeled, accumulation=2).adversaries
     weights = copy.deepcopy(adversaries.generator)
     with watched(adversaries.generator) as drawn:
         generator_step(adversaries, KEY, [0, 1], 4)
@@ -302,9 +302,9 @@ def test_micro_batches_of_the_generator_give_the_mean_of_their_gradients(
 
 
 def test_five_to_one_makes_five_updates_of_d_on_five_batches_and_one_of_g(
-    unlabelled: PackedDataset, start_training: Start
+    unlabeled: PackedDataset, start_training: Start
 ) -> None:
-    training = start_training(unlabelled, d_steps=5, batch_size=2)
+    training = start_training(unlabeled, d_steps=5, batch_size=2)
     adversaries = training.adversaries
     updates = {"d": 0, "g": 0}
     for name, optimizer in (("d", adversaries.optimizer_d), ("g", adversaries.optimizer_g)):
@@ -316,7 +316,7 @@ def test_five_to_one_makes_five_updates_of_d_on_five_batches_and_one_of_g(
         training.advance()
     assert updates == {"d": 10, "g": 2}
     assert training.step == 2
-    seen = [row for images, _ in judged if len(images) == 4 for row in rows_of(images, unlabelled)]
+    seen = [row for images, _ in judged if len(images) == 4 for row in rows_of(images, unlabeled)]
     expected = [row for batch in range(10) for row in training.order.indices(batch)]
     assert seen == expected  # no batch twice, none left out
     latents = torch.cat([z for z, _ in drawn])
@@ -340,8 +340,8 @@ def rows_of(images: Tensor, dataset: PackedDataset) -> list[int]:
 
 
 @pytest.mark.parametrize("loss", ["hinge", "non-saturating", "wasserstein-gp"])
-def test_each_objective_trains(labelled: PackedDataset, start_training: Start, loss: str) -> None:
-    training = start_training(labelled, loss=loss, augment=0.5)
+def test_each_objective_trains(labeled: PackedDataset, start_training: Start, loss: str) -> None:
+    training = start_training(labeled, loss=loss, augment=0.5)
     before = snapshot(training.adversaries.generator)
     for _ in range(3):
         result, loss_g = training.advance()
@@ -353,12 +353,12 @@ def test_each_objective_trains(labelled: PackedDataset, start_training: Start, l
 
 
 def test_the_gradient_penalty_is_part_of_the_same_update(
-    unlabelled: PackedDataset, start_training: Start
+    unlabeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(unlabelled, loss="wasserstein-gp").adversaries
+    adversaries = start_training(unlabeled, loss="wasserstein-gp").adversaries
     weights = copy.deepcopy(adversaries.discriminator)
     with watched(adversaries.discriminator) as judged:
-        result = discriminator_step(adversaries, KEY, real_shards(unlabelled, [0, 1, 2]))
+        result = discriminator_step(adversaries, KEY, real_shards(unlabeled, [0, 1, 2]))
     (images, _), (mixed, _) = judged
     real, fake = images[:3], images[3:]
     # Each mixed picture lies between its pair, at one share for all pixels.
@@ -383,17 +383,17 @@ def test_the_gradient_penalty_is_part_of_the_same_update(
 
 
 def test_about_half_of_the_real_images_are_mirrored_and_no_fake_is(
-    unlabelled: PackedDataset, start_training: Start
+    unlabeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(unlabelled).adversaries
+    adversaries = start_training(unlabeled).adversaries
     rows = list(range(8)) * 8
-    original = to_float(torch.from_numpy(np.array(unlabelled.images[rows])))
+    original = to_float(torch.from_numpy(np.array(unlabeled.images[rows])))
     generator = copy.deepcopy(adversaries.generator)
     with (
         watched(adversaries.generator) as drawn,
         watched(adversaries.discriminator) as judged,
     ):
-        discriminator_step(adversaries, KEY, real_shards(unlabelled, rows))
+        discriminator_step(adversaries, KEY, real_shards(unlabeled, rows))
     real, fake = judged[0][0].chunk(2)
     kept = (real == original).flatten(1).all(1)
     mirrored = (real == original.flip(3)).flatten(1).all(1)
@@ -403,26 +403,22 @@ def test_about_half_of_the_real_images_are_mirrored_and_no_fake_is(
         assert torch.equal(fake, generator(*drawn[0]))
 
 
-def test_without_flip_no_image_is_mirrored(
-    unlabelled: PackedDataset, start_training: Start
-) -> None:
-    adversaries = start_training(unlabelled, flip=False).adversaries
+def test_without_flip_no_image_is_mirrored(unlabeled: PackedDataset, start_training: Start) -> None:
+    adversaries = start_training(unlabeled, flip=False).adversaries
     with watched(adversaries.discriminator) as judged:
-        discriminator_step(adversaries, KEY, real_shards(unlabelled, list(range(8))))
-    assert torch.equal(
-        judged[0][0][:8], to_float(torch.from_numpy(np.array(unlabelled.images[:8])))
-    )
+        discriminator_step(adversaries, KEY, real_shards(unlabeled, list(range(8))))
+    assert torch.equal(judged[0][0][:8], to_float(torch.from_numpy(np.array(unlabeled.images[:8]))))
 
 
 def test_random_draws_are_a_function_of_seed_step_update_and_shard_alone(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
-    training = start_training(labelled, augment=0.5)
+    training = start_training(labeled, augment=0.5)
     adversaries = training.adversaries
 
     def draws(key: Key, shard: int) -> tuple[Tensor, ...]:
         """Latents, labels and what D saw of the real images."""
-        (real,) = real_shards(labelled, list(range(8)))
+        (real,) = real_shards(labeled, list(range(8)))
         with (
             watched(adversaries.generator) as drawn,
             watched(adversaries.discriminator) as judged,
@@ -450,16 +446,16 @@ def test_random_draws_are_a_function_of_seed_step_update_and_shard_alone(
 
 
 def test_training_neither_uses_nor_moves_torchs_global_random_state(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
     before = torch.get_rng_state()
-    training = start_training(labelled, augment=0.5, loss="wasserstein-gp")
+    training = start_training(labeled, augment=0.5, loss="wasserstein-gp")
     training.advance()
     assert torch.equal(before, torch.get_rng_state())
 
 
 class Blank(nn.Module):
-    """A generator of grey pictures that keeps the labels it is asked for."""
+    """A generator of gray pictures that keeps the labels it is asked for."""
 
     latent_size = 1
 
@@ -474,11 +470,11 @@ class Blank(nn.Module):
 
 
 def test_fake_labels_are_drawn_as_often_as_the_data_has_them(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
     blank = Blank()
     adversaries = replace(
-        start_training(labelled).adversaries,
+        start_training(labeled).adversaries,
         generator=blank,
         parallel_generator=blank,
         discriminator=lambda images, labels: images.mean(dim=(1, 2, 3)),
@@ -496,13 +492,13 @@ def test_fake_labels_are_drawn_as_often_as_the_data_has_them(
 
 @pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16")
 def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
     """Each gradient points within 8 degrees of float32's; losses agree to 2 %."""
     found = {}
     for precision in ("float32", "bfloat16"):
-        adversaries = start_training(labelled, precision=precision, flip=False).adversaries
-        result = discriminator_step(adversaries, KEY, real_shards(labelled, list(range(16))))
+        adversaries = start_training(labeled, precision=precision, flip=False).adversaries
+        result = discriminator_step(adversaries, KEY, real_shards(labeled, list(range(16))))
         loss_g = generator_step(adversaries, KEY, [0], 16)
         for network in (adversaries.generator, adversaries.discriminator):
             state = network.state_dict()
@@ -523,17 +519,17 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
 
 
 def test_all_that_d_is_shown_is_augmented_real_and_fake_and_in_gs_update_too(
-    unlabelled: PackedDataset, start_training: Start
+    unlabeled: PackedDataset, start_training: Start
 ) -> None:
     """Else G would learn to draw what augmentation makes of pictures (Zhao et al. 2020)."""
-    adversaries = start_training(unlabelled, augment=1.0, flip=False).adversaries
+    adversaries = start_training(unlabeled, augment=1.0, flip=False).adversaries
     rows = list(range(8))
-    drawn: list[Tensor] = [to_float(torch.from_numpy(np.array(unlabelled.images[rows])))]
+    drawn: list[Tensor] = [to_float(torch.from_numpy(np.array(unlabeled.images[rows])))]
     adversaries.generator.register_forward_hook(
         lambda _, __, images: drawn.append(images.detach().clone())
     )
     with watched(adversaries.discriminator) as judged:
-        discriminator_step(adversaries, KEY, real_shards(unlabelled, rows))
+        discriminator_step(adversaries, KEY, real_shards(unlabeled, rows))
         generator_step(adversaries, KEY, [0], 8)
     (both, _), (of_g, _) = judged
     for plain, shown in zip(drawn, (both[:8], both[8:], of_g), strict=True):
@@ -542,9 +538,9 @@ def test_all_that_d_is_shown_is_augmented_real_and_fake_and_in_gs_update_too(
 
 @pytest.mark.parametrize(("asked", "p"), [(0.3, 0.3), (0.0, 0.0), ("adaptive", 0.0)])
 def test_a_fixed_strength_is_the_one_asked_for_and_an_adaptive_one_begins_with_none(
-    asked: Any, p: float, unlabelled: PackedDataset, start_training: Start
+    asked: Any, p: float, unlabeled: PackedDataset, start_training: Start
 ) -> None:
-    training = start_training(unlabelled, augment=asked)
+    training = start_training(unlabeled, augment=asked)
     strength = training.adversaries.strength
     assert strength.p == p
     # Karras et al.'s code on CIFAR-10: 100 thousand real images from none to full.
@@ -554,13 +550,13 @@ def test_a_fixed_strength_is_the_one_asked_for_and_an_adaptive_one_begins_with_n
 
 @pytest.mark.parametrize(("of_real", "p"), [(1.0, 0.6), (-1.0, 0.4)])
 def test_p_follows_what_d_says_of_real_images_by_how_many_it_has_seen_of_them(
-    of_real: float, p: float, unlabelled: PackedDataset, start_training: Start,
+    of_real: float, p: float, unlabeled: PackedDataset, start_training: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A step of two updates on 8 images each, of 160 from none to full: a tenth."""
     monkeypatch.setattr(Strength, "ADJUST_EVERY", 2)
     monkeypatch.setattr(state, "ADAPTIVE_IMAGES", 160)
-    training = start_training(unlabelled, augment="adaptive", d_steps=2, accumulation=2)
+    training = start_training(unlabeled, augment="adaptive", d_steps=2, accumulation=2)
     adversaries = training.adversaries
     adversaries.strength.p = 0.5
 
@@ -575,18 +571,18 @@ def test_p_follows_what_d_says_of_real_images_by_how_many_it_has_seen_of_them(
 
 
 def test_each_real_image_is_judged_under_its_own_label(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
-    training = start_training(labelled, augment=0.0, accumulation=2)
-    assert labelled.labels is not None
+    training = start_training(labeled, augment=0.0, accumulation=2)
+    assert labeled.labels is not None
     seen: list[int] = []
     with watched(training.adversaries.discriminator) as judged:
         for _ in range(2):
             training.advance()
     for images, labels in judged:
         if len(images) == 8:  # D's own: 4 real, 4 fake
-            rows = rows_of(images, labelled)
-            assert labels[:4].tolist() == labelled.labels[rows].tolist()
+            rows = rows_of(images, labeled)
+            assert labels[:4].tolist() == labeled.labels[rows].tolist()
             seen += rows
     assert len(seen) == 16
     assert sorted(seen) != seen
@@ -594,16 +590,16 @@ def test_each_real_image_is_judged_under_its_own_label(
 
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_each_network_learns_at_its_own_rate(
-    name: str, unlabelled: PackedDataset, start_training: Start
+    name: str, unlabeled: PackedDataset, start_training: Start
 ) -> None:
     """Adam's first update is lr * g / (|g| + eps), whatever the betas."""
-    adversaries = start_training(unlabelled, lr_g=3e-3, lr_d=7e-3, beta1=0.5, beta2=0.9).adversaries
+    adversaries = start_training(unlabeled, lr_g=3e-3, lr_d=7e-3, beta1=0.5, beta2=0.9).adversaries
     network = getattr(adversaries, name)
     before = {key: p.detach().double().clone() for key, p in network.named_parameters()}
     if name == "generator":
         generator_step(adversaries, KEY, [0], 8)
     else:
-        discriminator_step(adversaries, KEY, real_shards(unlabelled, list(range(8))))
+        discriminator_step(adversaries, KEY, real_shards(unlabeled, list(range(8))))
     rate = {"generator": 3e-3, "discriminator": 7e-3}[name]
     for key, parameter in network.named_parameters():
         gradient = parameter.grad.double()
@@ -612,11 +608,11 @@ def test_each_network_learns_at_its_own_rate(
 
 
 def test_the_gradient_penalty_is_of_the_real_images_labels(
-    labelled: PackedDataset, start_training: Start
+    labeled: PackedDataset, start_training: Start
 ) -> None:
-    adversaries = start_training(labelled, loss="wasserstein-gp").adversaries
+    adversaries = start_training(labeled, loss="wasserstein-gp").adversaries
     with watched(adversaries.discriminator) as judged:
-        discriminator_step(adversaries, KEY, real_shards(labelled, [0, 9, 16, 10, 17, 1]))
+        discriminator_step(adversaries, KEY, real_shards(labeled, [0, 9, 16, 10, 17, 1]))
     (_, both), (_, mixed) = judged
     assert mixed.tolist() == [0, 1, 2, 1, 2, 0] == both[:6].tolist()
     assert both[6:].tolist() != mixed.tolist()  # there are others that it could have taken

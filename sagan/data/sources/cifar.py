@@ -178,7 +178,7 @@ def first_names(path: Path) -> list[str]:
         return []
 
 
-def recognise(names: Iterable[str]) -> Form | None:
+def recognize(names: Iterable[str]) -> Form | None:
     """Which form of CIFAR has files of these names, if any."""
     there = set(names)
     for form in FORMS:

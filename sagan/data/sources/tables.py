@@ -222,27 +222,27 @@ class TableSource:
         self._listing = listing
 
     @cached_property
-    def _labelling(self) -> tuple[Labels | None, int | None, list[str]]:
+    def _labeling(self) -> tuple[Labels | None, int | None, list[str]]:
         """As `_find_labels`, which may read the whole set: not before somebody asks."""
         return self._find_labels(self._rows.features)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        labels, _, _ = self._labelling
+        labels, _, _ = self._labeling
         return labels.classes if labels else ()
 
     @property
     def num_pictures(self) -> int | None:
-        _, counted, _ = self._labelling
+        _, counted, _ = self._labeling
         return counted if counted is not None else self._rows.num_rows
 
     @property
     def notes(self) -> tuple[str, ...]:
-        _, _, notes = self._labelling
+        _, _, notes = self._labeling
         return (f"pictures are read from the column '{self._column}'", *notes)
 
     def pictures(self) -> Iterator[Picture]:
-        labels, _, _ = self._labelling
+        labels, _, _ = self._labeling
         columns = [self._column, *([labels.column] if labels else [])]
         for number, row in enumerate(self._reading(columns)):
             label = NO_LABEL

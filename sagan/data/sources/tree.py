@@ -133,7 +133,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
     chosen = _unwrapped_split(tree, splits, split)
     _note_left_out(tree, set().union(*splits.values()), chosen.notes)
     numbering = _numbering(tree, splits, split)
-    if numbering and not _is_labelled(chosen, numbering):
+    if numbering and not _is_labeled(chosen, numbering):
         chosen.notes.append(
             f"'{split}' has no class folders, as '{DEFAULT_SPLIT}' has: "
             "read as a set without labels"
@@ -217,7 +217,7 @@ def _note_left_out(tree: _Tree, used: set[str], notes: list[str]) -> None:
         )
 
 
-def _is_labelled(tree: _Tree, numbering: tuple[str, ...]) -> bool:
+def _is_labeled(tree: _Tree, numbering: tuple[str, ...]) -> bool:
     """Class folders are two or more (or known already), and hold most of the pictures."""
     folders = tree.folders()
     enough = len(folders) > 1 or bool(folders.keys() & set(numbering))
@@ -226,7 +226,7 @@ def _is_labelled(tree: _Tree, numbering: tuple[str, ...]) -> bool:
 
 def _classes(tree: _Tree, numbering: tuple[str, ...]) -> tuple[str, ...]:
     """The given classes first, then, in the order of their names, those that only `tree` has."""
-    if not _is_labelled(tree, numbering):
+    if not _is_labeled(tree, numbering):
         return ()
     return numbering + tuple(sorted(tree.folders().keys() - set(numbering)))
 

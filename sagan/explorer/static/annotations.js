@@ -1,11 +1,11 @@
 // What is drawn over the composed picture: dots, regions, links, and what a convolution would see.
 
-import { cellOf, centre, isSelective, outline, percent } from "sagan/attention.js";
+import { cellOf, center, isSelective, outline, percent } from "sagan/attention.js";
 
 /** The point in hand, then pins: apart in lightness as well as in hue. */
-export const POINT_COLOUR = "#ff4d2e";
-export const PIN_COLOURS = ["#35a7ff", "#ffd21f", "#2bd49c", "#f58bea", "#b79bff", "#e9f2f9"];
-export const MAX_PINS = PIN_COLOURS.length;
+export const POINT_COLOR = "#ff4d2e";
+export const PIN_COLORS = ["#35a7ff", "#ffd21f", "#2bd49c", "#f58bea", "#b79bff", "#e9f2f9"];
+export const MAX_PINS = PIN_COLORS.length;
 
 const LINKS = 5;
 const LEAST_LINK = 2; // times uniform attention
@@ -18,11 +18,11 @@ const CASING = "rgba(8, 8, 12, 0.85)"; // around every line, so that it shows on
  * @param {number} length side of the picture in units of the context
  * @param {AttentionMap} map
  * @param {number} size side of the picture in pixels
- * @param {{at: number[] | null, pins: {at: number[], colour: string}[]}} points
+ * @param {{at: number[] | null, pins: {at: number[], color: string}[]}} points
  */
 export function drawInk(context, length, map, size, { at, pins }) {
   const points = pins.map((pin) => ({ ...pin, pinned: true }));
-  if (at) points.unshift({ at, colour: POINT_COLOUR, pinned: false });
+  if (at) points.unshift({ at, color: POINT_COLOR, pinned: false });
   const marks = points.map((point, order) => {
     const query = cellOf(point.at, size, map.side);
     return { ...point, order, query, ...map.gaze(query) };
@@ -41,13 +41,13 @@ export function drawInk(context, length, map, size, { at, pins }) {
   }
 }
 
-/** Centre of a cell in units of the context. */
+/** Center of a cell in units of the context. */
 function place(index, side, length) {
-  return centre(index, side).map((share) => share * length);
+  return center(index, side).map((share) => share * length);
 }
 
-function cased(context, colour, width, trace) {
-  for (const [style, extra] of [[CASING, 2], [colour, 0]]) {
+function cased(context, color, width, trace) {
+  for (const [style, extra] of [[CASING, 2], [color, 0]]) {
     context.strokeStyle = style;
     context.lineWidth = width + extra;
     context.beginPath();
@@ -57,11 +57,11 @@ function cased(context, colour, width, trace) {
 }
 
 /** Solid for the point in hand; pins are dashed, each at another offset, so that none hides another. */
-function drawRegion(context, length, map, { inside, colour, pinned, order }) {
+function drawRegion(context, length, map, { inside, color, pinned, order }) {
   context.setLineDash(pinned ? [9, 6] : []);
   context.lineDashOffset = 5 * order;
   const cell = length / map.keySide;
-  cased(context, colour, 2, () => {
+  cased(context, color, 2, () => {
     for (const [x0, y0, x1, y1] of outline(inside, map.keySide)) {
       context.moveTo(x0 * cell, y0 * cell);
       context.lineTo(x1 * cell, y1 * cell);
@@ -70,7 +70,7 @@ function drawRegion(context, length, map, { inside, colour, pinned, order }) {
   context.setLineDash([]);
 }
 
-function drawLinks(context, length, map, { query, row, ranking, colour, pinned }) {
+function drawLinks(context, length, map, { query, row, ranking, color, pinned }) {
   const [x, y] = place(query, map.side, length);
   const links = Array.from(ranking.subarray(0, LINKS), (key) => ({ key, weight: row[key] }))
     .filter(({ weight }) => weight * row.length >= LEAST_LINK);
@@ -81,11 +81,11 @@ function drawLinks(context, length, map, { query, row, ranking, colour, pinned }
     const width = 1 + 2.5 * Math.sqrt(weight / links[0].weight);
     // Bent to one side by a fifth of its length, so that links of opposite ways stay apart.
     const bend = [(x + kx) / 2 + (ky - y) / 5, (y + ky) / 2 - (kx - x) / 5];
-    cased(context, colour, width, () => {
+    cased(context, color, width, () => {
       context.moveTo(x, y);
       context.quadraticCurveTo(...bend, kx, ky);
     });
-    disc(context, colour, [kx, ky], width + 1);
+    disc(context, color, [kx, ky], width + 1);
   });
   if (!pinned) drawShares(context, length, ends, links);
 }
@@ -128,15 +128,15 @@ function drawKernel(context, length, map, query) {
   context.setLineDash([]);
 }
 
-function drawDot(context, at, { colour, pinned }) {
+function drawDot(context, at, { color, pinned }) {
   const radius = pinned ? 6 : 7;
   disc(context, CASING, at, radius + 3.5);
   disc(context, "#ffffff", at, radius + 2);
-  disc(context, colour, at, radius);
+  disc(context, color, at, radius);
 }
 
-function disc(context, colour, [x, y], radius) {
-  context.fillStyle = colour;
+function disc(context, color, [x, y], radius) {
+  context.fillStyle = color;
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
   context.fill();

@@ -3,13 +3,13 @@
 const KEY = "sagan-theme";
 
 /** @param {HTMLButtonElement} button */
-export function initialiseAppearance(button) {
+export function initializeAppearance(button) {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const stored = read();
   if (stored) document.documentElement.dataset.theme = stored;
   const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
   const label = () => {
-    button.setAttribute("aria-label", isDark() ? "Switch to light colours" : "Switch to dark colours");
+    button.setAttribute("aria-label", isDark() ? "Switch to light colors" : "Switch to dark colors");
   };
   button.addEventListener("click", () => {
     const theme = isDark() ? "light" : "dark";

@@ -40,8 +40,8 @@ export function isSelective(inside) {
   return share(inside) <= NEARLY_UNIFORM;
 }
 
-/** Centre of cell `index` on a side x side grid, [x, y] in [0, 1]. */
-export function centre(index, side) {
+/** Center of cell `index` on a side x side grid, [x, y] in [0, 1]. */
+export function center(index, side) {
   return [((index % side) + 0.5) / side, (Math.floor(index / side) + 0.5) / side];
 }
 
@@ -52,10 +52,10 @@ export function cellOf([x, y], size, side) {
 
 /** Expected distance from a query to what it attends to, in pixels of the picture. */
 export function distance(map, query, row, size) {
-  const [x, y] = centre(query, map.side);
+  const [x, y] = center(query, map.side);
   let sum = 0;
   row.forEach((weight, key) => {
-    const [kx, ky] = centre(key, map.keySide);
+    const [kx, ky] = center(key, map.keySide);
     sum += weight * Math.hypot(kx - x, ky - y);
   });
   return (size * sum) / row.reduce((total, weight) => total + weight, 0);
@@ -79,11 +79,11 @@ export function outline(inside, side) {
  * A key whose cell lies partly within counts as seen, so that the result is never too large.
  */
 export function beyondKernel(map, query, row) {
-  const [x, y] = centre(query, map.side);
+  const [x, y] = center(query, map.side);
   const reach = 1.5 / map.side + 0.5 / map.keySide - 1e-9;
   let [beyond, all] = [0, 0];
   row.forEach((weight, key) => {
-    const [kx, ky] = centre(key, map.keySide);
+    const [kx, ky] = center(key, map.keySide);
     if (Math.max(Math.abs(kx - x), Math.abs(ky - y)) > reach) beyond += weight;
     all += weight;
   });

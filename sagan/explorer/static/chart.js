@@ -3,8 +3,8 @@
 import { number } from "sagan/format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const COLOURS = ["#d9481c", "#2b87d1", "#1a9a72", "#b8860b", "#a45cc0"];
-const BUNDLE = COLOURS.length; // more curves than this are shown as one bundle with its extremes
+const COLORS = ["#d9481c", "#2b87d1", "#1a9a72", "#b8860b", "#a45cc0"];
+const BUNDLE = COLORS.length; // more curves than this are shown as one bundle with its extremes
 const [WIDTH, HEIGHT] = [600, 100]; // of the drawing's own coordinates
 
 const LAST = 0.99; // of the way to the right: from there on it is the last step that is meant
@@ -67,14 +67,14 @@ export class Chart extends EventTarget {
   entry({ key, value, index }) {
     const item = document.createElement("li");
     const swatch = document.createElement("i");
-    swatch.style.background = this.colour(index);
+    swatch.style.background = this.color(index);
     const name = Object.assign(document.createElement("span"), { textContent: this.name(key), title: key });
     item.append(swatch, name, number(value));
     return item;
   }
 
-  colour(index) {
-    return this.series.length > BUNDLE ? "var(--muted)" : COLOURS[index];
+  color(index) {
+    return this.series.length > BUNDLE ? "var(--muted)" : COLORS[index];
   }
 
   x(step) {
@@ -89,7 +89,7 @@ export class Chart extends EventTarget {
     const path = document.createElementNS(SVG, "path");
     const points = steps.map((step, i) => `${this.x(step).toFixed(2)},${this.y(values[i]).toFixed(2)}`);
     path.setAttribute("d", `M${points.join("L")}`);
-    path.style.stroke = this.colour(index);
+    path.style.stroke = this.color(index);
     return path;
   }
 

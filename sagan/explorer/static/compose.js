@@ -1,10 +1,10 @@
 // A picture under its heat, pixel by pixel: dimmed where it is not looked at, glowing where it is.
 
 const TARGET = 256; // pixels of the composed picture, at least
-export const GRAY = 0.5; // how far colours fade where nothing is attended
+export const GRAY = 0.5; // how far colors fade where nothing is attended
 export const DIM = 0.7; // and how bright they stay
 
-// From the picture's own colours, faded, over ember and amber to pale yellow: lightness rises.
+// From the picture's own colors, faded, over ember and amber to pale yellow: lightness rises.
 const GLOW = [
   [0.0, 58, 14, 22, 0.0],
   [0.3, 150, 34, 28, 0.5],
@@ -13,7 +13,7 @@ const GLOW = [
   [1.0, 255, 232, 150, 0.74],
 ];
 
-/** Colour and opacity of the glow at each of 256 levels of heat: [r, g, b, alpha] * 256. */
+/** Color and opacity of the glow at each of 256 levels of heat: [r, g, b, alpha] * 256. */
 export const GLOW_TABLE = (() => {
   const table = new Float32Array(4 * 256);
   for (let level = 0; level < 256; level++) {
@@ -31,7 +31,7 @@ export function scaleFor(size) {
   return Math.max(1, Math.ceil(TARGET / size));
 }
 
-/** Bilinear weights between cell centres, for each of `length` pixels: [lower, upper, t]. */
+/** Bilinear weights between cell centers, for each of `length` pixels: [lower, upper, t]. */
 function places(side, length) {
   return Array.from({ length }, (_, i) => {
     const position = Math.min(Math.max(((i + 0.5) * side) / length - 0.5, 0), side - 1);
@@ -40,7 +40,7 @@ function places(side, length) {
   });
 }
 
-/** A side x side grid of values at cell centres -> length x length, as overlay.py does it. */
+/** A side x side grid of values at cell centers -> length x length, as overlay.py does it. */
 export function upsampled(grid, side, length) {
   const along = places(side, length);
   const result = new Float32Array(length * length);

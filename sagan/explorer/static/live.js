@@ -235,7 +235,7 @@ showControls();
 showScores($("#scores"), Array(facts.classes.length || 1).fill(0), facts.classes, null);
 for (const draw of everything) draw();
 // Before the page is shown: a click on a tab that does not work yet would be lost.
-if ($("#training")) (await import("sagan/training.js")).initialise();
+if ($("#training")) (await import("sagan/training.js")).initialize();
 document.documentElement.classList.add("ready");
 
 function restorePoints() {

@@ -2,7 +2,7 @@
 
 import { cellOf, heat } from "sagan/attention.js";
 import { compose } from "sagan/compose.js";
-import { drawInk, MAX_PINS, PIN_COLOURS } from "sagan/annotations.js";
+import { drawInk, MAX_PINS, PIN_COLORS } from "sagan/annotations.js";
 
 const PNG_SIZE = 1024;
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -60,15 +60,15 @@ export class Lens extends EventTarget {
     if (here >= 0) this.pins.splice(here, 1);
     else {
       if (this.pins.length === MAX_PINS) this.pins.shift();
-      const taken = new Set(this.pins.map((pin) => pin.colour));
-      this.pins.push({ at, colour: PIN_COLOURS.find((colour) => !taken.has(colour)) });
+      const taken = new Set(this.pins.map((pin) => pin.color));
+      this.pins.push({ at, color: PIN_COLORS.find((color) => !taken.has(color)) });
     }
     this.changed(by);
   }
 
   /** Pin these pixels and no others, each for itself: in this layer two may share a cell. */
   setPins(pixels, by = "program") {
-    this.pins = pixels.slice(0, MAX_PINS).map((at, i) => ({ at, colour: PIN_COLOURS[i] }));
+    this.pins = pixels.slice(0, MAX_PINS).map((at, i) => ({ at, color: PIN_COLORS[i] }));
     this.changed(by);
   }
 

@@ -1,7 +1,7 @@
 // What the point in hand looks at, in words and numbers.
 
-import { beyondKernel, cellOf, centre, distance, isSelective, percent, share } from "sagan/attention.js";
-import { POINT_COLOUR } from "sagan/annotations.js";
+import { beyondKernel, cellOf, center, distance, isSelective, percent, share } from "sagan/attention.js";
+import { POINT_COLOR } from "sagan/annotations.js";
 
 /** "generator.attention_16" -> {network: "Generator", size: "16 × 16"}. */
 export function layerTitle(name) {
@@ -81,18 +81,18 @@ export class Readout {
     tag.hidden = !(lens.map && lens.at);
     if (tag.hidden) return;
     const { size } = lens.scene;
-    const sources = [{ at: lens.at, colour: POINT_COLOUR }, ...lens.pins];
+    const sources = [{ at: lens.at, color: POINT_COLOR }, ...lens.pins];
     tag.replaceChildren(
-      ...sources.map(({ at, colour }) => {
+      ...sources.map(({ at, color }) => {
         const line = document.createElement("span");
-        line.style.setProperty("--dot", colour);
+        line.style.setProperty("--dot", color);
         line.textContent = percent(weightAt(lens.map, at, lens.at, size)) + (at === lens.at ? " itself" : " here");
         return line;
       }),
     );
     const query = cellOf(lens.at, size, lens.map.side);
-    const [x, y] = centre(query, lens.map.side);
-    const [lookedX, lookedY] = centre(lens.map.gaze(query).ranking[0], lens.map.keySide);
+    const [x, y] = center(query, lens.map.side);
+    const [lookedX, lookedY] = center(lens.map.gaze(query).ranking[0], lens.map.keySide);
     tag.style.setProperty("--x", x);
     tag.style.setProperty("--y", y);
     // Away from where it looks, if there is room.

@@ -68,7 +68,7 @@ function chartsOf(series) {
 }
 
 /** Make the tab and its button work. */
-export function initialise() {
+export function initialize() {
   const panel = document.querySelector("#training");
   const film = new Film(document.querySelector("#film"));
   const charts = new Map();
@@ -128,11 +128,11 @@ export function initialise() {
     setTimeout(keepRefreshing, PERIOD);
   }
 
-  initialiseTabs(refresh);
+  initializeTabs(refresh);
   setTimeout(keepRefreshing, PERIOD);
 }
 
-function initialiseTabs(opened) {
+function initializeTabs(opened) {
   const tabs = [...document.querySelectorAll("[role=tab]")];
   function choose(tab) {
     for (const other of tabs) {

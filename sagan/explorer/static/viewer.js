@@ -1,6 +1,6 @@
 // The lens with all that belongs to it, on the served page and in the exported file alike.
 
-import { initialiseAppearance } from "sagan/appearance.js";
+import { initializeAppearance } from "sagan/appearance.js";
 import { fillChips } from "sagan/controls.js";
 import { copyPng } from "sagan/clipboard.js";
 import { Lens } from "sagan/picture_view.js";
@@ -28,7 +28,7 @@ export function makeViewer({ name, gammas }) {
   new Readout(lens, document, Object.keys(gammas).length > 0);
   keepLayers(lens, document.querySelector("#layers"), gammas);
   keepPins(lens, document.querySelector("#pins"));
-  initialiseAppearance(document.querySelector("#theme"));
+  initializeAppearance(document.querySelector("#theme"));
   document.querySelector("#copy-png").addEventListener("click", async () => {
     tell(await copyPng(lens.png(), name));
   });
@@ -68,10 +68,10 @@ function keepPins(lens, list) {
 }
 
 function chipOf(pin, lens) {
-  const { at, colour } = pin;
+  const { at, color } = pin;
   const chip = Object.assign(document.createElement("button"), { type: "button" });
   chip.className = "pin";
-  chip.style.setProperty("--dot", colour);
+  chip.style.setProperty("--dot", color);
   chip.textContent = `${at[0]}, ${at[1]}`;
   chip.setAttribute("aria-label", `Remove the pin at pixel ${at[0]}, ${at[1]}`);
   chip.addEventListener("click", () => lens.unpin(pin, "hand"));

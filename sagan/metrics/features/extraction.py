@@ -54,7 +54,7 @@ def extract(
         num: N, how many there are.
         folder: where the main process writes; the others never look at it.
         processes: who takes part.
-        what: what the pictures are, for ``progress``.
+        what: what the pictures are, for `progress`.
         progress: called in the main process.
         outputs: which of the two.
 

@@ -20,7 +20,7 @@ def fit_classifier(
 ) -> Pipeline:
     """Multinomial logistic regression on standardized features.
 
-    Minimizes the mean cross-entropy plus ``penalty`` / 2 times the squared weights, which has one
+    Minimizes the mean cross-entropy plus `penalty` / 2 times the squared weights, which has one
     optimum, in the features' precision: in float32 two machines may differ about a picture in
     thousands.
 
@@ -30,7 +30,7 @@ def fit_classifier(
         penalty: of the weights.
 
     Returns:
-        scikit-learn's pipeline: ``predict(features)`` gives labels, ``score(features, labels)`` the
+        scikit-learn's pipeline: `predict(features)` gives labels, `score(features, labels)` the
         share that is right.
     """
     inverse = 1 / (penalty * len(features))

@@ -10,17 +10,17 @@ import torch
 from sagan.metrics.measures.distances import distance_blocks
 from sagan.types import Float32Array
 
-NEIGHBOURS = 5
+NEIGHBORS = 5
 
 
 def density_coverage(samples: Float32Array, reference: Float32Array) -> tuple[float, float]:
-    """Density and coverage of features (N, D) and (M, D), M > `NEIGHBOURS`.
+    """Density and coverage of features (N, D) and (M, D), M > `NEIGHBORS`.
 
     Near 1 where both come from one distribution; density may exceed 1, coverage may not.
     """
     radii = torch.cat([
         # The nearest is the picture itself, at distance 0.
-        block.kthvalue(NEIGHBOURS + 1, dim=1).values
+        block.kthvalue(NEIGHBORS + 1, dim=1).values
         for block in distance_blocks(reference, reference)
     ])  # (M,)  # fmt: skip
     balls, covered = 0, torch.zeros(len(reference), dtype=torch.bool)
@@ -28,4 +28,4 @@ def density_coverage(samples: Float32Array, reference: Float32Array) -> tuple[fl
         within = block < radii  # (n, M)
         balls += int(within.sum())
         covered |= within.any(dim=0)
-    return balls / (NEIGHBOURS * len(samples)), float(covered.double().mean())
+    return balls / (NEIGHBORS * len(samples)), float(covered.double().mean())

@@ -1,4 +1,4 @@
-"""Distances between features, a block of rows at a time, and nearest neighbours."""
+"""Distances between features, a block of rows at a time, and nearest neighbors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ QUERIES = 4096  # whose distances to a block of features are in memory at a time
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """The nearest pictures of some pictures, nearest first.
 
     Attributes:
@@ -38,7 +38,7 @@ def distance_blocks(queries: Float32Array, features: Float32Array) -> Iterator[T
         yield torch.cdist(rows, columns)
 
 
-def nearest(queries: Float32Array, features: Float32Array, k: int) -> Neighbours:
+def nearest(queries: Float32Array, features: Float32Array, k: int) -> Neighbors:
     """The k nearest rows of features (M, D), k <= M, for each query (N, D).
 
     Features are read once, a block at a time; M may be millions.
@@ -57,4 +57,4 @@ def nearest(queries: Float32Array, features: Float32Array, k: int) -> Neighbours
         distances, kept = distances.topk(min(k, distances.shape[1]), largest=False)
         indices = indices.gather(1, kept)
         first += len(block)
-    return Neighbours(distances.numpy(), indices.numpy())
+    return Neighbors(distances.numpy(), indices.numpy())

@@ -17,8 +17,8 @@ def moments(features: Float32Array) -> dict[str, Float64Array]:
     mean = sum(block.sum(axis=0) for block in float64_blocks(features)) / len(features)
     scatter = np.zeros((features.shape[1], features.shape[1]))
     for block in float64_blocks(features):
-        centred = block - mean
-        scatter += centred.T @ centred
+        centered = block - mean
+        scatter += centered.T @ centered
     return {"mu": mean, "sigma": scatter / (len(features) - 1)}
 
 
@@ -33,17 +33,17 @@ def frechet_distance(samples: Float32Array, reference: Float32Array) -> float:
 def _distance_of_few(samples: Float32Array, reference: Float32Array) -> float:
     """The same number of fewer pictures than features, without a (D, D) matrix.
 
-    With A and B the centred features over the square roots of N - 1 and M - 1, S1 = A'A and
+    With A and B the centered features over the square roots of N - 1 and M - 1, S1 = A'A and
     S2 = B'B; then tr (S1 S2)^(1/2) is the sum of the singular values of AB', which is (N, M).
     """
-    mean_a, a = _centred(samples)
-    mean_b, b = _centred(reference)
+    mean_a, a = _centered(samples)
+    mean_b, b = _centered(reference)
     shift = ((mean_a - mean_b) ** 2).sum()
     common = np.linalg.norm(a @ b.T, "nuc")
     return float(shift + (a**2).sum() + (b**2).sum() - 2 * common)
 
 
-def _centred(features: Float32Array) -> tuple[Float64Array, Float64Array]:
+def _centered(features: Float32Array) -> tuple[Float64Array, Float64Array]:
     """The mean (D,) of features (N, D), and what is left over it by sqrt(N - 1)."""
     wide = features.astype(np.float64)
     mean = wide.mean(axis=0)

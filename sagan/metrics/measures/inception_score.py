@@ -17,7 +17,7 @@ SPLITS = 10
 
 
 def inception_score(logits: Float32Array, seed: int) -> tuple[float, float]:
-    """Mean and standard deviation over `SPLITS` parts of logits (N, K), shuffled by ``seed``."""
+    """Mean and standard deviation over `SPLITS` parts of logits (N, K), shuffled by `seed`."""
     result = isc_features_to_metric(
         torch.from_numpy(logits.copy()), splits=SPLITS, shuffle=True, rng_seed=seed % 2**32
     )

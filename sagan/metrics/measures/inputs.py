@@ -6,11 +6,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from sagan.metrics.measures.distances import Neighbours, nearest
+from sagan.metrics.measures.distances import Neighbors, nearest
 from sagan.types import Float32Array, Int64Array
 
 # Samples and real pictures that take part where every pair is compared.
-NEIGHBOURHOOD = 10_000
+NEIGHBORHOOD = 10_000
 SHOWN = 5  # nearest training pictures of a sample
 
 
@@ -46,8 +46,8 @@ class Subject:
         logits: of the samples, float32 (N, K); (N, 0) where there are none.
         reference: of real pictures.
         train: of the pictures that the model was trained on.
-        unseen: rows of ``reference`` that no picture of ``train`` equals, pixel for pixel, int64.
-        distinct: rows of ``train`` that equal no earlier one, int64.
+        unseen: rows of `reference` that no picture of `train` equals, pixel for pixel, int64.
+        distinct: rows of `train` that equal no earlier one, int64.
         seed: decides what is drawn at random.
     """
 
@@ -60,19 +60,19 @@ class Subject:
     seed: int
 
     @cached_property
-    def nearest_training(self) -> Neighbours:
-        """The training pictures nearest to each of the first `NEIGHBOURHOOD` samples."""
+    def nearest_training(self) -> Neighbors:
+        """The training pictures nearest to each of the first `NEIGHBORHOOD` samples."""
         k = min(SHOWN, len(self.train))
-        return nearest(self.samples.features[:NEIGHBOURHOOD], self.train.features, k)
+        return nearest(self.samples.features[:NEIGHBORHOOD], self.train.features, k)
 
 
 def spread(available: int, num: int) -> npt.NDArray[np.int64]:
-    """``num`` of the numbers 0 to ``available`` - 1, evenly spread; all if there are fewer."""
+    """`num` of the numbers 0 to `available` - 1, evenly spread; all if there are fewer."""
     return np.arange(min(num, available)) * available // min(num, available)
 
 
 def shared_labels(num: int, counts: npt.NDArray[np.int64]) -> Int64Array:
-    """Labels (num,) in the proportions of ``counts`` (K,), each class spread evenly.
+    """Labels (num,) in the proportions of `counts` (K,), each class spread evenly.
 
     Any first part of them has nearly the same proportions.
     """

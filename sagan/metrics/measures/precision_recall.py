@@ -1,7 +1,7 @@
 """Improved precision and recall (Kynkaanniemi et al. 2019).
 
 Precision: the share of samples within some real picture's ball, which reaches to its k-th nearest
-real neighbour. Recall: the share of real pictures within some sample's ball.
+real neighbor. Recall: the share of real pictures within some sample's ball.
 """
 
 import numpy as np
@@ -14,17 +14,17 @@ from torch_fidelity.metric_prc import (
 
 from sagan.types import Float32Array
 
-NEIGHBOURS = 3
+NEIGHBORS = 3
 BLOCK = 1000  # rows of the table of distances at a time: bounds memory
 
 
 def precision_recall(samples: Float32Array, reference: Float32Array) -> tuple[float, float]:
-    """Precision and recall of features (N, D) and (M, D), more than `NEIGHBOURS` of each."""
-    # float64: torch takes distances from dot products, and neighbours may be close.
+    """Precision and recall of features (N, D) and (M, D), more than `NEIGHBORS` of each."""
+    # float64: torch takes distances from dot products, and neighbors may be close.
     result = prc_features_to_metric(
         torch.from_numpy(samples.astype(np.float64)),
         torch.from_numpy(reference.astype(np.float64)),
-        prc_neighborhood=NEIGHBOURS,
+        prc_neighborhood=NEIGHBORS,
         prc_batch_size=BLOCK,
         save_cpu_ram=True,
         verbose=False,

@@ -15,7 +15,7 @@ from sagan.metrics.measures import precision_recall as pr
 from sagan.metrics.measures.classifier import MAX_ITERATIONS, PENALTY, SOLVER, fit_classifier
 from sagan.metrics.measures.distances import nearest
 from sagan.metrics.measures.frechet import frechet_distance, intra_frechet_distance
-from sagan.metrics.measures.inputs import NEIGHBOURHOOD, Rows, Subject, spread
+from sagan.metrics.measures.inputs import NEIGHBORHOOD, Rows, Subject, spread
 from sagan.metrics.protocol import Better
 
 
@@ -68,23 +68,23 @@ def _inception_score(subject: Subject) -> dict[str, float]:
 
 
 def _precision_recall(subject: Subject) -> dict[str, float]:
-    values = pr.precision_recall(*_neighbourhoods(subject))
+    values = pr.precision_recall(*_neighborhoods(subject))
     return dict(zip(("precision", "recall"), values, strict=True))
 
 
 def _density_coverage(subject: Subject) -> dict[str, float]:
-    values = dc.density_coverage(*_neighbourhoods(subject))
+    values = dc.density_coverage(*_neighborhoods(subject))
     return dict(zip(("density", "coverage"), values, strict=True))
 
 
-def _neighbourhoods(subject: Subject) -> tuple[Any, Any]:
+def _neighborhoods(subject: Subject) -> tuple[Any, Any]:
     """As many samples as real pictures: these metrics depend on both numbers.
 
     The first samples, which have the labels of all. Evenly spread ones need not: labels come in
     turn, and of ten classes every fifth sample is of two.
     """
     samples, reference = subject.samples.features, subject.reference.features
-    num = min(NEIGHBOURHOOD, len(samples), len(reference))
+    num = min(NEIGHBORHOOD, len(samples), len(reference))
     return samples[:num], reference[spread(len(reference), num)]
 
 
@@ -105,11 +105,11 @@ def _class_accuracy(subject: Subject) -> dict[str, float]:
 def _near_copies(subject: Subject) -> dict[str, float]:
     samples, unseen = subject.nearest_training, subject.unseen
     if len(unseen):
-        some = unseen[spread(len(unseen), NEIGHBOURHOOD)]
+        some = unseen[spread(len(unseen), NEIGHBORHOOD)]
         new = nearest(subject.reference.features[some], subject.train.features, 1)
     else:  # a training picture's nearest is itself: what its nearest other is, a new one's would be
         train = subject.train.at(subject.distinct).features  # of copies the nearest is a copy
-        some = spread(len(train), NEIGHBOURHOOD)
+        some = spread(len(train), NEIGHBORHOOD)
         new = nearest(train[some], train, min(2, len(train)))
     share, nearer = nc.near_copies(samples.distances[:, 0], new.distances[:, -1])
     return {
@@ -140,14 +140,14 @@ MEASURES = (
     Measure(
         {"precision": "higher", "recall": "higher"},
         _precision_recall,
-        {"k": pr.NEIGHBOURS, "at most": NEIGHBOURHOOD},
-        least=pr.NEIGHBOURS + 1,
+        {"k": pr.NEIGHBORS, "at most": NEIGHBORHOOD},
+        least=pr.NEIGHBORS + 1,
     ),
     Measure(
         {"density": "higher", "coverage": "higher"},
         _density_coverage,
-        {"k": dc.NEIGHBOURS, "at most": NEIGHBOURHOOD},
-        least=dc.NEIGHBOURS + 1,
+        {"k": dc.NEIGHBORS, "at most": NEIGHBORHOOD},
+        least=dc.NEIGHBORS + 1,
     ),
     Measure({"intra-fid": "lower"}, _intra_fid, needs=frozenset({"labels"})),
     Measure(
@@ -160,7 +160,7 @@ MEASURES = (
     Measure(
         {"near-copies": "neither"},
         _near_copies,
-        {"share": nc.NEAREST, "at most": NEIGHBOURHOOD},
+        {"share": nc.NEAREST, "at most": NEIGHBORHOOD},
         frozenset({"train"}),
         version=2,  # new are pictures that are not in the train split; its own copies count once
     ),

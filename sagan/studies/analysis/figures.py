@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sagan.figures import colours, legend, plain, svg_of
+from sagan.figures import colors, legend, plain, svg_of
 from sagan.studies.analysis.intervals import CONFIDENCE
 from sagan.studies.analysis.table import Band, Finding, Table
 from sagan.studies.study import Chart
@@ -41,12 +41,12 @@ def drawn_figures(table: Table) -> Iterator[tuple[str, str]]:
 
 def _draw_runs(axes: "Axes", table: Table, number: str) -> None:
     names = [variant.name for variant in table.variants]
-    for row, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True)):
+    for row, (name, color) in enumerate(zip(names, colors(len(names)), strict=True)):
         spread = table.spread(name, number)
         if spread is not None:
             values = list(spread.values.values())
-            axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.5, markersize=5)
-            axes.plot([spread.mean], [row], "|", color=colour, markersize=18, markeredgewidth=2)
+            axes.plot(values, [row] * len(values), "o", color=color, alpha=0.5, markersize=5)
+            axes.plot([spread.mean], [row], "|", color=color, markersize=18, markeredgewidth=2)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     plain(axes, number)
@@ -70,11 +70,11 @@ def _draw_findings(axes: "Axes", findings: list[Finding]) -> None:
 
 
 def _draw_chart(axes: "Axes", chart: Chart, bands: dict[str, Band | None]) -> None:
-    for (name, band), colour in zip(bands.items(), colours(len(bands)), strict=True):
+    for (name, band), color in zip(bands.items(), colors(len(bands)), strict=True):
         if band is not None:
             marker = "." if len(band.x) < 12 else ""
-            axes.plot(band.x, band.mean, color=colour, linewidth=1.2, marker=marker, label=name)
-            axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(band.x, band.mean, color=color, linewidth=1.2, marker=marker, label=name)
+            axes.fill_between(band.x, band.low, band.high, color=color, alpha=0.15, linewidth=0)
     if chart.log:
         axes.set_yscale("log", nonpositive="mask")
     if chart.log_x:

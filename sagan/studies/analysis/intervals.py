@@ -50,7 +50,7 @@ class Difference:
 
 
 def paired_difference(values: Sequence[float]) -> Difference:
-    """Summarise paired differences, one or more."""
+    """Summarize paired differences, one or more."""
     array = np.asarray(values, dtype=np.float64)
     mean, num = float(array.mean()), len(array)
     half = math.inf

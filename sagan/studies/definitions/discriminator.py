@@ -17,13 +17,13 @@ from sagan.runtime.device import default_device
 from sagan.studies.measure.probes import (
     DRAWS,
     LEAST,
-    NEIGHBOURS,
+    NEIGHBORS,
     PENALTIES,
-    Labelled,
+    Labeled,
     accuracy_interval,
     few_label_accuracy,
     linear_accuracy,
-    neighbour_accuracy,
+    neighbor_accuracy,
 )
 from sagan.studies.measure.quality import measure, prepare_reference
 from sagan.studies.measure.supervised import train_supervised
@@ -48,7 +48,7 @@ from sagan.studies.study import (
 from sagan.types import Float32Array, UInt8Array
 
 FEW = (10, 100)  # labels per class
-LINEAR, NEAREST, FEW_LABELS = "accuracy", f"accuracy, {NEIGHBOURS} nearest", "accuracy by labels"
+LINEAR, NEAREST, FEW_LABELS = "accuracy", f"accuracy, {NEIGHBORS} nearest", "accuracy by labels"
 SAMPLES = 1000  # that say how far G and D have come
 CHUNK = 1024  # pictures at a time; a picture's features depend on that picture only
 
@@ -155,7 +155,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
         f"{LINEAR}, low": low,
         f"{LINEAR}, high": high,
         f"{LINEAR}, penalty": penalty,
-        NEAREST: neighbour_accuracy(train, test),
+        NEAREST: neighbor_accuracy(train, test),
         "features": float(train.features.shape[1]),
         **{f"{LINEAR}, {n} labels per class": value for n, value in by_labels.items()},
     }
@@ -169,14 +169,14 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     )
 
 
-def _looked_at(look: Look, dataset: PackedDataset, what: str, progress: Progress) -> Labelled:
+def _looked_at(look: Look, dataset: PackedDataset, what: str, progress: Progress) -> Labeled:
     """Features of a whole split."""
     parts = []
     for start in range(0, len(dataset), CHUNK):
         parts.append(look(dataset.images[start : start + CHUNK]))
         progress(what, min(start + CHUNK, len(dataset)), len(dataset))
     assert dataset.labels is not None
-    return Labelled(np.concatenate(parts), dataset.labels)
+    return Labeled(np.concatenate(parts), dataset.labels)
 
 
 def _protocol(data: Data) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _protocol(data: Data) -> dict[str, Any]:
         **data.pictures(),
         "features": "before D's last layer, float32, standardized",
         "linear": {"penalty": list(PENALTIES), "draws of few labels": DRAWS},
-        "nearest": NEIGHBOURS,
+        "nearest": NEIGHBORS,
     }
 
 
@@ -209,7 +209,7 @@ STUDY = Study(
             LINEAR, "higher", "attention", "none",
         ),
         Claim(
-            "Features of D with attention classify better than those of D without, by neighbours",
+            "Features of D with attention classify better than those of D without, by neighbors",
             NEAREST, "higher", "attention", "none",
         ),
         Claim(
@@ -231,7 +231,7 @@ STUDY = Study(
         Column(f"{LINEAR}, high", "to", ".1%", of_runs=True),
         Column(f"{LINEAR}, penalty", "penalty", ".0e", of_runs=True),
         *(Column(f"{LINEAR}, {n} labels per class", f"{n} labels a class", ".1%") for n in FEW),
-        Column(NEAREST, f"{NEIGHBOURS} nearest", ".1%"),
+        Column(NEAREST, f"{NEIGHBORS} nearest", ".1%"),
         Column("features", "features", ".0f"),
         Column(DEFAULT_DISTANCE, f"{DEFAULT_DISTANCE} of G", ".4f"),
         DROPPED,

@@ -1,4 +1,4 @@
-"""Does spectral normalization stabilise training? Zhang et al. 2018, section 5.1, figures 3, 4."""
+"""Does spectral normalization stabilize training? Zhang et al. 2018, section 5.1, figures 3, 4."""
 
 import math
 from collections.abc import Callable, Iterator

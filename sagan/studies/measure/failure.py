@@ -21,7 +21,7 @@ def failure_step(distances: Curve, dropped: Curve, blank: float, coverage: float
     Args:
         distances: (step, distance to the training pictures), of the untrained generator first.
         dropped: (step, updates dropped so far).
-        blank: the distance of pictures of one colour.
+        blank: the distance of pictures of one color.
         coverage: in the end.
     """
     found = [step for step, number in dropped if number > 0]

@@ -22,13 +22,13 @@ LEAST = 5  # pictures of each class, so that a fifth of all can hold one of each
 # fifths to fit, the rest to judge.
 CHOOSING = 10_000
 JUDGING, SPLITS = 200, 5  # where the rest are fewer they are drawn anew, but not more often
-NEIGHBOURS = 5
+NEIGHBORS = 5
 DRAWS = 5  # of a few labels, over which accuracies are averaged
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """Features with their labels.
 
     Attributes:
@@ -42,22 +42,22 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: Int64Array) -> "Labelled":
-        return Labelled(self.features[rows], self.labels[rows])
+    def __getitem__(self, rows: Int64Array) -> "Labeled":
+        return Labeled(self.features[rows], self.labels[rows])
 
 
-def linear_accuracy(train: Labelled, test: Labelled, seed: int) -> tuple[float, float]:
+def linear_accuracy(train: Labeled, test: Labeled, seed: int) -> tuple[float, float]:
     """Multinomial logistic regression on standardized features.
 
     Returns:
-        The share it gets right of ``test``, and the weight of its penalty: the one of `PENALTIES`
-        that serves best parts of ``train`` that it was not fitted to.
+        The share it gets right of `test`, and the weight of its penalty: the one of `PENALTIES`
+        that serves best parts of `train` that it was not fitted to.
     """
     penalty = _chosen_penalty(train, seed)
     return _accuracy_of_fit(train, test, penalty), penalty
 
 
-def _chosen_penalty(train: Labelled, seed: int) -> float:
+def _chosen_penalty(train: Labeled, seed: int) -> float:
     num = min(max(CHOOSING, LEAST * len(np.unique(train.labels))), len(train))
     judging = math.ceil(num / 5)
     draws = StratifiedShuffleSplit(
@@ -82,7 +82,7 @@ def _chosen_penalty(train: Labelled, seed: int) -> float:
     return best[len(best) // 2]
 
 
-def _accuracy_of_fit(train: Labelled, test: Labelled, penalty: float) -> float:
+def _accuracy_of_fit(train: Labeled, test: Labeled, penalty: float) -> float:
     with warnings.catch_warnings():
         # The last iterations on raw pixels change no figure that is reported.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -90,14 +90,14 @@ def _accuracy_of_fit(train: Labelled, test: Labelled, penalty: float) -> float:
     return float(classifier.score(test.features, test.labels))
 
 
-def neighbour_accuracy(train: Labelled, test: Labelled) -> float:
-    """The same of the vote of the `NEIGHBOURS` nearest pictures, by standardized features."""
-    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBOURS))
+def neighbor_accuracy(train: Labeled, test: Labeled) -> float:
+    """The same of the vote of the `NEIGHBORS` nearest pictures, by standardized features."""
+    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBORS))
     classifier.fit(train.features, train.labels)
     return float(classifier.score(test.features, test.labels))
 
 
-def few_label_accuracy(train: Labelled, test: Labelled, per_class: int, seed: int) -> float | None:
+def few_label_accuracy(train: Labeled, test: Labeled, per_class: int, seed: int) -> float | None:
     """`linear_accuracy` with so many labels per class, the mean over `DRAWS` draws of them.
 
     None where a class has fewer.

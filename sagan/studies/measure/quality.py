@@ -68,13 +68,13 @@ def measure(
 
 
 def blank_distance(data: Data) -> float:
-    """The kernel distance to the training pictures of pictures of their mean colour."""
+    """The kernel distance to the training pictures of pictures of their mean color."""
     processes, network = join_processes(), feature_network()
     reference = reference_features(data.train, network, processes)
     assert reference is not None  # studies run in one process
     some = data.train.images[spread(len(data.train), CURVE_SAMPLES)]
-    colour = some.mean(axis=(0, 1, 2), keepdims=True).round().astype(np.uint8)  # (1, 1, 1, 3)
-    picture = torch.from_numpy(np.tile(colour, (1, data.train.size, data.train.size, 1)))
+    color = some.mean(axis=(0, 1, 2), keepdims=True).round().astype(np.uint8)  # (1, 1, 1, 3)
+    picture = torch.from_numpy(np.tile(color, (1, data.train.size, data.train.size, 1)))
     features, _ = network(picture.to(processes.device))
     blank = np.repeat(features.cpu().numpy(), CURVE_SAMPLES, axis=0)
     distance, _ = kernel_distance(blank, reference, seed=0)

@@ -62,7 +62,7 @@ def test_pictures_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
 
 def test_one_label_for_all_is_none(tmp_path: Path) -> None:
     info = describe(str(in_zip(tmp_path, {"labels": [[name, 5] for name in NAMES]})))
-    assert (info.num_images, info.labelled) == (4, False)
+    assert (info.num_images, info.labeled) == (4, False)
     assert "one label" in info.notes[0]
 
 

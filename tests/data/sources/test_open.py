@@ -77,7 +77,7 @@ def test_zip_names_with_backslashes_are_folders(tmp_path: Path) -> None:
     assert open_source(str(path)).classes == ("cat", "dog")
 
 
-def test_a_damaged_zip_member_is_unreadable_and_its_neighbours_are_not(tmp_path: Path) -> None:
+def test_a_damaged_zip_member_is_unreadable_and_its_neighbors_are_not(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("a.png", png(1))

@@ -169,7 +169,7 @@ def test_captions_are_no_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     table = {"image": [png(n) for n in range(6)], "label": [f"caption {n}" for n in range(6)]}
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
     info = describe(str(tmp_path / "x.parquet"))
-    assert (info.num_images, info.labelled) == (6, False)
+    assert (info.num_images, info.labeled) == (6, False)
     assert any("read without labels" in note for note in info.notes)
 
 

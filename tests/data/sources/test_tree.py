@@ -8,7 +8,7 @@ from sagan.data.sources.tree import Layout, arrange, is_picture_name
 from sagan.errors import SaganError
 
 
-def labelled(names: list[str], split: str = "train") -> tuple[dict[str, str | None], Layout]:
+def labeled(names: list[str], split: str = "train") -> tuple[dict[str, str | None], Layout]:
     """The layout, and each used file's class by name."""
     layout = arrange(names, split, "here")
     classes = {
@@ -19,7 +19,7 @@ def labelled(names: list[str], split: str = "train") -> tuple[dict[str, str | No
 
 
 def test_class_folders_are_numbered_by_name_whatever_the_order_of_files() -> None:
-    classes, layout = labelled(["dog/1.png", "cat/2.png", "cat/1.png", "dog/deeper/0.png"])
+    classes, layout = labeled(["dog/1.png", "cat/2.png", "cat/1.png", "dog/deeper/0.png"])
     assert layout.classes == ("cat", "dog")
     assert classes == {
         "cat/1.png": "cat", "cat/2.png": "cat", "dog/1.png": "dog", "dog/deeper/0.png": "dog",
@@ -29,7 +29,7 @@ def test_class_folders_are_numbered_by_name_whatever_the_order_of_files() -> Non
 
 
 def test_a_flat_folder_has_no_labels() -> None:
-    classes, layout = labelled(["b.png", "a.png"])
+    classes, layout = labeled(["b.png", "a.png"])
     assert list(classes) == ["a.png", "b.png"]
     assert set(classes.values()) == {None}
     assert layout.notes == ()
@@ -37,13 +37,13 @@ def test_a_flat_folder_has_no_labels() -> None:
 
 def test_splits_are_told_apart_from_classes_also_inside_wrapping_folders() -> None:
     names = ["set/x/Train/a/1.png", "set/x/Train/b/1.png", "set/x/test/a/1.png"]
-    classes, layout = labelled(names)
+    classes, layout = labeled(names)
     assert classes == {names[0]: "a", names[1]: "b"}
     assert layout.splits == ("test", "train")
 
 
-def test_a_split_without_class_folders_is_unlabelled() -> None:
-    classes, layout = labelled(["train/1.png", "test/2.png"], "test")
+def test_a_split_without_class_folders_is_unlabeled() -> None:
+    classes, layout = labeled(["train/1.png", "test/2.png"], "test")
     assert classes == {"test/2.png": None}
     assert layout.classes == ()
 
@@ -51,21 +51,21 @@ def test_a_split_without_class_folders_is_unlabelled() -> None:
 def test_every_split_numbers_classes_as_train_does() -> None:
     names = ["train/a/1.png", "train/b/1.png", "train/d/1.png"]
     names += ["test/b/1.png", "test/c/1.png", "val/d/1.png"]
-    classes, layout = labelled(names, "test")
+    classes, layout = labeled(names, "test")
     assert layout.classes == ("a", "b", "d", "c")
     assert classes == {"test/b/1.png": "b", "test/c/1.png": "c"}
     assert any("c" in note for note in layout.notes)
     # One class folder alone would be no class, were it not one of train's.
-    assert labelled(names, "val")[0] == {"val/d/1.png": "d"}
+    assert labeled(names, "val")[0] == {"val/d/1.png": "d"}
 
 
 def test_all_splits_together_keep_trains_numbers() -> None:
     names = ["train/a/1.png", "train/b/1.png", "test/b/1.png", "test/c/2.png", "logo.png"]
-    classes, layout = labelled(names, "all")
+    classes, layout = labeled(names, "all")
     assert layout.classes == ("a", "b", "c")
     assert classes == {names[0]: "a", names[1]: "b", names[2]: "b", names[3]: "c"}
-    assert labelled(["a/1.png", "b/1.png"], "all")[1].classes == ("a", "b")
-    assert labelled(["train/1.png", "test/1.png"], "all")[1].classes == ()
+    assert labeled(["a/1.png", "b/1.png"], "all")[1].classes == ("a", "b")
+    assert labeled(["train/1.png", "test/1.png"], "all")[1].classes == ()
 
 
 def test_a_split_that_is_not_there_is_answered_with_those_that_are() -> None:
@@ -78,19 +78,19 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are() -> None:
 
 
 def test_a_train_among_cars_is_a_class_and_the_user_is_told() -> None:
-    classes, layout = labelled(["car/1.png", "train/1.png"])
+    classes, layout = labeled(["car/1.png", "train/1.png"])
     assert classes == {"car/1.png": "car", "train/1.png": "train"}
     assert "'train' is read as a class" in layout.notes[0]
 
 
 def test_one_class_folder_alone_is_no_label_and_the_user_is_told() -> None:
-    classes, layout = labelled(["cats/1.png", "cats/2.png"])
+    classes, layout = labeled(["cats/1.png", "cats/2.png"])
     assert set(classes.values()) == {None}
     assert "'cats'" in layout.notes[0]
 
 
 def test_stray_pictures_beside_class_folders_are_left_out_and_counted() -> None:
-    classes, layout = labelled(["preview.png", "a/1.png", "a/2.png", "b/1.png"])
+    classes, layout = labeled(["preview.png", "a/1.png", "a/2.png", "b/1.png"])
     assert "preview.png" not in classes
     assert layout.classes == ("a", "b")
     assert layout.notes[0].startswith("1 pictures beside")
@@ -98,14 +98,14 @@ def test_stray_pictures_beside_class_folders_are_left_out_and_counted() -> None:
 
 def test_a_few_sub_folders_beside_many_pictures_are_no_classes() -> None:
     names = [f"{i}.png" for i in range(9)] + ["edited/1.png", "old/1.png"]
-    classes, layout = labelled(names)
+    classes, layout = labeled(names)
     assert len(classes) == 11
     assert layout.classes == ()
     assert "without labels" in layout.notes[0]
 
 
 def test_pictures_outside_the_splits_are_left_out_and_counted() -> None:
-    classes, layout = labelled(["logo.png", "train/1.png", "test/1.png", "extra/1.png"])
+    classes, layout = labeled(["logo.png", "train/1.png", "test/1.png", "extra/1.png"])
     assert classes == {"train/1.png": None}
     assert layout.notes[0].startswith("2 pictures outside")
 
@@ -180,20 +180,20 @@ WRAPPINGS = ["", "ILSVRC2012/", "ILSVRC/Data/CLS-LOC/"]
 def test_imagenet_with_val_in_class_folders(wrapping: str) -> None:
     names = [f"{wrapping}train/{name}" for name in IMAGENET]
     names += [f"{wrapping}val/n01443537/ILSVRC2012_val_00000001.JPEG"]
-    train, layout = labelled(names)
+    train, layout = labeled(names)
     assert list(train.values()) == ["n01440764", "n01440764", "n01443537"]
     assert layout.splits == ("train", "val")
-    assert labelled(names, "val")[0] == {names[-1]: "n01443537"}
-    assert labelled(names, "val")[1].files[0][1] == 1
-    assert labelled(names, "val")[1].notes == ()
+    assert labeled(names, "val")[0] == {names[-1]: "n01443537"}
+    assert labeled(names, "val")[1].files[0][1] == 1
+    assert labeled(names, "val")[1].notes == ()
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_imagenet_with_a_flat_val_has_no_labels_there_and_says_so(wrapping: str) -> None:
     names = [f"{wrapping}train/{name}" for name in IMAGENET]
     names += [f"{wrapping}val/ILSVRC2012_val_0000000{n}.JPEG" for n in (1, 2)]
-    assert labelled(names)[1].classes == ("n01440764", "n01443537")
-    val, layout = labelled(names, "val")
+    assert labeled(names)[1].classes == ("n01440764", "n01443537")
+    val, layout = labeled(names, "val")
     assert set(val.values()) == {None}
     assert "'val' has no class folders, as 'train' has" in layout.notes[0]
 
@@ -201,9 +201,9 @@ def test_imagenet_with_a_flat_val_has_no_labels_there_and_says_so(wrapping: str)
 def test_tiny_imagenet_keeps_its_pictures_one_folder_deeper() -> None:
     names = [f"tiny-imagenet-200/train/n0{n}/images/n0{n}_{i}.JPEG" for n in (1, 2) for i in (0, 1)]
     names += ["tiny-imagenet-200/val/images/val_0.JPEG", "tiny-imagenet-200/test/images/t_0.JPEG"]
-    train, layout = labelled(names)
+    train, layout = labeled(names)
     assert list(train.values()) == ["n01", "n01", "n02", "n02"]
     assert layout.splits == ("test", "train", "val")
-    val, layout = labelled(names, "val")
+    val, layout = labeled(names, "val")
     assert val == {names[4]: None}
     assert any("no class folders" in note for note in layout.notes)

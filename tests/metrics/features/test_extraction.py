@@ -28,15 +28,15 @@ def processes() -> PartialState:
 
 
 def test_files_hold_the_features_of_every_picture_whatever_the_chunk(
-    labelled, tiny_network, processes, tmp_path, monkeypatch
+    labeled, tiny_network, processes, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(extraction, "CHUNK", 5)
     told = []
     extract(
-        tiny_network, lambda a, b: labelled.images[a:b], 18, tmp_path, processes, "pictures",
+        tiny_network, lambda a, b: labeled.images[a:b], 18, tmp_path, processes, "pictures",
         lambda *progress: told.append(progress), (FEATURES, LOGITS),
     )  # fmt: skip
-    features, logits = tiny_network(torch.from_numpy(np.array(labelled.images)))
+    features, logits = tiny_network(torch.from_numpy(np.array(labeled.images)))
     np.testing.assert_allclose(map_array(tmp_path / FEATURES, *features.shape), features, rtol=1e-6)
     np.testing.assert_allclose(
         map_array(tmp_path / LOGITS, *logits.shape), logits, rtol=1e-5, atol=1e-5
@@ -44,10 +44,10 @@ def test_files_hold_the_features_of_every_picture_whatever_the_chunk(
     assert told == [("pictures", done, 18) for done in (5, 10, 15, 18)]
 
 
-def test_features_of_a_data_set_are_computed_once(labelled, tiny_network, processes) -> None:
-    first = reference_features(labelled, tiny_network, processes)
+def test_features_of_a_data_set_are_computed_once(labeled, tiny_network, processes) -> None:
+    first = reference_features(labeled, tiny_network, processes)
     assert tiny_network.module.seen == 18
-    again = reference_features(labelled, tiny_network, processes)
+    again = reference_features(labeled, tiny_network, processes)
     assert tiny_network.module.seen == 18
     np.testing.assert_array_equal(first, again)
     assert again.shape == (18, tiny_network.width)
@@ -64,26 +64,26 @@ def test_features_of_a_data_set_are_computed_once(labelled, tiny_network, proces
     ids=["pictures", "weights", "preprocessing", "network"],
 )
 def test_other_pictures_or_another_network_find_nothing_in_the_cache(
-    labelled, tiny_network, processes, other
+    labeled, tiny_network, processes, other
 ) -> None:
-    reference_features(labelled, tiny_network, processes)
-    reference_features(*other(labelled, tiny_network), processes)
+    reference_features(labeled, tiny_network, processes)
+    reference_features(*other(labeled, tiny_network), processes)
     assert tiny_network.module.seen == 36
 
 
 def test_no_features_are_kept_under_a_fingerprint_of_other_pictures(
-    labelled, tiny_network, processes, metrics_cache
+    labeled, tiny_network, processes, metrics_cache
 ) -> None:
-    damaged = replace(labelled, images=255 - labelled.images)
+    damaged = replace(labeled, images=255 - labeled.images)
     with pytest.raises(SaganError, match="damaged") as error:
         reference_features(damaged, tiny_network, processes)
-    assert str(labelled.path) in str(error.value)
+    assert str(labeled.path) in str(error.value)
     assert tiny_network.module.seen == 0
     assert not metrics_cache.exists()
 
 
 def test_a_disk_that_takes_no_more_features_is_told_in_a_line(
-    labelled, tiny_network, processes, metrics_cache, monkeypatch
+    labeled, tiny_network, processes, metrics_cache, monkeypatch
 ) -> None:
     """Where files are mapped and written to, the process would die of SIGBUS instead."""
 
@@ -92,37 +92,37 @@ def test_a_disk_that_takes_no_more_features_is_told_in_a_line(
 
     monkeypatch.setattr(extraction, "append", full)
     with pytest.raises(SaganError, match="No space left") as error:
-        reference_features(labelled, tiny_network, processes)
+        reference_features(labeled, tiny_network, processes)
     assert str(metrics_cache) in str(error.value)
     assert list(metrics_cache.iterdir()) == []
 
 
 def test_two_that_extract_the_same_features_at_once_both_get_them(
-    labelled, tiny_network, processes, metrics_cache, monkeypatch
+    labeled, tiny_network, processes, metrics_cache, monkeypatch
 ) -> None:
     """The other one is done first, while this one is at its last chunk."""
-    expected = np.array(reference_features(labelled, tiny_network, processes))
+    expected = np.array(reference_features(labeled, tiny_network, processes))
     (done,) = metrics_cache.iterdir()
     done.rename(metrics_cache / "aside")
     monkeypatch.setattr(
         extraction, "flush", lambda path: done.exists() or (metrics_cache / "aside").rename(done)
     )
-    found = reference_features(labelled, tiny_network, processes)
+    found = reference_features(labeled, tiny_network, processes)
     np.testing.assert_array_equal(found, expected)
     assert list(metrics_cache.iterdir()) == [done]
 
 
-def test_some_pictures_only_are_kept_apart_from_all(labelled, tiny_network, processes) -> None:
+def test_some_pictures_only_are_kept_apart_from_all(labeled, tiny_network, processes) -> None:
     rows = np.array([1, 4, 17])
-    some = reference_features(labelled, tiny_network, processes, rows)
+    some = reference_features(labeled, tiny_network, processes, rows)
     assert tiny_network.module.seen == 3
-    everything = reference_features(labelled, tiny_network, processes)
+    everything = reference_features(labeled, tiny_network, processes)
     np.testing.assert_array_equal(some, everything[rows])
 
 
-def test_of_a_damaged_header_nothing_is_read(labelled, tiny_network, processes, tmp_path) -> None:
+def test_of_a_damaged_header_nothing_is_read(labeled, tiny_network, processes, tmp_path) -> None:
     """NumPy's reader raises errors of six kinds, or reads columns for rows."""
-    extract(tiny_network, lambda a, b: labelled.images[a:b], 18, tmp_path, processes, "pictures")
+    extract(tiny_network, lambda a, b: labeled.images[a:b], 18, tmp_path, processes, "pictures")
     assert not (tmp_path / LOGITS).exists()
     content = (tmp_path / FEATURES).read_bytes()
     for at in range(len(content) - 4 * 18 * tiny_network.width):
@@ -134,9 +134,9 @@ def test_of_a_damaged_header_nothing_is_read(labelled, tiny_network, processes, 
 
 @pytest.mark.parametrize("damage", ["cut short", "emptied", "of another shape", "removed"])
 def test_damaged_features_are_computed_again(
-    labelled, tiny_network, processes, metrics_cache, damage
+    labeled, tiny_network, processes, metrics_cache, damage
 ) -> None:
-    expected = np.array(reference_features(labelled, tiny_network, processes))
+    expected = np.array(reference_features(labeled, tiny_network, processes))
     (file,) = metrics_cache.glob(f"*/{FEATURES}")
     content = file.read_bytes()
     match damage:
@@ -148,16 +148,16 @@ def test_damaged_features_are_computed_again(
             np.save(file, expected[:5])
         case "removed":
             file.unlink()
-    found = reference_features(labelled, tiny_network, processes)
+    found = reference_features(labeled, tiny_network, processes)
     np.testing.assert_array_equal(found, expected)
     assert tiny_network.module.seen == 36
     assert not list(metrics_cache.glob(".*"))
 
 
 def test_features_of_some_pictures_are_not_taken_for_those_of_as_many_others(
-    labelled, tiny_network, processes
+    labeled, tiny_network, processes
 ) -> None:
     for rows in ([0, 1, 2], [1, 4, 17]):
-        found = reference_features(labelled, tiny_network, processes, np.array(rows))
-        expected = tiny_network(torch.from_numpy(np.array(labelled.images[rows])))[0].numpy()
+        found = reference_features(labeled, tiny_network, processes, np.array(rows))
+        expected = tiny_network(torch.from_numpy(np.array(labeled.images[rows])))[0].numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-6)

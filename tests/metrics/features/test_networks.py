@@ -67,8 +67,8 @@ def test_large_pictures_are_averaged_and_not_sampled(efficientnet) -> None:
     """A resize without antialiasing would take the dots of a fine checkerboard for the picture."""
     board = (255 * (torch.arange(512)[:, None] + torch.arange(512)) % 2 * 255).to(torch.uint8)
     fine = board[None, :, :, None].expand(1, 512, 512, 3).contiguous()
-    grey = torch.full_like(fine, 127)
-    (a, _), (b, _) = efficientnet(fine), efficientnet(grey)
+    gray = torch.full_like(fine, 127)
+    (a, _), (b, _) = efficientnet(fine), efficientnet(gray)
     assert (a - b).abs().max() < 0.2 * b.abs().max()
 
 

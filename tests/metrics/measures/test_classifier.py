@@ -9,10 +9,10 @@ from sagan.metrics.measures.classifier import fit_classifier
 def blobs(num: int, seed: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Classes at distances of about 2 standard deviations in 5 dimensions, on unlike scales."""
     random = np.random.default_rng(seed)
-    centres = 1.5 * np.random.default_rng(99).standard_normal((classes, 5))
+    centers = 1.5 * np.random.default_rng(99).standard_normal((classes, 5))
     labels = np.arange(num) % classes
     scales = np.array([1, 10, 100, 0.1, 1])
-    return ((centres[labels] + random.standard_normal((num, 5))) * scales).astype(
+    return ((centers[labels] + random.standard_normal((num, 5))) * scales).astype(
         np.float32
     ), labels
 
@@ -33,11 +33,11 @@ def test_scales_of_features_and_the_number_of_copies_change_nothing() -> None:
     features, labels = blobs(300, seed=0)
     new, _ = blobs(100, seed=1)
     expected = fit_classifier(features, labels).predict_proba(new)
-    for other, relabelled, asked in (
+    for other, relabeled, asked in (
         (features * 7 + 3, labels, new * 7 + 3),
         (np.tile(features, (3, 1)), np.tile(labels, 3), new),
     ):
-        found = fit_classifier(other, relabelled).predict_proba(asked)
+        found = fit_classifier(other, relabeled).predict_proba(asked)
         np.testing.assert_allclose(found, expected, atol=5e-3)
 
 

@@ -172,8 +172,8 @@ def test_precision_and_recall_are_those_of_their_definition(monkeypatch) -> None
     monkeypatch.setattr(pr, "BLOCK", 17)
     fake, real = cloud(80, 4, seed=1, scale=0.8), cloud(60, 4, seed=2)
     d = numpy_distances(fake, real)
-    precision = (d <= numpy_radii(real, pr.NEIGHBOURS)).any(axis=1).mean()
-    radii = numpy_radii(fake, pr.NEIGHBOURS)
+    precision = (d <= numpy_radii(real, pr.NEIGHBORS)).any(axis=1).mean()
+    radii = numpy_radii(fake, pr.NEIGHBORS)
     recall = (radii[:, None] >= d).any(axis=0).mean()
     assert precision_recall(fake, real) == pytest.approx((precision, recall), abs=TOLERANCE)
     assert 0.3 < recall < precision < 1
@@ -183,8 +183,8 @@ def test_density_and_coverage_are_those_of_their_definition(monkeypatch) -> None
     monkeypatch.setattr(distances, "BLOCK", 60 * 7)
     monkeypatch.setattr(extraction, "BLOCK", 13)
     fake, real = cloud(80, 4, seed=1, scale=0.6, shift=0.3), cloud(60, 4, seed=2)
-    within = numpy_distances(fake, real) < numpy_radii(real, dc.NEIGHBOURS)
-    density = within.sum() / (dc.NEIGHBOURS * len(fake))
+    within = numpy_distances(fake, real) < numpy_radii(real, dc.NEIGHBORS)
+    density = within.sum() / (dc.NEIGHBORS * len(fake))
     coverage = within.any(axis=0).mean()
     assert density_coverage(fake, real) == pytest.approx((density, coverage), abs=TOLERANCE)
     assert 0.3 < coverage < 1
@@ -228,12 +228,12 @@ def test_two_samples_of_one_distribution_score_alike_both_ways() -> None:
     assert coverage > 0.9  # 1 - 2^-5 in expectation
 
 
-# --- Nearest neighbours
+# --- Nearest neighbors
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 30), st.integers(2, 30), st.integers(0, 99))
-def test_nearest_neighbours_are_those_of_all_distances(n: int, m: int, seed: int) -> None:
+def test_nearest_neighbors_are_those_of_all_distances(n: int, m: int, seed: int) -> None:
     a, b = cloud(n, 3, seed), cloud(m, 3, seed + 100)
     k = min(2, m)
     with pytest.MonkeyPatch.context() as patch:

@@ -43,25 +43,25 @@ def test_samples_near_few_pictures_are_a_failure_of_the_end() -> None:
 
 
 def test_a_training_that_ends_in_blank_pictures_has_failed_and_one_of_copies_has_not(
-    labelled, monkeypatch, tmp_path
+    labeled, monkeypatch, tmp_path
 ) -> None:
     """Whatever distance the untrained generator has, which may be the largest of all."""
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
-    data = Data({"train": labelled})
+    data = Data({"train": labeled})
     blank = blank_distance(data)
 
     def features(images: np.ndarray) -> np.ndarray:
         return feature_network()(torch.from_numpy(np.array(images)))[0].numpy()
 
-    colour = labelled.images.mean(axis=(0, 1, 2)).round().astype(np.uint8)
-    reference = features(labelled.images)
-    found, _ = kernel_distance(features(np.tile(colour, (18, 32, 32, 1))), reference, seed=1)
+    color = labeled.images.mean(axis=(0, 1, 2)).round().astype(np.uint8)
+    reference = features(labeled.images)
+    found, _ = kernel_distance(features(np.tile(color, (18, 32, 32, 1))), reference, seed=1)
     assert blank == pytest.approx(found, rel=0.05)
     assert failure_step([(0, 99.0), (10, found)], [], blank, coverage=0.7) == 0
     same, _ = kernel_distance(reference, reference, seed=1)
     assert failure_step([(0, 99.0), (10, same)], [], blank, coverage=0.7) is None
 
 
-def test_a_training_without_one_finite_record_is_summarised_as_well() -> None:
+def test_a_training_without_one_finite_record_is_summarized_as_well() -> None:
     sigmas = {f"sigma/{network}/linear": [(1.0, 2.0)] for network in LARGEST}
     assert _summary(sigmas) == dict.fromkeys(LARGEST.values(), 2.0)

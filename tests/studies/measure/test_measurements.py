@@ -8,7 +8,7 @@ from sagan.config import resolve
 from sagan.model import open_model
 from sagan.studies.definitions import discriminator, spectral_norm
 from sagan.studies.measure import quality
-from sagan.studies.measure.probes import Labelled
+from sagan.studies.measure.probes import Labeled
 from sagan.studies.measure.train import last_values
 from sagan.studies.run import Data, Run, Watch
 
@@ -18,37 +18,37 @@ def test_a_curves_last_value_is_the_one_of_the_last_step() -> None:
     assert last_values(curves, "gamma/", "dropped") == {"gamma/generator.attention_16": 0.3}
 
 
-def test_a_study_measures_the_average(finished_run, labelled, tmp_path, monkeypatch) -> None:
+def test_a_study_measures_the_average(finished_run, labeled, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
-    document = quality.measure(finished_run, Data({"train": labelled}), lambda *_: None, 6, ["kid"])
+    document = quality.measure(finished_run, Data({"train": labeled}), lambda *_: None, 6, ["kid"])
     assert document["model"]["sha256"] == open_model(finished_run).sha256("ema")
     assert document["model"]["sha256"] != open_model(finished_run).sha256("raw")
 
 
 def test_probes_learn_from_the_train_split_and_are_asked_about_the_test_split(
-    labelled, monkeypatch, tmp_path
+    labeled, monkeypatch, tmp_path
 ) -> None:
-    test = replace(labelled, images=labelled.images[::2], labels=labelled.labels[::2])
+    test = replace(labeled, images=labeled.images[::2], labels=labeled.labels[::2])
     asked = []
 
-    def probe(train: Labelled, test: Labelled, *_: object) -> float:
+    def probe(train: Labeled, test: Labeled, *_: object) -> float:
         asked.append((len(train), len(test)))
         return 0.5
 
     monkeypatch.setattr(discriminator, "linear_accuracy", lambda *a: (probe(*a), 1.0))
-    monkeypatch.setattr(discriminator, "neighbour_accuracy", probe)
+    monkeypatch.setattr(discriminator, "neighbor_accuracy", probe)
     monkeypatch.setattr(discriminator, "few_label_accuracy", probe)
     run = Run("discriminator", "pixels", resolve("smoke", {}), "smoke", tmp_path)
-    data = Data({"train": labelled, "test": test})
+    data = Data({"train": labeled, "test": test})
     discriminator.perform(run, data, Watch(None, lambda *_: None))
     assert set(asked) == {(18, 9)}
 
 
 def test_sigma_is_of_a_weight_as_the_network_uses_it(
-    labelled, start_training, monkeypatch, tmp_path
+    labeled, start_training, monkeypatch, tmp_path
 ) -> None:
     """1 for a normalized weight, however large it is before."""
-    adversaries = start_training(labelled).adversaries
+    adversaries = start_training(labeled).adversaries
     for network in (adversaries.generator, adversaries.discriminator):
         for name, tensor in network.state_dict().items():
             if name.endswith("weight.original"):
@@ -60,6 +60,6 @@ def test_sigma_is_of_a_weight_as_the_network_uses_it(
         "smoke", {"channels_g": 8, "channels_d": 8, "latent_size": 8, "conditional": True}
     )
     run = Run("spectral-norm", "both", config, "smoke", tmp_path)
-    found = dict(spectral_norm.exact_sigmas(run, Data({"train": labelled}), tmp_path))
+    found = dict(spectral_norm.exact_sigmas(run, Data({"train": labeled}), tmp_path))
     assert len(found) > 20
     assert list(found.values()) == pytest.approx([1.0] * len(found), abs=0.1)

@@ -6,38 +6,38 @@ import pytest
 from sagan.studies.measure import probes
 from sagan.studies.measure.probes import (
     LEAST,
-    Labelled,
+    Labeled,
     accuracy_interval,
     few_label_accuracy,
     linear_accuracy,
-    neighbour_accuracy,
+    neighbor_accuracy,
 )
 
 CLASSES = 4
 
 
-def clouds(per_class: int, apart: float, seed: int) -> Labelled:
-    """One Gaussian cloud for each class, its centre on an axis of its own, in 8 dimensions."""
+def clouds(per_class: int, apart: float, seed: int) -> Labeled:
+    """One Gaussian cloud for each class, its center on an axis of its own, in 8 dimensions."""
     labels = np.repeat(np.arange(CLASSES), per_class)
     features = np.random.default_rng(seed).standard_normal((len(labels), 8))
     features[np.arange(len(labels)), labels] += apart
-    return Labelled(features.astype(np.float32), labels)
+    return Labeled(features.astype(np.float32), labels)
 
 
 def test_classes_far_apart_are_told_apart_and_classes_that_coincide_are_not() -> None:
     for apart, least, most in ((8.0, 0.99, 1.0), (0.0, 0.15, 0.35)):
         train, test = clouds(100, apart, seed=0), clouds(100, apart, seed=1)
         assert least <= linear_accuracy(train, test, seed=0)[0] <= most
-        assert least <= neighbour_accuracy(train, test) <= most
+        assert least <= neighbor_accuracy(train, test) <= most
 
 
 def test_each_probe_takes_the_penalty_that_suits_its_features() -> None:
     """Features that nearly agree need a small one: what tells them apart is little."""
     train, test = clouds(300, 2.0, seed=0), clouds(300, 2.0, seed=1)
 
-    def hidden(part: Labelled) -> Labelled:
+    def hidden(part: Labeled) -> Labeled:
         shared = np.random.default_rng(len(part)).standard_normal((len(part), 1))
-        return Labelled((0.03 * part.features + shared).astype(np.float32), part.labels)
+        return Labeled((0.03 * part.features + shared).astype(np.float32), part.labels)
 
     plain, _ = linear_accuracy(train, test, seed=0)
     found, small = linear_accuracy(hidden(train), hidden(test), seed=0)
@@ -47,16 +47,16 @@ def test_each_probe_takes_the_penalty_that_suits_its_features() -> None:
     assert large > 1e-2
 
 
-def test_the_linear_probe_sees_lines_only_and_neighbours_see_more() -> None:
+def test_the_linear_probe_sees_lines_only_and_neighbors_see_more() -> None:
     random = np.random.default_rng(0)
     corners = random.integers(0, 2, (800, 2))
     noise = 0.1 * random.standard_normal((800, 2))
-    exclusive_or = Labelled(
+    exclusive_or = Labeled(
         (corners + noise).astype(np.float32), (corners[:, 0] ^ corners[:, 1]).astype(np.int64)
     )
     train, test = exclusive_or[np.arange(400)], exclusive_or[np.arange(400, 800)]
     assert linear_accuracy(train, test, seed=0)[0] < 0.7
-    assert neighbour_accuracy(train, test) > 0.98
+    assert neighbor_accuracy(train, test) > 0.98
 
 
 def test_more_labels_tell_more_and_too_few_are_said_to_be() -> None:

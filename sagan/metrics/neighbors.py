@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sagan.figures import figure_style, save_figure
-from sagan.metrics.measures.distances import Neighbours
+from sagan.metrics.measures.distances import Neighbors
 from sagan.types import UInt8Array
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ ROWS = 8  # samples in each half
 INCH, PITCH = 0.9, 1.25  # of a picture, and from one row to the next in its sides
 
 
-def suspects(neighbours: Neighbours) -> list[int]:
+def suspects(neighbors: Neighbors) -> list[int]:
     """Rows of the samples to show: those nearest to a training picture, then the first ones."""
-    num = min(ROWS, len(neighbours.distances))
-    return [*np.argsort(neighbours.distances[:, 0], kind="stable")[:num].tolist(), *range(num)]
+    num = min(ROWS, len(neighbors.distances))
+    return [*np.argsort(neighbors.distances[:, 0], kind="stable")[:num].tolist(), *range(num)]
 
 
-def draw_neighbours(
+def draw_neighbors(
     samples: UInt8Array,
     numbers: Sequence[int],
-    neighbours: Neighbours,
+    neighbors: Neighbors,
     train: UInt8Array,
     out: Path,
 ) -> None:
@@ -35,7 +35,7 @@ def draw_neighbours(
     Args:
         samples: uint8 (2R, S, S, 3), the left half's and then the right half's.
         numbers: which samples these are, 2R.
-        neighbours: of these samples, (2R, k).
+        neighbors: of these samples, (2R, k).
         train: uint8 (M, S, S, 3), all training pictures.
         out: FILE.png, FILE.svg or FILE.pdf.
 
@@ -43,19 +43,19 @@ def draw_neighbours(
         SaganError: the file is of another kind, or cannot be written.
     """
     with figure_style():
-        figure = _figure(samples, numbers, neighbours, train)
+        figure = _figure(samples, numbers, neighbors, train)
     save_figure(figure, out)
 
 
 def _figure(
     samples: UInt8Array,
     numbers: Sequence[int],
-    neighbours: Neighbours,
+    neighbors: Neighbors,
     train: UInt8Array,
 ) -> "Figure":
     from matplotlib.figure import Figure
 
-    rows, k = len(samples) // 2, neighbours.indices.shape[1]
+    rows, k = len(samples) // 2, neighbors.indices.shape[1]
     columns = 2 * (k + 1) + 1  # an empty one between the halves
     figure = Figure(figsize=(INCH * columns, INCH * PITCH * rows))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(rows * PITCH, 0))
@@ -70,7 +70,7 @@ def _figure(
     for i, sample in enumerate(samples):
         row, first = i % rows, (k + 2) * (i // rows)
         place(sample, row, first, "nearest" if i < rows else f"sample {numbers[i]}")
-        pairs = zip(neighbours.indices[i], neighbours.distances[i], strict=True)
+        pairs = zip(neighbors.indices[i], neighbors.distances[i], strict=True)
         for column, (index, distance) in enumerate(pairs, first + 1):
             place(train[index], row, column, f"{distance:.2f}")
     return figure
