@@ -71,7 +71,7 @@ def write_page(
         (
             f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_POLICY)}">',
             f"<style>{_text('page.css')}</style>",
-            f'<script type="importmap">{json.dumps({"imports": _modules("handout.js")})}</script>',
+            f'<script type="importmap">{json.dumps({"imports": _modules("exported.js")})}</script>',
             data_block("facts", facts_of(model, studio)),
             *map(_scene_block, scenes),
             '<script type="module">import "sagan/exported.js";</script>',
