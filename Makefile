@@ -1,14 +1,18 @@
-# The two commands a newcomer needs: `make demo` and `make test`. Everything lives in .venv.
+# The two commands a newcomer needs: `make demo` and `make test`. Everything is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
 BIN := $(VENV)/bin
+endif
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench dist clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sagan demo
 
-# One thread per process: two test processes share the cores instead of fighting for them.
+# One thread per process: two test processes share the cores instead of competing for them.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -16,20 +20,24 @@ test: $(VENV)/.installed-dev
 	scripts/install-chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-# Ours against naive code, part by part, into results/; leave the machine alone meanwhile.
+# Compare with naive code, part by part, into results/. Leave the machine alone meanwhile.
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
-clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+# The source archive and the wheel that an index would get, into dist/.
+dist: $(VENV)/.installed-dev
+	$(BIN)/python -m build
 
-$(BIN)/python:
+clean:
+	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml
+$(VENV)/.installed: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(BIN)/python pyproject.toml
+$(VENV)/.installed-dev: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --editable '.[dev]'
 	touch $@

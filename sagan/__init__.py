@@ -4,6 +4,17 @@ The public interface is what `__init__.pyi` lists. Each name is imported when it
 that `import sagan` and `sagan --help` do not wait for torch.
 """
 
+import os.path
+import warnings
+
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+# A sensor-board driver on the package index has the same import name; `torch_sagan.py` says more.
+if os.path.exists(os.path.join(__path__[0], "i2c.py")):  # noqa: PTH110, PTH118  (pathlib is slow to import)
+    warnings.warn(
+        "the sensor-board driver 'sagan' is installed in the same folder as torch-sagan: removing "
+        "either breaks the other; use an environment for each",
+        stacklevel=2,
+    )

@@ -20,7 +20,8 @@ SMALL = ["--preset", "smoke", "--set", "channels_g=8", "--set", "channels_d=8"]
 ON_A_SMALL_DISK = """
 import subprocess, sys
 from pathlib import Path
-from sagan.run import checkpoint, cli
+from sagan import cli
+from sagan.run import checkpoint
 
 disk, size, data = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)

@@ -55,6 +55,7 @@ def test_killing_at_random_moments_never_leaves_wrong_content(
     # Half of the kills are aimed at the end, where files are closed and take their names.
     moments = [*generator.uniform(0, seconds, KILLS // 2)]
     moments += [*generator.normal(0.95 * seconds, 0.1 * seconds, KILLS // 2)]
+    moments[0] = 0.0  # whose process cannot have written anything
     for number, moment in enumerate(moments):
         process = start(pictures, out, 8 if number % 2 else 12)
         time.sleep(max(0.0, moment))

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 from sagan.data import PackedDataset
-from sagan.metrics import SamplePlan, evaluate, extraction
+from sagan.metrics import SamplePlan, evaluate
+from sagan.metrics.features import extraction
 sys.path.insert(0, sys.argv[4])
 from conftest import make_tiny_network
 

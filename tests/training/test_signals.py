@@ -95,8 +95,8 @@ def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
     holder = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys, time; from pathlib import Path; from sagan.run import checkpoint\n"
-            "with checkpoint.locked(Path(sys.argv[1])):\n"
+            "import sys, time; from pathlib import Path; from sagan.run import directory\n"
+            "with directory.locked(Path(sys.argv[1])):\n"
             "    print('locked', flush=True); time.sleep(60)",
             str(tmp_path / "run"),
         ],
