@@ -81,12 +81,18 @@ def write_interpolation(
     kind = out.suffix.lower()
     if kind not in (".png", ".gif"):
         raise SaganError(f"an interpolation goes to FILE.png or FILE.gif, not to {out.name}")
-    turns = list(_rows(generator, frames, labels))
+    turns = _rows(generator, labels)
     if kind == ".gif" and len(turns) * (generator.resolution + 2) > MOST_FILM_PIXELS:
         raise SaganError(f"{len(turns)} rows are too many for a .gif: ask for fewer --classes")
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
-    rows = [generator.sample(frames, row, truncation=truncation, latents=latents) for row in turns]
+    rows = [
+        generator.sample(
+            frames, label if label is None else [label] * frames, truncation=truncation,
+            latents=latents,
+        )
+        for label in turns
+    ]  # fmt: skip
     if kind == ".png":
         save_picture(image_grid(np.concatenate(rows), frames), out)
     else:
@@ -103,15 +109,11 @@ def _turns(generator: GeneratorBase, num: int, labels: Sequence[int] | None) -> 
     return [labels[i % len(labels)] for i in range(num)]
 
 
-def _rows(
-    generator: GeneratorBase, frames: int, labels: Sequence[int] | None
-) -> Iterator[list[int] | None]:
+def _rows(generator: GeneratorBase, labels: Sequence[int] | None) -> Sequence[int | None]:
+    """The label of each row of an interpolation; one row of None if there are none."""
     if labels is None and generator.num_classes:
-        labels = range(min(generator.num_classes, MOST_ROWS))
-    if labels is None:
-        yield None
-    else:
-        yield from ([label] * frames for label in labels)
+        return range(min(generator.num_classes, MOST_ROWS))
+    return [None] if labels is None else labels
 
 
 def _files(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from sagan.config import Config, resolve
@@ -16,6 +17,10 @@ from sagan.data import PackedDataset, pack
 NUM_CLASSES, PER_CLASS, SIDE = 3, 8, 32
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of processors all claims here are; before torch looks
+
+# How long an example takes says more about the machine and its other work than about the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # Small enough that a step takes hundredths of a second, large enough to have attention.
 TINY: dict[str, Any] = {

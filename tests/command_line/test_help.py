@@ -45,17 +45,21 @@ def test_help_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True, capture_output=True)
 
 
-def test_help_answers_in_under_half_a_second() -> None:
-    def seconds() -> float:
+def test_help_takes_less_than_twice_as_long_as_importing_what_it_is_drawn_with() -> None:
+    """Which is nearly all that it takes; what computes would take longer to import."""
+
+    def seconds(code: str, *arguments: str) -> float:
         started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", "from sagan.cli import main; main()", "--help"],
-            check=True,
-            capture_output=True,
-        )
+        command = [sys.executable, "-c", code, *arguments]
+        subprocess.run(command, check=True, capture_output=True)
         return time.perf_counter() - started
 
-    assert min(seconds() for _ in range(5)) < 0.5
+    # In turn, as others may work on this machine: each at its best.
+    answers, imports = [], []
+    for _ in range(5):
+        answers.append(seconds("from sagan.cli import main; main()", "--help"))
+        imports.append(seconds("import typer, rich.console, rich.markdown, rich.panel, rich.table"))
+    assert min(answers) < 2 * min(imports)
 
 
 def test_the_commands_listed_here_are_all_there_are() -> None:

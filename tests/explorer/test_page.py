@@ -404,14 +404,55 @@ def test_hovering_changes_the_overlay_within_50_ms_and_asks_the_server_nothing(
     assert requests == []
 
 
-def test_of_4096_keys_and_six_pins_the_next_frame_comes_within_50_ms(
+# Milliseconds say more about the machine than about the page. Measured beside its frames is how
+# long this browser takes to draw the regions' borders alone, from segments that are there already.
+TIMED_FRAMES = """(borders) => {
+  window.times = [];
+  const timed = (begin) => new Promise((resolve) => {
+    const started = performance.now();
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => resolve(performance.now() - started);
+    requestAnimationFrame(() => port2.postMessage(null)); // comes after the frame
+    begin();
+  });
+  const moved = async () => times.push(await timed(() => {}));
+  addEventListener("pointermove", moved, { capture: true });
+  const ink = document.querySelector("#lens .ink");
+  const twin = ink.cloneNode();
+  ink.after(twin);
+  window.timeOfBorders = () => timed(() => {
+    twin.width = ink.width;
+    twin.height = ink.height;
+    const context = twin.getContext("2d");
+    context.lineCap = "square";
+    context.scale(twin.width, twin.height);
+    borders.forEach((segments, i) => {
+      context.setLineDash(i ? [9 / ink.clientWidth, 6 / ink.clientWidth] : []);
+      for (const [style, width] of [["black", 4], ["white", 2]]) {
+        context.strokeStyle = style;
+        context.lineWidth = width / ink.clientWidth;
+        context.beginPath();
+        for (const [x0, y0, x1, y1] of segments) {
+          context.moveTo(x0, y0);
+          context.lineTo(x1, y1);
+        }
+        context.stroke();
+      }
+    });
+  });
+}"""
+
+
+def test_of_4096_keys_and_six_pins_the_next_frame_takes_little_more_than_their_borders(
     page: Page, server: str, open_page: OpenPage
 ) -> None:
+    """Where it took 1.4 to 1.6 times as long, round line ends made it 2, anew ranked pins 2.3."""
     rng = np.random.default_rng(0)
     attention = rng.random((4096, 4096), dtype=np.float32) ** 8
+    attention /= attention.sum(axis=1, keepdims=True)
     scene = Scene(
         picture=rng.integers(0, 256, (256, 256, 3), dtype=np.uint8),
-        maps={"generator.attention_16": attention / attention.sum(axis=1, keepdims=True)},
+        maps={"generator.attention_16": attention},
         scores=np.zeros(3, np.float32),
         label=0,
     ).encode()
@@ -420,27 +461,20 @@ def test_of_4096_keys_and_six_pins_the_next_frame_comes_within_50_ms(
     for i in range(6):
         page.mouse.click(*place(page, 20 + 40 * i, 100, 256))
     assert page.locator(".pin").count() == 6
-    page.evaluate(
-        """() => {
-          window.times = [];
-          addEventListener("pointermove", () => {
-            const started = performance.now();
-            const { port1, port2 } = new MessageChannel();
-            port1.onmessage = () => times.push(performance.now() - started);
-            requestAnimationFrame(() => port2.postMessage(null)); // comes after the frame
-          }, { capture: true });
-        }"""
-    )
-    medians: list[float] = []
-    while len(medians) < 5 and not any(median < 50 for median in medians):  # others work here, too
-        page.evaluate("times.length = 0")
-        for i in range(9):
-            point_at(page, 30 + 20 * i, 40 + 15 * i, 256)
+    regions = [attended_region(row).reshape(64, 64) for row in attention[:7]]
+    page.evaluate(TIMED_FRAMES, [outline(region).reshape(-1, 4).tolist() for region in regions])
+    # Others work here, too: each of the two at its best.
+    page.evaluate("window.bare = []")
+    for attempt in range(5):
+        for i in range(9):  # at other pixels each time, which the page does not remember
+            point_at(page, 30 + 20 * i + 4 * attempt, 40 + 15 * i, 256)
             page.wait_for_timeout(100)
-        times = page.evaluate("times")
-        assert len(times) >= 8
-        medians.append(float(np.median(times)))
-    assert min(medians) < 50, medians
+            page.evaluate("timeOfBorders().then((time) => bare.push(time))")
+            page.wait_for_timeout(50)
+        frames, borders = page.evaluate("[times, bare]")
+        if min(frames) < 1.8 * min(borders):
+            break
+    assert min(frames) < 1.8 * min(borders), (frames, borders)
 
 
 def test_crossing_the_picture_writes_the_address_once_not_at_every_pixel(explore: Page) -> None:

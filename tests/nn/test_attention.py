@@ -536,31 +536,45 @@ def test_eager_keeps_the_map_for_backward_and_the_others_only_what_is_linear_in_
 
 PEAK_MEMORY = """
 import resource, sys, torch
-from sagan.nn.attention import select_backend
+from sagan.nn import attention_kernels
 
-def attend(num):
-    shapes = [(1, num, 8), (1, num, 8), (1, num, 64)]
+dtype, num, channels = getattr(torch, sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+if len(sys.argv) > 4:
+    attention_kernels.BLOCK_ENTRIES, attention_kernels.MIN_ROWS = 1, int(sys.argv[4])
+
+def attend(num, backend):
+    shapes = [(1, num, 8), (1, num, 8), (1, num, channels)]
     inputs = [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    attended = select_backend(*inputs)(*inputs)
+    attended = (backend or attention_kernels.select_backend(*inputs))(*inputs)
     attended.backward(torch.ones_like(attended))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 
-dtype = getattr(torch, sys.argv[1])
-attend(64)  # loads the libraries' code
-print(attend(16384) / 1024)
+attend(64, attention_kernels.chunked)  # loads the libraries' code
+print(attend(num, attention_kernels.chunked if len(sys.argv) > 4 else None) / 1024)
 """
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_full_attention_over_16384_positions_takes_under_300_mib_above_its_inputs(
-    dtype: str,
-) -> None:
-    """C = 64, forward and backward. The map alone has 1 GiB in float32."""
+def peak_mebibytes(*arguments: object) -> float:
+    """What attention takes above its inputs, forward and backward, in a process of its own."""
     process = subprocess.run(
-        [sys.executable, "-c", PEAK_MEMORY, dtype], capture_output=True, text=True, check=True
-    )
-    assert float(process.stdout) < 300
+        [sys.executable, "-c", PEAK_MEMORY, *map(str, arguments)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(process.stdout)
+
+
+def test_full_attention_over_16384_positions_takes_under_300_mib_above_its_inputs() -> None:
+    """C = 64. The map alone has 1 GiB."""
+    assert peak_mebibytes("float32", 16384, 64) < 300
+
+
+def test_in_bfloat16_too_attention_takes_much_less_than_its_map_has() -> None:
+    """Over 4096 positions the map has 32 MiB; where bfloat16 is emulated, more would take minutes.
+
+    Blocks of 64 rows have half a MiB, of which a dozen may exist at once, each also in float32.
+    """
+    assert peak_mebibytes("bfloat16", 4096, 16, 64) < 16
 
 
 # --- choosing -----------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """One convolution at the lower resolution is the two operations that it stands for."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sagan.nn.precision import resolve_precision
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
+
+HAS_BFLOAT16 = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
 
 
 def two_step_up(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -56,16 +62,49 @@ def test_the_result_can_be_differentiated_twice(one, two) -> None:
     assert torch.autograd.gradgradcheck(lambda x, w: one(x, w, None), (x, weight))
 
 
+def rounding_once(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A convolution whose operands and result alone are rounded to bfloat16.
+
+    So it is on processors that multiply bfloat16. Elsewhere torch also rounds what a transposed
+    convolution adds up, tap by tap, which is no fault of the kernels that it is given.
+    """
+
+    def convolved(x: Tensor, weight: Tensor, *rest: Any, **how: Any) -> Tensor:
+        rounded = (tensor.bfloat16().double() for tensor in (x, weight))
+        return convolve(*rounded, *rest, **how).bfloat16()
+
+    return convolved
+
+
+@pytest.mark.parametrize(
+    "native",
+    [
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16")
+        ),
+    ],
+)
 @pytest.mark.parametrize(("one", "two"), PAIRS)
-def test_in_bfloat16_it_is_as_close_to_the_truth_as_the_two_steps(one, two) -> None:
-    x, weight = torch.randn(4, 32, 8, 8), torch.randn(32, 32, 3, 3) / 17
+def test_in_bfloat16_it_is_as_close_to_the_truth_as_the_two_steps(
+    one, two, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 32, 8, 8, generator=source)
+    weight = torch.randn(32, 32, 3, 3, generator=source) / 17
     truth = two(x.double(), weight.double(), None)
+    if not native:
+        for name in ("conv2d", "conv_transpose2d"):
+            monkeypatch.setattr(F, name, rounding_once(getattr(F, name)))
 
     def error(function) -> float:
         with torch.autocast("cpu", torch.bfloat16):
             return float((function(x, weight, None).double() - truth).pow(2).mean().sqrt())
 
-    assert error(one) < 1.2 * error(two)
+    # Either way an output has 288 products' rounding errors: of the two, equally large, the one
+    # that is measured on these 2048 outputs or more exceeds the other by a few percent at most.
+    # Kernels that are rounded before they are added up, and once more after, add 14 %.
+    assert error(one) < 1.08 * error(two)
 
 
 @pytest.mark.parametrize(("one", "two"), PAIRS)
