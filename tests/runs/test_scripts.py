@@ -101,6 +101,6 @@ def test_two_steps_of_a_model_end_in_a_model_file(
 def test_the_script_of_a_study_asks_for_what_it_says(name: str, tmp_path: Path) -> None:
     # What is asked for is printed instead: planning alone takes half a minute.
     printed = run_script(f"study-{name}", tmp_path / "out", tmp_path, run=PRINT_REQUEST)
-    assert f"name='{name}'" in printed
+    assert f"'{name}'" in printed
     assert "steps=2" in printed
     assert "'precision': 'float32'" in printed  # what is given last counts
