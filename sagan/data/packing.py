@@ -28,7 +28,7 @@ from sagan.data.packed import (
 from sagan.data.sources.base import Source
 from sagan.data.sources.open import open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
-from sagan.data.workers import EarlyStart, map_chunks
+from sagan.data.workers import map_chunks
 from sagan.errors import SaganError
 from sagan.images.decode import Fit, check_size_and_fit
 from sagan.storage.staging import replace, staged
@@ -42,7 +42,6 @@ MAX_UNREADABLE = 0.1
 # Of a source that does not know how many pictures it has: so many, before their share is a share.
 _ENOUGH_TO_JUDGE = 1000
 _NAMES = "names.tmp"
-_LARGE_BYTES = 8 * 1024**2
 
 
 def pack(
@@ -82,29 +81,20 @@ def pack(
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
     _check_replaceable(out)
-    with EarlyStart() as early:
-        if isinstance(source, str):
-            if _is_large(source):
-                early.begin()
-            source = open_source(source, split)
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with staged(out) as folder:
-                _check_room(source, out, size)
-                writer = _SetWriter(source, folder, size, checked_fit, max_unreadable)
-                writer.write(early, progress)
-                publish(folder, out)
-        except OSError as error:
-            raise SaganError(
-                f"cannot write the packed data set '{out}': {error.strerror or error}"
-            ) from None
+    if isinstance(source, str):
+        source = open_source(source, split)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with staged(out) as folder:
+            _check_room(source, out, size)
+            writer = _SetWriter(source, folder, size, checked_fit, max_unreadable)
+            writer.write(progress)
+            publish(folder, out)
+    except OSError as error:
+        raise SaganError(
+            f"cannot write the packed data set '{out}': {error.strerror or error}"
+        ) from None
     return PackedDataset.open(out)
-
-
-def _is_large(source: str) -> bool:
-    """Whether workers are sure to be needed, known before the source is listed."""
-    path = Path(source).expanduser()
-    return path.is_file() and path.stat().st_size > _LARGE_BYTES
 
 
 def packed_bytes(num_pictures: int, size: int) -> int:
@@ -151,10 +141,10 @@ class _SetWriter:
         self._fingerprint = Fingerprint()
         self._duplicates = DuplicateFinder(folder / _NAMES)
 
-    def write(self, early: EarlyStart, progress: Progress | None) -> None:
+    def write(self, progress: Progress | None) -> None:
         """Write images.npy, labels.npy and pack.json."""
         with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
-            num = _write_rows(file, self._images(early, progress), self._size)
+            num = _write_rows(file, self._images(progress), self._size)
         self._check_unreadable(len(self._skipped) + num)
         if not num:
             raise SaganError(f"no pictures in {self._source.name}")
@@ -167,12 +157,12 @@ class _SetWriter:
         with _synced(self._folder / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1).encode())
 
-    def _images(self, early: EarlyStart, progress: Progress | None) -> Iterator[UInt8Array]:
+    def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
         """Readable pictures (n, S, S, 3), a chunk at a time."""
         source = self._source
         work = partial(decode_chunk, decode=source.decode, size=self._size, fit=self._fit)
         chunks = map_chunks(
-            work, source.pictures(), source.num_pictures, packed_bytes(1, self._size), early
+            work, source.pictures(), source.num_pictures, packed_bytes(1, self._size)
         )
         done = 0
         with contextlib.closing(chunks):

@@ -75,7 +75,6 @@ def map_chunks(
     pictures: Iterable[Picture],
     num_pictures: int | None,
     picture_bytes: int = 0,
-    early: "EarlyStart | None" = None,
 ) -> Generator[tuple[list[Picture], T], None, None]:
     """Apply `work` to chunks of pictures, each given as a function that reads it, in their order.
 
@@ -87,37 +86,13 @@ def map_chunks(
         pictures: in order.
         num_pictures: how many, if known: decides only whether to start workers at once.
         picture_bytes: about how large the result for one picture is.
-        early: worker processes that are starting already.
     """
     num_workers = available_cores()
     if num_workers == 1 or not sys.executable:
         return _map_here(work, pictures)
     if num_pictures is not None and num_pictures < FEW_PICTURES:
         return _map_here_at_first(work, iter(pictures), num_workers, picture_bytes)
-    started = early.processes if early else []
-    return _map_in_workers(work, pictures, num_workers, picture_bytes, started)
-
-
-class EarlyStart:
-    """Worker processes that start, which takes them 0.2 s, while a source is being listed.
-
-    A context, at the end of which those that nobody took are ended.
-    """
-
-    def __init__(self) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def begin(self) -> None:
-        """Start one for each core."""
-        if available_cores() > 1 and sys.executable:
-            self.processes += [_spawn() for _ in range(available_cores())]
-
-    def __enter__(self) -> "EarlyStart":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        while self.processes:
-            _end(self.processes.pop())
+    return _map_in_workers(work, pictures, num_workers, picture_bytes)
 
 
 def available_cores() -> int:
@@ -148,7 +123,7 @@ def _map_here_at_first(
     # Of what is left, if anything is.
     if (following := next(pictures, None)) is not None:
         rest = itertools.chain([following], pictures)
-        yield from _map_in_workers(work, rest, num_workers, picture_bytes, [])
+        yield from _map_in_workers(work, rest, num_workers, picture_bytes)
 
 
 def _map_in_workers(
@@ -156,12 +131,11 @@ def _map_in_workers(
     pictures: Iterable[Picture],
     num_workers: int,
     picture_bytes: int,
-    started: list[subprocess.Popen[bytes]],
 ) -> Generator[tuple[list[Picture], T], None, None]:
     with contextlib.ExitStack() as stack:
         idle: SimpleQueue[_Worker[T]] = SimpleQueue()
         for _ in range(num_workers):
-            worker = _Worker(work, started.pop() if started else None)
+            worker = _Worker(work)
             stack.callback(worker.close)
             idle.put(worker)
         threads = ThreadPoolExecutor(num_workers)
@@ -215,11 +189,8 @@ def _raise_died() -> bytes:
 class _Worker(Generic[T]):
     """A child process that applies `work`; used by one thread at a time."""
 
-    def __init__(
-        self, work: Callable[[Sequence[Read]], T], started: subprocess.Popen[bytes] | None
-    ) -> None:
+    def __init__(self, work: Callable[[Sequence[Read]], T]) -> None:
         self._work = work
-        self._started = started
         self._process: subprocess.Popen[bytes] | None = None
 
     def exchange(self, chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
@@ -229,7 +200,7 @@ class _Worker(Generic[T]):
         chunk's pictures one by one, and is unreadable.
         """
         if self._process is None:
-            self._process, self._started = self._started or _spawn(), None
+            self._process = _spawn()
             _brief(self._process, self._work)
         try:
             return [(chunk, self._ask(self._process, [picture.read for picture in chunk]))]
@@ -241,10 +212,9 @@ class _Worker(Generic[T]):
 
     def close(self) -> None:
         """End the process, which holds nothing worth keeping."""
-        for process in (self._started, self._process):
-            if process is not None:
-                _end(process)
-        self._started = self._process = None
+        if self._process is not None:
+            _end(self._process)
+        self._process = None
 
     def _ask(self, process: subprocess.Popen[bytes], reads: list[Read]) -> T:
         requests, replies = process.stdin, process.stdout
