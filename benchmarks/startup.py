@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.timing import Times, alternate, spread
 from sagan.data import open_dataset
-from sagan.run.stats import read_statistics
+from sagan.run.stats import read_records
 
 SAGAN = [sys.executable, "-m", "sagan"]
 PRESET, SIZE = "cpu-32", 32
@@ -43,7 +43,7 @@ def train_one_step(data: str, run: Path) -> None:
     )
     try:
         # What is recorded of step 0 was there before any step.
-        while not any(record["step"] > 0 for record in read_statistics(run)):
+        while not any(record["step"] > 0 for record in read_records(run)):
             if process.poll() is not None:
                 raise SystemExit(f"sagan train ended with status {process.returncode}")
             time.sleep(0.01)

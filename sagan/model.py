@@ -23,13 +23,12 @@ from sagan.run.checkpoint import (
     Tensors,
     _is_checkpoint,
     _serialized,
-    latest_checkpoint,
     load_tensors,
     read_tensors,
     step_of,
     verify_checkpoint,
 )
-from sagan.run.directory import is_run, read_run
+from sagan.run.run import Run
 from sagan.storage.files import write_bytes
 from sagan.storage.fsync import reason
 
@@ -172,21 +171,20 @@ def shipped_models() -> dict[str, Path]:
 
 
 def _open_run(path: Path) -> Model:
-    run, checkpoint = path, None
-    if not is_run(path) and _is_checkpoint(path.resolve()):
-        run, checkpoint = path.resolve().parent.parent, path
+    run, checkpoint = Run(path), None
+    if not run.exists and _is_checkpoint(path.resolve()):
+        run, checkpoint = Run(path.resolve().parent.parent), path
         verify_checkpoint(checkpoint)
-    if not is_run(run):
-        raise SaganError(f"{run} is not a run directory: it has no config.json")
-    description = read_run(run)
-    checkpoint = checkpoint or latest_checkpoint(run)
+    run.require()
+    description = run.description
+    checkpoint = checkpoint or run.newest_checkpoint
     if checkpoint is None:
         raise SaganError(f"{run} has no checkpoint yet: train on, then try again")
     return Model(
         origin=str(path),
         config=description.config,
         classes=description.classes,
-        fit=_known_fit(description.fit, run),
+        fit=_known_fit(description.fit, run.path),
         fingerprint=str(description.data.get("fingerprint", "")),
         step=step_of(checkpoint),
         card="",

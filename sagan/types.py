@@ -1,5 +1,6 @@
-"""Types of NumPy arrays, by what they hold."""
+"""Types of NumPy arrays, and of callbacks that report progress."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -11,3 +12,7 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Float32Array: TypeAlias = npt.NDArray[np.float32]  # features, attention maps
 Float64Array: TypeAlias = npt.NDArray[np.float64]  # statistics
 FloatArray: TypeAlias = npt.NDArray[np.floating]  # of any precision
+
+Notify: TypeAlias = Callable[[str], None]  # called with one line for the user
+Progress: TypeAlias = Callable[[int, int | None], None]  # (done, in all), None if unknown
+NamedProgress: TypeAlias = Callable[[str, int, int], None]  # (what is being done, done, in all)

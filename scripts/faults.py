@@ -1,15 +1,15 @@
-"""Make each system call of a save go wrong in turn; a sound checkpoint must be there afterward.
+"""Make each system call of a save fail in turn; a sound checkpoint must remain.
 
     python scripts/faults.py save
     python scripts/faults.py begin --kind crash --kind ENOSPC
     python scripts/faults.py resume --kind "power cut"
 
-Three tasks: `save` writes one checkpoint of small tensors in the place of a damaged one,
-`begin` trains a new run, `resume` goes on with one. A first go counts the calls that change
-anything in the run's place; then the task is repeated from the same files, once for each call and
-kind of fault. After each, the newest sound checkpoint is the old one or the new one, whole; errors
-were told in one line; and the same task without a fault ends with the same bits as if there had
-never been one.
+There are three tasks: `save` writes one checkpoint of small tensors in place of a damaged one,
+`begin` trains a new run, and `resume` resumes one. A first pass counts the calls that change
+anything in the run's folder; then the task is repeated from the same files, once for each call and
+kind of fault. After each, the newest sound checkpoint must be the old one or the new one, whole;
+errors must have been one line; and the same task without a fault must end with the same bits as if
+there had been none.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from sagan.run import checkpoint
 from sagan.training import recorder
 
 MEMORY = Path("/dev/shm")
-ENDED = 77  # exit status of a process that a fault ended
+ENDED = 77  # exit status of a process ended by a fault
 NEEDS_ROOM = ("open", "write", "fsync", "close", "mkdir", "rename", "replace")
 
 
@@ -43,12 +43,12 @@ class Kind:
     """A kind of fault.
 
     Attributes:
-        error: the call fails so; of a write, half is written.
-        calls: the calls that can go wrong so; none for all.
-        lasting: from then on all of them fail.
-        half: half of a write is written, and the process is told so.
-        ends: the process ends after the call.
-        forgets: "content" that was not flushed when it ends, or "names" as well.
+        error: the `errno` that the call fails with; of a write, half is written.
+        calls: the calls that can fail like this; empty for all.
+        lasting: whether all later calls fail, too.
+        half: whether half of a write is written and reported as such.
+        ends: whether the process ends after the call.
+        forgets: what is lost at its end if it was not flushed: "content", or "names" as well.
     """
 
     error: int = 0
@@ -79,22 +79,22 @@ KINDS = {
 
 
 class Flushed:
-    """What of a folder is on the disk for certain, whatever the system still holds in memory.
+    """The part of a folder that is certain to be on disk, unlike what is still in memory.
 
-    Files and folders are known by their inodes, which are held open so that none is used again.
+    Files and folders are known by their inodes. They are kept open, so that no inode is reused.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._content: dict[int, bytes] = {}
         self._entries: dict[int, dict[str, tuple[int, bool]]] = {}
-        self._held: list[int] = []
+        self._open_files: list[int] = []
         for path in (root, *root.rglob("*")):
             self.flush(path)
 
     def flush(self, path: Path) -> None:
-        """A file's content, or a folder's names, are on the disk."""
-        self._held.append(_OPEN(path, os.O_RDONLY))
+        """Note that a file's content, or a folder's names, are on disk."""
+        self._open_files.append(_OPEN(path, os.O_RDONLY))
         inode = path.stat().st_ino
         if path.is_dir():
             self._entries[inode] = _entries(path)
@@ -102,7 +102,7 @@ class Flushed:
             self._content[inode] = path.read_bytes()
 
     def forget_the_rest(self, names: bool) -> None:
-        """Undo what is not on the disk for certain: content, and changed `names` as well."""
+        """Undo what is not certain to be on disk: content, and with `names` changed names, too."""
         tree = self._known(self.root.stat().st_ino) if names else self._seen(self.root)
         for path in self.root.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -139,15 +139,15 @@ _OPEN = os.open
 
 
 class Disk:
-    """Stands between this process and a folder, and goes wrong at one call.
+    """Intercepts this process's calls that change a folder, and makes one of them fail.
 
     Args:
         root: the folder.
-        kind: how.
-        at: at which of the calls that change something, from 1; 0 for none.
+        kind: the kind of fault.
+        at: the number of the call that fails, from 1; 0 for none.
 
     Attributes:
-        calls: those so far.
+        calls: the names of the calls so far.
     """
 
     def __init__(self, root: Path, kind: Kind, at: int) -> None:
@@ -156,11 +156,11 @@ class Disk:
         self.at = at
         self.calls: list[str] = []
         self._paths: dict[int, Path] = {}  # of open descriptors
-        self._changing: set[int] = set()  # those of them that can write
+        self._changing: set[int] = set()  # the descriptors among them that can write
         self._flushed = Flushed(root) if kind.forgets else None
 
     def install(self) -> None:
-        """Take the place of functions of `os`, for the rest of this process."""
+        """Replace functions of `os` for the rest of this process."""
         os.open, os.write = partial(self._open, os.open), partial(self._write, os.write)
         os.fsync, os.close = partial(self._fsync, os.fsync), partial(self._close, os.close)
         for name in ("mkdir", "rename", "replace", "unlink", "rmdir"):
@@ -195,7 +195,7 @@ class Disk:
         self._call("fsync", do) if descriptor in self._paths else real(descriptor)
 
     def _close(self, real: Any, descriptor: int) -> None:
-        real(descriptor)  # which is closed even when that fails, as networked disks may
+        real(descriptor)  # closes it even if the call then fails, as on network disks
         self._paths.pop(descriptor, None)
         if descriptor in self._changing:
             self._changing.remove(descriptor)
@@ -210,10 +210,10 @@ class Disk:
         do() if self._below(path, dir_fd) is None else self._call(name, do)
 
     def _below(self, path: Any, folder: int | None) -> Path | None:
-        """The whole path, if it is one in the root folder."""
+        """Return the absolute path if it is inside the root folder."""
         if folder is not None:
             return self._paths[folder] / path if folder in self._paths else None
-        whole = Path(os.path.abspath(path))  # noqa: PTH100 -- links are left as they are
+        whole = Path(os.path.abspath(path))  # noqa: PTH100 -- does not resolve links
         return whole if whole.is_relative_to(self.root) else None
 
     def _call(
@@ -239,18 +239,18 @@ class Disk:
 
 
 # ---------------------------------------------------------------------------------------------
-# What is tried
+# Tasks and trials
 
 
 @dataclass(frozen=True)
 class Task:
-    """Something that saves.
+    """A task that saves.
 
     Attributes:
-        prepare: makes the run that it starts from, if any.
-        work: does it.
-        before: the step of the newest sound checkpoint before; None if there is none.
-        after: and afterward.
+        prepare: makes the run to start from, if any.
+        work: does the task.
+        before: the step of the newest sound checkpoint before it; None if there is none.
+        after: the same after it.
     """
 
     prepare: Callable[[Path], None]
@@ -260,14 +260,14 @@ class Task:
 
 
 def main() -> int:
-    """Try every fault; exit status 1 if any was answered otherwise than it should be."""
+    """Try every fault; return 1 if any was handled wrongly."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=["save", "begin", "resume"])
     parser.add_argument("--kind", choices=KINDS, action="append", help="by default all")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")  # "going back to the checkpoint before" is an answer, too
-    # In memory where that is possible: no disk is waited for, and what is lost is decided here.
+    warnings.simplefilter("ignore")  # going back to an earlier checkpoint is correct, too
+    # In memory if possible, which is fast; data loss is simulated here anyway.
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         folder = Path(name).resolve()
         task = _task(arguments.task, folder, arguments.precision)
@@ -277,7 +277,7 @@ def main() -> int:
 
 
 class Trials:
-    """One task, its start and its end without a fault."""
+    """One task with its start, and its outcome without a fault."""
 
     def __init__(self, folder: Path, task: Task) -> None:
         self.task = task
@@ -294,18 +294,18 @@ class Trials:
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self._start, self.place)
 
-    def _count_calls(self, told: Path) -> list[str]:
+    def _count_calls(self, listing: Path) -> list[str]:
         def work() -> None:
             disk = Disk(self.place, Kind(), 0)
             disk.install()
             self.task.work(self.place / "run")
-            told.write_text(" ".join(disk.calls))
+            listing.write_text(" ".join(disk.calls))
 
         assert _in_child(work) == DONE
-        return told.read_text().split()
+        return listing.read_text().split()
 
     def run(self, name: str) -> int:
-        """Try a kind of fault at each call that it can hit; return how many went wrong."""
+        """Try a kind of fault at each call where it can occur; return how many were mishandled."""
         kind, wrong = KINDS[name], 0
         ends: Counter[str] = Counter()
         for at, call in enumerate(self.calls, 1):
@@ -317,9 +317,9 @@ class Trials:
             wrong += bool(complaint)
             if complaint:
                 print(f"{name} at call {at} of {len(self.calls)}, {call}: {complaint}")
-            ends[{DONE: "none the worse", REFUSED: "refused", ENDED: "ended"}.get(status, "?")] += 1
-        told = ", ".join(f"{number} {end}" for end, number in ends.items())
-        print(f"{name}: {sum(ends.values())} faults, {told}; {wrong} wrong", flush=True)
+            ends[{DONE: "unharmed", REFUSED: "refused", ENDED: "ended"}.get(status, "?")] += 1
+        counts = ", ".join(f"{number} {end}" for end, number in ends.items())
+        print(f"{name}: {sum(ends.values())} faults, {counts}; {wrong} wrong", flush=True)
         return wrong
 
     def _work_with_fault(self, kind: Kind, at: int) -> None:
@@ -327,13 +327,13 @@ class Trials:
         try:
             self.task.work(self.place / "run")
         except SaganError as error:
-            told = str(error)
-            if len(told.splitlines()) > 1 or os.strerror(kind.error) not in told:
-                raise RuntimeError("not what went wrong, in a line") from error
+            message = str(error)
+            if len(message.splitlines()) > 1 or os.strerror(kind.error) not in message:
+                raise RuntimeError("the error is not one line that names the cause") from error
             raise
 
     def _complaint(self, kind: Kind, at: int, status: int) -> str:
-        """What is wrong after a fault, if anything."""
+        """Return what is wrong after a fault; empty if nothing is."""
         run, task = self.place / "run", self.task
         expected = {ENDED} if kind.ends else {DONE, REFUSED} if kind.error else {DONE}
         if status not in expected:
@@ -343,17 +343,17 @@ class Trials:
         except SaganError as error:
             return str(error)
         step = None if newest is None else checkpoint.step_of(newest)
-        # What was flushed last is the new checkpoint's name: from then on it is there for good.
+        # The last flush is that of the new checkpoint's name; from then on it must be there.
         is_saved = status == DONE or (kind.ends and at >= self._last_flush)
         if step not in ({task.after} if is_saved else {task.before, task.after}):
             return f"the newest sound checkpoint is of step {step}"
         if kind.error in (errno.ENOSPC, errno.EDQUOT) and _litter(self.place):
-            return f"a full disk is left with {_litter(self.place)}"
+            return f"a full disk still contains {_litter(self.place)}"
         if _in_child(partial(task.work, run)) != DONE:
-            return "it does not go on"
+            return "it does not resume"
         if not is_identical(outcome(run, task.after), self._expected):
-            return "it goes on to other bits"
-        return f"{_litter(self.place)} stays" if _litter(self.place) else ""
+            return "it resumes with other bits"
+        return f"{_litter(self.place)} remains" if _litter(self.place) else ""
 
 
 def _in_child(work: Callable[[], None]) -> int:
@@ -368,7 +368,7 @@ def _litter(folder: Path) -> list[str]:
 def _task(name: str, folder: Path, precision: str) -> Task:
     if name == "save":
         return Task(_prepare_checkpoints, _save_next, before=3, after=4)
-    recorder.draw_pictures = lambda *_: {}  # they are no part of what goes on, and take long
+    recorder.draw_images = lambda *_: {}  # slow, and not part of what resumes
     settings = SETTINGS | {"precision": precision}
     data = prepare_data(folder)
 
@@ -381,9 +381,9 @@ def _task(name: str, folder: Path, precision: str) -> Task:
 
 
 def _prepare_checkpoints(run: Path) -> None:
-    """Three sound ones, a damaged one that is to be kept, and litter."""
+    """Make three sound checkpoints, a damaged one marked to keep, and litter."""
     (run / "checkpoints").mkdir(parents=True)
-    for step in (4, 1, 2, 3):  # none of which is behind enough to be dropped
+    for step in (4, 1, 2, 3):  # an order in which none is old enough to be removed
         _save(run, step)
     damaged = checkpoint.folder_of(run, 4)
     (damaged / "ema.safetensors").write_bytes(b"")

@@ -1,12 +1,13 @@
-"""Feed mutated files to every loader: each must load or be refused in one line, and cost nothing.
+"""Feed mutated files to every loader: each must load or be refused in one line, without harm.
 
     python scripts/fuzz.py --files 10000
     python scripts/fuzz.py --files 500 --kind model --kind cifar --seed 7
 
-Takes sound model files, run directories, packed sets and pictures in every kind of container,
-changes bytes, lengths, JSON values and names at random, and opens them. Anything but success or
-the package's own error fails, and so do a minute without an answer, memory above 1 GB, and
-opening any file for writing, or a file that only a mutation names, outside the target folder.
+Takes sound model files, run directories, packed sets and images in every kind of container,
+changes bytes, lengths, JSON values and names at random, and opens them. Any outcome other than
+success or the package's own error is a failure; so are two minutes without an answer, memory above
+1 GB, and opening any file for writing, or a file that only a mutation names, outside the target
+folder.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from sagan.errors import SaganError
 from sagan.model import export_model, open_model
 from sagan.run import directory
 from sagan.run.checkpoint import latest_checkpoint
-from sagan.run.stats import read_statistics
+from sagan.run.stats import read_records
 from sagan.runtime.processes import make_accelerator
 from sagan.training.loop import train
 from sagan.training.recorder import Reporter
@@ -49,7 +50,7 @@ SETTINGS: dict[str, Any] = {
     "channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 4, "steps": 1,
 }  # fmt: skip
 GIGABYTE = 2**20  # in the kilobytes of ru_maxrss
-SECONDS = 120  # for one file, on a machine that may do other things
+SECONDS = 120  # for one file, on a machine that may be busy
 ELSEWHERE = "/etc/passwd"  # no loader has a reason to open it
 
 VALUES = [
@@ -59,24 +60,24 @@ VALUES = [
 ]  # fmt: skip
 
 Load = Callable[[Path], object]
-Target = tuple[Path, Load]  # something sound, and what opens it or a mutation of it
+Target = tuple[Path, Load]  # sound files, and the function that opens them or a mutation
 
 
 class Silent(Reporter):
-    """Tells nobody."""
+    """Shows nothing."""
 
 
-class Watch:
+class Audit:
     """Sees every file that Python opens for writing, makes, renames or removes, and commands run.
 
     Args:
         allowed: the folder in which files may be changed.
 
     Attributes:
-        trespasses: what was done elsewhere while it watched.
+        trespasses: what was done elsewhere while the audit was on.
     """
 
-    # And from which argument on they are folders that are open, rather than lengths and modes.
+    # By event, how many arguments precede those that may be descriptors of open folders.
     NAMES: ClassVar = {"os.rename": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.link": 2,
              "os.symlink": 2, "os.truncate": 2, "os.chmod": 2}  # fmt: skip
     NEVER = ("subprocess.Popen", "os.system", "socket.connect", "pickle.find_class")
@@ -89,7 +90,7 @@ class Watch:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Watch within the context."""
+        """Audit within the context."""
         self._on = True
         try:
             yield
@@ -103,12 +104,12 @@ class Watch:
     def _is_trespass(self, event: str, arguments: tuple[Any, ...]) -> bool:
         if event == "open":
             path, _, flags = arguments
-            if isinstance(path, int):  # opened before
+            if isinstance(path, int):  # a descriptor: its file was seen when it was opened
                 return False
             changes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             return str(path) == ELSEWHERE or (bool(changes) and not self._is_allowed(path))
         if event in self.NAMES:
-            # Within a folder that is open, of which the name was seen before.
+            # Paths relative to an open folder are allowed: the folder was seen when it was opened.
             paths = [path for path in arguments if isinstance(path, (str, bytes, os.PathLike))]
             places = arguments[self.NAMES[event] :]
             folders = [number for number in places if isinstance(number, int) and number > 2]
@@ -116,20 +117,20 @@ class Watch:
         return event in self.NEVER
 
     def _is_allowed(self, path: Any) -> bool:
-        whole = Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 -- not where links lead
+        whole = Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 -- does not resolve links
         return whole.is_relative_to(self.allowed)
 
 
 def main() -> int:
-    """Run the mutations; exit status 1 at the first that is not answered properly."""
+    """Open the mutations; the first that is mishandled raises an error."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", action="append", help="of target; by default all")
+    parser.add_argument("--kind", action="append", help="kind of target; by default all")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")  # "going back to the checkpoint before" is an answer, too
+    warnings.simplefilter("ignore")  # going back to an earlier checkpoint is correct, too
     datasets.disable_progress_bars()
-    workers.available_cores = lambda: 1  # pictures are decoded in this process, which is watched
+    workers.available_cores = lambda: 1  # decode images in this process, which is audited
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         datasets.config.HF_DATASETS_CACHE = folder / "victim" / "cache"
@@ -140,26 +141,24 @@ def main() -> int:
     return 0
 
 
-def run_files(folder: Path, targets: dict[str, Target], num: int, chance: random.Random) -> None:
+def run_files(folder: Path, targets: dict[str, Target], num: int, rng: random.Random) -> None:
     """Open `num` mutations of sound files.
 
     Raises:
-        AssertionError: one was answered otherwise, or cost too much.
+        AssertionError: one was mishandled, or took too much memory.
     """
     place = folder / "victim"
-    watch = Watch(place)
+    audit = Audit(place)
     for kind, (source, load) in targets.items():
-        _open(source, load, watch, f"{kind}, as it is", lambda path: "nothing")
+        _open(source, load, audit, f"{kind}, as it is", lambda path: "nothing")
     before, peak = _content(folder / "sound"), _memory()
     opened: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     for i in range(num):
-        kind = chance.choice(sorted(targets))
-        told = _open(
-            *targets[kind], watch, f"{kind}, number {i}", lambda path: mutate(path, chance)
-        )
+        kind = rng.choice(sorted(targets))
+        error = _open(*targets[kind], audit, f"{kind}, number {i}", lambda path: mutate(path, rng))
         opened[kind] += 1
-        refused[kind] += bool(told)
+        refused[kind] += bool(error)
         grown = _memory() - peak
         assert grown < GIGABYTE, f"{kind}, number {i}: memory grew by {grown >> 10} MB"
         if i % 1000 == 999:
@@ -171,29 +170,29 @@ def run_files(folder: Path, targets: dict[str, Target], num: int, chance: random
           f"memory at most {_memory() >> 10} MB, {peak >> 10} MB before")  # fmt: skip
 
 
-def _open(source: Path, load: Load, watch: Watch, what: str, change: Callable[[Path], str]) -> str:
-    """The one line that a changed copy was refused with; empty if it was not."""
-    victim = watch.allowed / source.name
+def _open(source: Path, load: Load, audit: Audit, what: str, change: Callable[[Path], str]) -> str:
+    """Return the one line that a changed copy was refused with; empty if it loaded."""
+    victim = audit.allowed / source.name
     _copy(source, victim)
-    changed, told = change(victim), ""
+    changed, message = change(victim), ""
     faulthandler.dump_traceback_later(SECONDS, exit=True)
     try:
-        with watch.on():
+        with audit.on():
             load(victim)
     except SaganError as error:
-        told = str(error)
+        message = str(error)
     except Exception as error:
         raise AssertionError(f"{what}, {changed}: {error!r}") from error
     faulthandler.cancel_dump_traceback_later()
-    shutil.rmtree(watch.allowed)
-    assert changed != "nothing" or not told, f"{what}: {told}"
-    assert len(told.splitlines()) <= 1, f"{what}, {changed}: more than a line: {told}"
-    assert not watch.trespasses, f"{what}, {changed}: {watch.trespasses}"
-    return told
+    shutil.rmtree(audit.allowed)
+    assert changed != "nothing" or not message, f"{what}: {message}"
+    assert len(message.splitlines()) <= 1, f"{what}, {changed}: more than a line: {message}"
+    assert not audit.trespasses, f"{what}, {changed}: {audit.trespasses}"
+    return message
 
 
 def _memory() -> int:
-    """The most that this process or one of its children ever took, in kilobytes."""
+    """Return the largest memory of this process or one of its children so far, in kilobytes."""
     return max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -217,15 +216,15 @@ def _copy(source: Path, victim: Path) -> None:
 
 
 def sound_targets(folder: Path) -> dict[str, Target]:
-    """Sound files by kind, each with what opens it."""
+    """Return sound files by kind, each with the function that opens it."""
     folder.mkdir()
     return _model_targets(folder) | _source_targets(folder)
 
 
 def _model_targets(folder: Path) -> dict[str, Target]:
-    packed = pack(str(_folder_of_pictures(folder)), folder / "packed", 32)
+    packed = pack(str(_folder_of_images(folder)), folder / "packed", 32)
     session = prepare(str(packed.path), folder / "run", "smoke", SETTINGS, lambda line: None)
-    train(session.run, session.description, session.dataset, Silent())
+    train(session, Silent())
     export_model(open_model(folder / "run"), folder / "model.safetensors", card="# Card")
 
     def resume(run: Path) -> None:
@@ -234,7 +233,7 @@ def _model_targets(folder: Path) -> dict[str, Target]:
         begun = latest_checkpoint(run)
         if begun is not None:
             training.restore(begun)
-        read_statistics(run)
+        read_records(run)
         directory.read_environment(run)
 
     return {
@@ -253,7 +252,7 @@ def _load_both(path: Path) -> None:
 
 def _source_targets(folder: Path) -> dict[str, Target]:
     made = {
-        "folder": folder / "pictures",
+        "folder": folder / "images",
         "zip": _zip(folder / "x.zip"),
         "cifar": _cifar(folder / "cifar"),
         "cifar archive": _cifar_archive(folder / "cifar", folder / "cifar.tar.gz"),
@@ -268,8 +267,8 @@ def _pack_and_describe(path: Path) -> None:
     describe(str(path))
 
 
-def _picture(number: int, ending: str) -> bytes:
-    """A picture of noise."""
+def _image(number: int, ending: str) -> bytes:
+    """Return an image of noise as a file's bytes."""
     pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, ending)
@@ -279,19 +278,19 @@ def _picture(number: int, ending: str) -> bytes:
 ENDINGS = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
 
 
-def _folder_of_pictures(folder: Path) -> Path:
+def _folder_of_images(folder: Path) -> Path:
     for i in range(12):
-        path = folder / "pictures" / "ab"[i % 2] / f"{i}.{ENDINGS[i % len(ENDINGS)]}"
+        path = folder / "images" / "ab"[i % 2] / f"{i}.{ENDINGS[i % len(ENDINGS)]}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_picture(i, ENDINGS[i % len(ENDINGS)]))
-    return folder / "pictures"
+        path.write_bytes(_image(i, ENDINGS[i % len(ENDINGS)]))
+    return folder / "images"
 
 
 def _zip(path: Path) -> Path:
     labels = [[f"{i}.png", i % 2] for i in range(6)]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for i in range(6):
-            archive.writestr(f"{i}.png", _picture(i, "png"))
+            archive.writestr(f"{i}.png", _image(i, "png"))
         archive.writestr("dataset.json", json.dumps({"labels": labels}))
     return path
 
@@ -314,8 +313,8 @@ def _cifar_archive(folder: Path, path: Path) -> Path:
 
 
 def _parquet(path: Path) -> Path:
-    pictures = [{"bytes": _picture(i, "png"), "path": f"{i}.png"} for i in range(6)]
-    rows = [{"image": picture, "label": i % 2} for i, picture in enumerate(pictures)]
+    images = [{"bytes": _image(i, "png"), "path": f"{i}.png"} for i in range(6)]
+    rows = [{"image": image, "label": i % 2} for i, image in enumerate(images)]
     kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
     datasets.Dataset.from_list(rows, datasets.Features(kinds)).to_parquet(str(path))
     return path
@@ -324,7 +323,7 @@ def _parquet(path: Path) -> Path:
 def _tar(path: Path) -> Path:
     with tarfile.open(path, "w") as archive:
         for i in range(6):
-            for ending, content in (("png", _picture(i, "png")), ("cls", b"01"[i % 2 : i % 2 + 1])):
+            for ending, content in (("png", _image(i, "png")), ("cls", b"01"[i % 2 : i % 2 + 1])):
                 member = tarfile.TarInfo(f"{i}.{ending}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
@@ -335,29 +334,29 @@ def _tar(path: Path) -> Path:
 # Mutations
 
 
-def mutate(path: Path, chance: random.Random) -> str:
-    """Change one file or name at or below `path` in place; return what was done, for a report."""
+def mutate(path: Path, rng: random.Random) -> str:
+    """Change one file or name at or below `path` in place, and describe the change."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    file = chance.choice(files)
-    if chance.random() < 0.1:
-        return f"{file.name}: {_mutate_name(file, chance.choice(files), chance)}"
+    file = rng.choice(files)
+    if rng.random() < 0.1:
+        return f"{file.name}: {_mutate_name(file, rng.choice(files), rng)}"
     content = file.read_bytes()
-    if file.suffix == ".json" and chance.random() < 0.7:
+    if file.suffix == ".json" and rng.random() < 0.7:
         value = json.loads(content)
-        told = _mutate_json(value, chance)
+        change = _mutate_json(value, rng)
         file.write_text(json.dumps(value))
-        return f"{file.name}: {told}"
-    if file.suffix == ".safetensors" and chance.random() < 0.5:
-        told, content = _mutate_header(content, chance)
+        return f"{file.name}: {change}"
+    if file.suffix == ".safetensors" and rng.random() < 0.5:
+        change, content = _mutate_header(content, rng)
     else:
-        told, content = _mutate_bytes(content, chance)
+        change, content = _mutate_bytes(content, rng)
     file.write_bytes(content)
-    return f"{file.name}: {told}"
+    return f"{file.name}: {change}"
 
 
-def _mutate_name(file: Path, other: Path, chance: random.Random) -> str:
-    """Remove a file, or put something else in its place."""
-    kind = chance.choice(["removed", "folder", "link", "pipe", "device", "swapped"])
+def _mutate_name(file: Path, other: Path, rng: random.Random) -> str:
+    """Remove a file or replace it by something else, and describe the change."""
+    kind = rng.choice(["removed", "folder", "link", "pipe", "device", "swapped"])
     if kind == "swapped":
         one, another = file.read_bytes(), other.read_bytes()
         file.write_bytes(another)
@@ -367,7 +366,7 @@ def _mutate_name(file: Path, other: Path, chance: random.Random) -> str:
     if kind == "folder":
         file.mkdir()
     elif kind == "link":
-        file.symlink_to(chance.choice([ELSEWHERE, "nowhere", file.name]))
+        file.symlink_to(rng.choice([ELSEWHERE, "nowhere", file.name]))
     elif kind == "pipe":
         os.mkfifo(file)
     elif kind == "device":
@@ -375,70 +374,70 @@ def _mutate_name(file: Path, other: Path, chance: random.Random) -> str:
     return kind
 
 
-def _mutate_json(value: Any, chance: random.Random) -> str:
-    """Replace, remove or add one entry somewhere in a tree of dicts and lists."""
+def _mutate_json(value: Any, rng: random.Random) -> str:
+    """Replace or remove one entry somewhere in a tree of dicts and lists; describe the change."""
     while True:
         keys = list(value) if isinstance(value, dict) else list(range(len(value)))
         if not keys:
             return "nothing: empty"
-        key = chance.choice(keys)
-        if isinstance(value[key], (dict, list)) and value[key] and chance.random() < 0.8:
+        key = rng.choice(keys)
+        if isinstance(value[key], (dict, list)) and value[key] and rng.random() < 0.8:
             value = value[key]
             continue
-        if chance.random() < 0.2:
+        if rng.random() < 0.2:
             del value[key]
             return f"removed {key!r}"
-        value[key] = chance.choice(VALUES)
+        value[key] = rng.choice(VALUES)
         return f"{key!r} = {str(value[key])[:40]!r}"
 
 
-def _mutate_header(content: bytes, chance: random.Random) -> tuple[str, bytes]:
-    """Change an entry of a safetensors header, with a header length that fits or does not."""
+def _mutate_header(content: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Change an entry of a safetensors header; its stated length may then be wrong."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    told = _mutate_metadata(header, chance) if chance.random() < 0.5 else ""
-    told = told or _mutate_json(header, chance)
+    change = _mutate_metadata(header, rng) if rng.random() < 0.5 else ""
+    change = change or _mutate_json(header, rng)
     text = json.dumps(header).encode()
-    size = len(text) if chance.random() < 0.8 else chance.choice([0, 2**40, 2**63, len(text) + 8])
-    return f"header {told}", size.to_bytes(8, "little") + text + content[8 + length :]
+    size = len(text) if rng.random() < 0.8 else rng.choice([0, 2**40, 2**63, len(text) + 8])
+    return f"header {change}", size.to_bytes(8, "little") + text + content[8 + length :]
 
 
-def _mutate_metadata(header: dict[str, Any], chance: random.Random) -> str:
-    """Change an entry of the configuration or the classes, which are JSON within the header."""
+def _mutate_metadata(header: dict[str, Any], rng: random.Random) -> str:
+    """Change an entry of the configuration or the classes, which are JSON inside the header."""
     metadata = header["__metadata__"]
     inner = sorted(key for key in ("config", "classes") if key in metadata)
     if not inner:
         return ""
-    key = chance.choice(inner)
+    key = rng.choice(inner)
     value = json.loads(metadata[key])
-    told = _mutate_json(value, chance)
+    change = _mutate_json(value, rng)
     metadata[key] = json.dumps(value)
-    return f"{key} {told}"
+    return f"{key} {change}"
 
 
-def _mutate_bytes(content: bytes, chance: random.Random) -> tuple[str, bytes]:
-    kind = chance.choice(["flip", "cut", "insert", "zero", "empty", "number"])
-    at = chance.randrange(len(content) + 1)
-    # Most of a file is numbers; what is interesting stands at its beginning or end.
-    near = chance.choice(["anywhere", "beginning", "end"])
+def _mutate_bytes(content: bytes, rng: random.Random) -> tuple[str, bytes]:
+    kind = rng.choice(["flip", "cut", "insert", "zero", "empty", "number"])
+    at = rng.randrange(len(content) + 1)
+    # Most of a file is numbers; the interesting parts are at its beginning and end.
+    near = rng.choice(["anywhere", "beginning", "end"])
     if near == "beginning":
-        at = min(at, chance.randrange(200))
+        at = min(at, rng.randrange(200))
     elif near == "end":
-        at = max(at, len(content) - chance.randrange(1, 200), 0)
+        at = max(at, len(content) - rng.randrange(1, 200), 0)
     if kind == "flip" and content:
         at = min(at, len(content) - 1)
-        flipped = content[at] ^ (1 << chance.randrange(8))
+        flipped = content[at] ^ (1 << rng.randrange(8))
         return f"flip at {at}", content[:at] + bytes([flipped]) + content[at + 1 :]
     if kind == "cut":
         return f"cut at {at}", content[:at]
     if kind == "insert":
-        return f"insert at {at}", content[:at] + chance.randbytes(8) + content[at:]
+        return f"insert at {at}", content[:at] + rng.randbytes(8) + content[at:]
     if kind == "zero":
         zeros = bytes(len(content[at : at + 64]))
         return f"zeros at {at}", content[:at] + zeros + content[at + 64 :]
     if kind == "number":
-        number = chance.choice([0xFFFFFFFF, 0x7FFFFFFF, 2**16, 0])
-        order = chance.choice(["little", "big"])
+        number = rng.choice([0xFFFFFFFF, 0x7FFFFFFF, 2**16, 0])
+        order = rng.choice(["little", "big"])
         return f"{number} at {at}", content[:at] + number.to_bytes(4, order) + content[at + 4 :]
     return "empty", b""
 

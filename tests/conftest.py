@@ -125,8 +125,8 @@ def train_run() -> Callable[..., Path]:
         **settings: Any,
     ) -> Path:
         session = prepare(str(dataset.path), run, "smoke", TINY | settings, notify=lambda _: None)
-        assert session.run == run
-        train(run, session.description, session.dataset, reporter or Silent(), time_limit)
+        assert session.run.path == run
+        train(session, reporter or Silent(), time_limit)
         return run
 
     return run_it
@@ -154,9 +154,9 @@ def encoded(pixels: np.ndarray, format_: str = "PNG") -> bytes:
 
 
 @pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs draw no sample grids and attention figures, which take longer than a tiny training."""
-    monkeypatch.setattr("sagan.training.recorder.draw_pictures", lambda *_: None)
+    monkeypatch.setattr("sagan.training.recorder.draw_images", lambda *_: None)
     return
 
 

@@ -8,7 +8,7 @@ import typer
 from sagan.cli.console import open_console, say, say_nothing, show
 from sagan.cli.options import _MODEL, Seed
 from sagan.errors import SaganError
-from sagan.runtime.extras import needed_library
+from sagan.runtime.extras import report_missing_library
 
 
 def evaluate(
@@ -71,12 +71,12 @@ def evaluate(
         return
     if model is None or data is None:
         raise SaganError("give a MODEL and --data, or --compare A.json B.json")
-    with needed_library():
+    with report_missing_library():
         from sagan.metrics.command import Request, run
         from sagan.metrics.plan import SamplePlan
     from sagan.display import PackingProgress, StageProgress
     from sagan.metrics.text import evaluation_lines
-    from sagan.runtime.processes import join_processes, together
+    from sagan.runtime.processes import join_processes, report_lost_processes
     from sagan.storage.files import write_json
 
     main = join_processes().is_main_process
@@ -84,7 +84,7 @@ def evaluate(
     request = Request(model, data, split, metrics, features, weights, plan, neighbors, json_file)
     console = open_console()
     with (
-        together("see what that one says"),
+        report_lost_processes("see what that one says"),
         PackingProgress(console, "packing") as packing,
         StageProgress(console) as progress,
     ):

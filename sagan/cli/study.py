@@ -10,7 +10,7 @@ import typer
 from sagan.cli.console import open_console, say
 from sagan.cli.options import Source
 from sagan.errors import SaganError
-from sagan.runtime.extras import needed_library
+from sagan.runtime.extras import report_missing_library
 
 
 def study(
@@ -54,7 +54,7 @@ def study(
         raise SaganError(f"--budget-minutes is a number of minutes, not {budget_minutes}")
     if steps is not None and budget_minutes is not None:
         raise SaganError("--steps and --budget-minutes both say how long runs are: give one")
-    with needed_library():
+    with report_missing_library():
         from sagan.studies.engine import conduct
         from sagan.studies.plan import Request
     from sagan.training.loop import Interrupted

@@ -64,7 +64,7 @@ def train(
         overrides["steps"] = steps
 
     from sagan.display import PackingProgress
-    from sagan.runtime.processes import join_processes, together
+    from sagan.runtime.processes import join_processes, report_lost_processes
     from sagan.training.session import RESUME, prepare
 
     processes = join_processes()
@@ -72,7 +72,7 @@ def train(
     console = open_console()
     # The first process of a machine packs the data; the others find it in the cache.
     with (
-        together(RESUME),
+        report_lost_processes(RESUME),
         processes.local_main_process_first(),
         PackingProgress(console, "packing") as progress,
     ):
@@ -91,7 +91,7 @@ def _train(session: "Session", console: "Console", time_limit: float = float("in
     from sagan.training.loop import Interrupted, train
 
     try:
-        train(session.run, session.description, session.dataset, reporter_for(console), time_limit)
+        train(session, reporter_for(console), time_limit)
     except Interrupted as interrupted:
         if PartialState().is_main_process:
             say(f"stopped at step {interrupted.step}, saved; the same command goes on from there")

@@ -2,11 +2,10 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from sagan.data.packed import FORMAT_VERSION, Manifest, PackedDataset, is_packed, read_manifest
-from sagan.data.packing import Progress, pack
+from sagan.data.packing import pack
 from sagan.data.sources.base import Source
 from sagan.data.sources.open import open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
@@ -14,6 +13,7 @@ from sagan.errors import SaganError
 from sagan.images.decode import check_size_and_fit
 from sagan.storage.files import cache_folder
 from sagan.storage.staging import keep_first
+from sagan.types import Notify, Progress
 
 
 def _silent(message: str) -> None:
@@ -27,7 +27,7 @@ def open_dataset(
     fit: str = "crop",
     split: str | None = None,
     cache: Path | None = None,
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = _silent,
     progress: Progress | None = None,
 ) -> PackedDataset:
     """Open a data set for training at size S, packing it first if that has not been done.
@@ -74,7 +74,7 @@ def open_dataset(
     return dataset
 
 
-def _tell_findings(manifest: Manifest, folder: Path, notify: Callable[[str], None]) -> None:
+def _tell_findings(manifest: Manifest, folder: Path, notify: Notify) -> None:
     """Each time: a disk that was out of reach for a moment may have left pictures out for good."""
     for line in manifest.findings():
         notify(line)
@@ -105,7 +105,7 @@ def _cache_name(source: Source, size: int, fit: str) -> str:
     return f"{stem[:40]}-{source.split}-{size}-{fit}-{digest[:16]}"
 
 
-def _open_cached(folder: Path, notify: Callable[[str], None]) -> PackedDataset | None:
+def _open_cached(folder: Path, notify: Notify) -> PackedDataset | None:
     if not folder.exists():
         return None
     try:

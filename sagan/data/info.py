@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from sagan.data.packed import PackedDataset, is_packed, read_manifest
-from sagan.data.packing import Progress
 from sagan.data.sources.base import Decoder, Source
 from sagan.data.sources.open import open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.data.workers import map_pictures
 from sagan.errors import UnreadableError
 from sagan.images.decode import PictureFacts
-from sagan.types import UInt8Array
+from sagan.types import Progress, UInt8Array
 
 THUMBNAIL_SIZE = 64
 # A contact sheet has so many pictures of each class, or SHEET_ROWS times as many of a set without.

@@ -32,9 +32,8 @@ from sagan.data.workers import map_chunks
 from sagan.errors import SaganError
 from sagan.images.decode import Fit, check_size_and_fit
 from sagan.storage.staging import replace, staged
-from sagan.types import Int64Array, UInt8Array
+from sagan.types import Int64Array, Progress, UInt8Array
 
-Progress = Callable[[int, int | None], None]
 Publish = Callable[[Path, Path], None]
 
 # A few broken files are the world; more of them mean that something is wrong with the source.

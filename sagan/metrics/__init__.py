@@ -12,7 +12,7 @@ _attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    from sagan.runtime.extras import needed_library
+    from sagan.runtime.extras import report_missing_library
 
-    with needed_library():
+    with report_missing_library():
         return _attribute(name)

@@ -1,19 +1,17 @@
 """From what `sagan evaluate` was asked for to numbers: the data, the features, the files."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sagan.data import PackedDataset, open_dataset
-from sagan.data.packing import Progress as Packing
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.metrics.evaluation import evaluate, open_together
-from sagan.metrics.features.extraction import Progress
 from sagan.metrics.features.network import open_network
 from sagan.metrics.plan import SamplePlan, check_conditional, check_request, looks_at_train
 from sagan.runtime.processes import join_processes
 from sagan.storage.files import check_writable
+from sagan.types import NamedProgress, Notify, Progress
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Request:
 
 
 def run(
-    request: Request, notify: Callable[[str], None], packing: Packing, progress: Progress
+    request: Request, notify: Notify, packing: Progress, progress: NamedProgress
 ) -> dict[str, Any]:
     """Open what is needed and evaluate; see `sagan.metrics.evaluate`.
 

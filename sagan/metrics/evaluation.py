@@ -15,7 +15,7 @@ from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, picture_hashes
 from sagan.errors import SaganError
 from sagan.metrics.document import document
-from sagan.metrics.features.extraction import FEATURES, LOGITS, Progress, extract, map_array, silent
+from sagan.metrics.features.extraction import FEATURES, LOGITS, extract, map_array, silent
 from sagan.metrics.features.network import DEFAULT_FEATURES, FeatureNetwork, open_network
 from sagan.metrics.features.reference import reference_features
 from sagan.metrics.measures.distances import Neighbors
@@ -29,6 +29,7 @@ from sagan.run.checkpoint import folder_of
 from sagan.run.directory import is_run
 from sagan.runtime.processes import join_processes
 from sagan.storage.fsync import reason
+from sagan.types import NamedProgress
 
 
 def evaluate(
@@ -40,7 +41,7 @@ def evaluate(
     network: FeatureNetwork | None = None,
     plan: SamplePlan | None = None,
     neighbors: Path | None = None,
-    progress: Progress = silent,
+    progress: NamedProgress = silent,
 ) -> dict[str, Any]:
     """Measure how near a model's samples are to real pictures.
 
@@ -97,7 +98,7 @@ def open_together(name: str | Path, processes: PartialState) -> Model:
     return replace(open_model(newest if is_run(Path(name)) else name), origin=str(name))
 
 
-def _measured(plan: EvaluationPlan, progress: Progress) -> dict[str, float]:
+def _measured(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
     """Compute the metrics, by the names that --metrics takes; the same in every process.
 
     Raises:
@@ -143,7 +144,7 @@ def _subject(
     samples: Samples,
     folder: Path,
     processes: PartialState,
-    progress: Progress,
+    progress: NamedProgress,
 ) -> Subject | None:
     """All features, in the main process; None in the others."""
     network = plan.network
@@ -180,7 +181,7 @@ def _subject(
 
 
 def _computed(
-    measures: Sequence[Measure], subject: Subject, progress: Progress
+    measures: Sequence[Measure], subject: Subject, progress: NamedProgress
 ) -> dict[str, float]:
     values: dict[str, float] = {}
     for measure in measures:

@@ -11,8 +11,8 @@ from typing import Any
 
 from sagan.errors import SaganError
 from sagan.report.curves import drawn_panels
-from sagan.run import directory
-from sagan.run.stats import Record, read_statistics
+from sagan.run.run import Run
+from sagan.run.stats import Record
 from sagan.storage.files import MAX_BYTES, check_page_name, write_bytes
 
 MOST_FRAMES = 16  # pictures of a film: bounds the size of the page
@@ -65,19 +65,18 @@ def write_report(run: Path, out: Path) -> None:
     Raises:
         SaganError: it is no run, has recorded nothing yet, or the file cannot be written.
     """
-    if not directory.is_run(run):
-        raise SaganError(f"{run} is not a run directory: it has no config.json")
+    found = Run(run)
+    found.require()
     check_page_name(out)
-    records = read_statistics(run)
-    if not records:
-        raise SaganError(f"{run} has recorded nothing yet: train on, then try again")
+    if not found.records:
+        raise SaganError(f"'{run}' has recorded nothing yet: train on, then try again")
     # A stranger's JSON may hold half a surrogate pair, which no file can.
-    write_bytes(out, "".join(_page(run, records)).encode(errors="backslashreplace"))
+    write_bytes(out, "".join(_page(found)).encode(errors="backslashreplace"))
 
 
-def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
-    description = directory.read_run(run)
-    title = escape(run.resolve().name)
+def _page(run: Run) -> Iterator[str]:
+    description, records = run.description, run.records
+    title = escape(run.path.resolve().name)
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<style>{STYLE}</style></head><body>\n<h1>{title}</h1>"
@@ -86,8 +85,8 @@ def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
     yield f'<p class="lead">{escape(lead)}</p>\n'
     latest = _latest(records)
     yield from _numbers(latest)
-    yield from _film("Samples", "the same latents at every step", run / "samples")
-    yield from _film("Attention", "what single pixels draw on", run / "attention")
+    yield from _film("Samples", "the same latents at every step", run.path / "samples")
+    yield from _film("Attention", "what single pixels draw on", run.path / "attention")
     yield '<h2>Curves</h2>\n<div class="columns">'
     for panel, svg in drawn_panels(records):
         yield f"<figure><figcaption>{escape(panel)}</figcaption>{svg}</figure>\n"
@@ -95,8 +94,8 @@ def _page(run: Path, records: Sequence[Record]) -> Iterator[str]:
     yield from _attention(_latest(records[::-1]), latest)
     yield '<div class="columns">'
     yield from _table("Configuration", description.config.model_dump(mode="json"))
-    if environment := directory.read_environment(run):
-        yield from _table("Environment", environment)
+    if run.environment:
+        yield from _table("Environment", run.environment)
     yield f"</div>\n<script>{_SCRIPT}</script></body></html>\n"
 
 

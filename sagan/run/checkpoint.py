@@ -2,8 +2,8 @@
 
 A checkpoint is weights (safetensors) and readable JSON, never code or pickles. It is written under
 a temporary name, flushed to disk and renamed, so that a crash leaves the old one or the new one
-whole; its manifest holds the sha256 of each file, taken before it was written, which is checked
-when it is read.
+whole. Its manifest contains the sha256 of each file, computed before the file was written and
+checked when it is read.
 
     RUN/checkpoints/step-00001000/{generator,discriminator,ema,optimizer}.safetensors
                                   state.json  manifest.json
@@ -31,7 +31,7 @@ from sagan.run.directory import FORMAT
 from sagan.storage.files import read_small, to_json
 from sagan.storage.fsync import discard, flush, reason, rename, sweep, write
 
-KEEP = 3  # newest checkpoints of a run
+KEEP = 3  # how many of the newest checkpoints stay
 FILES = (
     "generator.safetensors",
     "discriminator.safetensors",
@@ -43,12 +43,8 @@ FILES = (
 Tensors: TypeAlias = dict[str, Tensor]
 
 
-# ---------------------------------------------------------------------------------------------
-# Run directories
-
-
 def checkpoints(run: Path) -> list[Path]:
-    """The run's checkpoint folders, oldest first; their content is not looked at."""
+    """Return the run's checkpoint folders, oldest first, without checking their content."""
     found = (run / "checkpoints").glob("step-*")
     return sorted(filter(_is_checkpoint, found), key=step_of)
 
@@ -58,12 +54,12 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The number of generator updates behind a checkpoint folder."""
+    """Return how many generator updates a checkpoint folder's name states."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
 def folder_of(run: Path, step: int) -> Path:
-    """Where the checkpoint of a step is, or will be."""
+    """Return the folder in which the checkpoint of a step is, or will be."""
     return run / "checkpoints" / f"step-{step:08d}"
 
 
@@ -74,19 +70,19 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: Callable[[int], bool] = lambda step: False,
 ) -> Path:
-    """Write one checkpoint whole or not at all, then drop those `KEEP` or more behind it.
+    """Write one checkpoint, whole or not at all, then remove old ones.
 
-    A checkpoint with a file called `keep` in it stays as well.
+    The `KEEP` newest up to this one stay, and so does any with a file called `keep` in it.
 
     Args:
         run: the run directory.
         step: generator updates done.
-        tensors: the content of each safetensors file, by its name without the ending.
-        state: what else the next step depends on, as JSON.
-        keep: whether the checkpoint of a step stays however old it gets.
+        tensors: the content of each safetensors file, by its name without the suffix.
+        state: whatever else the next step depends on, as JSON.
+        keep: whether the checkpoint of a step stays, however old it is.
 
     Raises:
-        SaganError: the disk is full, or cannot be written.
+        SaganError: the disk is full or cannot be written to.
     """
     final = folder_of(run, step)
     folder = final.parent
@@ -95,7 +91,7 @@ def save_checkpoint(
     try:
         temporary.mkdir()
         _write_checkpoint(temporary, tensors, {"step": step, **state})
-        if os.path.lexists(final):  # a damaged one that training went back behind
+        if os.path.lexists(final):  # a damaged one: training resumed from one before it
             if (final / "keep").exists():
                 (temporary / "keep").touch()
             discard(final)
@@ -103,12 +99,12 @@ def save_checkpoint(
         rename(temporary, final)
     except OSError as error:
         raise SaganError(
-            f"cannot save the checkpoint {final}: {reason(error)}; those before are whole"
+            f"cannot save the checkpoint '{final}': {reason(error)}; earlier ones are intact"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    behind = [path for path in checkpoints(run) if step_of(path) < step]
-    for old in behind[: 1 - KEEP]:
+    earlier = [path for path in checkpoints(run) if step_of(path) < step]
+    for old in earlier[: 1 - KEEP]:
         if not (keep(step_of(old)) or (old / "keep").exists()):
             with suppress(OSError):
                 discard(old)
@@ -118,7 +114,7 @@ def save_checkpoint(
 def _write_checkpoint(
     folder: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint's files into an empty folder, one at a time through memory."""
+    """Write a checkpoint's files into an empty folder, with one at a time in memory."""
     digests = {}
 
     def add(name: str, content: bytes) -> None:
@@ -132,12 +128,12 @@ def _write_checkpoint(
 
 
 def latest_checkpoint(run: Path) -> Path | None:
-    """The newest sound checkpoint, None if there never was one.
+    """Return the newest undamaged checkpoint, or None if there are no checkpoints.
 
-    Damaged ones are passed over with a warning.
+    Damaged ones are skipped with a warning.
 
     Raises:
-        SaganError: there are checkpoints, and all are damaged.
+        SaganError: there are checkpoints, but all are damaged.
     """
     damage: list[SaganError] = []
     found = checkpoints(run)
@@ -149,20 +145,20 @@ def latest_checkpoint(run: Path) -> Path | None:
             continue
         if damage:
             lost = step_of(found[-1]) - step_of(checkpoint)
-            warnings.warn(f"{damage[0]}; going back {lost} steps to {checkpoint}", stacklevel=2)
+            warnings.warn(f"{damage[0]}; going back {lost} steps to '{checkpoint}'", stacklevel=2)
         return checkpoint
     if damage:
         raise SaganError(
-            f"no checkpoint of {run} is sound: {damage[0]}. Begin anew in another --out"
+            f"all checkpoints of '{run}' are damaged: {damage[0]}. Start again with another --out"
         )
     return None
 
 
 def verify_checkpoint(checkpoint: Path) -> None:
-    """Insist that the manifest is, byte for byte, the one that belongs to the files beside it.
+    """Check that the manifest is, byte for byte, the one that belongs to the files beside it.
 
     Raises:
-        SaganError: a file is missing, cannot be read, or is not what was written.
+        SaganError: a file is missing, cannot be read, or differs from what was written.
     """
     digests = {name: _sha256(checkpoint / name) for name in FILES}
     manifest = checkpoint / "manifest.json"
@@ -171,12 +167,13 @@ def verify_checkpoint(checkpoint: Path) -> None:
     written = read_small(manifest)
     if written != _manifest(digests):
         wrong = [name for name in FILES if _manifest_line(name, digests) not in written]
-        is_one_of_them = 0 < len(wrong) < len(FILES)
-        raise _damaged(checkpoint / wrong[0] if is_one_of_them else manifest)
+        # If every file differs, or none does, the manifest itself is damaged.
+        some = 0 < len(wrong) < len(FILES)
+        raise _damaged(checkpoint / wrong[0] if some else manifest)
 
 
 def _sha256(path: Path) -> str:
-    """The digest of a checkpoint's file, which must be a file: no link, pipe or device."""
+    """Return the digest of a regular file; a link, pipe or device counts as damage."""
     digest = hashlib.sha256()
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
@@ -186,23 +183,23 @@ def _sha256(path: Path) -> str:
                 digest.update(block)
     except OSError as error:
         raise SaganError(
-            f"{path.parent} is damaged: cannot read {path.name}: {reason(error)}"
+            f"'{path.parent}' is damaged: cannot read '{path.name}': {reason(error)}"
         ) from None
     return digest.hexdigest()
 
 
 def _damaged(path: Path) -> SaganError:
-    return SaganError(f"{path.parent} is damaged: {path.name} is not what was written")
+    return SaganError(f"'{path.parent}' is damaged: '{path.name}' is not what was written")
 
 
 def _serialized(tensors: Tensors, metadata: dict[str, str]) -> bytes:
-    """The content of a safetensors file."""
+    """Return tensors as the content of a safetensors file."""
     contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     return serialize(contiguous, metadata)
 
 
 def _manifest(digests: Mapping[str, str]) -> bytes:
-    """A manifest: the sha256 of each file, and one over all of these and the format."""
+    """Return a manifest: the sha256 of each file, and one of all these and the format."""
     content: dict[str, Any] = {"format": FORMAT, "sha256": dict(sorted(digests.items()))}
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return to_json({**content, "checksum": checksum})
@@ -213,29 +210,25 @@ def _manifest_line(name: str, digests: Mapping[str, str]) -> bytes:
 
 
 def read_tensors(checkpoint: Path, name: str) -> Tensors:
-    """The content of one of a checkpoint's safetensors files.
+    """Read one of a checkpoint's safetensors files.
 
     Raises:
-        SaganError: missing or damaged.
+        SaganError: it is missing or damaged.
     """
     path = checkpoint / f"{name}.safetensors"
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise SaganError(f"cannot read {path}: {error}") from None
+        raise SaganError(f"cannot read '{path}': {error}") from None
 
 
 def load_tensors(network: nn.Module, tensors: Tensors, origin: str) -> None:
-    """Copy tensors into a network of the same names and shapes.
+    """Copy tensors into a network with the same names and shapes.
 
     Raises:
-        SaganError: they are those of another network.
+        SaganError: they belong to another network.
     """
     try:
         network.load_state_dict(tensors)
     except RuntimeError:
-        raise SaganError(f"the weights in {origin} do not fit its configuration") from None
-
-
-# ---------------------------------------------------------------------------------------------
-# Trained models, from a run directory or a model file
+        raise SaganError(f"the weights in '{origin}' do not fit its configuration") from None

@@ -1,4 +1,4 @@
-"""Run directories: what a training leaves on disk, who may write there, and what it was asked for.
+"""Run directories: what a training leaves on disk, who may write there, and what was trained.
 
 RUN/config.json  environment.json  stats.jsonl  tb/  samples/  attention/  checkpoints/
 """
@@ -16,8 +16,7 @@ from sagan.errors import SaganError
 from sagan.storage.files import read_json, write_json
 from sagan.storage.fsync import flush, is_litter, reason, sweep
 
-FORMAT = 1
-
+FORMAT = 1  # of config.json and of a checkpoint's manifest
 
 RUN_CONTENT = {
     ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
@@ -27,11 +26,11 @@ RUN_CONTENT = {
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What a run directory is of: its config.json.
+    """The configuration and the data of a run, as in its config.json.
 
     Attributes:
-        config: the whole configuration; `conditional` is decided in it.
-        preset: the preset that it started from.
+        config: the whole configuration, with `conditional` decided.
+        preset: the preset it started from.
         data: the data set: source, fingerprint, number of images, class names, fit.
     """
 
@@ -41,13 +40,13 @@ class RunDescription:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels; empty for an unconditional model."""
+        """The names of the labels; empty for an unconditional model."""
         return tuple(self.data["classes"]) if self.config.conditional else ()
 
     @property
     def fit(self) -> str:
-        """How the pictures were made square: "crop", "pad" or "stretch"."""
-        return str(self.data.get("fit", "crop"))  # 0.1.0's first runs do not say
+        """How the images were made square: "crop", "pad" or "stretch"."""
+        return str(self.data.get("fit", "crop"))  # the first runs of 0.1.0 do not record it
 
 
 def create_run(run: Path, description: RunDescription, environment: Mapping[str, Any]) -> None:
@@ -62,7 +61,7 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
             (run / folder).mkdir(parents=True, exist_ok=True)
         flush(run.parent)
     except OSError as error:
-        raise SaganError(f"cannot make the run directory {run}: {reason(error)}") from None
+        raise SaganError(f"cannot make the run directory '{run}': {reason(error)}") from None
     sweep(run)
     sweep(run / "checkpoints")
     content = {
@@ -76,17 +75,17 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
 
 
 def check_run_folder(run: Path) -> None:
-    """Insist that a folder is free to train in: not there, empty, or a run's.
+    """Check that a folder can be trained in: it is missing, empty, or a run directory.
 
     Raises:
-        SaganError: it is a file, holds something else, or has a name that is no text.
+        SaganError: it is a file, contains something else, or its name is not valid UTF-8.
     """
     try:
         str(run).encode()
     except UnicodeEncodeError:
-        raise SaganError(f"{run} is no name in UTF-8: give another --out") from None
+        raise SaganError(f"'{run}' is not a UTF-8 name: give another --out") from None
     if run.exists() and not run.is_dir():
-        raise SaganError(f"{run} is a file, not a folder to train in: give another --out")
+        raise SaganError(f"'{run}' is a file, not a folder to train in: give another --out")
     if run.is_dir() and not is_run(run):
         others = [
             path.name
@@ -94,15 +93,20 @@ def check_run_folder(run: Path) -> None:
             if path.name not in RUN_CONTENT and not is_litter(path)
         ]
         if others:
-            raise SaganError(f"{run} holds other things, such as {others[0]}: give another --out")
+            raise SaganError(
+                f"'{run}' contains other things, such as '{others[0]}': give another --out"
+            )
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Let one process at a time train in a folder; the system lifts the lock if it crashes.
+    """Allow one process at a time to train in a folder.
+
+    If that process crashes, the operating system releases the lock.
 
     Raises:
-        SaganError: another process is training there, or the folder cannot be made.
+        SaganError: another process is training there, the folder cannot be made, or
+            `check_run_folder` refuses it.
     """
     check_run_folder(run)
     with alone_in(run):
@@ -111,10 +115,10 @@ def locked(run: Path) -> Iterator[None]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Let one process at a time work in a folder, whatever it holds.
+    """Allow one process at a time to work in a folder, whatever it contains.
 
     Raises:
-        SaganError: another process does, or the folder cannot be made.
+        SaganError: another process works there, or the folder cannot be made.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -122,11 +126,11 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise SaganError(
-            f"another process is at work in {folder}: wait until it ends (if there is none, as on "
-            "a shared disk whose machine was lost, remove the file .lock there)"
+            f"another process is at work in '{folder}': wait until it ends (if there is none, for "
+            "instance because a machine was lost, remove the file '.lock' there)"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        raise SaganError(f"cannot work in {folder}: {reason(error)}") from None
+        raise SaganError(f"cannot work in '{folder}': {reason(error)}") from None
     try:
         yield
     finally:
@@ -134,15 +138,15 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether this folder holds a run."""
+    """Return whether this folder contains a run."""
     return (path / "config.json").is_file()
 
 
-def read_run(run: Path) -> RunDescription:
-    """Read config.json.
+def read_description(run: Path) -> RunDescription:
+    """Read RUN/config.json.
 
     Raises:
-        SaganError: missing or damaged.
+        SaganError: it is missing or damaged.
     """
     path = run / "config.json"
     content = read_json(path)
@@ -157,12 +161,12 @@ def read_run(run: Path) -> RunDescription:
     except (KeyError, TypeError):
         sound = False
     if not sound:
-        raise SaganError(f"{path} is not a run's configuration")
+        raise SaganError(f"'{path}' is not a run's configuration")
     return RunDescription(parse_config(config), str(preset), data)
 
 
 def read_environment(run: Path) -> dict[str, Any]:
-    """Read environment.json, which only informs: empty if it is missing or damaged."""
+    """Read RUN/environment.json; empty if it is missing or damaged, since it only informs."""
     with suppress(SaganError):
         content = read_json(run / "environment.json")
         if isinstance(content, dict):

@@ -4,5 +4,5 @@ import torch
 
 
 def default_device() -> torch.device:
-    """The GPU or the like of this machine, else its processor."""
+    """Return this machine's accelerator, such as a GPU, or else its CPU."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The software and machine behind a number or a run, as recorded in environment.json."""
+"""The software and hardware behind a result or a run, as recorded in environment.json."""
 
 import platform
 import warnings
@@ -13,7 +13,11 @@ from sagan._version import __version__
 
 
 def describe_environment(*packages: str) -> dict[str, str | int]:
-    """Versions, of more packages if asked for, and what torch computes with."""
+    """Return the versions of sagan, torch and Python, and the hardware that torch computes with.
+
+    Args:
+        packages: further packages whose versions to include.
+    """
     return {
         "sagan": __version__,
         "torch": torch.__version__,
@@ -26,12 +30,12 @@ def describe_environment(*packages: str) -> dict[str, str | int]:
     }
 
 
-# What the bits of a run depend on, of that which describe_training tells.
+# The entries of `describe_training` that a run's bits depend on.
 _DECIDES_BITS = ("torch", "device", "cpu_capability", "threads", "processes", "precision")
 
 
 def describe_training(accelerator: Accelerator, precision: torch.dtype) -> dict[str, Any]:
-    """Software, machine and precision: what a run's bits depend on besides its configuration."""
+    """Return what a run's bits depend on, besides its configuration."""
     device = accelerator.device
     return {
         **describe_environment(),
@@ -42,7 +46,7 @@ def describe_training(accelerator: Accelerator, precision: torch.dtype) -> dict[
 
 
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Say that a run goes on with other bits than it would have had where it began."""
+    """Warn that a run resumes in another environment, which changes its bits from there on."""
     changes = [
         f"{key} was {before[key]} and is now {now[key]}"
         for key in _DECIDES_BITS
@@ -50,6 +54,6 @@ def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     ]
     if changes:
         warnings.warn(
-            f"the run goes on, but not with the bits it would have had: {'; '.join(changes)}",
+            f"the run resumes, but not with the bits it would have had: {'; '.join(changes)}",
             stacklevel=2,
         )

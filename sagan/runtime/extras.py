@@ -1,4 +1,4 @@
-"""The optional libraries that evaluation needs: the extra "metrics"."""
+"""The optional libraries that evaluation needs, installed by the extra `metrics`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,20 +17,20 @@ INSTALL = "pip install '.[metrics]' in the checkout"
 
 
 def libraries_installed() -> bool:
-    """Whether all of them are there; none is imported."""
+    """Return whether all of them are installed, without importing any."""
     return all(find_spec(name) is not None for name in _LIBRARIES)
 
 
 @contextmanager
-def needed_library() -> Iterator[None]:
-    """Turn the lack of one of them into a line that says how to get it.
+def report_missing_library() -> Iterator[None]:
+    """Say in one line how to install one of these libraries if its import fails.
 
     Raises:
-        SaganError: an import within the context failed for the lack of one of them.
+        SaganError: an import within the context failed because one of them is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _LIBRARIES:
             raise
-        raise SaganError(f"evaluation needs the library {error.name}: {INSTALL}") from None
+        raise SaganError(f"evaluation needs the library '{error.name}': {INSTALL}") from None

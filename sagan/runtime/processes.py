@@ -1,4 +1,4 @@
-"""One process or several: how they meet, agree and end together."""
+"""The processes of a command, one or several: how they meet, decide alike and end together."""
 
 import os
 from collections.abc import Iterator
@@ -14,49 +14,51 @@ from torch.distributed import DistError, distributed_c10d
 
 from sagan.errors import SaganError
 
-# While one process packs pictures, downloads or computes numbers, the others wait; NCCL's ten
-# minutes would end them. Of a process that has gone the launcher tells those on the same machine
-# much sooner.
-PATIENCE = timedelta(hours=6)
-# Once a training is under way nobody is alone at work for longer than drawing, measuring and saving
-# take: who does not come by then is gone, perhaps with a whole machine.
-STEP_PATIENCE = timedelta(minutes=30)
+# The other processes wait while one packs images, downloads or computes metrics, which would exceed
+# NCCL's default of ten minutes. If a process dies, the launcher informs the others on the same
+# machine much sooner.
+SETUP_TIMEOUT = timedelta(hours=6)
+# During training no process works alone for longer than it takes to draw, evaluate and save: one
+# that stays away longer is lost, perhaps together with its machine.
+STEP_TIMEOUT = timedelta(minutes=30)
 
 _LAUNCH = "start them with torchrun or accelerate launch"
 _SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 
 
 def runs_on_cpu() -> bool:
-    """Whether there is no GPU or the like to use; launchers then start processes with gloo.
+    """Return whether to compute on the CPU; launchers then start processes with gloo.
 
-    `accelerate launch --cpu` says that the one there is not to be used.
+    That is so without an accelerator, and under `accelerate launch --cpu`.
     """
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def join_processes() -> PartialState:
-    """The processes that a launcher started, or this one alone; they meet at the first call.
+    """Join the processes that a launcher started, or be the only one.
+
+    The processes meet at the first call; later calls return the same state.
 
     Raises:
-        SaganError: a launcher started several, and did not tell them enough to meet, or more than
-            this machine has GPUs.
+        SaganError: a launcher started several processes without the addresses they need to meet,
+            or more than this machine has GPUs.
     """
     _refuse_shared_devices()
     try:
-        processes = PartialState(cpu=runs_on_cpu(), timeout=PATIENCE)
+        state = PartialState(cpu=runs_on_cpu(), timeout=SETUP_TIMEOUT)
     except ValueError as error:
         raise SaganError(f"cannot join the other processes ({error}): {_LAUNCH}") from None
     announced = os.environ.get("WORLD_SIZE", "1")
-    if announced.isdecimal() and int(announced) > processes.num_processes:
+    if announced.isdecimal() and int(announced) > state.num_processes:
         raise SaganError(
-            f"WORLD_SIZE announces {announced} processes, and this one found "
-            f"{processes.num_processes}: {_LAUNCH}"
+            f"WORLD_SIZE announces {announced} processes, but this one found "
+            f"{state.num_processes}: {_LAUNCH}"
         )
-    return processes
+    return state
 
 
 def _refuse_shared_devices() -> None:
-    """Two processes with one GPU would end in NCCL, at the first meeting."""
+    """Refuse to share a GPU, which would only fail in NCCL, at the first exchange."""
     local = os.environ.get("LOCAL_WORLD_SIZE", "1")
     if runs_on_cpu() or not local.isdecimal():
         return
@@ -68,84 +70,86 @@ def _refuse_shared_devices() -> None:
         )
 
 
-def refuse_launcher(mending: str) -> None:
-    """Insist on one process, started without a launcher.
+def refuse_launcher(remedy: str) -> None:
+    """Refuse to run as one of several processes.
 
     Args:
-        mending: what to do instead, in the user's words.
+        remedy: what to do instead, in the user's words.
 
     Raises:
-        SaganError: a launcher started several.
+        SaganError: a launcher started several processes.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise SaganError(
-            f"a launcher started {os.environ['WORLD_SIZE']} processes, and here is work for one: "
-            f"{mending}"
+            f"a launcher started {os.environ['WORLD_SIZE']} processes, but this command runs in "
+            f"one: {remedy}"
         )
 
 
 def make_accelerator() -> Accelerator:
-    """Devices and processes as the launcher set them up; one process without one.
+    """Return devices and processes as the launcher set them up; without one, a single process.
 
-    Precision and accumulation are the configuration's: a user's `accelerate config` decides
-    about devices and processes only.
+    A user's `accelerate config` chooses devices and processes only: precision and accumulation
+    come from the run's configuration.
 
     Raises:
-        SaganError: it wants networks that are divided among processes.
+        SaganError: it asks for networks divided among processes.
     """
     if any(parse_flag_from_env(name) for name in _SHARDING):
         raise SaganError(
-            "every process holds both networks whole: choose no FSDP, DeepSpeed or Megatron in "
-            "accelerate config"
+            "sagan keeps both networks whole in every process: choose no FSDP, DeepSpeed or "
+            "Megatron in accelerate config"
         )
-    # Running statistics are averaged, not overwritten by the first process's.
+    # Running statistics are averaged instead of overwritten by the first process's.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    join_processes()  # with more patience than the accelerator has
+    join_processes()  # before the accelerator does so with its shorter timeout
     return Accelerator(
         cpu=runs_on_cpu(), mixed_precision="no", dynamo_backend="no", kwargs_handlers=handlers
     )
 
 
-class Consensus:
-    """Lets all processes decide alike, without waiting for what their devices compute.
+class Processes:
+    """The processes of a training, which exchange small integers to decide alike.
+
+    The exchange goes through the CPU, so that nothing waits for what the devices compute.
 
     Args:
-        processes: how many there are, which have met.
+        num_processes: how many have met.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, num_processes: int) -> None:
         self._group: distributed.ProcessGroup | None = None
-        if processes > 1:  # besides the GPUs' own
-            group = distributed.new_group(backend="gloo", timeout=STEP_PATIENCE)
+        if num_processes > 1:  # a group of its own, besides NCCL's on GPUs
+            group = distributed.new_group(backend="gloo", timeout=STEP_TIMEOUT)
             self._group = cast(distributed.ProcessGroup, group)
 
-    def agree(self, *asked: int) -> list[int]:
-        """The largest of what each process asks, for each thing asked; waits for all of them."""
+    def all_reduce_max(self, *values: int) -> list[int]:
+        """Return each value's maximum over the processes, waiting until all have called this."""
         if self._group is None:
-            return list(asked)
-        largest = torch.tensor(asked)
-        distributed.all_reduce(largest, op=distributed.ReduceOp.MAX, group=self._group)
-        answers: list[int] = largest.tolist()
-        return answers
+            return list(values)
+        maxima = torch.tensor(values)
+        distributed.all_reduce(maxima, op=distributed.ReduceOp.MAX, group=self._group)
+        result: list[int] = maxima.tolist()
+        return result
 
 
-def lose_patience() -> None:
-    """From now on wait for the other processes for `STEP_PATIENCE` at most."""
+def shorten_timeout() -> None:
+    """Wait for the other processes for at most `STEP_TIMEOUT` from now on."""
     if distributed.is_initialized():
-        # Older torch has it under another name only.
+        # Older versions of torch have it under the private name only.
         set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
-        set_timeout(STEP_PATIENCE)
+        set_timeout(STEP_TIMEOUT)
 
 
 @contextmanager
-def together(mending: str) -> Iterator[None]:
-    """End in one line when other processes cannot be reached, most often since one has ended.
+def report_lost_processes(remedy: str) -> Iterator[None]:
+    """End in one line if the other processes cannot be reached, usually because one has ended.
 
     Args:
-        mending: what to do then, in the user's words.
+        remedy: what to do then, in the user's words.
 
     Raises:
-        SaganError: they cannot be reached; it says what the network reports.
+        SaganError: they cannot be reached; the message quotes what the network reports.
     """
     try:
         yield
@@ -158,13 +162,16 @@ def together(mending: str) -> Iterator[None]:
         _leave()
         reported = str(error).strip().partition("\n")[0][:200]
         raise SaganError(
-            "another process of this command has ended, or cannot be reached, and so this one "
-            f"ends ({reported}): {mending}"
+            "another process of this command has ended or cannot be reached, so this one ends too "
+            f"({reported}): {remedy}"
         ) from None
 
 
 def _leave() -> None:
-    """Close the processes' connections: with gloo's threads at work an interpreter may abort at
-    its end, one time in ten, and its exit status is another then. NCCL waits for the others."""
+    """Close gloo's connections.
+
+    With gloo's threads still running, the interpreter aborts at exit about one time in ten, which
+    changes the exit status. Closing NCCL's would wait for the other processes.
+    """
     if distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()

@@ -7,7 +7,7 @@ none, and these go on from their last checkpoint.
 import functools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,10 @@ from sagan.studies.results import Result, check_alike, read_results, write_resul
 from sagan.studies.run import Data, Findings, Run, Watch
 from sagan.studies.study import Study
 from sagan.training.recorder import Reporter
+from sagan.types import Notify
 
-Say = Callable[[str], None]
 
-
-def conduct(request: Request, dry_run: bool, console: Console, say: Say) -> None:
+def conduct(request: Request, dry_run: bool, console: Console, say: Notify) -> None:
     """Do what is still to be done of a study, and write its reports.
 
     Args:
@@ -75,7 +74,7 @@ class Conductor:
     study: Study
     request: Request
     console: Console
-    say: Say
+    say: Notify
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()

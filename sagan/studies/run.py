@@ -1,20 +1,18 @@
 """One run of a study: what it is, what it looks at, what it finds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sagan.config import Config
 from sagan.data import PackedDataset
+from sagan.types import NamedProgress
 
 if TYPE_CHECKING:
     from sagan.training.recorder import Reporter
 
 Curve: TypeAlias = list[tuple[float, float]]
 Network: TypeAlias = Literal["generator", "discriminator"]
-# Called with what is being done, how much of it is done, and how much there is.
-Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 def run_name(variant: str, seed: int) -> str:
@@ -78,7 +76,7 @@ class Watch:
     """
 
     reporter: "Reporter"
-    progress: Progress
+    progress: NamedProgress
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from sagan.config import Config
-from sagan.studies.run import Data, Findings, Progress, Run, Watch
+from sagan.studies.run import Data, Findings, Run, Watch
+from sagan.types import NamedProgress
 
 Settings: TypeAlias = Mapping[str, Any]
 
@@ -119,7 +120,7 @@ class Study:
     name: str
     question: str
     variants: tuple[Variant, ...]
-    prepare: Callable[[Data, Progress], None]
+    prepare: Callable[[Data, NamedProgress], None]
     perform: Callable[[Run, Data, Watch], Findings]
     claims: tuple[Claim, ...]
     columns: tuple[Column, ...]

@@ -23,7 +23,7 @@ from sagan.display import PlainReporter
 from sagan.errors import SaganError
 from sagan.metrics.features.extraction import silent
 from sagan.metrics.protocol import COMPUTED_WITH
-from sagan.run.stats import read_statistics
+from sagan.run.stats import read_records
 from sagan.runtime.environment import describe_environment
 from sagan.runtime.malloc import keep_freed_memory
 from sagan.studies.definitions import STUDIES
@@ -119,7 +119,7 @@ def _end_with_parent() -> None:
 
 def execute(run: Run, perform: Callable[[Run], Findings]) -> Result:
     """A run, from its beginning or from where an earlier process left it, to its end."""
-    earlier = max((record.get("seconds", 0.0) for record in read_statistics(run.folder)), default=0)
+    earlier = max((record.get("seconds", 0.0) for record in read_records(run.folder)), default=0)
     started = time.perf_counter()
     findings = perform(run)
     seconds = earlier + time.perf_counter() - started

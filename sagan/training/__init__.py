@@ -1,1 +1,1 @@
-"""Training: the two updates, the loop around them, and what it leaves behind."""
+"""Training: the two updates, the loop around them, and what it writes."""

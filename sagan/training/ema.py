@@ -6,19 +6,19 @@ import torch
 
 from sagan.nn.base import GeneratorBase
 
-RAMP_UP = 0.05  # half-life at most this share of the images seen: a young average forgets faster
+RAMP_UP = 0.05  # the half-life is at most this share of the images seen so far
 
 
 class GeneratorAverage:
     """An average of a generator's raw weights and batch-norm statistics (Karras et al. 2018).
 
-    The vectors u and v of spectral normalization are copied, not averaged: an average of unit
-    vectors is none. sigma is then u^T W v of the averaged weights W, a lower bound: 0.1 to 1.4 %
-    below their largest singular value in trained models.
+    The vectors u and v of spectral normalization are copied, since an average of unit vectors is
+    not a unit vector. sigma is then u^T W v of the averaged weights W, a lower bound: in trained
+    models 0.1 to 1.4% below their largest singular value.
 
     Args:
         generator: the network to follow, on its device; the average starts as a copy.
-        half_life: in images; 0 makes the average a copy of the latest weights.
+        half_life: in images; with 0 the average is a copy of the latest weights.
 
     Attributes:
         generator: the averaged network, in evaluation mode.
@@ -31,18 +31,26 @@ class GeneratorAverage:
         vectors = [name for name in own if name.endswith((".u", ".v"))]
         counters = [name for name in own if not own[name].is_floating_point()]
         averaged = [name for name in own if name not in {*vectors, *counters}]
-        # The tensors themselves, which stay the same objects: no look-up by name at each step.
+        # Updates change these tensors in place, so no step has to look them up by name again.
         self._averaged = [own[name] for name in averaged]
         self._target = [followed[name] for name in averaged]
         self._copied = [
             ([own[name] for name in names], [followed[name] for name in names])
-            for names in (vectors, counters)  # of one type each, which a GPU copies at once
+            for names in (
+                vectors,
+                counters,
+            )  # one dtype each: copied in one call
             if names
         ]
 
     @torch.no_grad()
     def update(self, images_per_step: int, step: int) -> None:
-        """Move toward the followed generator after its update number `step` (from 1)."""
+        """Move toward the generator's weights after its update.
+
+        Args:
+            images_per_step: the global batch size.
+            step: the number of the update, from 1.
+        """
         half_life = min(self.half_life, RAMP_UP * images_per_step * step)
         decay = 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
         torch._foreach_lerp_(self._averaged, self._target, 1 - decay)

@@ -1,10 +1,10 @@
-"""The training loop: what is updated, recorded, drawn and saved, and when.
+"""The training loop: when to update, record, evaluate, draw and save.
 
 A run is a function of its configuration and its data: every random number follows from (seed,
-step, shard), so that going on from a checkpoint gives the same bits as never having stopped, where
-the device's kernels are deterministic (CPUs' are). With three processes or more, float sums depend
-on their order: gradients are then the same to rounding only, as they are added in buckets that are
-laid out anew after the first step.
+step, shard), so resuming from a checkpoint gives the same bits as never having stopped, wherever
+the device's kernels are deterministic, as on CPUs. With three or more processes, gradients are the
+same to rounding only: float sums depend on their order, and the buckets in which gradients are
+summed are rearranged after the first step.
 """
 
 import math
@@ -15,22 +15,21 @@ from pathlib import Path
 
 import torch
 
-from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.nn.precision import computing_in
 from sagan.run import checkpoint, directory
-from sagan.run.directory import RunDescription
+from sagan.run.run import Run
 from sagan.runtime.environment import describe_training, warn_of_changes
-from sagan.runtime.processes import lose_patience, make_accelerator, together
+from sagan.runtime.processes import make_accelerator, report_lost_processes, shorten_timeout
 from sagan.training.evaluation import Evaluator
 from sagan.training.recorder import Recorder, Reporter
-from sagan.training.session import RESUME
+from sagan.training.session import RESUME, Session
 from sagan.training.signals import Requests, received_requests
 from sagan.training.state import Training
 
 
 class Interrupted(Exception):
-    """Training was asked to stop by a signal; everything up to `step` is saved."""
+    """A signal stopped the training; everything up to `step` is saved."""
 
     def __init__(self, step: int, signal_number: int) -> None:
         super().__init__(f"stopped at step {step}")
@@ -38,96 +37,98 @@ class Interrupted(Exception):
         self.signal_number = signal_number
 
 
-def train(
-    run: Path,
-    description: RunDescription,
-    dataset: PackedDataset,
-    reporter: Reporter,
-    time_limit: float = math.inf,
-) -> None:
-    """Train a run to its last step; a run that was begun goes on from its newest checkpoint.
+def train(session: Session, reporter: Reporter, time_limit: float = math.inf) -> None:
+    """Train a run to its last step; a run that has begun resumes from its newest checkpoint.
 
     Under `accelerate launch` or `torchrun` every process calls this.
 
     Args:
-        run: the run directory; made if it is not there.
-        description: what to train; `config.steps` is where to stop.
-        dataset: the images.
-        reporter: told how it goes.
+        session: what to train, on which data, into which run directory.
+        reporter: shows how it is going.
         time_limit: seconds after which to stop before the last step, saved like any other end.
 
     Raises:
         SaganError: the data, the machine or the directory do not fit.
-        Interrupted: Ctrl-C or SIGTERM; the run is saved.
+        Interrupted: by Ctrl-C or SIGTERM; the run is saved.
     """
     deadline = time.monotonic() + time_limit
-    with together(RESUME), ExitStack() as stack:
+    # Read again: before the lock was acquired, another process may have trained here.
+    run = Run(session.run.path)
+    with report_lost_processes(RESUME), ExitStack() as stack:
         accelerator = make_accelerator()
-        training = Training(description, dataset, accelerator)
-        begun = None
+        training = Training(session.description, session.dataset, accelerator)
+        newest = None
         if accelerator.is_main_process:
-            stack.enter_context(directory.locked(run))
+            stack.enter_context(directory.locked(run.path))
             environment = describe_training(accelerator, training.adversaries.precision)
-            begun = checkpoint.latest_checkpoint(run)
-            if begun is not None:
-                warn_of_changes(directory.read_environment(run), environment)
-            directory.create_run(run, description, environment)
+            newest = run.newest_checkpoint
+            if newest is not None:
+                warn_of_changes(run.environment, environment)
+            directory.create_run(run.path, session.description, environment)
         stack.enter_context(computing_in(training.adversaries.precision))
-        # All go on from the one that the first process found sound.
-        (step,) = training.consensus.agree(-1 if begun is None else checkpoint.step_of(begun))
+        # All processes resume from the checkpoint that the main process has verified.
+        found = -1 if newest is None else checkpoint.step_of(newest)
+        (step,) = training.processes.all_reduce_max(found)
         if step >= 0:
-            training.restore(checkpoint.folder_of(run, step))
-        lose_patience()
-        stack.enter_context(_memory_told())
+            training.restore(checkpoint.folder_of(run.path, step))
+        shorten_timeout()
+        stack.enter_context(_report_out_of_memory())
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
             recorder = Recorder(run, training, reporter)
             stack.callback(recorder.close)
             recorder.started(deadline)
-        _train(run, training, recorder, requests, deadline)
+        evaluator = Evaluator(run, training)
+        _train(run.path, training, evaluator, recorder, requests, deadline)
         accelerator.end_training()
 
 
 @contextmanager
-def _memory_told() -> Iterator[None]:
-    """End in one line where a device has not enough memory for what is trained."""
+def _report_out_of_memory() -> Iterator[None]:
+    """Say in one line what to do if the device runs out of memory."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise SaganError(
-            "the device has no memory left for this: --set accumulation=2 (or 4) takes the batch "
-            "in parts; else lower batch_size, channels_g or channels_d"
+            "the device has run out of memory: --set accumulation=2 (or 4) processes the batch in "
+            "parts; otherwise lower batch_size, channels_g or channels_d"
         ) from None
 
 
 def _train(
     run: Path,
     training: Training,
-    recorder: "Recorder | None",
+    evaluator: Evaluator,
+    recorder: Recorder | None,
     requests: Requests,
     deadline: float,
 ) -> None:
+    """Do the steps; only the main process has a recorder.
+
+    Raises:
+        Interrupted: a signal asked to stop.
+    """
     config = training.config
-    evaluator = Evaluator(run, training)
     saved_at = time.monotonic()
     while training.step < config.steps:
         started = time.perf_counter()
         result, loss_g = training.advance()
         now = time.monotonic()
         overdue = 0 < 60 * config.checkpoint_minutes < now - saved_at
-        stop, late, save = training.consensus.agree(
+        # A signal or a deadline may reach one process only, or each at another step.
+        stop, late, save = training.processes.all_reduce_max(
             requests.stop, now > deadline, requests.save or overdue
         )
         ended = bool(late) or training.step == config.steps
         due = stop or ended or save or training.step % config.checkpoint_every == 0
-        if due or training.is_looked_at:
+        if due or training.reads_values:
             training.check_finite()
         training.seconds += time.perf_counter() - started
-        # Whoever asks to stop may not wait for long: save first, and that is all.
+        # After a request to stop there may be little time: save, and do nothing else.
         evaluated = {} if stop else evaluator.after_step(last=ended)
         if recorder is not None:
-            recorder.stepped(result, loss_g, evaluated, last=ended, hurried=bool(stop))
+            recorder.stepped(result, loss_g, evaluated, last=ended, skip_images=bool(stop))
         if due or evaluator.improved:
             if recorder is not None:
                 recorder.flush()

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 
-def keyed_generator(device: torch.device, *key: int) -> torch.Generator:
-    """A generator whose stream depends on the non-negative integers of `key` only.
+def keyed_rng(device: torch.device, *key: int) -> torch.Generator:
+    """Return a random number generator that depends on the non-negative integers of `key` only.
 
-    Any step can so be repeated without replaying those before it, and no random state need be
+    So any step can be repeated without replaying those before it, and no random state has to be
     saved. Distinct keys give independent streams (NumPy's SeedSequence hashing).
     """
     (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint64)

@@ -1,4 +1,4 @@
-"""What a training leaves besides checkpoints: statistics, pictures, and what is told on the way."""
+"""Everything a training writes or reports besides checkpoints: records, images, progress."""
 
 import time
 from collections.abc import Iterator
@@ -9,48 +9,60 @@ from typing import Protocol
 from torch import Tensor
 
 from sagan.errors import SaganError
+from sagan.run.run import Run
 from sagan.run.stats import Record
 from sagan.storage.fsync import reason
-from sagan.training.pictures import draw_pictures
+from sagan.training.images import draw_images
+from sagan.training.measurements import measure_attention
+from sagan.training.record_writer import RecordWriter
 from sagan.training.state import Training
-from sagan.training.statistics import StatisticsWriter, attention_statistics
 from sagan.training.steps import DiscriminatorResult
 
 
 class Reporter(Protocol):
-    """Where a run tells how it goes; called in the main process only."""
+    """Shows how a training is going; called in the main process only."""
 
     def started(self, step: int, steps: int, deadline: float) -> None:
-        """Training goes on from `step` (0 for a new run) to `steps` or a time.monotonic()."""
+        """Training starts at `step`, 0 for a new run, until `steps` or a time.monotonic()."""
 
     def advanced(self, step: int) -> None:
-        """A step ended."""
+        """A step has ended."""
 
     def recorded(self, record: Record) -> None:
-        """Statistics were measured."""
+        """A record was measured."""
 
     def closed(self) -> None:
-        """The run ended, was interrupted or failed: nothing more will be told."""
+        """The run has ended, was interrupted or failed; this is the last call."""
 
 
 class Recorder:
-    """The main process's account of a run: statistics, pictures, and what the reporter is told."""
+    """The main process's account of a run: writes records and images, calls the reporter.
 
-    def __init__(self, run: Path, training: Training, reporter: Reporter) -> None:
-        self.run = run
+    Args:
+        run: the run, as found before training.
+        training: the training to record.
+        reporter: shows how it is going.
+
+    Raises:
+        SaganError: the run directory cannot be written to; any method may raise this.
+    """
+
+    def __init__(self, run: Run, training: Training, reporter: Reporter) -> None:
+        self.run = run.path
         self.training = training
         self.reporter = reporter
-        with _writing_into(run):
-            self.statistics = StatisticsWriter(run, training.step)
+        with _writing_into(self.run):
+            kept = run.records_until(training.step)
+            self.writer = RecordWriter(self.run, kept, training.step)
         self._logged_step, self._logged_seconds = training.step, training.seconds
 
     def started(self, deadline: float) -> None:
-        """Tell where training begins or goes on; record how untrained networks attend."""
+        """Report the start; in a new run, record the attention of the untrained networks."""
         training = self.training
         self.reporter.started(training.step, training.config.steps, deadline)
         if training.step == 0 and (attention := self._attention()):
             with _writing_into(self.run):
-                self.statistics.write({"step": 0, **attention})
+                self.writer.write({"step": 0, **attention})
 
     def stepped(
         self,
@@ -59,16 +71,16 @@ class Recorder:
         evaluated: Record,
         *,
         last: bool,
-        hurried: bool,
+        skip_images: bool,
     ) -> None:
-        """Record what is due after a step, and what was evaluated.
+        """Record everything due after a step.
 
         Args:
-            result: of the step's latest D update.
-            loss_g: of its G update.
+            result: of the step's last discriminator update.
+            loss_g: the generator's loss.
             evaluated: metrics, if there are any.
-            last: after the last step all is due.
-            hurried: whoever asked to stop may not wait for long: no pictures.
+            last: whether this is the last step, after which everything is due.
+            skip_images: whether to draw none and not to measure attention, which takes long.
         """
         training, config = self.training, self.training.config
         record = evaluated
@@ -76,16 +88,16 @@ class Recorder:
             record = evaluated | self._measured(result, loss_g)
             self.reporter.recorded(record)
         with _writing_into(self.run):
-            if (last or training.step % config.sample_every == 0) and not hurried:
-                draw_pictures(training.average.generator, self.run, training.step, self.statistics)
+            if (last or training.step % config.sample_every == 0) and not skip_images:
+                draw_images(training.average.generator, self.run, training.step, self.writer)
                 record |= self._attention()
             if record:
-                self.statistics.write({"step": training.step, **record})
+                self.writer.write({"step": training.step, **record})
         self.reporter.advanced(training.step)
 
     def _attention(self) -> Record:
         training = self.training
-        return attention_statistics(
+        return measure_attention(
             training.average.generator,
             training.adversaries.discriminator,
             training.dataset.images,
@@ -94,13 +106,15 @@ class Recorder:
     def _measured(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         started = time.perf_counter()
         record = self.training.record(result, loss_g)
-        # Reading the values waits for the device, for work that belongs to the steps.
+        # Reading the values waits for the device to finish work that belongs to the steps.
         self.training.seconds += time.perf_counter() - started
         return record | self._speed()
 
     def _speed(self) -> Record:
-        """Time in updates so far, in seconds, and pictures a second since the last log: a batch
-        for each step, however many D updates that has, each with a batch of its own."""
+        """Return the seconds in steps so far, and images per second since the last record.
+
+        A step counts as one batch, even if it has several D updates, each with its own batch.
+        """
         training = self.training
         steps = training.step - self._logged_step
         seconds = training.seconds - self._logged_seconds
@@ -109,21 +123,21 @@ class Recorder:
         return {"seconds": training.seconds, "images_per_second": images / max(seconds, 1e-9)}
 
     def flush(self) -> None:
-        """Wait until the statistics are on the disk: after a checkpoint none is recorded anew."""
+        """Wait until all records are on disk: a checkpoint's steps are never recorded again."""
         with _writing_into(self.run):
-            self.statistics.flush()
+            self.writer.flush()
 
     def close(self) -> None:
-        """Close the statistics and tell the reporter that it is over."""
+        """Close files and reporter."""
         self.reporter.closed()
         with _writing_into(self.run):
-            self.statistics.close()
+            self.writer.close()
 
 
 @contextmanager
 def _writing_into(run: Path) -> Iterator[None]:
-    """End in one line where a run's statistics and pictures cannot be written."""
+    """Say in one line if records or images cannot be written."""
     try:
         yield
     except OSError as error:
-        raise SaganError(f"cannot write into {run}: {reason(error)}") from None
+        raise SaganError(f"cannot write into '{run}': {reason(error)}") from None

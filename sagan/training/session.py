@@ -1,6 +1,6 @@
-"""From what the user asks for to a run that can start: configuration, data, resume checks."""
+"""From a user's request to a run that can start: configuration, data, checks before resuming."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,25 @@ from sagan.data import PackedDataset, open_dataset
 from sagan.errors import SaganError
 from sagan.run import directory
 from sagan.run.directory import RunDescription
+from sagan.run.run import Run
 from sagan.runtime.extras import INSTALL, libraries_installed
+from sagan.types import Notify, Progress
 
 DEFAULT_PRESET = "cpu-32"
-RESUME = "the same command goes on from the newest checkpoint"
-
-Notify = Callable[[str], None]
-Progress = Callable[[int, int | None], None]
+RESUME = "the same command resumes from the newest checkpoint"
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run that is ready to start or to go on.
+    """A run that is ready to start or to resume.
 
     Attributes:
-        run: its directory, which need not exist yet.
-        description: its configuration and data.
+        run: the run directory, which need not exist yet.
+        description: configuration and data to train with.
         dataset: the images.
     """
 
-    run: Path
+    run: Run
     description: RunDescription
     dataset: PackedDataset
 
@@ -42,22 +41,23 @@ def prepare(
     notify: Notify,
     progress: Progress | None = None,
 ) -> Session:
-    """Resolve the configuration, open the data, and compare both with a run already begun.
+    """Resolve the configuration, open the data, and compare both with the run's, if it has begun.
 
     Args:
-        source: what to train on; packed into the cache if need be.
-        run: the run directory. One that holds a run is resumed.
-        preset: the recipe; None takes the resumed run's, or `DEFAULT_PRESET`.
-        overrides: fields of the configuration that replace the recipe's, or those that a resumed
-            run began with, which need not be given again.
-        notify: called with one line for each thing that the user should hear.
-        progress: called with (pictures done, pictures in all or None) while packing.
+        source: the data to train on; packed into the cache if necessary.
+        run: the run directory. If it already contains a run, training resumes.
+        preset: the preset; None takes that of the run to resume, or `DEFAULT_PRESET`.
+        overrides: configuration fields that replace the preset's. In a run to resume they replace
+            those it began with, which need not be given again.
+        notify: called with one line for each thing that the user should know.
+        progress: called while packing, with images done and images in all.
 
     Raises:
         SaganError: something does not fit; one line says what.
     """
     directory.check_run_folder(run)
-    begun = directory.read_run(run) if directory.is_run(run) else None
+    found = Run(run)
+    begun = found.description if found.exists else None
     if begun is not None and preset in (None, begun.preset):
         preset, config = begun.preset, going_on(begun.config, overrides)
     else:
@@ -77,30 +77,30 @@ def prepare(
     description = RunDescription(config, preset, data)
     if begun is not None:
         _check_resumed(run, begun, description)
-    return Session(run, description, dataset)
+    return Session(found, description, dataset)
 
 
 def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Config:
-    """Decide `conditional`: what was asked for, else whether the data has labels."""
+    """Decide `conditional`: as requested, else by whether the data has labels."""
     labeled = dataset.labels is not None
     config = config.following(labeled)
     if config.conditional and not labeled:
         raise SaganError(
-            f"conditional=true needs labels, and {dataset.source} has none: "
-            "put the pictures into one folder per class"
+            f"conditional=true needs labels, but '{dataset.source}' has none: "
+            "put the images into one folder per class"
         )
     if labeled and not config.conditional:
-        notify(f"the {dataset.num_classes} classes of {dataset.source} are ignored (unconditional)")
+        notify(f"unconditional: ignoring the {dataset.num_classes} classes of {dataset.source}")
     return config
 
 
-def _check_resumed(run: Path, begun: RunDescription, wanted: RunDescription) -> None:
-    """Refuse to go on with another configuration or other data than the run began with."""
-    changed = changes(begun.config.model_dump(), wanted.config.model_dump(), MAY_CHANGE)
-    if begun.data.get("fingerprint") != wanted.data["fingerprint"]:
-        changed.append(f"the data was {begun.data.get('source')} and has changed")
+def _check_resumed(run: Path, begun: RunDescription, requested: RunDescription) -> None:
+    """Refuse to resume with another configuration or other data than the run began with."""
+    changed = changes(begun.config.model_dump(), requested.config.model_dump(), MAY_CHANGE)
+    if begun.data.get("fingerprint") != requested.data["fingerprint"]:
+        changed.append(f"the data was '{begun.data.get('source')}' and has changed")
     if changed:
         raise SaganError(
-            f"{run} holds a run that began otherwise: {'; '.join(changed)}. "
-            "Give the same command as then, or another --out"
+            f"'{run}' contains a run with other settings: {'; '.join(changed)}. "
+            "Give the command that it began with, or another --out"
         )

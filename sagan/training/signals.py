@@ -1,4 +1,4 @@
-"""What the outside asks of a run: to stop, or to save and go on."""
+"""Requests to a running training, made by signals: to stop, or to save and continue."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ _SAVE = getattr(signal, "SIGUSR1", None)  # not on Windows
 
 
 class Requests:
-    """Signals received, to be answered when the step in progress has ended.
+    """The signals received, to be answered after the step in progress.
 
     Attributes:
-        stop: SIGINT (Ctrl-C) or SIGTERM, or 0. A second Ctrl-C is not held back.
-        save: whether SIGUSR1 came, with which SLURM and spot machines announce an end.
+        stop: SIGINT (Ctrl-C) or SIGTERM, or 0. A second Ctrl-C interrupts at once.
+        save: whether SIGUSR1 was received, by which SLURM and spot machines announce their end.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Requests:
         self.save = False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
+        """Handle a signal."""
         if number == _SAVE:
             self.save = True
             return
@@ -32,7 +32,7 @@ class Requests:
 
 @contextmanager
 def received_requests() -> Iterator[Requests]:
-    """Hold signals back within the context; only the main thread of a process gets any."""
+    """Collect signals within the context; only a process's main thread receives any."""
     requests = Requests()
     if threading.current_thread() is not threading.main_thread():
         yield requests

@@ -1,8 +1,6 @@
-"""A training in progress: what is updated, saved and restored."""
+"""A training in progress: what a step updates, and what a checkpoint saves and restores."""
 
 import hashlib
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,74 +9,43 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sagan.build import build_networks
-from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
 from sagan.errors import SaganError
 from sagan.images.pixels import to_device
-from sagan.nn.augment import ADAPTIVE_IMAGES, Strength
-from sagan.nn.losses import OBJECTIVES
-from sagan.nn.precision import resolve_precision
 from sagan.run import checkpoint
 from sagan.run.directory import RunDescription
 from sagan.run.stats import Record
-from sagan.runtime.processes import Consensus
+from sagan.runtime.processes import Processes
 from sagan.storage.files import read_json
+from sagan.training.adversaries import build_adversaries, synchronizes_batch_norm
 from sagan.training.ema import GeneratorAverage
-from sagan.training.finite import ADVICE, FiniteGuard
-from sagan.training.optimizer import adam, optimizer_tensors, restore_optimizer
-from sagan.training.statistics import layer_statistics
+from sagan.training.finite import ADVICE
+from sagan.training.measurements import measure_networks
+from sagan.training.optimizer import optimizer_tensors, restore_optimizer
+from sagan.training.shards import RealShard, Shards
 from sagan.training.steps import (
-    Adversaries,
     DiscriminatorResult,
-    Key,
-    RealShard,
+    RandomKey,
     discriminator_step,
     generator_step,
 )
 
 
-@dataclass(frozen=True)
-class Shards:
-    """How a global batch is divided: shard i is rows i*size to (i+1)*size - 1 of it.
-
-    Attributes:
-        indices: of this process's shards.
-        size: images in each.
-    """
-
-    indices: tuple[int, ...]
-    size: int
-
-    @classmethod
-    def of(cls, accelerator: Accelerator, config: Config) -> "Shards":
-        """This process's share of a batch.
-
-        Raises:
-            SaganError: the batch cannot be divided evenly.
-        """
-        processes, rank = accelerator.num_processes, accelerator.process_index
-        number = processes * config.accumulation
-        if config.batch_size % number:
-            raise SaganError(
-                f"batch_size {config.batch_size} cannot be divided among {processes} processes "
-                f"with accumulation {config.accumulation}: make it a multiple of {number}"
-            )
-        first = rank * config.accumulation
-        indices = tuple(range(first, first + config.accumulation))
-        return cls(indices, config.batch_size // number)
-
-
 class Training:
-    """A run in progress: its networks and how far they are.
+    """A run in progress: its networks, and how far they are trained.
 
     Args:
         description: configuration and data of the run.
-        dataset: the images, of the configuration's resolution.
+        dataset: the images, at the configuration's resolution.
         accelerator: devices and processes.
 
+    Attributes:
+        step: steps done.
+        seconds: time spent in them, over the whole run.
+        dropped: updates dropped because a loss or gradient was not finite.
+
     Raises:
-        SaganError: the data or the machine do not fit the configuration.
+        SaganError: data or machine do not fit the configuration, or processes differ in it.
     """
 
     def __init__(
@@ -88,80 +55,45 @@ class Training:
         self.config = config
         self.dataset = dataset
         self.accelerator = accelerator
-        self.consensus = Consensus(accelerator.num_processes)
-        _check_alike(self.consensus, description)
+        self.processes = Processes(accelerator.num_processes)
+        _check_alike(self.processes, description)
         self.shards = Shards.of(accelerator, config)
         self.order = BatchOrder(len(dataset), config.batch_size, config.seed)
-        self.adversaries = _adversaries(config, dataset, accelerator)
+        self.adversaries = build_adversaries(config, dataset, accelerator)
         self.average = GeneratorAverage(self.adversaries.generator, config.ema_half_life)
         self.step = 0
         self.seconds = 0.0
         self.dropped = 0
 
-    @property
-    def is_looked_at(self) -> bool:
-        """Whether the latest step's values are read: on a CPU always, which costs nothing."""
-        every = (self.config.log_every, self.config.sample_every, self.config.evaluate_every)
-        return self.on_cpu or any(n > 0 and self.step % n == 0 for n in every)
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether reading a value costs nothing."""
-        return bool(self.accelerator.device.type == "cpu")
+    # -- One step -----------------------------------------------------------------------------
 
     def advance(self) -> tuple[DiscriminatorResult, Tensor]:
-        """One step: `d_steps` discriminator updates, one generator update, the average."""
+        """Do one step: `d_steps` discriminator updates, one generator update, the average.
+
+        Returns:
+            The result of the last discriminator update, and the generator's loss.
+        """
         config, adversaries = self.config, self.adversaries
-        dropped, sound = self._dropped(), self._sound_statistics()
+        dropped_before, statistics_before = self._num_dropped(), self._copy_running_statistics()
         for update in range(config.d_steps):
-            key = Key(config.seed, self.step, update)
+            key = RandomKey(config.seed, self.step, update)
             real = self._real_shards(self.step * config.d_steps + update)
             result = discriminator_step(adversaries, key, real)
             adversaries.strength.adjust(config.batch_size, adversaries.mean)
-        key = Key(config.seed, self.step, config.d_steps)
+        key = RandomKey(config.seed, self.step, config.d_steps)
         loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
         self._share_running_statistics()
         self.step += 1
-        # Numbers gone wrong reach batch norm's running statistics in the forward pass already.
-        went_wrong = self._dropped() > dropped
-        for statistic, before in sound:
-            statistic.copy_(torch.where(went_wrong, before, statistic))
+        # Values that are not finite reach batch norm's running statistics in the forward pass
+        # already, before the update is dropped.
+        dropped = self._num_dropped() > dropped_before
+        for statistic, before in statistics_before:
+            statistic.copy_(torch.where(dropped, before, statistic))
         self.average.update(config.batch_size, self.step)
         return result, loss_g
 
-    def _share_running_statistics(self) -> None:
-        """Average them over the processes, at each step, so that saving one changes no bit."""
-        if self.accelerator.num_processes == 1 or _has_synchronized_norms(self.accelerator):
-            return
-        statistics = _running_statistics(self.adversaries.generator)
-        shared = self.adversaries.mean(torch.cat(statistics))
-        sizes = [len(statistic) for statistic in statistics]
-        for statistic, mean in zip(statistics, shared.split(sizes), strict=True):
-            statistic.copy_(mean)
-
-    def check_finite(self) -> None:
-        """Count the updates that were dropped because numbers went wrong; waits for the device.
-
-        Raises:
-            SaganError: there were some, and the configuration says to stop.
-        """
-        for guard in (self.adversaries.guard_d, self.adversaries.guard_g):
-            dropped, told = guard.report()
-            self.dropped += dropped
-            if dropped and self.config.on_nonfinite == "stop":
-                raise SaganError(f"{told}. Its update was not made, nothing was saved: {ADVICE}")
-
-    def _sound_statistics(self) -> list[tuple[Tensor, Tensor]]:
-        """Running statistics and copies of them, where a run may go on after a dropped step."""
-        if self.config.on_nonfinite == "stop":
-            return []
-        statistics = _running_statistics(self.adversaries.generator)
-        return [(statistic, statistic.clone()) for statistic in statistics]
-
-    def _dropped(self) -> Tensor:
-        return self.adversaries.guard_d.dropped + self.adversaries.guard_g.dropped
-
     def _real_shards(self, batch: int) -> list[RealShard]:
+        """Load this process's shards of a batch, by the batch's number."""
         rows, size = self.order.indices(batch), self.shards.size
         return [self._real_shard(i, rows[i * size : (i + 1) * size]) for i in self.shards.indices]
 
@@ -172,8 +104,59 @@ class Training:
             labels = to_device(self.dataset.labels[rows], self.accelerator.device)
         return RealShard(index, images, labels)
 
+    def _share_running_statistics(self) -> None:
+        """Average running statistics over processes; at each step, so saving changes no bit."""
+        if self.accelerator.num_processes == 1 or synchronizes_batch_norm(self.accelerator):
+            return
+        statistics = _running_statistics(self.adversaries.generator)
+        shared = self.adversaries.mean(torch.cat(statistics))
+        sizes = [len(statistic) for statistic in statistics]
+        for statistic, mean in zip(statistics, shared.split(sizes), strict=True):
+            statistic.copy_(mean)
+
+    def _copy_running_statistics(self) -> list[tuple[Tensor, Tensor]]:
+        """Return running statistics with copies, if a dropped update does not stop the run."""
+        if self.config.on_nonfinite == "stop":
+            return []
+        statistics = _running_statistics(self.adversaries.generator)
+        return [(statistic, statistic.clone()) for statistic in statistics]
+
+    def _num_dropped(self) -> Tensor:
+        """Return the updates dropped since the last `check_finite`, a scalar on the device."""
+        return self.adversaries.guard_d.dropped + self.adversaries.guard_g.dropped
+
+    # -- Reading values -----------------------------------------------------------------------
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether reading a value costs nothing."""
+        return bool(self.accelerator.device.type == "cpu")
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether the latest step's values are read: when an interval ends, on a CPU always."""
+        every = (self.config.log_every, self.config.sample_every, self.config.evaluate_every)
+        return self.on_cpu or any(n > 0 and self.step % n == 0 for n in every)
+
+    def check_finite(self) -> None:
+        """Count the updates that were dropped as not finite; waits for the device.
+
+        Raises:
+            SaganError: there were some, and `on_nonfinite` is "stop".
+        """
+        for guard in (self.adversaries.guard_d, self.adversaries.guard_g):
+            dropped, reason = guard.report()
+            self.dropped += dropped
+            if dropped and self.config.on_nonfinite == "stop":
+                raise SaganError(f"{reason}. The update was dropped, nothing was saved: {ADVICE}")
+
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
-        """The latest step's statistics; waits for the device."""
+        """Return the latest step's record; waits for the device.
+
+        Args:
+            result: of the step's last discriminator update.
+            loss_g: the generator's loss.
+        """
         adversaries = self.adversaries
         return {
             "step": self.step,
@@ -183,18 +166,24 @@ class Training:
             "logits/fake": float(result.fake_logits),
             "augment/p": adversaries.strength.p,
             **({"dropped": self.dropped} if self.dropped else {}),
-            **layer_statistics(adversaries.generator, adversaries.discriminator),
+            **measure_networks(adversaries.generator, adversaries.discriminator),
         }
 
+    # -- Checkpoints --------------------------------------------------------------------------
+
     def save(self, run: Path, best_step: int | None = None) -> None:
-        """Write a checkpoint. Processes agree first on what each of them has observed by itself.
+        """Write a checkpoint, and wait until it is there; every process calls this.
 
         Args:
             run: the run directory.
-            best_step: the step whose checkpoint is to stay, if there is one.
+            best_step: a step whose checkpoint is to stay, if there is one.
+
+        Raises:
+            SaganError: the disk is full or cannot be written to.
         """
         adversaries = self.adversaries
         if self.accelerator.num_processes > 1:
+            # Each process has observed its own part since the last adjustment.
             adversaries.strength.synchronize(adversaries.mean)
         if self.accelerator.is_main_process:
             every = self.config.keep_every
@@ -205,26 +194,36 @@ class Training:
                 self._state(),
                 keep=lambda step: step == best_step or (every > 0 and step % every == 0),
             )
-        self.consensus.agree(0)  # that it is there; a slow disk may take its time
+        self.processes.all_reduce_max(0)  # wait for the main process, whose disk may be slow
+
+    def _networks(self) -> dict[str, nn.Module]:
+        """Return the networks by the names of their files in a checkpoint."""
+        return {
+            "generator": self.adversaries.generator,
+            "discriminator": self.adversaries.discriminator,
+            "ema": self.average.generator,
+        }
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by the name of the network that each updates."""
+        return {
+            "generator": self.adversaries.optimizer_g,
+            "discriminator": self.adversaries.optimizer_d,
+        }
 
     def _tensors(self) -> dict[str, checkpoint.Tensors]:
-        adversaries = self.adversaries
-        optimizers = {
-            "generator": optimizer_tensors(adversaries.optimizer_g, adversaries.generator),
-            "discriminator": optimizer_tensors(adversaries.optimizer_d, adversaries.discriminator),
+        """Return the content of a checkpoint's safetensors files."""
+        networks = self._networks()
+        optimizer = {
+            f"{name}/{key}": tensor
+            for name, optimizer in self._optimizers().items()
+            for key, tensor in optimizer_tensors(optimizer, networks[name]).items()
         }
-        return {
-            "generator": adversaries.generator.state_dict(),
-            "discriminator": adversaries.discriminator.state_dict(),
-            "ema": self.average.generator.state_dict(),
-            "optimizer": {
-                f"{network}/{name}": tensor
-                for network, tensors in optimizers.items()
-                for name, tensor in tensors.items()
-            },
-        }
+        states = {name: network.state_dict() for name, network in networks.items()}
+        return states | {"optimizer": optimizer}
 
     def _state(self) -> dict[str, object]:
+        """Return the content of a checkpoint's state.json, except the step."""
         return {
             "seconds": self.seconds,
             "dropped": self.dropped,
@@ -232,103 +231,49 @@ class Training:
         }
 
     def restore(self, folder: Path) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Raises:
-            SaganError: it is damaged, or that of another configuration.
+            SaganError: it is damaged, or from another configuration.
         """
-        adversaries, origin = self.adversaries, str(folder)
-        networks = {
-            "generator": adversaries.generator,
-            "discriminator": adversaries.discriminator,
-            "ema": self.average.generator,
-        }
+        networks = self._networks()
         for name, network in networks.items():
-            checkpoint.load_tensors(network, checkpoint.read_tensors(folder, name), origin)
+            tensors = checkpoint.read_tensors(folder, name)
+            checkpoint.load_tensors(network, tensors, str(folder))
         tensors = checkpoint.read_tensors(folder, "optimizer")
-        for prefix, optimizer in (
-            ("generator/", adversaries.optimizer_g),
-            ("discriminator/", adversaries.optimizer_d),
-        ):
+        for name, optimizer in self._optimizers().items():
+            prefix = f"{name}/"
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            restore_optimizer(optimizer, networks[prefix[:-1]], own)
+            restore_optimizer(optimizer, networks[name], own)
         try:
             state = read_json(folder / "state.json")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.dropped = int(state["dropped"])
-            adversaries.strength.load_state_dict(state["augment"])
+            self.adversaries.strength.load_state_dict(state["augment"])
         except (KeyError, TypeError, ValueError, OverflowError):
-            raise SaganError(f"{folder / 'state.json'} is damaged") from None
+            raise SaganError(f"'{folder / 'state.json'}' is damaged") from None
 
 
-def _check_alike(consensus: Consensus, description: RunDescription) -> None:
-    """Insist that all processes train the same on the same pictures.
+def _check_alike(processes: Processes, description: RunDescription) -> None:
+    """Check that all processes train the same configuration on the same data.
 
     Raises:
-        SaganError: they do not; every process says so.
+        SaganError: they do not; every process raises it.
     """
     content = description.config.to_json() + str(description.data["fingerprint"])
     number = int(hashlib.sha256(content.encode()).hexdigest()[:15], 16)
-    largest, negative_smallest = consensus.agree(number, -number)
+    largest, negative_smallest = processes.all_reduce_max(number, -number)
     if largest != -negative_smallest:
         raise SaganError(
-            "the processes of this command have other settings or other pictures than each other: "
-            "start all with the same command, on the same pictures (sagan data pack them once)"
+            "the processes of this command differ in their settings or their images: start all "
+            "with the same command, on the same images (pack them once with sagan data pack)"
         )
 
 
 def _running_statistics(network: nn.Module) -> list[Tensor]:
-    """Batch norm's running means and variances."""
+    """Return batch norm's running means and variances."""
     return [
         buffer
         for name, buffer in network.named_buffers()
         if name.endswith(("running_mean", "running_var"))
     ]
-
-
-def _has_synchronized_norms(accelerator: Accelerator) -> bool:
-    """Whether batch norm sees the whole batch: torch has no such layer for CPUs."""
-    return bool(accelerator.num_processes > 1 and accelerator.device.type == "cuda")
-
-
-def _adversaries(config: Config, dataset: PackedDataset, accelerator: Accelerator) -> Adversaries:
-    device = accelerator.device
-    generator, discriminator = build_networks(config, dataset.num_classes)
-    if _has_synchronized_norms(accelerator):
-        generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
-    generator, discriminator = generator.to(device).train(), discriminator.to(device).train()
-    label_weights = None
-    if config.conditional and dataset.labels is not None:
-        counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
-        label_weights = torch.from_numpy(counts).to(device, torch.float32)
-    betas = (config.beta1, config.beta2)
-    optimizer_g = adam(generator, config.lr_g, betas)
-    optimizer_d = adam(discriminator, config.lr_d, betas)
-    return Adversaries(
-        accelerator=accelerator,
-        generator=generator,
-        discriminator=discriminator,
-        parallel_generator=_parallel(generator, accelerator),
-        parallel_discriminator=_parallel(discriminator, accelerator),
-        optimizer_g=optimizer_g,
-        optimizer_d=optimizer_d,
-        objective=OBJECTIVES[config.loss],
-        strength=Strength(
-            p=0.0 if config.augment == "adaptive" else config.augment,
-            images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
-        ),
-        guard_g=FiniteGuard("generator", generator, optimizer_g),
-        guard_d=FiniteGuard("discriminator", discriminator, optimizer_d),
-        precision=resolve_precision(config.precision, device),
-        flip=config.flip,
-        label_weights=label_weights,
-    )
-
-
-def _parallel(network: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """The network wrapped to average gradients, if there are several processes."""
-    with warnings.catch_warnings():
-        # torch 2.13 renamed the argument; the old name serves older versions as well.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        parallel: nn.Module = accelerator.prepare_model(network)
-    return parallel

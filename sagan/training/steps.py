@@ -1,118 +1,49 @@
 """The two updates of adversarial training: one of the discriminator, one of the generator.
 
-A batch is split into shards, one per process and micro-batch. Every random number of a shard is a
-function of (seed, step, update, shard), so that W processes and one process with W micro-batches
-draw the same ones. G's batch norm sees a shard at a time, on several GPUs the whole batch.
+A batch is divided into shards, one per process and micro-batch. All random numbers of a shard are a
+function of (seed, step, update, shard), so W processes draw the same ones as one process with W
+micro-batches. G's batch norm sees one shard at a time, on several GPUs the whole batch.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sagan.images.pixels import to_float
-from sagan.nn.augment import Strength, augment, mirrored
-from sagan.nn.base import DiscriminatorBase, GeneratorBase
-from sagan.nn.losses import Objective
-from sagan.nn.precision import autocast
+from sagan.nn.augment import augment, mirrored
 from sagan.nn.spectral_norm import advance_spectral_norm
-from sagan.training.finite import FiniteGuard
-from sagan.training.randomness import keyed_generator
+from sagan.training.adversaries import Adversaries
+from sagan.training.randomness import keyed_rng
+from sagan.training.shards import RealShard
 
-# The last part of a random key: what the numbers are for.
+# The last part of a random key: the purpose of the numbers.
 _LATENTS, _FLIP, _AUGMENT, _PENALTY = range(4)
 
 
 @dataclass(frozen=True)
-class RealShard:
-    """One process's micro-batch of real images, on the device.
+class RandomKey:
+    """An update, which together with shard and purpose determines its random numbers.
 
     Attributes:
-        index: the shard's number in the global batch.
-        images: uint8 (B, S, S, 3).
-        labels: int64 (B,), or None for an unconditional model.
+        seed: the configuration's seed.
+        step: steps before this one.
+        update: 0, 1, ... for the discriminator's updates of a step, then the generator's.
     """
-
-    index: int
-    images: Tensor
-    labels: Tensor | None
-
-
-@dataclass(frozen=True)
-class Key:
-    """What all random numbers of one update are a function of, besides the shard."""
 
     seed: int
     step: int
-    update: int  # 0, 1, ... for the discriminator's updates of a step, then the generator's
+    update: int
 
-    def generator(self, device: torch.device, shard: int, purpose: int) -> torch.Generator:
-        return keyed_generator(device, self.seed, self.step, self.update, shard, purpose)
-
-
-@dataclass(frozen=True)
-class Adversaries:
-    """The two networks and what their updates need.
-
-    Attributes:
-        accelerator: knows devices and processes.
-        generator: the bare network.
-        discriminator: the bare network.
-        parallel_generator: the same, averaging gradients over processes; for its own update only.
-        parallel_discriminator: likewise.
-        optimizer_g: of the generator.
-        optimizer_d: of the discriminator.
-        objective: the adversarial loss.
-        strength: of the augmentation.
-        guard_g: keeps numbers gone wrong out of the generator.
-        guard_d: likewise.
-        precision: what convolutions and matrix products compute in; weights stay float32.
-        flip: mirror real images at random.
-        label_weights: float (num_classes,), how often each label is drawn for a fake image; None
-            for an unconditional model.
-    """
-
-    accelerator: Accelerator
-    generator: GeneratorBase
-    discriminator: DiscriminatorBase
-    parallel_generator: nn.Module
-    parallel_discriminator: nn.Module
-    optimizer_g: torch.optim.Optimizer
-    optimizer_d: torch.optim.Optimizer
-    objective: Objective
-    strength: Strength
-    guard_g: FiniteGuard
-    guard_d: FiniteGuard
-    precision: torch.dtype
-    flip: bool
-    label_weights: Tensor | None
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.accelerator.device
-        return device
-
-    def autocast(self) -> AbstractContextManager[None]:
-        return autocast(self.device, self.precision)
-
-    def mean(self, tensor: Tensor) -> Tensor:
-        """The average of a tensor over the processes."""
-        if self.accelerator.num_processes == 1:
-            return tensor
-        averaged: Tensor = self.accelerator.reduce(tensor.to(self.device), "mean")
-        return averaged
-
-    def averaging(self, parallel: nn.Module, last: bool) -> AbstractContextManager[None]:
-        """Average gradients over processes in the last micro-batch's backward pass only."""
-        return nullcontext() if last else self.accelerator.no_sync(parallel)
+    def rng(self, device: torch.device, shard: int, purpose: int) -> torch.Generator:
+        """Return a new random number generator for one purpose within a shard."""
+        return keyed_rng(device, self.seed, self.step, self.update, shard, purpose)
 
 
 @dataclass(frozen=True)
 class DiscriminatorResult:
-    """Float32 scalars on the device, where reading one waits for it.
+    """Results of a discriminator update: float32 scalars on the device; reading one waits for it.
 
     Attributes:
         loss: mean over all shards of all processes.
@@ -126,9 +57,15 @@ class DiscriminatorResult:
 
 
 def discriminator_step(
-    adversaries: Adversaries, key: Key, shards: Sequence[RealShard]
+    adversaries: Adversaries, key: RandomKey, shards: Sequence[RealShard]
 ) -> DiscriminatorResult:
-    """Update the discriminator once; the generator only draws, with no gradient into it."""
+    """Update the discriminator once; the generator only draws fakes and gets no gradient.
+
+    Args:
+        adversaries: the networks; the discriminator changes.
+        key: of this update.
+        shards: this process's real images.
+    """
     discriminator = adversaries.discriminator
     advance_spectral_norm(discriminator)
     adversaries.optimizer_d.zero_grad()
@@ -139,7 +76,8 @@ def discriminator_step(
             fake, fake_labels = _fake_images(
                 adversaries, adversaries.generator, key, shard.index, len(real)
             )
-        # One pass over real and fake together: DistributedDataParallel cannot take two.
+        # One pass over real and fake together: DistributedDataParallel allows only one forward
+        # pass before a backward pass.
         images = _augmented(adversaries, key, shard.index, torch.cat([real, fake.float()]))
         labels = None
         if shard.labels is not None and fake_labels is not None:
@@ -151,10 +89,10 @@ def discriminator_step(
             real_logits, fake_logits = logits.float().chunk(2)
             loss = adversaries.objective.discriminator(real_logits, fake_logits)
             if adversaries.objective.penalty is not None:
-                source = key.generator(adversaries.device, shard.index, _PENALTY)
+                rng = key.rng(adversaries.device, shard.index, _PENALTY)
                 real, fake = images.detach().chunk(2)
                 loss = loss + adversaries.objective.penalty(
-                    discriminator, real, fake, shard.labels, source
+                    discriminator, real, fake, shard.labels, rng
                 )
             (loss / len(shards)).backward()
         total += loss.detach() / len(shards)
@@ -166,9 +104,19 @@ def discriminator_step(
 
 
 def generator_step(
-    adversaries: Adversaries, key: Key, shard_indices: Sequence[int], shard_size: int
+    adversaries: Adversaries, key: RandomKey, shard_indices: Sequence[int], shard_size: int
 ) -> Tensor:
-    """Update the generator once; returns its loss, over all shards and processes, a scalar."""
+    """Update the generator once.
+
+    Args:
+        adversaries: the networks; the generator changes.
+        key: of this update.
+        shard_indices: this process's shards.
+        shard_size: images to draw per shard.
+
+    Returns:
+        The loss, a scalar: the mean over all shards and processes.
+    """
     generator = adversaries.generator
     advance_spectral_norm(generator)
     adversaries.optimizer_g.zero_grad()
@@ -181,7 +129,7 @@ def generator_step(
                 images = _augmented(adversaries, key, index, images.float())
                 logits = adversaries.discriminator(images, labels)
             loss = adversaries.objective.generator(logits.float())
-            # Only into the generator: the discriminator's weight gradients are never computed.
+            # Restricted to the generator, so D's weight gradients are never computed.
             (loss / len(shard_indices)).backward(inputs=list(generator.parameters()))
         total += loss.detach() / len(shard_indices)
     total = adversaries.mean(total)
@@ -190,30 +138,28 @@ def generator_step(
     return total
 
 
-def _real_images(adversaries: Adversaries, key: Key, shard: RealShard) -> Tensor:
-    """uint8 (B, S, S, 3) -> (B, 3, S, S) in [-1, 1], mirrored at random."""
+def _real_images(adversaries: Adversaries, key: RandomKey, shard: RealShard) -> Tensor:
+    """Return uint8 (B, S, S, 3) as (B, 3, S, S) in [-1, 1], mirrored at random if so configured."""
     images = to_float(shard.images)
     if adversaries.flip:
-        images = mirrored(images, key.generator(adversaries.device, shard.index, _FLIP))
+        images = mirrored(images, key.rng(adversaries.device, shard.index, _FLIP))
     return images
 
 
 def _fake_images(
-    adversaries: Adversaries, generator: nn.Module, key: Key, shard: int, size: int
+    adversaries: Adversaries, generator: nn.Module, key: RandomKey, shard: int, size: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Images (size, 3, S, S) in [-1, 1] from random latents, and the labels they are of."""
-    source = key.generator(adversaries.device, shard, _LATENTS)
+    """Return images (size, 3, S, S) in [-1, 1] from random latents, and their labels."""
+    rng = key.rng(adversaries.device, shard, _LATENTS)
     latents = torch.randn(
-        size, adversaries.generator.latent_size, device=adversaries.device, generator=source
+        size, adversaries.generator.latent_size, device=adversaries.device, generator=rng
     )
     labels = None
     if adversaries.label_weights is not None:
-        labels = torch.multinomial(
-            adversaries.label_weights, size, replacement=True, generator=source
-        )
+        labels = torch.multinomial(adversaries.label_weights, size, replacement=True, generator=rng)
     return generator(latents, labels), labels
 
 
-def _augmented(adversaries: Adversaries, key: Key, shard: int, images: Tensor) -> Tensor:
-    generator = key.generator(adversaries.device, shard, _AUGMENT)
-    return augment(images, adversaries.strength.p, generator)
+def _augmented(adversaries: Adversaries, key: RandomKey, shard: int, images: Tensor) -> Tensor:
+    rng = key.rng(adversaries.device, shard, _AUGMENT)
+    return augment(images, adversaries.strength.p, rng)

@@ -95,7 +95,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory, labeled_pictures: Path) -> 
 def _trained(source: Path, run: Path) -> Path:
     session = prepare(str(source), run, "smoke", {"steps": 2, "channels_g": 8}, lambda line: None)
     reporter = PlainReporter(Console(quiet=True))
-    train(session.run, session.description, session.dataset, reporter)
+    train(session, reporter)
     return run
 
 

@@ -110,7 +110,8 @@ def test_a_full_disk_under_tensorboards_own_thread_is_a_line_as_well(
     assert result.status == 2
     (line,) = result.err.splitlines()
     assert (
-        line == f"sagan: cannot write into {own}: No space left on device (make room on that disk)"
+        line
+        == f"sagan: cannot write into '{own}': No space left on device (make room on that disk)"
     )
     assert newest(own) == 2
 

@@ -36,7 +36,7 @@ def found(study: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_a_study_runs_whole(sagan, splits, tmp_path, name) -> None:
     out = tmp_path / name
     command = ["study", name, "--data", splits, "--out", out, *SMALLEST]
@@ -111,7 +111,7 @@ def check_discriminator(results: dict[str, Any], out: Path) -> None:
     ("name", "done", "killed"),
     [("attention", ["none-seed0"], "attention-16-seed0"), ("spectral-norm", [], "both-seed0")],
 )
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_a_study_that_is_killed_ends_with_the_same_results(
     sagan, splits, tmp_path, name, done, killed
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagan.data.batches import BatchOrder, permutation
-from sagan.training.state import Shards
+from sagan.training.shards import Shards
 
 SIZES = {"num": st.integers(1, 50), "batch_size": st.integers(1, 70), "seed": st.integers(0, 2**80)}
 

@@ -54,11 +54,11 @@ def test_a_packed_set_is_read_as_it_was_written() -> None:
 
 # It was written on another machine, perhaps.
 @pytest.mark.filterwarnings("ignore:.*bits it would have had:UserWarning")
-def test_a_run_resumes_from_its_checkpoint(written: Path, no_pictures: None) -> None:
+def test_a_run_resumes_from_its_checkpoint(written: Path, no_images: None) -> None:
     run = written / "run"
     assert latest_checkpoint(run) == checkpoints(run)[-1]
     session = prepare(str(written / "packed"), run, None, {"steps": 3}, notify=lambda _: None)
-    train(run, session.description, session.dataset, Silent())
+    train(session, Silent())
     assert [path.name for path in checkpoints(run)] == ["step-00000002", "step-00000003"]
     steps = [json.loads(line)["step"] for line in (run / "stats.jsonl").read_text().splitlines()]
     assert steps == [0, 1, 2, 3]

@@ -272,7 +272,7 @@ def _First(module, width):  # noqa: N802 -- a class, in effect
 
 
 def test_unconditional_models_and_unlabeled_pictures_are_evaluated_too(
-    unlabeled, train_run, tiny_network, tmp_path, no_pictures
+    unlabeled, train_run, tiny_network, tmp_path, no_images
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=1)
     document = evaluate(run, unlabeled, network=tiny_network, plan=PLAN)

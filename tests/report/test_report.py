@@ -16,7 +16,7 @@ from sagan.errors import SaganError
 from sagan.report import write_report
 from sagan.report.curves import MOST_POINTS, PANELS, drawn_panels
 from sagan.report.page import MOST_FRAMES
-from sagan.run.stats import read_statistics
+from sagan.run.stats import read_records
 
 
 class Page(HTMLParser):
@@ -94,7 +94,7 @@ def test_the_page_says_how_attention_was_before_and_after(run: Path, tmp_path: P
     layer = "attention/generator.attention_16"
     add_record(run, **{f"{layer}/distance": 7.125, f"{layer}/entropy": 1.0625})
     write_report(run, tmp_path / "run.html")
-    (before, *_) = read_statistics(run)
+    (before, *_) = read_records(run)
     assert before["step"] == 0
     text = Page(tmp_path / "run.html").text
     assert f"{before[f'{layer}/distance']:.3g} → 7.12" in text
@@ -125,7 +125,7 @@ def test_a_long_run_has_a_page_of_bounded_size(run: Path, tmp_path: Path) -> Non
 
 
 def test_every_number_that_a_run_records_has_its_panel(run: Path) -> None:
-    recorded = {name for record in read_statistics(run) for name in record}
+    recorded = {name for record in read_records(run) for name in record}
     for name in recorded - {"step", "seconds"}:
         assert any(name.startswith(p.prefix) and name.endswith(p.suffix) for p in PANELS), name
 

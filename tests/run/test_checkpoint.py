@@ -1,4 +1,4 @@
-"""What is written is read again bit for bit; whatever else is there is answered in one line."""
+"""Checkpoints and models are read as they were written; anything else is refused in one line."""
 
 import errno
 import hashlib
@@ -58,7 +58,7 @@ def model_file(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_a_model_knows_how_its_pictures_were_made_square(
+def test_a_model_knows_how_its_images_were_made_square(
     fit: str, labeled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     packed = shutil.copytree(labeled.path, tmp_path / "packed")
@@ -78,7 +78,7 @@ def test_a_model_knows_how_its_pictures_were_made_square(
         "build_empty(resolve('cpu-32', {'conditional': True}), 10)",
     ],
 )
-def test_what_draws_no_weights_does_not_wait_for_torchs_compiler(
+def test_without_drawing_weights_torchs_compiler_is_not_imported(
     code: str, model_file: Path
 ) -> None:
     code = f"import sys; {code}; assert 'torch._dynamo' not in sys.modules"
@@ -94,7 +94,7 @@ def refusal(action: Callable[[], object]) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything below, hidden or not."""
+    """The content of all files in the folder and below, hidden or not."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -112,7 +112,7 @@ def flip(path: Path, position: int, bit: int = 0) -> None:
 # Writing
 
 
-def test_a_checkpoint_holds_the_tensors_and_the_state_that_were_saved(run: Path) -> None:
+def test_a_checkpoint_contains_the_tensors_and_the_state_that_were_saved(run: Path) -> None:
     state = {"seconds": 0.1 + 0.2, "augment": {"p": 1 / 3}}
     folder = save_checkpoint(run, 12, CONTENT, state)
     assert folder == run / "checkpoints" / "step-00000012"
@@ -140,7 +140,7 @@ def test_the_manifest_has_the_sha256_of_every_other_file(run: Path) -> None:
 
 
 def failing(number: int) -> Callable[..., None]:
-    """A system call that fails, with an `errno`."""
+    """A system call that fails with an `errno`."""
 
     def call(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -150,7 +150,7 @@ def failing(number: int) -> Callable[..., None]:
 
 @pytest.mark.parametrize("name", ["os.mkdir", "os.write", "os.fsync", "pathlib.Path.replace"])
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "explanation"),
     [
         (errno.ENOSPC, "No space left on device (make room on that disk)"),
         (errno.EDQUOT, "Disk quota exceeded (free some of your quota)"),
@@ -158,25 +158,25 @@ def failing(number: int) -> Callable[..., None]:
         (errno.EIO, "Input/output error"),
     ],
 )
-def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_old_checkpoint_and_nothing_else(
-    run: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int, told: str
+def test_a_failed_save_is_one_line_and_leaves_only_the_old_checkpoint(
+    run: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int, explanation: str
 ) -> None:
-    """That no call of a save can do otherwise, scripts/faults.py tries one by one."""
+    """scripts/faults.py makes every single call of a save fail."""
     save_checkpoint(run, 1, CONTENT, {})
     before = files(run)
     with monkeypatch.context() as patch:
         patch.setattr(name, failing(number))
         message = refusal(lambda: save_checkpoint(run, 2, CONTENT, {}))
     assert "step-00000002" in message
-    assert told in message
+    assert explanation in message
     assert files(run) == before
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000001"]
     assert latest_checkpoint(run) == run / "checkpoints" / "step-00000001"
-    save_checkpoint(run, 2, CONTENT, {})  # once it does again
+    save_checkpoint(run, 2, CONTENT, {})  # when the call works again
     assert latest_checkpoint(run) == run / "checkpoints" / "step-00000002"
 
 
-def test_the_newest_stay_and_the_others_go(run: Path) -> None:
+def test_the_newest_checkpoints_stay_and_the_others_are_removed(run: Path) -> None:
     for step in (2, 4, 6, 8, 10):
         save_checkpoint(run, step, CONTENT, {})
     steps = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
@@ -184,8 +184,8 @@ def test_the_newest_stay_and_the_others_go(run: Path) -> None:
     assert checkpoint.KEEP == 3
 
 
-def test_the_checkpoint_just_saved_is_never_the_one_that_goes(run: Path) -> None:
-    """When all newer ones are damaged, training goes back behind them."""
+def test_the_checkpoint_just_saved_is_never_removed(run: Path) -> None:
+    """If all newer ones are damaged, training resumes from before them."""
     for step in (10, 20, 30):
         save_checkpoint(run, step, CONTENT, {})
         flip(run / "checkpoints" / f"step-{step:08d}" / "ema.safetensors", -1)
@@ -194,14 +194,16 @@ def test_the_checkpoint_just_saved_is_never_the_one_that_goes(run: Path) -> None
     verify_checkpoint(saved)
 
 
-def test_checkpoints_are_in_the_order_of_their_steps(run: Path) -> None:
+def test_checkpoints_are_ordered_by_step(run: Path) -> None:
     for step in (99_999_999, 100_000_000, 7):
         save_checkpoint(run, step, {}, {})
     steps = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
     assert steps == [7, 99_999_999, 100_000_000]
 
 
-def test_a_damaged_checkpoint_of_the_same_step_is_replaced_and_stays_marked(run: Path) -> None:
+def test_a_damaged_checkpoint_of_the_same_step_is_replaced_and_stays_marked_to_keep(
+    run: Path,
+) -> None:
     folder = save_checkpoint(run, 1, CONTENT, {})
     (folder / "ema.safetensors").write_bytes(b"")
     (folder / "keep").touch()
@@ -210,12 +212,12 @@ def test_a_damaged_checkpoint_of_the_same_step_is_replaced_and_stays_marked(run:
     assert (folder / "keep").is_file()
 
 
-def test_a_file_called_like_the_checkpoint_is_replaced(run: Path) -> None:
+def test_a_file_with_the_name_of_the_checkpoint_is_replaced(run: Path) -> None:
     (run / "checkpoints" / "step-00000001").write_text("not a folder")
     verify_checkpoint(save_checkpoint(run, 1, CONTENT, {}))
 
 
-def test_a_disk_that_takes_a_byte_at_a_time_gets_them_all(
+def test_everything_is_written_even_if_each_call_writes_a_single_byte(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = os.write
@@ -225,34 +227,34 @@ def test_a_disk_that_takes_a_byte_at_a_time_gets_them_all(
     assert torch.equal(checkpoint.read_tensors(folder, "ema")["a"], torch.arange(9))
 
 
-def test_what_a_killed_process_left_is_no_obstacle_and_is_removed(
+def test_unfinished_files_of_a_killed_process_are_removed(
     tmp_path: Path, finished_run: Path
 ) -> None:
-    """Also one killed at its first file, before the folder could be told for a run's."""
+    """Also if it was killed at its first file, before the folder was recognizable as a run."""
     run = tmp_path / "run"
     (run / "checkpoints" / ".step-00000009.tmp").mkdir(parents=True)
     (run / "checkpoints" / ".step-00000001.old.tmp").mkdir()
     (run / ".lock").touch()
     (run / ".config.json.99.tmp").write_text("{")
     with directory.locked(run):
-        directory.create_run(run, directory.read_run(finished_run), {})
+        directory.create_run(run, directory.read_description(finished_run), {})
         save_checkpoint(run, 10, CONTENT, {})
     assert [path for path in run.rglob("*") if path.name.endswith(".tmp")] == []
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000010"]
 
 
-def test_what_a_process_left_that_was_killed_after_its_last_save_goes_when_the_run_is_opened(
+def test_unfinished_files_of_a_process_killed_after_its_last_save_are_removed_on_resuming(
     finished_run: Path, tmp_path: Path
 ) -> None:
-    """There is no save any more that would remove it."""
+    """No later save would remove them."""
     run = shutil.copytree(finished_run, tmp_path / "run")
     (run / "checkpoints" / ".step-00000002.old.tmp").mkdir()
-    directory.create_run(run, directory.read_run(run), {})
+    directory.create_run(run, directory.read_description(run), {})
     assert [path for path in run.rglob("*") if path.name.endswith(".tmp")] == []
 
 
-def test_files_can_be_read_by_whom_the_users_mask_says(finished_run: Path, tmp_path: Path) -> None:
-    """Not by their owner alone, as those of safetensors itself."""
+def test_files_have_the_permissions_of_the_users_umask(finished_run: Path, tmp_path: Path) -> None:
+    """safetensors itself writes files that only their owner can read."""
     before = os.umask(0o027)
     try:
         export_model(open_model(finished_run), tmp_path / "model.safetensors")
@@ -261,14 +263,16 @@ def test_files_can_be_read_by_whom_the_users_mask_says(finished_run: Path, tmp_p
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, finished_run: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused_in_one_line(
+    tmp_path: Path, finished_run: Path
+) -> None:
     model = open_model(finished_run)
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.safetensors").mkdir()
     for out in ("file/model.safetensors", "folder.safetensors"):
         assert out in refusal(lambda out=out: export_model(model, tmp_path / out))
     assert "model.pt" in refusal(lambda: export_model(model, tmp_path / "model.pt"))
-    description = directory.read_run(finished_run)
+    description = directory.read_description(finished_run)
     assert "file" in refusal(lambda: directory.create_run(tmp_path / "file", description, {}))
     inside = tmp_path / "file" / "run"
     refusal(lambda: directory.create_run(inside, description, {}))
@@ -279,16 +283,16 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, finished_run
 # Damage
 
 
-def test_a_bit_flipped_anywhere_is_found(run: Path) -> None:
-    """In every byte of every file, the manifest among them, one bit; in the manifest's, each."""
+def test_a_flipped_bit_anywhere_is_detected(run: Path) -> None:
+    """One bit in every byte of every file, and in the manifest every bit."""
     folder = save_checkpoint(run, 1, CONTENT, {"seconds": 1.5})
     names = [path.name for path in folder.iterdir()]
     assert set(names) == {*checkpoint.FILES, "manifest.json"}
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name in names:
         sound = (folder / name).read_bytes()
         for position in range(len(sound)):
-            bits = range(8) if name == "manifest.json" else [int(chance.integers(8))]
+            bits = range(8) if name == "manifest.json" else [int(rng.integers(8))]
             for bit in bits:
                 flip(folder / name, position, bit)
                 message = refusal(lambda: verify_checkpoint(folder))
@@ -300,11 +304,11 @@ def test_a_bit_flipped_anywhere_is_found(run: Path) -> None:
 
 @pytest.fixture(params=[*checkpoint.FILES, "manifest.json"])
 def victim(request: pytest.FixtureRequest, run: Path) -> Path:
-    """One of the files of a sound checkpoint."""
+    """One file of an undamaged checkpoint."""
     return save_checkpoint(run, 1, CONTENT, {}) / str(request.param)
 
 
-def test_a_longer_shorter_or_missing_file_is_found(victim: Path) -> None:
+def test_a_longer_shorter_or_missing_file_is_detected(victim: Path) -> None:
     sound = victim.read_bytes()
     for content in (sound + b"\0", sound + b"\n", b" " + sound, sound[:-1], sound[1:], b""):
         victim.write_bytes(content)
@@ -313,8 +317,8 @@ def test_a_longer_shorter_or_missing_file_is_found(victim: Path) -> None:
     assert victim.name in refusal(lambda: verify_checkpoint(victim.parent))
 
 
-def test_what_is_no_file_is_found(victim: Path, tmp_path: Path) -> None:
-    """Even a link to what was written: a checkpoint is all in its folder."""
+def test_a_link_folder_or_pipe_in_place_of_a_file_is_detected(victim: Path, tmp_path: Path) -> None:
+    """Even a link to the original: a checkpoint is complete in its folder."""
     elsewhere = victim.rename(tmp_path / "elsewhere")
     victim.symlink_to(elsewhere)
     assert victim.name in refusal(lambda: verify_checkpoint(victim.parent))
@@ -330,7 +334,7 @@ def test_what_is_no_file_is_found(victim: Path, tmp_path: Path) -> None:
         refusal(lambda: verify_checkpoint(victim.parent))
 
 
-def test_files_that_changed_places_are_found(run: Path) -> None:
+def test_swapped_files_are_detected(run: Path) -> None:
     folder = save_checkpoint(run, 1, CONTENT, {})
     sound = files(folder)
     for one, other in itertools.combinations(sorted(sound), 2):
@@ -342,13 +346,13 @@ def test_files_that_changed_places_are_found(run: Path) -> None:
     verify_checkpoint(folder)
 
 
-def test_files_of_another_checkpoint_are_found(run: Path) -> None:
+def test_files_of_another_checkpoint_are_detected(run: Path) -> None:
     one, other = save_checkpoint(run, 1, CONTENT, {}), save_checkpoint(run, 2, CONTENT, {})
     shutil.copy(other / "state.json", one / "state.json")
     refusal(lambda: verify_checkpoint(one))
 
 
-def test_a_file_that_the_disk_does_not_give_back_is_damage(
+def test_a_file_that_cannot_be_read_counts_as_damaged(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_checkpoint(run, 1, CONTENT, {})
@@ -375,14 +379,14 @@ def test_a_file_that_the_disk_does_not_give_back_is_damage(
         b'{"sha256": {"a\\nb": "0"}}', b'{"sha256": {"' + b"x" * 300 + b'": "0"}}',
     ],
 )  # fmt: skip
-def test_a_manifest_that_is_none_is_one_line(run: Path, manifest: bytes) -> None:
+def test_an_invalid_manifest_is_refused_in_one_line(run: Path, manifest: bytes) -> None:
     folder = save_checkpoint(run, 1, CONTENT, {})
     (folder / "manifest.json").write_bytes(manifest)
     refusal(lambda: verify_checkpoint(folder))
 
 
 def test_a_manifest_that_does_not_list_every_file_is_refused(run: Path) -> None:
-    """Else what it leaves out is not checked at all."""
+    """Otherwise the files that it omits would not be checked."""
     folder = save_checkpoint(run, 1, CONTENT, {})
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["sha256"]["ema.safetensors"]
@@ -393,7 +397,7 @@ def test_a_manifest_that_does_not_list_every_file_is_refused(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../x", "../secret.txt", "/etc/hostname", "..\\x"])
-def test_names_in_a_manifest_do_not_lead_out_of_its_folder(
+def test_no_file_outside_its_folder_is_opened_for_a_manifest(
     run: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save_checkpoint(run, 1, CONTENT, {})
@@ -413,7 +417,7 @@ def test_names_in_a_manifest_do_not_lead_out_of_its_folder(
     assert all(path.parent == folder for path in opened)
 
 
-def test_a_file_that_is_called_like_a_checkpoint_is_passed_over(copied_run: Path) -> None:
+def test_a_file_with_the_name_of_a_checkpoint_is_skipped(copied_run: Path) -> None:
     (copied_run / "checkpoints" / "step-00000099").write_text("not a folder")
     (copied_run / "checkpoints" / "step-x").mkdir()
     (copied_run / "checkpoints" / ".step-00000098.1.tmp").mkdir()
@@ -429,7 +433,7 @@ def samples(generator: Any) -> Any:
     return generator.sample(5, labels=[0, 1, 2, 0, 1], seed=3)
 
 
-def test_a_model_file_draws_the_same_as_the_runs_average(
+def test_a_model_file_draws_the_same_samples_as_the_runs_average(
     finished_run: Path, model_file: Path
 ) -> None:
     from_run, from_file = load_generator(finished_run), load_generator(model_file)
@@ -454,12 +458,12 @@ def test_raw_weights_are_those_of_the_last_update(
         ("ema", training.average.generator),
     ):
         loaded = load_generator(finished_run, weights)
-        # Folding rounds once more or less: up to one gray level.
+        # Folding rounds differently: by up to one gray level.
         difference = samples(loaded).astype(int) - samples(network)
         assert abs(difference).max() <= 1
 
 
-def test_a_discriminator_comes_from_run_and_file_alike(
+def test_run_and_model_file_give_the_same_discriminator(
     finished_run: Path, model_file: Path, labeled: PackedDataset
 ) -> None:
     images = np.array(labeled.images[:4])
@@ -483,7 +487,7 @@ def test_a_model_file_knows_its_configuration_classes_step_and_card(
     assert "raw" in refusal(lambda: from_file.generator("raw"))
 
 
-def test_a_shipped_model_is_called_by_its_name_wherever_it_is_installed() -> None:
+def test_a_shipped_models_origin_is_its_name() -> None:
     for name in shipped_models():
         assert open_model(name).origin == name
 
@@ -499,24 +503,22 @@ def test_exporting_a_model_file_again_keeps_everything(model_file: Path, tmp_pat
         assert getattr(first, field) == getattr(second, field)
 
 
-def test_a_model_in_half_the_size_draws_and_judges_the_same_to_a_shade(
+def test_a_model_of_half_the_size_draws_and_judges_nearly_the_same(
     finished_run: Path, model_file: Path, tmp_path: Path
 ) -> None:
     half = tmp_path / "half.safetensors"
     export_model(open_model(finished_run), half, half=True)
     assert half.stat().st_size < 0.6 * model_file.stat().st_size
-    pictures = load_generator(model_file).sample(12, labels=[0, 1, 2] * 4)
+    images = load_generator(model_file).sample(12, labels=[0, 1, 2] * 4)
     others = load_generator(half).sample(12, labels=[0, 1, 2] * 4)
-    assert 0 < np.abs(pictures.astype(int) - others).max() <= 1
+    assert 0 < np.abs(images.astype(int) - others).max() <= 1
     one, other = load_discriminator(model_file), load_discriminator(half)
     assert {parameter.dtype for parameter in other.parameters()} == {torch.float32}
-    features, approximate = one.features(pictures), other.features(pictures)
+    features, approximate = one.features(images), other.features(images)
     assert 0 < np.abs(features - approximate).max() < 0.01 * np.abs(features).max()
 
 
-def test_weights_that_half_precision_cannot_hold_are_not_halved(
-    finished_run: Path, tmp_path: Path
-) -> None:
+def test_weights_beyond_half_precision_are_not_halved(finished_run: Path, tmp_path: Path) -> None:
     model, out = open_model(finished_run), tmp_path / "half.safetensors"
     large = replace(model, read=lambda name: {"weight": torch.full((2, 2), 1e5)})
     assert "without --half" in refusal(lambda: export_model(large, out, half=True))
@@ -528,18 +530,20 @@ def test_precisions_other_than_float32_and_bfloat16_are_refused(finished_run: Pa
         load_generator(finished_run, precision="float16")  # type: ignore[arg-type]
 
 
-def test_weights_other_than_ema_and_raw_are_not_taken_for_one_of_them(finished_run: Path) -> None:
+def test_weights_other_than_ema_and_raw_are_refused(finished_run: Path) -> None:
     with pytest.raises((SaganError, ValueError)):
         load_generator(finished_run, "average")
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "x" * 300, "a/b/c", "nul\0byte", "~"])
-def test_a_model_that_does_not_exist_is_one_line(name: str) -> None:
+def test_a_missing_model_is_refused_in_one_line(name: str) -> None:
     message = refusal(lambda: load_generator(name))
     assert "no model" in message
 
 
-def test_what_is_no_run_directory_is_one_line(tmp_path: Path, finished_run: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused_in_one_line(
+    tmp_path: Path, finished_run: Path
+) -> None:
     assert "config.json" in refusal(lambda: load_generator(tmp_path))
     for content in (b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"config": 1}',
                     b'{"config": {}, "preset": "x", "data": {}}',
@@ -568,17 +572,17 @@ JUNK = {
     "short": b"\0" * 7,
     "zeros": bytes(100),
     "huge header": struct.pack("<Q", 2**60) + b"{}",
-    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
     "random": np.random.default_rng(0).bytes(5000),
     "no metadata": header({}, TENSOR),
     "no classes": header({"config": "{}", "step": "1"}, TENSOR),
-    "config no JSON": header(GOOD | {"config": "{"}, TENSOR),
+    "config not JSON": header(GOOD | {"config": "{"}, TENSOR),
     "config deep": header(GOOD | {"config": "[" * 100_000}, TENSOR),
     "config a list": header(GOOD | {"config": "[]"}, TENSOR),
     "config unknown key": header(GOOD | {"config": '{"x": 1}'}, TENSOR),
-    "config no value": header(GOOD | {"config": '{"lr_g": null}'}, TENSOR),
+    "config null value": header(GOOD | {"config": '{"lr_g": null}'}, TENSOR),
     "classes an object": header(GOOD | {"classes": "{}"}, TENSOR),
-    "step no number": header(GOOD | {"step": "many"}, TENSOR),
+    "step not a number": header(GOOD | {"step": "many"}, TENSOR),
     "other tensors": header(GOOD | {"config": '{"channels_g": 8, "channels_d": 8}'}, TENSOR),
     "offsets outside": header(
         GOOD, {"generator.x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 999]}}
@@ -590,15 +594,15 @@ JUNK = {
 
 
 @pytest.mark.parametrize("kind", JUNK)
-def test_a_file_that_is_no_model_is_one_line(kind: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(JUNK[kind])
     refusal(lambda: load_generator(path))
     refusal(lambda: load_discriminator(path))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in files here")
-def test_a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for(
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_a_device_in_place_of_a_file_is_not_read(
     copied_run: Path, tmp_path: Path
 ) -> None:
     pipe = tmp_path / "model.safetensors"
@@ -613,7 +617,7 @@ def test_a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for(
     refusal(lambda: load_generator(copied_run))
 
 
-def test_a_truncated_model_file_is_one_line(model_file: Path, tmp_path: Path) -> None:
+def test_a_truncated_model_file_is_refused_in_one_line(model_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     content = model_file.read_bytes()
     for length in (1, 8, 100, len(content) // 2, len(content) - 1):
@@ -623,7 +627,7 @@ def test_a_truncated_model_file_is_one_line(model_file: Path, tmp_path: Path) ->
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_a_damaged_header_causes_a_model_or_one_line(
+def test_a_model_with_a_damaged_header_loads_or_is_refused_in_one_line(
     data: st.DataObject, model_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     content = bytearray(model_file.read_bytes())
@@ -652,7 +656,7 @@ def changed_model(model_file: Path, out: Path, change: Callable[[dict[str, Tenso
     return out
 
 
-def test_weights_of_other_names_or_shapes_are_refused(model_file: Path, tmp_path: Path) -> None:
+def test_weights_with_other_names_or_shapes_are_refused(model_file: Path, tmp_path: Path) -> None:
     name = "generator.norm.weight"
 
     def shorter(tensors: dict[str, Tensor]) -> None:
@@ -683,10 +687,12 @@ def test_weights_of_other_names_or_shapes_are_refused(model_file: Path, tmp_path
         pytest.param("linear.parametrizations.weight.0.u", 0.0, id="no singular vector"),
         pytest.param("linear.bias", 1e300, id="beyond float32"),
         pytest.param("norm.running_var", -1.0, id="a negative variance"),
-        pytest.param("blocks.0.norm1.norm.running_var", -1.0, id="one that is not folded"),
+        pytest.param(
+            "blocks.0.norm1.norm.running_var", -1.0, id="a negative variance that is not folded"
+        ),
     ],
 )
-def test_weights_that_draw_nothing_are_refused(
+def test_weights_that_cannot_draw_are_refused(
     name: str, value: float, model_file: Path, tmp_path: Path
 ) -> None:
     def spoil(tensors: dict[str, Tensor]) -> None:
@@ -696,7 +702,7 @@ def test_weights_that_draw_nothing_are_refused(
     assert "is damaged" in refusal(lambda: load_generator(path))
 
 
-def test_weights_of_strange_types_are_read_or_refused(model_file: Path, tmp_path: Path) -> None:
+def test_weights_of_unusual_types_are_read_or_refused(model_file: Path, tmp_path: Path) -> None:
     def eight_bits(tensors: dict[str, Tensor]) -> None:
         name = "generator.linear.bias"
         tensors[name] = tensors[name].to(torch.float8_e4m3fn)
@@ -710,9 +716,7 @@ def test_weights_of_strange_types_are_read_or_refused(model_file: Path, tmp_path
     assert "do not fit" in refusal(lambda: load_generator(path))
 
 
-def test_a_model_file_that_goes_while_it_is_open_is_one_line(
-    model_file: Path, tmp_path: Path
-) -> None:
+def test_a_model_file_removed_after_opening_is_one_line(model_file: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(model_file, tmp_path / "model.safetensors"))
     model = open_model(path)
     path.unlink()
@@ -722,12 +726,12 @@ def test_a_model_file_that_goes_while_it_is_open_is_one_line(
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"classes": "[]"}, id="none, though the networks take labels"),
-        pytest.param({"classes": '["a", 1, null]'}, id="no names"),
+        pytest.param({"classes": "[]"}, id="no classes for networks with labels"),
+        pytest.param({"classes": '["a", 1, null]'}, id="classes that are not names"),
         pytest.param({"step": "-7"}, id="a negative step"),
     ],
 )
-def test_classes_and_steps_that_cannot_be_are_refused(
+def test_impossible_classes_and_steps_are_refused(
     changes: dict[str, str], model_file: Path, tmp_path: Path
 ) -> None:
     with safe_open(model_file, framework="pt") as file:
@@ -749,7 +753,7 @@ def test_weights_that_are_not_finite_are_refused(
     assert "linear.bias" in refusal(lambda: load_discriminator(path))
 
 
-def test_pictures_that_nobody_knows_how_to_make_square_are_damage(
+def test_an_unknown_way_to_make_images_square_is_refused(
     model_file: Path, copied_run: Path, tmp_path: Path
 ) -> None:
     with safe_open(model_file, framework="pt") as file:
@@ -774,10 +778,10 @@ def optimizer_state(
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (16, 1), None])
-def test_an_optimizers_state_of_other_shapes_is_refused(
+def test_an_optimizer_state_with_other_shapes_is_refused(
     optimizer_state: tuple[Any, Any, dict[str, Tensor]], shape: tuple[int, ...] | None
 ) -> None:
-    """One that could be broadcast, too."""
+    """Even if it could be broadcast."""
     optimizer, generator, tensors = optimizer_state
     name = "norm.weight/exp_avg"
     assert tensors[name].shape == (32,)
@@ -788,7 +792,7 @@ def test_an_optimizers_state_of_other_shapes_is_refused(
     assert "norm.weight" in refusal(lambda: restore_optimizer(optimizer, generator, tensors))
 
 
-def test_an_optimizers_state_is_restored_bit_for_bit_and_as_a_copy(
+def test_an_optimizer_state_is_restored_bit_for_bit_as_a_copy(
     optimizer_state: tuple[Any, Any, dict[str, Tensor]],
 ) -> None:
     optimizer, generator, tensors = optimizer_state
@@ -806,7 +810,7 @@ def test_an_optimizers_state_is_restored_bit_for_bit_and_as_a_copy(
         assert optimizer.state[parameter]["exp_avg"].stride() == parameter.stride()
 
 
-def test_a_configuration_that_asks_for_more_than_its_weights_have_takes_no_memory(
+def test_a_configuration_larger_than_its_weights_takes_no_memory(
     model_file: Path, tmp_path: Path
 ) -> None:
     """A generator of 4096 channels at 256 pixels would be terabytes."""

@@ -1,4 +1,4 @@
-"""One process agrees with itself; when one of several is gone, the others end in one line."""
+"""Processes that cannot meet are refused, and when one is lost, the others end in one line."""
 
 import os
 import subprocess
@@ -9,18 +9,23 @@ import torch
 from torch.distributed import DistBackendError
 
 from sagan.errors import SaganError
-from sagan.runtime.processes import Consensus, join_processes, make_accelerator, together
+from sagan.runtime.processes import (
+    Processes,
+    join_processes,
+    make_accelerator,
+    report_lost_processes,
+)
 
 
-def test_processes_that_cannot_meet_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As SLURM starts them: numbered for torch, but without what accelerate looks for."""
+def test_processes_that_cannot_meet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As started by SLURM: numbered for torch, but without the variables accelerate needs."""
     join_processes()
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(SaganError, match=r"announces 4 processes, .* found 1: start them with tor"):
         join_processes()
 
 
-def test_so_are_those_that_are_not_told_where() -> None:
+def test_processes_without_an_address_are_refused() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "MASTER_ADDR"} | {"WORLD_SIZE": "4"}
     code = "from sagan.runtime.processes import join_processes; join_processes()"
     done = subprocess.run(
@@ -30,7 +35,7 @@ def test_so_are_those_that_are_not_told_where() -> None:
     assert "start them with torchrun" in done.stderr
 
 
-def test_more_processes_than_gpus_are_refused_unless_the_launcher_wants_processors(
+def test_more_processes_than_gpus_are_refused_unless_the_launcher_chose_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     join_processes()
@@ -43,7 +48,7 @@ def test_more_processes_than_gpus_are_refused_unless_the_launcher_wants_processo
     assert join_processes().device.type == "cpu"
 
 
-def test_a_launcher_that_wants_to_divide_the_networks_is_refused(
+def test_a_launcher_that_would_divide_the_networks_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
@@ -51,8 +56,8 @@ def test_a_launcher_that_wants_to_divide_the_networks_is_refused(
         make_accelerator()
 
 
-def test_one_process_agrees_with_itself() -> None:
-    assert Consensus(1).agree(0, 15, True) == [0, 15, 1]
+def test_the_maximum_over_a_single_process_is_its_own_value() -> None:
+    assert Processes(1).all_reduce_max(0, 15, True) == [0, 15, 1]
 
 
 @pytest.mark.parametrize(
@@ -62,16 +67,18 @@ def test_one_process_agrees_with_itself() -> None:
         DistBackendError("NCCL error: remote process exited"),
     ],
 )
-def test_what_the_network_reports_is_one_line(error: RuntimeError) -> None:
+def test_a_lost_process_is_reported_in_one_line_with_the_networks_message(
+    error: RuntimeError,
+) -> None:
     with (
-        pytest.raises(SaganError, match=r"another process .* run it again") as told,
-        together("run it again"),
+        pytest.raises(SaganError, match=r"another process .* run it again") as caught,
+        report_lost_processes("run it again"),
     ):
         raise error
-    assert str(error) in str(told.value)
+    assert str(error) in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), SaganError("a line")])
-def test_what_else_goes_wrong_is_told_as_it_is(error: Exception) -> None:
-    with pytest.raises(type(error), match=str(error)), together("run it again"):
+def test_other_errors_pass_through_unchanged(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)), report_lost_processes("run it again"):
         raise error

@@ -1,4 +1,4 @@
-"""A short form of scripts/chaos.py: killed at random instants, a run ends with the same bits."""
+"""A short run of scripts/chaos.py: killed at random times, a training ends with the same bits."""
 
 import os
 import subprocess
@@ -11,9 +11,10 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "chaos.py"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks")
-# Of one process a kill while it writes and two requests to stop; of two a kill at any time as well.
+# With these seeds: for one process a kill while it writes and two requests to stop; for two also a
+# kill at any time.
 @pytest.mark.parametrize(("processes", "trials", "seed"), [(1, 1, 5), (2, 1, 3)])
-def test_a_run_killed_at_random_instants_ends_with_the_bits_of_an_untouched_one(
+def test_a_run_killed_at_random_times_ends_with_the_bits_of_an_undisturbed_one(
     processes: int, trials: int, seed: int
 ) -> None:
     command = [sys.executable, str(SCRIPT), "--trials", str(trials), "--seed", str(seed)]

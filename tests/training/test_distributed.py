@@ -18,7 +18,7 @@ from sagan.images.pixels import to_float
 from sagan.run import checkpoint, directory
 from sagan.training.state import Training
 
-# Run by each of the processes with the packed set, the run directory and a folder for results.
+# Run by each process, with the packed set, the run directory and a folder for results.
 SCRIPT = """
 import copy
 import sys
@@ -36,7 +36,7 @@ from sagan.training.session import prepare
 source, run, results = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 Strength.ADJUST_EVERY = 2
 Strength.TARGET = -2.0  # p rises, whatever D says
-recorder.draw_pictures = lambda *_: {}
+recorder.draw_images = lambda *_: {}
 settings = SETTINGS
 session = prepare(source, run, "smoke", settings, notify=lambda _: None)
 training = Training(session.description, session.dataset, make_accelerator())
@@ -64,7 +64,7 @@ def at_g(*_):
     if "gradients_g" in found:
         return
     found["gradients_g"] = grads(adversaries.generator)
-    # What this process would have had alone: a copy, and autograd.grad, that no one else sees.
+    # The gradients this process would have alone: from a copy, by autograd.grad, which DDP misses.
     generator = copy.deepcopy(adversaries.generator)
     images = generator(found["latents"], found["labels"])
     logits = adversaries.discriminator(images, found["labels"])
@@ -111,7 +111,7 @@ class Silent(recorder.Reporter):
     pass
 
 
-loop.train(session.run, session.description, session.dataset, Silent())
+loop.train(session, Silent())
 """
 
 SETTINGS: dict[str, Any] = {
@@ -128,7 +128,7 @@ Results = list[dict[str, Any]]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """What a child needs, with no user's `accelerate config` to interfere."""
+    """The environment for a child process, without the user's `accelerate config`."""
     inherited = {key: value for key, value in os.environ.items() if "ACCELERATE" not in key}
     return inherited | {
         "OMP_NUM_THREADS": "1",
@@ -145,10 +145,10 @@ def free_port() -> str:
 
 
 def launch(source: Path, folder: Path) -> Results:
-    """Run the script in two processes; what each of them found, by rank.
+    """Run the script in two processes, and return the results of each, by rank.
 
-    `accelerate launch --cpu --num_processes 2` starts one process, and the other one only if it
-    is under mpirun (huggingface/accelerate issue 2741); so we start both, numbered as mpirun would.
+    `accelerate launch --cpu --num_processes 2` starts one process, and the other one only under
+    mpirun (huggingface/accelerate issue 2741), so we start both, numbered as by mpirun.
     """
     script = folder / "script.py"
     script.write_text(
@@ -189,7 +189,7 @@ def ranks(labeled: PackedDataset, folder: Path) -> Results:
 
 @pytest.fixture(scope="module")
 def alone(labeled: PackedDataset, start_training: Callable[..., Training]) -> Training:
-    """One process that does the work of both, not yet a step ahead."""
+    """One process that does the work of both, before its first step."""
     return start_training(labeled, accumulation=2, **SETTINGS)
 
 
@@ -202,7 +202,7 @@ def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], share: 
 
 
 def rows_of(images: Tensor, dataset: PackedDataset) -> list[int]:
-    """Which pictures the first half of (2B, 3, S, S) are, mirrored or not."""
+    """The rows of the data set that the first half of (2B, 3, S, S) shows, mirrored or not."""
     originals = to_float(torch.from_numpy(np.array(dataset.images)))
     either = torch.cat([originals, originals.flip(3)])
     return [
@@ -212,8 +212,8 @@ def rows_of(images: Tensor, dataset: PackedDataset) -> list[int]:
 
 
 def test_both_replicas_stay_bit_equal(ranks: Results) -> None:
-    """Weights, u and v and running statistics, of both networks and the average: so that a
-    checkpoint at any step is all that the next one depends on."""
+    """In weights, u and v and running statistics, of both networks and the average: the next step
+    depends on nothing that a checkpoint does not contain."""
     for network in ("generator", "discriminator", "ema"):
         one, other = (found[network] for found in ranks)
         assert one.keys() == other.keys()
@@ -221,7 +221,7 @@ def test_both_replicas_stay_bit_equal(ranks: Results) -> None:
     assert ranks[0]["p"] == ranks[1]["p"] > 0
 
 
-def test_running_statistics_are_the_mean_of_what_each_process_has_seen(ranks: Results) -> None:
+def test_running_statistics_are_the_mean_over_processes(ranks: Results) -> None:
     one, other = (found["own"] for found in ranks)
     assert len(one) > 4
     for name, own in one.items():
@@ -260,7 +260,7 @@ def test_the_first_updates_are_those_of_one_process_with_two_micro_batches(
     alone.advance()
     for found in ranks:
         assert_close(found["gradients_d"], gradients["discriminator"], share=1e-5)
-        # G's come after two updates of D by Adam, which makes much of small differences.
+        # G's follow two updates of D by Adam, which amplifies small differences.
         assert_close(found["gradients_g"], gradients["generator"], share=1e-2)
     state = alone.adversaries.discriminator.state_dict()
     assert_close(ranks[0]["first_d"], state, share=1e-3)
@@ -288,7 +288,7 @@ def test_micro_batches_and_the_gradient_penalty_are_averaged_over_processes_too(
         assert_close(rank[variant], found, share=1e-4)
 
 
-def test_the_generators_gradient_is_the_mean_of_what_each_process_had_alone(
+def test_the_generators_gradient_is_the_mean_of_each_processes_own(
     ranks: Results,
 ) -> None:
     one, other = ranks
@@ -305,9 +305,9 @@ def test_the_generators_gradient_is_the_mean_of_what_each_process_had_alone(
     assert not torch.equal(one["own_gradients_g"][name], other["own_gradients_g"][name])
 
 
-def test_the_checkpoint_of_two_processes_is_of_both_and_resumes_in_one(
+def test_a_checkpoint_of_two_processes_resumes_in_one(
     ranks: Results, folder: Path, labeled: PackedDataset, train_run: Callable[..., Path],
-    no_pictures: None,
+    no_images: None,
 ) -> None:  # fmt: skip
     run = folder / "run"
     newest = checkpoint.latest_checkpoint(run)
@@ -316,7 +316,7 @@ def test_the_checkpoint_of_two_processes_is_of_both_and_resumes_in_one(
     for file, network in (("generator", "generator"), ("ema", "ema")):
         saved = checkpoint.read_tensors(newest, file)
         for name, tensor in saved.items():
-            # The same bits again, from the same seed.
+            # A second training from the same seed, with the same bits.
             assert torch.equal(tensor, ranks[0][network][name]), name
     settings = SETTINGS | {"steps": 6, "checkpoint_every": 25, "sample_every": 25, "log_every": 5}
     with pytest.warns(UserWarning, match="processes was 2 and is now 1"):
@@ -324,16 +324,16 @@ def test_the_checkpoint_of_two_processes_is_of_both_and_resumes_in_one(
     assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [4, 6]
 
 
-def test_nothing_warns_of_gradients_in_another_memory_layout(ranks: Results, folder: Path) -> None:
-    """Each such copy would cost time at every update."""
+def test_no_gradient_is_copied_to_another_memory_layout(ranks: Results, folder: Path) -> None:
+    """Each copy would cost time at every update; torch warns of it."""
     for rank in (0, 1):
         assert "strides" not in (folder / f"{rank}.log").read_text()
 
 
-def test_processes_that_would_train_different_things_all_refuse(
+def test_processes_with_different_settings_all_refuse(
     labeled: PackedDataset, tmp_path: Path
 ) -> None:
-    """As machines do whose pictures or commands are not the same."""
+    """As when the commands or the images on two machines differ."""
     port, children = free_port(), []
     for rank in ("0", "1"):
         command = [
@@ -350,14 +350,14 @@ def test_processes_that_would_train_different_things_all_refuse(
             )
         )
     for child in children:
-        _, told = child.communicate(timeout=60)
-        assert child.returncode == 2, told
-        assert "other settings or other pictures than each other" in told
+        _, error = child.communicate(timeout=60)
+        assert child.returncode == 2, error
+        assert "differ in their settings or their images" in error
     assert not directory.is_run(tmp_path / "run")
 
 
-def test_torchrun_on_processors_makes_one_training_of_its_processes(tmp_path: Path) -> None:
-    """Not two that know nothing of each other, and write into the same run directory."""
+def test_processes_that_torchrun_starts_on_a_cpu_form_one_group(tmp_path: Path) -> None:
+    """Otherwise each would train by itself, in the same run directory."""
     script = tmp_path / "script.py"
     script.write_text(
         "import os\n"

@@ -1,4 +1,4 @@
-"""The average of the generator against its recursion in float64."""
+"""The average of the generator's weights follows its recursion, computed in float64."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,13 +26,13 @@ def is_averaged(name: str) -> bool:
 
 
 def disturb(network: nn.Module, seed: int) -> dict[str, Tensor]:
-    """Move everything, as an update would; returns a copy in float64."""
-    source = torch.Generator().manual_seed(seed)
+    """Change every tensor, as an update would, and return a copy in float64."""
+    rng = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
         if name.endswith("num_batches_tracked"):
             tensor.add_(1)
         elif is_averaged(name):
-            tensor.add_(torch.randn(tensor.shape, generator=source))
+            tensor.add_(torch.randn(tensor.shape, generator=rng))
     advance_spectral_norm(network)
     return copied(network)
 
@@ -86,7 +86,7 @@ def test_u_and_v_are_copied_and_stay_unit_vectors(generator: Generator) -> None:
         assert float(average.generator.state_dict()[name].norm()) == pytest.approx(1, abs=1e-5)
 
 
-def test_sigma_of_the_average_is_of_its_own_weights_along_the_latest_vectors(
+def test_sigma_of_the_average_comes_from_its_own_weights_and_the_latest_vectors(
     generator: Generator,
 ) -> None:
     average = GeneratorAverage(generator, half_life=40.0)
@@ -117,7 +117,7 @@ def test_a_half_life_of_zero_makes_a_copy(generator: Generator) -> None:
             assert torch.equal(average.generator.state_dict()[name], tensor), name
 
 
-def test_the_average_shares_no_memory_with_what_it_follows_and_asks_for_no_gradient(
+def test_the_average_shares_no_memory_with_the_generator_and_needs_no_gradient(
     generator: Generator,
 ) -> None:
     average = GeneratorAverage(generator, half_life=10.0)
@@ -129,7 +129,7 @@ def test_the_average_shares_no_memory_with_what_it_follows_and_asks_for_no_gradi
     assert generator.training
 
 
-def test_following_changes_nothing_in_what_is_followed(generator: Generator) -> None:
+def test_updating_the_average_does_not_change_the_generator(generator: Generator) -> None:
     average = GeneratorAverage(generator, half_life=10.0)
     before = disturb(generator, seed=1)
     average.update(8, 1)

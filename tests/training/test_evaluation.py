@@ -1,4 +1,4 @@
-"""Evaluation while training: bounded in time, without a trace in the weights, the best kept."""
+"""Evaluation while training is bounded in time, changes no weight, and keeps the best."""
 
 import json
 import shutil
@@ -19,8 +19,9 @@ from sagan.metrics.features.network import FeatureNetwork
 from sagan.metrics.measures.kernel import kernel_distance
 from sagan.model import open_model
 from sagan.run import checkpoint
-from sagan.run.stats import read_statistics
-from sagan.runtime.processes import Consensus
+from sagan.run.run import Run
+from sagan.run.stats import read_records
+from sagan.runtime.processes import Processes
 from sagan.training import evaluation
 from sagan.training.evaluation import BEST_BY, Evaluator
 from sagan.training.loop import Interrupted
@@ -44,21 +45,21 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
-    """Evaluations of few pictures by a network that takes no time."""
+def quick(monkeypatch: pytest.MonkeyPatch, no_images: None) -> None:
+    """Evaluations of few images by a network that takes no time."""
     network = FeatureNetwork("tiny", "Tiny", 3, 0, "0" * 64, "none", Tiny())
     monkeypatch.setattr("sagan.training.evaluation.open_network", lambda name: network)
-    monkeypatch.setattr(evaluation, "SAMPLES", 12)
+    monkeypatch.setattr(evaluation, "NUM_SAMPLES", 12)
     monkeypatch.setattr(evaluation, "SETUP_SECONDS", 0.0)
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch, quick: None) -> Callable[[list[float]], None]:
-    """scripted(values): the evaluations give these values, one after the other."""
+    """scripted(values): evaluations return these values, one after the other."""
 
     def script(values: list[float]) -> None:
-        coming = iter(values)
-        monkeypatch.setattr(evaluation, "_measure", lambda *_: {BEST_BY: next(coming)})
+        remaining = iter(values)
+        monkeypatch.setattr(evaluation, "_measure", lambda *_: {BEST_BY: next(remaining)})
 
     return script
 
@@ -70,20 +71,20 @@ def weights_of(run: Path) -> dict[str, dict[str, Tensor]]:
     return {name: checkpoint.read_tensors(newest, name) for name in names}
 
 
-def test_the_curve_is_recorded_and_the_weights_are_those_of_a_run_without_it(
+def test_the_curve_is_recorded_and_changes_no_bit_of_the_weights(
     labeled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
 ) -> None:
     settings = {"steps": 4, "d_steps": 2, "augment": "adaptive", "ema_half_life": 20}
-    watched = train_run(tmp_path / "watched", labeled, **settings, **ALWAYS)
+    evaluated = train_run(tmp_path / "evaluated", labeled, **settings, **ALWAYS)
     plain = train_run(tmp_path / "plain", labeled, **settings, evaluate_every=0)
-    curve = [record for record in read_statistics(watched) if BEST_BY in record]
+    curve = [record for record in read_records(evaluated) if BEST_BY in record]
     assert [record["step"] for record in curve] == [1, 2, 3, 4]
     for name in ("precision", "recall", "density", "coverage", "seconds"):
         assert all(record[f"metric/{name}"] >= 0 for record in curve)
-    assert len({record[BEST_BY] for record in curve}) == 4  # of other weights each time
-    assert not any(BEST_BY in record for record in read_statistics(plain))
+    assert len({record[BEST_BY] for record in curve}) == 4  # of different weights each time
+    assert not any(BEST_BY in record for record in read_records(plain))
     assert not (plain / "best.json").exists()
-    one, other = weights_of(watched), weights_of(plain)
+    one, other = weights_of(evaluated), weights_of(plain)
     for name, tensors in one.items():
         assert all(torch.equal(tensor, other[name][key]) for key, tensor in tensors.items()), name
 
@@ -104,7 +105,7 @@ def test_the_curve_is_in_tensorboard_too(
 def test_evaluations_never_take_more_than_their_share(
     cost: float, share: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """On a clock that moves only as told, over an hour of steps of a quarter of a second each."""
+    """On a simulated clock, over an hour of steps that take a quarter of a second each."""
     now = 0.0
     evaluated = []
 
@@ -128,24 +129,24 @@ def test_evaluations_never_take_more_than_their_share(
         dataset=range(100),
         config=SimpleNamespace(evaluate_every=10, evaluate_share=share),
         accelerator=SimpleNamespace(is_main_process=True),
-        consensus=Consensus(processes=1),
+        processes=Processes(1),
     )
-    evaluator = Evaluator(tmp_path, training)
+    evaluator = Evaluator(Run(tmp_path), training)
     for training.step in range(1, 4 * 3600 + 1):
         training.seconds += 0.25
         evaluator.after_step(last=False)
         assert now <= share * (training.seconds + now) + 1e-9
     assert all(step % 10 == 0 for step in evaluated)
-    # And it is used: half of what there is to spend at least, or every time that one is due.
+    # The share is used: at least half of it, or for nearly every evaluation that is due.
     assert now > share * 3600 / 2 or len(evaluated) > 0.9 * 4 * 360
 
 
-def test_no_evaluation_is_made_that_cannot_be_afforded(
-    labeled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path, no_pictures: None
+def test_an_evaluation_that_would_exceed_the_share_is_skipped(
+    labeled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path, no_images: None
 ) -> None:
-    """So a tiny run by default has none, and does not even load the libraries."""
+    """So a tiny run has none by default, and does not even load the libraries."""
     run = train_run(tmp_path / "run", labeled, steps=2, evaluate_every=1)
-    assert not any(BEST_BY in record for record in read_statistics(run))
+    assert not any(BEST_BY in record for record in read_records(run))
 
 
 def test_the_best_checkpoint_is_kept_and_named(
@@ -165,7 +166,7 @@ def test_the_best_checkpoint_is_kept_and_named(
     assert best.generator().sample(1, [0]).shape == (1, 32, 32, 3)
 
 
-def test_a_new_best_is_saved_at_once_and_the_old_one_may_go(
+def test_a_new_best_is_saved_at_once_and_the_previous_one_may_be_removed(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
@@ -178,7 +179,7 @@ def test_a_new_best_is_saved_at_once_and_the_old_one_may_go(
     assert json.loads((run / "best.json").read_text())["step"] == 4
 
 
-def test_the_best_and_the_time_spent_outlast_a_restart(
+def test_the_best_and_the_time_spent_survive_a_restart(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
@@ -191,18 +192,18 @@ def test_the_best_and_the_time_spent_outlast_a_restart(
     assert json.loads((run / "best.json").read_text()) == {"step": 1, BEST_BY: 1}
     kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
     assert kept == [1, 4, 5, 6]
-    records = read_statistics(run)
+    records = read_records(run)
     spent = [record["metric/seconds"] for record in records if "metric/seconds" in record]
     assert spent == sorted(spent)
 
 
-def test_the_best_is_the_best_of_the_statistics_whatever_best_json_says(
+def test_the_best_is_taken_from_the_records_whatever_best_json_says(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
 ) -> None:
-    """As after a kill between the checkpoint that is the best and the file that says so."""
+    """As after a kill between saving the best checkpoint and updating best.json."""
     scripted([4, 5, 3])
     run = train_run(tmp_path / "run", labeled, steps=1, **ALWAYS)
     for content in ("", '{"step": 99, "metric/KD-EfficientNet": 0}'):
@@ -213,7 +214,7 @@ def test_the_best_is_the_best_of_the_statistics_whatever_best_json_says(
     assert json.loads((run / "best.json").read_text()) == {"step": 3, BEST_BY: 3}
 
 
-def test_a_best_whose_checkpoint_is_gone_is_forgotten(
+def test_a_best_step_without_its_checkpoint_is_forgotten(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
@@ -224,11 +225,11 @@ def test_a_best_whose_checkpoint_is_gone_is_forgotten(
     shutil.rmtree(run / "checkpoints" / "step-00000001")
     train_run(run, labeled, steps=3, **ALWAYS)
     assert open_model(run).step == 3
-    found, value = evaluation._best_so_far(run, read_statistics(run), 3)
+    found, value = evaluation._best_so_far(run, read_records(run))
     assert (found, value) == (2, 5)
 
 
-def test_without_the_libraries_training_says_so_and_goes_on(
+def test_without_the_libraries_training_says_so_and_continues(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     quick: None,
@@ -239,14 +240,14 @@ def test_without_the_libraries_training_says_so_and_goes_on(
 
     monkeypatch.setattr(evaluation, "libraries_installed", lambda: False)
     monkeypatch.setattr(session, "libraries_installed", lambda: False)
-    told: list[str] = []
-    session.prepare(str(labeled.path), tmp_path / "run", "smoke", {}, told.append)
-    assert [line for line in told if "pip install '.[metrics]'" in line]
+    lines: list[str] = []
+    session.prepare(str(labeled.path), tmp_path / "run", "smoke", {}, lines.append)
+    assert [line for line in lines if "pip install '.[metrics]'" in line]
     run = train_run(tmp_path / "run", labeled, steps=2, **ALWAYS)
-    assert not any(BEST_BY in record for record in read_statistics(run))
+    assert not any(BEST_BY in record for record in read_records(run))
 
 
-def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
+def test_if_evaluation_is_impossible_training_says_so_once_and_continues(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     quick: None,
@@ -255,11 +256,11 @@ def test_where_evaluations_cannot_be_had_training_says_so_once_and_goes_on(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="goes on without evaluations: cannot keep") as warned:
+    with pytest.warns(UserWarning, match="continues without evaluations: cannot keep") as warned:
         run = train_run(tmp_path / "run", labeled, steps=3, **ALWAYS)
     assert len(warned) == 1
     assert open_model(run).step == 3
-    assert not any(BEST_BY in record for record in read_statistics(run))
+    assert not any(BEST_BY in record for record in read_records(run))
 
 
 @pytest.mark.parametrize("part", ["_prepare", "_measure"])
@@ -275,19 +276,19 @@ def test_no_error_of_an_evaluation_ends_a_training(
         raise torch.OutOfMemoryError("no memory left")
 
     monkeypatch.setattr(evaluation, part, fails)
-    with pytest.warns(UserWarning, match="goes on without evaluations: no memory left"):
+    with pytest.warns(UserWarning, match="continues without evaluations: no memory left"):
         run = train_run(tmp_path / "run", labeled, steps=2, **ALWAYS)
     assert open_model(run).step == 2
 
 
-def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
+def test_a_stopped_training_ends_without_an_evaluation(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ten seconds is what many a scheduler gives."""
+    """Many schedulers allow ten seconds."""
     scripted([])  # the first would fail
     requests = Requests()
     requests.stop = signal.SIGTERM
@@ -297,7 +298,7 @@ def test_whoever_stops_a_training_does_not_wait_for_an_evaluation(
     assert open_model(tmp_path / "run").step == 1
 
 
-def test_a_handful_of_pictures_is_trained_on_without_evaluation(
+def test_a_handful_of_images_is_trained_on_without_evaluation(
     labeled: PackedDataset, train_run: Callable[..., Path], quick: None, tmp_path: Path
 ) -> None:
     from dataclasses import replace
@@ -308,20 +309,20 @@ def test_a_handful_of_pictures_is_trained_on_without_evaluation(
         dataset=few,
         config=SimpleNamespace(**ALWAYS),
         accelerator=SimpleNamespace(is_main_process=True),
-        consensus=Consensus(processes=1),
+        processes=Processes(1),
     )
-    assert Evaluator(tmp_path, training).after_step(last=True) == {}
+    assert Evaluator(Run(tmp_path), training).after_step(last=True) == {}
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> FeatureNetwork:
-    """Of 12 samples and 9 real pictures."""
-    monkeypatch.setattr(evaluation, "SAMPLES", 12)
-    monkeypatch.setattr(evaluation, "REFERENCE", 9)
+    """A network for evaluations of 12 samples and 9 real images."""
+    monkeypatch.setattr(evaluation, "NUM_SAMPLES", 12)
+    monkeypatch.setattr(evaluation, "NUM_REFERENCE", 9)
     return FeatureNetwork("tiny", "Tiny", 3, 0, "0" * 64, "none", Tiny())
 
 
-def test_the_curve_is_of_the_averages_samples_against_pictures_of_the_whole_set(
+def test_samples_of_the_average_are_compared_with_images_spread_over_the_whole_set(
     labeled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -329,17 +330,17 @@ def test_the_curve_is_of_the_averages_samples_against_pictures_of_the_whole_set(
     training.advance()
     with torch.no_grad():
         training.adversaries.generator.to_rgb.bias.fill_(3)  # the latest weights draw white
-    monkeypatch.setattr(evaluation, "SAMPLES", 9)  # every subset is the whole
+    monkeypatch.setattr(evaluation, "NUM_SAMPLES", 9)  # every subset is the whole
     record = evaluation._measure(training, few)
     labels = [0, 1, 2, 0, 1, 0, 2, 1, 0]  # as often as among the 18: 8, 6 and 4
     images = training.average.generator.sample(9, labels, seed=training.config.seed)
-    pictures = (images, labeled.images[::2])
-    features = [few(torch.from_numpy(np.array(x)))[0].numpy() for x in pictures]
+    both = (images, labeled.images[::2])
+    features = [few(torch.from_numpy(np.array(x)))[0].numpy() for x in both]
     expected, _ = kernel_distance(*features, seed=0)
     assert record[BEST_BY] == pytest.approx(expected, rel=1e-4)
 
 
-def test_samples_that_are_all_one_picture_have_precision_and_no_recall_in_the_curve(
+def test_samples_that_are_all_the_same_image_have_precision_but_no_recall(
     labeled: PackedDataset, start_training: Callable[..., Training], few: FeatureNetwork,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -349,10 +350,10 @@ def test_samples_that_are_all_one_picture_have_precision_and_no_recall_in_the_cu
     )
     record = evaluation._measure(start_training(labeled), few)
     assert record["metric/precision"] == 1
-    assert record["metric/recall"] == pytest.approx(1 / 9)  # that picture itself
+    assert record["metric/recall"] == pytest.approx(1 / 9)  # that image itself
 
 
-def test_of_equal_evaluations_the_first_stays_the_best(
+def test_among_equal_evaluations_the_first_is_the_best(
     labeled: PackedDataset,
     train_run: Callable[..., Path],
     scripted: Callable[[list[float]], None],

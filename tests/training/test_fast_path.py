@@ -1,4 +1,4 @@
-"""The step's fused convolutions and attention kernels learn what the plain ones learn."""
+"""Training with fused convolutions and attention kernels follows training with plain ones."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def two_step_down(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def losses(training: Training, steps: int) -> npt.NDArray[np.float64]:
-    """(steps, 2): those of D and of G."""
+    """The losses of D and of G at each step, (steps, 2)."""
     found = []
     for _ in range(steps):
         result, loss_g = training.advance()
@@ -45,8 +45,8 @@ def test_three_hundred_steps_follow_those_of_plain_operations(
     start_training: Callable[..., Training],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In float32, from the same seed. A GAN's training multiplies rounding errors, here tenfold in
-    four steps: the first steps agree closely, later ones on average over a window."""
+    """In float32, from the same seed. GAN training amplifies rounding errors, here tenfold in four
+    steps: the first steps agree closely, later ones in averages over a window."""
     fast = losses(start_training(labeled), STEPS)
     monkeypatch.setattr(resnet, "upsample_convolve", two_step_up)
     monkeypatch.setattr(resnet, "convolve_downsample", two_step_down)

@@ -1,4 +1,4 @@
-"""A short form of scripts/faults.py: whatever call of a save fails, a sound checkpoint stays."""
+"""A short run of scripts/faults.py: whichever call of a save fails, a sound checkpoint stays."""
 
 import os
 import subprocess

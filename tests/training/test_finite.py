@@ -1,4 +1,4 @@
-"""Numbers gone wrong never reach the weights."""
+"""NaN and infinity never reach the weights."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.run import checkpoint
-from sagan.training.finite import HEEDED_ON, FiniteGuard
+from sagan.training.finite import SKIPS_ON, FiniteGuard
 from sagan.training.optimizer import adam
 from sagan.training.state import Training
 
@@ -23,7 +23,7 @@ LAYER = {
 
 
 def poison(network: nn.Module, layer: str, value: float) -> Callable[[], None]:
-    """Put a bad number into one element of one layer's gradient, until the result is called."""
+    """Put a bad value into one element of a layer's gradient; call the result to stop that."""
 
     def spoiled(gradient: Tensor) -> Tensor:
         gradient = gradient.clone()
@@ -43,9 +43,9 @@ def sound_state(training: Training, name: str) -> dict[str, Tensor]:
     return state
 
 
-@pytest.fixture(params=[HEEDED_ON, ()], ids=["a kernel that heeds the flag", "one that does not"])
+@pytest.fixture(params=[SKIPS_ON, ()], ids=["a kernel that honors the flag", "one that ignores it"])
 def _optimizer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagan.training.finite.HEEDED_ON", request.param)
+    monkeypatch.setattr("sagan.training.finite.SKIPS_ON", request.param)
 
 
 @pytest.mark.usefixtures("_optimizer")
@@ -71,7 +71,7 @@ def test_a_bad_gradient_stops_the_run_and_changes_no_weight_of_its_network(
 
 @pytest.mark.usefixtures("_optimizer")
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
-def test_a_dropped_step_is_counted_and_the_next_ones_go_on(
+def test_a_dropped_update_is_counted_and_training_continues(
     name: str, unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
     training = start_training(unlabeled, on_nonfinite="skip")
@@ -92,7 +92,7 @@ def test_a_dropped_step_is_counted_and_the_next_ones_go_on(
     assert all(value.isfinite().all() for value in later.values())
 
 
-def test_a_forward_pass_gone_wrong_leaves_no_trace_in_running_statistics_or_average(
+def test_a_nan_in_the_forward_pass_reaches_neither_running_statistics_nor_average(
     unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
     training = start_training(unlabeled, on_nonfinite="skip", ema_half_life=100)
@@ -118,7 +118,7 @@ def test_a_forward_pass_gone_wrong_leaves_no_trace_in_running_statistics_or_aver
     assert all(value.isfinite().all() for value in generator.state_dict().values())
 
 
-def test_watching_changes_no_bit_of_an_update(
+def test_guarding_changes_no_bit_of_an_update(
     unlabeled: PackedDataset,
     start_training: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -134,7 +134,7 @@ def test_watching_changes_no_bit_of_an_update(
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_run_that_stops_leaves_its_last_checkpoint_untouched(
+def test_a_run_stopped_by_a_bad_gradient_leaves_its_last_checkpoint_unchanged(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -153,11 +153,11 @@ def test_a_run_that_stops_leaves_its_last_checkpoint_untouched(
 
 
 @pytest.mark.parametrize("settings", [{"sample_every": 2, "steps": 6}, {"steps": 3}])
-def test_on_a_device_that_is_rarely_read_nothing_is_drawn_before_a_look(
+def test_on_a_device_that_is_rarely_read_weights_are_checked_before_drawing(
     settings: dict[str, Any], unlabeled: PackedDataset, train_run: Callable[..., Any],
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """From weights gone wrong attention could not even be measured."""
+    """With weights that are not finite, attention could not even be measured."""
     monkeypatch.setattr(Training, "on_cpu", False)
     real = Training.advance
 
@@ -171,7 +171,7 @@ def test_on_a_device_that_is_rarely_read_nothing_is_drawn_before_a_look(
     assert list((tmp_path / "run" / "samples").iterdir()) == []
 
 
-def test_a_loss_that_is_not_finite_is_dropped_though_its_gradients_are() -> None:
+def test_an_update_with_an_infinite_loss_is_dropped_even_if_its_gradients_are_finite() -> None:
     network = nn.Linear(2, 1)
     optimizer = adam(network, 0.1, (0.0, 0.9))
     guard = FiniteGuard("generator", network, optimizer)

@@ -1,4 +1,4 @@
-"""A run is a function of its configuration and data, whatever stops it on the way."""
+"""A run is a function of its configuration and data, however often it is interrupted."""
 
 import json
 import math
@@ -27,15 +27,15 @@ from sagan.images.grid import grid_columns, image_grid
 from sagan.model import open_model
 from sagan.nn.augment import Strength
 from sagan.run import checkpoint, directory
-from sagan.run.stats import read_statistics
+from sagan.run.stats import read_records
 from sagan.sampling import grid_labels
-from sagan.training import loop, state, statistics
+from sagan.training import adversaries, loop, measurements
 from sagan.training.loop import Interrupted
+from sagan.training.measurements import measure_attention
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare
 from sagan.training.signals import Requests
 from sagan.training.state import Training
-from sagan.training.statistics import attention_statistics
 
 Train = Callable[..., Path]
 HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
@@ -43,7 +43,7 @@ FILES = ("generator", "discriminator", "ema", "optimizer")
 
 
 def content(run: Path) -> dict[str, Any]:
-    """Every tensor and number of the newest checkpoint; the time it took aside."""
+    """Every tensor and number of the newest checkpoint, except for the time it took."""
     folder = checkpoint.checkpoints(run)[-1]
     found: dict[str, Any] = {"step": checkpoint.step_of(folder)}
     for name in FILES:
@@ -68,7 +68,7 @@ def assert_identical(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 class At(Reporter):
-    """Does something when a step has ended."""
+    """Calls a function after a given step."""
 
     def __init__(self, step: int, action: Callable[[], object]) -> None:
         self.step = step
@@ -85,17 +85,17 @@ class At(Reporter):
 
 @pytest.fixture
 def _augment_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """p rises after every 4th update: between 3 and 6 steps, with half an interval behind at 3."""
+    """p rises after every 4th update: between steps 3 and 6, with an interval under way at 3."""
     monkeypatch.setattr(Strength, "ADJUST_EVERY", 4)
     monkeypatch.setattr(Strength, "TARGET", -2.0)
-    monkeypatch.setattr(state, "ADAPTIVE_IMAGES", 100)
+    monkeypatch.setattr(adversaries, "ADAPTIVE_IMAGES", 100)
 
 
 # ---------------------------------------------------------------------------------------------
 # Resuming
 
 
-@pytest.mark.usefixtures("no_pictures", "_augment_moves")
+@pytest.mark.usefixtures("no_images", "_augment_moves")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -123,7 +123,7 @@ def test_six_steps_equal_three_and_a_restart_and_three_bit_for_bit(
     train_run(parts, dataset, steps=6, **settings)
     final = content(parts)
     assert_identical(content(whole), final)
-    # The claim is about something: p, if it adapts, moved in the second half; so did the weights.
+    # Not trivially: in the second half p moved, if it adapts, and so did the weights.
     moved = final["state"]["augment"]["p"] > halfway["state"]["augment"]["p"]
     assert moved == (settings["augment"] == "adaptive")
     assert halfway["state"]["augment"]["updates"] > 0
@@ -137,23 +137,23 @@ def test_six_steps_equal_three_and_a_restart_and_three_bit_for_bit(
 def noise_set(tmp_path: Path, num: int, size: int, seed: int = 5) -> PackedDataset:
     folder = tmp_path / f"noise{seed}"
     folder.mkdir()
-    generator = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     for i in range(num):
-        noise = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        noise = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / f"{i}.png")
     return pack(str(folder), tmp_path / f"packed{seed}", size)
 
 
-def test_pictures_logs_and_checkpoints_on_the_way_change_no_bit(
+def test_images_records_and_checkpoints_change_no_bit(
     finished_run: Path, labeled: PackedDataset, train_run: Train, tmp_path: Path,
-    no_pictures: None,
+    no_images: None,
 ) -> None:  # fmt: skip
     bare = train_run(tmp_path / "bare", labeled, steps=6, ema_half_life=20)
     assert_identical(content(finished_run), content(bare))
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_a_run_that_has_ended_stays_as_it_is(
+@pytest.mark.usefixtures("no_images")
+def test_a_finished_run_is_not_changed(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=2)
@@ -162,7 +162,7 @@ def test_a_run_that_has_ended_stays_as_it_is(
     assert before == {path: path.read_bytes() for path in (run / "checkpoints").rglob("*.*")}
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_another_configuration_is_refused_and_every_difference_named(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
@@ -175,18 +175,18 @@ def test_another_configuration_is_refused_and_every_difference_named(
     assert "attention_d was (16,) and is now (8,)" in message
     assert "\n" not in message
     assert str(run) in message
-    assert directory.read_run(run).config.lr_g == 2e-4
+    assert directory.read_description(run).config.lr_g == 2e-4
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_other_data_are_refused(unlabeled: PackedDataset, train_run: Train, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_images")
+def test_other_data_is_refused(unlabeled: PackedDataset, train_run: Train, tmp_path: Path) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=1)
     with pytest.raises(SaganError, match=r"data was .* has changed"):
         train_run(run, noise_set(tmp_path, num=8, size=32), steps=1)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_same_data_in_another_place_are_the_same_data(
+@pytest.mark.usefixtures("no_images")
+def test_the_same_data_in_another_folder_is_accepted(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=1)
@@ -195,17 +195,17 @@ def test_the_same_data_in_another_place_are_the_same_data(
     assert content(run)["step"] == 2
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_steps_and_intervals_may_change(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=1)
     train_run(run, unlabeled, steps=2, log_every=1, checkpoint_every=1, sample_every=1)
     assert content(run)["step"] == 2
-    assert directory.read_run(run).config.steps == 2
+    assert directory.read_description(run).config.steps == 2
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_a_resumed_run_needs_no_preset(
     unlabeled: PackedDataset, tmp_path: Path, train_run: Train, tiny_config: Callable[..., Any]
 ) -> None:
@@ -215,11 +215,11 @@ def test_a_resumed_run_needs_no_preset(
     assert session.description.preset == "smoke"
 
 
-def test_a_resumed_run_is_what_it_was_though_nothing_is_repeated_and_its_preset_has_changed(
+def test_a_resumed_run_keeps_its_settings_without_repeating_them_even_if_its_preset_has_changed(
     labeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train_run(tmp_path / "run", labeled, steps=1, keep_every=1, evaluate_every=0)
-    begun = directory.read_run(run).config
+    begun = directory.read_description(run).config
     changed = PRESETS["smoke"].model_copy(update={"settings": {"lr_g": 0.5}})
     monkeypatch.setitem(PRESETS, "smoke", changed)
     for preset in (None, "smoke"):
@@ -231,8 +231,8 @@ def test_a_resumed_run_is_what_it_was_though_nothing_is_repeated_and_its_preset_
         prepare(str(labeled.path), run, "demo-32", {}, notify=lambda _: None)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_a_device_without_memory_is_one_line_that_says_what_to_try(
+@pytest.mark.usefixtures("no_images")
+def test_running_out_of_memory_is_one_line_that_says_what_to_try(
     unlabeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(training: Training) -> None:
@@ -244,7 +244,7 @@ def test_a_device_without_memory_is_one_line_that_says_what_to_try(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_whoever_stops_a_training_does_not_wait_for_pictures(
+def test_a_stopped_training_ends_without_drawing(
     unlabeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = Requests()
@@ -256,58 +256,58 @@ def test_whoever_stops_a_training_does_not_wait_for_pictures(
     assert list((tmp_path / "run" / "samples").iterdir()) == []
 
 
-def test_attention_is_recorded_of_as_many_pictures_as_memory_allows(
+def test_attention_is_measured_on_as_many_images_as_memory_allows(
     labeled: PackedDataset, start_training: Callable[..., Training], monkeypatch
 ) -> None:
     training = start_training(labeled)
     networks = training.average.generator, training.adversaries.discriminator
 
     def recorded(entries: int) -> dict[str, float]:
-        monkeypatch.setattr(statistics, "ENTRIES", entries)
-        return statistics.attention_statistics(*networks, labeled.images)
+        monkeypatch.setattr(measurements, "MAX_ENTRIES", entries)
+        return measurements.measure_attention(*networks, labeled.images)
 
     each = 256 * 64  # 16 x 16 positions, 8 x 8 keys
-    assert statistics.pictures_with_maps(networks[0], 16) == 16
+    assert measurements.images_with_maps(networks[0], 16) == 16
     assert set(recorded(16 * each)) == set(recorded(each))
     assert recorded(16 * each) != recorded(each)
     assert recorded(each - 1) == {}
 
 
-def test_labels_decide_whether_a_model_is_conditional_unless_it_is_said(
+def test_labels_decide_whether_a_model_is_conditional_unless_it_is_set(
     labeled: PackedDataset, unlabeled: PackedDataset, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    lines: list[str] = []
 
     def conditional(dataset: PackedDataset, **settings: Any) -> bool | None:
         source = str(dataset.path)
-        session = prepare(source, tmp_path / "run", "smoke", settings, told.append)
+        session = prepare(source, tmp_path / "run", "smoke", settings, lines.append)
         return session.description.config.conditional
 
     assert conditional(labeled) is True
     assert conditional(unlabeled) is False
-    assert told == []
+    assert lines == []
     assert conditional(labeled, conditional=False) is False
-    assert len(told) == 1
-    assert "3 classes" in told[0]
+    assert len(lines) == 1
+    assert "3 classes" in lines[0]
     with pytest.raises(SaganError, match="needs labels"):
         conditional(unlabeled, conditional=True)
 
 
 def test_a_family_without_labels_ignores_those_of_the_data_and_says_so(tmp_path: Path) -> None:
     for label in ("a", "b"):
-        (tmp_path / "pictures" / label).mkdir(parents=True)
-        Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / label / "0.png")
-    source = str(pack(str(tmp_path / "pictures"), tmp_path / "packed", 64).path)
-    told: list[str] = []
+        (tmp_path / "images" / label).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "images" / label / "0.png")
+    source = str(pack(str(tmp_path / "images"), tmp_path / "packed", 64).path)
+    lines: list[str] = []
     settings = {"family": "dcgan", "resolution": 64}
     for preset, chosen in (("dcgan-64", {}), ("smoke", settings)):
-        session = prepare(source, tmp_path / "run", preset, chosen, told.append)
+        session = prepare(source, tmp_path / "run", preset, chosen, lines.append)
         assert session.description.config.conditional is False, preset
-    assert len(told) == 2
+    assert len(lines) == 2
 
 
 # ---------------------------------------------------------------------------------------------
-# What a run leaves behind
+# What a run writes
 
 LAYERS_G = ["linear", "to_rgb", "blocks.0.conv1", "self_attention.16.query"]
 LAYERS_D = ["linear", "embedding", "blocks.0.skip", "self_attention.16.value"]
@@ -319,9 +319,9 @@ def test_a_finished_run_has_the_documented_files(finished_run: Path) -> None:
         "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
         "checkpoints",
     }  # fmt: skip
-    pictures = ["step-00000003.png", "step-00000006.png"]
+    images = ["step-00000003.png", "step-00000006.png"]
     for folder in ("samples", "attention"):
-        assert sorted(path.name for path in (finished_run / folder).iterdir()) == pictures
+        assert sorted(path.name for path in (finished_run / folder).iterdir()) == images
     newest = finished_run / "checkpoints" / "step-00000006"
     assert sorted(path.name for path in newest.iterdir()) == [
         "discriminator.safetensors", "ema.safetensors", "generator.safetensors", "manifest.json",
@@ -333,8 +333,8 @@ def test_a_finished_run_has_the_documented_files(finished_run: Path) -> None:
     assert environment["threads"] == torch.get_num_threads()
 
 
-def test_statistics_have_the_documented_keys_at_the_steps_they_were_due(finished_run: Path) -> None:
-    records = read_statistics(finished_run)
+def test_records_have_the_documented_keys_at_the_steps_they_were_due(finished_run: Path) -> None:
+    records = read_records(finished_run)
     measured: dict[str, list[int]] = {}
     for record in records:
         for key, value in record.items():
@@ -368,13 +368,13 @@ def test_recorded_gradients_are_those_of_the_latest_update(
         assert record[f"gradient/{name}"] > 0
 
 
-def test_attention_is_measured_on_samples_and_on_real_pictures_of_the_whole_set(
+def test_attention_is_measured_on_samples_and_on_real_images_of_the_whole_set(
     labeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
     training = start_training(labeled)
     generator, discriminator = training.average.generator, training.adversaries.discriminator
     before = {name: value.clone() for name, value in discriminator.state_dict().items()}
-    record = attention_statistics(generator, discriminator, labeled.images)
+    record = measure_attention(generator, discriminator, labeled.images)
     for name, value in discriminator.state_dict().items():
         assert torch.equal(value, before[name]), name
     _, maps = generator.sample(16, [0, 1, 2] * 5 + [0], return_attention=True)
@@ -392,7 +392,7 @@ def test_attention_is_measured_on_samples_and_on_real_pictures_of_the_whole_set(
         assert 8 < record[f"attention/{name}/distance"] < 24
 
 
-def test_the_loss_in_the_statistics_is_the_hinge_of_the_logits_that_d_gave(
+def test_the_recorded_loss_is_the_hinge_of_ds_logits(
     unlabeled: PackedDataset, start_training: Callable[..., Any]
 ) -> None:
     training = start_training(unlabeled)
@@ -411,12 +411,12 @@ def test_the_loss_in_the_statistics_is_the_hinge_of_the_logits_that_d_gave(
     assert record["logits/fake"] == pytest.approx(float(fake.mean()), rel=1e-5)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
+@pytest.mark.usefixtures("no_images")
+def test_after_a_restart_no_step_is_recorded_twice(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    """The process dies at step 5, having recorded more than it saved, and in the middle of a line;
-    the run goes on from step 4."""
+    """The process dies at step 5, with more recorded than saved, in the middle of a line; the run
+    resumes from step 4."""
     run = tmp_path / "run"
     settings: dict[str, Any] = {"steps": 7, "log_every": 1, "checkpoint_every": 4}
 
@@ -425,12 +425,12 @@ def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
 
     with pytest.raises(MemoryError):
         train_run(run, unlabeled, reporter=At(5, die), **settings)
-    assert max(record["step"] for record in read_statistics(run)) == 5
+    assert max(record["step"] for record in read_records(run)) == 5
     with (run / "stats.jsonl").open("a") as file:
         file.write('{"step": 6, "loss')
     train_run(run, unlabeled, **settings)
     recorded = Counter(
-        (record["step"], key) for record in read_statistics(run) for key in record if key != "step"
+        (record["step"], key) for record in read_records(run) for key in record if key != "step"
     )
     assert set(recorded.values()) == {1}
     assert {step for step, _ in recorded} == set(range(8))
@@ -438,13 +438,13 @@ def test_after_a_restart_no_statistic_is_there_twice_for_a_step(
         json.loads(line)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_seconds_go_on_from_where_they_were(
+@pytest.mark.usefixtures("no_images")
+def test_seconds_continue_from_where_they_were(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=2, log_every=1)
     train_run(run, unlabeled, steps=4, log_every=1)
-    seconds = [record["seconds"] for record in read_statistics(run) if "seconds" in record]
+    seconds = [record["seconds"] for record in read_records(run) if "seconds" in record]
     assert seconds == sorted(seconds)
     assert len(set(seconds)) == 4
 
@@ -453,8 +453,8 @@ def test_seconds_go_on_from_where_they_were(
 # Interruption and the time limit
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_ctrl_c_saves_and_the_run_then_ends_as_if_untouched(
+@pytest.mark.usefixtures("no_images")
+def test_after_ctrl_c_a_resumed_run_ends_as_if_never_interrupted(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
@@ -469,8 +469,8 @@ def test_ctrl_c_saves_and_the_run_then_ends_as_if_untouched(
     assert_identical(content(run), content(train_run(tmp_path / "other", unlabeled, steps=5)))
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_a_second_ctrl_c_leaves_at_once_with_the_last_checkpoint_whole(
+@pytest.mark.usefixtures("no_images")
+def test_a_second_ctrl_c_stops_at_once_with_the_last_checkpoint_intact(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
@@ -488,11 +488,11 @@ def test_a_second_ctrl_c_leaves_at_once_with_the_last_checkpoint_whole(
     assert checkpoint.step_of(newest) == 2
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_rubbish(
+@pytest.mark.usefixtures("no_images")
+def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_litter(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when it was pressed twice."""
+    """As when it is pressed twice."""
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -504,7 +504,7 @@ def test_ctrl_c_while_a_checkpoint_is_written_leaves_no_rubbish(
     assert list((run / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_the_handler_is_restored_after_a_failure(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
@@ -520,7 +520,7 @@ def test_the_handler_is_restored_after_a_failure(
     assert reporter.closings == 1
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_the_time_limit_stops_and_saves_after_a_whole_step(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
@@ -528,7 +528,7 @@ def test_the_time_limit_stops_and_saves_after_a_whole_step(
     run = train_run(tmp_path / "run", unlabeled, time_limit=0.0, steps=10**6)
     assert time.monotonic() - started < 30
     assert content(run)["step"] == 1
-    assert {record["step"] for record in read_statistics(run)} == {0, 1}
+    assert {record["step"] for record in read_records(run)} == {0, 1}
     train_run(run, unlabeled, time_limit=0.0, steps=10**6)
     assert content(run)["step"] == 2
 
@@ -543,26 +543,26 @@ def flip_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 @pytest.mark.parametrize("name", [*(f"{name}.safetensors" for name in FILES), "state.json"])
-def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
+def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning(
     name: str, finished_run: Path, labeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
     flip_byte(run / "checkpoints" / "step-00000006" / name)
-    with pytest.warns(UserWarning, match=f"step-00000006 is damaged: {name}") as caught:
+    with pytest.warns(UserWarning, match=f"step-00000006' is damaged: '{name}'") as caught:
         found = checkpoint.latest_checkpoint(run)
     assert len(caught) == 1
     assert found == run / "checkpoints" / "step-00000004"
     if name != "ema.safetensors":
         return
-    with pytest.warns(UserWarning, match="step-00000006 is damaged"):
+    with pytest.warns(UserWarning, match="step-00000006' is damaged"):
         train_run(run, labeled, steps=6, ema_half_life=20)
     assert_identical(content(finished_run), content(run))
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_what_changes_the_bits_of_a_resumed_run_is_said(
+@pytest.mark.usefixtures("no_images")
+def test_a_changed_environment_that_changes_bits_is_reported_on_resuming(
     finished_run: Path, labeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
@@ -572,14 +572,14 @@ def test_what_changes_the_bits_of_a_resumed_run_is_said(
     path.write_text(json.dumps(elsewhere))
     with pytest.warns(UserWarning, match="not with the bits it would have had") as caught:
         train_run(run, labeled, steps=7, ema_half_life=20)
-    told = str(caught[0].message)
-    assert f"torch was 1.0 and is now {torch.__version__}" in told
-    assert f"threads was {threads + 1} and is now {threads}" in told
-    assert "device" not in told
+    message = str(caught[0].message)
+    assert f"torch was 1.0 and is now {torch.__version__}" in message
+    assert f"threads was {threads + 1} and is now {threads}" in message
+    assert "device" not in message
     assert json.loads(path.read_text())["torch"] == torch.__version__
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_images")
 def test_only_the_newest_checkpoints_stay(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
@@ -589,17 +589,17 @@ def test_only_the_newest_checkpoints_stay(
     assert checkpoint.KEEP == 3
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_a_run_whose_checkpoints_are_all_damaged_loses_no_new_one(
+@pytest.mark.usefixtures("no_images")
+def test_a_run_with_only_damaged_checkpoints_is_refused(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
-    """It refuses: what it began anew would be thrown away as the oldest."""
+    """If it started again, its new checkpoints would be removed as the oldest."""
     run = train_run(tmp_path / "run", unlabeled, steps=6, checkpoint_every=2)
     for folder in checkpoint.checkpoints(run):
         flip_byte(folder / "ema.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(SaganError, match="sound"):
+        with pytest.raises(SaganError, match="all checkpoints of"):
             train_run(run, unlabeled, steps=7)
     assert [checkpoint.step_of(c) for c in checkpoint.checkpoints(run)] == [2, 4, 6]
 
@@ -620,15 +620,15 @@ def _fresh_accelerate() -> Iterator[None]:
     ("variable", "value"),
     [("ACCELERATE_MIXED_PRECISION", "bf16"), ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")],
 )
-def test_precision_and_accumulation_come_from_the_configuration_not_from_accelerates(
+def test_precision_and_accumulation_come_from_our_configuration_not_from_accelerates(
     variable: str,
     value: str,
     unlabeled: PackedDataset,
     start_training: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`accelerate config` asks for both, and exports the answers to every training it launches:
-    the run would be another than its config.json says."""
+    """`accelerate config` asks for both and exports the answers to every training it launches, so
+    the training would differ from its config.json."""
     plain = start_training(unlabeled)
     plain.advance()
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -642,24 +642,24 @@ def test_precision_and_accumulation_come_from_the_configuration_not_from_acceler
         assert differing == []
 
 
-def test_pictures_on_the_way_are_drawn_by_the_average(finished_run: Path) -> None:
+def test_sample_grids_are_drawn_by_the_average(finished_run: Path) -> None:
     with Image.open(finished_run / "samples" / "step-00000006.png") as file:
-        picture = np.asarray(file.convert("RGB")).astype(int)
+        recorded = np.asarray(file.convert("RGB")).astype(int)
     model = open_model(finished_run)
 
     def apart(weights: Any) -> int:
         images = model.generator(weights).sample(80, grid_labels(80, 3))
-        return int(np.abs(image_grid(images, grid_columns(80, 3)) - picture).max())
+        return int(np.abs(image_grid(images, grid_columns(80, 3)) - recorded).max())
 
     assert apart("ema") <= 1  # rounding: its normalization is folded in
     assert apart("raw") > 1
 
 
-def test_minutes_between_checkpoints_are_minutes(
+def test_checkpoint_minutes_are_measured_in_minutes(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, no_pictures: None,
+    monkeypatch: pytest.MonkeyPatch, no_images: None,
 ) -> None:  # fmt: skip
-    """On a clock on which each step takes 31 seconds."""
+    """On a simulated clock, by which each step takes 31 seconds."""
     now = 0.0
 
     class Clock(Reporter):

@@ -1,4 +1,4 @@
-"""Signals: the step in progress ends, the run is saved, and the exit status says what happened."""
+"""On a signal the step in progress ends, the run is saved, and the exit status names the signal."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def steps_saved(run: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_request_to_stop_ends_after_the_step_with_everything_saved(
+def test_after_a_request_to_stop_the_step_ends_and_everything_is_saved(
     number: int, unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     before = signal.getsignal(number)
@@ -50,13 +50,13 @@ def test_a_request_to_stop_ends_after_the_step_with_everything_saved(
     assert signal.getsignal(number) == before
 
 
-def test_a_device_that_is_rarely_read_does_not_keep_a_request_waiting(
+def test_a_request_is_answered_soon_even_on_a_device_that_is_rarely_read(
     unlabeled: PackedDataset,
     train_run: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A launcher kills half a minute after it has asked; 100 steps may take longer."""
+    """A launcher kills half a minute after its request; 100 steps may take longer."""
     monkeypatch.setattr(Training, "on_cpu", False)
     reporter = SendAt(2, signal.SIGTERM)
     with pytest.raises(Interrupted):
@@ -64,21 +64,21 @@ def test_a_device_that_is_rarely_read_does_not_keep_a_request_waiting(
     assert steps_saved(tmp_path / "run") in ([2], [3])
 
 
-def test_the_warning_signal_saves_and_goes_on(
+def test_the_warning_signal_saves_and_training_continues(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=5, reporter=SendAt(2, signal.SIGUSR1))
     assert steps_saved(run) == [3, 5]
 
 
-def test_minutes_between_checkpoints_count_besides_steps(
+def test_checkpoints_are_also_saved_by_elapsed_minutes(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=3, checkpoint_minutes=1e-9)
     assert steps_saved(run) == [1, 2, 3]
 
 
-def test_every_so_many_steps_and_marked_checkpoints_stay(
+def test_every_nth_step_and_marked_checkpoints_stay(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"checkpoint_every": 1, "keep_every": 4}
@@ -116,7 +116,7 @@ def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_command_exits_with_the_signals_status(
+def test_the_exit_status_of_the_command_names_the_signal(
     number: int, status: int, unlabeled: PackedDataset, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

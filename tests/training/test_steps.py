@@ -1,4 +1,4 @@
-"""The two updates against plain PyTorch, and what each of them must leave alone."""
+"""The two updates equal those of plain PyTorch, and each leaves the other network unchanged."""
 
 import copy
 import math
@@ -17,16 +17,17 @@ from sagan.data import PackedDataset
 from sagan.images.pixels import to_float
 from sagan.nn.augment import Strength
 from sagan.nn.spectral_norm import SpectralNorm, advance_spectral_norm
-from sagan.training import state
+from sagan.training import adversaries as building
+from sagan.training.shards import RealShard
 from sagan.training.state import Training
-from sagan.training.steps import Key, RealShard, discriminator_step, generator_step
+from sagan.training.steps import RandomKey, discriminator_step, generator_step
 
 Start = Callable[..., Training]
 HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def real_shards(dataset: PackedDataset, *rows: list[int]) -> list[RealShard]:
-    """Shard i holds the images (and labels, if any) of `rows[i]`."""
+    """Shards of the data set: shard i has the images, and labels if any, of `rows[i]`."""
     shards = []
     for i, chosen in enumerate(rows):
         labels = None if dataset.labels is None else torch.from_numpy(dataset.labels[chosen])
@@ -35,7 +36,7 @@ def real_shards(dataset: PackedDataset, *rows: list[int]) -> list[RealShard]:
 
 
 def snapshot(network: nn.Module, but: str = "running|tracked") -> dict[str, Tensor]:
-    """Parameters, u and v; not the running statistics, which any forward pass of G moves."""
+    """Parameters, u and v; not the running statistics, which every forward pass of G changes."""
     return {
         name: tensor.clone()
         for name, tensor in network.state_dict().items()
@@ -64,7 +65,7 @@ def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], share: 
 
 @contextmanager
 def watched(network: nn.Module) -> Iterator[list[tuple[Tensor, Tensor | None]]]:
-    """The (input, labels) of each forward pass within."""
+    """Collect the (input, labels) of each forward pass within the context."""
     calls: list[tuple[Tensor, Tensor | None]] = []
 
     def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -75,14 +76,14 @@ def watched(network: nn.Module) -> Iterator[list[tuple[Tensor, Tensor | None]]]:
     handle.remove()
 
 
-KEY = Key(seed=3, step=5, update=0)
+KEY = RandomKey(seed=3, step=5, update=0)
 
 
 # ---------------------------------------------------------------------------------------------
-# What an update leaves alone
+# What an update leaves unchanged
 
 
-def test_the_discriminators_update_leaves_the_generators_weights_gradients_and_vectors_alone(
+def test_the_discriminators_update_changes_no_weight_gradient_or_vector_of_the_generator(
     labeled: PackedDataset, start_training: Start
 ) -> None:
     adversaries = start_training(labeled).adversaries
@@ -94,7 +95,7 @@ def test_the_discriminators_update_leaves_the_generators_weights_gradients_and_v
     assert not torch.equal(before_d[name], adversaries.discriminator.state_dict()[name])
 
 
-def test_the_generators_update_leaves_the_discriminator_alone(
+def test_the_generators_update_does_not_change_the_discriminator(
     labeled: PackedDataset, start_training: Start
 ) -> None:
     adversaries = start_training(labeled).adversaries
@@ -119,7 +120,7 @@ def test_the_generators_update_computes_no_gradient_of_the_discriminators_weight
     generator_step(adversaries, KEY, [0], 8)
     assert gradients(adversaries.discriminator) == {}
     assert computed == []
-    # The hooks do see a gradient where there is one.
+    # The hooks do see gradients that are computed.
     discriminator_step(adversaries, KEY, real_shards(unlabeled, [0, 1]))
     assert len(computed) == len(gradients(adversaries.discriminator)) > 0
 
@@ -148,7 +149,7 @@ def assert_advanced_once(before: dict[str, Tensor], after: dict[str, Tensor]) ->
         torch.testing.assert_close(after[f"{name}0.v"].double(), v, rtol=0, atol=1e-5)
 
 
-def test_an_update_in_micro_batches_is_one_power_iteration_of_its_own_network(
+def test_an_update_in_micro_batches_does_one_power_iteration_of_its_own_network(
     labeled: PackedDataset, start_training: Start
 ) -> None:
     adversaries = start_training(labeled, accumulation=2).adversaries
@@ -192,7 +193,7 @@ def test_the_power_iteration_comes_before_the_first_forward_pass(
     for network in (adversaries.discriminator, adversaries.generator):
         network.register_forward_pre_hook(lambda module, _: seen.append(snapshot(module)))
     discriminator_step(adversaries, KEY, real_shards(labeled, [0, 1]))
-    drawn, judged = seen  # fakes are drawn with G's vectors as they were
+    drawn, judged = seen  # fakes are drawn with G's unchanged vectors
     assert drawn.keys() == snapshot(adversaries.generator).keys()
     after = snapshot(adversaries.discriminator)
     vectors = [name for name in after if name.endswith((".u", ".v"))]
@@ -206,7 +207,7 @@ def test_the_power_iteration_comes_before_the_first_forward_pass(
 def hinge_gradients(
     discriminator: nn.Module, images: Tensor, labels: Tensor | None, num_real: int
 ) -> dict[str, Tensor]:
-    """Zhang et al. 2018, equation 4, by two forward passes in float32, for all images at once."""
+    """Gradients of Zhang et al. 2018, equation 4, by two forward passes in float32."""
     copied = copy.deepcopy(discriminator)
     copied.zero_grad()
     real_labels = None if labels is None else labels[:num_real]
@@ -254,7 +255,7 @@ def test_the_hinge_update_of_the_discriminator_is_that_of_plain_pytorch(
 
     optimizer = torch.optim.Adam(weights.parameters(), lr=4e-4, betas=(0.0, 0.999), foreach=False)
     for name, parameter in weights.named_parameters():
-        # From the same gradients: Adam's first step is lr * sign(g), which rounding could turn.
+        # From the same gradients: Adam's first step is lr * sign(g), which rounding could flip.
         parameter.grad = gradients(adversaries.discriminator)[name]
     optimizer.step()
     for name, parameter in adversaries.discriminator.named_parameters():
@@ -268,9 +269,9 @@ def test_the_hinge_update_of_the_discriminator_is_that_of_plain_pytorch(
 def test_micro_batches_of_the_discriminator_add_up_to_the_gradient_of_the_whole_batch(
     labeled: PackedDataset, start_training: Start
 ) -> None:
-    """Given the very images that the micro-batches showed it: D has no batch norm, so the mean of
-    their gradients is the gradient of one pass over all of them. (Which fakes are drawn does depend
-    on the division: each micro-batch has its own latents, and G its own batch statistics.)"""
+    """For the same images: D has no batch norm, so the mean of the gradients is the gradient of one
+    pass over all of them. (The fakes do depend on the division: each micro-batch has its own
+    latents, and G its own batch statistics.)"""
     adversaries = start_training(labeled, accumulation=2).adversaries
     weights = copy.deepcopy(adversaries.discriminator)
     with watched(adversaries.discriminator) as judged:
@@ -289,7 +290,7 @@ def test_micro_batches_of_the_discriminator_add_up_to_the_gradient_of_the_whole_
 def test_micro_batches_of_the_generator_give_the_mean_of_their_gradients(
     labeled: PackedDataset, start_training: Start
 ) -> None:
-    """Batch statistics are those of each micro-batch, so a whole batch in one pass differs."""
+    """Each micro-batch has its own batch statistics, so one pass over the whole batch differs."""
     adversaries = start_training(labeled, accumulation=2).adversaries
     weights = copy.deepcopy(adversaries.generator)
     with watched(adversaries.generator) as drawn:
@@ -301,7 +302,7 @@ def test_micro_batches_of_the_generator_give_the_mean_of_their_gradients(
     assert_close(gradients(adversaries.generator), gradients(weights), share=1e-5)
 
 
-def test_five_to_one_makes_five_updates_of_d_on_five_batches_and_one_of_g(
+def test_five_d_steps_are_five_updates_of_d_on_five_batches_and_one_of_g(
     unlabeled: PackedDataset, start_training: Start
 ) -> None:
     training = start_training(unlabeled, d_steps=5, batch_size=2)
@@ -324,7 +325,7 @@ def test_five_to_one_makes_five_updates_of_d_on_five_batches_and_one_of_g(
 
 
 def rows_of(images: Tensor, dataset: PackedDataset) -> list[int]:
-    """Which pictures the first half of (2B, 3, S, S) are, mirrored or not."""
+    """The rows of the data set that the first half of (2B, 3, S, S) shows, mirrored or not."""
     originals = to_float(torch.from_numpy(np.array(dataset.images)))
     found = []
     for image in images[: len(images) // 2]:
@@ -361,7 +362,7 @@ def test_the_gradient_penalty_is_part_of_the_same_update(
         result = discriminator_step(adversaries, KEY, real_shards(unlabeled, [0, 1, 2]))
     (images, _), (mixed, _) = judged
     real, fake = images[:3], images[3:]
-    # Each mixed picture lies between its pair, at one share for all pixels.
+    # Each mixed image lies between its pair, at one share for all pixels.
     share = ((mixed - real) / (fake - real)).flatten(1).median(dim=1).values
     assert ((share > 0) & (share < 1)).all()
     torch.testing.assert_close(mixed, real + share[:, None, None, None] * (fake - real))
@@ -410,14 +411,14 @@ def test_without_flip_no_image_is_mirrored(unlabeled: PackedDataset, start_train
     assert torch.equal(judged[0][0][:8], to_float(torch.from_numpy(np.array(unlabeled.images[:8]))))
 
 
-def test_random_draws_are_a_function_of_seed_step_update_and_shard_alone(
+def test_random_numbers_are_a_function_of_seed_step_update_and_shard_only(
     labeled: PackedDataset, start_training: Start
 ) -> None:
     training = start_training(labeled, augment=0.5)
     adversaries = training.adversaries
 
-    def draws(key: Key, shard: int) -> tuple[Tensor, ...]:
-        """Latents, labels and what D saw of the real images."""
+    def draws(key: RandomKey, shard: int) -> tuple[Tensor, ...]:
+        """Latents, labels, and the real images as D saw them."""
         (real,) = real_shards(labeled, list(range(8)))
         with (
             watched(adversaries.generator) as drawn,
@@ -428,14 +429,14 @@ def test_random_draws_are_a_function_of_seed_step_update_and_shard_alone(
         assert labels is not None
         return latents, labels, judged[0][0][:8]
 
-    base = Key(seed=1, step=2, update=3)
+    base = RandomKey(seed=1, step=2, update=3)
     first = draws(base, 4)
     others = [
         draws(replace(base, seed=9), 4),
         draws(replace(base, step=9), 4),
         draws(replace(base, update=9), 4),
         draws(base, 9),
-        draws(Key(seed=2, step=1, update=3), 4),
+        draws(RandomKey(seed=2, step=1, update=3), 4),
     ]
     torch.manual_seed(123)
     again = draws(base, 4)
@@ -445,7 +446,7 @@ def test_random_draws_are_a_function_of_seed_step_update_and_shard_alone(
         assert not torch.equal(first[2], other[2])
 
 
-def test_training_neither_uses_nor_moves_torchs_global_random_state(
+def test_training_neither_uses_nor_changes_torchs_global_random_state(
     labeled: PackedDataset, start_training: Start
 ) -> None:
     before = torch.get_rng_state()
@@ -455,7 +456,7 @@ def test_training_neither_uses_nor_moves_torchs_global_random_state(
 
 
 class Blank(nn.Module):
-    """A generator of gray pictures that keeps the labels it is asked for."""
+    """A generator of gray images that keeps the labels it was given."""
 
     latent_size = 1
 
@@ -494,7 +495,7 @@ def test_fake_labels_are_drawn_as_often_as_the_data_has_them(
 def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
     labeled: PackedDataset, start_training: Start
 ) -> None:
-    """Each gradient points within 8 degrees of float32's; losses agree to 2 %."""
+    """Each gradient is within 8 degrees of float32's; losses agree to 2%."""
     found = {}
     for precision in ("float32", "bfloat16"):
         adversaries = start_training(labeled, precision=precision, flip=False).adversaries
@@ -510,7 +511,7 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
             gradients(adversaries.generator),
         )
     exact, rough = found["float32"], found["bfloat16"]
-    assert exact[0] != rough[0]  # it did compute otherwise
+    assert exact[0] != rough[0]  # it did compute in bfloat16
     assert rough[0] == pytest.approx(exact[0], rel=0.02)
     assert rough[1] == pytest.approx(exact[1], abs=0.02)
     for both in zip(exact[2:], rough[2:], strict=True):
@@ -518,10 +519,10 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_weights(
         assert F.cosine_similarity(*flat, dim=0) > 0.99
 
 
-def test_all_that_d_is_shown_is_augmented_real_and_fake_and_in_gs_update_too(
+def test_real_and_fake_images_are_augmented_before_d_sees_them_in_both_updates(
     unlabeled: PackedDataset, start_training: Start
 ) -> None:
-    """Else G would learn to draw what augmentation makes of pictures (Zhao et al. 2020)."""
+    """Otherwise G would learn to draw augmented images (Zhao et al. 2020)."""
     adversaries = start_training(unlabeled, augment=1.0, flip=False).adversaries
     rows = list(range(8))
     drawn: list[Tensor] = [to_float(torch.from_numpy(np.array(unlabeled.images[rows])))]
@@ -536,33 +537,33 @@ def test_all_that_d_is_shown_is_augmented_real_and_fake_and_in_gs_update_too(
         assert (plain != shown).flatten(1).any(1).all()
 
 
-@pytest.mark.parametrize(("asked", "p"), [(0.3, 0.3), (0.0, 0.0), ("adaptive", 0.0)])
-def test_a_fixed_strength_is_the_one_asked_for_and_an_adaptive_one_begins_with_none(
-    asked: Any, p: float, unlabeled: PackedDataset, start_training: Start
+@pytest.mark.parametrize(("augment_setting", "p"), [(0.3, 0.3), (0.0, 0.0), ("adaptive", 0.0)])
+def test_a_fixed_strength_is_as_configured_and_an_adaptive_one_starts_at_zero(
+    augment_setting: Any, p: float, unlabeled: PackedDataset, start_training: Start
 ) -> None:
-    training = start_training(unlabeled, augment=asked)
+    training = start_training(unlabeled, augment=augment_setting)
     strength = training.adversaries.strength
     assert strength.p == p
-    # Karras et al.'s code on CIFAR-10: 100 thousand real images from none to full.
-    assert strength.images_to_full == (100_000 if asked == "adaptive" else math.inf)
+    # Karras et al.'s code on CIFAR-10: 100,000 real images from zero to full strength.
+    assert strength.images_to_full == (100_000 if augment_setting == "adaptive" else math.inf)
     assert training.record(*training.advance())["augment/p"] == p
 
 
 @pytest.mark.parametrize(("of_real", "p"), [(1.0, 0.6), (-1.0, 0.4)])
-def test_p_follows_what_d_says_of_real_images_by_how_many_it_has_seen_of_them(
+def test_p_follows_the_sign_of_real_logits_by_the_number_of_images_seen(
     of_real: float, p: float, unlabeled: PackedDataset, start_training: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A step of two updates on 8 images each, of 160 from none to full: a tenth."""
+    """A step has two updates on 8 images each; 160 images go from zero to full: so a tenth."""
     monkeypatch.setattr(Strength, "ADJUST_EVERY", 2)
-    monkeypatch.setattr(state, "ADAPTIVE_IMAGES", 160)
+    monkeypatch.setattr(building, "ADAPTIVE_IMAGES", 160)
     training = start_training(unlabeled, augment="adaptive", d_steps=2, accumulation=2)
     adversaries = training.adversaries
     adversaries.strength.p = 0.5
 
     def say(_: nn.Module, __: object, logits: Tensor) -> Tensor:
         sign = torch.ones_like(logits)
-        sign[len(logits) // 2 :] = -1  # of fakes the contrary
+        sign[len(logits) // 2 :] = -1  # the opposite for fakes
         return 0 * logits + of_real * sign
 
     adversaries.discriminator.register_forward_hook(say)
@@ -607,7 +608,7 @@ def test_each_network_learns_at_its_own_rate(
         torch.testing.assert_close(parameter.double(), expected, rtol=1e-5, atol=1e-6, msg=key)
 
 
-def test_the_gradient_penalty_is_of_the_real_images_labels(
+def test_the_gradient_penalty_uses_the_labels_of_the_real_images(
     labeled: PackedDataset, start_training: Start
 ) -> None:
     adversaries = start_training(labeled, loss="wasserstein-gp").adversaries
@@ -615,4 +616,4 @@ def test_the_gradient_penalty_is_of_the_real_images_labels(
         discriminator_step(adversaries, KEY, real_shards(labeled, [0, 9, 16, 10, 17, 1]))
     (_, both), (_, mixed) = judged
     assert mixed.tolist() == [0, 1, 2, 1, 2, 0] == both[:6].tolist()
-    assert both[6:].tolist() != mixed.tolist()  # there are others that it could have taken
+    assert both[6:].tolist() != mixed.tolist()  # so the fakes' labels would differ

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.storage.fsync import append, flush, write
-from sagan.types import Float32Array, UInt8Array
+from sagan.types import Float32Array, NamedProgress, UInt8Array
 
 # Pictures [start, stop) of a fixed order: uint8 (stop - start, S, S, 3).
 Draw: TypeAlias = Callable[[int, int], UInt8Array]
 # Called with what is being done, how much of it is done, and how much there is.
-Progress: TypeAlias = Callable[[str, int, int], None]
 
 CHUNK = 256  # pictures that a process draws and extracts at a time: bounds memory
 BLOCK = 4096  # rows of features that are float64 at a time: likewise
@@ -39,7 +38,7 @@ def extract(
     folder: Path,
     processes: PartialState,
     what: str,
-    progress: Progress = silent,
+    progress: NamedProgress = silent,
     outputs: Sequence[str] = (FEATURES,),
 ) -> None:
     """Write features.npy, float32 (N, D), or logits.npy, (N, K), or both; every process calls it.

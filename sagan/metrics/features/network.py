@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sagan.errors import SaganError
 from sagan.nn.precision import exact_float32
-from sagan.runtime.extras import needed_library
+from sagan.runtime.extras import report_missing_library
 
 DEFAULT_FEATURES = "efficientnet-lite0"
 # What trainings and studies go by: unbiased, unlike a Frechet distance, and needs no download.
@@ -90,7 +90,7 @@ def open_network(name: str, weights: Path | None = None) -> FeatureNetwork:
     """
     if name not in _OPENERS:
         raise SaganError(f"there are no features {name!r}: there are {', '.join(NETWORKS)}")
-    with needed_library():
+    with report_missing_library():
         module = importlib.import_module(f"sagan.metrics.features.{_OPENERS[name]}")
         opened: Callable[[Path | None], FeatureNetwork] = module.open_network
         return opened(weights)

@@ -13,12 +13,12 @@ from accelerate.utils import broadcast_object_list
 from sagan.data import PackedDataset
 from sagan.data.packed import fingerprint_of
 from sagan.errors import SaganError
-from sagan.metrics.features.extraction import FEATURES, Progress, extract, map_array, silent
+from sagan.metrics.features.extraction import FEATURES, extract, map_array, silent
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.storage.files import cache_folder
 from sagan.storage.fsync import reason
 from sagan.storage.staging import keep_first, staged
-from sagan.types import Float32Array
+from sagan.types import Float32Array, NamedProgress
 
 # Part of the name in the cache: raise it whenever the same pictures give other features.
 VERSION = 1
@@ -29,7 +29,7 @@ def reference_features(
     network: FeatureNetwork,
     processes: PartialState,
     rows: npt.NDArray[np.int64] | None = None,
-    progress: Progress = silent,
+    progress: NamedProgress = silent,
 ) -> Float32Array | None:
     """Features of a data set's pictures, from the cache if they are there; every process calls it.
 
@@ -85,7 +85,7 @@ def _extract(
     processes: PartialState,
     rows: npt.NDArray[np.int64],
     folder: Path,
-    progress: Progress,
+    progress: NamedProgress,
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged(folder) as temporary:  # each process has its own, and only the main one's is kept

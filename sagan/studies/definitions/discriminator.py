@@ -34,7 +34,7 @@ from sagan.studies.measure.train import (
     seconds_per_step,
     train_run,
 )
-from sagan.studies.run import Data, Findings, Network, Progress, Run, Watch
+from sagan.studies.run import Data, Findings, Network, Run, Watch
 from sagan.studies.study import (
     ALIKE,
     DROPPED,
@@ -45,7 +45,7 @@ from sagan.studies.study import (
     Study,
     Variant,
 )
-from sagan.types import Float32Array, UInt8Array
+from sagan.types import Float32Array, NamedProgress, UInt8Array
 
 FEW = (10, 100)  # labels per class
 LINEAR, NEAREST, FEW_LABELS = "accuracy", f"accuracy, {NEIGHBORS} nearest", "accuracy by labels"
@@ -103,7 +103,7 @@ _LEARNERS: dict[str, Callable[[Run, Data, Watch], tuple[Look, Findings]]] = {
 }
 
 
-def prepare(data: Data, progress: Progress) -> None:
+def prepare(data: Data, progress: NamedProgress) -> None:
     """Insist on labels, and compute what samples are measured against.
 
     Raises:
@@ -169,7 +169,7 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     )
 
 
-def _looked_at(look: Look, dataset: PackedDataset, what: str, progress: Progress) -> Labeled:
+def _looked_at(look: Look, dataset: PackedDataset, what: str, progress: NamedProgress) -> Labeled:
     """Features of a whole split."""
     parts = []
     for start in range(0, len(dataset), CHUNK):

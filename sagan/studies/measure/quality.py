@@ -23,8 +23,9 @@ from sagan.metrics.measures.table import DEFAULT_METRICS
 from sagan.metrics.plan import SamplePlan
 from sagan.model import Model
 from sagan.runtime.processes import join_processes
-from sagan.studies.run import Data, Progress, Run
+from sagan.studies.run import Data, Run
 from sagan.studies.study import DROPPED, Column
+from sagan.types import NamedProgress
 
 SAMPLES = 10_000  # of a finished run; as many as there are training pictures if these are fewer
 CURVE_SAMPLES = 500  # of a point on the way: enough to tell twice from once
@@ -46,7 +47,7 @@ def feature_network() -> FeatureNetwork:
     return open_network(DEFAULT_FEATURES)
 
 
-def prepare_reference(data: Data, progress: Progress) -> None:
+def prepare_reference(data: Data, progress: NamedProgress) -> None:
     """Compute features of the training pictures into the cache, if they are not there."""
     processes = join_processes()
     feature_network().module.to(processes.device)
@@ -56,7 +57,7 @@ def prepare_reference(data: Data, progress: Progress) -> None:
 def measure(
     model: Model | Path,
     data: Data,
-    progress: Progress,
+    progress: NamedProgress,
     samples: int = SAMPLES,
     metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> dict[str, Any]:

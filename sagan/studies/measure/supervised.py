@@ -13,15 +13,15 @@ from sagan.nn.base import DiscriminatorBase
 from sagan.nn.precision import autocast, computing_in, resolve_precision
 from sagan.nn.spectral_norm import advance_spectral_norm
 from sagan.runtime.device import default_device
-from sagan.studies.run import Progress
 from sagan.training.optimizer import adam
-from sagan.training.randomness import keyed_generator
+from sagan.training.randomness import keyed_rng
+from sagan.types import NamedProgress
 
 BETAS = (0.9, 0.999)  # Adam's defaults: those of a configuration are for adversarial training
 
 
 def train_supervised(
-    config: Config, dataset: PackedDataset, progress: Progress
+    config: Config, dataset: PackedDataset, progress: NamedProgress
 ) -> DiscriminatorBase:
     """Train by cross-entropy of a linear layer on D's features; as many updates as D has.
 
@@ -44,7 +44,7 @@ def train_supervised(
             rows = order.indices(update)
             images = to_float(to_device(dataset.images[rows], device))
             if config.flip:
-                images = mirrored(images, keyed_generator(device, config.seed, update))
+                images = mirrored(images, keyed_rng(device, config.seed, update))
             advance_spectral_norm(network)
             optimizer.zero_grad()
             with autocast(device, precision):

@@ -4,7 +4,7 @@ import math
 from fnmatch import fnmatchcase
 
 from sagan.build import build_empty, count_parameters
-from sagan.run.stats import Record, read_statistics
+from sagan.run.stats import Record, read_records
 from sagan.studies.run import Curve, Data, Network, Run, Watch
 from sagan.training.loop import train
 from sagan.training.session import prepare
@@ -23,8 +23,8 @@ def train_run(run: Run, data: Data, watch: Watch) -> list[Record]:
     settings = run.config.model_dump()
     source = str(data.train.path)
     session = prepare(source, run.folder, run.preset, settings, notify=lambda _: None)
-    train(run.folder, session.description, session.dataset, watch.reporter)
-    return read_statistics(run.folder)
+    train(session, watch.reporter)
+    return read_records(run.folder)
 
 
 def parameters_of(run: Run, data: Data) -> dict[Network, int]:

@@ -1,0 +1,128 @@
+"""The two networks with whatever their updates need, built from a configuration."""
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from sagan.build import build_networks
+from sagan.config import Config
+from sagan.data import PackedDataset
+from sagan.nn.augment import ADAPTIVE_IMAGES, Strength
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
+from sagan.nn.losses import OBJECTIVES, Objective
+from sagan.nn.precision import autocast, resolve_precision
+from sagan.training.finite import FiniteGuard
+from sagan.training.optimizer import adam
+
+
+@dataclass(frozen=True)
+class Adversaries:
+    """The two networks and what their updates need.
+
+    Attributes:
+        accelerator: knows devices and processes.
+        generator: the bare network.
+        discriminator: the bare network.
+        parallel_generator: the same, averaging gradients over processes; for its own update only.
+        parallel_discriminator: likewise.
+        optimizer_g: the generator's optimizer.
+        optimizer_d: the discriminator's optimizer.
+        objective: the adversarial loss.
+        strength: how often images are augmented.
+        guard_g: keeps values that are not finite out of the generator's weights.
+        guard_d: likewise for the discriminator.
+        precision: what convolutions and matrix products compute in; weights stay float32.
+        flip: whether to mirror real images at random.
+        label_weights: float (num_classes,), how often to draw each label for a fake image; None
+            for an unconditional model.
+    """
+
+    accelerator: Accelerator
+    generator: GeneratorBase
+    discriminator: DiscriminatorBase
+    parallel_generator: nn.Module
+    parallel_discriminator: nn.Module
+    optimizer_g: torch.optim.Optimizer
+    optimizer_d: torch.optim.Optimizer
+    objective: Objective
+    strength: Strength
+    guard_g: FiniteGuard
+    guard_d: FiniteGuard
+    precision: torch.dtype
+    flip: bool
+    label_weights: Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return autocast(self.device, self.precision)
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Return the average of a tensor over the processes."""
+        if self.accelerator.num_processes == 1:
+            return tensor
+        averaged: Tensor = self.accelerator.reduce(tensor.to(self.device), "mean")
+        return averaged
+
+    def averaging(self, parallel: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Average gradients over processes in the last micro-batch's backward pass only."""
+        return nullcontext() if last else self.accelerator.no_sync(parallel)
+
+
+def build_adversaries(
+    config: Config, dataset: PackedDataset, accelerator: Accelerator
+) -> Adversaries:
+    """Build networks, optimizers and guards on this process's device, as at step 0."""
+    device = accelerator.device
+    generator, discriminator = build_networks(config, dataset.num_classes)
+    if synchronizes_batch_norm(accelerator):
+        generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
+    generator, discriminator = generator.to(device).train(), discriminator.to(device).train()
+    label_weights = None
+    if config.conditional and dataset.labels is not None:
+        counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+        label_weights = torch.from_numpy(counts).to(device, torch.float32)
+    betas = (config.beta1, config.beta2)
+    optimizer_g = adam(generator, config.lr_g, betas)
+    optimizer_d = adam(discriminator, config.lr_d, betas)
+    return Adversaries(
+        accelerator=accelerator,
+        generator=generator,
+        discriminator=discriminator,
+        parallel_generator=_parallel(generator, accelerator),
+        parallel_discriminator=_parallel(discriminator, accelerator),
+        optimizer_g=optimizer_g,
+        optimizer_d=optimizer_d,
+        objective=OBJECTIVES[config.loss],
+        strength=Strength(
+            p=0.0 if config.augment == "adaptive" else config.augment,
+            images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
+        ),
+        guard_g=FiniteGuard("generator", generator, optimizer_g),
+        guard_d=FiniteGuard("discriminator", discriminator, optimizer_d),
+        precision=resolve_precision(config.precision, device),
+        flip=config.flip,
+        label_weights=label_weights,
+    )
+
+
+def synchronizes_batch_norm(accelerator: Accelerator) -> bool:
+    """Return whether batch norm sees the whole batch: torch has no such layer for CPUs."""
+    return bool(accelerator.num_processes > 1 and accelerator.device.type == "cuda")
+
+
+def _parallel(network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Wrap a network to average its gradients, if there are several processes."""
+    with warnings.catch_warnings():
+        # torch 2.13 renamed the argument; the old name works with earlier versions as well.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        parallel: nn.Module = accelerator.prepare_model(network)
+    return parallel

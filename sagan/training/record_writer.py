@@ -1,0 +1,51 @@
+"""Writes the records of a run to stats.jsonl, and the same numbers to TensorBoard."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from sagan.run.stats import Record
+from sagan.storage.files import write_bytes
+from sagan.storage.fsync import append, flush
+from sagan.types import UInt8Array
+
+
+class RecordWriter:
+    """Appends records to RUN/stats.jsonl and RUN/tb, starting after a given step.
+
+    Args:
+        run: the run directory.
+        kept: the records of earlier steps. All others in stats.jsonl are removed, because their
+            steps run again.
+        step: the step that training starts from.
+    """
+
+    def __init__(self, run: Path, kept: Sequence[Record], step: int) -> None:
+        self.path = run / "stats.jsonl"
+        write_bytes(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)
+
+    def write(self, record: Record) -> None:
+        """Append one record; it has a "step"."""
+        # JSON has neither infinities nor NaN.
+        finite = {name: v if math.isfinite(v) else None for name, v in record.items()}
+        append(self.path, (json.dumps(finite) + "\n").encode())
+        step = int(record["step"])
+        for name, value in record.items():
+            if name != "step":
+                self._tensorboard.add_scalar(name, value, step)
+
+    def write_image(self, name: str, image: UInt8Array, step: int) -> None:
+        """Add an image, uint8 (H, W, 3), to TensorBoard."""
+        self._tensorboard.add_image(name, image, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Wait until all records so far are on disk."""
+        flush(self.path)
+
+    def close(self) -> None:
+        """Write what is still buffered for TensorBoard."""
+        self._tensorboard.close()

@@ -1,0 +1,55 @@
+"""How a batch is divided into shards, one per process and micro-batch."""
+
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from sagan.config import Config
+from sagan.errors import SaganError
+
+
+@dataclass(frozen=True)
+class Shards:
+    """This process's shards of a global batch: shard i is its rows i*size to (i+1)*size - 1.
+
+    Attributes:
+        indices: the numbers of this process's shards.
+        size: images per shard.
+    """
+
+    indices: tuple[int, ...]
+    size: int
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, config: Config) -> "Shards":
+        """Return this process's share of a batch.
+
+        Raises:
+            SaganError: the batch cannot be divided evenly.
+        """
+        processes, rank = accelerator.num_processes, accelerator.process_index
+        number = processes * config.accumulation
+        if config.batch_size % number:
+            raise SaganError(
+                f"batch_size {config.batch_size} cannot be divided among {processes} processes "
+                f"with accumulation {config.accumulation}: make it a multiple of {number}"
+            )
+        first = rank * config.accumulation
+        indices = tuple(range(first, first + config.accumulation))
+        return cls(indices, config.batch_size // number)
+
+
+@dataclass(frozen=True)
+class RealShard:
+    """One shard of real images, on the device.
+
+    Attributes:
+        index: the shard's number in the global batch.
+        images: uint8 (B, S, S, 3).
+        labels: int64 (B,), or None for an unconditional model.
+    """
+
+    index: int
+    images: Tensor
+    labels: Tensor | None

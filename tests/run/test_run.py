@@ -1,0 +1,67 @@
+"""A `Run` reads each part of a run directory once, and says in one line if there is no run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sagan.errors import SaganError
+from sagan.run import directory, run, stats
+from sagan.run.run import Run
+
+
+def test_every_part_is_that_of_the_files_in_the_directory(finished_run: Path) -> None:
+    found = Run(finished_run)
+    assert found.exists
+    assert found.description == directory.read_description(finished_run)
+    assert found.environment == json.loads((finished_run / "environment.json").read_text())
+    assert found.records == stats.read_records(finished_run)
+    assert found.newest_checkpoint == finished_run / "checkpoints" / "step-00000006"
+
+
+def test_each_part_is_read_once(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    readers = ["read_description", "read_environment", "read_records", "latest_checkpoint"]
+    for name in readers:
+        read = getattr(run, name)
+
+        def counted(path: Path, name: str = name, read=read) -> object:
+            calls.append(name)
+            return read(path)
+
+        monkeypatch.setattr(run, name, counted)
+    found = Run(finished_run)
+    for _ in range(2):
+        assert found.description
+        assert found.environment
+        assert found.records
+        assert found.newest_checkpoint
+    assert calls == readers
+
+
+def test_another_run_object_sees_new_records(finished_run: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(finished_run, tmp_path / "run")
+    before = Run(copied)
+    assert max(record["step"] for record in before.records) == 6
+    with (copied / "stats.jsonl").open("a") as file:
+        file.write('{"step": 7, "loss/d": 1.5}\n')
+    assert max(record["step"] for record in before.records) == 6
+    assert Run(copied).records == [*before.records, {"step": 7, "loss/d": 1.5}]
+
+
+def test_records_up_to_the_checkpoint_stay_when_training_resumes(finished_run: Path) -> None:
+    found = Run(finished_run)
+    assert [record["step"] for record in found.records] == [0, 2, 3, 4, 6]
+    assert [record["step"] for record in found.records_until(4)] == [0, 2, 3, 4]
+    assert found.records_until(0) == []
+
+
+def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    empty = Run(tmp_path)
+    assert not empty.exists
+    with pytest.raises(SaganError, match=r"is not a run directory: it has no config\.json$"):
+        empty.require()
+    assert empty.records == []
+    assert empty.environment == {}
+    assert empty.newest_checkpoint is None
