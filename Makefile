@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench clean
+.PHONY: demo test docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sagan demo
@@ -16,12 +16,16 @@ test: $(VENV)/.installed-dev
 	scripts/install-chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
+# These pages and the Python API as a site, into site/: open site/index.html.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
 # Ours against naive code, part by part, into results/; leave the machine alone meanwhile.
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -32,4 +36,8 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --editable '.[docs]'
 	touch $@

@@ -64,17 +64,23 @@ def inline_code(page: Path) -> list[str]:
     return re.findall(r"`([^`\n]+)`", prose(page))
 
 
-def code(page: Path) -> Iterator[str]:
-    """Every piece of code on a page: lines of shell blocks, whole other blocks, inline code."""
+def commands(page: Path) -> Iterator[str]:
+    """The lines of shell blocks, and inline code."""
     yield from inline_code(page)
     for block in blocks(page):
-        yield from block.lines if block.language in SHELL else [block.text]
+        yield from block.lines if block.language in SHELL else ()
+
+
+def code(page: Path) -> Iterator[str]:
+    """Every piece of code on a page."""
+    yield from inline_code(page)
+    yield from (block.text for block in blocks(page))
 
 
 def words_after_sagan(line: str) -> list[str] | None:
     """The arguments of a `sagan` command on this line, or None if there is not one."""
     found = re.search(r"(?:^|\s|/|\\)sagan ((?!:).+)$", line)
-    if found is None or line.lstrip().startswith(("#", "pip ", "python -m pip")):
+    if found is None or line.lstrip().startswith(("#", "from ", "import ")):
         return None
     return shlex.split(re.split(r"\s[|>;]|\s2>|\)\s", found[1])[0], comments=True)
 
@@ -117,7 +123,7 @@ def test_every_command_in_a_block_is_accepted_by_the_command_line(page: Path) ->
 
 @by_page(PAGES)
 def test_every_option_that_is_mentioned_exists(page: Path) -> None:
-    for piece in code(page):
+    for piece in commands(page):
         words = words_after_sagan(piece)
         if not words:
             continue
@@ -145,7 +151,7 @@ OPTIONS_OF_OTHERS = {"--checkout", "--index-url", "--max-restarts", "--shutdown-
 
 @by_page(PAGES)
 def test_every_setting_is_a_field_of_the_configuration(page: Path) -> None:
-    for piece in code(page):
+    for piece in commands(page):
         for key in settings_of(piece.split()):
             assert key in Config.model_fields, piece
 
@@ -154,7 +160,7 @@ def test_every_setting_is_a_field_of_the_configuration(page: Path) -> None:
 def test_every_setting_with_a_value_is_a_field_of_the_configuration(page: Path) -> None:
     for piece in inline_code(page):
         # a keyword argument in Python has quotes or True: form="full", spectral_norm=False
-        found = re.fullmatch(r"([a-z][a-z0-9_]*)=(?!\"|True|False|\.\.\.)[\w.,-]*", piece)
+        found = re.fullmatch(r"([a-z][a-z0-9_]*)=(?!\"|True|False|None|\.\.\.)[\w.,-]*", piece)
         if found and found[1] != "key":
             assert found[1] in Config.model_fields, piece
 
@@ -221,7 +227,7 @@ def test_every_dotted_name_of_the_package_can_be_imported(page: Path) -> None:
 def test_every_script_module_make_target_and_extra_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for piece in code(page):
+    for piece in commands(page):
         for target in re.findall(r"^make ([a-z]+)", piece):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), piece
         for extras in re.findall(r"\.\[([a-z,]+)\]", piece):
