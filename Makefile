@@ -7,7 +7,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test bench dist clean
+.PHONY: demo test docs bench dist clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sagan demo
@@ -19,6 +19,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	scripts/install-chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# These pages and the Python API as a site, into site/: open site/index.html.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
 
 # Compare with naive code, part by part, into results/. Leave the machine alone meanwhile.
 bench: $(VENV)/.installed
@@ -40,4 +44,8 @@ $(VENV)/.installed: $(VENV)/pyvenv.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/python -m pip install --editable '.[docs]'
 	touch $@

@@ -16,9 +16,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 
 
 def commands() -> list[str]:
-    """The indented lines that are commands."""
+    """The lines of code blocks that are commands."""
     lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
-    return [line.strip() for line in lines if line.startswith("    sagan ")]
+    return [line for line in lines if line.startswith("sagan ")]
 
 
 def png(seed: int) -> bytes:
