@@ -15,7 +15,7 @@ import pytest
 from sagan.errors import SaganError
 from sagan.report import write_report
 from sagan.report.curves import MOST_POINTS, PANELS, drawn_panels
-from sagan.report.page import MOST_FRAMES
+from sagan.report.page import MAX_FRAMES
 from sagan.run.stats import read_statistics
 
 
@@ -117,7 +117,7 @@ def test_a_long_run_has_a_page_of_bounded_size(run: Path, tmp_path: Path) -> Non
     write_report(run, tmp_path / "run.html")
     frames = [i["alt"] for i in Page(tmp_path / "run.html").all("img")]
     samples = frames[: -len(list((run / "attention").iterdir()))]
-    assert len(samples) == MOST_FRAMES
+    assert len(samples) == MAX_FRAMES
     assert (samples[0], samples[-1]) == ("step 3", "step 79")
     records = [{"step": step, "loss/d": float(step % 7)} for step in range(20_000)]
     ((_, svg),) = drawn_panels(records)
