@@ -1,6 +1,7 @@
 """The training tab shows the run directory's numbers, whatever state it is in."""
 
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -139,3 +140,34 @@ def test_only_one_thread_reads_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("step", [0, 7, 10**11])
 def test_a_step_without_a_grid_has_none(tmp_path: Path, step: int) -> None:
     assert History(tmp_path).grid(step) is None
+
+
+def test_links_pipes_and_files_that_are_not_images_are_never_read(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(PNG_SIGNATURE + b" my key")
+    (run / "samples" / "step-00000001.png").symlink_to(secret)
+    (run / "samples" / "step-00000002.png").write_text("not an image")
+    os.mkfifo(run / "samples" / "step-00000003.png")
+    history = History(run)
+    assert content(history)["grids"] == []
+    assert [history.grid(step) for step in (1, 2, 3)] == [None] * 3
+    # Nor does a link lead the folder itself elsewhere.
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "samples").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    secret.rename(tmp_path / "elsewhere" / "step-00000001.png")
+    linked = History(tmp_path / "linked")
+    assert content(linked)["grids"] == []
+    assert linked.grid(1) is None
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "pipe"])
+def test_statistics_that_never_end_are_not_read(tmp_path: Path, device: str) -> None:
+    run = write(tmp_path)
+    (run / "stats.jsonl").unlink()
+    if device == "pipe":
+        os.mkfifo(run / "stats.jsonl")
+    else:
+        (run / "stats.jsonl").symlink_to(device)
+    assert content(History(run))["series"] == {}
