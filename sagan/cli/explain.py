@@ -76,9 +76,9 @@ def explain(
             explain_samples(model, out, choose, num or max(4, asked), classes, seed)
         say(f"wrote {out}")
     if html is not None:
-        from sagan.explorer.export import write_page
+        from sagan.explorer.export import export_page
 
-        write_page(model, html, image or [], num or max(12, asked), classes, seed)
+        export_page(model, html, image or [], num or max(12, asked), classes, seed)
         say(f"wrote {html}")
 
 

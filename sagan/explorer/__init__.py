@@ -1,4 +1,4 @@
-"""The page where one points at a pixel and sees where it looks, served or as one HTML file.
+"""The page where the visitor points at a pixel and sees where it looks: served, or exported.
 
-Only `app.py` and `guard.py` import the web framework.
+Only `app.py` and `security.py` import the web framework.
 """

@@ -1,21 +1,22 @@
-"""How a run has gone, while it goes on: the curves of stats.jsonl and the grids of samples/.
+"""A run's progress, also while it trains: the curves of stats.jsonl and the grids of samples/.
 
-Reads the run directory only, so that it can be looked at while another process trains in it.
+Only reads the run directory, so another process may be training in it meanwhile.
 """
 
 import json
 import math
-import re
 import threading
 from pathlib import Path
 
+from sagan.report.snapshots import open_regular, read_snapshot, snapshots
 from sagan.run.stats import parse_records
 
-POINTS = 600  # of each curve: more than a chart has pixels
+MAX_POINTS = 600  # of each curve: more than a chart has pixels
+MAX_STATS_BYTES = 2**30  # a larger stats.jsonl is not an honest one
 
 
 class History:
-    """A run directory as the training tab shows it. For any number of threads.
+    """A run directory as the training tab shows it. Thread-safe.
 
     Args:
         run: the run directory.
@@ -25,51 +26,44 @@ class History:
         self.run = run
         self._curves = _Curves(run / "stats.jsonl")
         self._lock = threading.Lock()
-        self._state: tuple[object, ...] = ()
+        self._fingerprint: tuple[object, ...] = ()
         self._content = b""
 
     def content(self) -> bytes:
-        """JSON with all curves and the steps that have a grid.
+        """Return JSON with all curves and the steps that have a grid of samples.
 
         `{"series": {name: [[step, ...], [value, ...]]}, "grids": [step, ...]}`. Curves longer
-        than 600 points are thinned evenly, first and last kept.
+        than 600 points are thinned evenly; the first and the last point are kept.
         """
         with self._lock:
-            state = self._fingerprint()
-            if state != self._state:
-                content = {"series": self._series(), "grids": self._grids()}
+            # Changes whenever a line is written or a grid is drawn.
+            fingerprint = (_identity(self._curves.path), _identity(self._samples))
+            if fingerprint != self._fingerprint:
+                content = {"series": self._series(), "grids": list(snapshots(self._samples))}
                 self._content = json.dumps(content, separators=(",", ":")).encode()
-                self._state = state
+                self._fingerprint = fingerprint
             return self._content
 
     def grid(self, step: int) -> bytes | None:
-        """The PNG with the samples of a step, None if there is none."""
-        path = self._samples / f"step-{step:08d}.png"
-        return path.read_bytes() if path.is_file() else None
+        """Return the PNG with the samples of a step; None if the run has none."""
+        path = snapshots(self._samples).get(step)
+        return None if path is None else read_snapshot(path)
 
     @property
     def _samples(self) -> Path:
         return self.run / "samples"
 
-    def _fingerprint(self) -> tuple[object, ...]:
-        """Changes whenever a line is written or a grid is drawn."""
-        return (_identity(self._curves.path), _identity(self._samples))
-
     def _series(self) -> dict[str, tuple[list[int], list[float]]]:
-        self._curves.read_on()
+        self._curves.update()
         return {name: _thinned(points) for name, points in sorted(self._curves.points.items())}
-
-    def _grids(self) -> list[int]:
-        found = (re.fullmatch(r"step-(\d{8,})\.png", p.name) for p in self._samples.glob("*.png"))
-        return sorted(int(match[1]) for match in found if match)
 
 
 class _Curves:
-    """The numbers in a file of records that grows: what was read is not read again.
+    """The numbers in a growing file of records; no part of it is read twice.
 
     Attributes:
         path: the file.
-        points: {name: {step: value}}, of a step recorded twice the later value.
+        points: {name: {step: value}}; for a step recorded twice, the later value.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,25 +72,28 @@ class _Curves:
         self._inode = 0
         self._end = 0
 
-    def read_on(self) -> None:
-        """Take in the lines that are new: all, where the file was replaced or has shrunk."""
+    def update(self) -> None:
+        """Read the new lines, or all of them if the file was replaced or has shrunk."""
         inode, size, _ = _identity(self.path) or (0, 0, 0)
         if inode != self._inode or size < self._end:
             self.points, self._inode, self._end = {}, inode, 0
-        for record in parse_records(self._new_lines() if inode else b""):
+        for record in parse_records(self._new_lines()):
             step = int(record["step"])
             for name, value in record.items():
                 if name != "step" and math.isfinite(value):
                     self.points.setdefault(name, {})[step] = value
 
     def _new_lines(self) -> bytes:
-        """What follows, but for a last line that is still being written."""
-        with self.path.open("rb") as file:
+        """The lines since the last call, without a last one that is still being written."""
+        file = open_regular(self.path, MAX_STATS_BYTES)
+        if file is None:
+            return b""
+        with file:
             file.seek(self._end)
-            new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self._end += len(whole)
-        return whole
+            new = file.read(MAX_STATS_BYTES)
+        complete = new[: new.rfind(b"\n") + 1]
+        self._end += len(complete)
+        return complete
 
 
 def _identity(path: Path) -> tuple[int, ...]:
@@ -109,7 +106,7 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 def _thinned(points: dict[int, float]) -> tuple[list[int], list[float]]:
     steps = sorted(points)
-    if len(steps) > POINTS:
+    if len(steps) > MAX_POINTS:
         last = len(steps) - 1
-        steps = [steps[round(i * last / (POINTS - 1))] for i in range(POINTS)]
+        steps = [steps[round(i * last / (MAX_POINTS - 1))] for i in range(MAX_POINTS)]
     return steps, [points[step] for step in steps]

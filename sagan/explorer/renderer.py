@@ -1,4 +1,4 @@
-"""What the page asks of a model: galleries, samples with their maps, a look at a picture."""
+"""What the page can request of a model: galleries, samples with their maps, scores of an image."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from sagan.explorer.payload import Scene, pack
+from sagan.explorer.payload import Payload, to_safetensors
 from sagan.model import Model
 from sagan.nn.base import GeneratorBase, Maps
 from sagan.nn.inputs import seeded_latents
 from sagan.sampling import grid_labels, spherical_interpolation
 from sagan.types import UInt8Array
 
-GALLERY = 24  # samples side by side
-WAY = 64  # steps from one latent to another
+GALLERY_SIZE = 24  # samples side by side
+INTERPOLATION_STEPS = 64  # from one latent to another
 MAX_SEED = 2**32 - 1
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Decides the latents.")]
@@ -29,7 +29,7 @@ class GalleryRequest(BaseModel):
 
     seed: Seed = 0
     label: int | None = Field(
-        default=None, ge=0, le=2**31 - 1, description="A class; all in turn without."
+        default=None, ge=0, le=2**31 - 1, description="A class; by default all in turn."
     )
     truncation: float = Field(
         default=1.0, ge=0, le=2, allow_inf_nan=False, description="Scales the latents."
@@ -37,11 +37,13 @@ class GalleryRequest(BaseModel):
 
 
 class SampleRequest(GalleryRequest):
-    """One sample of a gallery, or one on the way from it to that of another seed."""
+    """One sample of a gallery, or one interpolated between it and that of another seed."""
 
-    index: int = Field(default=0, ge=0, lt=GALLERY, description="Which one of the gallery.")
-    toward: Seed | None = Field(default=None, description="The seed at the end of the way.")
-    blend: int = Field(default=0, ge=0, le=WAY, description="How far on the way, of 64.")
+    index: int = Field(default=0, ge=0, lt=GALLERY_SIZE, description="Its place in the gallery.")
+    toward: Seed | None = Field(default=None, description="The seed to interpolate toward.")
+    blend: int = Field(
+        default=0, ge=0, le=INTERPOLATION_STEPS, description="Steps toward it, out of 64."
+    )
     gamma: float = Field(
         default=1.0,
         ge=-4,
@@ -51,8 +53,8 @@ class SampleRequest(GalleryRequest):
     )
 
 
-class Studio:
-    """A model, ready to draw and to look. Not for several threads at once.
+class Renderer:
+    """Both networks of a model, ready to generate and to judge. Not thread-safe.
 
     Raises:
         SaganError: the model's weights are damaged.
@@ -63,17 +65,17 @@ class Studio:
         self.discriminator = model.discriminator()
 
     def gallery(self, request: GalleryRequest) -> bytes:
-        """Samples, as safetensors: `pictures` uint8 (24, S, S, 3).
+        """Return samples as safetensors: `images` uint8 (24, S, S, 3).
 
         Raises:
             SaganError: there is no such class.
         """
         labels = self._labels(request.label)
-        pictures = self.generator.sample(GALLERY, labels, request.seed, request.truncation)
-        return pack({"pictures": pictures}, {})
+        images = self.generator.sample(GALLERY_SIZE, labels, request.seed, request.truncation)
+        return to_safetensors({"images": images}, {})
 
-    def sample(self, request: SampleRequest) -> Scene:
-        """Draw one sample with attention and without, and let D look at it.
+    def sample(self, request: SampleRequest) -> Payload:
+        """Generate one sample with and without attention, and let D judge it.
 
         Raises:
             SaganError: there is no such class.
@@ -83,36 +85,38 @@ class Studio:
         one = None if label is None else [label]
         latents = self._latents(request)
         with scaled_gammas(self.generator, request.gamma):
-            pictures, maps = self.generator.sample(
+            images, maps = self.generator.sample(
                 1, one, truncation=request.truncation, latents=latents, return_attention=True
             )
         with scaled_gammas(self.generator, 0):
             without = self.generator.sample(1, one, truncation=request.truncation, latents=latents)
-        scores, seen = self.discriminator.look(pictures)
-        return Scene(
-            picture=pictures[0],
-            maps=_first(maps | seen),
+        scores, discriminator_maps = self.discriminator.look(images)
+        return Payload(
+            image=images[0],
+            maps=_first(maps | discriminator_maps),
             scores=scores[0],
             label=label,
-            without=without[0],
+            without_attention=without[0],
         )
 
-    def look(self, picture: UInt8Array) -> Scene:
-        """What D makes of a picture, uint8 (S, S, 3)."""
-        scores, seen = self.discriminator.look(picture[None])
-        return Scene(picture=picture, maps=_first(seen), scores=scores[0])
+    def judge(self, image: UInt8Array) -> Payload:
+        """Return an image, uint8 (S, S, 3), with D's attention and scores."""
+        scores, maps = self.discriminator.look(image[None])
+        return Payload(image=image, maps=_first(maps), scores=scores[0])
 
     def gammas(self) -> dict[str, float]:
-        """Each attention layer's gamma, a network's layers from small maps to large ones."""
-        drawing = self.generator.attention_layers().items()
-        looking = reversed(self.discriminator.attention_layers().items())
-        return {name: float(layer.gamma) for name, layer in (*drawing, *looking)}
+        """Return each attention layer's gamma: G's layers, then D's, small maps first."""
+        layers = (
+            *self.generator.attention_layers().items(),
+            *reversed(self.discriminator.attention_layers().items()),
+        )
+        return {name: float(layer.gamma) for name, layer in layers}
 
     def _labels(self, label: int | None) -> list[int] | None:
-        """The gallery's labels; whether there is such a class is for the generator to say."""
+        """The gallery's labels; the generator itself refuses a class that does not exist."""
         if label is None:
-            return grid_labels(GALLERY, self.generator.num_classes)
-        return [label] * GALLERY
+            return grid_labels(GALLERY_SIZE, self.generator.num_classes)
+        return [label] * GALLERY_SIZE
 
     def _latents(self, request: SampleRequest) -> Tensor:
         """Latents (1, latent_size)."""
@@ -120,23 +124,23 @@ class Studio:
         if request.toward is None or request.blend == 0:
             return start[None]
         end = self._latent(request.toward, request.index)
-        way = spherical_interpolation(start, end, WAY + 1)
-        return way[request.blend : request.blend + 1]
+        path = spherical_interpolation(start, end, INTERPOLATION_STEPS + 1)
+        return path[request.blend : request.blend + 1]
 
     def _latent(self, seed: int, index: int) -> Tensor:
         return seeded_latents(index + 1, self.generator.latent_size, seed)[index]
 
 
 def _first(maps: Maps) -> Maps:
-    """Maps (B, N, M) -> those of the first picture, (N, M)."""
+    """Maps (B, N, M) -> those of the first image, (N, M)."""
     return {name: attention[0] for name, attention in maps.items()}
 
 
 @contextmanager
 def scaled_gammas(generator: GeneratorBase, factor: float) -> Iterator[None]:
-    """Within the context every attention layer's gamma is multiplied by `factor`.
+    """Multiply every attention layer's gamma by `factor` within the context.
 
-    With 0, attention plays no part in what is drawn.
+    With 0, attention plays no part in the result.
     """
     layers = generator.attention_layers().values()
     trained = [layer.gamma.clone() for layer in layers]

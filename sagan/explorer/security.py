@@ -1,8 +1,8 @@
-"""Who may talk to the server: the page that it served itself, and nobody else's.
+"""Which requests the server answers: those of its own page, and no other site's.
 
-A page from elsewhere that is open in the same browser can send requests to 127.0.0.1. It is told
-by its Origin or by Sec-Fetch-Site; if it has its own name point at 127.0.0.1 (DNS rebinding), by
-the Host that it asks for.
+A page from another site that is open in the same browser can send requests to 127.0.0.1. It gives
+itself away by its Origin or Sec-Fetch-Site header or, if it points its own name at 127.0.0.1 (DNS
+rebinding), by the Host header.
 """
 
 import ipaddress
@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Guard:
-    """ASGI middleware: refuses strangers' requests, and puts security headers on every answer.
+class SecurityMiddleware:
+    """ASGI middleware: refuses other sites' requests and adds security headers to every response.
 
     Args:
-        app: what it guards.
+        app: the application to protect.
         host: the address or name that the server is bound to.
         policy: the Content-Security-Policy.
     """
@@ -46,27 +46,31 @@ class Guard:
         if refusal is None:
             await self.app(scope, receive, send_with_headers)
         else:
-            await _answer(send_with_headers, *refusal)
+            await _send_error(send_with_headers, *refusal)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not is_own_host(hosts[0], self.host):
-            return 400, "this server is not known under that Host: ask for it by its address"
+            return 400, "this server does not go by that Host: open it by its address"
         for name, value in headers:
             if name == b"origin" and value.partition("://")[2] != hosts[0]:
                 return 403, "requests from pages of another origin are refused"
-            # A link from elsewhere may lead to the page itself, to nothing else.
-            elsewhere = name == b"sec-fetch-site" and value in ("cross-site", "same-site")
-            if elsewhere and scope["path"] != "/":
+            # A link on another site may lead to the page itself, but to nothing else.
+            cross_site = name == b"sec-fetch-site" and value in ("cross-site", "same-site")
+            if cross_site and scope["path"] != "/":
                 return 403, "requests from other sites are refused"
         return None
 
 
 def is_own_host(header: str, bound: str) -> bool:
-    """Whether a Host header names this server, which is bound to an address or name.
+    """Return whether a Host header names this server.
 
-    An address cannot be rebound, so any will do where the server is bound beyond loopback.
+    Addresses cannot be rebound, so a server bound beyond loopback accepts any of them.
+
+    Args:
+        header: the Host header's value.
+        bound: the address or name that the server is bound to.
     """
     try:
         name = urlsplit(f"//{header}").hostname
@@ -84,7 +88,7 @@ def is_own_host(header: str, bound: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server bound to this address or name is reachable from this machine only."""
+    """Return whether a server bound to this address or name is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -93,7 +97,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def _answer(send: Send, status: int, detail: str) -> None:
+async def _send_error(send: Send, status: int, detail: str) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})

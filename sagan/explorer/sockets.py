@@ -1,4 +1,4 @@
-"""Where the server listens, and what its address is for those who come."""
+"""The socket the server listens on, and the URL under which visitors reach it."""
 
 import ipaddress
 import socket
@@ -8,18 +8,19 @@ from sagan.errors import SaganError
 PORT = 7326
 
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-_ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # RFC 5737 and 3849
+# Addresses reserved for documentation (RFC 5737 and 3849): the route to them is the default route.
+_ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 
 def listen(host: str, port: int | None) -> socket.socket:
-    """A socket that listens there.
+    """Return a listening socket.
 
     Args:
-        host: address or name.
-        port: None for 7326, or any free one if that is taken.
+        host: address or name to bind to.
+        port: None for 7326, or any free port if that one is taken.
 
     Raises:
-        SaganError: it cannot be had.
+        SaganError: the host does not exist or the port is not available.
     """
     try:
         family = socket.getaddrinfo(host, None)[0][0]
@@ -30,20 +31,20 @@ def listen(host: str, port: int | None) -> socket.socket:
                 raise
             return _bound(family, host, 0)
     except UnicodeError:
-        raise SaganError(f"cannot serve at {host}: no machine can have that name") from None
+        raise SaganError(f"cannot serve at '{host}': it is not a valid host name") from None
     except OSError as error:
         where = f"{host}:{PORT if port is None else port}"
-        raise SaganError(f"cannot serve at {where}: {error.strerror}; try --port 0") from None
+        raise SaganError(f"cannot serve at '{where}': {error.strerror}; try --port 0") from None
 
 
 def url_of(listener: socket.socket, host: str, here: bool = False) -> str:
-    """What to type into a browser.
+    """Return the URL to open in a browser.
 
     Args:
         listener: from `listen`.
-        host: what it was made with.
-        here: the browser is on this machine; otherwise it may be on another, if the server is
-            bound to all addresses: the result then has the one that leads there.
+        host: the host it was created with.
+        here: the browser runs on this machine. Otherwise it may run on another one, so a server
+            bound to all addresses is named by the one that other machines can reach.
     """
     address, port = listener.getsockname()[:2]
     if ipaddress.ip_address(address).is_unspecified:
@@ -53,7 +54,8 @@ def url_of(listener: socket.socket, host: str, here: bool = False) -> str:
 
 
 def _bound(family: int, host: str, port: int) -> socket.socket:
-    # asyncio switches off Nagle's algorithm, which costs 40 ms an answer, for TCP by name only.
+    # asyncio turns off Nagle's algorithm, which costs 40 ms per response, only if the protocol is
+    # given as TCP explicitly.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,10 +68,10 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
 
 
 def _address_toward(other: str, family: socket.AddressFamily) -> str:
-    """This machine's address on the way to another, loopback without a way. Nothing is sent."""
-    with socket.socket(family, socket.SOCK_DGRAM) as way:
+    """This machine's address on the route to another, or loopback. Nothing is sent."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            way.connect((other, 9))
+            probe.connect((other, 9))
         except OSError:
             return _LOOPBACK[family]
-        return str(way.getsockname()[0])
+        return str(probe.getsockname()[0])

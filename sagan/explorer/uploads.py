@@ -1,7 +1,7 @@
-"""A visitor's picture: bytes of unknown intent -> the pixels that D takes.
+"""A visitor's image: bytes of unknown intent -> the pixels that D takes.
 
-They are decoded in a process of their own, which can be stopped when it takes too long, and whose
-memory, bounded on Linux, and possible crash are not the server's.
+Images are decoded in a child process. It can be stopped when it takes too long, and neither its
+memory, which is limited on Linux, nor a crash is the server's.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from sagan.images.decode import check_size_and_fit, decode
 from sagan.types import UInt8Array
 
 MAX_BYTES = 32 * 2**20
-MAX_PIXELS = 50_000_000  # what a telephone's camera puts out
-MAX_MEMORY = 2 * 2**30  # a lossless WebP of as many pixels takes 1.4
-ARRIVAL_SECONDS = 30.0
+MAX_PIXELS = 50_000_000  # a phone camera's full resolution
+MAX_MEMORY = 2 * 2**30  # a lossless WebP with that many pixels takes 1.4 GiB
+UPLOAD_SECONDS = 30.0
 DECODING_SECONDS = 10.0
-UPLOADS = 8  # on their way in at a time
-DECODERS = 2  # of them being decoded
+MAX_UPLOADS = 8  # in progress at a time
+MAX_DECODERS = 2  # child processes at a time
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
@@ -31,48 +31,48 @@ _CHILD = (
 
 
 class TooLargeError(Exception):
-    """More bytes than a picture may have."""
+    """The upload has more bytes than an image may have."""
 
 
-class Intake:
-    """Where pictures come in: a few at a time, none for long.
+class UploadDecoder:
+    """Receives and decodes uploaded images: a few at a time, each within a time limit.
 
     Args:
-        size: of the pixels that come out, see `decoded`.
-        fit: how they are made square.
+        size: side of the resulting image in pixels.
+        fit: how images are made square, as in `sagan data pack --fit`.
     """
 
     def __init__(self, size: int, fit: str) -> None:
         self._size = size
         self._fit = fit
-        self._inside = 0
-        self._decoders = asyncio.Semaphore(DECODERS)
+        self._uploads = 0
+        self._decoders = asyncio.Semaphore(MAX_DECODERS)
 
-    async def take(self, chunks: AsyncIterator[bytes]) -> UInt8Array:
-        """A picture file as it arrives -> uint8 (size, size, 3).
+    async def decode(self, chunks: AsyncIterator[bytes]) -> UInt8Array:
+        """Return an image file that arrives in chunks as uint8 (size, size, 3).
 
         Raises:
-            BusyError: as many as there is room for are on their way.
-            TooLargeError, TimeoutError: see `received`.
-            UnreadableError: see `decoded`.
+            BusyError: as many uploads as allowed are in progress.
+            TooLargeError, TimeoutError: see `receive`.
+            UnreadableError: see `decode_in_child`.
         """
-        if self._inside >= UPLOADS:
+        if self._uploads >= MAX_UPLOADS:
             raise BusyError
-        self._inside += 1
+        self._uploads += 1
         try:
-            data = await received(chunks)
+            data = await receive(chunks)
             async with self._decoders:
-                return await decoded(data, self._size, self._fit)
+                return await decode_in_child(data, self._size, self._fit)
         finally:
-            self._inside -= 1
+            self._uploads -= 1
 
 
-async def received(chunks: AsyncIterator[bytes]) -> bytes:
-    """What arrives, as long as it is a picture's size and does not dawdle.
+async def receive(chunks: AsyncIterator[bytes]) -> bytes:
+    """Return all chunks joined, within the limits on size and time.
 
     Raises:
-        TooLargeError: more than `MAX_BYTES`.
-        TimeoutError: not all there after `ARRIVAL_SECONDS`.
+        TooLargeError: they have more than `MAX_BYTES`.
+        TimeoutError: they did not all arrive within `UPLOAD_SECONDS`.
     """
     data = bytearray()
 
@@ -83,17 +83,17 @@ async def received(chunks: AsyncIterator[bytes]) -> bytes:
                 raise TooLargeError
 
     try:
-        await asyncio.wait_for(collect(), ARRIVAL_SECONDS)
-    except asyncio.TimeoutError:  # before Python 3.11 not the built-in one
+        await asyncio.wait_for(collect(), UPLOAD_SECONDS)
+    except asyncio.TimeoutError:  # not the built-in one before Python 3.11
         raise TimeoutError from None
     return bytes(data)
 
 
-async def decoded(data: bytes, size: int, fit: str) -> UInt8Array:
-    """A picture file's bytes -> uint8 (size, size, 3), made square as for training.
+async def decode_in_child(data: bytes, size: int, fit: str) -> UInt8Array:
+    """Return an image file's bytes as uint8 (size, size, 3), made square as for training.
 
     Raises:
-        UnreadableError: no picture, damaged, too many pixels, or more work than it may be.
+        UnreadableError: not an image, damaged, too many pixels, or too much time or memory needed.
     """
     code = _CHILD.format(path=sys.path, size=size, fit=fit)
     pipe = asyncio.subprocess.PIPE
@@ -116,22 +116,22 @@ async def decoded(data: bytes, size: int, fit: str) -> UInt8Array:
 
 
 def decode_standard_input(size: int, fit: str) -> None:
-    """The child's part: "+" and the pixels, or "-" and the reason, to standard output."""
-    _bound_memory()
+    """Write "+" and the pixels, or "-" and the reason, to standard output: the child's part."""
+    _limit_memory()
     try:
-        picture = decode(sys.stdin.buffer.read(), size, check_size_and_fit(size, fit), MAX_PIXELS)
+        image = decode(sys.stdin.buffer.read(), size, check_size_and_fit(size, fit), MAX_PIXELS)
     except UnreadableError as error:
         sys.stdout.buffer.write(b"-" + str(error).encode())
     except MemoryError:
-        sys.stdout.buffer.write(b"-more memory than a picture may take")
+        sys.stdout.buffer.write(b"-it needs more memory than an image may take")
     else:
-        sys.stdout.buffer.write(b"+" + picture.tobytes())
+        sys.stdout.buffer.write(b"+" + image.tobytes())
 
 
-def _bound_memory() -> None:
-    """Let this process have MAX_MEMORY beside what libraries reserve, which grows with the cores.
+def _limit_memory() -> None:
+    """Allow this process MAX_MEMORY beyond what libraries reserve, which grows with the cores.
 
-    On Linux; macOS takes no such limit.
+    Linux only: macOS does not support the limit.
     """
     if sys.platform == "linux":
         import resource

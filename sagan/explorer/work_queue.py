@@ -1,4 +1,4 @@
-"""Heavy work one piece at a time: fifty visitors must not make two cores thrash."""
+"""Heavy work, one job at a time: fifty visitors must not make two cores thrash."""
 
 import asyncio
 import concurrent.futures
@@ -7,84 +7,84 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 CACHE_BYTES = 64 * 2**20
-WAITING = 256  # pieces of work, running or in the queue
+MAX_JOBS = 256  # running or waiting
 
 
 class BusyError(Exception):
-    """More is waiting than could be done in a time that anybody would wait."""
+    """The queue is longer than anyone would wait for."""
 
 
 @dataclass
-class _Piece:
-    """Work in the queue or running: the worker's side, the askers' side, and how many ask."""
+class _Job:
+    """A queued or running job: the worker's future, the event loop's, and how many wait for it."""
 
-    job: concurrent.futures.Future[bytes]
+    future: concurrent.futures.Future[bytes]
     result: asyncio.Future[bytes]
-    askers: int = 0
+    waiters: int = 0
 
 
-class Desk:
-    """One worker, a queue of bounded length, and the most recent results.
+class WorkQueue:
+    """A single worker thread with a bounded queue and an LRU cache of results.
 
-    Who asks for what is being made already waits for that; what nobody waits for any more leaves
-    the queue. All methods belong to one event loop.
+    Requests for a result that is already being computed wait for it; a queued job that nobody
+    waits for any longer is dropped. All methods belong to one event loop.
 
     Args:
-        cache_bytes: results kept, least recently used ones dropped first.
-        waiting: pieces of work that may wait, the running one included.
+        cache_bytes: total size of the cached results; the least recently used are dropped first.
+        max_jobs: how many jobs may be pending, the running one included.
     """
 
-    def __init__(self, cache_bytes: int = CACHE_BYTES, waiting: int = WAITING) -> None:
+    def __init__(self, cache_bytes: int = CACHE_BYTES, max_jobs: int = MAX_JOBS) -> None:
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "sagan-explorer")
         self._cache_bytes = cache_bytes
-        self._waiting = waiting
-        self._results: OrderedDict[Hashable, bytes] = OrderedDict()
-        self._held = 0
-        self._pending: dict[Hashable, _Piece] = {}
+        self._max_jobs = max_jobs
+        self._cache: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._cached_bytes = 0
+        self._jobs: dict[Hashable, _Job] = {}
 
     async def get(self, key: Hashable, work: Callable[[], bytes]) -> bytes:
-        """The result of `work`, made now or remembered under `key`.
+        """Return the result of `work`, computed now or cached under `key`.
 
         Raises:
-            BusyError: too much is waiting.
-            Exception: what `work` raises; it is not remembered.
+            BusyError: the queue is full.
+            Exception: whatever `work` raises; it is not cached.
         """
-        if key in self._results:
-            self._results.move_to_end(key)
-            return self._results[key]
-        if key not in self._pending:
-            if len(self._pending) >= self._waiting:
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        if key not in self._jobs:
+            if len(self._jobs) >= self._max_jobs:
                 raise BusyError
-            self._begin(key, work)
-        piece = self._pending[key]
-        piece.askers += 1
+            self._submit(key, work)
+        job = self._jobs[key]
+        job.waiters += 1
         try:
-            # One visitor's leaving must not cancel what others wait for.
-            return await asyncio.shield(piece.result)
+            # One visitor leaving must not cancel what others wait for.
+            return await asyncio.shield(job.result)
         finally:
-            piece.askers -= 1
-            if piece.askers == 0 and piece.job.cancel():  # it had not begun
-                del self._pending[key]
+            job.waiters -= 1
+            if job.waiters == 0 and job.future.cancel():  # it had not started
+                del self._jobs[key]
 
     def close(self) -> None:
-        """Let the running piece of work end, drop the rest."""
+        """Let the running job finish and drop the others."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _begin(self, key: Hashable, work: Callable[[], bytes]) -> None:
-        job = self._worker.submit(work)
-        self._pending[key] = _Piece(job, asyncio.wrap_future(job))
-        self._pending[key].result.add_done_callback(lambda done: self._finish(key, done))
+    def _submit(self, key: Hashable, work: Callable[[], bytes]) -> None:
+        future = self._worker.submit(work)
+        self._jobs[key] = _Job(future, asyncio.wrap_future(future))
+        self._jobs[key].result.add_done_callback(lambda done: self._finish(key, done))
 
     def _finish(self, key: Hashable, done: asyncio.Future[bytes]) -> None:
         if done.cancelled():
             return
-        del self._pending[key]
+        del self._jobs[key]
         if done.exception() is None:
-            self._remember(key, done.result())
+            self._store(key, done.result())
 
-    def _remember(self, key: Hashable, result: bytes) -> None:
-        self._results[key] = result
-        self._held += len(result)
-        while self._held > self._cache_bytes:
-            _, dropped = self._results.popitem(last=False)
-            self._held -= len(dropped)
+    def _store(self, key: Hashable, result: bytes) -> None:
+        self._cache[key] = result
+        self._cached_bytes += len(result)
+        while self._cached_bytes > self._cache_bytes:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached_bytes -= len(dropped)

@@ -1,4 +1,4 @@
-"""A run's numbers as curves: one SVG for each kind of number."""
+"""A run's numbers as curves: an SVG for each kind of number."""
 
 import functools
 import math
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Curve: TypeAlias = list[tuple[float, float]]  # (step, value), in order
 
-MOST_POINTS = 400  # of a curve: more cannot be told apart on a page
-LARGEST = 1e30  # number that is drawn: axes overflow not much later
+MAX_POINTS = 400  # of a curve: more cannot be told apart on a page
+MAX_VALUE = 1e30  # larger numbers are left out: axes soon overflow
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Numbers that share an axis: those with a prefix and a suffix that no earlier panel takes."""
+    """Numbers that share an axis: those with this prefix and suffix that no earlier panel has."""
 
     title: str
     prefix: str
@@ -30,28 +30,30 @@ class Panel:
 
 PANELS = (
     Panel("Losses", "loss/"),
-    Panel("Mean logits of the discriminator", "logits/"),
-    Panel("Norm of each network's gradients", "gradient/"),
-    Panel("Kernel distance to the training pictures, lower is better", "metric/KD-"),
-    Panel("Seconds spent on evaluations", "metric/seconds"),
-    Panel("Precision, recall, density, coverage, higher is better", "metric/"),
-    Panel("gamma: how much of the attention is added", "gamma/"),
-    Panel("sigma of the generator's layers", "sigma/generator/"),
-    Panel("sigma of the discriminator's layers", "sigma/discriminator/"),
-    Panel("How far attention looks, pixels", "attention/", "/distance"),
-    Panel("Entropy of the attention, nats", "attention/", "/entropy"),
-    Panel("Share of the keys that holds half of the attention", "attention/", "/concentration"),
-    Panel("Probability of augmentation", "augment/p"),
-    Panel("Updates dropped, as their numbers were not finite", "dropped"),
+    Panel("Discriminator's mean logits", "logits/"),
+    Panel("Gradient norm of each network", "gradient/"),
+    Panel("Kernel distance to the training images (lower is better)", "metric/KD-"),
+    Panel("Seconds spent on evaluation", "metric/seconds"),
+    Panel("Precision, recall, density, coverage (higher is better)", "metric/"),
+    Panel("gamma: how much attention contributes", "gamma/"),
+    Panel("sigma, generator: largest singular value of each layer", "sigma/generator/"),
+    Panel("sigma, discriminator: largest singular value of each layer", "sigma/discriminator/"),
+    Panel("Attention distance (pixels)", "attention/", "/distance"),
+    Panel("Attention entropy (nats)", "attention/", "/entropy"),
+    Panel(
+        "Smallest share of the keys that gets half of the attention", "attention/", "/concentration"
+    ),
+    Panel("Augmentation probability", "augment/p"),
+    Panel("Updates dropped because of infinite or NaN values", "dropped"),
     Panel("Images per second", "images_per_second"),
 )
 
 
 def drawn_panels(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """Title and SVG element of each panel for which there are numbers.
+    """Yield the title and the SVG element of each panel that has numbers.
 
     Args:
-        records: as in stats.jsonl; what cannot be drawn of them is left out.
+        records: as in stats.jsonl; numbers that cannot be drawn are left out.
     """
     curves = _curves(records)
     for panel in PANELS:
@@ -69,14 +71,14 @@ def _curves(records: Sequence[Record]) -> dict[str, Curve]:
     curves: dict[str, Curve] = {}
     for record in records:
         for name, value in record.items():
-            if abs(value) < LARGEST:  # and so no infinity, nor NaN
+            if abs(value) < MAX_VALUE:  # false for infinity and NaN
                 curves.setdefault(printable(name), []).append((record["step"], value))
     return {name: _thinned(curve) for name, curve in curves.items()}
 
 
 def _thinned(curve: Curve) -> Curve:
-    stride = math.ceil(len(curve) / MOST_POINTS)
-    return curve[::-stride][::-1]  # the last point stays
+    stride = math.ceil(len(curve) / MAX_POINTS)
+    return curve[::-stride][::-1]  # counted from the end, to keep the last point
 
 
 def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:

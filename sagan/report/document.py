@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from pathlib import Path
 from typing import TypeAlias
 
-from sagan.report.page import STYLE
+TEMPLATE = Path(__file__).parent / "templates" / "document.html"
 
 
 @dataclass(frozen=True)
 class Heading:
-    """Of the second level."""
+    """A heading of the second level."""
 
     text: str
 
@@ -24,23 +24,34 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Points:
-    """A list; what stands before the first ":" of each is emphasized."""
+class BulletList:
+    """A list; the text before the first ":" of each item is emphasized."""
 
     texts: Sequence[str]
+
+    def divided(self) -> Iterator[tuple[str, str]]:
+        """Yield each item as the text before its first ":" and the text after it."""
+        for text in self.texts:
+            head, _, rest = text.partition(":")
+            yield head, rest
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of text; lines break at spaces from the column called `prose` on, else nowhere."""
+    """A table of text. Only cells in the column `prose` and to its right may break lines."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     prose: str = ""
 
+    def cells(self, row: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Yield each cell of a row, and whether it is in the column `prose`."""
+        for heading, cell in zip(self.headings, row, strict=True):
+            yield cell, heading == self.prose
+
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """A figure: an SVG element."""
 
     title: str
@@ -54,17 +65,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines as they are."""
+    """Preformatted lines."""
 
     text: str
 
 
-Part: TypeAlias = Heading | Text | Points | Grid | Picture | Code
+Part: TypeAlias = Heading | Text | BulletList | Grid | Figure | Code
 FIGURES = "figures"
 
 
 def as_markdown(title: str, parts: Sequence[Part]) -> str:
-    """GitHub's markdown; pictures are files in `FIGURES`."""
+    """Return GitHub's markdown; its figures are files in the folder `FIGURES`."""
     return f"# {title}\n\n" + "\n\n".join(_markdown(part) for part in parts) + "\n"
 
 
@@ -74,12 +85,12 @@ def _markdown(part: Part) -> str:
             return f"## {text}"
         case Text(text):
             return text
-        case Points(texts):
-            return "\n".join(f"* **{head}**:{rest}" for head, rest in _divided(texts))
+        case BulletList():
+            return "\n".join(f"* **{head}**:{rest}" for head, rest in part.divided())
         case Grid(headings, rows, _):
             lines = [headings, ["---"] * len(headings), *rows]
             return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-        case Picture(title, _):
+        case Figure(title, _):
             return f"![{title}]({FIGURES}/{part.file})"
         case Code(text):
             return f"```\n{text}\n```"
@@ -90,55 +101,8 @@ def _cell(text: str) -> str:
 
 
 def as_html(title: str, parts: Sequence[Part]) -> str:
-    """One page that needs no other file and no network."""
-    head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-    head += '</title><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<style>{STYLE}{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
-    return head + "\n".join(_html(part) for part in parts) + "\n</body></html>\n"
+    """Return one page that needs no other file and no network."""
+    from sagan.report.html import render  # markdown needs no templates
 
-
-_PROSE = ' class="prose"'
-_STYLE = """
-.wide { overflow-x: auto; } pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; }
-.wide td { white-space: nowrap; } .wide td + td { overflow-wrap: normal; }
-.wide td, .wide th { padding-right: .8rem; }
-.wide td.prose, .wide td.prose ~ td { white-space: normal; }
-.wide td.prose { font-family: inherit; min-width: 9rem; }
-figure { display: inline-block; width: min(36rem, 100%); margin-right: 1.5rem;
-  vertical-align: top; }
-"""
-
-
-def _html(part: Part) -> str:
-    match part:
-        case Heading(text):
-            return f"<h2>{escape(text)}</h2>"
-        case Text(text):
-            return f"<p>{escape(text)}</p>"
-        case Points(texts):
-            items = (
-                f"<li><strong>{escape(head)}</strong>:{escape(rest)}</li>"
-                for head, rest in _divided(texts)
-            )
-            return f"<ul>{''.join(items)}</ul>"
-        case Grid(headings, rows, _):
-            top = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-            body = "".join(f"<tr>{_html_cells(part, row)}</tr>\n" for row in rows)
-            return f'<div class="wide"><table><tr>{top}</tr>\n{body}</table></div>'
-        case Picture(title, svg):
-            return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
-        case Code(text):
-            return f"<pre>{escape(text)}</pre>"
-
-
-def _html_cells(grid: Grid, row: Sequence[str]) -> str:
-    return "".join(
-        f"<td{_PROSE if heading == grid.prose else ''}>{escape(cell)}</td>"
-        for heading, cell in zip(grid.headings, row, strict=True)
-    )
-
-
-def _divided(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for text in texts:
-        head, _, rest = text.partition(":")
-        yield head, rest
+    kinds = [(type(part).__name__, part) for part in parts]  # the template has a case for each
+    return render(TEMPLATE, title=title, parts=kinds)

@@ -1,4 +1,4 @@
-"""A small run with attention that can be seen, a server for it, and a real browser."""
+"""A small run with visible attention, a server for it, and a real browser."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
 def make_run(folder: Path, classes: tuple[str, ...], **settings: Any) -> Path:
-    """A run directory: untrained networks whose attention is sharp and counts, curves, grids."""
+    """A run directory: untrained networks with sharp, strong attention; curves; grids."""
     config = resolve("smoke", SETTINGS | {"conditional": bool(classes)} | settings)
     data = {"source": "none", "fingerprint": "0", "images": 0, "classes": list(classes)}
     create_run(folder, RunDescription(config, "smoke", data), {})
@@ -79,20 +79,20 @@ def record_step(run: Path, step: int) -> None:
 
 
 def draw_grid(run: Path, step: int) -> None:
-    """Add a grid of one color, which tells its step."""
+    """Add a grid of a single color that depends on the step."""
     grid = np.full((66, 100, 3), 10 * step, dtype=np.uint8)
     Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A conditional run. Read it; copy it before you change it."""
+    """A conditional run. Read-only: copy it before changing it."""
     return make_run(tmp_path_factory.mktemp("explored") / "insects", CLASSES)
 
 
 @pytest.fixture(name="make_run")
 def _make_run(tmp_path: Path) -> Callable[..., Path]:
-    """make_run(classes=CLASSES, **settings): a run of the test's own."""
+    """make_run(classes=CLASSES, **settings): a run for this test alone."""
 
     def make(classes: tuple[str, ...] = CLASSES, **settings: Any) -> Path:
         return make_run(tmp_path / "made", classes, **settings)
@@ -102,7 +102,7 @@ def _make_run(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same without classes."""
+    """An unconditional run. Read-only."""
     return make_run(tmp_path_factory.mktemp("explored") / "plain", ())
 
 
@@ -124,14 +124,14 @@ def serving(run: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def run_without_attention(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Neither network attends."""
+    """A run with no attention layer in either network."""
     folder = tmp_path_factory.mktemp("explored") / "blind"
     return make_run(folder, (), attention_g=[], attention_d=[])
 
 
 @pytest.fixture(scope="session")
 def run_with_the_control(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Residual blocks stand where its configuration has attention."""
+    """A run with residual blocks in place of its attention layers."""
     folder = tmp_path_factory.mktemp("explored") / "control"
     return make_run(folder, (), attention_block="residual")
 
@@ -145,14 +145,14 @@ def server(run: Path) -> Iterator[str]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
-    """serve(run): the URL of a server of the test's own."""
+    """serve(run): the URL of a server for this test alone."""
     with ExitStack() as stack:
         yield lambda run: stack.enter_context(serving(run))
 
 
 @pytest.fixture
-def go_on() -> Callable[[Path, int], None]:
-    """go_on(run, step): what training writes at a step."""
+def train_to() -> Callable[[Path, int], None]:
+    """train_to(run, step): write what training writes at a step."""
 
     def write(run: Path, step: int) -> None:
         record_step(run, step)
@@ -163,12 +163,12 @@ def go_on() -> Callable[[Path, int], None]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium. Without one the tests of the page are left out, on CI they fail."""
+    """The system's Chromium. Without one, tests of the page are skipped; on CI they fail."""
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None and MAC_CHROME.is_file():
         found = str(MAC_CHROME)
     if found is None:
-        missing = "no Chromium: the page is NOT TESTED; install it and run the tests again"
+        missing = "no Chromium: the page is NOT TESTED; run scripts/install-chromium and test again"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
@@ -183,7 +183,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def run_async() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """run_async(coroutine): its result. In a thread: Playwright's loop runs in this one."""
+    """run_async(coroutine): its result, from a thread: Playwright's loop runs in this one."""
 
     def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         with ThreadPoolExecutor(1) as thread:
@@ -194,7 +194,7 @@ def run_async() -> Callable[[Coroutine[Any, Any, Any]], Any]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A fresh profile."""
+    """A fresh browser profile."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(15_000)
     yield context
@@ -203,7 +203,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A page that must not have an error, nor ask any other host."""
+    """A page that must not report an error or contact another host."""
     page = context.new_page()
     errors: list[str] = []
     hosts: set[str] = set()
@@ -221,7 +221,7 @@ def is_error(message: object) -> bool:
 
 @pytest.fixture
 def axe() -> Callable[[Page], None]:
-    """axe(page): nothing serious is found on telephone and desktop, light and dark."""
+    """axe(page): no serious violation on phone and desktop, in light and dark colors."""
 
     def check(page: Page) -> None:
         for width in (390, 1440):
@@ -230,15 +230,15 @@ def axe() -> Callable[[Page], None]:
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 found = Axe().run(page).response["violations"]
                 serious = [v for v in found if v["impact"] in ("serious", "critical")]
-                told = [(v["id"], [n["html"] for n in v["nodes"]]) for v in serious]
-                assert not told, (width, scheme, told)
+                violations = [(v["id"], [n["html"] for n in v["nodes"]]) for v in serious]
+                assert not violations, (width, scheme, violations)
 
     return check
 
 
 @pytest.fixture
 def steady(page: Page) -> Iterator[None]:
-    """Nothing on the page moves by itself; what answers a key or a click may."""
+    """Nothing on the page moves by itself, only in response to a key or a click."""
     page.add_init_script(
         """window.moved = [];
         new PerformanceObserver((list) => {
@@ -260,10 +260,10 @@ def explore(page: Page, server: str) -> Page:
 
 
 def open_page(page: Page, url: str) -> Page:
-    """Go to an address and wait until a picture is shown."""
+    """Go to a URL and wait until an image is shown."""
     page.goto(url)
     page.wait_for_selector("html.ready")
-    expect(page.locator("#where")).not_to_have_text("No pixel yet")
+    expect(page.locator("#where")).not_to_have_text("No pixel selected")
     return page
 
 

@@ -1,4 +1,4 @@
-"""`sagan explore` as a user starts and ends it."""
+"""`sagan explore` from its start to Ctrl-C."""
 
 import ipaddress
 import signal
@@ -22,7 +22,7 @@ from sagan.explorer.app import serve
 Start = Callable[..., tuple[str, TestClient]]
 
 
-def test_it_says_where_it_is_serves_there_and_ends_quietly_on_ctrl_c(run: Path) -> None:
+def test_it_prints_its_url_serves_there_and_ends_quietly_on_ctrl_c(run: Path) -> None:
     command = [sys.executable, "-u", "-m", "sagan", "explore", str(run), "--no-open", "--port", "0"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -39,7 +39,7 @@ def test_it_says_where_it_is_serves_there_and_ends_quietly_on_ctrl_c(run: Path) 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a browser was told to show."""
+    """The URLs opened in a browser."""
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     monkeypatch.setenv("DISPLAY", ":0")
@@ -48,9 +48,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def start(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Start:
-    """start(name, host, open_browser): the address shown, and the application that is served.
+    """start(name, host, open_browser): the printed URL and the application.
 
-    The server ends as soon as somebody could connect to that address.
+    The server ends as soon as someone could connect to that URL.
     """
 
     def start(
@@ -71,7 +71,7 @@ def start(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return start
 
 
-def test_the_browser_opens_at_the_address_that_is_shown_unless_told_otherwise(
+def test_the_browser_opens_the_printed_url_unless_turned_off(
     start: Start, opened: list[str]
 ) -> None:
     url, _ = start()
@@ -80,7 +80,7 @@ def test_the_browser_opens_at_the_address_that_is_shown_unless_told_otherwise(
     assert opened == [url]
 
 
-def test_without_a_screen_no_browser_takes_the_terminal(
+def test_without_a_screen_no_browser_takes_over_the_terminal(
     start: Start, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.system", lambda: "Linux")
@@ -91,7 +91,7 @@ def test_without_a_screen_no_browser_takes_the_terminal(
 
 
 @pytest.mark.parametrize(("host", "here"), [("0.0.0.0", "127.0.0.1"), ("::", "::1")])
-def test_bound_to_all_addresses_it_shows_one_that_others_can_use_and_opens_one_of_its_own(
+def test_bound_to_all_addresses_it_prints_one_for_others_and_opens_loopback(
     start: Start, opened: list[str], host: str, here: str
 ) -> None:
     try:
@@ -104,8 +104,10 @@ def test_bound_to_all_addresses_it_shows_one_that_others_can_use_and_opens_one_o
     assert (browser.hostname, browser.port) == (here, shown.port)
 
 
-def test_without_a_network_it_shows_loopback(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Nothing leads to the broadcast address, unless one asks for broadcasting.
+def test_without_a_network_it_prints_the_loopback_address(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no route to the broadcast address unless broadcasting is enabled.
     monkeypatch.setattr(sockets, "_ELSEWHERE", {socket.AF_INET: "255.255.255.255"})
     url, _ = start(host="0.0.0.0", open_browser=False)
     assert urlsplit(url).hostname == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""The exported file needs nobody, and shows what the served page shows."""
+"""The exported page needs no server and shows what the served page shows."""
 
 import base64
 import io
@@ -11,21 +11,21 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
 from sagan.errors import SaganError
-from sagan.explorer.export import write_page
+from sagan.explorer.export import export_page
 from sagan.model import open_model
 
 OpenPage = Callable[[Page, str], Page]
 
 
 @pytest.fixture(scope="module")
-def handout(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "page.html"
-    write_page(str(run), out, seed=5)
+    export_page(str(run), out, seed=5)
     return out
 
 
-def test_a_dozen_samples_are_pointed_at_with_no_server_and_no_request(
-    context: BrowserContext, handout: Path, run: Path
+def test_a_dozen_samples_can_be_explored_without_a_server_or_any_request(
+    context: BrowserContext, exported: Path, run: Path
 ) -> None:
     page = context.new_page()
     requests: list[str] = []
@@ -33,17 +33,17 @@ def test_a_dozen_samples_are_pointed_at_with_no_server_and_no_request(
     page.on("request", lambda request: requests.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text))
-    page.goto(handout.as_uri())
-    expect(page.locator("#where")).not_to_have_text("No pixel yet")
+    page.goto(exported.as_uri())
+    expect(page.locator("#where")).not_to_have_text("No pixel selected")
     buttons = page.locator("#gallery button")
     assert buttons.count() == 12
     buttons.nth(4).click()
-    page.locator("#lens").hover(position={"x": 100, "y": 200})
+    page.locator("#picture").hover(position={"x": 100, "y": 200})
     expect(page.locator("#where")).to_contain_text("· bee")
-    shown = page.locator("#lens .picture").evaluate("canvas => canvas.toDataURL()")
-    page.locator("#lens").focus()
+    shown = page.locator("#picture .composite").evaluate("canvas => canvas.toDataURL()")
+    page.locator("#picture").focus()
     page.keyboard.press("Escape")
-    plain = page.locator("#lens .picture").evaluate("canvas => canvas.toDataURL()")
+    plain = page.locator("#picture .composite").evaluate("canvas => canvas.toDataURL()")
     assert shown != plain
     with Image.open(io.BytesIO(base64.b64decode(plain.split(",")[1]))) as image:
         pixels = np.array(image.convert("RGB"))[::8, ::8]
@@ -55,57 +55,57 @@ def test_a_dozen_samples_are_pointed_at_with_no_server_and_no_request(
 
 
 def test_axe_finds_no_serious_violation(
-    page: Page, handout: Path, open_page: OpenPage, axe: Callable[[Page], None]
+    page: Page, exported: Path, open_page: OpenPage, axe: Callable[[Page], None]
 ) -> None:
-    axe(open_page(page, handout.as_uri()))
+    axe(open_page(page, exported.as_uri()))
 
 
-def test_of_the_maps_those_that_are_shown_are_decoded(
-    page: Page, handout: Path, open_page: OpenPage
+def test_only_the_maps_that_are_shown_are_decoded(
+    page: Page, exported: Path, open_page: OpenPage
 ) -> None:
     page.add_init_script(
         """window.letters = 0;
         const decode = atob;
         atob = (text) => ((letters += text.length), decode(text));"""
     )
-    open_page(page, handout.as_uri())
-    held = page.evaluate(
-        """[...document.querySelectorAll("script.scene")]
+    open_page(page, exported.as_uri())
+    total = page.evaluate(
+        """[...document.querySelectorAll("script.payload")]
              .reduce((sum, script) => sum + script.textContent.length, 0)"""
     )
-    assert held / 12 < page.evaluate("letters") < held / 3
+    assert total / 12 < page.evaluate("letters") < total / 3
     page.locator("#gallery button").nth(7).click()
     expect(page.locator("#where")).to_contain_text("bee")
 
 
-def test_a_photograph_is_looked_at_by_the_discriminator(
+def test_a_photo_shows_the_discriminators_attention(
     page: Page, run: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "photo.png")
-    write_page(str(run), tmp_path / "d.html", photos=[tmp_path / "photo.png"])
+    export_page(str(run), tmp_path / "d.html", photos=[tmp_path / "photo.png"])
     open_page(page, (tmp_path / "d.html").as_uri())
     assert page.locator("#gallery button").count() == 1
     assert page.get_by_role("radio", name="Generator").is_disabled()
 
 
-def test_classes_are_drawn_in_turn(run: Path, tmp_path: Path) -> None:
-    write_page(str(run), tmp_path / "c.html", classes="bee,ant")
+def test_classes_are_used_in_turn(run: Path, tmp_path: Path) -> None:
+    export_page(str(run), tmp_path / "c.html", classes="bee,ant")
     text = (tmp_path / "c.html").read_text()
-    blocks = [part.split("<")[0] for part in text.split('class="scene">')[1:]]
+    blocks = [part.split("<")[0] for part in text.split('class="payload">')[1:]]
     labels = ["1" if b'"label":"1"' in base64.b64decode(b) else "0" for b in blocks]
     assert labels == ["1", "0"] * 6
 
 
-def test_what_cannot_be_exported_is_told_in_one_line(run: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_refused_in_one_line(run: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     out = tmp_path / "x.html"
     for photo, reason in (("text.png", "not a picture"), ("gone.png", "cannot read")):
         with pytest.raises(SaganError, match=reason):
-            write_page(str(run), out, photos=[tmp_path / photo])
+            export_page(str(run), out, photos=[tmp_path / photo])
     with pytest.raises(SaganError, match="no class 'cow'"):
-        write_page(str(run), out, classes="cow")
+        export_page(str(run), out, classes="cow")
     with pytest.raises(SaganError, match="seed"):
-        write_page(str(run), out, seed=2**32)
+        export_page(str(run), out, seed=2**32)
     with pytest.raises(SaganError, match="cannot write"):
-        write_page(str(run), tmp_path / "text.png" / "x.html")
+        export_page(str(run), tmp_path / "text.png" / "x.html")
     assert not out.exists()

@@ -1,6 +1,7 @@
-"""The training tab's numbers are those of the run directory, whatever state it is in."""
+"""The training tab shows the run directory's numbers, whatever state it is in."""
 
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sagan.explorer.history import POINTS, History
+from sagan.explorer.history import MAX_POINTS, History
+from sagan.report.snapshots import PNG_SIGNATURE
 from sagan.run.stats import parse_records
 
 
@@ -38,7 +40,7 @@ def test_a_real_run_shows_its_curves_and_grids(finished_run: Path) -> None:
         assert dict(zip(*found["series"][name], strict=True)) == recorded
 
 
-def test_lines_that_are_no_records_and_values_that_are_no_numbers_are_left_out(
+def test_lines_that_are_not_records_and_values_that_are_not_numbers_are_left_out(
     tmp_path: Path,
 ) -> None:
     run = write(
@@ -56,34 +58,34 @@ def test_lines_that_are_no_records_and_values_that_are_no_numbers_are_left_out(
     assert content(History(run))["series"] == {"a": [[1, 5], [2, 5]]}
 
 
-def test_a_run_without_anything_yet_is_empty(tmp_path: Path) -> None:
+def test_a_run_that_has_recorded_nothing_has_an_empty_history(tmp_path: Path) -> None:
     assert content(History(tmp_path / "nowhere")) == {"series": {}, "grids": []}
 
 
-def test_a_step_recorded_again_after_going_back_counts_as_last_written(tmp_path: Path) -> None:
+def test_a_step_recorded_twice_has_its_later_value(tmp_path: Path) -> None:
     run = write(tmp_path, *(json.dumps({"step": s, "a": v}) for s, v in ((1, 1), (2, 2), (1, 7))))
     assert content(History(run))["series"]["a"] == [[1, 2], [7, 2]]
 
 
-def test_long_curves_are_thinned_evenly_with_both_ends(tmp_path: Path) -> None:
+def test_long_curves_are_thinned_evenly_and_keep_both_ends(tmp_path: Path) -> None:
     run = write(tmp_path, *(json.dumps({"step": s, "a": -s}) for s in range(5000)))
     steps, values = content(History(run))["series"]["a"]
-    assert len(steps) == POINTS
+    assert len(steps) == MAX_POINTS
     assert (steps[0], steps[-1]) == (0, 4999)
     assert values == [-s for s in steps]
     gaps = {b - a for a, b in pairwise(steps)}
     assert gaps <= {8, 9}
 
 
-def test_every_new_line_and_every_new_grid_is_shown(tmp_path: Path) -> None:
+def test_every_new_line_and_every_new_grid_appears(tmp_path: Path) -> None:
     history = History(write(tmp_path, '{"step": 1, "a": 1}'))
     assert content(history) == {"series": {"a": [[1], [1]]}, "grids": []}
     append(tmp_path, '{"step": 2, "a": 1}\n')
-    (tmp_path / "samples" / "step-00000002.png").write_bytes(b"png")
+    (tmp_path / "samples" / "step-00000002.png").write_bytes(PNG_SIGNATURE)
     assert content(history) == {"series": {"a": [[1, 2], [1, 1]]}, "grids": [2]}
 
 
-def test_what_was_read_is_not_read_again_and_a_line_is_read_when_it_is_whole(
+def test_nothing_is_read_twice_and_a_line_is_read_only_when_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[bytes] = []
@@ -103,12 +105,12 @@ def test_what_was_read_is_not_read_again_and_a_line_is_read_when_it_is_whole(
     assert read == lines
 
 
-def test_a_file_that_shrank_was_replaced_or_is_gone_starts_over(tmp_path: Path) -> None:
+def test_a_file_that_shrank_was_replaced_or_is_gone_is_read_from_its_start(tmp_path: Path) -> None:
     history = History(write(tmp_path, '{"step": 1, "a": 1}', '{"step": 2, "a": 1}'))
     assert content(history)["series"] == {"a": [[1, 2], [1, 1]]}
     write(tmp_path, '{"step": 1, "b": 1}')
     assert content(history)["series"] == {"b": [[1], [1]]}
-    # As a run that goes on from a checkpoint replaces it.
+    # As resuming from a checkpoint replaces it.
     other = write(tmp_path / "other", *(f'{{"step": {step}, "c": 1}}' for step in (1, 2, 3)))
     (other / "stats.jsonl").replace(tmp_path / "stats.jsonl")
     assert content(history)["series"] == {"c": [[1, 2, 3], [1, 1, 1]]}
@@ -116,9 +118,7 @@ def test_a_file_that_shrank_was_replaced_or_is_gone_starts_over(tmp_path: Path) 
     assert content(history)["series"] == {}
 
 
-def test_threads_that_ask_while_it_grows_read_one_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_one_thread_reads_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = threading.Semaphore(1)
 
     def parse(lines: bytes) -> list:
@@ -138,5 +138,36 @@ def test_threads_that_ask_while_it_grows_read_one_at_a_time(
 
 
 @pytest.mark.parametrize("step", [0, 7, 10**11])
-def test_a_grid_that_there_is_not_is_none(tmp_path: Path, step: int) -> None:
+def test_a_step_without_a_grid_has_none(tmp_path: Path, step: int) -> None:
     assert History(tmp_path).grid(step) is None
+
+
+def test_links_pipes_and_files_that_are_not_images_are_never_read(tmp_path: Path) -> None:
+    run = write(tmp_path / "run")
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(PNG_SIGNATURE + b" my key")
+    (run / "samples" / "step-00000001.png").symlink_to(secret)
+    (run / "samples" / "step-00000002.png").write_text("not an image")
+    os.mkfifo(run / "samples" / "step-00000003.png")
+    history = History(run)
+    assert content(history)["grids"] == []
+    assert [history.grid(step) for step in (1, 2, 3)] == [None] * 3
+    # Nor does a link lead the folder itself elsewhere.
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "samples").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    secret.rename(tmp_path / "elsewhere" / "step-00000001.png")
+    linked = History(tmp_path / "linked")
+    assert content(linked)["grids"] == []
+    assert linked.grid(1) is None
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "pipe"])
+def test_statistics_that_never_end_are_not_read(tmp_path: Path, device: str) -> None:
+    run = write(tmp_path)
+    (run / "stats.jsonl").unlink()
+    if device == "pipe":
+        os.mkfifo(run / "stats.jsonl")
+    else:
+        (run / "stats.jsonl").symlink_to(device)
+    assert content(History(run))["series"] == {}

@@ -1,4 +1,4 @@
-"""The server answers its own page and nobody else, whatever it is sent."""
+"""The server answers its own page and no other site, whatever it is sent."""
 
 import asyncio
 import io
@@ -35,7 +35,7 @@ from schemathesis.generation import GenerationMode
 from sagan.errors import SaganError, UnreadableError
 from sagan.explorer import uploads
 from sagan.explorer.app import create_app
-from sagan.explorer.renderer import SampleRequest, Studio
+from sagan.explorer.renderer import Renderer, SampleRequest
 from sagan.explorer.security import is_own_host
 from sagan.explorer.sockets import listen
 from sagan.images.decode import decode
@@ -66,26 +66,26 @@ def png(height: int = 40, width: int = 60) -> bytes:
     return encoded(Image.fromarray(noise(height, width, 3)))
 
 
-def ask(url: str, request: str) -> socket.socket:
-    """A visitor who has sent this, of whom nobody knows whether more will come."""
+def connect(url: str, request: str) -> socket.socket:
+    """A connection over which this much of a request has been sent."""
     address = urlsplit(url).netloc
     visitor = socket.create_connection(tuple(address.split(":")), timeout=60)
     visitor.sendall(request.format(host=address).encode())
     return visitor
 
 
-BEGUN = "POST /api/picture HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\nx"
+INCOMPLETE = "POST /api/image HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\nx"
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something that is to become true soon."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something to become true."""
     deadline = time.monotonic() + 60
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-# Who may ask.
+# Who may send requests.
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7326", "localhost", "localhost:1", "[::1]:7326"])
@@ -97,8 +97,8 @@ def test_the_page_is_served_under_the_names_of_this_machine(client: TestClient, 
     "host",
     ["evil.example", "127.0.0.1.evil.example", "evil.example:7326", "10.0.0.7", "", "[", "@"],
 )
-def test_a_name_that_was_pointed_at_this_machine_is_refused(client: TestClient, host: str) -> None:
-    for path in ("/", "/api/sample", "/static/live.js"):
+def test_other_names_that_point_at_this_machine_are_refused(client: TestClient, host: str) -> None:
+    for path in ("/", "/api/sample", "/static/served.js"):
         answer = client.get(path, headers={"host": host})
         assert answer.status_code == 400
         assert "detail" in answer.json()
@@ -115,7 +115,7 @@ def test_a_name_that_was_pointed_at_this_machine_is_refused(client: TestClient, 
         ("127.0.0.2", "localhost", True),
     ],
 )
-def test_beyond_loopback_any_address_will_do_and_no_other_name(
+def test_bound_beyond_loopback_any_address_is_accepted_but_no_other_name(
     header: str, bound: str, own: bool
 ) -> None:
     assert is_own_host(header, bound) is own
@@ -132,19 +132,19 @@ def test_beyond_loopback_any_address_will_do_and_no_other_name(
         {"sec-fetch-site": "same-site"},
     ],
 )
-def test_requests_from_other_pages_are_refused(client: TestClient, headers: dict) -> None:
+def test_requests_from_other_sites_are_refused(client: TestClient, headers: dict) -> None:
     assert client.get("/api/gallery", headers=headers).status_code == 403
-    assert client.post("/api/picture", content=png(), headers=headers).status_code == 403
+    assert client.post("/api/image", content=png(), headers=headers).status_code == 403
 
 
-def test_a_link_from_elsewhere_leads_to_the_page(client: TestClient) -> None:
+def test_a_link_on_another_site_leads_to_the_page(client: TestClient) -> None:
     assert client.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
     own = {"origin": OWN, "sec-fetch-site": "same-origin"}
-    assert client.post("/api/picture", content=png(), headers=own).status_code == 200
+    assert client.post("/api/image", content=png(), headers=own).status_code == 200
 
 
-def test_every_answer_forbids_other_hosts_frames_and_guessing_of_types(client: TestClient) -> None:
-    for path in ("/", "/api/sample", "/static/live.js", "/static/../app.py", "/nowhere"):
+def test_every_response_forbids_other_hosts_frames_and_type_sniffing(client: TestClient) -> None:
+    for path in ("/", "/api/sample", "/static/served.js", "/static/../app.py", "/nowhere"):
         headers = client.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -152,18 +152,18 @@ def test_every_answer_forbids_other_hosts_frames_and_guessing_of_types(client: T
         assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_a_class_name_cannot_end_the_element_that_it_stands_in(client: TestClient) -> None:
+def test_a_class_name_cannot_end_the_element_it_is_in(client: TestClient) -> None:
     assert "<i>cat" not in client.get("/").text
 
 
 @pytest.mark.parametrize(
     "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd"]
 )
-def test_files_beside_the_pages_are_not_served(client: TestClient, path: str) -> None:
+def test_files_outside_the_static_folder_are_not_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-# What is asked.
+# What requests ask for.
 
 
 @pytest.mark.parametrize(
@@ -175,25 +175,25 @@ def test_files_beside_the_pages_are_not_served(client: TestClient, path: str) ->
                 "/",
                 "/api/gallery",
                 "/api/sample",
-                "/api/picture",
+                "/api/image",
                 "/api/run/history",
                 "/api/run/grids/{step}",
             ],
         ),
-        # Of the others nothing that can be sent is against the schema.
+        # Nothing that can be sent to the others violates the schema.
         (GenerationMode.NEGATIVE, ["/api/gallery", "/api/sample", "/api/run/grids/{step}"]),
     ],
 )
-def test_schemathesis_finds_nothing_that_the_schema_does_not_say(
+def test_schemathesis_finds_no_deviation_from_the_schema(
     server: str, mode: GenerationMode, paths: list[str]
 ) -> None:
     schema = schemathesis.openapi.from_url(f"{server}/api/openapi.json")
-    # A number of the right kind may be no class of this model, bytes may be no picture.
+    # A valid number may not be a class of this model, and bytes may not be an image.
     excluded = [check for check in CHECKS.get_all() if check.__name__ == "positive_data_acceptance"]
     operations = {operation.path: operation for operation in map(_ok, schema.get_all_operations())}
     assert operations.keys() >= set(paths)
     for path in paths:
-        examples = 4 if path == "/api/picture" else 10  # each starts a process
+        examples = 4 if path == "/api/image" else 10  # each starts a process
 
         @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=operations[path].as_strategy(generation_mode=mode))
@@ -217,32 +217,32 @@ def _ok(found: Any) -> Any:
         "toward=", "unknown=1", "seed=" + "9" * 5000, "label=%00",
     ],
 )  # fmt: skip
-def test_values_that_make_no_sense_are_the_askers_fault(client: TestClient, query: str) -> None:
+def test_values_that_make_no_sense_are_client_errors(client: TestClient, query: str) -> None:
     answer = client.get(f"/api/sample?{query}")
     assert answer.status_code in (400, 422)
     assert answer.json()["detail"]
 
 
-def test_another_method_or_path_is_told_apart_from_a_fault(client: TestClient) -> None:
+def test_wrong_methods_and_paths_have_their_own_status(client: TestClient) -> None:
     assert client.post("/api/sample").status_code == 405
-    assert client.get("/api/picture").status_code == 405
+    assert client.get("/api/image").status_code == 405
     assert client.get("/api/nothing").status_code == 404
-    assert client.get("/docs").status_code == 404  # would load scripts from another host
+    assert client.get("/docs").status_code == 404  # it would load scripts from another host
 
 
-# A picture of the visitor's.
+# Uploads.
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_a_picture_is_made_square_and_resized_as_for_training(run: Path, fit: str) -> None:
+def test_an_upload_is_made_square_and_resized_as_for_training(run: Path, fit: str) -> None:
     with TestClient(create_app(replace(open_model(run), fit=fit), None), base_url=OWN) as client:
-        tensors = load(client.post("/api/picture", content=png()).content)
-    assert np.array_equal(tensors["picture"], decode(png(), 32, fit))
+        tensors = load(client.post("/api/image", content=png()).content)
+    assert np.array_equal(tensors["image"], decode(png(), 32, fit))
     assert "bytes/discriminator.attention_16" in tensors
     assert "bytes/generator.attention_16" not in tensors
 
 
-def test_a_pictures_scores_are_the_discriminators_logits(
+def test_an_uploads_scores_are_the_discriminators_logits(
     run: Path, unconditional_run: Path
 ) -> None:
     pixels = torch.from_numpy(decode(png(), 32, "crop").copy())
@@ -250,18 +250,18 @@ def test_a_pictures_scores_are_the_discriminators_logits(
     for folder, labels in ((run, [0, 1, 2]), (unconditional_run, [None])):
         model = open_model(folder)
         with TestClient(create_app(model, None), base_url=OWN) as client:
-            scores = load(client.post("/api/picture", content=png()).content)["scores"]
+            scores = load(client.post("/api/image", content=png()).content)["scores"]
         judge = model.discriminator()
         given = [None if label is None else torch.tensor([label]) for label in labels]
         assert scores.tolist() == pytest.approx([float(judge(image, y)) for y in given], rel=1e-4)
 
 
-def test_pictures_of_every_kind_are_taken(client: TestClient) -> None:
+def test_images_of_every_kind_are_accepted(client: TestClient) -> None:
     colors = Image.fromarray(noise(40, 60, 3))
     gray = Image.fromarray(noise(40, 60).astype(np.uint16) * 257)
     turned = Image.Exif()
-    turned[0x0112], turned[0xA002], turned[0xA003] = 6, 9_000_000, 7  # a width and height not its
-    lying = b"Exif\0\0II*\0\xff\xff\xff\x7f"  # entries far behind the end
+    turned[0x0112], turned[0xA002], turned[0xA003] = 6, 9_000_000, 7  # not its true size
+    lying = b"Exif\0\0II*\0\xff\xff\xff\x7f"  # entries far beyond the end
     palette = colors.convert("P")
     more = [palette.rotate(180)]
     kinds = {
@@ -275,79 +275,79 @@ def test_pictures_of_every_kind_are_taken(client: TestClient) -> None:
         "EXIF without end": encoded(colors, "JPEG", exif=lying),
     }
     for kind, data in kinds.items():
-        answer = client.post("/api/picture", content=data)
+        answer = client.post("/api/image", content=data)
         assert answer.status_code == 200, (kind, answer.text)
-        assert np.array_equal(load(answer.content)["picture"], decode(data, 32, "crop")), kind
+        assert np.array_equal(load(answer.content)["image"], decode(data, 32, "crop")), kind
 
 
-def test_every_bad_picture_is_refused_with_its_reason(
+def test_every_bad_image_is_refused_with_its_reason(
     client: TestClient, bad_pictures: dict[str, tuple[bytes, str]]
 ) -> None:
     for name, (data, reason) in bad_pictures.items():
-        answer = client.post("/api/picture", content=data)
+        answer = client.post("/api/image", content=data)
         assert answer.status_code == 415, name
         assert reason.replace("89,478,485", "50,000,000") in answer.json()["detail"]
 
 
-def test_a_picture_of_more_bytes_or_pixels_than_allowed_is_refused(
+def test_an_upload_with_more_bytes_or_pixels_than_allowed_is_refused(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
-    assert client.post("/api/picture", content=bytes(1001)).status_code == 413
-    # A stream that does not say how long it is.
-    assert client.post("/api/picture", content=(bytes(100) for _ in range(11))).status_code == 413
+    assert client.post("/api/image", content=bytes(1001)).status_code == 413
+    # A stream without a length.
+    assert client.post("/api/image", content=(bytes(100) for _ in range(11))).status_code == 413
     monkeypatch.undo()
-    answer = client.post("/api/picture", content=encoded(Image.new("1", (7_100, 7_100))))
+    answer = client.post("/api/image", content=encoded(Image.new("1", (7_100, 7_100))))
     assert answer.status_code == 415
     assert "50,000,000 pixels" in answer.json()["detail"]
 
 
-def test_who_dawdles_is_not_waited_for(
+def test_a_slow_upload_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
-    monkeypatch.setattr(uploads, "ARRIVAL_SECONDS", 0.05)
+    monkeypatch.setattr(uploads, "UPLOAD_SECONDS", 0.05)
 
-    async def dawdle() -> AsyncIterator[bytes]:
+    async def slow_chunks() -> AsyncIterator[bytes]:
         yield b"x"
         await asyncio.sleep(5)
 
     with pytest.raises(TimeoutError):
-        run_async(uploads.received(dawdle()))
+        run_async(uploads.receive(slow_chunks()))
 
 
-def test_who_dawdles_is_told(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "ARRIVAL_SECONDS", 0.05)
-    with ask(server, BEGUN) as visitor:
+def test_a_slow_upload_is_answered_with_408(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "UPLOAD_SECONDS", 0.05)
+    with connect(server, INCOMPLETE) as visitor:
         assert visitor.recv(1000).startswith(b"HTTP/1.1 408")
 
 
-def test_uploads_beyond_a_number_are_sent_away_and_those_given_up_make_room_without_a_word(
+def test_too_many_uploads_are_refused_and_abandoned_ones_make_room_and_log_nothing(
     server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("uvicorn.error").addHandler(caplog.handler)
 
     def upload() -> int:
-        url = f"{server}/api/picture"
+        url = f"{server}/api/image"
         return httpx.post(url, content=png(), timeout=60, trust_env=False).status_code
 
-    begun = [ask(server, BEGUN) for _ in range(uploads.UPLOADS)]
-    until(lambda: upload() == 429)
-    for visitor in begun:
+    incomplete = [connect(server, INCOMPLETE) for _ in range(uploads.MAX_UPLOADS)]
+    wait_until(lambda: upload() == 429)
+    for visitor in incomplete:
         visitor.close()
-    until(lambda: upload() == 200)
+    wait_until(lambda: upload() == 200)
     logging.getLogger("uvicorn.error").removeHandler(caplog.handler)
     assert caplog.text == ""
 
 
-def test_no_more_pictures_are_decoded_at_a_time_than_there_are_decoders(
+def test_at_most_max_decoders_run_at_a_time(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
     running: list[int] = []
-    most = []
+    counts = []
 
     async def slow(*_: Any) -> np.ndarray:
         running.append(1)
-        most.append(len(running))
+        counts.append(len(running))
         await asyncio.sleep(0.01)
         running.pop()
         return np.zeros((32, 32, 3), np.uint8)
@@ -356,53 +356,53 @@ def test_no_more_pictures_are_decoded_at_a_time_than_there_are_decoders(
         yield b"x"
 
     async def visit() -> None:
-        intake = uploads.Intake(32, "crop")
-        await asyncio.gather(*(intake.take(body()) for _ in range(uploads.UPLOADS)))
+        decoder = uploads.UploadDecoder(32, "crop")
+        await asyncio.gather(*(decoder.decode(body()) for _ in range(uploads.MAX_UPLOADS)))
 
-    monkeypatch.setattr(uploads, "decoded", slow)
+    monkeypatch.setattr(uploads, "decode_in_child", slow)
     run_async(visit())
-    assert max(most) == uploads.DECODERS
+    assert max(counts) == uploads.MAX_DECODERS
 
 
-def test_a_picture_that_takes_too_long_to_decode_is_given_up_and_its_process_ended(
+def test_a_decoder_that_takes_too_long_is_killed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_async: RunAsync
 ) -> None:
-    told = tmp_path / "pid"
-    child = f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    pid_file = tmp_path / "pid"
+    child = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     monkeypatch.setattr(uploads, "_CHILD", child.replace("{", "{{"))
     monkeypatch.setattr(uploads, "DECODING_SECONDS", 0.5)
     with pytest.raises(UnreadableError, match=r"0\.5 seconds"):
-        run_async(uploads.decoded(b"", 32, "crop"))
+        run_async(uploads.decode_in_child(b"", 32, "crop"))
     with pytest.raises(ProcessLookupError):
-        os.kill(int(told.read_text()), 0)
+        os.kill(int(pid_file.read_text()), 0)
 
 
-def test_a_decoder_that_crashes_takes_nothing_with_it(
+def test_a_decoder_that_crashes_does_not_crash_the_server(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
     monkeypatch.setattr(uploads, "_CHILD", "import os; os.abort()")
     with pytest.raises(UnreadableError, match="crashed"):
-        run_async(uploads.decoded(b"", 32, "crop"))
+        run_async(uploads.decode_in_child(b"", 32, "crop"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not bounded")
-def test_a_decoder_may_take_what_the_largest_picture_takes_and_no_more(
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_a_decoders_memory_is_enough_for_the_largest_image_and_limited(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
-    monkeypatch.setattr(uploads, "DECODING_SECONDS", 120.0)  # of memory alone is this
+    monkeypatch.setattr(uploads, "DECODING_SECONDS", 120.0)  # this test is about memory alone
     side = int(uploads.MAX_PIXELS**0.5)
     large = encoded(Image.new("I;16", (side, side)), compress_level=1)
-    assert run_async(uploads.decoded(large, 32, "crop")).max() == 0
+    assert run_async(uploads.decode_in_child(large, 32, "crop")).max() == 0
     less = "import sagan.explorer.uploads as p; p.MAX_MEMORY = 2**29; decode("
     monkeypatch.setattr(uploads, "_CHILD", uploads._CHILD.replace("decode({", less + "{"))
-    assert run_async(uploads.decoded(png(), 32, "crop")).shape == (32, 32, 3)
+    assert run_async(uploads.decode_in_child(png(), 32, "crop")).shape == (32, 32, 3)
     with pytest.raises(UnreadableError, match="more memory"):
-        run_async(uploads.decoded(large, 32, "crop"))
+        run_async(uploads.decode_in_child(large, 32, "crop"))
 
 
-# Many at once.
+# Many visitors.
 
-REMEMBERING_LITTLE = """
+SERVER_WITH_SMALL_CACHE = """
 import sys, torch, uvicorn
 from sagan.model import open_model
 from sagan.explorer.app import create_app
@@ -416,8 +416,8 @@ with listen("127.0.0.1", 0) as listener:
 """
 
 
-def test_fifty_visitors_at_once_are_served_without_an_error_or_growing_memory(run: Path) -> None:
-    command = [sys.executable, "-c", REMEMBERING_LITTLE, str(run)]
+def test_fifty_visitors_at_once_are_served_without_errors_or_growing_memory(run: Path) -> None:
+    command = [sys.executable, "-c", SERVER_WITH_SMALL_CACHE, str(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = f"http://127.0.0.1:{int(process.stdout.readline())}/api/sample?index=5&seed="
@@ -433,23 +433,23 @@ def test_fifty_visitors_at_once_are_served_without_an_error_or_growing_memory(ru
                 assert len(sizes) == 1
                 resident.append(psutil.Process(process.pid).memory_info().rss)
         process.terminate()
-    # The memory of samples was full after the first round; the second half served 10 MB.
+    # The cache was full after the first round; the second half served another 10 MB.
     assert sizes.pop() > 40_000
     assert max(resident[5:]) - max(resident[:5]) < 4 * 2**20, resident
 
 
-def test_what_only_visitors_who_left_have_asked_for_is_not_drawn(
+def test_samples_that_only_departed_visitors_requested_are_not_drawn(
     serve: Callable[[Path], str], run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, gate = [], threading.Event()
-    draw = Studio.sample
+    draw = Renderer.sample
 
-    def draw_slowly(studio: Studio, request: SampleRequest) -> Any:
+    def draw_slowly(renderer: Renderer, request: SampleRequest) -> Any:
         drawn.append(request.seed)
         assert gate.wait(60)
-        return draw(studio, request)
+        return draw(renderer, request)
 
-    monkeypatch.setattr(Studio, "sample", draw_slowly)
+    monkeypatch.setattr(Renderer, "sample", draw_slowly)
     url = serve(run)
 
     def visit(path: str) -> int:
@@ -458,12 +458,12 @@ def test_what_only_visitors_who_left_have_asked_for_is_not_drawn(
 
     with ThreadPoolExecutor(1) as patient:
         first = patient.submit(visit, "/api/sample?seed=0")
-        until(lambda: drawn == [0])
+        wait_until(lambda: drawn == [0])
         for seed in range(1, 6):
             sample = f"GET /api/sample?seed={seed} HTTP/1.1\r\nHost: {{host}}\r\n\r\n"
-            ask(url, sample).close()
+            connect(url, sample).close()
         for _ in range(3):
-            assert visit("/") == 200  # meanwhile the server has seen them leave
+            assert visit("/") == 200  # by now the server has noticed that they left
         gate.set()
         assert first.result() == 200
     assert visit("/api/sample?seed=9") == 200
@@ -487,15 +487,15 @@ def test_the_shipped_model_shows_a_sample_with_its_maps_within_150_ms() -> None:
 
         for seed in range(5):
             seconds(seed)
-        # Others on the machine only add to a median: the least of several is the server's own.
+        # Other processes can only raise a median: the lowest of several is the server's own.
         medians = [median(map(seconds, range(first, first + 20))) for first in (100, 200, 300)]
     assert min(medians) < 0.15, medians
 
 
-# The run.
+# The run's history.
 
 
-def test_the_history_is_sent_again_only_when_it_changed(client: TestClient) -> None:
+def test_the_history_is_sent_again_only_if_it_has_changed(client: TestClient) -> None:
     first = client.get("/api/run/history")
     assert first.json()["grids"] == [2, 4, 6]
     tag = first.headers["etag"]
@@ -510,10 +510,10 @@ def test_a_grid_is_the_runs_own_file(client: TestClient, run: Path) -> None:
     assert client.get("/api/run/grids/..%2f..%2fconfig").status_code in (404, 422)
 
 
-def test_what_another_run_or_version_left_in_the_browser_is_not_shown(
+def test_browsers_do_not_show_what_another_run_or_version_left_in_their_cache(
     client: TestClient, run: Path, tmp_path: Path
 ) -> None:
-    for path in ("/", "/static/live.js", "/api/run/history", "/api/run/grids/4"):
+    for path in ("/", "/static/served.js", "/api/run/history", "/api/run/grids/4"):
         assert client.get(path).headers["cache-control"] == "no-cache"
     other = tmp_path / "other"
     shutil.copytree(run, other)
@@ -536,21 +536,23 @@ def test_a_model_file_has_no_training_tab(unconditional_run: Path) -> None:
         assert client.get("/api/sample").status_code == 200
 
 
-# Where it listens.
+# The address.
 
 
-def test_it_listens_on_this_machine_only_unless_told_otherwise_and_says_when_it_cannot() -> None:
+def test_it_binds_to_the_given_address_and_reports_one_that_is_not_available() -> None:
     with listen("127.0.0.1", 0) as taken:
         address, port = taken.getsockname()
         assert address == "127.0.0.1"
         with pytest.raises(SaganError, match=rf"127\.0\.0\.1:{port}.*--port"):
             listen("127.0.0.1", port)
     for nonsense in ("no such host", "a..b", "a" * 64 + ".b", "\udcff"):
-        with pytest.raises(SaganError, match=f"cannot serve at {nonsense}"):
+        with pytest.raises(SaganError, match=f"cannot serve at '{nonsense}"):
             listen(nonsense, 0)
 
 
-def test_without_a_port_given_a_taken_one_is_gone_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_given_port_another_replaces_one_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

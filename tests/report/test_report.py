@@ -1,4 +1,4 @@
-"""The page on a run holds everything, needs nothing, and believes nothing that it is told."""
+"""A run's report is complete, needs no other file, and trusts nothing in the run directory."""
 
 import base64
 import json
@@ -14,13 +14,13 @@ import pytest
 
 from sagan.errors import SaganError
 from sagan.report import write_report
-from sagan.report.curves import MOST_POINTS, PANELS, drawn_panels
-from sagan.report.page import MOST_FRAMES
+from sagan.report.curves import MAX_POINTS, PANELS, drawn_panels
+from sagan.report.page import MAX_FRAMES
 from sagan.run.stats import read_records
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: tags with attributes, and text."""
+    """What a browser reads in a page: tags with their attributes, and text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -52,15 +52,17 @@ def add_record(run: Path, **values: Any) -> None:
         file.write(json.dumps({"step": 6, **values}) + "\n")
 
 
-def test_the_page_shows_curves_pictures_settings_and_machine(run: Path, tmp_path: Path) -> None:
+def test_the_page_shows_curves_images_configuration_and_environment(
+    run: Path, tmp_path: Path
+) -> None:
     add_record(run, **{"metric/KD-EfficientNet": 0.0625, "metric/coverage": 0.375})
     write_report(run, tmp_path / "run.html")
     page = Page(tmp_path / "run.html")
     for words in (
-        "Losses", "gamma", "sigma of the generator", "sigma of the discriminator",
-        "Kernel distance", "Precision, recall", "How far attention looks", "Entropy",
+        "Losses", "gamma", "sigma, generator", "sigma, discriminator",
+        "Kernel distance", "Precision, recall", "Attention distance", "entropy",
         "generator.attention_16", "blocks.0.conv1", "channels_g", "latent_size", "cpu_capability",
-        "18 pictures", "0.0625", "0.375",
+        "18 images", "0.0625", "0.375",
     ):  # fmt: skip
         assert words in page.text, words
     assert len(page.all("svg")) >= 9
@@ -90,7 +92,7 @@ def test_the_page_needs_no_other_file_and_no_network(run: Path, tmp_path: Path) 
     assert "@import" not in text
 
 
-def test_the_page_says_how_attention_was_before_and_after(run: Path, tmp_path: Path) -> None:
+def test_the_page_compares_the_first_and_the_latest_attention(run: Path, tmp_path: Path) -> None:
     layer = "attention/generator.attention_16"
     add_record(run, **{f"{layer}/distance": 7.125, f"{layer}/entropy": 1.0625})
     write_report(run, tmp_path / "run.html")
@@ -101,7 +103,7 @@ def test_the_page_says_how_attention_was_before_and_after(run: Path, tmp_path: P
     assert f"{before[f'{layer}/entropy']:.3g} → 1.06" in text
 
 
-def test_each_film_ends_with_the_newest_picture_and_shows_it_first(
+def test_each_timelapse_ends_with_the_newest_image_and_shows_it_first(
     run: Path, tmp_path: Path
 ) -> None:
     write_report(run, tmp_path / "run.html")
@@ -117,20 +119,20 @@ def test_a_long_run_has_a_page_of_bounded_size(run: Path, tmp_path: Path) -> Non
     write_report(run, tmp_path / "run.html")
     frames = [i["alt"] for i in Page(tmp_path / "run.html").all("img")]
     samples = frames[: -len(list((run / "attention").iterdir()))]
-    assert len(samples) == MOST_FRAMES
+    assert len(samples) == MAX_FRAMES
     assert (samples[0], samples[-1]) == ("step 3", "step 79")
     records = [{"step": step, "loss/d": float(step % 7)} for step in range(20_000)]
     ((_, svg),) = drawn_panels(records)
-    assert len(svg) < 200 * MOST_POINTS
+    assert len(svg) < 200 * MAX_POINTS
 
 
-def test_every_number_that_a_run_records_has_its_panel(run: Path) -> None:
+def test_every_number_that_a_run_records_has_a_panel(run: Path) -> None:
     recorded = {name for record in read_records(run) for name in record}
     for name in recorded - {"step", "seconds"}:
         assert any(name.startswith(p.prefix) and name.endswith(p.suffix) for p in PANELS), name
 
 
-def test_names_and_numbers_from_outside_do_no_harm(run: Path, tmp_path: Path) -> None:
+def test_names_and_numbers_from_elsewhere_do_no_harm(run: Path, tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>$\\frac{"
     config = json.loads((run / "config.json").read_text())
     config["data"]["source"], config["preset"] = f"{evil}\ud800", evil
@@ -147,13 +149,11 @@ def test_names_and_numbers_from_outside_do_no_harm(run: Path, tmp_path: Path) ->
     assert "<script>alert" not in (tmp_path / "run.html").read_text()
 
 
-def test_no_file_from_elsewhere_gets_into_a_page_that_is_to_be_shared(
-    run: Path, tmp_path: Path
-) -> None:
+def test_no_file_from_outside_the_run_gets_into_the_page(run: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"\x89PNG\r\n\x1a\n my key")
     (run / "samples" / "step-00000007.png").symlink_to(secret)
-    (run / "samples" / "step-00000008.png").write_text("no picture")
+    (run / "samples" / "step-00000008.png").write_text("not an image")
     os.mkfifo(run / "samples" / "step-00000009.png")
     shutil.move(run / "attention", tmp_path / "elsewhere")
     shutil.copy(run / "samples" / "step-00000006.png", tmp_path / "elsewhere" / "step-5.png")
@@ -164,23 +164,23 @@ def test_no_file_from_elsewhere_gets_into_a_page_that_is_to_be_shared(
     assert not {"step 5", "step 7", "step 8", "step 9"} & set(steps)
 
 
-def test_updates_that_were_dropped_are_told(run: Path, tmp_path: Path) -> None:
+def test_dropped_updates_are_reported(run: Path, tmp_path: Path) -> None:
     add_record(run, dropped=17)
     write_report(run, tmp_path / "run.html")
     page = Page(tmp_path / "run.html").text
     assert "updates dropped" in page
     assert "17" in page
-    assert "Updates dropped, as their numbers were not finite" in page
+    assert "Updates dropped because of infinite or NaN values" in page
 
 
-def test_a_machine_that_is_not_described_does_no_harm(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_environment_file_does_no_harm(run: Path, tmp_path: Path) -> None:
     for content in ("[1]", "{"):
         (run / "environment.json").write_text(content)
         write_report(run, tmp_path / "run.html")
         assert "Environment" not in Page(tmp_path / "run.html").text
 
 
-def test_the_same_run_gives_the_same_page_whatever_matplotlibs_settings_are(
+def test_the_same_run_gives_the_same_page_whatever_matplotlibs_settings(
     run: Path, tmp_path: Path
 ) -> None:
     write_report(run, tmp_path / "a.html")
@@ -189,7 +189,7 @@ def test_the_same_run_gives_the_same_page_whatever_matplotlibs_settings_are(
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_a_run_that_has_only_begun_has_a_page(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_images_or_checkpoints_has_a_page(run: Path, tmp_path: Path) -> None:
     for folder in ("samples", "attention", "checkpoints"):
         shutil.rmtree(run / folder)
     (run / "environment.json").unlink()
@@ -197,7 +197,9 @@ def test_a_run_that_has_only_begun_has_a_page(run: Path, tmp_path: Path) -> None
     assert "Losses" in Page(tmp_path / "run.html").text
 
 
-def test_what_is_no_run_or_no_page_is_refused_in_one_line(run: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_or_a_file_that_is_not_a_page_is_refused(
+    run: Path, tmp_path: Path
+) -> None:
     with pytest.raises(SaganError, match=r"config\.json"):
         write_report(tmp_path, tmp_path / "run.html")
     with pytest.raises(SaganError, match=r"FILE\.html"):

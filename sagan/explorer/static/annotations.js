@@ -1,31 +1,31 @@
-// What is drawn over the composed picture: dots, regions, links, and what a convolution would see.
+// What is drawn over the composite: dots, regions, links, and what a convolution would see.
 
 import { cellOf, center, isSelective, outline, percent } from "sagan/attention.js";
 
-/** The point in hand, then pins: apart in lightness as well as in hue. */
+/** The point, then the pins: they differ in lightness as well as in hue. */
 export const POINT_COLOR = "#ff4d2e";
 export const PIN_COLORS = ["#35a7ff", "#ffd21f", "#2bd49c", "#f58bea", "#b79bff", "#e9f2f9"];
 export const MAX_PINS = PIN_COLORS.length;
 
-const LINKS = 5;
-const LEAST_LINK = 2; // times uniform attention
-const CASING = "rgba(8, 8, 12, 0.85)"; // around every line, so that it shows on any picture
+const MAX_LINKS = 5;
+const MIN_LINK = 2; // times uniform attention
+const CASING = "rgba(8, 8, 12, 0.85)"; // around every line, so that it shows on any image
 
 /**
- * Draw everything over a picture.
+ * Draw everything that belongs over an image.
  *
  * @param {CanvasRenderingContext2D} context
- * @param {number} length side of the picture in units of the context
+ * @param {number} length side of the image in units of the context
  * @param {AttentionMap} map
- * @param {number} size side of the picture in pixels
+ * @param {number} size side of the image in pixels
  * @param {{at: number[] | null, pins: {at: number[], color: string}[]}} points
  */
-export function drawInk(context, length, map, size, { at, pins }) {
+export function drawAnnotations(context, length, map, size, { at, pins }) {
   const points = pins.map((pin) => ({ ...pin, pinned: true }));
   if (at) points.unshift({ at, color: POINT_COLOR, pinned: false });
   const marks = points.map((point, order) => {
     const query = cellOf(point.at, size, map.side);
-    return { ...point, order, query, ...map.gaze(query) };
+    return { ...point, order, query, ...map.attended(query) };
   });
   context.lineJoin = "round";
   context.lineCap = "square"; // along a grid, where round ones take twice as long
@@ -33,7 +33,7 @@ export function drawInk(context, length, map, size, { at, pins }) {
     if (isSelective(mark.inside)) drawRegion(context, length, map, mark);
   }
   context.lineCap = "round";
-  marks.reverse(); // links and dots of the point in hand lie on top
+  marks.reverse(); // so that the point's own links and dot lie on top
   for (const mark of marks) drawLinks(context, length, map, mark);
   for (const mark of marks) {
     if (!mark.pinned) drawKernel(context, length, map, mark.query);
@@ -46,7 +46,7 @@ function place(index, side, length) {
   return center(index, side).map((share) => share * length);
 }
 
-function cased(context, color, width, trace) {
+function strokeCased(context, color, width, trace) {
   for (const [style, extra] of [[CASING, 2], [color, 0]]) {
     context.strokeStyle = style;
     context.lineWidth = width + extra;
@@ -56,12 +56,12 @@ function cased(context, color, width, trace) {
   }
 }
 
-/** Solid for the point in hand; pins are dashed, each at another offset, so that none hides another. */
+/** Solid for the point; dashed for pins, each at its own offset, so that none hides another. */
 function drawRegion(context, length, map, { inside, color, pinned, order }) {
   context.setLineDash(pinned ? [9, 6] : []);
   context.lineDashOffset = 5 * order;
   const cell = length / map.keySide;
-  cased(context, color, 2, () => {
+  strokeCased(context, color, 2, () => {
     for (const [x0, y0, x1, y1] of outline(inside, map.keySide)) {
       context.moveTo(x0 * cell, y0 * cell);
       context.lineTo(x1 * cell, y1 * cell);
@@ -72,16 +72,16 @@ function drawRegion(context, length, map, { inside, color, pinned, order }) {
 
 function drawLinks(context, length, map, { query, row, ranking, color, pinned }) {
   const [x, y] = place(query, map.side, length);
-  const links = Array.from(ranking.subarray(0, LINKS), (key) => ({ key, weight: row[key] }))
-    .filter(({ weight }) => weight * row.length >= LEAST_LINK);
+  const links = Array.from(ranking.subarray(0, MAX_LINKS), (key) => ({ key, weight: row[key] }))
+    .filter(({ weight }) => weight * row.length >= MIN_LINK);
   const ends = links.map(({ key }) => place(key, map.keySide, length));
   links.forEach(({ weight }, i) => {
     const [kx, ky] = ends[i];
     if (Math.hypot(kx - x, ky - y) < (1.5 * length) / map.keySide) return;
     const width = 1 + 2.5 * Math.sqrt(weight / links[0].weight);
-    // Bent to one side by a fifth of its length, so that links of opposite ways stay apart.
+    // Bent sideways by a fifth of its length, so that links in opposite directions stay apart.
     const bend = [(x + kx) / 2 + (ky - y) / 5, (y + ky) / 2 - (kx - x) / 5];
-    cased(context, color, width, () => {
+    strokeCased(context, color, width, () => {
       context.moveTo(x, y);
       context.quadraticCurveTo(...bend, kx, ky);
     });
@@ -111,12 +111,12 @@ function drawShares(context, length, ends, links) {
   });
 }
 
-/** The 3 x 3 cells that one convolution sees at this depth. */
+/** The 3 x 3 cells that a single convolution sees at this depth. */
 function drawKernel(context, length, map, query) {
   const cell = length / map.side;
-  const [column, line] = [query % map.side, Math.floor(query / map.side)];
-  const [left, top] = [Math.max(column - 1, 0), Math.max(line - 1, 0)];
-  const [right, bottom] = [Math.min(column + 2, map.side), Math.min(line + 2, map.side)];
+  const [column, row] = [query % map.side, Math.floor(query / map.side)];
+  const [left, top] = [Math.max(column - 1, 0), Math.max(row - 1, 0)];
+  const [right, bottom] = [Math.min(column + 2, map.side), Math.min(row + 2, map.side)];
   const box = [left, top, right - left, bottom - top].map((cells) => cells * cell);
   context.lineWidth = 3;
   context.strokeStyle = CASING;

@@ -1,11 +1,11 @@
-// Light or dark: the system's choice until the visitor makes one.
+// Light or dark colors: the system's setting, until the visitor chooses.
 
-const KEY = "sagan-theme";
+const STORAGE_KEY = "sagan-theme";
 
 /** @param {HTMLButtonElement} button */
 export function initializeAppearance(button) {
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const stored = read();
+  const stored = storedTheme();
   if (stored) document.documentElement.dataset.theme = stored;
   const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
   const label = () => {
@@ -15,9 +15,9 @@ export function initializeAppearance(button) {
     const theme = isDark() ? "light" : "dark";
     document.documentElement.dataset.theme = theme;
     try {
-      localStorage.setItem(KEY, theme);
+      localStorage.setItem(STORAGE_KEY, theme);
     } catch {
-      // Storage is forbidden: the choice lasts as long as the page.
+      // Storage is blocked: the choice lasts as long as the page is open.
     }
     label();
   });
@@ -25,9 +25,9 @@ export function initializeAppearance(button) {
   label();
 }
 
-function read() {
+function storedTheme() {
   try {
-    return localStorage.getItem(KEY);
+    return localStorage.getItem(STORAGE_KEY);
   } catch {
     return null;
   }

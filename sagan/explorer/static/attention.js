@@ -1,31 +1,31 @@
-// What one row of attention says. The same definitions as sagan.explain, which a test compares.
+// Measures of one row of attention. The same definitions as in sagan.explain, compared by a test.
 
-const LEAST_PEAK = 4; // a row whose peak is below this many times uniform is not stretched
-const NEARLY_UNIFORM = 0.4; // where half of the attention needs more of the keys, there is no region
-const MASS = 0.5; // of a row's attention, which its region holds
+const MIN_PEAK = 4; // a row that peaks below this many times uniform is not stretched to full brightness
+const NEARLY_UNIFORM = 0.4; // if half of the attention takes more of the keys, no region is shown
+const MASS = 0.5; // the part of a row's attention that its region gets
 const MASS_TOLERANCE = 1e-6;
 
 /** Brightness of each key in [0, 1]: how many times uniform attention it gets, on a log scale. */
 export function heat(row) {
   const ratios = row.map((weight) => Math.max(weight * row.length, 1));
-  const peak = Math.log(Math.max(...ratios, LEAST_PEAK));
+  const peak = Math.log(Math.max(...ratios, MIN_PEAK));
   return ratios.map((ratio) => Math.min(Math.log(ratio) / peak, 1));
 }
 
-/** Keys from the most attended down, Uint32Array. */
+/** Keys from the most to the least attended, Uint32Array. */
 export function ranked(row) {
   return Uint32Array.from(row.keys()).sort((a, b) => row[b] - row[a] || a - b);
 }
 
-/** The smallest set of keys that holds half of the attention, Uint8Array of 0 and 1. */
+/** The smallest set of keys that gets half of the attention, Uint8Array of 0 and 1. */
 export function region(row, ranking = ranked(row)) {
   const inside = new Uint8Array(row.length);
-  const enough = MASS * row.reduce((sum, weight) => sum + weight, 0) - MASS_TOLERANCE;
-  let held = 0;
+  const enough = MASS * row.reduce((total, weight) => total + weight, 0) - MASS_TOLERANCE;
+  let sum = 0;
   for (const key of ranking) {
     inside[key] = 1;
-    held += row[key];
-    if (held >= enough) break;
+    sum += row[key];
+    if (sum >= enough) break;
   }
   return inside;
 }
@@ -35,7 +35,7 @@ export function share(inside) {
   return inside.reduce((sum, bit) => sum + bit, 0) / inside.length;
 }
 
-/** Whether there is anything to show: half of the attention in less than 40 % of the keys. */
+/** Whether there is a region to show: at most 40% of the keys get half of the attention. */
 export function isSelective(inside) {
   return share(inside) <= NEARLY_UNIFORM;
 }
@@ -45,12 +45,12 @@ export function center(index, side) {
   return [((index % side) + 0.5) / side, (Math.floor(index / side) + 0.5) / side];
 }
 
-/** The cell of a side x side grid that covers pixel [x, y] of a picture of `size` pixels. */
+/** The cell of a side x side grid that covers pixel [x, y] of an image of `size` pixels. */
 export function cellOf([x, y], size, side) {
   return Math.floor((y * side) / size) * side + Math.floor((x * side) / size);
 }
 
-/** Expected distance from a query to what it attends to, in pixels of the picture. */
+/** Expected distance from a query to what it attends to, in image pixels. */
 export function distance(map, query, row, size) {
   const [x, y] = center(query, map.side);
   let sum = 0;
@@ -75,8 +75,8 @@ export function outline(inside, side) {
 }
 
 /**
- * The share of attention that goes beyond the 3 x 3 cells around a query, which one convolution sees.
- * A key whose cell lies partly within counts as seen, so that the result is never too large.
+ * The share of attention beyond the 3 x 3 cells around a query, which a single convolution sees.
+ * A key whose cell is partly inside counts as seen, so the result is never too large.
  */
 export function beyondKernel(map, query, row) {
   const [x, y] = center(query, map.side);
@@ -90,8 +90,8 @@ export function beyondKernel(map, query, row) {
   return beyond / all;
 }
 
-/** 0.0312 -> "3.1 %", 0.31 -> "31 %", 0.0004 -> "<0.1 %". */
+/** 0.0312 -> "3.1%", 0.31 -> "31%", 0.0004 -> "<0.1%". */
 export function percent(value) {
-  if (value < 0.001) return "<0.1 %";
-  return `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
+  if (value < 0.001) return "<0.1%";
+  return `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)}%`;
 }

@@ -1,18 +1,17 @@
-// One chart: some curves over the steps of training, their values where one points, a common scale.
+// A chart: curves over the training steps on a common scale, with their values at the marked step.
 
-import { number } from "sagan/format.js";
+import { formatNumber } from "sagan/format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const COLORS = ["#d9481c", "#2b87d1", "#1a9a72", "#b8860b", "#a45cc0"];
-const BUNDLE = COLORS.length; // more curves than this are shown as one bundle with its extremes
-const [WIDTH, HEIGHT] = [600, 100]; // of the drawing's own coordinates
+const MAX_NAMED = COLORS.length; // of more curves than this only the extremes are named
+const [WIDTH, HEIGHT] = [600, 100]; // of the SVG's own coordinate system
+const LAST_STEP_FROM = 0.99; // pointing at the last 1% of the width means the last step
 
-const LAST = 0.99; // of the way to the right: from there on it is the last step that is meant
-
-/** Fires "point" with detail.step when a step is pointed at, or gone to with the keyboard. */
+/** Fires "point" with detail.step when the visitor selects a step by pointer or keyboard. */
 export class Chart extends EventTarget {
-  /** @param {{title: string, why: string, name: (series: string) => string}} kind */
-  constructor({ title, why, name }) {
+  /** @param {{title: string, description: string, name: (series: string) => string}} kind */
+  constructor({ title, description, name }) {
     super();
     this.name = name;
     this.element = document.createElement("section");
@@ -22,15 +21,15 @@ export class Chart extends EventTarget {
       `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="slider" tabindex="0" aria-valuemin="0"></svg>` +
       '<div></div><div class="steps"><span>0</span><span></span></div></div><ul></ul>';
     this.element.querySelector("h2").textContent = title;
-    this.element.querySelector(".why").textContent = why;
+    this.element.querySelector(".why").textContent = description;
     this.svg = this.element.querySelector("svg");
     this.svg.setAttribute("aria-label", title);
-    this.svg.addEventListener("pointermove", (event) => this.press(event));
-    this.svg.addEventListener("pointerdown", (event) => this.press(event));
-    this.svg.addEventListener("keydown", (event) => this.type(event));
+    this.svg.addEventListener("pointermove", (event) => this.pointTo(event));
+    this.svg.addEventListener("pointerdown", (event) => this.pointTo(event));
+    this.svg.addEventListener("keydown", (event) => this.pressKey(event));
   }
 
-  /** @param {Record<string, [number[], number[]]>} series @param {number} last step on the right */
+  /** @param {Record<string, [number[], number[]]>} series @param {number} last the step at the right edge */
   show(series, last) {
     this.series = Object.entries(series).map(([key, [steps, values]]) => ({ key, steps, values }));
     this.last = Math.max(last, 1);
@@ -39,27 +38,27 @@ export class Chart extends EventTarget {
     this.low = Math.min(...values, 0);
     this.high = Math.max(...values, this.low + 1e-9);
     const [top, bottom] = this.element.querySelectorAll(".scale span");
-    [top.textContent, bottom.textContent] = [number(this.high), number(this.low)];
-    this.element.querySelector(".steps :last-child").textContent = `step ${number(this.last)}`;
+    [top.textContent, bottom.textContent] = [formatNumber(this.high), formatNumber(this.low)];
+    this.element.querySelector(".steps :last-child").textContent = `step ${formatNumber(this.last)}`;
     const lines = [this.line("zero", 0, this.y(0), WIDTH, this.y(0))];
     this.series.forEach((curve, index) => lines.push(this.path(curve, index)));
     this.marker = this.line("mark", 0, 0, 0, HEIGHT);
     this.svg.replaceChildren(...lines, this.marker);
   }
 
-  /** Put the marker at a step, and the values there below. */
+  /** Move the marker to a step and list the values there. */
   mark(step) {
     this.step = step;
     const x = this.x(step);
     this.marker.setAttribute("x1", x);
     this.marker.setAttribute("x2", x);
     let values = this.series.map((curve, index) => ({ ...curve, value: valueAt(curve, step), index }));
-    if (values.length > BUNDLE) {
+    if (values.length > MAX_NAMED) {
       values.sort((a, b) => b.value - a.value);
       values = [values[0], values.at(-1)];
     }
     this.element.querySelector("ul").replaceChildren(...values.map((curve) => this.entry(curve)));
-    const words = values.map(({ key, value }) => `${this.name(key)} ${number(value)}`);
+    const words = values.map(({ key, value }) => `${this.name(key)} ${formatNumber(value)}`);
     this.svg.setAttribute("aria-valuenow", step);
     this.svg.setAttribute("aria-valuetext", `step ${step}: ${words.join(", ")}`);
   }
@@ -69,12 +68,12 @@ export class Chart extends EventTarget {
     const swatch = document.createElement("i");
     swatch.style.background = this.color(index);
     const name = Object.assign(document.createElement("span"), { textContent: this.name(key), title: key });
-    item.append(swatch, name, number(value));
+    item.append(swatch, name, formatNumber(value));
     return item;
   }
 
   color(index) {
-    return this.series.length > BUNDLE ? "var(--muted)" : COLORS[index];
+    return this.series.length > MAX_NAMED ? "var(--muted)" : COLORS[index];
   }
 
   x(step) {
@@ -100,14 +99,14 @@ export class Chart extends EventTarget {
     return line;
   }
 
-  press(event) {
+  pointTo(event) {
     const box = this.svg.getBoundingClientRect();
     const share = Math.max((event.clientX - box.left) / box.width, 0);
-    this.goTo(share < LAST ? Math.round(this.last * share) : this.last);
+    this.goTo(share < LAST_STEP_FROM ? Math.round(this.last * share) : this.last);
   }
 
-  /** To the step measured before or after, the first, or the last. */
-  type(event) {
+  /** Go to the previous, next, first or last step that has a value. */
+  pressKey(event) {
     const measured = this.series.flatMap((curve) => curve.steps);
     const step = {
       ArrowLeft: Math.max(...measured.filter((one) => one < this.step), 0),
@@ -125,7 +124,7 @@ export class Chart extends EventTarget {
   }
 }
 
-/** The value measured last at or before a step; the first one before that. */
+/** The latest value at or before a step, or else the first value. */
 function valueAt({ steps, values }, step) {
   const after = steps.findIndex((measured) => measured > step);
   return values[after < 0 ? values.length - 1 : Math.max(after - 1, 0)];

@@ -1,6 +1,6 @@
-// Taking something along: the picture as PNG, the view as a link.
+// Copying the picture as PNG, and the view as a link.
 
-/** Copy a PNG; save it as a file where the clipboard takes no pictures. Says what it did. */
+/** Copy a PNG, or save it as a file if the clipboard does not accept images. Returns a message. */
 export async function copyPng(promise, name) {
   try {
     await navigator.clipboard.write([new ClipboardItem({ "image/png": promise })]);
@@ -15,7 +15,7 @@ export async function copyPng(promise, name) {
   }
 }
 
-/** Copy an address that holds the view. Says what it did. */
+/** Copy the URL of the view. Returns a message. */
 export async function copyLink(url) {
   try {
     await navigator.clipboard.writeText(url);

@@ -1,10 +1,11 @@
-// A picture under its heat, pixel by pixel: dimmed where it is not looked at, glowing where it is.
+// The composite of an image and its heat: dimmed where attention is low, glowing where it is high.
 
-const TARGET = 256; // pixels of the composed picture, at least
-export const GRAY = 0.5; // how far colors fade where nothing is attended
-export const DIM = 0.7; // and how bright they stay
+const MIN_LENGTH = 256; // side of the composite in pixels
+export const GRAY = 0.5; // how far colors fade to gray where attention is low
+export const DIM = 0.7; // and how bright they stay there
 
-// From the picture's own colors, faded, over ember and amber to pale yellow: lightness rises.
+// [heat, r, g, b, alpha]: from the image's own faded colors through ember and amber to pale yellow,
+// so that lightness rises with heat.
 const GLOW = [
   [0.0, 58, 14, 22, 0.0],
   [0.3, 150, 34, 28, 0.5],
@@ -26,13 +27,13 @@ export const GLOW_TABLE = (() => {
   return table;
 })();
 
-/** How many composed pixels each pixel of a picture of `size` gets, each way. */
+/** How many pixels of the composite each pixel of an image of `size` takes, in each direction. */
 export function scaleFor(size) {
-  return Math.max(1, Math.ceil(TARGET / size));
+  return Math.max(1, Math.ceil(MIN_LENGTH / size));
 }
 
 /** Bilinear weights between cell centers, for each of `length` pixels: [lower, upper, t]. */
-function places(side, length) {
+function interpolationWeights(side, length) {
   return Array.from({ length }, (_, i) => {
     const position = Math.min(Math.max(((i + 0.5) * side) / length - 0.5, 0), side - 1);
     const lower = Math.min(Math.floor(position), Math.max(side - 2, 0));
@@ -40,9 +41,9 @@ function places(side, length) {
   });
 }
 
-/** A side x side grid of values at cell centers -> length x length, as overlay.py does it. */
+/** A side x side grid of values at cell centers -> length x length, as in overlay.py. */
 export function upsampled(grid, side, length) {
-  const along = places(side, length);
+  const along = interpolationWeights(side, length);
   const result = new Float32Array(length * length);
   for (let y = 0; y < length; y++) {
     const [top, bottom, ty] = along[y];
@@ -57,26 +58,26 @@ export function upsampled(grid, side, length) {
 }
 
 /**
- * Put the composed picture on a canvas, which takes its size.
+ * Draw the composite on a canvas, which is resized to it.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {Uint8Array} picture RGB bytes, size x size x 3
+ * @param {Uint8Array} image RGB bytes, size x size x 3
  * @param {number} size
- * @param {{values: Float32Array, side: number} | null} heat brightness of each key; null: no point
+ * @param {{values: Float32Array, side: number} | null} heat brightness of each key; null without a point
  */
-export function compose(canvas, picture, size, heat) {
+export function compose(canvas, image, size, heat) {
   const scale = scaleFor(size);
   const length = size * scale;
   if (canvas.width !== length) canvas.width = canvas.height = length;
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  const image = context.createImageData(length, length);
+  const composite = context.createImageData(length, length);
   const levels = heat && upsampled(heat.values, heat.side, length);
-  const out = image.data;
+  const out = composite.data;
   for (let y = 0, to = 0; y < length; y++) {
-    const line = Math.floor(y / scale) * size;
+    const rowStart = Math.floor(y / scale) * size;
     for (let x = 0; x < length; x++, to += 4) {
-      const from = 3 * (line + Math.floor(x / scale));
-      let [r, g, b] = [picture[from], picture[from + 1], picture[from + 2]];
+      const from = 3 * (rowStart + Math.floor(x / scale));
+      let [r, g, b] = [image[from], image[from + 1], image[from + 2]];
       if (levels) {
         const level = levels[y * length + x];
         const gray = 0.299 * r + 0.587 * g + 0.114 * b;
@@ -95,26 +96,26 @@ export function compose(canvas, picture, size, heat) {
       out[to + 3] = 255;
     }
   }
-  context.putImageData(image, 0, 0);
+  context.putImageData(composite, 0, 0);
 }
 
-/** Put a picture of RGB bytes on a canvas, pixel for pixel. */
-export function paint(canvas, picture, size) {
+/** Draw an image of RGB bytes on a canvas, pixel for pixel. */
+export function paint(canvas, image, size) {
   canvas.width = canvas.height = size;
   const context = canvas.getContext("2d");
-  const image = context.createImageData(size, size);
+  const pixels = context.createImageData(size, size);
   for (let i = 0; i < size * size; i++) {
-    image.data.set(picture.subarray(3 * i, 3 * i + 3), 4 * i);
-    image.data[4 * i + 3] = 255;
+    pixels.data.set(image.subarray(3 * i, 3 * i + 3), 4 * i);
+    pixels.data[4 * i + 3] = 255;
   }
-  context.putImageData(image, 0, 0);
+  context.putImageData(pixels, 0, 0);
 }
 
-/** |a - b| of two pictures, and the power of two that it was multiplied by to be seen. */
+/** |a - b| of two images, multiplied by a power of two, the gain, to make it visible. */
 export function difference(a, b) {
   const absolute = a.map((value, i) => Math.abs(value - b[i]));
   const largest = absolute.reduce((most, value) => Math.max(most, value), 0);
   let gain = 1;
   while (gain < 32 && 2 * gain * largest <= 255) gain *= 2;
-  return { picture: absolute.map((value) => value * gain), gain };
+  return { image: absolute.map((value) => value * gain), gain };
 }

@@ -1,14 +1,14 @@
-// One of several options, by native elements: arrow keys and screen readers come for free.
+// A choice of one option, from native elements: arrow keys and screen readers work by themselves.
 
 /**
  * Fill a fieldset with radio buttons that look like chips.
  *
  * @param {HTMLFieldSetElement} fieldset
  * @param {{value: string, label: string}[]} options
- * @param {(value: string) => void} chosen
- * @returns {(value: string) => void} checks an option without calling `chosen`
+ * @param {(value: string) => void} onChoose
+ * @returns {(value: string) => void} checks an option without calling `onChoose`
  */
-export function fillChips(fieldset, options, chosen) {
+export function fillChips(fieldset, options, onChoose) {
   const inputs = options.map(({ value, label }) => {
     const input = Object.assign(document.createElement("input"), {
       type: "radio",
@@ -18,7 +18,7 @@ export function fillChips(fieldset, options, chosen) {
     const chip = document.createElement("label");
     const text = Object.assign(document.createElement("span"), { textContent: label });
     chip.append(input, text);
-    input.addEventListener("change", () => chosen(value));
+    input.addEventListener("change", () => onChoose(value));
     return { input, chip };
   });
   fieldset.querySelector(".chips").replaceChildren(...inputs.map(({ chip }) => chip));
@@ -28,18 +28,18 @@ export function fillChips(fieldset, options, chosen) {
 }
 
 /**
- * The same as one list that opens, for more options than anybody would look through.
+ * Fill a fieldset with a drop-down list, for more options than fit on chips.
  *
  * @param {HTMLFieldSetElement} fieldset
  * @param {{value: string, label: string}[]} options
- * @param {(value: string) => void} chosen
- * @returns {(value: string) => void} selects an option without calling `chosen`
+ * @param {(value: string) => void} onChoose
+ * @returns {(value: string) => void} selects an option without calling `onChoose`
  */
-export function fillSelect(fieldset, options, chosen) {
+export function fillSelect(fieldset, options, onChoose) {
   const select = document.createElement("select");
   select.setAttribute("aria-label", fieldset.querySelector("legend").textContent);
   select.append(...options.map(({ value, label }) => new Option(label, value)));
-  select.addEventListener("change", () => chosen(select.value));
+  select.addEventListener("change", () => onChoose(select.value));
   fieldset.querySelector(".chips").replaceChildren(select);
   return (value) => {
     select.value = value;

@@ -1,16 +1,16 @@
-// The exported file: samples and maps lie in the page, nothing is asked of anybody.
+// The exported page: samples and maps are in the file itself, and no request is made.
 
 import { Gallery } from "sagan/gallery.js";
-import { dataStart, headerOf, Scene } from "sagan/payload.js";
+import { dataStart, headerOf, Payload } from "sagan/payload.js";
 import { makeViewer } from "sagan/viewer.js";
 
 const facts = JSON.parse(document.querySelector("#facts").textContent);
-const { lens } = makeViewer(facts);
-const blocks = [...document.querySelectorAll("script.scene")].map((script) => script.textContent);
+const { view } = makeViewer(facts);
+const blocks = [...document.querySelectorAll("script.payload")].map((script) => script.textContent);
 const previews = blocks.map(preview);
 const gallery = new Gallery(document.querySelector("#gallery"), blocks.length);
 
-/** Bytes `start` to `stop` of what is held as base64, ArrayBuffer. */
+/** Bytes `start` to `stop` of what `base64` encodes, ArrayBuffer. */
 function bytesOf(base64, start, stop) {
   const first = Math.floor(start / 3); // three bytes are four letters
   const letters = atob(base64.slice(4 * first, 4 * Math.ceil(stop / 3)));
@@ -19,21 +19,22 @@ function bytesOf(base64, start, stop) {
   return bytes.buffer.slice(start - 3 * first, stop - 3 * first);
 }
 
-/** What the gallery shows of a scene, without its maps, which are many times as large. */
+/** What the gallery shows of a payload; its maps, which are many times as large, are not decoded. */
 function preview(base64, index) {
   const start = dataStart(bytesOf(base64, 0, 8));
-  const { entries: { picture }, metadata } = headerOf(bytesOf(base64, 0, start));
-  const [from, to] = picture.data_offsets.map((offset) => start + offset);
+  const { entries, metadata } = headerOf(bytesOf(base64, 0, start));
+  const [from, to] = entries.image.data_offsets.map((offset) => start + offset);
   return {
-    picture: new Uint8Array(bytesOf(base64, from, to)),
-    size: picture.shape[0],
+    image: new Uint8Array(bytesOf(base64, from, to)),
+    size: entries.image.shape[0],
     label: facts.classes[metadata.label] ?? `picture ${index + 1}`,
   };
 }
 
 function show(index) {
   const base64 = blocks[index];
-  lens.show(new Scene(bytesOf(base64, 0, (3 * base64.length) / 4), facts.gammas), previews[index].label);
+  const payload = new Payload(bytesOf(base64, 0, (3 * base64.length) / 4), facts.gammas);
+  view.show(payload, previews[index].label);
   gallery.mark(index);
 }
 

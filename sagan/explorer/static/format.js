@@ -1,7 +1,7 @@
-// Numbers as they are read out: three digits, a proper minus.
+// Numbers for people: three significant digits and a proper minus sign.
 
 /** 1234.5 -> "1,235", 0.1234 -> "0.123", 0.00012 -> "1.2e-4". */
-export function number(value) {
+export function formatNumber(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   let text = String(Number(size.toPrecision(3)));

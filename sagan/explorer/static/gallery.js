@@ -1,31 +1,31 @@
-// Small pictures to choose one from.
+// Small images to choose from.
 
 import { paint } from "sagan/compose.js";
 
-/** Fires "select" with detail.index when a picture is chosen. */
+/** Fires "select" with detail.index when an image is chosen. */
 export class Gallery extends EventTarget {
-  /** @param {HTMLElement} element @param {number} num how many pictures: their places are there at once */
+  /** @param {HTMLElement} element @param {number} num how many images; their places exist before the images do */
   constructor(element, num) {
     super();
     this.element = element;
     this.buttons = Array.from({ length: num }, (_, index) => this.add(index));
-    element.addEventListener("keydown", (event) => this.press(event));
+    element.addEventListener("keydown", (event) => this.pressKey(event));
   }
 
   /**
-   * Show these in their places.
+   * Show images in their places.
    *
-   * @param {{picture: Uint8Array, size: number, label: string}[]} pictures
+   * @param {{image: Uint8Array, size: number, label: string}[]} images
    */
-  show(pictures) {
-    pictures.forEach(({ picture, size, label }, index) => {
-      paint(this.buttons[index].firstChild, picture, size);
+  show(images) {
+    images.forEach(({ image, size, label }, index) => {
+      paint(this.buttons[index].firstChild, image, size);
       this.buttons[index].setAttribute("aria-label", label);
       this.buttons[index].title = label;
     });
   }
 
-  /** Mark one as the one that is looked at; none when null. */
+  /** Mark one image as selected, or none if null. */
   mark(index) {
     this.buttons.forEach((button, i) => {
       button.setAttribute("aria-pressed", String(i === index));
@@ -45,7 +45,7 @@ export class Gallery extends EventTarget {
     this.dispatchEvent(new CustomEvent("select", { detail: { index } }));
   }
 
-  press(event) {
+  pressKey(event) {
     const columns = getComputedStyle(this.element).gridTemplateColumns.split(" ").length;
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     const target = this.buttons[this.buttons.indexOf(document.activeElement) + step];

@@ -1,10 +1,10 @@
-// What was used last, as much of it as there is room for.
+// A least-recently-used cache.
 
-/** A map that drops what was used longest ago when its values weigh more than `limit` together. */
-export class Recent {
+/** A map that drops its least recently used entries when their total weight exceeds `limit`. */
+export class LruCache {
   constructor(limit) {
     this.limit = limit;
-    this.held = 0;
+    this.weight = 0;
     this.entries = new Map();
   }
 
@@ -19,15 +19,15 @@ export class Recent {
   set(key, value, weight = 1) {
     this.delete(key);
     this.entries.set(key, { value, weight });
-    this.held += weight;
+    this.weight += weight;
     for (const oldest of this.entries.keys()) {
-      if (this.held <= this.limit) break;
+      if (this.weight <= this.limit) break;
       this.delete(oldest);
     }
   }
 
   delete(key) {
-    this.held -= this.entries.get(key)?.weight ?? 0;
+    this.weight -= this.entries.get(key)?.weight ?? 0;
     this.entries.delete(key);
   }
 }

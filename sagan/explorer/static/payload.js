@@ -1,9 +1,9 @@
-// A picture with its attention maps, as the server packed it: a safetensors file.
+// An image with its attention maps, as the server sends it: a safetensors file.
 
 import { ranked, region } from "sagan/attention.js";
-import { Recent } from "sagan/lru.js";
+import { LruCache } from "sagan/lru.js";
 
-const GAZES = 16; // that a map remembers: of a point, six pins, and where the point was before
+const CACHED_QUERIES = 16; // by each map: the point, six pins, and where the point was before
 
 const READERS = {
   U8: (buffer, start, length) => new Uint8Array(buffer, start, length),
@@ -11,12 +11,12 @@ const READERS = {
   F32: (buffer, start, length) => new Float32Array(buffer, start, length / 4),
 };
 
-/** Where the tensors begin, in bytes from the start of a safetensors file. */
+/** The byte at which the tensors of a safetensors file begin. */
 export function dataStart(buffer) {
   return 8 + Number(new DataView(buffer).getBigUint64(0, true));
 }
 
-/** What a safetensors file says of itself: {entries: {name: {dtype, shape, data_offsets}}, metadata}. */
+/** The header of a safetensors file: {entries: {name: {dtype, shape, data_offsets}}, metadata}. */
 export function headerOf(buffer) {
   const text = new TextDecoder().decode(new Uint8Array(buffer, 8, dataStart(buffer) - 8));
   const { __metadata__: metadata = {}, ...entries } = JSON.parse(text);
@@ -33,31 +33,31 @@ export function unpack(buffer) {
   return { tensors, metadata };
 }
 
-/** One attention layer's map of one picture: side x side queries over keySide x keySide keys. */
+/** An attention layer's map for one image: side x side queries, keySide x keySide keys. */
 export class AttentionMap {
-  constructor(name, bytes, scale, tour) {
+  constructor(name, bytes, scale, highlights) {
     this.name = name;
     this.bytes = bytes.data;
     this.scale = scale.data;
-    this.tour = [...tour.data];
+    this.highlights = [...highlights.data];
     this.side = Math.round(Math.sqrt(bytes.shape[0]));
     this.keySide = Math.round(Math.sqrt(bytes.shape[1]));
-    this.gazes = new Recent(GAZES);
+    this.cache = new LruCache(CACHED_QUERIES);
   }
 
-  /** What a query looks at: its row, the keys from the most attended down, and those that hold half of it. */
-  gaze(query) {
-    let gaze = this.gazes.get(query);
-    if (!gaze) {
+  /** What a query attends to: its row, the keys by rank, and the region that gets half of it. */
+  attended(query) {
+    let attended = this.cache.get(query);
+    if (!attended) {
       const row = this.row(query);
       const ranking = ranked(row);
-      gaze = { row, ranking, inside: region(row, ranking) };
-      this.gazes.set(query, gaze);
+      attended = { row, ranking, inside: region(row, ranking) };
+      this.cache.set(query, attended);
     }
-    return gaze;
+    return attended;
   }
 
-  /** The weights that a query gives to all keys, Float32Array (M,): scale * (byte / 255)^2. */
+  /** The weights of all keys for a query, Float32Array (M,): scale * (byte / 255)^2. */
   row(query) {
     const length = this.keySide ** 2;
     const weights = new Float32Array(length);
@@ -69,21 +69,21 @@ export class AttentionMap {
   }
 }
 
-/** A picture (S x S x 3 bytes), its maps, and what the discriminator makes of it. */
-export class Scene {
-  /** @param {ArrayBuffer} buffer @param {Object<string, number>} gammas of the model's layers, in their order */
+/** An image (S x S x 3 bytes), its attention maps, and the discriminator's scores. */
+export class Payload {
+  /** @param {ArrayBuffer} buffer @param {Object<string, number>} gammas gamma of each of the model's layers, in order */
   constructor(buffer, gammas) {
     const { tensors, metadata } = unpack(buffer);
-    this.size = tensors.picture.shape[0];
-    this.picture = tensors.picture.data;
-    this.without = tensors.without?.data ?? null;
+    this.size = tensors.image.shape[0];
+    this.image = tensors.image.data;
+    this.withoutAttention = tensors.without_attention?.data ?? null;
     this.scores = [...tensors.scores.data];
     this.label = metadata.label === undefined ? null : Number(metadata.label);
     this.maps = Object.keys(gammas)
       .filter((name) => `bytes/${name}` in tensors)
       .map((name) => {
         const part = (kind) => tensors[`${kind}/${name}`];
-        return new AttentionMap(name, part("bytes"), part("scale"), part("tour"));
+        return new AttentionMap(name, part("bytes"), part("scale"), part("highlights"));
       });
   }
 }

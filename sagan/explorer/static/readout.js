@@ -1,7 +1,7 @@
-// What the point in hand looks at, in words and numbers.
+// What the point looks at, in words and numbers.
 
-import { beyondKernel, cellOf, center, distance, isSelective, percent, share } from "sagan/attention.js";
 import { POINT_COLOR } from "sagan/annotations.js";
+import { beyondKernel, cellOf, center, distance, isSelective, percent, share } from "sagan/attention.js";
 
 /** "generator.attention_16" -> {network: "Generator", size: "16 × 16"}. */
 export function layerTitle(name) {
@@ -10,102 +10,103 @@ export function layerTitle(name) {
   return { network: network[0].toUpperCase() + network.slice(1), size: `${side} × ${side}` };
 }
 
-/** Where a pixel looks, in numbers: {share, selective, distance, beyond, alike}. */
+/** Measures of where a pixel looks: {share, selective, distance, beyond, beyondUniform}. */
 export function describe(map, at, size) {
   const query = cellOf(at, size, map.side);
-  const { row, inside } = map.gaze(query);
-  const even = row.map(() => 1);
+  const { row, inside } = map.attended(query);
+  const uniform = row.map(() => 1);
   return {
     share: share(inside),
     selective: isSelective(inside),
     distance: distance(map, query, row, size),
     beyond: beyondKernel(map, query, row),
-    alike: beyondKernel(map, query, even), // what it is for a pixel that looks everywhere alike
+    beyondUniform: beyondKernel(map, query, uniform), // the same for a pixel that attends evenly
   };
 }
 
-/** What a pixel takes from the place of another, as a share of all that it takes. */
+/** The share of its attention that pixel `from` gives to the place of pixel `to`. */
 export function weightAt(map, from, to, size) {
-  return map.gaze(cellOf(from, size, map.side)).row[cellOf(to, size, map.keySide)];
+  return map.attended(cellOf(from, size, map.side)).row[cellOf(to, size, map.keySide)];
 }
 
-/** Keeps the readout beside a lens, and the tag at its point, up to date. */
+/** Keeps the readout beside a view, and the tooltip at its point, up to date. */
 export class Readout {
   /**
-   * @param {Lens} lens
-   * @param {ParentNode} root holds #readout, #tag and #spoken
+   * @param {PictureView} view
+   * @param {ParentNode} root contains #readout, #tooltip and #announcement
    * @param {boolean} attends whether the model has attention layers at all
    */
-  constructor(lens, root, attends) {
-    this.lens = lens;
+  constructor(view, root, attends) {
+    this.view = view;
     this.attends = attends;
     this.fields = Object.fromEntries(
-      ["where", "half", "far", "verdict"].map((name) => [name, root.querySelector(`#${name}`)]),
+      ["where", "half", "far", "explanation"].map((name) => [name, root.querySelector(`#${name}`)]),
     );
-    this.tag = root.querySelector("#tag");
-    this.spoken = root.querySelector("#spoken");
-    lens.addEventListener("point", ({ detail }) => this.update(detail.by));
-    lens.addEventListener("scene", () => this.update("program"));
+    this.tooltip = root.querySelector("#tooltip");
+    this.announcement = root.querySelector("#announcement");
+    view.addEventListener("point", ({ detail }) => this.update(detail.by));
+    view.addEventListener("shown", () => this.update("program"));
   }
 
   update(by) {
-    const { lens, fields } = this;
-    const at = lens.at ?? lens.pins.at(-1)?.at;
-    const known = lens.map && at;
-    const facts = known && describe(lens.map, at, lens.scene.size);
-    fields.where.textContent = known ? `Pixel ${at[0]}, ${at[1]} · ${lens.title}` : "No pixel yet";
+    const { view, fields } = this;
+    const at = view.at ?? view.pins.at(-1)?.at;
+    const known = view.map && at;
+    const facts = known && describe(view.map, at, view.payload.size);
+    fields.where.textContent = known ? `Pixel ${at[0]}, ${at[1]} · ${view.title}` : "No pixel selected";
     fields.half.textContent = facts ? percent(facts.share) : "–";
     fields.far.textContent = facts ? `${facts.distance.toFixed(1)} px` : "–";
-    fields.verdict.textContent = lens.scene && !lens.map ? this.lack() : verdict(facts);
-    this.updateTag();
-    if (by === "keyboard") this.spoken.textContent = this.sentence(at, facts);
+    fields.explanation.textContent = view.payload && !view.map ? this.missingMap() : explanation(facts);
+    this.updateTooltip();
+    if (by === "keyboard") this.announcement.textContent = this.sentence(at, facts);
   }
 
   /** Why there is no map. */
-  lack() {
-    if (!this.attends) return "There is nothing to point at: this model has no attention layer.";
-    return "There is nothing to point at: this model’s discriminator has no attention layer.";
+  missingMap() {
+    if (!this.attends) return "Nothing to point at: this model has no attention layer.";
+    return "Nothing to point at: this model’s discriminator has no attention layer.";
   }
 
   sentence(at, facts) {
-    if (!facts) return "No pixel is chosen.";
+    if (!facts) return "No pixel selected.";
     return (
-      `Pixel ${at[0]}, ${at[1]}: half of its attention lies on ${percent(facts.share)} of the ` +
-      `picture, ${facts.distance.toFixed(1)} pixels away on average. ${this.lens.pins.length} pins.`
+      `Pixel ${at[0]}, ${at[1]}: half of its attention falls on ${percent(facts.share)} of the ` +
+      `picture, ${facts.distance.toFixed(1)} pixels away on average. ${this.view.pins.length} pins.`
     );
   }
 
-  /** Beside the point: what it keeps for its own place, and what each pin gives to this place. */
-  updateTag() {
-    const { lens, tag } = this;
-    tag.hidden = !(lens.map && lens.at);
-    if (tag.hidden) return;
-    const { size } = lens.scene;
-    const sources = [{ at: lens.at, color: POINT_COLOR }, ...lens.pins];
-    tag.replaceChildren(
-      ...sources.map(({ at, color }) => {
+  /** Beside the point: the attention it gives its own place, and what each pin gives this place. */
+  updateTooltip() {
+    const { view, tooltip } = this;
+    tooltip.hidden = !(view.map && view.at);
+    if (tooltip.hidden) return;
+    const { size } = view.payload;
+    const points = [{ at: view.at, color: POINT_COLOR }, ...view.pins];
+    tooltip.replaceChildren(
+      ...points.map(({ at, color }) => {
         const line = document.createElement("span");
         line.style.setProperty("--dot", color);
-        line.textContent = percent(weightAt(lens.map, at, lens.at, size)) + (at === lens.at ? " itself" : " here");
+        const where = at === view.at ? "on itself" : "here";
+        line.textContent = `${percent(weightAt(view.map, at, view.at, size))} ${where}`;
         return line;
       }),
     );
-    const query = cellOf(lens.at, size, lens.map.side);
-    const [x, y] = center(query, lens.map.side);
-    const [lookedX, lookedY] = center(lens.map.gaze(query).ranking[0], lens.map.keySide);
-    tag.style.setProperty("--x", x);
-    tag.style.setProperty("--y", y);
-    // Away from where it looks, if there is room.
-    tag.classList.toggle("leftward", x > 0.75 || (x > 0.25 && lookedX > x));
-    tag.classList.toggle("upward", y > 0.75 || (y > 0.25 && lookedY > y));
+    const query = cellOf(view.at, size, view.map.side);
+    const [x, y] = center(query, view.map.side);
+    const [peakX, peakY] = center(view.map.attended(query).ranking[0], view.map.keySide);
+    tooltip.style.setProperty("--x", x);
+    tooltip.style.setProperty("--y", y);
+    // On the side away from the strongest attention, if there is room.
+    tooltip.classList.toggle("leftward", x > 0.75 || (x > 0.25 && peakX > x));
+    tooltip.classList.toggle("upward", y > 0.75 || (y > 0.25 && peakY > y));
   }
 }
 
-function verdict(facts) {
-  if (!facts) return "Move over the picture, or tap it, and the attention of that pixel is read out here.";
-  if (!facts.selective) return "It looks at the whole picture almost alike: no region stands out.";
+function explanation(facts) {
+  if (!facts) return "Point at the picture, or tap it, to see what that pixel attends to.";
+  if (!facts.selective) return "It looks at the whole picture almost evenly: no region stands out.";
   return (
-    `${percent(facts.beyond)} of its attention goes where one 3\u00a0×\u00a03 convolution here cannot see; ` +
-    `looking everywhere alike, ${percent(facts.alike)} would.`
+    `${percent(facts.beyond)} of its attention is beyond the reach of a 3\u00a0×\u00a03 convolution; ` +
+    `spread evenly, it would be ${percent(facts.beyondUniform)}.`
   );
 }

@@ -1,17 +1,17 @@
-// The discriminator's logits, one bar for each class, from the middle to either side.
+// The discriminator's logits: a bar for each class, to the right of the middle if positive.
 
-const SHOWN = 10;
+const MAX_BARS = 10;
 
 /**
  * @param {HTMLElement} list
- * @param {number[]} scores one for each class; a single one without classes
+ * @param {number[]} scores one for each class; a single one for an unconditional model
  * @param {string[]} classes
- * @param {number | null} own the class that the picture was drawn as
+ * @param {number | null} own the class that the image was generated for
  */
 export function showScores(list, scores, classes, own) {
   const best = scores.map((_, index) => index).sort((a, b) => scores[b] - scores[a]);
-  const shown = best.slice(0, SHOWN);
-  if (own !== null && !shown.includes(own)) shown[SHOWN - 1] = own;
+  const shown = best.slice(0, MAX_BARS);
+  if (own !== null && !shown.includes(own)) shown[MAX_BARS - 1] = own;
   const reach = Math.max(2, ...shown.map((index) => Math.abs(scores[index])));
   list.replaceChildren(
     ...shown.map((index) => {

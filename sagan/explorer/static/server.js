@@ -1,11 +1,11 @@
-// Asking the server, never for more than is still wanted.
+// Requests to the server, never for more than is still needed.
 
-import { Recent } from "sagan/lru.js";
+import { LruCache } from "sagan/lru.js";
 
-const KEPT = 64 * 2 ** 20; // bytes of galleries and of samples with their maps
+const CACHE_BYTES = 64 * 2 ** 20; // galleries, and samples with their maps
 
-/** Runs work one call at a time; of the calls that come meanwhile only the last one is done. */
-export function latest(work) {
+/** Run `work` one call at a time; of the calls made meanwhile, only the last one is carried out. */
+export function latestOnly(work) {
   let next = null;
   let running = false;
   return async (...args) => {
@@ -24,41 +24,41 @@ export function latest(work) {
   };
 }
 
-async function answer(url, options) {
+async function request(url, options) {
   const response = await fetch(url, options).catch(() => {
-    throw new Error("The server does not answer: has sagan explore ended?");
+    throw new Error("The server is not answering. Is sagan explore still running?");
   });
   if (response.ok) return response;
   let detail = response.statusText;
   try {
     ({ detail } = await response.json());
   } catch {
-    // No JSON: the status must do.
+    // Not JSON: the status text must do.
   }
-  throw new Error(typeof detail === "string" ? detail : "the server refused these values");
+  throw new Error(typeof detail === "string" ? detail : "The server rejected these values.");
 }
 
-function query(parameters) {
+function queryString(parameters) {
   const known = Object.entries(parameters).filter(([, value]) => value !== null);
   return new URLSearchParams(known.map(([name, value]) => [name, String(value)]));
 }
 
-const kept = new Recent(KEPT);
+const cache = new LruCache(CACHE_BYTES);
 
-/** ArrayBuffer of /api/gallery or /api/sample; recent ones are not asked for twice. */
-export function ask(path, parameters) {
-  const url = `api/${path}?${query(parameters)}`;
-  const found = kept.get(url);
-  if (found) return found;
-  const promise = answer(url).then((response) => response.arrayBuffer());
-  kept.set(url, promise, 0);
-  promise.then((buffer) => kept.set(url, promise, buffer.byteLength), () => kept.delete(url));
+/** Request /api/gallery or /api/sample, ArrayBuffer; recent results are cached. */
+export function fetchBuffer(path, parameters) {
+  const url = `api/${path}?${queryString(parameters)}`;
+  const cached = cache.get(url);
+  if (cached) return cached;
+  const promise = request(url).then((response) => response.arrayBuffer());
+  cache.set(url, promise, 0);
+  promise.then((buffer) => cache.set(url, promise, buffer.byteLength), () => cache.delete(url));
   return promise;
 }
 
-/** Let the discriminator look at a picture file: ArrayBuffer of a scene. */
-export async function send(file) {
-  const response = await answer("api/picture", {
+/** Upload an image file for the discriminator to judge: ArrayBuffer of a payload. */
+export async function uploadImage(file) {
+  const response = await request("api/image", {
     method: "POST",
     body: file,
     headers: { "content-type": "application/octet-stream" },
@@ -66,14 +66,14 @@ export async function send(file) {
   return response.arrayBuffer();
 }
 
-let read = null; // the tag of the history that was read last
+let lastTag = null; // the entity tag of the history that was read last
 
-/** The curves and grids of the run, as JSON; null when they are as they were. */
-export async function history() {
-  const response = await answer("api/run/history", { cache: "no-cache" });
+/** The run's curves and grids as JSON; null if they have not changed. */
+export async function fetchHistory() {
+  const response = await request("api/run/history", { cache: "no-cache" });
   const tag = response.headers.get("etag");
-  if (tag === read) return null;
+  if (tag === lastTag) return null;
   const content = await response.json();
-  read = tag;
+  lastTag = tag;
   return content;
 }

@@ -1,13 +1,14 @@
-// The training tab: the film of sample grids and the curves beside it, live while training goes on.
+// The training tab: sample grids over time, and the curves beside them. Follows a run in progress.
 
 import { Chart } from "sagan/chart.js";
-import { Film } from "sagan/film.js";
 import { layerTitle } from "sagan/readout.js";
-import { history as askHistory } from "sagan/server.js";
-import { tell } from "sagan/viewer.js";
+import { fetchHistory } from "sagan/server.js";
+import { Timelapse } from "sagan/timelapse.js";
+import { showToast } from "sagan/viewer.js";
 
-const PERIOD = 3000; // milliseconds between questions
+const POLL_PERIOD = 3000; // milliseconds
 
+// How the curve of a key is named: "sigma/generator/blocks.0.conv1" -> "blocks.0.conv1" and so on.
 const rest = (from) => (key) => key.split("/").slice(from).join("/");
 const layer = (key) => {
   const { network, size } = layerTitle(key.split("/").find((part) => part.includes(".attention_")));
@@ -15,139 +16,149 @@ const layer = (key) => {
 };
 const named = (names) => (key) => names[key];
 
-/** What belongs in one chart, what it means, and how its curves are called. */
-const KINDS = [
+/** Which keys share a chart, what the chart shows, and how its curves are named. */
+const CHARTS = [
   {
     title: "Loss", has: /^loss\//, name: named({ "loss/d": "discriminator", "loss/g": "generator" }),
-    why: "Each network's own. They pull against each other, so neither should run away.",
+    description: "Each network’s loss. The two compete, so neither should run away.",
   },
   {
-    title: "Verdicts", has: /^logits\//, name: named({ "logits/real": "real pictures", "logits/fake": "drawn pictures" }),
-    why: "The discriminator's average score. The closer the curves, the harder it is to tell.",
+    title: "Discriminator scores", has: /^logits\//,
+    name: named({ "logits/real": "real pictures", "logits/fake": "generated pictures" }),
+    description: "The mean score. The closer the curves, the harder the two are to tell apart.",
   },
   {
     title: "Gradients", has: /^gradient\//, name: rest(1),
-    why: "Their norm in each network. A leap tells of a step that went wrong, 0 of nothing left to learn from.",
+    description: "Gradient norm of each network. A spike is a step gone wrong; at 0, nothing is learned.",
   },
   {
     title: "Gamma", has: /^gamma\//, name: layer,
-    why: "How strongly each attention layer is mixed in. Every one starts at 0.",
+    description: "How much each attention layer contributes. All start at 0.",
   },
   {
     title: "Attention distance", has: /^attention\/.*\/distance$/, name: layer,
-    why: "How far a pixel looks on average, in pixels.",
+    description: "How far a pixel looks on average, in pixels.",
   },
   {
     title: "Attention entropy", has: /^attention\/.*\/entropy$/, name: layer,
-    why: "How undecided a pixel is, in nats. Lower: it looks at fewer places.",
+    description: "How spread out a pixel’s attention is, in nats. Lower: on fewer places.",
   },
   {
     title: "Attention concentration", has: /^attention\/.*\/concentration$/, name: layer,
-    why: "The share of places that holds half of a pixel's attention.",
+    description: "The share of the picture that gets half of a pixel’s attention.",
   },
   {
     title: "Sigma, generator", has: /^sigma\/generator\//, name: rest(2),
-    why: "Spectral normalization divides each weight by its largest singular value: this, over all layers.",
+    description: "Each layer’s largest singular value, by which spectral normalization divides its weight.",
   },
   {
     title: "Sigma, discriminator", has: /^sigma\/discriminator\//, name: rest(2),
-    why: "The same for the discriminator.",
+    description: "The same for the discriminator.",
   },
-  { title: "Speed", has: /^images_per_second$/, name: () => "images a second", why: "A batch for each step." },
-  { title: "Augmentation", has: /^augment\//, name: rest(1), why: "Share of pictures that are changed before judging." },
+  {
+    title: "Speed", has: /^images_per_second$/, name: () => "images per second",
+    description: "Training throughput, one batch per step.",
+  },
+  {
+    title: "Augmentation", has: /^augment\//, name: rest(1),
+    description: "The share of pictures altered before the discriminator sees them.",
+  },
 ];
 
-/** The kinds of chart that a history calls for: {kind, keys}; each metric has a scale of its own. */
+/** The charts that a history needs, each with its keys; every metric has a scale of its own. */
 function chartsOf(series) {
   const keys = Object.keys(series);
   const metrics = keys
     .filter((key) => key.startsWith("metric/") && key !== "metric/seconds")
-    .map((key) => ({ title: key.slice("metric/".length), name: rest(1), keys: [key], why: "Measured against the data." }));
-  const kinds = KINDS.map((kind) => ({ ...kind, keys: keys.filter((key) => kind.has.test(key)) }));
-  return [...metrics, ...kinds].filter((kind) => kind.keys.length > 0);
+    .map((key) => ({
+      title: key.slice("metric/".length), name: rest(1), keys: [key], description: "Compared with the data.",
+    }));
+  const charts = CHARTS.map((chart) => ({ ...chart, keys: keys.filter((key) => chart.has.test(key)) }));
+  return [...metrics, ...charts].filter((chart) => chart.keys.length > 0);
 }
 
 /** Make the tab and its button work. */
 export function initialize() {
   const panel = document.querySelector("#training");
-  const film = new Film(document.querySelector("#film"));
+  const timelapse = new Timelapse(document.querySelector("#timelapse"));
   const charts = new Map();
   let last = 0; // the newest step
-  let chosen = null; // the step that is looked at; null follows the newest one
-  let silent = false; // whether the visitor knows already that the server is gone
+  let selected = null; // the step that the visitor selected; null follows the newest one
+  let reported = false; // whether the visitor knows that the server is not answering
 
-  const mark = () => charts.forEach((chart) => chart.mark(chosen ?? last));
+  const mark = () => charts.forEach((chart) => chart.mark(selected ?? last));
 
-  function choose(step) {
-    chosen = step < last ? step : null;
+  function select(step) {
+    selected = step < last ? step : null;
     mark();
   }
 
-  film.addEventListener("frame", ({ detail }) => {
-    choose(detail.step === film.steps.at(-1) ? last : detail.step);
+  timelapse.addEventListener("frame", ({ detail }) => {
+    select(detail.step === timelapse.steps.at(-1) ? last : detail.step);
   });
 
-  function chartFor(kind) {
-    if (!charts.has(kind.title)) {
-      const chart = new Chart(kind);
+  function chartFor(definition) {
+    if (!charts.has(definition.title)) {
+      const chart = new Chart(definition);
       chart.addEventListener("point", ({ detail }) => {
-        film.goTo(detail.step);
-        choose(detail.step);
+        timelapse.goTo(detail.step);
+        select(detail.step);
       });
-      charts.set(kind.title, chart);
+      charts.set(definition.title, chart);
       document.querySelector("#charts").append(chart.element);
     }
-    return charts.get(kind.title);
+    return charts.get(definition.title);
   }
 
   async function show({ series, grids }) {
     const steps = Object.values(series).map(([measured]) => measured.at(-1));
     last = Math.max(0, ...steps, ...grids);
-    for (const kind of chartsOf(series)) {
-      chartFor(kind).show(Object.fromEntries(kind.keys.map((key) => [key, series[key]])), last);
+    for (const definition of chartsOf(series)) {
+      const curves = Object.fromEntries(definition.keys.map((key) => [key, series[key]]));
+      chartFor(definition).show(curves, last);
     }
     mark();
-    await film.extend(grids, chosen ?? last);
+    await timelapse.extend(grids, selected ?? last);
     document.querySelector("#progress").textContent = `Step ${last.toLocaleString("en")}.`;
     panel.classList.add("filled");
   }
 
   async function refresh() {
     try {
-      const history = await askHistory();
+      const history = await fetchHistory();
       if (history) await show(history);
-      silent = false;
+      reported = false;
     } catch (error) {
-      if (!silent) tell(error.message);
-      silent = true;
+      if (!reported) showToast(error.message);
+      reported = true;
     }
   }
 
-  async function keepRefreshing() {
+  async function poll() {
     if (!document.hidden && !panel.hidden) await refresh();
-    setTimeout(keepRefreshing, PERIOD);
+    setTimeout(poll, POLL_PERIOD);
   }
 
   initializeTabs(refresh);
-  setTimeout(keepRefreshing, PERIOD);
+  setTimeout(poll, POLL_PERIOD);
 }
 
-function initializeTabs(opened) {
+function initializeTabs(onTrainingOpened) {
   const tabs = [...document.querySelectorAll("[role=tab]")];
-  function choose(tab) {
+  function open(tab) {
     for (const other of tabs) {
-      const chosen = other === tab;
-      other.setAttribute("aria-selected", String(chosen));
-      other.tabIndex = chosen ? 0 : -1;
-      document.getElementById(other.getAttribute("aria-controls")).hidden = !chosen;
+      const selected = other === tab;
+      other.setAttribute("aria-selected", String(selected));
+      other.tabIndex = selected ? 0 : -1;
+      document.getElementById(other.getAttribute("aria-controls")).hidden = !selected;
     }
     tab.focus();
-    if (tab.id === "tab-training") opened();
+    if (tab.id === "tab-training") onTrainingOpened();
   }
   tabs.forEach((tab, index) => {
-    tab.addEventListener("click", () => choose(tab));
+    tab.addEventListener("click", () => open(tab));
     tab.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowLeft" || event.key === "ArrowRight") choose(tabs[1 - index]);
+      if (event.key === "ArrowLeft" || event.key === "ArrowRight") open(tabs[1 - index]);
     });
   });
 }

@@ -1,52 +1,55 @@
-// The view as the part of the address behind #, and back. What makes no sense is left at its start.
+// The state of the page in the URL's fragment. Values that make no sense are ignored.
 
-const START = {
+const DEFAULTS = {
   seed: 0, label: null, truncation: 1, index: 0, toward: null, blend: 0, gamma: 1,
   layer: null, at: null, pins: [],
 };
 
-const within = (low, high, whole) => (text) => {
+const number = (low, high) => (text) => {
   const value = Number(text);
-  const sound = text.trim() !== "" && value >= low && value <= high;
-  return sound && (!whole || Number.isInteger(value)) ? value : undefined;
+  return text.trim() !== "" && value >= low && value <= high ? value : undefined;
+};
+const integer = (low, high) => (text) => {
+  const value = number(low, high)(text);
+  return Number.isInteger(value) ? value : undefined;
 };
 const pixel = (text) => {
   const match = /^(\d{1,4}),(\d{1,4})$/.exec(text);
   return match ? [Number(match[1]), Number(match[2])] : undefined;
 };
-const READERS = {
-  seed: within(0, 2 ** 32 - 1, true),
-  label: within(0, 2 ** 31 - 1, true),
-  truncation: within(0, 1.5),
-  index: within(0, 23, true),
-  toward: within(0, 2 ** 32 - 1, true),
-  blend: within(0, 64, true),
-  gamma: within(0, 3),
+const PARSERS = {
+  seed: integer(0, 2 ** 32 - 1),
+  label: integer(0, 2 ** 31 - 1),
+  truncation: number(0, 1.5),
+  index: integer(0, 23),
+  toward: integer(0, 2 ** 32 - 1),
+  blend: integer(0, 64),
+  gamma: number(0, 3),
   layer: (text) => text,
   at: pixel,
   pins: (text) => text.split(";").map(pixel).filter(Boolean),
 };
 
-/** The seed that the way from a picture leads to, if no other is named. */
-export const following = (seed) => (seed + 1) % 2 ** 32;
+/** The seed to interpolate toward unless another one is chosen. */
+export const nextSeed = (seed) => (seed + 1) % 2 ** 32;
 
-/** "#seed=3&pins=4,5;8,9" -> the whole view. */
-export function viewOf(hash) {
+/** "#seed=3&pins=4,5;8,9" -> the whole state. */
+export function parseState(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
-  const view = { ...START };
-  for (const [name, read] of Object.entries(READERS)) {
-    const value = given.has(name) ? read(given.get(name)) : undefined;
-    if (value !== undefined) view[name] = value;
+  const state = { ...DEFAULTS };
+  for (const [name, parse] of Object.entries(PARSERS)) {
+    const value = given.has(name) ? parse(given.get(name)) : undefined;
+    if (value !== undefined) state[name] = value;
   }
-  view.toward ??= following(view.seed);
-  return view;
+  state.toward ??= nextSeed(state.seed);
+  return state;
 }
 
-/** The view -> "#...", holding what differs from the start. */
-export function hashOf(view) {
-  const start = { ...START, toward: following(view.seed) };
-  const parts = Object.keys(START)
-    .filter((name) => String(view[name]) !== String(start[name]))
-    .map((name) => `${name}=${name === "pins" ? view.pins.join(";") : view[name]}`);
+/** The state -> "#...", with the values that differ from the defaults. */
+export function formatState(state) {
+  const defaults = { ...DEFAULTS, toward: nextSeed(state.seed) };
+  const parts = Object.keys(DEFAULTS)
+    .filter((name) => String(state[name]) !== String(defaults[name]))
+    .map((name) => `${name}=${name === "pins" ? state.pins.join(";") : state[name]}`);
   return parts.length ? `#${parts.join("&")}` : "";
 }

@@ -1,79 +1,81 @@
-// The lens with all that belongs to it, on the served page and in the exported file alike.
+// The picture view and everything around it that the served and the exported page share.
 
 import { initializeAppearance } from "sagan/appearance.js";
-import { fillChips } from "sagan/controls.js";
+import { Autoplay } from "sagan/autoplay.js";
 import { copyPng } from "sagan/clipboard.js";
-import { Lens } from "sagan/picture_view.js";
-import { number } from "sagan/format.js";
+import { fillChips } from "sagan/controls.js";
+import { formatNumber } from "sagan/format.js";
+import { PictureView } from "sagan/picture_view.js";
 import { layerTitle, Readout } from "sagan/readout.js";
-import { Tour } from "sagan/tour.js";
 
-/** Show a line for a moment at the foot of the page. */
-export function tell(line) {
-  const note = document.querySelector("#note");
-  note.textContent = line;
-  note.classList.add("shown");
-  clearTimeout(tell.timer);
-  tell.timer = setTimeout(() => note.classList.remove("shown"), 4000);
+const TOAST_TIME = 4000; // milliseconds
+
+/** Show a message for a moment at the foot of the page. */
+export function showToast(message) {
+  const toast = document.querySelector("#toast");
+  toast.textContent = message;
+  toast.classList.add("shown");
+  clearTimeout(showToast.timer);
+  showToast.timer = setTimeout(() => toast.classList.remove("shown"), TOAST_TIME);
 }
 
 /**
- * Make the page's lens work.
+ * Make the page's picture view work.
  *
- * @param {{name: string, gammas: Object<string, number>}} facts the model's name, and gamma of its attention layers
- * @returns {{lens: Lens, tour: Tour}}
+ * @param {{name: string, gammas: Object<string, number>}} facts the model's name, and gamma of each attention layer
+ * @returns {{view: PictureView, autoplay: Autoplay}}
  */
 export function makeViewer({ name, gammas }) {
-  const lens = new Lens(document.querySelector("#lens"));
-  new Readout(lens, document, Object.keys(gammas).length > 0);
-  keepLayers(lens, document.querySelector("#layers"), gammas);
-  keepPins(lens, document.querySelector("#pins"));
+  const view = new PictureView(document.querySelector("#picture"));
+  new Readout(view, document, Object.keys(gammas).length > 0);
+  initializeLayers(view, document.querySelector("#layers"), gammas);
+  initializePins(view, document.querySelector("#pins"));
   initializeAppearance(document.querySelector("#theme"));
   document.querySelector("#copy-png").addEventListener("click", async () => {
-    tell(await copyPng(lens.png(), name));
+    showToast(await copyPng(view.png(), name));
   });
-  return { lens, tour: new Tour(lens) };
+  return { view, autoplay: new Autoplay(view) };
 }
 
-/** One chip for each layer; a photograph has no map of the generator's. */
-function keepLayers(lens, fieldset, gammas) {
+/** A chip for each layer; a photo has no map of the generator's layers, so theirs are disabled. */
+function initializeLayers(view, fieldset, gammas) {
   const options = Object.keys(gammas).map((value) => {
     const { network, size } = layerTitle(value);
     return { value, label: `${network} ${size}` };
   });
-  const check = fillChips(fieldset, options, (value) => lens.choose(value));
-  lens.addEventListener("scene", () => {
-    const names = lens.scene.maps.map((map) => map.name);
+  const check = fillChips(fieldset, options, (value) => view.showLayer(value));
+  view.addEventListener("shown", () => {
+    const names = view.payload.maps.map((map) => map.name);
     for (const input of fieldset.querySelectorAll("input")) input.disabled = !names.includes(input.value);
-    if (!lens.map) return;
-    check(lens.map.name);
-    fieldset.querySelector("#layer-gamma").textContent = number(gammas[lens.map.name]);
+    if (!view.map) return;
+    check(view.map.name);
+    fieldset.querySelector("#layer-gamma").textContent = formatNumber(gammas[view.map.name]);
   });
 }
 
-/** One chip for each pin, made anew only when the pins change: a chip may have the focus. */
-function keepPins(lens, list) {
+/** A chip for each pin, replaced only when the pins change: one of them may have the focus. */
+function initializePins(view, list) {
   const chips = list.querySelector(".chips");
   let shown = [];
-  list.querySelector("#clear").addEventListener("click", () => lens.clear("hand"));
-  lens.addEventListener("point", () => {
-    const { pins } = lens;
+  list.querySelector("#clear").addEventListener("click", () => view.clear("pointer"));
+  view.addEventListener("point", () => {
+    const { pins } = view;
     if (pins.length === shown.length && pins.every((pin, index) => pin === shown[index])) return;
     shown = [...pins];
-    const place = [...chips.children].indexOf(document.activeElement);
+    const focused = [...chips.children].indexOf(document.activeElement);
     list.classList.toggle("empty", pins.length === 0);
-    chips.replaceChildren(...pins.map((pin) => chipOf(pin, lens)));
-    if (place >= 0) (chips.children[place] ?? chips.lastElementChild ?? lens.element).focus();
+    chips.replaceChildren(...pins.map((pin) => chipOf(pin, view)));
+    if (focused >= 0) (chips.children[focused] ?? chips.lastElementChild ?? view.element).focus();
   });
 }
 
-function chipOf(pin, lens) {
+function chipOf(pin, view) {
   const { at, color } = pin;
   const chip = Object.assign(document.createElement("button"), { type: "button" });
   chip.className = "pin";
   chip.style.setProperty("--dot", color);
   chip.textContent = `${at[0]}, ${at[1]}`;
   chip.setAttribute("aria-label", `Remove the pin at pixel ${at[0]}, ${at[1]}`);
-  chip.addEventListener("click", () => lens.unpin(pin, "hand"));
+  chip.addEventListener("click", () => view.unpin(pin, "pointer"));
   return chip;
 }

@@ -12,12 +12,12 @@ from sagan.config import Config
 from sagan.display import duration
 from sagan.report.document import (
     FIGURES,
+    BulletList,
     Code,
+    Figure,
     Grid,
     Heading,
     Part,
-    Picture,
-    Points,
     Text,
     as_html,
     as_markdown,
@@ -53,7 +53,7 @@ def write_reports(
     table = Table(study, results)
     title = f"Study: {study.name}"
     parts = list(_parts(table, record))
-    pictures = [part for part in parts if isinstance(part, Picture)]
+    pictures = [part for part in parts if isinstance(part, Figure)]
     for picture in pictures:
         write_bytes(out / FIGURES / picture.file, picture.svg.encode())
     contents = {
@@ -72,18 +72,18 @@ def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
     missing = set(record.runs) - {result.name for result in table.results}
     yield Text(table.study.question)
     if missing:
-        yield Points(
+        yield BulletList(
             [f"not done yet: {len(missing)} of {len(record.runs)} runs; verdicts may change"]
         )
     yield Text(_lead(table, record))
     yield Heading("What was found")
     if findings:
-        yield Points([sentence(finding, record.config) for finding in findings])
+        yield BulletList([sentence(finding, record.config) for finding in findings])
     yield Text(_reading(findings))
     yield Heading("The variants")
     yield _variant_grid(table)
     for title, svg in drawn_figures(table):
-        yield Picture(title, svg)
+        yield Figure(title, svg)
     if findings:
         yield Heading("The differences")
         yield _difference_grid(findings)

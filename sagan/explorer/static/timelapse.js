@@ -1,9 +1,9 @@
-// Sample grids of the steps of training, one after the other.
+// The grids of samples that training saved, one after the other.
 
-const FRAME = 350; // milliseconds
+const FRAME_PERIOD = 350; // milliseconds
 
 /** Fires "frame" with detail.step when its slider is moved, and for each grid while it plays. */
-export class Film extends EventTarget {
+export class Timelapse extends EventTarget {
   /** @param {HTMLElement} element */
   constructor(element) {
     super();
@@ -20,20 +20,20 @@ export class Film extends EventTarget {
     this.button.addEventListener("click", () => (this.timer ? this.pause() : this.play()));
   }
 
-  /** There are grids of these steps: show that of one step, and be done when it is there. */
+  /** Set the steps that have grids and show the one at `step`; resolves when it is visible. */
   extend(steps, step) {
     this.steps = steps;
     this.slider.max = Math.max(steps.length - 1, 0);
-    return this.show(this.before(step));
+    return this.show(this.positionOf(step));
   }
 
   goTo(step) {
     this.pause();
-    this.show(this.before(step));
+    this.show(this.positionOf(step));
   }
 
-  /** The last grid at or before a step; the first one before that. */
-  before(step) {
+  /** The position of the last grid at or before a step, or else of the first grid. */
+  positionOf(step) {
     const after = this.steps.findIndex((drawn) => drawn > step);
     return after < 0 ? this.steps.length - 1 : Math.max(after - 1, 0);
   }
@@ -54,9 +54,9 @@ export class Film extends EventTarget {
     this.output.textContent = step.toLocaleString("en");
     this.slider.setAttribute("aria-valuetext", `step ${step}`);
     this.image.hidden = false;
-    this.image.src = source(step);
+    this.image.src = urlOf(step);
     this.image.alt = `Samples after ${step} steps`;
-    await this.image.decode().catch(() => {}); // overtaken by the next, or not to be had
+    await this.image.decode().catch(() => {}); // replaced by the next one, or not available
     const { naturalWidth, naturalHeight } = this.image;
     if (naturalWidth) this.screen.style.setProperty("--screen", naturalWidth / naturalHeight);
   }
@@ -65,10 +65,10 @@ export class Film extends EventTarget {
     if (this.steps.length < 2) return;
     this.button.textContent = "Pause";
     if (this.position === this.steps.length - 1) this.turnTo(0);
-    this.timer = setInterval(() => this.advance(), FRAME);
+    this.timer = setInterval(() => this.advance(), FRAME_PERIOD);
   }
 
-  /** The next frame, once it is there: a film that stutters shows nothing. */
+  /** Show the next frame once it has loaded, so that playback slows down rather than stutters. */
   async advance() {
     if (this.loading) return;
     const next = this.position + 1;
@@ -78,7 +78,7 @@ export class Film extends EventTarget {
     }
     this.loading = true;
     const ahead = new Image();
-    ahead.src = source(this.steps[next]);
+    ahead.src = urlOf(this.steps[next]);
     await ahead.decode().catch(() => {});
     this.loading = false;
     if (this.timer) this.turnTo(next);
@@ -91,6 +91,6 @@ export class Film extends EventTarget {
   }
 }
 
-function source(step) {
+function urlOf(step) {
   return `api/run/grids/${step}`;
 }
