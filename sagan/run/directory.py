@@ -126,8 +126,8 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise SaganError(
-            f"another process is at work in '{folder}': wait until it ends (if there is none, for "
-            "instance because a machine was lost, remove the file '.lock' there)"
+            f"another process is at work in '{folder}': wait until it ends (if there is none, as "
+            "after losing a machine on a shared disk, remove the file '.lock' there)"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise SaganError(f"cannot work in '{folder}': {reason(error)}") from None
