@@ -27,7 +27,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from sagan.errors import SaganError
-from sagan.run.directory import FORMAT
+from sagan.run.directory import RUN_FORMAT
 from sagan.storage.files import read_small, to_json
 from sagan.storage.fsync import discard, flush, reason, rename, sweep, write
 
@@ -200,7 +200,7 @@ def _serialized(tensors: Tensors, metadata: dict[str, str]) -> bytes:
 
 def _manifest(digests: Mapping[str, str]) -> bytes:
     """Return a manifest: the sha256 of each file, and one of all these and the format."""
-    content: dict[str, Any] = {"format": FORMAT, "sha256": dict(sorted(digests.items()))}
+    content: dict[str, Any] = {"format": RUN_FORMAT, "sha256": dict(sorted(digests.items()))}
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return to_json({**content, "checksum": checksum})
 

@@ -16,7 +16,7 @@ from sagan.errors import SaganError
 from sagan.storage.files import read_json, write_json
 from sagan.storage.fsync import flush, is_litter, reason, sweep
 
-FORMAT = 1  # of config.json and of a checkpoint's manifest
+RUN_FORMAT = 1  # of config.json and of a checkpoint's manifest
 
 RUN_CONTENT = {
     ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
@@ -65,7 +65,7 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
     sweep(run)
     sweep(run / "checkpoints")
     content = {
-        "format": FORMAT,
+        "format": RUN_FORMAT,
         "preset": description.preset,
         "config": description.config.model_dump(mode="json"),
         "data": description.data,
