@@ -14,7 +14,7 @@ from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.resnet import Discriminator, Generator, Initializer
 
-Network = TypeVar("Network", bound=nn.Module)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 INITIALIZERS: dict[str, Initializer] = {
     "orthogonal": nn.init.orthogonal_,
@@ -42,24 +42,24 @@ def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, Dis
 
 def build_empty(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
     """Both networks on the meta device: shapes without memory."""
-    with without_memory():
-        generator = build_generator(config, num_classes, undrawn)
-        return generator, build_discriminator(config, num_classes, undrawn)
+    with on_meta_device():
+        generator = build_generator(config, num_classes, skip_init)
+        return generator, build_discriminator(config, num_classes, skip_init)
 
 
 @contextmanager
-def without_memory() -> Iterator[None]:
-    """Within it, networks are built on the meta device; `undrawn` is their initializer."""
-    with torch.device("meta"), _Undrawn():
+def on_meta_device() -> Iterator[None]:
+    """Within it, networks are built on the meta device; `skip_init` is their initializer."""
+    with torch.device("meta"), _SkipInit():
         yield
 
 
-def undrawn(weight: Tensor) -> Tensor:
+def skip_init(weight: Tensor) -> Tensor:
     """The initializer of a network whose weights come from elsewhere, or do not matter."""
     return weight
 
 
-class _Undrawn(TorchFunctionMode):
+class _SkipInit(TorchFunctionMode):
     """New layers keep whatever values their weights have.
 
     For weights without memory, torch would import its compiler to draw none: over a second.
@@ -159,5 +159,5 @@ def _discriminator_backend(config: Config) -> BackendName:
     return "eager" if config.loss == "wasserstein-gp" else "auto"
 
 
-def _channels_last(network: Network) -> Network:
+def _channels_last(network: NetworkT) -> NetworkT:
     return network.to(memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError
-from sagan.nn.channels import QUERY_DIVISOR, discriminator_maps, generator_maps
+from sagan.nn.channels import QUERY_DIVISOR, discriminator_feature_maps, generator_feature_maps
 
 Positive = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=4096)]
@@ -116,11 +116,15 @@ class Config(BaseModel):
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be a multiple of accumulation")
         for network, sizes, maps in (
-            ("g", self.attention_g, generator_maps(self.family, self.resolution, self.channels_g)),
+            (
+                "g",
+                self.attention_g,
+                generator_feature_maps(self.family, self.resolution, self.channels_g),
+            ),
             (
                 "d",
                 self.attention_d,
-                discriminator_maps(self.family, self.resolution, self.channels_d),
+                discriminator_feature_maps(self.family, self.resolution, self.channels_d),
             ),
         ):
             _check_attention(network, sizes, maps)
@@ -138,7 +142,7 @@ class Config(BaseModel):
         """Whether networks of this family can be conditional."""
         return self.family != "dcgan"
 
-    def following(self, labeled: bool) -> "Config":
+    def with_labels(self, labeled: bool) -> "Config":
         """The same, `conditional` decided by whether the data has labels, if nobody has."""
         if self.conditional is not None:
             return self
@@ -280,7 +284,7 @@ def resolve(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
     return parse_config(PRESETS[preset].settings | dict(overrides or {}))
 
 
-def going_on(begun: Config, overrides: Mapping[str, Any]) -> Config:
+def resume_config(begun: Config, overrides: Mapping[str, Any]) -> Config:
     """What was begun, as it was whatever its preset says by now, with some fields replaced.
 
     Raises:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sagan.build import build_discriminator, build_generator, undrawn, without_memory
+from sagan.build import build_discriminator, build_generator, on_meta_device, skip_init
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError
 from sagan.images.decode import FITS
@@ -21,10 +21,10 @@ from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.spectral_norm import fold_spectral_norm
 from sagan.run.checkpoint import (
     Tensors,
-    _is_checkpoint,
-    _serialized,
+    is_checkpoint,
     load_tensors,
     read_tensors,
+    serialize_tensors,
     step_of,
     verify_checkpoint,
 )
@@ -32,13 +32,13 @@ from sagan.run.run import Run
 from sagan.storage.files import write_bytes
 from sagan.storage.fsync import reason
 
-Network = TypeVar("Network", bound=nn.Module)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
-Weights: TypeAlias = Literal["ema", "raw"]
+WeightsName: TypeAlias = Literal["ema", "raw"]
 
 
-Precision: TypeAlias = Literal["float32", "bfloat16"]
+PrecisionName: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Model:
     read: Callable[[str], Tensors]
 
     def generator(
-        self, weights: Weights = "ema", precision: Precision = "float32"
+        self, weights: WeightsName = "ema", precision: PrecisionName = "float32"
     ) -> GeneratorBase:
         """The generator, ready to sample: evaluation mode, normalization folded in."""
         if weights not in ("ema", "raw"):
@@ -85,14 +85,14 @@ class Model:
         _check_numbers(discriminator, self.origin)
         return discriminator
 
-    def sha256(self, weights: Weights = "ema") -> str:
+    def sha256(self, weights: WeightsName = "ema") -> str:
         """Of the generator's tensors: their names, types, shapes and bytes; 64 hex digits."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self._tensors_of(weights).items()):
-            digest.update(_serialized({name: tensor}, {}))
+            digest.update(serialize_tensors({name: tensor}, {}))
         return digest.hexdigest()
 
-    def _tensors_of(self, weights: Weights) -> Tensors:
+    def _tensors_of(self, weights: WeightsName) -> Tensors:
         return self.read("ema" if weights == "ema" else "generator")
 
     def labels(self, names: str) -> list[int]:
@@ -114,7 +114,7 @@ class Model:
 
 
 def load_generator(
-    path_or_name: str | Path, weights: Weights = "ema", precision: Precision = "float32"
+    path_or_name: str | Path, weights: WeightsName = "ema", precision: PrecisionName = "float32"
 ) -> GeneratorBase:
     """The generator of a run directory, a model file or a shipped model, ready to sample.
 
@@ -172,7 +172,7 @@ def shipped_models() -> dict[str, Path]:
 
 def _open_run(path: Path) -> Model:
     run, checkpoint = Run(path), None
-    if not run.exists and _is_checkpoint(path.resolve()):
+    if not run.exists and is_checkpoint(path.resolve()):
         run, checkpoint = Run(path.resolve().parent.parent), path
         verify_checkpoint(checkpoint)
     run.require()
@@ -272,7 +272,7 @@ def export_model(model: Model, out: Path, card: str = "", half: bool = False) ->
         "step": str(model.step),
         "card": card or model.card,
     }
-    write_bytes(out, _serialized(tensors, metadata))
+    write_bytes(out, serialize_tensors(tensors, metadata))
 
 
 def _in_half(tensor: Tensor, origin: str) -> Tensor:
@@ -285,7 +285,7 @@ def _in_half(tensor: Tensor, origin: str) -> Tensor:
     return half
 
 
-def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors) -> Network:
+def _for_inference(build: Callable[..., NetworkT], model: Model, tensors: Tensors) -> NetworkT:
     """A network with these weights, spectral norm folded in, in evaluation mode.
 
     It is built without memory first: a configuration from a stranger may ask for any amount, and
@@ -294,8 +294,8 @@ def _for_inference(build: Callable[..., Network], model: Model, tensors: Tensors
     Raises:
         SaganError: the weights are those of another network.
     """
-    with without_memory():
-        network = build(model.config, len(model.classes), undrawn)
+    with on_meta_device():
+        network = build(model.config, len(model.classes), skip_init)
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items() if not tensor.is_complex()}
     if found != shapes:

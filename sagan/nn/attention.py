@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from sagan.nn.attention_kernels import (
     BACKENDS,
-    Attend,
+    AttentionKernel,
     BackendName,
     attention_map,
     select_backend,
@@ -33,7 +33,7 @@ from sagan.nn.spectral_norm import apply_spectral_norm
 
 
 @dataclass(frozen=True)
-class Form:
+class AttentionForm:
     """How a published version of the layer departs from the equations.
 
     Attributes:
@@ -50,9 +50,15 @@ class Form:
 
 
 FORMS = {
-    "full": Form(value_divisor=1, output=False, pool=False, bias=True),  # the popular PyTorch layer
-    "paper": Form(value_divisor=8, output=True, pool=False, bias=False),  # section 3, "C/8"
-    "pooled": Form(value_divisor=2, output=True, pool=True, bias=False),  # the released code
+    "full": AttentionForm(
+        value_divisor=1, output=False, pool=False, bias=True
+    ),  # the popular PyTorch layer
+    "paper": AttentionForm(
+        value_divisor=8, output=True, pool=False, bias=False
+    ),  # section 3, "C/8"
+    "pooled": AttentionForm(
+        value_divisor=2, output=True, pool=True, bias=False
+    ),  # the released code
 }
 
 FormName: TypeAlias = Literal["full", "paper", "pooled"]
@@ -158,7 +164,7 @@ class SelfAttention2d(nn.Module):
     def _pooled(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.pool else x
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Attend:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> AttentionKernel:
         if self.backend == "auto":
             return select_backend(query, key, value)
         return BACKENDS[self.backend]

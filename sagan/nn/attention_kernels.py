@@ -18,7 +18,7 @@ from sagan.nn.precision import without_autocast
 BackendName: TypeAlias = Literal["auto", "eager", "flash", "chunked"]
 
 # (B, N, d), (B, M, d), (B, M, c) -> (B, N, c)
-Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+AttentionKernel: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 NARROW = 32  # channels, measured like the other constants here
 NARROW_BY_COLUMNS = 128
@@ -180,10 +180,10 @@ def _weighted_by_columns(weights: Tensor, x: Tensor) -> Tensor:
     return torch.bmm(weights.transpose(1, 2), x)
 
 
-BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunked}
+BACKENDS: dict[str, AttentionKernel] = {"eager": eager, "flash": flash, "chunked": chunked}
 
 
-def select_backend(query: Tensor, key: Tensor, value: Tensor) -> Attend:
+def select_backend(query: Tensor, key: Tensor, value: Tensor) -> AttentionKernel:
     """What `backend="auto"` runs: a function of shape and device only, never of a timing.
 
     Two runs on like machines therefore choose alike, which bit-exact resuming needs. GPUs have

@@ -18,19 +18,19 @@ CUTOUT = 1 / 2  # side of the removed square, as a share of the image's side
 ADAPTIVE_IMAGES = 100_000  # real images that take p from 0 to 1: Karras et al.'s code on CIFAR-10
 
 
-def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+def mirrored(images: Tensor, rng: torch.Generator) -> Tensor:
     """Mirror each image (B, 3, H, W) left to right with probability 1/2."""
-    draw = torch.rand(len(images), 1, 1, 1, device=images.device, generator=generator)
+    draw = torch.rand(len(images), 1, 1, 1, device=images.device, generator=rng)
     return torch.where(draw < 0.5, images, images.flip(3))
 
 
-def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, p: float, rng: torch.Generator) -> Tensor:
     """Apply each transformation to every image with probability `p`.
 
     Args:
         images: float (B, 3, H, W) in [-1, 1]; colors may leave the range.
         p: 0 (the images come back as they are) to 1.
-        generator: on the images' device; the only source of randomness.
+        rng: on the images' device; the only source of randomness.
 
     Returns:
         (B, 3, H, W), differentiable with respect to `images`.
@@ -38,7 +38,7 @@ def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
     if p == 0:
         return images
     for transformation in (color, translation, cutout):
-        draw = torch.rand(len(images), 4, device=images.device, generator=generator)
+        draw = torch.rand(len(images), 4, device=images.device, generator=rng)
         images = transformation(images, draw[:, 0] < p, draw[:, 1:])
     return images
 
@@ -101,7 +101,7 @@ def cutout(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     return images.masked_fill(removed, 0.0)
 
 
-class Strength:
+class AdaptiveAugment:
     """The probability p of `augment`, adapted to how much the discriminator overfits.
 
     r = E[sign(D(real))] over the latest updates is 0 for a discriminator that cannot tell and 1 for

@@ -20,8 +20,8 @@ from sagan.nn.precision import autocast, exact_float32
 from sagan.nn.spectral_norm import is_spectrally_normalized
 from sagan.types import Float32Array, Int64Array, UInt8Array
 
-Maps: TypeAlias = dict[str, Float32Array]
-Labels: TypeAlias = Sequence[int] | Int64Array | Tensor
+AttentionMaps: TypeAlias = dict[str, Float32Array]
+LabelsLike: TypeAlias = Sequence[int] | Int64Array | Tensor
 
 BATCH_SIZE = 64  # of inference: bounds memory; a pixel may differ by rounding
 
@@ -66,7 +66,7 @@ class GeneratorBase(nn.Module):
     def sample(
         self,
         num: int,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
         latents: Tensor | None = None,
@@ -77,24 +77,24 @@ class GeneratorBase(nn.Module):
     def sample(
         self,
         num: int,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
         latents: Tensor | None = None,
         *,
         return_attention: Literal[True],
-    ) -> tuple[UInt8Array, Maps]: ...
+    ) -> tuple[UInt8Array, AttentionMaps]: ...
 
     @torch.inference_mode()
     def sample(
         self,
         num: int,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
         latents: Tensor | None = None,
         return_attention: bool = False,
-    ) -> UInt8Array | tuple[UInt8Array, Maps]:
+    ) -> UInt8Array | tuple[UInt8Array, AttentionMaps]:
         """Draw images: uint8 (num, S, S, 3), on the CPU.
 
         Batch norm uses its running statistics; no state of the network changes.
@@ -122,7 +122,7 @@ class GeneratorBase(nn.Module):
         check_labels(label_tensor, num, self.num_classes)
         layers = self.attention_layers() if return_attention else {}
         images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
-        maps: list[Maps] = []
+        maps: list[AttentionMaps] = []
         device = _device(self)
         cast = autocast(device, self.precision)
         with _inferring(self), recorded_maps(layers) as recorded, cast:
@@ -174,13 +174,13 @@ class DiscriminatorBase(nn.Module):
             parts = [self.embed(batch).float().cpu().numpy() for batch in self._inputs(images)]
         return np.concatenate(parts)
 
-    def attention(self, images: UInt8Array) -> Maps:
+    def attention(self, images: UInt8Array) -> AttentionMaps:
         """Where D looks in pictures: uint8 (num, S, S, 3) -> {layer name: float32 (num, N, M)}.
 
         Raises:
             SaganError: pictures of another size or type.
         """
-        return self.look(images)[1]
+        return self.scores_and_attention(images)[1]
 
     @torch.no_grad()
     def scores(self, images: UInt8Array) -> Float32Array:
@@ -197,7 +197,7 @@ class DiscriminatorBase(nn.Module):
         return torch.cat(logits).float().cpu().numpy()
 
     @torch.no_grad()
-    def look(self, images: UInt8Array) -> tuple[Float32Array, Maps]:
+    def scores_and_attention(self, images: UInt8Array) -> tuple[Float32Array, AttentionMaps]:
         """`scores` and `attention` of pictures, uint8 (num, S, S, 3), in one pass.
 
         Raises:
@@ -282,11 +282,11 @@ def _inferring(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _to_numpy(maps: dict[str, Tensor]) -> Maps:
+def _to_numpy(maps: dict[str, Tensor]) -> AttentionMaps:
     return {name: attention.float().cpu().numpy() for name, attention in maps.items()}
 
 
-def _joined(parts: list[Maps]) -> Maps:
+def _joined(parts: list[AttentionMaps]) -> AttentionMaps:
     if len(parts) == 1:
         return parts[0]  # maps of large pictures are not copied
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -37,7 +37,7 @@ def residual_discriminator_sizes(resolution: int) -> list[int]:
     return [max(resolution >> (i + 1), smallest) for i in range(blocks)]
 
 
-def generator_maps(family: str, resolution: int, width: int) -> dict[int, int]:
+def generator_feature_maps(family: str, resolution: int, width: int) -> dict[int, int]:
     """The feature maps of a generator that attention can follow: side -> channels."""
     if family == "dcgan":
         return {size: width * multiple for size, multiple in DCGAN_GENERATOR.items()}
@@ -45,7 +45,7 @@ def generator_maps(family: str, resolution: int, width: int) -> dict[int, int]:
     return {size: width * multiple for size, multiple in zip(sizes, multiples, strict=True)}
 
 
-def discriminator_maps(family: str, resolution: int, width: int) -> dict[int, int]:
+def discriminator_feature_maps(family: str, resolution: int, width: int) -> dict[int, int]:
     """The same for a discriminator; of several maps of one side the first counts."""
     if family == "dcgan":
         return {size: width * multiple for size, multiple in DCGAN_DISCRIMINATOR.items()}

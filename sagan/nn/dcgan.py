@@ -19,8 +19,8 @@ from sagan.nn.channels import (
     DCGAN_DISCRIMINATOR,
     DCGAN_GENERATOR,
     DCGAN_RESOLUTION,
-    discriminator_maps,
-    generator_maps,
+    discriminator_feature_maps,
+    generator_feature_maps,
 )
 from sagan.nn.precision import without_autocast
 from sagan.nn.residual_control import BlockName, attention_blocks
@@ -66,7 +66,7 @@ class DCGANGenerator(GeneratorBase):
         self.resolution = DCGAN_RESOLUTION
         self.latent_size = latent_size
         self.num_classes = 0
-        channels = generator_maps("dcgan", DCGAN_RESOLUTION, width)
+        channels = generator_feature_maps("dcgan", DCGAN_RESOLUTION, width)
         widths = [latent_size, *channels.values()]
 
         self.layers = nn.ModuleList([nn.ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
@@ -127,7 +127,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         super().__init__()
         self.resolution = DCGAN_RESOLUTION
         self.num_classes = 0
-        channels = discriminator_maps("dcgan", DCGAN_RESOLUTION, width)
+        channels = discriminator_feature_maps("dcgan", DCGAN_RESOLUTION, width)
         widths = [3, *channels.values()]
 
         self.layers = nn.ModuleList(

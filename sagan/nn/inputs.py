@@ -16,8 +16,8 @@ def seeded_latents(num: int, size: int, seed: int) -> Tensor:
     Row i depends on `seed` and i only, so that asking for more samples, or in other batches,
     leaves the first ones as they were.
     """
-    generator = np.random.Generator(np.random.Philox(seed))
-    return torch.from_numpy(generator.standard_normal((num, size), dtype=np.float32))
+    rng = np.random.Generator(np.random.Philox(seed))
+    return torch.from_numpy(rng.standard_normal((num, size), dtype=np.float32))
 
 
 def check_truncation(truncation: float) -> None:

@@ -54,7 +54,7 @@ def gradient_penalty(
     real: Tensor,
     fake: Tensor,
     labels: Tensor | None,
-    generator: torch.Generator,
+    rng: torch.Generator,
     weight: float = 10.0,
 ) -> Tensor:
     """weight * E[(|dD/dx|_2 - 1)^2] at points x between real and fake: Gulrajani et al. 2017.
@@ -67,10 +67,10 @@ def gradient_penalty(
         real: (B, 3, S, S) in [-1, 1].
         fake: (B, 3, S, S) in [-1, 1], without gradients to a generator.
         labels: (B,) of the real images, or None.
-        generator: draws each pair's mixing weight; on the images' device.
+        rng: draws each pair's mixing weight; on the images' device.
     """
     shape = (len(real), 1, 1, 1)
-    share = torch.rand(shape, dtype=real.dtype, device=real.device, generator=generator)
+    share = torch.rand(shape, dtype=real.dtype, device=real.device, generator=rng)
     mixed = torch.lerp(real, fake.to(real.dtype), share).requires_grad_()
     logits = discriminator(mixed, labels)
     (gradient,) = torch.autograd.grad(logits.sum(), mixed, create_graph=True)

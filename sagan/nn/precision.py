@@ -50,18 +50,20 @@ def without_autocast(operand: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(operand.device.type, enabled=False)
 
 
-def computing_in(precision: torch.dtype) -> AbstractContextManager[None]:
-    """Within it float32, where it is what was asked for, is no less than float32."""
-    return exact_float32() if precision == torch.float32 else nullcontext()
-
-
 @contextmanager
-def exact_float32() -> Iterator[None]:
-    """Compute float32 convolutions and matrix products in float32.
+def exact_float32(enabled: bool = True) -> Iterator[None]:
+    """Compute float32 convolutions and matrix products in full float32 within the context.
 
-    cuDNN's default for the former is TensorFloat-32, which keeps ten bits of the mantissa; the
-    latter are as the caller set torch. Afterward everything is as the caller had set it.
+    Otherwise convolutions on GPUs use TensorFloat-32, cuDNN's default, which keeps ten bits of the
+    mantissa, and so may matrix products if the caller configured torch so. The caller's settings
+    are restored on exit.
+
+    Args:
+        enabled: whether to do anything, as in `torch.autocast`.
     """
+    if not enabled:
+        yield
+        return
     backends: Any = torch.backends  # whose stubs lack some of these
     places = (
         backends.cuda.matmul,

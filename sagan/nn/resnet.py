@@ -18,8 +18,8 @@ from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
     RESIDUAL_DISCRIMINATOR,
     RESIDUAL_GENERATOR,
-    discriminator_maps,
-    generator_maps,
+    discriminator_feature_maps,
+    generator_feature_maps,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
@@ -184,7 +184,7 @@ class Generator(GeneratorBase):
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
-        maps = generator_maps("residual", resolution, width)
+        maps = generator_feature_maps("residual", resolution, width)
         self.self_attention = attention_blocks(
             attention, maps, attention_form, attention_backend, attention_block
         )
@@ -301,7 +301,7 @@ class Discriminator(DiscriminatorBase):
         for i in range(1, len(channels)):
             downsample = self.sizes[i] < self.sizes[i - 1]
             self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
-        maps = discriminator_maps("residual", resolution, width)
+        maps = discriminator_feature_maps("residual", resolution, width)
         self.self_attention = attention_blocks(
             attention, maps, attention_form, attention_backend, attention_block
         )

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from sagan.nn import attention_kernels
 from sagan.nn.attention import FORMS, SelfAttention2d, recorded_maps
-from sagan.nn.attention_kernels import BACKENDS, Attend, select_backend
+from sagan.nn.attention_kernels import BACKENDS, AttentionKernel, select_backend
 from sagan.nn.spectral_norm import is_spectrally_normalized
 
 UNPOOLED = ["full", "paper"]
@@ -194,7 +194,7 @@ def test_gradients_over_many_blocks_are_as_exact_as_eager_ones_in_one(
     inputs = [random_map(1, 300, d, seed=d).to(dtype).requires_grad_() for d in (4, 4, 32)]
     cotangent = random_map(1, 300, 32).to(dtype)
 
-    def gradients(attend: Attend) -> list[Tensor]:
+    def gradients(attend: AttentionKernel) -> list[Tensor]:
         attended = attend(*inputs)
         return [attended.detach(), *torch.autograd.grad(attended, inputs, cotangent)]
 

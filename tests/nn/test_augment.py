@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sagan.nn.augment import Strength, augment, color, cutout, translation
+from sagan.nn.augment import AdaptiveAugment, augment, color, cutout, translation
 
 Transformation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -263,7 +263,7 @@ def logits(share_positive: float, num: int = 10) -> Tensor:
     return torch.tensor([0.3] * positive + [-2.0] * (num - positive))
 
 
-def run(strength: Strength, shares: list[float]) -> list[float]:
+def run(strength: AdaptiveAugment, shares: list[float]) -> list[float]:
     """p after each of as many updates, of 10 images."""
     found = []
     for share in shares:
@@ -275,9 +275,9 @@ def run(strength: Strength, shares: list[float]) -> list[float]:
 
 def test_p_follows_the_sequence_worked_out_by_hand() -> None:
     """16 updates of 10 images are 160 of the 1,600 from none to full: p moves in tenths."""
-    strength = Strength(p=0.0, images_to_full=1600)
-    assert Strength.ADJUST_EVERY == 16
-    assert Strength.TARGET == 0.6
+    strength = AdaptiveAugment(p=0.0, images_to_full=1600)
+    assert AdaptiveAugment.ADJUST_EVERY == 16
+    assert AdaptiveAugment.TARGET == 0.6
     found = run(strength, [1.0] * 16)  # r = 1
     assert found == [0.0] * 15 + [pytest.approx(0.1)]
     assert run(strength, [0.9] * 16)[-1] == pytest.approx(0.2)  # r = 0.8
@@ -287,7 +287,7 @@ def test_p_follows_the_sequence_worked_out_by_hand() -> None:
 
 
 def test_p_is_clamped_to_the_unit_interval() -> None:
-    strength = Strength(p=0.5, images_to_full=400)  # moves by 0.4
+    strength = AdaptiveAugment(p=0.5, images_to_full=400)  # moves by 0.4
     assert [run(strength, [1.0] * 16)[-1] for _ in range(3)] == [pytest.approx(0.9), 1.0, 1.0]
     assert [run(strength, [0.0] * 16)[-1] for _ in range(4)] == [
         pytest.approx(0.6), pytest.approx(0.2), 0.0, 0.0,
@@ -295,13 +295,13 @@ def test_p_is_clamped_to_the_unit_interval() -> None:
 
 
 def test_what_was_observed_before_an_adjustment_does_not_count_after_it() -> None:
-    strength = Strength(p=0.5, images_to_full=1600)
+    strength = AdaptiveAugment(p=0.5, images_to_full=1600)
     assert run(strength, [1.0] * 16)[-1] == pytest.approx(0.6)
     assert run(strength, [0.7] * 16)[-1] == pytest.approx(0.5)  # r = 0.4, though 0.7 over both
 
 
 def test_several_micro_batches_in_an_update_count_as_one_update() -> None:
-    whole, parts = (Strength(p=0.2, images_to_full=1600) for _ in range(2))
+    whole, parts = (AdaptiveAugment(p=0.2, images_to_full=1600) for _ in range(2))
     for _ in range(16):
         whole.observe(logits(0.9))
         parts.observe(logits(0.9)[:5])
@@ -314,7 +314,7 @@ def test_several_micro_batches_in_an_update_count_as_one_update() -> None:
 
 def test_p_follows_the_mean_over_processes() -> None:
     """This process sees r = 1, the other r = 0: 0.5 is below the target."""
-    strength = Strength(p=0.5, images_to_full=1600)
+    strength = AdaptiveAugment(p=0.5, images_to_full=1600)
     for _ in range(16):
         strength.observe(logits(1.0))
         strength.adjust(10, lambda tensor: tensor / 2)
@@ -323,18 +323,18 @@ def test_p_follows_the_mean_over_processes() -> None:
 
 def test_a_fixed_strength_never_moves() -> None:
     for p in (0.0, 0.3, 1.0):
-        strength = Strength(p=p, images_to_full=math.inf)
+        strength = AdaptiveAugment(p=p, images_to_full=math.inf)
         assert set(run(strength, [1.0] * 40 + [0.0] * 40)) == {p}
 
 
 @pytest.mark.parametrize("interrupted_after", [0, 1, 7, 15, 16, 31])
 def test_a_strength_that_was_saved_in_between_has_the_same_future(interrupted_after: int) -> None:
     shares = [1.0, 0.9, 0.6, 1.0, 0.8] * 16
-    whole, parts = (Strength(p=0.2, images_to_full=977) for _ in range(2))
+    whole, parts = (AdaptiveAugment(p=0.2, images_to_full=977) for _ in range(2))
     expected = run(whole, shares)
     found = run(parts, shares[:interrupted_after])
     state = json.loads(json.dumps(parts.state_dict()))
-    restored = Strength(p=0.9, images_to_full=977)
+    restored = AdaptiveAugment(p=0.9, images_to_full=977)
     restored.load_state_dict(state)
     assert restored.state_dict() == state
     assert found + run(restored, shares[interrupted_after:]) == expected
@@ -342,7 +342,7 @@ def test_a_strength_that_was_saved_in_between_has_the_same_future(interrupted_af
 
 
 def test_after_synchronizing_every_process_holds_the_mean() -> None:
-    strength = Strength(p=0.2, images_to_full=977)
+    strength = AdaptiveAugment(p=0.2, images_to_full=977)
     run(strength, [1.0, 0.8])  # signs: 10 + 6
     strength.synchronize(lambda tensor: tensor - 4)
     assert strength.state_dict() == {"p": 0.2, "signs": 12.0, "images": 20, "updates": 2}

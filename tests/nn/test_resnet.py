@@ -480,10 +480,10 @@ def test_state_dict_and_deepcopy_carry_everything(build: Any) -> None:
 def test_what_is_asked_of_a_discriminator_does_not_depend_on_the_callers_autocast() -> None:
     network = tiny_discriminator()
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    features, (scores, maps) = network.features(pictures), network.look(pictures)
+    features, (scores, maps) = network.features(pictures), network.scores_and_attention(pictures)
     with torch.autocast("cpu", torch.bfloat16):
         assert (network.features(pictures) == features).all()
-        seen, looks = network.look(pictures)
+        seen, looks = network.scores_and_attention(pictures)
     assert (seen == scores).all()
     assert all((looks[name] == maps[name]).all() for name in maps)
 
