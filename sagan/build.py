@@ -1,7 +1,8 @@
 """From a configuration to its networks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sagan.config import Config
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.resnet import Discriminator, Generator, Initializer
+from sagan.nn.spectral_norm import SpectralSpec
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -80,83 +83,68 @@ def count_parameters(network: nn.Module) -> int:
 
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
     """The generator alone, its weights drawn from torch's global random state."""
-    return _channels_last(_GENERATORS[config.family](config, num_classes, initializer))
+    family = _FAMILIES[config.family]
+    generator = family.generator(
+        width=config.channels_g,
+        latent_size=config.latent_size,
+        attention=AttentionSpec(
+            config.attention_g, config.attention_form, block=config.attention_block
+        ),
+        spectral_norm=_spectral_spec(config, config.spectral_norm_g),
+        **family.own_arguments(config, num_classes, initializer),
+    )
+    return _channels_last(generator)
 
 
 def build_discriminator(
     config: Config, num_classes: int, initializer: Initializer
 ) -> DiscriminatorBase:
     """The discriminator alone, its weights drawn from torch's global random state."""
-    return _channels_last(_DISCRIMINATORS[config.family](config, num_classes, initializer))
+    family = _FAMILIES[config.family]
+    # A gradient penalty differentiates D twice, which fused attention does not support.
+    backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
+    discriminator = family.discriminator(
+        width=config.channels_d,
+        attention=AttentionSpec(
+            config.attention_d, config.attention_form, backend, config.attention_block
+        ),
+        spectral_norm=_spectral_spec(config, config.spectral_norm_d),
+        **family.own_arguments(config, num_classes, initializer),
+    )
+    return _channels_last(discriminator)
 
 
-def _residual_generator(
+def _spectral_spec(config: Config, enabled: bool) -> SpectralSpec | None:
+    return SpectralSpec(config.spectral_norm_eps) if enabled else None
+
+
+@dataclass(frozen=True)
+class _Family:
+    """The networks of a family, and the arguments that both take and other families do not."""
+
+    generator: Callable[..., GeneratorBase]
+    discriminator: Callable[..., DiscriminatorBase]
+    own_arguments: Callable[[Config, int, Initializer], dict[str, Any]]
+
+
+def _residual_arguments(
     config: Config, num_classes: int, initializer: Initializer
-) -> GeneratorBase:
-    return Generator(
-        config.resolution,
-        config.channels_g,
-        latent_size=config.latent_size,
-        num_classes=num_classes if config.conditional else 0,
-        attention=config.attention_g,
-        attention_form=config.attention_form,
-        spectral_norm=config.spectral_norm_g,
-        spectral_norm_eps=config.spectral_norm_eps,
-        initializer=initializer,
-        attention_block=config.attention_block,
-    )
+) -> dict[str, Any]:
+    return {
+        "resolution": config.resolution,
+        "num_classes": num_classes if config.conditional else 0,
+        "initializer": initializer,
+    }
 
 
-def _residual_discriminator(
-    config: Config, num_classes: int, initializer: Initializer
-) -> DiscriminatorBase:
-    return Discriminator(
-        config.resolution,
-        config.channels_d,
-        num_classes=num_classes if config.conditional else 0,
-        attention=config.attention_d,
-        attention_form=config.attention_form,
-        attention_backend=_discriminator_backend(config),
-        spectral_norm=config.spectral_norm_d,
-        spectral_norm_eps=config.spectral_norm_eps,
-        initializer=initializer,
-        attention_block=config.attention_block,
-    )
+def _dcgan_arguments(config: Config, num_classes: int, initializer: Initializer) -> dict[str, Any]:
+    return {}  # one resolution, no labels, and the initial weights of torch's layers
 
 
-def _dcgan_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
-    return DCGANGenerator(
-        config.channels_g,
-        latent_size=config.latent_size,
-        attention=config.attention_g,
-        attention_form=config.attention_form,
-        spectral_norm=config.spectral_norm_g,
-        spectral_norm_eps=config.spectral_norm_eps,
-        attention_block=config.attention_block,
-    )
-
-
-def _dcgan_discriminator(
-    config: Config, num_classes: int, initializer: Initializer
-) -> DiscriminatorBase:
-    return DCGANDiscriminator(
-        config.channels_d,
-        attention=config.attention_d,
-        attention_form=config.attention_form,
-        attention_backend=_discriminator_backend(config),
-        spectral_norm=config.spectral_norm_d,
-        spectral_norm_eps=config.spectral_norm_eps,
-        attention_block=config.attention_block,
-    )
-
-
-_GENERATORS = {"residual": _residual_generator, "dcgan": _dcgan_generator}
-_DISCRIMINATORS = {"residual": _residual_discriminator, "dcgan": _dcgan_discriminator}
-
-
-def _discriminator_backend(config: Config) -> BackendName:
-    """A gradient penalty differentiates D twice, which fused attention does not support."""
-    return "eager" if config.loss == "wasserstein-gp" else "auto"
+_FAMILIES = {
+    "residual": _Family(Generator, Discriminator, _residual_arguments),
+    "dcgan": _Family(DCGANGenerator, DCGANDiscriminator, _dcgan_arguments),
+}
 
 
 def _channels_last(network: NetworkT) -> NetworkT:

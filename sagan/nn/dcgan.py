@@ -5,15 +5,13 @@ convolutions of stride 2, unconditional, attention in the "full" form after laye
 spectral norm on every convolution except the attention's and the last. After Radford et al. 2016.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.nn.attention import FormName
-from sagan.nn.attention_kernels import BackendName
+from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
     DCGAN_DISCRIMINATOR,
@@ -23,8 +21,7 @@ from sagan.nn.channels import (
     generator_feature_maps,
 )
 from sagan.nn.precision import without_autocast
-from sagan.nn.residual_control import BlockName, attention_blocks
-from sagan.nn.spectral_norm import apply_spectral_norm
+from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
 
 class DCGANGenerator(GeneratorBase):
@@ -36,13 +33,9 @@ class DCGANGenerator(GeneratorBase):
         width: channels of the last hidden layer; the first has 8 times as many.
         latent_size: length of a latent vector.
         attention: sides of the feature maps that self-attention follows, of 4, 8, 16, 32.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
         spectral_norm: normalize the transposed convolutions but the last; in a training loop of
             your own call `sagan.nn.spectral_norm.advance_spectral_norm` before each
             update, or sigma stays.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
-        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
@@ -55,12 +48,8 @@ class DCGANGenerator(GeneratorBase):
         self,
         width: int,
         latent_size: int = 128,
-        attention: Sequence[int] = (16, 32),
-        attention_form: FormName = "full",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
-        attention_block: BlockName = "attention",
+        attention: AttentionSpec | None = AttentionSpec((16, 32), form="full"),
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
     ) -> None:
         super().__init__()
         self.resolution = DCGAN_RESOLUTION
@@ -73,11 +62,9 @@ class DCGANGenerator(GeneratorBase):
         for c_in, c_out in pairwise(widths[1:]):
             self.layers.append(nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
-        if spectral_norm:
-            apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm_eps)
-        self.self_attention = attention_blocks(
-            attention, channels, attention_form, attention_backend, attention_block
-        )
+        if spectral_norm is not None:
+            apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm.eps)
+        self.self_attention = attention_blocks(attention, channels)
         self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -101,11 +88,7 @@ class DCGANDiscriminator(DiscriminatorBase):
     Args:
         width: channels of the first layer; the last hidden one has 8 times as many.
         attention: sides of the feature maps that self-attention follows, of 32, 16, 8, 4.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
         spectral_norm: normalize the convolutions but the last; see `DCGANGenerator`.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
-        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
@@ -117,12 +100,8 @@ class DCGANDiscriminator(DiscriminatorBase):
     def __init__(
         self,
         width: int,
-        attention: Sequence[int] = (8, 4),
-        attention_form: FormName = "full",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
-        attention_block: BlockName = "attention",
+        attention: AttentionSpec | None = AttentionSpec((8, 4), form="full"),
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
     ) -> None:
         super().__init__()
         self.resolution = DCGAN_RESOLUTION
@@ -134,11 +113,9 @@ class DCGANDiscriminator(DiscriminatorBase):
             nn.Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
             for c_in, c_out in pairwise(widths)
         )
-        if spectral_norm:
-            apply_spectral_norm(self.layers, (nn.Conv2d,), spectral_norm_eps)
-        self.self_attention = attention_blocks(
-            attention, channels, attention_form, attention_backend, attention_block
-        )
+        if spectral_norm is not None:
+            apply_spectral_norm(self.layers, (nn.Conv2d,), spectral_norm.eps)
+        self.self_attention = attention_blocks(attention, channels)
         self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
 
     def _hidden(self, images: Tensor) -> Tensor:

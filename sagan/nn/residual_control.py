@@ -6,17 +6,9 @@ one is a bottleneck (He et al. 2016) as wide as the parameters allow, scaled by 
 at 0 as attention's does, so that both networks start as the same function.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from sagan.nn.attention import FormName, SelfAttention2d
-from sagan.nn.attention_kernels import BackendName
-
-BlockName: TypeAlias = Literal["attention", "residual"]
 
 
 class ResidualControl2d(nn.Module):
@@ -47,54 +39,3 @@ def _bottleneck(channels: int, parameters: int) -> int:
     return min(
         range(1, channels + 1), key=lambda h: abs(2 * channels * h + 9 * h * h + 1 - parameters)
     )
-
-
-def attention_blocks(
-    sizes: Sequence[int],
-    maps: Mapping[int, int],
-    form: FormName,
-    backend: BackendName,
-    block: BlockName,
-) -> nn.ModuleDict:
-    """What follows a network's feature maps, by their side; spectral norm is left to the network.
-
-    Args:
-        sizes: sides of the maps to follow, in any order.
-        maps: all the network's feature maps in its order: side -> channels.
-        form: of the attention, or of the one that the control stands for.
-        backend: of the attention.
-        block: "attention", or "residual" for the control.
-
-    Raises:
-        ValueError: there is no map of such a side, or no such block, form or backend.
-    """
-    if block not in get_args(BlockName):
-        raise ValueError(f"unknown block {block!r}: choose from {', '.join(get_args(BlockName))}")
-    for size in sizes:
-        if size not in maps:
-            choices = ", ".join(map(str, maps))
-            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
-    return nn.ModuleDict(
-        {
-            str(size): attention_block(block, channels, form, backend)
-            for size, channels in maps.items()
-            if size in sizes
-        }
-    )
-
-
-def attention_block(
-    block: BlockName, channels: int, form: FormName, backend: BackendName
-) -> nn.Module:
-    """One such layer.
-
-    Args:
-        block: "attention", or "residual" for the control.
-        channels: C, at least 8.
-        form: of the attention, or of the one that the control stands for.
-        backend: of the attention.
-    """
-    attention = SelfAttention2d(channels, form, spectral_norm=False, backend=backend)
-    if block == "attention":
-        return attention
-    return ResidualControl2d(channels, sum(p.numel() for p in attention.parameters()))

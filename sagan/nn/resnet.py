@@ -5,15 +5,14 @@ Layouts: Zhang et al. 2018 (arXiv 1805.08318) and its released code for 128 x 12
 (not spectrally normalized) embeddings, projection discriminator after Miyato & Koyama 2018.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.nn.attention import FormName
-from sagan.nn.attention_kernels import BackendName
+from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
     RESIDUAL_DISCRIMINATOR,
@@ -25,8 +24,11 @@ from sagan.nn.channels import (
 )
 from sagan.nn.precision import without_autocast
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
-from sagan.nn.residual_control import BlockName, attention_blocks
-from sagan.nn.spectral_norm import NORMALIZABLE, apply_spectral_norm
+from sagan.nn.spectral_norm import (
+    NORMALIZABLE,
+    SpectralSpec,
+    apply_spectral_norm,
+)
 
 Initializer = Callable[[Tensor], Tensor]
 
@@ -142,14 +144,10 @@ class Generator(GeneratorBase):
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for unconditional.
         attention: sides of the feature maps that self-attention follows, of 8 ... S.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
         spectral_norm: normalize every convolution and linear layer; in a training loop of your
             own call `sagan.nn.spectral_norm.advance_spectral_norm` before each update, or
             sigma stays.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
         initializer: sets each weight, in place, before it is normalized.
-        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: a resolution without a layout, attention at a size that no block puts out or on
@@ -164,13 +162,9 @@ class Generator(GeneratorBase):
         width: int,
         latent_size: int = 128,
         num_classes: int = 0,
-        attention: Sequence[int] = (),
-        attention_form: FormName = "pooled",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
+        attention: AttentionSpec | None = None,
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
-        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         _check_resolution(resolution)
@@ -185,15 +179,13 @@ class Generator(GeneratorBase):
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
         maps = generator_feature_maps("residual", resolution, width)
-        self.self_attention = attention_blocks(
-            attention, maps, attention_form, attention_backend, attention_block
-        )
+        self.self_attention = attention_blocks(attention, maps)
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], 3, kernel_size=3, padding=1)
 
         initialize(self, initializer)
-        if spectral_norm:
-            apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm_eps)
+        if spectral_norm is not None:
+            apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm.eps)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1]."""
@@ -262,13 +254,9 @@ class Discriminator(DiscriminatorBase):
         num_classes: number of labels; 0 for unconditional.
         attention: sides of the feature maps that self-attention follows; a size that several
             blocks put out has it after the first of them.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
         spectral_norm: normalize every convolution, linear layer and the label embedding; see
             `Generator`.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
         initializer: sets each weight, in place, before it is normalized.
-        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
         ValueError: a resolution without a layout, attention at a size that no block puts out or on
@@ -282,13 +270,9 @@ class Discriminator(DiscriminatorBase):
         resolution: int,
         width: int,
         num_classes: int = 0,
-        attention: Sequence[int] = (),
-        attention_form: FormName = "pooled",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
+        attention: AttentionSpec | None = None,
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
-        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         _check_resolution(resolution)
@@ -302,15 +286,13 @@ class Discriminator(DiscriminatorBase):
             downsample = self.sizes[i] < self.sizes[i - 1]
             self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
         maps = discriminator_feature_maps("residual", resolution, width)
-        self.self_attention = attention_blocks(
-            attention, maps, attention_form, attention_backend, attention_block
-        )
+        self.self_attention = attention_blocks(attention, maps)
         self.linear = nn.Linear(channels[-1], 1)
         self.embedding = nn.Embedding(num_classes, channels[-1]) if num_classes else None
 
         initialize(self, initializer)
-        if spectral_norm:
-            apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm_eps)
+        if spectral_norm is not None:
+            apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) -> features float32 (B, D), summed over positions."""

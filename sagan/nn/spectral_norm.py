@@ -12,6 +12,7 @@ computed, and `nn.init` on it would silently do nothing.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -96,6 +97,17 @@ def _fixed_start(size: int) -> Tensor:
     The power iteration forgets where it started, so this needs no seed of its own.
     """
     return torch.randn(size, generator=torch.Generator().manual_seed(size), device="cpu")
+
+
+@dataclass(frozen=True)
+class SpectralSpec:
+    """How a network's weights are spectrally normalized.
+
+    Attributes:
+        eps: lower bound on the norms that u and v are divided by.
+    """
+
+    eps: float = 1e-12
 
 
 def apply_spectral_norm(

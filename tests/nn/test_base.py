@@ -15,6 +15,7 @@ from sagan.images.grid import grid_columns, image_grid
 from sagan.images.pixels import to_float, to_uint8
 from sagan.nn import base
 from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.inputs import check_labels, seeded_latents
 from sagan.nn.resnet import Discriminator, Generator
 from sagan.sampling import grid_labels, spherical_interpolation
@@ -32,7 +33,9 @@ def open_attention(network: Any) -> Any:
 def g() -> Generator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network: Generator = open_attention(Generator(32, 4, latent_size=8, attention=[8, 16]))
+        network: Generator = open_attention(
+            Generator(32, 4, latent_size=8, attention=AttentionSpec((8, 16)))
+        )
         for _ in range(20):
             network(torch.randn(16, 8))
     return network
@@ -42,7 +45,7 @@ def g() -> Generator:
 def conditional() -> Generator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Generator(32, 4, latent_size=8, num_classes=3, attention=[16])
+        network = Generator(32, 4, latent_size=8, num_classes=3, attention=AttentionSpec((16,)))
         for name, layer in network.named_modules():
             if name.endswith(".bias"):
                 nn.init.normal_(layer.weight)  # type: ignore[arg-type]
@@ -55,7 +58,9 @@ def conditional() -> Generator:
 def d() -> Discriminator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        network: Discriminator = open_attention(Discriminator(32, 4, attention=[8, 16]))
+        network: Discriminator = open_attention(
+            Discriminator(32, 4, attention=AttentionSpec((8, 16)))
+        )
     return network
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.spectral_norm import (
     advance_spectral_norm,
@@ -38,7 +39,7 @@ def popular_attention_count(channels: int) -> int:
 
 def test_generator_has_the_popular_layers_and_3_832_885_parameters() -> None:
     with torch.device("meta"):
-        g = DCGANGenerator(64, spectral_norm=False)
+        g = DCGANGenerator(64, spectral_norm=None)
     shapes = [(128, 512), (512, 256), (256, 128), (128, 64)]
     expected = 0
     for i, (layer, (c_in, c_out)) in enumerate(zip(g.layers, shapes, strict=True)):
@@ -54,7 +55,7 @@ def test_generator_has_the_popular_layers_and_3_832_885_parameters() -> None:
 
 def test_discriminator_has_the_popular_layers_and_3_175_299_parameters() -> None:
     with torch.device("meta"):
-        d = DCGANDiscriminator(64, spectral_norm=False)
+        d = DCGANDiscriminator(64, spectral_norm=None)
     shapes = [(3, 64), (64, 128), (128, 256), (256, 512)]
     expected = 0
     for layer, (c_in, c_out) in zip(d.layers, shapes, strict=True):
@@ -75,7 +76,7 @@ def test_every_convolution_is_normalized_but_the_attentions_and_the_last() -> No
         assert not sigmas_of(network.self_attention)
         last = network.to_rgb if isinstance(network, DCGANGenerator) else network.last
         assert not is_spectrally_normalized(last)
-    for network in (DCGANGenerator(8, spectral_norm=False), DCGANDiscriminator(8, (), "full")):
+    for network in (DCGANGenerator(8, spectral_norm=None), DCGANDiscriminator(8, attention=None)):
         with_norm = isinstance(network, DCGANDiscriminator)
         assert bool(sigmas_of(network)) is with_norm
 
@@ -135,7 +136,7 @@ def test_the_logit_is_the_last_layers_product_with_the_features() -> None:
 
 
 def test_hidden_activations_are_leaky_with_slope_a_tenth() -> None:
-    d = DCGANDiscriminator(8, attention=(), spectral_norm=False)
+    d = DCGANDiscriminator(8, attention=None, spectral_norm=None)
     seen: list[Tensor] = []
     d.layers[0].register_forward_hook(lambda _m, _i, output: seen.append(output.clone()))
     inputs: list[Tensor] = []
@@ -207,12 +208,13 @@ def test_attention_at_another_size_is_a_value_error_that_names_the_choices(
 ) -> None:
     choices = "4, 8, 16, 32" if network is DCGANGenerator else "32, 16, 8, 4"
     with pytest.raises(ValueError, match=f"64 x 64.*{choices}"):
-        network(8, attention=[64])
+        network(8, attention=AttentionSpec((64,)))
 
 
 @pytest.mark.parametrize("size", [4, 8, 16, 32])
 def test_attention_works_at_every_single_size(size: int) -> None:
-    g, d = DCGANGenerator(8, 5, attention=[size]), DCGANDiscriminator(8, attention=[size])
+    spec = AttentionSpec((size,), form="full")
+    g, d = DCGANGenerator(8, 5, attention=spec), DCGANDiscriminator(8, attention=spec)
     with torch.no_grad():
         assert d(g(torch.randn(2, 5))).shape == (2,)
     assert list(g.attention_layers()) == [f"generator.attention_{size}"]

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.base import GeneratorBase
 from sagan.nn.dcgan import DCGANGenerator
 from sagan.nn.resnet import ConditionalBatchNorm2d, Generator
 from sagan.nn.spectral_norm import fold_spectral_norm
 
+AT_16 = AttentionSpec((16,))
 FAMILIES: dict[str, Callable[[], GeneratorBase]] = {
-    "unconditional": lambda: Generator(32, 8, latent_size=8, attention=[16]),
-    "conditional": lambda: Generator(32, 8, latent_size=8, num_classes=3, attention=[16]),
-    "dcgan": lambda: DCGANGenerator(8, latent_size=8, attention=[16]),
+    "unconditional": lambda: Generator(32, 8, latent_size=8, attention=AT_16),
+    "conditional": lambda: Generator(32, 8, latent_size=8, num_classes=3, attention=AT_16),
+    "dcgan": lambda: DCGANGenerator(8, latent_size=8, attention=AttentionSpec((16,), "full")),
 }
 
 

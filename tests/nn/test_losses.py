@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sagan.nn import losses
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.losses import OBJECTIVES, Objective, gradient_penalty
 from sagan.nn.resnet import Discriminator, Generator
 from sagan.nn.spectral_norm import advance_spectral_norm
@@ -187,8 +188,10 @@ class Toy:
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self.g = Generator(32, 4, latent_size=8, num_classes=2, attention=[16])
-        self.d = Discriminator(32, 4, num_classes=2, attention=[8, 16], attention_backend="eager")
+        self.g = Generator(32, 4, latent_size=8, num_classes=2, attention=AttentionSpec((16,)))
+        self.d = Discriminator(
+            32, 4, num_classes=2, attention=AttentionSpec((8, 16), backend="eager")
+        )
         with torch.no_grad():
             for layer in [*self.g.self_attention.values(), *self.d.self_attention.values()]:
                 layer.gamma.fill_(0.3)  # type: ignore[operator,union-attr]

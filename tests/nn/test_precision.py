@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import backends
 
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.precision import exact_float32
 from sagan.nn.resnet import Generator
 
@@ -64,7 +65,7 @@ def test_the_rest_of_cudnn_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_samples_are_the_same_whatever_the_caller_set(caller: str) -> None:
-    generator = Generator(32, 8, latent_size=8, attention=[16])
+    generator = Generator(32, 8, latent_size=8, attention=AttentionSpec((16,)))
     expected = generator.sample(2)
     CALLERS[caller]()
     assert (generator.sample(2) == expected).all()

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from sagan.build import build_networks
 from sagan.config import Config, parse_config, resolve
 from sagan.nn.attention import FORMS, SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec, attention_block
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
-from sagan.nn.residual_control import ResidualControl2d, attention_block
+from sagan.nn.residual_control import ResidualControl2d
 from sagan.nn.resnet import Discriminator, Generator
 
 
@@ -23,7 +24,7 @@ def count(network: nn.Module) -> int:
 def test_the_control_has_the_parameters_of_the_attention_it_stands_for(channels, form) -> None:
     with torch.device("meta"):
         attention = SelfAttention2d(channels, form, spectral_norm=False)
-        control = attention_block("residual", channels, form, "auto")
+        control = attention_block(AttentionSpec((), form, block="residual"), channels)
     assert isinstance(control, ResidualControl2d)
     # Half of what one channel more of the bottleneck takes is the most that it can be off.
     width = control.reduce.out_channels
@@ -73,7 +74,7 @@ def test_a_configuration_puts_it_where_attention_would_be(preset: str) -> None:
 def test_a_block_of_another_name_is_refused(network: Callable[..., nn.Module]) -> None:
     size = () if network in (DCGANGenerator, DCGANDiscriminator) else (32,)
     with pytest.raises(ValueError, match="'atention': choose from attention, residual"):
-        network(*size, 8, attention_block="atention")
+        network(*size, 8, attention=AttentionSpec((), block="atention"))
 
 
 def test_configurations_from_before_the_control_have_attention() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.channels import RESIDUAL_DISCRIMINATOR, RESIDUAL_GENERATOR
 from sagan.nn.resnet import (
     ConditionalBatchNorm2d,
@@ -39,23 +40,23 @@ def count(network: nn.Module) -> int:
 def generator(*args: Any, **kwargs: Any) -> Generator:
     """Shapes only. Spectral norm has no parameters."""
     with torch.device("meta"):
-        return Generator(*args, **kwargs, spectral_norm=False)
+        return Generator(*args, **kwargs, spectral_norm=None)
 
 
 def discriminator(*args: Any, **kwargs: Any) -> Discriminator:
     with torch.device("meta"):
-        return Discriminator(*args, **kwargs, spectral_norm=False)
+        return Discriminator(*args, **kwargs, spectral_norm=None)
 
 
 def tiny_generator(resolution: int = 32, num_classes: int = 0, **kwargs: Any) -> Generator:
     width = 4 if resolution == 32 else 8
-    kwargs.setdefault("attention", [16])
+    kwargs.setdefault("attention", AttentionSpec((16,)))
     return Generator(resolution, width, latent_size=8, num_classes=num_classes, **kwargs)
 
 
 def tiny_discriminator(resolution: int = 32, num_classes: int = 0, **kwargs: Any) -> Discriminator:
     width = 4 if resolution == 32 else 8
-    kwargs.setdefault("attention", [16])
+    kwargs.setdefault("attention", AttentionSpec((16,)))
     return Discriminator(resolution, width, num_classes=num_classes, **kwargs)
 
 
@@ -92,7 +93,7 @@ def assert_same_state(network: nn.Module, before: dict[str, Tensor]) -> None:
 def test_parameter_counts_are_those_of_the_published_logs(
     resolution: int, width: int, classes: int, size: int, expected_g: int, expected_d: int
 ) -> None:
-    arguments: dict[str, Any] = {"num_classes": classes, "attention": [size]}
+    arguments: dict[str, Any] = {"num_classes": classes, "attention": AttentionSpec((size,))}
     assert count(generator(resolution, width, **arguments)) == expected_g
     # The 32 x 32 discriminator is 128 wide in all four blocks, the generator 256 in all three.
     assert count(discriminator(resolution, width, **arguments)) == expected_d
@@ -105,8 +106,8 @@ def pooled_attention_count(channels: int) -> int:
 
 
 def test_sagan_128_with_attention_at_32_has_the_papers_channels_and_count() -> None:
-    g = generator(128, 64, num_classes=1000, attention=[32])
-    d = discriminator(128, 64, num_classes=1000, attention=[32])
+    g = generator(128, 64, num_classes=1000, attention=AttentionSpec((32,)))
+    d = discriminator(128, 64, num_classes=1000, attention=AttentionSpec((32,)))
     assert g.linear.out_features == 1024 * 4 * 4
     assert [block.conv2.out_channels for block in g.blocks] == [1024, 512, 256, 128, 64]
     assert [block.conv1.in_channels for block in g.blocks] == [1024, 1024, 512, 256, 128]
@@ -131,13 +132,13 @@ def test_the_count_of_a_small_generator_follows_from_its_layers() -> None:
 def test_spectral_norm_adds_no_parameter_and_spares_batch_norms_tables() -> None:
     for build in (tiny_generator, tiny_discriminator):
         network = build(num_classes=3)
-        assert count(network) == count(build(num_classes=3, spectral_norm=False))
+        assert count(network) == count(build(num_classes=3, spectral_norm=None))
         for name, layer in network.named_modules():
             table = name.endswith((".gain", ".bias"))
             if isinstance(layer, NORMALIZABLE):
                 assert is_spectrally_normalized(layer) is not table, name
     assert "embedding" in sigmas_of(tiny_discriminator(num_classes=3))
-    assert not sigmas_of(tiny_generator(spectral_norm=False))
+    assert not sigmas_of(tiny_generator(spectral_norm=None))
 
 
 def test_the_discriminators_blocks_halve_the_picture_to_4_or_at_32_to_8() -> None:
@@ -289,13 +290,13 @@ def test_a_generator_block_leaves_its_input_alone() -> None:
 # --- networks -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention", [[], [16], [8, 16]])
+@pytest.mark.parametrize("sizes", [(), (16,), (8, 16)])
 @pytest.mark.parametrize("num_classes", [0, 3])
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
 def test_every_resolution_draws_and_judges_with_and_without_labels_and_attention(
-    resolution: int, num_classes: int, attention: list[int]
+    resolution: int, num_classes: int, sizes: tuple[int, ...]
 ) -> None:
-    arguments: dict[str, Any] = {"attention": attention, "initializer": nn.init.normal_}
+    arguments: dict[str, Any] = {"attention": AttentionSpec(sizes), "initializer": nn.init.normal_}
     g = tiny_generator(resolution, num_classes, **arguments)
     d = tiny_discriminator(resolution, num_classes, **arguments)
     labels = torch.tensor([2, 0]) if num_classes else None
@@ -306,18 +307,18 @@ def test_every_resolution_draws_and_judges_with_and_without_labels_and_attention
     assert images.abs().max() <= 1
     assert logits.shape == (2,)
     assert logits.isfinite().all()
-    assert set(g.attention_layers()) == {f"generator.attention_{size}" for size in attention}
-    assert set(d.attention_layers()) == {f"discriminator.attention_{size}" for size in attention}
+    assert set(g.attention_layers()) == {f"generator.attention_{size}" for size in sizes}
+    assert set(d.attention_layers()) == {f"discriminator.attention_{size}" for size in sizes}
 
 
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
 def test_attention_fits_every_map_of_both_networks_at_once(resolution: int) -> None:
     """On the meta device, as a map of 256 x 256 positions squared is no tiny test."""
-    g_sizes = [size for size in (8, 16, 32, 64, 128, 256) if size <= resolution]
-    d_sizes = [size for size in (4, 8, 16, 32, 64, 128) if size <= resolution // 2]
-    d_sizes = [size for size in d_sizes if size >= (8 if resolution == 32 else 4)]
-    g = generator(resolution, 8, latent_size=8, attention=g_sizes, attention_backend="eager")
-    d = discriminator(resolution, 8, attention=d_sizes, attention_backend="eager")
+    g_sizes = tuple(size for size in (8, 16, 32, 64, 128, 256) if size <= resolution)
+    smallest = 8 if resolution == 32 else 4
+    d_sizes = tuple(size for size in (4, 8, 16, 32, 64, 128) if smallest <= size <= resolution // 2)
+    g = generator(resolution, 8, latent_size=8, attention=AttentionSpec(g_sizes, backend="eager"))
+    d = discriminator(resolution, 8, attention=AttentionSpec(d_sizes, backend="eager"))
     images = g(torch.empty(2, 8, device="meta"))
     assert images.shape == (2, 3, resolution, resolution)
     assert d(images).shape == (2,)
@@ -338,7 +339,7 @@ def test_a_generators_pictures_fill_the_range_but_never_leave_it() -> None:
 
 @pytest.mark.parametrize("size", [8, 16, 32])
 def test_attention_works_on_the_map_of_its_size_after_the_block_that_puts_it_out(size: int) -> None:
-    g = tiny_generator(attention=[size])
+    g = tiny_generator(attention=AttentionSpec((size,)))
     seen: list[tuple[int, ...]] = []
     layer = g.self_attention[str(size)]
     layer.register_forward_hook(lambda _m, inputs, _o: seen.append(tuple(inputs[0].shape)))
@@ -350,7 +351,7 @@ def test_attention_works_on_the_map_of_its_size_after_the_block_that_puts_it_out
 
 
 def test_a_size_that_several_blocks_put_out_is_attended_to_once_after_the_first() -> None:
-    d = tiny_discriminator(attention=[8])  # sizes 16, 8, 8, 8
+    d = tiny_discriminator(attention=AttentionSpec((8,)))  # sizes 16, 8, 8, 8
     order: list[str] = []
     d.self_attention["8"].register_forward_hook(lambda *_: order.append("attention"))
     for i, block in enumerate(d.blocks):
@@ -361,9 +362,9 @@ def test_a_size_that_several_blocks_put_out_is_attended_to_once_after_the_first(
 
 def test_the_order_and_repetition_of_attention_sizes_play_no_part() -> None:
     for build in (tiny_generator, tiny_discriminator):
-        keys = list(build(attention=[8, 16]).state_dict())
-        assert list(build(attention=[16, 8, 16]).state_dict()) == keys
-        assert list(build(attention=(8, 16)).state_dict()) == keys
+        keys = list(build(attention=AttentionSpec((8, 16))).state_dict())
+        assert list(build(attention=AttentionSpec((16, 8, 16))).state_dict()) == keys
+        assert list(build(attention=AttentionSpec((16, 8))).state_dict()) == keys
 
 
 def test_attention_changes_pictures_and_logits_once_gamma_does_not_vanish() -> None:
@@ -494,7 +495,7 @@ def test_on_a_gpu_too_the_whole_generator_is_in_bfloat16(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     found: dict[str, torch.dtype] = {}
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
-        network = Generator(32, 8, attention=[16], spectral_norm=False)
+        network = Generator(32, 8, attention=AttentionSpec((16,)), spectral_norm=None)
         for name, part in network.named_modules():
             part.register_forward_hook(
                 lambda _part, _inputs, output, name=name: found.update({name: output.dtype})
@@ -555,7 +556,7 @@ def test_attention_at_a_size_that_no_block_puts_out_is_a_value_error_that_names_
     network: Any, resolution: int, size: int, choices: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"{size} x {size}.* {choices}$"):
-        network(resolution, 8, attention=[size])
+        network(resolution, 8, attention=AttentionSpec((size,)))
 
 
 def test_the_bound_on_norms_reaches_every_normalized_layer() -> None:
