@@ -164,8 +164,8 @@ def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Maps of 24 x 24, 5 images, in blocks of 2 images, 7 rows, 1 row."""
     size, rows = {"images": (2 * 24 * 24, 1), "rows": (1, 7), "one row": (1, 1)}[request.param]
     monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", size)
-    monkeypatch.setattr(attention_kernels, "MIN_ROWS", rows)
-    monkeypatch.setattr(attention_kernels, "PLAIN_ENTRIES", 0)
+    monkeypatch.setattr(attention_kernels, "MIN_BLOCK_ROWS", rows)
+    monkeypatch.setattr(attention_kernels, "MAX_AUTOGRAD_ENTRIES", 0)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -200,7 +200,7 @@ def test_gradients_over_many_blocks_are_as_exact_as_eager_ones_in_one(
 
     expected = gradients(attention_kernels.eager)
     monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", 1)
-    monkeypatch.setattr(attention_kernels, "MIN_ROWS", 1)
+    monkeypatch.setattr(attention_kernels, "MIN_BLOCK_ROWS", 1)
     tolerance = 1e-5 if dtype == torch.float32 else 0.02
     for actual, truth in zip(gradients(BACKENDS[backend]), expected, strict=True):
         assert_close(actual, truth, tolerance)
