@@ -1,8 +1,8 @@
-"""The deconvolution family at 64 x 64, in which the self-attention layer first became popular.
+"""The deconvolution networks at 64 x 64, with which the self-attention layer became popular.
 
-Layers, widths and what is spectrally normalized follow the popular PyTorch SAGAN: 4x4 (transposed)
-convolutions of stride 2, unconditional, attention in the "full" form after layers 3 and 4, and
-spectral norm on every convolution except the attention's and the last. After Radford et al. 2016.
+The networks are DCGAN's (Radford et al. 2016) as changed by the popular PyTorch SAGAN: 4x4
+(transposed) convolutions of stride 2, no labels, attention in the "full" form after layers 3 and 4,
+and spectral norm on every convolution except the attention's and the last.
 """
 
 from itertools import pairwise
@@ -25,21 +25,23 @@ from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
 
 class DCGANGenerator(GeneratorBase):
-    """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; takes no labels.
+    """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1], without labels.
 
-    Weights start as torch's layers start.
+    The initial weights are torch's defaults.
 
     Args:
         width: channels of the last hidden layer; the first has 8 times as many.
         latent_size: length of a latent vector.
-        attention: sides of the feature maps that self-attention follows, of 4, 8, 16, 32.
-        spectral_norm: normalize the transposed convolutions but the last; in a training loop of
-            your own call `sagan.nn.spectral_norm.advance_spectral_norm` before each
-            update, or sigma stays.
+        attention: the feature maps that self-attention follows, with sides 4, 8, 16 or 32; None
+            for no attention.
+        spectral_norm: how all transposed convolutions except the last are normalized; None for no
+            normalization. If normalized, your own training loop must call
+            `sagan.nn.spectral_norm.advance_spectral_norm` before each update of the network;
+            otherwise the estimate of sigma never changes.
 
     Raises:
-        ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
-            backend or block.
+        ValueError: attention is at another size or on fewer than 8 channels, or its form, backend
+            or block is unknown.
     """
 
     family = "dcgan"
@@ -68,7 +70,7 @@ class DCGANGenerator(GeneratorBase):
         self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; labels play no part."""
+        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; labels are ignored."""
         x = latents[:, :, None, None].contiguous(memory_format=torch.channels_last)
         for size, layer, norm in zip(DCGAN_GENERATOR, self.layers, self.norms, strict=True):
             x = F.relu(norm(layer(x)), inplace=True)  # (B, C, size, size)
@@ -83,16 +85,18 @@ class DCGANGenerator(GeneratorBase):
 
 
 class DCGANDiscriminator(DiscriminatorBase):
-    """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,), high for real; takes no labels.
+    """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,), high for real; without labels.
 
     Args:
         width: channels of the first layer; the last hidden one has 8 times as many.
-        attention: sides of the feature maps that self-attention follows, of 32, 16, 8, 4.
-        spectral_norm: normalize the convolutions but the last; see `DCGANGenerator`.
+        attention: the feature maps that self-attention follows, with sides 32, 16, 8 or 4; None
+            for no attention.
+        spectral_norm: how all convolutions except the last are normalized; None for no
+            normalization. See `DCGANGenerator`.
 
     Raises:
-        ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
-            backend or block.
+        ValueError: attention is at another size or on fewer than 8 channels, or its form, backend
+            or block is unknown.
     """
 
     family = "dcgan"
@@ -128,7 +132,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         return x
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, 64, 64) -> features (B, 128 * width), all positions in a row."""
+        """Images (B, 3, 64, 64) -> features (B, 128 * width), the positions flattened."""
         return self._hidden(images).flatten(1)
 
     def class_logits(self, features: Tensor) -> Tensor:
@@ -136,11 +140,11 @@ class DCGANDiscriminator(DiscriminatorBase):
         return self._logits(features.unflatten(1, (-1, 4, 4)))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,); labels play no part."""
+        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,); labels are ignored."""
         return self._logits(self._hidden(images)).flatten()
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        """(B, 8 * width, 4, 4) -> (B, 1), in float32 also under autocast."""
+        """(B, 8 * width, 4, 4) -> (B, 1), in float32 even under autocast."""
         with without_autocast(hidden):
             logits: Tensor = self.last(hidden.to(self.last.weight.dtype)).flatten(1)
         return logits

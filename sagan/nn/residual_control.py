@@ -1,9 +1,9 @@
 """The paper's control for self-attention: a residual block with as many parameters in its place.
 
-Zhang et al. 2018 (arXiv 1805.08318, section 5.2, table 1) ask whether attention helps because of
-what it does or because it adds depth and parameters. They do not say how the block is made; this
-one is a bottleneck (He et al. 2016) as wide as the parameters allow, scaled by a gamma that starts
-at 0 as attention's does, so that both networks start as the same function.
+Zhang et al. 2018 (arXiv 1805.08318, section 5.2, table 1) ask whether attention helps because it is
+attention, or because it adds depth and parameters. They do not describe the block. This one is a
+bottleneck (He et al. 2016) as wide as the parameters allow. A gamma scales it, which starts at 0
+like attention's, so that a network with either starts as the same function.
 """
 
 import torch
@@ -16,7 +16,7 @@ class ResidualControl2d(nn.Module):
 
     Args:
         channels: C of the input and the output.
-        parameters: as many as h allows it to come near: 2 C h + 9 h^2, and gamma.
+        parameters: how many to have; h is chosen so that 2 C h + 9 h^2 + 1 comes nearest.
     """
 
     def __init__(self, channels: int, parameters: int) -> None:
@@ -35,7 +35,7 @@ class ResidualControl2d(nn.Module):
 
 
 def _bottleneck(channels: int, parameters: int) -> int:
-    """The width h, at least 1, at which the block's parameters come nearest to a number."""
+    """Return the width h, at least 1, that brings the block's parameters nearest to a number."""
     return min(
         range(1, channels + 1), key=lambda h: abs(2 * channels * h + 9 * h * h + 1 - parameters)
     )

@@ -26,6 +26,7 @@ from sagan.nn.resnet import (
 from sagan.nn.spectral_norm import (
     NORMALIZABLE,
     SpectralNorm,
+    SpectralSpec,
     fold_spectral_norm,
     is_spectrally_normalized,
     sigma_of,
@@ -561,8 +562,8 @@ def test_attention_at_a_size_that_no_block_puts_out_is_a_value_error_that_names_
 
 def test_the_bound_on_norms_reaches_every_normalized_layer() -> None:
     for network in (
-        Generator(32, 8, spectral_norm_eps=1e-3),
-        Discriminator(32, 8, num_classes=2, spectral_norm_eps=1e-3),
+        Generator(32, 8, spectral_norm=SpectralSpec(eps=1e-3)),
+        Discriminator(32, 8, num_classes=2, spectral_norm=SpectralSpec(eps=1e-3)),
     ):
         norms = [m for m in network.modules() if isinstance(m, SpectralNorm)]
         assert {norm.eps for norm in norms} == {1e-3}

@@ -150,7 +150,7 @@ def test_weights_that_are_parametrized_otherwise_are_left_alone_and_not_normaliz
     apply_spectral_norm(network[1], (nn.Linear,))
     advance_spectral_norm(network)
     assert list(sigmas_of(network)) == ["1"]
-    with pytest.raises(ValueError, match="ParametrizedLinear is parametrized already"):
+    with pytest.raises(ValueError, match="ParametrizedLinear is already parametrized"):
         apply_spectral_norm(network, (nn.Linear,))
     fold_spectral_norm(network)
     assert parametrize.is_parametrized(network[0])
