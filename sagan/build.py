@@ -1,4 +1,4 @@
-"""From a configuration to its networks."""
+"""Build the networks of a configuration."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,24 +27,26 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
-    """Both networks with the initial weights that `config.seed` decides, float32, channels_last.
+    """Build both networks with the initial weights of `config.seed`: float32, channels_last.
 
-    torch's global random state is left as it was.
+    torch's global random state does not change.
 
     Args:
         config: the configuration; the networks take labels if `config.conditional`.
-        num_classes: of the data set.
+        num_classes: number of classes of the data set.
     """
     initializer = INITIALIZERS[config.init]
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)  # and no GPU's
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed GPUs, too
         generator = build_generator(config, num_classes, initializer)
         discriminator = build_discriminator(config, num_classes, initializer)
     return generator, discriminator
 
 
-def build_empty(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
-    """Both networks on the meta device: shapes without memory."""
+def build_meta_networks(
+    config: Config, num_classes: int
+) -> tuple[GeneratorBase, DiscriminatorBase]:
+    """Build both networks on the meta device: shapes without memory."""
     with on_meta_device():
         generator = build_generator(config, num_classes, skip_init)
         return generator, build_discriminator(config, num_classes, skip_init)
@@ -52,20 +54,20 @@ def build_empty(config: Config, num_classes: int) -> tuple[GeneratorBase, Discri
 
 @contextmanager
 def on_meta_device() -> Iterator[None]:
-    """Within it, networks are built on the meta device; `skip_init` is their initializer."""
+    """Build networks on the meta device within the context. Use `skip_init` as initializer."""
     with torch.device("meta"), _SkipInit():
         yield
 
 
 def skip_init(weight: Tensor) -> Tensor:
-    """The initializer of a network whose weights come from elsewhere, or do not matter."""
+    """Leave a weight as it is: the initializer of a network with weights to be loaded, if any."""
     return weight
 
 
 class _SkipInit(TorchFunctionMode):
-    """New layers keep whatever values their weights have.
+    """Make all functions of `torch.nn.init` do nothing.
 
-    For weights without memory, torch would import its compiler to draw none: over a second.
+    On the meta device, where they have no effect, torch would import its compiler: over a second.
     """
 
     def __torch_function__(
@@ -77,12 +79,12 @@ class _SkipInit(TorchFunctionMode):
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Numbers that training changes."""
+    """Return the number of parameters, without buffers such as running statistics."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
-    """The generator alone, its weights drawn from torch's global random state."""
+    """Build only the generator, with weights drawn from torch's global random state."""
     family = _FAMILIES[config.family]
     generator = family.generator(
         width=config.channels_g,
@@ -99,7 +101,7 @@ def build_generator(config: Config, num_classes: int, initializer: Initializer) 
 def build_discriminator(
     config: Config, num_classes: int, initializer: Initializer
 ) -> DiscriminatorBase:
-    """The discriminator alone, its weights drawn from torch's global random state."""
+    """Build only the discriminator, with weights drawn from torch's global random state."""
     family = _FAMILIES[config.family]
     # A gradient penalty differentiates D twice, which fused attention does not support.
     backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
@@ -120,7 +122,7 @@ def _spectral_spec(config: Config, enabled: bool) -> SpectralSpec | None:
 
 @dataclass(frozen=True)
 class _Family:
-    """The networks of a family, and the arguments that both take and other families do not."""
+    """The networks of one family, and the arguments that only this family takes."""
 
     generator: Callable[..., GeneratorBase]
     discriminator: Callable[..., DiscriminatorBase]

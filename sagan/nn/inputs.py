@@ -39,7 +39,7 @@ def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
         num_classes: number of labels that the model knows; 0 for an unconditional model.
 
     Raises:
-        SaganError: labels are missing, superfluous, not integers, out of range or not `num` of them.
+        SaganError: labels are missing, superfluous, not integers, out of range or not `num`.
     """
     if num_classes == 0:
         if labels is not None:

@@ -50,6 +50,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def is_checkpoint(path: Path) -> bool:
+    """Return whether a path is named like a checkpoint folder."""
     return re.fullmatch(r"step-\d{8,}", path.name) is not None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan.config import MAY_CHANGE, Config, changes, resolve, resume_config
+from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
 from sagan.data import PackedDataset, open_dataset
 from sagan.errors import SaganError
 from sagan.run import directory
@@ -96,7 +96,9 @@ def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Conf
 
 def _check_resumed(run: Path, begun: RunDescription, requested: RunDescription) -> None:
     """Refuse to resume with another configuration or other data than the run began with."""
-    changed = changes(begun.config.model_dump(), requested.config.model_dump(), MAY_CHANGE)
+    changed = forbidden_changes(
+        begun.config.model_dump(), requested.config.model_dump(), MAY_CHANGE
+    )
     if begun.data.get("fingerprint") != requested.data["fingerprint"]:
         changed.append(f"the data was '{begun.data.get('source')}' and has changed")
     if changed:
