@@ -131,7 +131,7 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Attend: x (B, C, H, W) -> y (B, C, H, W), of x's dtype.
 
-        With `return_attention`, also return the map (B, N, M), whose rows sum to 1: N = H*W
+        With `return_attention`, also return the map (B, N, M), with rows that sum to 1: N = H*W
         positions in row-major order, M = N, or floor(H/2) * floor(W/2) when pooled. Then y is
         computed from this map, whichever backend the layer has.
 

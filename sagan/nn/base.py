@@ -108,7 +108,7 @@ class GeneratorBase(nn.Module):
                 variety, and not always better images. (This is neither BigGAN's truncated normal
                 nor StyleGAN's psi.)
             latents: float (num, latent_size), to use instead of `seed`.
-            return_attention: also return {layer name: float32 (num, N, M)}, whose rows sum to 1
+            return_attention: also return {layer name: float32 (num, N, M)}; their rows sum to 1
                 (within 0.01 in bfloat16).
 
         Raises:

@@ -1,4 +1,4 @@
-"""The residual networks: published layouts and counts, and what their blocks claim to compute."""
+"""The residual networks have the published layouts and counts, and their blocks are exact."""
 
 import copy
 from typing import Any
@@ -39,7 +39,7 @@ def count(network: nn.Module) -> int:
 
 
 def generator(*args: Any, **kwargs: Any) -> Generator:
-    """Shapes only. Spectral norm has no parameters."""
+    """Build only shapes. Spectral norm has no parameters."""
     with torch.device("meta"):
         return Generator(*args, **kwargs, spectral_norm=None)
 
@@ -62,7 +62,7 @@ def tiny_discriminator(resolution: int = 32, num_classes: int = 0, **kwargs: Any
 
 
 def open_attention(network: nn.Module) -> None:
-    """Make attention count for something: gamma is 0 in a new network."""
+    """Give attention an effect: gamma is 0 in a new network."""
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, SelfAttention2d):
@@ -119,7 +119,7 @@ def test_sagan_128_with_attention_at_32_has_the_papers_channels_and_count() -> N
 
 
 def test_the_count_of_a_small_generator_follows_from_its_layers() -> None:
-    """G at 32, width 2 (8 channels), latents of 5, 3 classes, added up by hand."""
+    """G at 32, width 2 (8 channels), latents of size 5 and 3 classes, added up by hand."""
     c, latent, classes = 8, 5, 3
     conv3, conv1 = c * c * 9 + c, c * c + c
     block = 2 * (2 * classes * c) + 2 * conv3 + conv1
@@ -130,7 +130,7 @@ def test_the_count_of_a_small_generator_follows_from_its_layers() -> None:
     assert count(generator(32, 2, latent_size=latent)) == expected
 
 
-def test_spectral_norm_adds_no_parameter_and_spares_batch_norms_tables() -> None:
+def test_spectral_norm_adds_no_parameters_and_skips_the_tables_of_batch_norm() -> None:
     for build in (tiny_generator, tiny_discriminator):
         network = build(num_classes=3)
         assert count(network) == count(build(num_classes=3, spectral_norm=None))
@@ -142,7 +142,7 @@ def test_spectral_norm_adds_no_parameter_and_spares_batch_norms_tables() -> None
     assert not sigmas_of(tiny_generator(spectral_norm=None))
 
 
-def test_the_discriminators_blocks_halve_the_picture_to_4_or_at_32_to_8() -> None:
+def test_the_discriminators_blocks_halve_images_to_4_or_at_32_to_8() -> None:
     for resolution, sides in {
         32: [16, 8, 8, 8],
         64: [32, 16, 8, 4, 4],
@@ -185,7 +185,7 @@ def test_the_initializer_is_used_before_weights_are_normalized() -> None:
     assert sigma == pytest.approx(0.25 * (rows * columns) ** 0.5, rel=1e-5)  # type: ignore[operator]
 
 
-def test_initialize_reaches_every_weight_but_the_tables() -> None:
+def test_initialize_sets_every_weight_except_the_tables() -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 1), ConditionalBatchNorm2d(2, 3), nn.Linear(3, 3))
     initialize(network, nn.init.zeros_)
     assert network[0].weight.abs().max() == 0
@@ -268,7 +268,7 @@ def test_the_first_discriminator_block_equals_the_published_order_and_keeps_dark
     assert not torch.allclose(block(-x.abs()), block(torch.zeros_like(x)))
 
 
-def test_a_discriminator_blocks_skip_passes_negative_values_and_leaves_its_input_alone() -> None:
+def test_a_discriminator_blocks_skip_passes_negative_values_and_does_not_change_its_input() -> None:
     """The in-place ReLU at the head of the block that cost mmgeneration an FID point."""
     block = DiscriminatorBlock(4, 4, downsample=False)
     nn.init.zeros_(block.conv2.weight)
@@ -279,7 +279,7 @@ def test_a_discriminator_blocks_skip_passes_negative_values_and_leaves_its_input
     assert torch.equal(x, before)
 
 
-def test_a_generator_block_leaves_its_input_alone() -> None:
+def test_a_generator_block_does_not_change_its_input() -> None:
     for training in (True, False):
         block = GeneratorBlock(4, 4, num_classes=0).train(training)
         x = torch.randn(2, 4, 3, 3)
@@ -294,7 +294,7 @@ def test_a_generator_block_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize("sizes", [(), (16,), (8, 16)])
 @pytest.mark.parametrize("num_classes", [0, 3])
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
-def test_every_resolution_draws_and_judges_with_and_without_labels_and_attention(
+def test_both_networks_work_at_every_resolution_with_and_without_labels_and_attention(
     resolution: int, num_classes: int, sizes: tuple[int, ...]
 ) -> None:
     arguments: dict[str, Any] = {"attention": AttentionSpec(sizes), "initializer": nn.init.normal_}
@@ -314,7 +314,7 @@ def test_every_resolution_draws_and_judges_with_and_without_labels_and_attention
 
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
 def test_attention_fits_every_map_of_both_networks_at_once(resolution: int) -> None:
-    """On the meta device, as a map of 256 x 256 positions squared is no tiny test."""
+    """On the meta device: a map of 256 x 256 positions, squared, is too large for a test."""
     g_sizes = tuple(size for size in (8, 16, 32, 64, 128, 256) if size <= resolution)
     smallest = 8 if resolution == 32 else 4
     d_sizes = tuple(size for size in (4, 8, 16, 32, 64, 128) if smallest <= size <= resolution // 2)
@@ -327,7 +327,7 @@ def test_attention_fits_every_map_of_both_networks_at_once(resolution: int) -> N
     assert len(d.attention_layers()) == len(d_sizes)
 
 
-def test_a_generators_pictures_fill_the_range_but_never_leave_it() -> None:
+def test_a_generators_images_fill_the_range_but_never_leave_it() -> None:
     g = tiny_generator(initializer=lambda weight: nn.init.normal_(weight, std=3))
     fold_spectral_norm(g)
     with torch.no_grad():
@@ -339,7 +339,7 @@ def test_a_generators_pictures_fill_the_range_but_never_leave_it() -> None:
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
-def test_attention_works_on_the_map_of_its_size_after_the_block_that_puts_it_out(size: int) -> None:
+def test_attention_is_applied_to_the_output_of_the_block_of_its_size(size: int) -> None:
     g = tiny_generator(attention=AttentionSpec((size,)))
     seen: list[tuple[int, ...]] = []
     layer = g.self_attention[str(size)]
@@ -351,7 +351,7 @@ def test_attention_works_on_the_map_of_its_size_after_the_block_that_puts_it_out
     assert seen == [tuple(outputs[0].shape)] == [(2, 16, size, size)]
 
 
-def test_a_size_that_several_blocks_put_out_is_attended_to_once_after_the_first() -> None:
+def test_attention_at_a_size_of_several_blocks_follows_only_the_first() -> None:
     d = tiny_discriminator(attention=AttentionSpec((8,)))  # sizes 16, 8, 8, 8
     order: list[str] = []
     d.self_attention["8"].register_forward_hook(lambda *_: order.append("attention"))
@@ -361,14 +361,14 @@ def test_a_size_that_several_blocks_put_out_is_attended_to_once_after_the_first(
     assert order == ["block 0", "block 1", "attention", "block 2", "block 3"]
 
 
-def test_the_order_and_repetition_of_attention_sizes_play_no_part() -> None:
+def test_the_order_and_repetition_of_attention_sizes_do_not_matter() -> None:
     for build in (tiny_generator, tiny_discriminator):
         keys = list(build(attention=AttentionSpec((8, 16))).state_dict())
         assert list(build(attention=AttentionSpec((16, 8, 16))).state_dict()) == keys
         assert list(build(attention=AttentionSpec((16, 8))).state_dict()) == keys
 
 
-def test_attention_changes_pictures_and_logits_once_gamma_does_not_vanish() -> None:
+def test_attention_changes_images_and_logits_once_gamma_is_not_0() -> None:
     g, d = tiny_generator().eval(), tiny_discriminator().eval()
     with torch.no_grad():
         z = torch.randn(2, 8)
@@ -398,7 +398,7 @@ def test_the_logit_is_the_linear_head_plus_the_labels_projection_of_summed_featu
     np.testing.assert_allclose(d.embed(images).detach().numpy(), features, rtol=1e-4, atol=1e-5)
 
 
-def test_labels_change_what_is_drawn_and_how_it_is_judged() -> None:
+def test_labels_change_images_and_logits() -> None:
     g, d = tiny_generator(num_classes=3), tiny_discriminator(num_classes=3)
     g.eval()
     with torch.no_grad():
@@ -431,7 +431,7 @@ def test_every_parameter_of_both_networks_gets_a_gradient() -> None:
                 assert parameter.grad.abs().max() > 0, name
 
 
-def test_judging_is_image_by_image_but_training_batch_norm_is_not() -> None:
+def test_only_batch_norm_in_training_lets_images_of_a_batch_interact() -> None:
     d, g = tiny_discriminator(), tiny_generator()
     open_attention(d)
     images = torch.randn(3, 3, 32, 32)
@@ -446,7 +446,7 @@ def test_judging_is_image_by_image_but_training_batch_norm_is_not() -> None:
 
 
 @pytest.mark.parametrize("num_classes", [0, 3])
-def test_sampling_and_looking_change_no_state_bit_for_bit(num_classes: int) -> None:
+def test_inference_changes_no_bit_of_a_networks_state(num_classes: int) -> None:
     g, d = tiny_generator(num_classes=num_classes), tiny_discriminator(num_classes=num_classes)
     labels = [0, 2, 1] if num_classes else None
     before_g, before_d = state(g), state(d)
@@ -479,19 +479,19 @@ def test_state_dict_and_deepcopy_carry_everything(build: Any) -> None:
     assert torch.equal(twin(argument, labels), expected)
 
 
-def test_what_is_asked_of_a_discriminator_does_not_depend_on_the_callers_autocast() -> None:
+def test_features_scores_and_attention_do_not_depend_on_the_callers_autocast() -> None:
     network = tiny_discriminator()
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    features, (scores, maps) = network.features(pictures), network.scores_and_attention(pictures)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    features, (scores, maps) = network.features(images), network.scores_and_attention(images)
     with torch.autocast("cpu", torch.bfloat16):
-        assert (network.features(pictures) == features).all()
-        seen, looks = network.scores_and_attention(pictures)
-    assert (seen == scores).all()
-    assert all((looks[name] == maps[name]).all() for name in maps)
+        assert (network.features(images) == features).all()
+        scores_again, maps_again = network.scores_and_attention(images)
+    assert (scores_again == scores).all()
+    assert all((maps_again[name] == maps[name]).all() for name in maps)
 
 
-def test_on_a_gpu_too_the_whole_generator_is_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Autocast there widens some operations that it leaves alone on a processor."""
+def test_the_whole_generator_is_in_bfloat16_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast widens some operations to float32 on GPUs but not on CPUs."""
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     found: dict[str, torch.dtype] = {}
@@ -507,11 +507,11 @@ def test_on_a_gpu_too_the_whole_generator_is_in_bfloat16(monkeypatch: pytest.Mon
     assert {name for name, dtype in found.items() if dtype != torch.bfloat16} == set()
 
 
-def test_bfloat16_autocast_judges_and_draws_much_alike() -> None:
+def test_bfloat16_autocast_changes_images_and_logits_little() -> None:
     g, d = tiny_generator(num_classes=3).eval(), tiny_discriminator(num_classes=3)
     open_attention(g), open_attention(d)
     z, labels = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
-    g.train()(z, labels)  # running statistics that fit
+    g.train()(z, labels)  # sets running statistics
     g.eval()
     with torch.no_grad():
         images = g(z, labels)
@@ -553,14 +553,14 @@ def test_an_unknown_resolution_is_a_value_error_that_names_the_choices(network: 
         (Discriminator, 128, 128, "64, 32, 16, 8, 4"),
     ],
 )
-def test_attention_at_a_size_that_no_block_puts_out_is_a_value_error_that_names_the_choices(
+def test_attention_at_a_size_of_no_block_is_a_value_error_that_names_the_choices(
     network: Any, resolution: int, size: int, choices: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"{size} x {size}.* {choices}$"):
         network(resolution, 8, attention=AttentionSpec((size,)))
 
 
-def test_the_bound_on_norms_reaches_every_normalized_layer() -> None:
+def test_eps_is_used_in_every_normalized_layer() -> None:
     for network in (
         Generator(32, 8, spectral_norm=SpectralSpec(eps=1e-3)),
         Discriminator(32, 8, num_classes=2, spectral_norm=SpectralSpec(eps=1e-3)),
