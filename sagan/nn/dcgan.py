@@ -35,9 +35,7 @@ class DCGANGenerator(GeneratorBase):
         attention: the feature maps that self-attention follows, with sides 4, 8, 16 or 32; None
             for no attention.
         spectral_norm: how all transposed convolutions except the last are normalized; None for no
-            normalization. If normalized, your own training loop must call
-            `sagan.nn.spectral_norm.advance_spectral_norm` before each update of the network;
-            otherwise the estimate of sigma never changes.
+            normalization.
 
     Raises:
         ValueError: attention is at another size or on fewer than 8 channels, or its form, backend
@@ -92,11 +90,10 @@ class DCGANDiscriminator(DiscriminatorBase):
         attention: the feature maps that self-attention follows, with sides 32, 16, 8 or 4; None
             for no attention.
         spectral_norm: how all convolutions except the last are normalized; None for no
-            normalization. See `DCGANGenerator`.
+            normalization.
 
     Raises:
-        ValueError: attention is at another size or on fewer than 8 channels, or its form, backend
-            or block is unknown.
+        ValueError: as for `DCGANGenerator`.
     """
 
     family = "dcgan"

@@ -141,6 +141,8 @@ class GeneratorBlock(nn.Module):
 class Generator(GeneratorBase):
     """Latents (B, latent_size) and labels (B,) -> images (B, 3, S, S) in [-1, 1].
 
+    With attention at 16 x 16: `Generator(32, width=64, attention=AttentionSpec(sizes=(16,)))`.
+
     Args:
         resolution: S: 32, 64, 128 or 256.
         width: channels that the layout multiplies.
@@ -149,9 +151,7 @@ class Generator(GeneratorBase):
         attention: the feature maps that self-attention follows, with sides 8, 16, ... S; None for
             no attention.
         spectral_norm: how every convolution and linear layer is normalized; None for no
-            normalization. If normalized, your own training loop must call
-            `sagan.nn.spectral_norm.advance_spectral_norm` before each update of the network;
-            otherwise the estimate of sigma never changes.
+            normalization.
         initializer: sets each weight, in place, before it is normalized.
 
     Raises:
@@ -260,12 +260,11 @@ class Discriminator(DiscriminatorBase):
         attention: the feature maps that self-attention follows; None for no attention. If several
             blocks output the same size, attention follows the first of them.
         spectral_norm: how every convolution and linear layer and the label embedding are
-            normalized; None for no normalization. See `Generator`.
-        initializer: sets each weight, in place, before it is normalized.
+            normalized; None for no normalization.
+        initializer: as for `Generator`.
 
     Raises:
-        ValueError: there is no layout for the resolution, attention is at a size that no block
-            outputs or on fewer than 8 channels, or its form, backend or block is unknown.
+        ValueError: as for `Generator`.
     """
 
     family = "residual"

@@ -102,6 +102,9 @@ def _fixed_start(size: int) -> Tensor:
 class SpectralSpec:
     """How a network's weights are spectrally normalized.
 
+    A training loop of your own must call `advance_spectral_norm` before each update of the network.
+    Otherwise the estimate of sigma never changes.
+
     Attributes:
         eps: lower bound on the norms that u and v are divided by.
     """

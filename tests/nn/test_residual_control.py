@@ -1,7 +1,5 @@
 """The paper's control has attention's parameters and start, but not its long range."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,9 +8,7 @@ from sagan.build import build_networks
 from sagan.config import Config, parse_config, resolve
 from sagan.nn.attention import FORMS, SelfAttention2d
 from sagan.nn.attention_blocks import AttentionSpec, attention_block
-from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.residual_control import ResidualControl2d
-from sagan.nn.resnet import Discriminator, Generator
 
 
 def count(network: nn.Module) -> int:
@@ -68,13 +64,6 @@ def test_the_control_takes_the_place_of_attention_in_a_configuration(preset: str
         assert with_attention
         assert [size for size, _ in with_attention] == [size for size, _ in with_control]
         assert {kind for _, kind in with_control} == {ResidualControl2d}
-
-
-@pytest.mark.parametrize("network", [Generator, Discriminator, DCGANGenerator, DCGANDiscriminator])
-def test_an_unknown_block_is_refused_with_the_choices(network: Callable[..., nn.Module]) -> None:
-    size = () if network in (DCGANGenerator, DCGANDiscriminator) else (32,)
-    with pytest.raises(ValueError, match="'atention': choose from attention, residual"):
-        network(*size, 8, attention=AttentionSpec((), block="atention"))
 
 
 def test_configurations_older_than_the_control_have_attention() -> None:
