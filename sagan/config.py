@@ -80,7 +80,7 @@ class Config(BaseModel):
 
     steps: Positive = Field(100_000, description="total number of G updates")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto uses bfloat16 if the processor has it"
+        "auto", description="auto: bfloat16 if the processor multiplies it natively"
     )
     on_nonfinite: Literal["stop", "skip"] = Field(
         "stop", description="if a loss or gradient is not finite: stop, or skip the update"
@@ -88,7 +88,7 @@ class Config(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="determines all random numbers")
     checkpoint_every: Positive = Field(1000, description="steps between checkpoints")
     checkpoint_minutes: float = Field(
-        10.0, ge=0, description="minutes between checkpoints at most; 0 disables"
+        10.0, ge=0, description="most minutes between checkpoints; 0 disables"
     )
     keep_every: int = Field(
         0, ge=0, le=10**9, description="also keep every N-th step's checkpoint; 0 disables"
@@ -99,7 +99,7 @@ class Config(BaseModel):
         500, ge=0, le=10**9, description="steps between evaluations; 0 disables"
     )
     evaluate_share: float = Field(
-        0.05, ge=0, le=1, description="largest share of the time for evaluations"
+        0.05, ge=0, le=1, description="largest share of the time spent on evaluations"
     )
 
     @model_validator(mode="after")
@@ -116,20 +116,14 @@ class Config(BaseModel):
                 "loss=wasserstein-gp: give augment=0 or another probability"
             )
         if self.batch_size % self.accumulation:
-            raise ValueError("batch_size must be a multiple of accumulation")
-        for network, sizes, maps in (
-            (
-                "g",
-                self.attention_g,
-                generator_feature_maps(self.family, self.resolution, self.channels_g),
-            ),
-            (
-                "d",
-                self.attention_d,
-                discriminator_feature_maps(self.family, self.resolution, self.channels_d),
-            ),
-        ):
-            _check_attention(network, sizes, maps)
+            raise ValueError(
+                f"batch_size={self.batch_size} is not a multiple of "
+                f"accumulation={self.accumulation}"
+            )
+        maps_g = generator_feature_maps(self.family, self.resolution, self.channels_g)
+        maps_d = discriminator_feature_maps(self.family, self.resolution, self.channels_d)
+        _check_attention("g", self.attention_g, maps_g)
+        _check_attention("d", self.attention_d, maps_d)
         return self
 
     @field_validator("*", mode="before")
@@ -160,7 +154,16 @@ class Config(BaseModel):
 
 
 def _check_attention(network: str, sizes: Sequence[int], maps: Mapping[int, int]) -> None:
-    """Check that attention follows feature maps that the network has and that are wide enough."""
+    """Check that attention follows feature maps that the network has and that are wide enough.
+
+    Args:
+        network: "g" or "d".
+        sizes: sides of the maps with attention.
+        maps: all the network's feature maps: side -> channels.
+
+    Raises:
+        ValueError: they are not.
+    """
     key = f"attention_{network}"
     for size in sizes:
         if size not in maps:
@@ -382,7 +385,7 @@ def _suggestion(word: str, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f": did you mean {' or '.join(close)}?"
-    return f": there are {', '.join(known)}"
+    return f": choose from {', '.join(known)}"
 
 
 def _describe(error: ValidationError) -> str:

@@ -92,7 +92,7 @@ def test_all_published_presets_exist() -> None:
 def test_an_unknown_preset_is_refused_with_suggestions() -> None:
     with pytest.raises(SaganError, match=r"'sagan-23'.*did you mean sagan-32"):
         resolve("sagan-23")
-    with pytest.raises(SaganError, match=r"there are smoke, .*dcgan-64"):
+    with pytest.raises(SaganError, match=r"choose from smoke, .*dcgan-64"):
         resolve("?????")
 
 

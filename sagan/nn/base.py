@@ -21,8 +21,8 @@ from sagan.nn.precision import autocast, exact_float32
 from sagan.nn.spectral_norm import is_spectrally_normalized
 from sagan.types import Float32Array, Int64Array, UInt8Array
 
-AttentionMaps: TypeAlias = dict[str, Float32Array]
-LabelsLike: TypeAlias = Sequence[int] | Int64Array | Tensor
+AttentionMaps: TypeAlias = dict[str, Float32Array]  # layer name -> (num, N, M)
+LabelsLike: TypeAlias = Sequence[int] | Int64Array | Tensor  # integers (num,)
 
 # Images at a time in inference, to bound memory. Another size may change pixels by rounding.
 BATCH_SIZE = 64
@@ -52,7 +52,7 @@ class GeneratorBase(nn.Module):
 
         Do this once, and for inference only: running statistics become part of the weights.
         Conditional batch norm stays, since it differs from image to image. Fold spectral
-        normalization before: `sagan.nn.spectral_norm.fold_spectral_norm`.
+        normalization first: `sagan.nn.spectral_norm.fold_spectral_norm`.
 
         Raises:
             ValueError: a convolution is spectrally normalized.

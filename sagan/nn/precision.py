@@ -26,8 +26,8 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
     native = _multiplies_bfloat16(device)
     if setting == "bfloat16" and not native:
         raise SaganError(
-            f"this {device.type} does not multiply bfloat16 natively, which would be slower than "
-            "float32: use --set precision=float32"
+            f"this {device.type} does not multiply bfloat16 natively, so that it would be slower "
+            "than float32: use --set precision=float32"
         )
     return torch.bfloat16 if native and setting != "float32" else torch.float32
 
