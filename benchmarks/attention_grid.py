@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sagan.nn.attention import FORMS
-from sagan.nn.attention_kernels import Attend, select_backend
+from sagan.nn.attention_kernels import AttentionKernel, select_backend
 from sagan.runtime.malloc import keep_freed_memory
 
 CACHE_BYTES = 2**22
@@ -57,7 +57,12 @@ def images(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return torch.cat([plain(*part) for part in parts])
 
 
-EAGER: dict[str, Attend] = {"plain": plain, "einsum": einsum, "left": left, "images": images}
+EAGER: dict[str, AttentionKernel] = {
+    "plain": plain,
+    "einsum": einsum,
+    "left": left,
+    "images": images,
+}
 
 
 def inputs(form: str, n: int, batch: int, channels: int, dtype: torch.dtype) -> list[Tensor]:
@@ -70,14 +75,16 @@ def inputs(form: str, n: int, batch: int, channels: int, dtype: torch.dtype) -> 
     return [*(x.requires_grad_() for x in tensors[:3]), tensors[3]]
 
 
-def seconds(attend: Attend, tensors: list[Tensor]) -> float:
+def seconds(attend: AttentionKernel, tensors: list[Tensor]) -> float:
     """One forward and backward."""
     start = time.perf_counter()
     torch.autograd.grad(attend(*tensors[:3]), tensors[:3], tensors[3])
     return time.perf_counter() - start
 
 
-def medians(ways: dict[str, Attend], tensors: list[Tensor], budget: float) -> dict[str, float]:
+def medians(
+    ways: dict[str, AttentionKernel], tensors: list[Tensor], budget: float
+) -> dict[str, float]:
     """At least one, and otherwise as many repetitions as fit into `budget` seconds."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     order: list[tuple[str, Callable[..., Tensor]]] = list(ways.items())

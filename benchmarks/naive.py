@@ -20,8 +20,8 @@ from sagan.config import Config
 from sagan.nn.channels import (
     RESIDUAL_DISCRIMINATOR,
     RESIDUAL_GENERATOR,
-    discriminator_maps,
-    generator_maps,
+    discriminator_feature_maps,
+    generator_feature_maps,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
@@ -103,7 +103,7 @@ class ResidualGenerator(nn.Module):
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
-        maps = generator_maps("residual", config.resolution, config.channels_g)
+        maps = generator_feature_maps("residual", config.resolution, config.channels_g)
         self.self_attention = attention_layers(config.attention_g, maps, config.attention_form)
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], 3, 3, padding=1)
@@ -151,7 +151,7 @@ class ResidualDiscriminator(nn.Module):
             DiscriminatorBlock(c_in, c_out, i == 0, downsample=sides[i + 1] < sides[i])
             for i, (c_in, c_out) in enumerate(pairwise([3, *channels]))
         )
-        maps = discriminator_maps("residual", config.resolution, config.channels_d)
+        maps = discriminator_feature_maps("residual", config.resolution, config.channels_d)
         self.self_attention = attention_layers(config.attention_d, maps, config.attention_form)
         self.linear = nn.Linear(channels[-1], 1)
         if num_classes:
@@ -179,7 +179,7 @@ class DCGANGenerator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        maps = generator_maps("dcgan", 64, config.channels_g)
+        maps = generator_feature_maps("dcgan", 64, config.channels_g)
         self.sizes, widths = list(maps), list(maps.values())
         self.layers = nn.ModuleList([nn.ConvTranspose2d(config.latent_size, widths[0], 4)])
         for c_in, c_out in pairwise(widths):
@@ -204,7 +204,7 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        maps = discriminator_maps("dcgan", 64, config.channels_d)
+        maps = discriminator_feature_maps("dcgan", 64, config.channels_d)
         self.sizes, widths = list(maps), [3, *maps.values()]
         self.layers = nn.ModuleList(
             nn.Conv2d(c_in, c_out, 4, 2, 1) for c_in, c_out in pairwise(widths)

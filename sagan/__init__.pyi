@@ -5,5 +5,7 @@ from .errors import SaganError as SaganError
 from .model import load_discriminator as load_discriminator
 from .model import load_generator as load_generator
 from .nn.attention import SelfAttention2d as SelfAttention2d
+from .nn.attention_blocks import AttentionSpec as AttentionSpec
 from .nn.resnet import Discriminator as Discriminator
 from .nn.resnet import Generator as Generator
+from .nn.spectral_norm import SpectralSpec as SpectralSpec

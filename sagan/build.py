@@ -1,7 +1,8 @@
-"""From a configuration to its networks."""
+"""Build the networks of a configuration."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sagan.config import Config
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.resnet import Discriminator, Generator, Initializer
+from sagan.nn.spectral_norm import SpectralSpec
 
-Network = TypeVar("Network", bound=nn.Module)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 INITIALIZERS: dict[str, Initializer] = {
     "orthogonal": nn.init.orthogonal_,
@@ -24,45 +27,47 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
-    """Both networks with the initial weights that `config.seed` decides, float32, channels_last.
+    """Build both networks with the initial weights of `config.seed`: float32, channels_last.
 
-    torch's global random state is left as it was.
+    torch's global random state does not change.
 
     Args:
         config: the configuration; the networks take labels if `config.conditional`.
-        num_classes: of the data set.
+        num_classes: number of classes of the data set.
     """
     initializer = INITIALIZERS[config.init]
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)  # and no GPU's
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed GPUs, too
         generator = build_generator(config, num_classes, initializer)
         discriminator = build_discriminator(config, num_classes, initializer)
     return generator, discriminator
 
 
-def build_empty(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
-    """Both networks on the meta device: shapes without memory."""
-    with without_memory():
-        generator = build_generator(config, num_classes, undrawn)
-        return generator, build_discriminator(config, num_classes, undrawn)
+def build_meta_networks(
+    config: Config, num_classes: int
+) -> tuple[GeneratorBase, DiscriminatorBase]:
+    """Build both networks on the meta device: shapes without memory."""
+    with on_meta_device():
+        generator = build_generator(config, num_classes, skip_init)
+        return generator, build_discriminator(config, num_classes, skip_init)
 
 
 @contextmanager
-def without_memory() -> Iterator[None]:
-    """Within it, networks are built on the meta device; `undrawn` is their initializer."""
-    with torch.device("meta"), _Undrawn():
+def on_meta_device() -> Iterator[None]:
+    """Build networks on the meta device within the context. Use `skip_init` as initializer."""
+    with torch.device("meta"), _SkipInit():
         yield
 
 
-def undrawn(weight: Tensor) -> Tensor:
-    """The initializer of a network whose weights come from elsewhere, or do not matter."""
+def skip_init(weight: Tensor) -> Tensor:
+    """Leave a weight as it is: the initializer of a network with weights to be loaded, if any."""
     return weight
 
 
-class _Undrawn(TorchFunctionMode):
-    """New layers keep whatever values their weights have.
+class _SkipInit(TorchFunctionMode):
+    """Make all functions of `torch.nn.init` do nothing.
 
-    For weights without memory, torch would import its compiler to draw none: over a second.
+    On the meta device, where they have no effect, torch would import its compiler: over a second.
     """
 
     def __torch_function__(
@@ -74,90 +79,75 @@ class _Undrawn(TorchFunctionMode):
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Numbers that training changes."""
+    """Return the number of parameters, without buffers such as running statistics."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
-    """The generator alone, its weights drawn from torch's global random state."""
-    return _channels_last(_GENERATORS[config.family](config, num_classes, initializer))
+    """Build only the generator, with weights drawn from torch's global random state."""
+    family = _FAMILIES[config.family]
+    generator = family.generator(
+        width=config.channels_g,
+        latent_size=config.latent_size,
+        attention=AttentionSpec(
+            config.attention_g, config.attention_form, block=config.attention_block
+        ),
+        spectral_norm=_spectral_spec(config, config.spectral_norm_g),
+        **family.own_arguments(config, num_classes, initializer),
+    )
+    return _channels_last(generator)
 
 
 def build_discriminator(
     config: Config, num_classes: int, initializer: Initializer
 ) -> DiscriminatorBase:
-    """The discriminator alone, its weights drawn from torch's global random state."""
-    return _channels_last(_DISCRIMINATORS[config.family](config, num_classes, initializer))
+    """Build only the discriminator, with weights drawn from torch's global random state."""
+    family = _FAMILIES[config.family]
+    # A gradient penalty differentiates D twice, which fused attention does not support.
+    backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
+    discriminator = family.discriminator(
+        width=config.channels_d,
+        attention=AttentionSpec(
+            config.attention_d, config.attention_form, backend, config.attention_block
+        ),
+        spectral_norm=_spectral_spec(config, config.spectral_norm_d),
+        **family.own_arguments(config, num_classes, initializer),
+    )
+    return _channels_last(discriminator)
 
 
-def _residual_generator(
+def _spectral_spec(config: Config, enabled: bool) -> SpectralSpec | None:
+    return SpectralSpec(config.spectral_norm_eps) if enabled else None
+
+
+@dataclass(frozen=True)
+class _Family:
+    """The networks of one family, and the arguments that only this family takes."""
+
+    generator: Callable[..., GeneratorBase]
+    discriminator: Callable[..., DiscriminatorBase]
+    own_arguments: Callable[[Config, int, Initializer], dict[str, Any]]
+
+
+def _residual_arguments(
     config: Config, num_classes: int, initializer: Initializer
-) -> GeneratorBase:
-    return Generator(
-        config.resolution,
-        config.channels_g,
-        latent_size=config.latent_size,
-        num_classes=num_classes if config.conditional else 0,
-        attention=config.attention_g,
-        attention_form=config.attention_form,
-        spectral_norm=config.spectral_norm_g,
-        spectral_norm_eps=config.spectral_norm_eps,
-        initializer=initializer,
-        attention_block=config.attention_block,
-    )
+) -> dict[str, Any]:
+    return {
+        "resolution": config.resolution,
+        "num_classes": num_classes if config.conditional else 0,
+        "initializer": initializer,
+    }
 
 
-def _residual_discriminator(
-    config: Config, num_classes: int, initializer: Initializer
-) -> DiscriminatorBase:
-    return Discriminator(
-        config.resolution,
-        config.channels_d,
-        num_classes=num_classes if config.conditional else 0,
-        attention=config.attention_d,
-        attention_form=config.attention_form,
-        attention_backend=_discriminator_backend(config),
-        spectral_norm=config.spectral_norm_d,
-        spectral_norm_eps=config.spectral_norm_eps,
-        initializer=initializer,
-        attention_block=config.attention_block,
-    )
+def _dcgan_arguments(config: Config, num_classes: int, initializer: Initializer) -> dict[str, Any]:
+    return {}  # one resolution, no labels, and the initial weights of torch's layers
 
 
-def _dcgan_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
-    return DCGANGenerator(
-        config.channels_g,
-        latent_size=config.latent_size,
-        attention=config.attention_g,
-        attention_form=config.attention_form,
-        spectral_norm=config.spectral_norm_g,
-        spectral_norm_eps=config.spectral_norm_eps,
-        attention_block=config.attention_block,
-    )
+_FAMILIES = {
+    "residual": _Family(Generator, Discriminator, _residual_arguments),
+    "dcgan": _Family(DCGANGenerator, DCGANDiscriminator, _dcgan_arguments),
+}
 
 
-def _dcgan_discriminator(
-    config: Config, num_classes: int, initializer: Initializer
-) -> DiscriminatorBase:
-    return DCGANDiscriminator(
-        config.channels_d,
-        attention=config.attention_d,
-        attention_form=config.attention_form,
-        attention_backend=_discriminator_backend(config),
-        spectral_norm=config.spectral_norm_d,
-        spectral_norm_eps=config.spectral_norm_eps,
-        attention_block=config.attention_block,
-    )
-
-
-_GENERATORS = {"residual": _residual_generator, "dcgan": _dcgan_generator}
-_DISCRIMINATORS = {"residual": _residual_discriminator, "dcgan": _dcgan_discriminator}
-
-
-def _discriminator_backend(config: Config) -> BackendName:
-    """A gradient penalty differentiates D twice, which fused attention does not support."""
-    return "eager" if config.loss == "wasserstein-gp" else "auto"
-
-
-def _channels_last(network: Network) -> Network:
+def _channels_last(network: NetworkT) -> NetworkT:
     return network.to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""What one training run is: a frozen, validated configuration, and the recipes.
+"""The configuration of a training run, frozen and validated, and the presets.
 
-A preset is one recipe, published or ours: one entry of `PRESETS`. A new one is a new entry.
-Nothing here imports torch, so that the command line answers at once.
+A preset is one recipe, published or ours: one entry of `PRESETS`. To add one, add an entry.
+Nothing here imports torch, so that the command line starts fast.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError
-from sagan.nn.channels import QUERY_DIVISOR, discriminator_maps, generator_maps
+from sagan.nn.channels import QUERY_DIVISOR, discriminator_feature_maps, generator_feature_maps
 
 Positive = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=4096)]
@@ -31,106 +31,106 @@ _FLAGS = ("conditional", "spectral_norm_g", "spectral_norm_d", "flip")
 
 
 class Config(BaseModel):
-    """Everything that decides what is trained and how; the data and the device are not in it."""
+    """Everything that determines what is trained and how, except the data and the device."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
 
-    family: Literal["residual", "dcgan"] = Field("residual", description="the kind of networks")
-    resolution: Literal[32, 64, 128, 256] = Field(32, description="side of the images, pixels")
-    channels_g: Channels = Field(64, description="width that G's layout multiplies")
-    channels_d: Channels = Field(64, description="width that D's layout multiplies")
+    family: Literal["residual", "dcgan"] = Field("residual", description="network family")
+    resolution: Literal[32, 64, 128, 256] = Field(32, description="side of the images in pixels")
+    channels_g: Channels = Field(64, description="base width of G, which its layout multiplies")
+    channels_d: Channels = Field(64, description="base width of D, which its layout multiplies")
     latent_size: Channels = Field(128, description="length of a latent vector")
-    conditional: bool | None = Field(None, description="use labels; null follows the data")
-    attention_g: tuple[int, ...] = Field((16,), description="sides of maps with attention in G")
-    attention_d: tuple[int, ...] = Field((16,), description="sides of maps with attention in D")
+    conditional: bool | None = Field(None, description="use labels; null: if the data has them")
+    attention_g: tuple[int, ...] = Field((16,), description="sides of G's maps with attention")
+    attention_d: tuple[int, ...] = Field((16,), description="sides of D's maps with attention")
     attention_form: Literal["full", "paper", "pooled"] = Field(
-        "pooled", description="which published form of the attention layer"
+        "pooled", description="published form of the attention layer"
     )
     attention_block: Literal["attention", "residual"] = Field(
-        "attention", description="residual puts the paper's control, as large, in its place"
+        "attention", description="residual: the paper's control, as large, in place of attention"
     )
     spectral_norm_g: bool = Field(True, description="spectral normalization in G")
     spectral_norm_d: bool = Field(True, description="spectral normalization in D")
-    spectral_norm_eps: float = Field(1e-6, gt=0, le=1e-2, description="its lower bound on norms")
+    spectral_norm_eps: float = Field(
+        1e-6, gt=0, le=1e-2, description="lower bound on norms in spectral normalization"
+    )
     init: Literal["orthogonal", "xavier", "normal"] = Field(
-        "orthogonal", description="initial weights of the residual family; dcgan has torch's"
+        "orthogonal", description="initial weights of the residual family; dcgan uses torch's"
     )
 
     loss: Literal["hinge", "non-saturating", "wasserstein-gp"] = Field(
         "hinge", description="adversarial loss"
     )
     batch_size: Positive = Field(64, description="images per update, over all processes")
-    accumulation: Positive = Field(1, description="micro-batches that a process splits it into")
+    accumulation: Positive = Field(1, description="micro-batches of an update in each process")
     d_steps: Annotated[int, Field(gt=0, le=100)] = Field(1, description="D updates per G update")
     lr_g: LearningRate = Field(1e-4, description="learning rate of G")
     lr_d: LearningRate = Field(4e-4, description="learning rate of D")
-    beta1: Beta = Field(0.0, description="Adam's first moment decay")
-    beta2: Beta = Field(0.999, description="Adam's second moment decay")
+    beta1: Beta = Field(0.0, description="decay of Adam's first moment")
+    beta2: Beta = Field(0.999, description="decay of Adam's second moment")
     ema_half_life: float = Field(
-        0.0, ge=0, description="half-life of G's weight average in images; 0 is none"
+        0.0, ge=0, description="half-life of G's weight average in images; 0 disables"
     )
-    flip: bool = Field(True, description="mirror real images at random")
+    flip: bool = Field(True, description="randomly mirror real images")
     augment: Literal["adaptive"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="differentiable augmentation: its probability, or adaptive"
+        0.0, description="probability of differentiable augmentation, or adaptive"
     )
 
-    steps: Positive = Field(100_000, description="G updates in all")
+    steps: Positive = Field(100_000, description="total number of G updates")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto takes bfloat16 where the processor has it"
+        "auto", description="auto: bfloat16 if the processor multiplies it natively"
     )
     on_nonfinite: Literal["stop", "skip"] = Field(
-        "stop", description="after a loss or gradient that is not finite: stop, or drop the step"
+        "stop", description="if a loss or gradient is not finite: stop, or skip the update"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="decides every random number")
+    seed: int = Field(0, ge=0, lt=2**63, description="determines all random numbers")
     checkpoint_every: Positive = Field(1000, description="steps between checkpoints")
     checkpoint_minutes: float = Field(
-        10.0, ge=0, description="minutes after which there is one anyway; 0 is never"
+        10.0, ge=0, description="most minutes between checkpoints; 0 disables"
     )
     keep_every: int = Field(
-        0, ge=0, le=10**9, description="keep the checkpoints of every so many steps; 0 is none"
+        0, ge=0, le=10**9, description="also keep every N-th step's checkpoint; 0 disables"
     )
     sample_every: Positive = Field(500, description="steps between sample grids")
     log_every: Positive = Field(50, description="steps between log lines")
     evaluate_every: int = Field(
-        500, ge=0, le=10**9, description="steps between evaluations; 0 is none"
+        500, ge=0, le=10**9, description="steps between evaluations; 0 disables"
     )
     evaluate_share: float = Field(
-        0.05, ge=0, le=1, description="of the time, that evaluations take at most"
+        0.05, ge=0, le=1, description="largest share of the time spent on evaluations"
     )
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Config":
+    def _check_combination(self) -> "Config":
         if self.family == "dcgan" and self.resolution != 64:
-            raise ValueError("family dcgan has resolution 64 only")
+            raise ValueError("family dcgan has only resolution 64: give resolution=64")
         if self.conditional and not self.takes_labels:
-            raise ValueError("family dcgan is unconditional: conditional cannot be true")
+            raise ValueError("family dcgan is unconditional: give conditional=false")
         if self.family == "dcgan" and self.init != "orthogonal":
-            raise ValueError("family dcgan keeps torch's initial weights: leave init out")
+            raise ValueError("family dcgan uses torch's initial weights: leave init out")
         if self.augment == "adaptive" and self.loss == "wasserstein-gp":
             raise ValueError(
-                "augment=adaptive goes by the sign of D's scores, which means nothing with "
-                "loss=wasserstein-gp: give augment=0, or another probability"
+                "augment=adaptive depends on the sign of D's logits, which has no meaning with "
+                "loss=wasserstein-gp: give augment=0 or another probability"
             )
         if self.batch_size % self.accumulation:
-            raise ValueError("batch_size must be a multiple of accumulation")
-        for network, sizes, maps in (
-            ("g", self.attention_g, generator_maps(self.family, self.resolution, self.channels_g)),
-            (
-                "d",
-                self.attention_d,
-                discriminator_maps(self.family, self.resolution, self.channels_d),
-            ),
-        ):
-            _check_attention(network, sizes, maps)
+            raise ValueError(
+                f"batch_size={self.batch_size} is not a multiple of "
+                f"accumulation={self.accumulation}"
+            )
+        maps_g = generator_feature_maps(self.family, self.resolution, self.channels_g)
+        maps_d = discriminator_feature_maps(self.family, self.resolution, self.channels_d)
+        _check_attention("g", self.attention_g, maps_g)
+        _check_attention("d", self.attention_d, maps_d)
         return self
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_booleans_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and info.field_name not in _FLAGS:
-            raise ValueError("input should not be true or false")
+            raise ValueError("input should not be true or false")  # pydantic takes true for 1
         return value
 
     @property
@@ -138,19 +138,32 @@ class Config(BaseModel):
         """Whether networks of this family can be conditional."""
         return self.family != "dcgan"
 
-    def following(self, labeled: bool) -> "Config":
-        """The same, `conditional` decided by whether the data has labels, if nobody has."""
+    def with_labels(self, labeled: bool) -> "Config":
+        """Return this configuration with `conditional` decided, by the data if it is not yet.
+
+        Args:
+            labeled: whether the data has labels.
+        """
         if self.conditional is not None:
             return self
         return self.model_copy(update={"conditional": labeled and self.takes_labels})
 
     def to_json(self) -> str:
-        """The configuration as indented JSON."""
+        """Return the configuration as indented JSON."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
 
 def _check_attention(network: str, sizes: Sequence[int], maps: Mapping[int, int]) -> None:
-    """Insist that attention in a network follows feature maps that are there and wide enough."""
+    """Check that attention follows feature maps that the network has and that are wide enough.
+
+    Args:
+        network: "g" or "d".
+        sizes: sides of the maps with attention.
+        maps: all the network's feature maps: side -> channels.
+
+    Raises:
+        ValueError: they are not.
+    """
     key = f"attention_{network}"
     for size in sizes:
         if size not in maps:
@@ -158,14 +171,14 @@ def _check_attention(network: str, sizes: Sequence[int], maps: Mapping[int, int]
             raise ValueError(f"{key} has no feature map of side {size}: choose from {choices}")
         if maps[size] < QUERY_DIVISOR:
             raise ValueError(
-                f"{key}: the map of side {size} has {maps[size]} channels, and attention needs "
-                f"{QUERY_DIVISOR}: raise channels_{network}"
+                f"{key}: the feature map of side {size} has {maps[size]} channels, but attention "
+                f"needs {QUERY_DIVISOR}: increase channels_{network}"
             )
     if len(set(sizes)) != len(sizes):
-        raise ValueError(f"{key} names a size twice")
+        raise ValueError(f"{key} contains a size twice: give each once")
 
 
-# What may change from one part of a run to the next: it alters how long and how often, not what.
+# What may change when a run is resumed: it affects how long and how often, not what is trained.
 MAY_CHANGE = (
     "steps",
     "checkpoint_every",
@@ -180,7 +193,12 @@ MAY_CHANGE = (
 
 
 class Preset(BaseModel):
-    """One recipe: where it comes from and how it departs from the defaults."""
+    """One recipe.
+
+    Attributes:
+        source: where it comes from.
+        settings: the fields that differ from the defaults.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -196,7 +214,7 @@ _SAGAN_128: dict[str, Any] = dict(
 
 PRESETS = {
     "smoke": Preset(
-        source="ours: seconds on a CPU, for tests and for trying out a data set",
+        source="ours: seconds on a CPU, for tests and to try out a data set",
         settings=dict(
             resolution=32, channels_g=16, channels_d=16, latent_size=32, batch_size=16,
             lr_g=2e-4, lr_d=4e-4, ema_half_life=500, steps=50, checkpoint_every=25,
@@ -204,7 +222,7 @@ PRESETS = {
         ),
     ),
     "demo-32": Preset(
-        source="ours: something to look at after three minutes of two cores",
+        source="ours: something to look at after three minutes on two cores",
         settings=dict(
             resolution=32, channels_g=16, channels_d=16, latent_size=64, batch_size=16,
             lr_g=4e-4, lr_d=8e-4, ema_half_life=10_000, augment="adaptive", steps=1_000_000,
@@ -270,50 +288,52 @@ PRESETS = {
 
 
 def resolve(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
-    """A preset's configuration with some fields replaced.
+    """Return a preset's configuration with some fields replaced.
 
     Raises:
-        SaganError: unknown preset or field, or a value that does not fit.
+        SaganError: the preset or a field is unknown, or a value is invalid.
     """
     if preset not in PRESETS:
-        raise SaganError(f"there is no preset {preset!r}{_near(preset, PRESETS)}")
+        raise SaganError(f"there is no preset {preset!r}{_suggestion(preset, PRESETS)}")
     return parse_config(PRESETS[preset].settings | dict(overrides or {}))
 
 
-def going_on(begun: Config, overrides: Mapping[str, Any]) -> Config:
-    """What was begun, as it was whatever its preset says by now, with some fields replaced.
+def resume_config(saved: Config, overrides: Mapping[str, Any]) -> Config:
+    """Return the configuration to resume a run with: the saved one with some fields replaced.
+
+    What its preset has become since then does not matter.
 
     Raises:
-        SaganError: unknown field, or a value that does not fit.
+        SaganError: a field is unknown, or a value is invalid.
     """
-    # Whether there are labels is for the data to say again: other data are told of as such.
-    undecided = {"conditional": None} if begun.conditional else {}
-    return parse_config(begun.model_dump() | undecided | dict(overrides))
+    # The data decides again whether there are labels: other data is then reported as a change.
+    undecided = {"conditional": None} if saved.conditional else {}
+    return parse_config(saved.model_dump() | undecided | dict(overrides))
 
 
 def parse_config(settings: Mapping[str, Any]) -> Config:
-    """A configuration from fields and values, such as those of a config.json.
+    """Return the configuration with these fields and values, such as those of a config.json.
 
     Raises:
-        SaganError: unknown field, or a value that does not fit.
+        SaganError: a field is unknown, or a value is invalid.
     """
     for key in settings:
         if key not in Config.model_fields:
-            raise SaganError(f"there is no setting {key!r}{_near(key, Config.model_fields)}")
+            raise SaganError(f"there is no setting {key!r}{_suggestion(key, Config.model_fields)}")
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise SaganError(_in_one_line(error)) from None
+        raise SaganError(_describe(error)) from None
 
 
-def changes(
+def forbidden_changes(
     before: Mapping[str, Any], after: Mapping[str, Any], allowed: Collection[str]
 ) -> list[str]:
-    """What is another training's: "key was a and is now b" for every field that both have.
+    """Return "key was a and is now b" for each field that both have and that must not change.
 
     Args:
         before: fields and values of a configuration.
-        after: of another.
+        after: fields and values of another one.
         allowed: fields that may change, such as `MAY_CHANGE`.
     """
     return [
@@ -324,12 +344,12 @@ def changes(
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """`["lr_g=1e-4", "attention_g=8,16"]` -> fields and values, each read as its field's type.
+    """Parse assignments such as `["lr_g=1e-4", "attention_g=8,16"]` into fields and values.
 
-    Values are JSON, a comma-separated list, or plain text; `resolve` then checks the types.
+    Values are JSON, comma-separated lists or plain text. `resolve` then checks the types.
 
     Raises:
-        SaganError: no `=`, or an unknown field (near misses are named).
+        SaganError: an assignment has no `=`, or its field is unknown.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
@@ -340,7 +360,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if key not in Config.model_fields:
             raise SaganError(
                 f"--set {assignment!r}: there is no setting {key!r}"
-                f"{_near(key, Config.model_fields)}"
+                f"{_suggestion(key, Config.model_fields)}"
             )
         settings[key] = _parse_value(key, text.strip())
     return settings
@@ -360,19 +380,22 @@ def _parse_json(text: str) -> Any:
         return text
 
 
-def _near(word: str, known: Mapping[str, Any]) -> str:
+def _suggestion(word: str, known: Mapping[str, Any]) -> str:
+    """Return the end of a message about an unknown word: similar known words, else all."""
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f": did you mean {' or '.join(close)}?"
-    return f": there are {', '.join(known)}"
+    return f": choose from {', '.join(known)}"
 
 
-def _in_one_line(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
+    """Describe the first problem in one line."""
     first, *others = error.errors()
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return message
     key = first["loc"][0]
+    # A union such as that of `augment` has one error for each type.
     alternatives = [other["msg"] for other in others if other["loc"][0] == key]
-    told = " or ".join(text[0].lower() + text[1:] for text in [message, *alternatives])
-    return f"setting {key} = {first['input']!r}: {told}"
+    problem = " or ".join(text[0].lower() + text[1:] for text in [message, *alternatives])
+    return f"setting {key!r} cannot be {first['input']!r}: {problem}"

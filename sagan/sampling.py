@@ -1,14 +1,14 @@
-"""Which samples to draw: labels in turn, latents on the way from one to another."""
+"""Choose samples: labels in turn, and latents between two others."""
 
 import torch
 from torch import Tensor
 
 
 def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:
-    """`num` latents (num, size) from `start` to `end` (size,) at an even angle.
+    """Return `num` latents (num, size) from `start` to `end` (size,), at equal angles.
 
-    A straight line would pass through latents of untypically small norm (White 2016,
-    arXiv 1609.04468); norms are interpolated linearly instead.
+    A straight line would pass through latents with untypically small norms (White 2016,
+    arXiv 1609.04468). Here, norms are interpolated linearly.
     """
     share = torch.linspace(0, 1, num).unsqueeze(1)  # (num, 1)
     start_unit, end_unit = start / start.norm(), end / end.norm()
@@ -19,8 +19,8 @@ def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:
 
 
 def grid_labels(num: int, num_classes: int) -> list[int] | None:
-    """Labels for `num` images, the classes in turn; None for an unconditional model.
+    """Return labels for `num` images, the classes in turn; None for an unconditional model.
 
-    Image i has the same one however many there are.
+    The label of image i does not depend on `num`.
     """
     return [i % num_classes for i in range(num)] if num_classes else None

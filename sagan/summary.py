@@ -45,9 +45,9 @@ def _text(value: object) -> str:
 
 def network_lines(config: Config, num_classes: int) -> Iterator[str]:
     """The size of both networks."""
-    from sagan.build import build_empty, count_parameters
+    from sagan.build import build_meta_networks, count_parameters
 
-    generator, discriminator = build_empty(config, num_classes)
+    generator, discriminator = build_meta_networks(config, num_classes)
     networks: dict[str, GeneratorBase | DiscriminatorBase] = {
         "generator": generator,
         "discriminator": discriminator,

@@ -1,4 +1,4 @@
-"""A configuration is whole and sound, or one line says why not."""
+"""A configuration is valid, or an error says in one line why not."""
 
 import json
 import subprocess
@@ -72,27 +72,27 @@ def test_a_preset_has_its_published_numbers(name: str) -> None:
     assert actual == PUBLISHED[name]
 
 
-def test_the_long_batch_preset_averages_weights_and_those_of_the_paper_do_not() -> None:
+def test_the_long_batch_preset_averages_weights_and_the_papers_do_not() -> None:
     assert resolve("sagan-128-long-batch").ema_half_life > 0
     assert resolve("sagan-32").ema_half_life == 0
     assert resolve("sagan-128").ema_half_life == 0
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_resolves_and_says_where_it_comes_from(name: str) -> None:
+def test_every_preset_resolves_and_names_its_source(name: str) -> None:
     assert len(PRESETS[name].source) > 10
     config = resolve(name)
     assert config.batch_size % config.accumulation == 0
 
 
-def test_all_presets_of_the_table_are_there() -> None:
+def test_all_published_presets_exist() -> None:
     assert set(PUBLISHED) <= set(PRESETS)
 
 
-def test_a_preset_that_does_not_exist_is_answered_with_near_misses() -> None:
+def test_an_unknown_preset_is_refused_with_suggestions() -> None:
     with pytest.raises(SaganError, match=r"'sagan-23'.*did you mean sagan-32"):
         resolve("sagan-23")
-    with pytest.raises(SaganError, match=r"there are smoke, .*dcgan-64"):
+    with pytest.raises(SaganError, match=r"choose from smoke, .*dcgan-64"):
         resolve("?????")
 
 
@@ -115,7 +115,7 @@ def test_a_configuration_is_frozen() -> None:
 @pytest.mark.parametrize(
     ("key", "meant"), [("lr", "lr_"), ("step", "steps"), ("chanels_g", "channels_g"), ("Seed", "")]
 )
-def test_an_unknown_key_is_answered_with_near_misses(key: str, meant: str) -> None:
+def test_an_unknown_key_is_refused_with_suggestions(key: str, meant: str) -> None:
     message = refusal(**{key: 1})
     assert repr(key) in message
     assert meant in message.split("did you mean", 1)[-1]
@@ -140,9 +140,7 @@ def test_an_unknown_key_is_answered_with_near_misses(key: str, meant: str) -> No
         ("spectral_norm_eps", 0), ("log_every", 0), ("family", "vae"), ("flip", [True]),
     ],
 )  # fmt: skip
-def test_a_value_that_does_not_fit_is_answered_in_one_line_naming_key_and_value(
-    key: str, value: Any
-) -> None:
+def test_an_invalid_value_is_refused_in_one_line_with_key_and_value(key: str, value: Any) -> None:
     message = refusal(**{key: value})
     assert key in message
     shown = value[0] if key == "attention_d" else value
@@ -150,7 +148,7 @@ def test_a_value_that_does_not_fit_is_answered_in_one_line_naming_key_and_value(
 
 
 @pytest.mark.parametrize(("key", "value"), [("batch_size", True), ("lr_g", True), ("steps", False)])
-def test_true_and_false_are_no_numbers(key: str, value: bool) -> None:
+def test_true_and_false_are_not_numbers(key: str, value: bool) -> None:
     """`--set batch_size=true` is a mistake, not a batch of one."""
     assert key in refusal(**{key: value})
 
@@ -168,7 +166,7 @@ def test_true_and_false_are_no_numbers(key: str, value: bool) -> None:
         {"family": "dcgan", "resolution": 64, "attention_g": (64,)},
     ],
 )
-def test_attention_where_there_is_no_such_feature_map_is_refused(changes: dict[str, Any]) -> None:
+def test_attention_at_a_size_without_a_feature_map_is_refused(changes: dict[str, Any]) -> None:
     message = refusal(**changes)
     assert "attention_" in message
 
@@ -183,7 +181,7 @@ ACCEPTED_SIZES = {
 
 
 @pytest.mark.parametrize(("family", "resolution"), ACCEPTED_SIZES)
-def test_attention_is_accepted_exactly_where_the_networks_have_a_feature_map(
+def test_attention_is_accepted_exactly_at_the_sizes_of_feature_maps(
     family: str, resolution: int
 ) -> None:
     sizes_g, sizes_d = ACCEPTED_SIZES[family, resolution]
@@ -218,24 +216,24 @@ def test_attention_is_accepted_exactly_where_the_networks_have_a_feature_map(
         {"family": "dcgan", "resolution": 64, "channels_g": 4, "attention_g": (32,)},
     ],
 )
-def test_networks_too_narrow_for_their_attention_are_refused_by_the_configuration(
+def test_a_configuration_too_narrow_for_its_attention_is_refused(
     changes: dict[str, Any],
 ) -> None:
-    """Attention has C/8 wide queries: at least 8 channels. Not a traceback from the networks."""
+    """Queries have C/8 channels, so C is at least 8. The networks would raise a traceback."""
     assert "channels" in refusal(**changes)
 
 
-def test_the_deconvolution_family_is_64_wide_and_unconditional() -> None:
+def test_the_deconvolution_family_has_only_resolution_64_and_is_unconditional() -> None:
     assert "64" in refusal(family="dcgan", resolution=32)
     assert "unconditional" in refusal(family="dcgan", resolution=64, conditional=True)
     assert "leave init out" in refusal(family="dcgan", resolution=64, init="normal")
 
 
-def test_augmentation_does_not_adapt_to_scores_without_a_zero() -> None:
+def test_augmentation_cannot_adapt_to_wasserstein_logits() -> None:
     assert "give augment=0" in refusal(augment="adaptive", loss="wasserstein-gp")
 
 
-def test_a_batch_that_accumulation_does_not_divide_is_refused() -> None:
+def test_a_batch_size_that_is_not_a_multiple_of_accumulation_is_refused() -> None:
     assert "multiple of accumulation" in refusal(batch_size=10, accumulation=4)
 
 
@@ -266,7 +264,7 @@ def test_a_batch_that_accumulation_does_not_divide_is_refused() -> None:
         ("loss=wasserstein-gp", "loss", "wasserstein-gp"),
     ],
 )
-def test_an_assignment_is_read_as_its_fields_type(assignment: str, key: str, value: Any) -> None:
+def test_an_assignment_has_the_type_of_its_field(assignment: str, key: str, value: Any) -> None:
     config = resolve("smoke", parse_assignments([assignment]))
     assert getattr(config, key) == value
     assert type(getattr(config, key)) is type(value)
@@ -277,7 +275,7 @@ def test_the_last_of_several_assignments_wins() -> None:
 
 
 @pytest.mark.parametrize("assignment", ["steps", "", "steps:3", "=3", " =3"])
-def test_what_is_no_assignment_is_refused(assignment: str) -> None:
+def test_text_that_is_not_an_assignment_is_refused(assignment: str) -> None:
     with pytest.raises(SaganError) as caught:
         parse_assignments([assignment])
     assert "--set" in str(caught.value)
@@ -289,7 +287,7 @@ def test_what_is_no_assignment_is_refused(assignment: str) -> None:
     ids=["arrays", "objects", "digits", "dashes", "null"],
 )
 @pytest.mark.parametrize("key", ["lr_g", "attention_g", "seed", "augment"])
-def test_absurd_values_are_refused_like_any_other(key: str, text: str) -> None:
+def test_absurd_values_cause_at_most_an_error_in_one_line(key: str, text: str) -> None:
     check_one_line(lambda: resolve("smoke", parse_assignments([f"{key}={text}"])))
 
 
@@ -314,7 +312,7 @@ def check_one_line(change: Any) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(KEYS, JSON, max_size=3))
-def test_no_settings_cause_anything_but_a_configuration_or_one_line(
+def test_any_settings_give_a_configuration_or_an_error_in_one_line(
     changes: dict[str, Any],
 ) -> None:
     check_one_line(lambda: resolve("smoke", changes))
@@ -323,7 +321,7 @@ def test_no_settings_cause_anything_but_a_configuration_or_one_line(
 
 @settings(max_examples=300, deadline=None)
 @given(KEYS, st.text(max_size=20) | JSON.map(json.dumps))
-def test_no_assignment_causes_anything_but_a_configuration_or_one_line(key: str, text: str) -> None:
+def test_any_assignment_gives_a_configuration_or_an_error_in_one_line(key: str, text: str) -> None:
     check_one_line(lambda: resolve("smoke", parse_assignments([f"{key}={text}"])))
 
 
@@ -340,12 +338,12 @@ def test_a_configuration_survives_json(name: str) -> None:
     assert text.endswith("}\n")
 
 
-def test_every_field_is_described() -> None:
+def test_every_field_has_a_description() -> None:
     for name, field in Config.model_fields.items():
         assert field.description, name
 
 
-def test_the_settings_of_the_contract_are_there() -> None:
+def test_all_settings_of_the_contract_exist() -> None:
     contract = """resolution channels_g channels_d latent_size conditional attention_g attention_d
     attention_form spectral_norm_g spectral_norm_d loss batch_size accumulation d_steps lr_g lr_d
     beta1 beta2 ema_half_life flip augment precision seed checkpoint_every sample_every log_every"""

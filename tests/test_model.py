@@ -55,8 +55,8 @@ def test_a_model_knows_how_its_images_were_made_square(
     [
         "from sagan import load_generator; load_generator(sys.argv[1])",
         "from sagan import load_discriminator; load_discriminator(sys.argv[1])",
-        "from sagan.build import build_empty; from sagan.config import resolve;"
-        "build_empty(resolve('cpu-32', {'conditional': True}), 10)",
+        "from sagan.build import build_meta_networks; from sagan.config import resolve;"
+        "build_meta_networks(resolve('cpu-32', {'conditional': True}), 10)",
     ],
 )
 def test_without_drawing_weights_torchs_compiler_is_not_imported(

@@ -7,11 +7,13 @@ import sagan
 
 NAMES = {
     "PRESETS",
+    "AttentionSpec",
     "Config",
     "Discriminator",
     "Generator",
     "SaganError",
     "SelfAttention2d",
+    "SpectralSpec",
     "__version__",
     "load_discriminator",
     "load_generator",

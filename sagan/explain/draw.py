@@ -15,7 +15,7 @@ from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
 from sagan.images.decode import read_photo
 from sagan.model import open_model
-from sagan.nn.base import DiscriminatorBase, GeneratorBase, Maps
+from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.sampling import grid_labels
 from sagan.types import FloatArray, UInt8Array
 
@@ -103,7 +103,7 @@ def draw_figure(
     out: Path,
     network: GeneratorBase | DiscriminatorBase,
     images: UInt8Array,
-    maps: Maps,
+    maps: AttentionMaps,
     choose: Chooser = DEFAULT_DOTS,
     titles: Sequence[str] = (),
 ) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from sagan.explain.queries import interesting_queries
-from sagan.nn.base import Maps
+from sagan.nn.base import AttentionMaps
 from sagan.types import Float32Array, UInt8Array
 
 NUM_HIGHLIGHTS = 4  # query points that the page shows by itself, for each layer
@@ -33,7 +33,7 @@ class Payload:
     """
 
     image: UInt8Array
-    maps: Maps
+    maps: AttentionMaps
     scores: Float32Array
     label: int | None = None
     without_attention: UInt8Array | None = field(default=None)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sagan.explorer.payload import Payload, to_safetensors
 from sagan.model import Model
-from sagan.nn.base import GeneratorBase, Maps
+from sagan.nn.base import AttentionMaps, GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.sampling import grid_labels, spherical_interpolation
 from sagan.types import UInt8Array
@@ -90,7 +90,7 @@ class Renderer:
             )
         with scaled_gammas(self.generator, 0):
             without = self.generator.sample(1, one, truncation=request.truncation, latents=latents)
-        scores, discriminator_maps = self.discriminator.look(images)
+        scores, discriminator_maps = self.discriminator.scores_and_attention(images)
         return Payload(
             image=images[0],
             maps=_first(maps | discriminator_maps),
@@ -101,7 +101,7 @@ class Renderer:
 
     def judge(self, image: UInt8Array) -> Payload:
         """Return an image, uint8 (S, S, 3), with D's attention and scores."""
-        scores, maps = self.discriminator.look(image[None])
+        scores, maps = self.discriminator.scores_and_attention(image[None])
         return Payload(image=image, maps=_first(maps), scores=scores[0])
 
     def gammas(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ class Renderer:
         return seeded_latents(index + 1, self.generator.latent_size, seed)[index]
 
 
-def _first(maps: Maps) -> Maps:
+def _first(maps: AttentionMaps) -> AttentionMaps:
     """Maps (B, N, M) -> those of the first image, (N, M)."""
     return {name: attention[0] for name, attention in maps.items()}
 

@@ -12,7 +12,7 @@ from sagan.figures import check_format
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.metrics.measures.table import METRICS, Measure
 from sagan.metrics.samples import matching_labels
-from sagan.model import Model, Weights
+from sagan.model import Model, WeightsName
 from sagan.nn.inputs import check_truncation
 from sagan.types import Int64Array
 
@@ -31,7 +31,7 @@ class SamplePlan:
     num: int = 10_000
     seed: int = 0
     truncation: float = 1.0
-    weights: Weights = "ema"
+    weights: WeightsName = "ema"
 
 
 def looks_at_train(metrics: Sequence[str], neighbors: Path | None) -> bool:

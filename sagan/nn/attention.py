@@ -1,15 +1,17 @@
 """The self-attention layer of SAGAN (Zhang et al. 2018, arXiv 1805.08318, section 3).
 
-For a feature map x with N = H*W positions, keys f(x) and queries g(x) with C/8 channels and
-values h(x), each by a 1x1 convolution:
+For a feature map x with N = H*W positions, 1x1 convolutions compute keys f(x) and queries g(x)
+with C/8 channels, and values h(x):
 
     attention[j, i] = softmax over i of  f(x_i) . g(x_j)         (equation 1)
     o_j             = v(sum over i of attention[j, i] h(x_i))     (equation 2)
     y_j             = gamma * o_j + x_j                           (equation 3)
 
-There is no 1/sqrt(d) scale, and gamma starts at 0: the network first learns from local cues, then
-to weigh in far ones. The paper, its released code and the popular PyTorch layer differ in what
-v, h and the set of keys are; `FORMS` holds all three.
+Scores are not scaled by 1/sqrt(d). Gamma starts at 0, so that a network first learns from local
+cues and then gives more weight to distant ones. The paper, its released code and the popular
+PyTorch layer differ in v, in h and in the positions i that are attended to: see `FORMS`.
+
+`sagan.nn.attention_kernels` has the fast ways to compute equations 1 and 2.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 
 from sagan.nn.attention_kernels import (
     BACKENDS,
-    Attend,
+    AttentionKernel,
     BackendName,
     attention_map,
     select_backend,
@@ -31,15 +33,17 @@ from sagan.nn.attention_kernels import (
 from sagan.nn.channels import QUERY_DIVISOR
 from sagan.nn.spectral_norm import apply_spectral_norm
 
+FormName: TypeAlias = Literal["full", "paper", "pooled"]
+
 
 @dataclass(frozen=True)
-class Form:
+class AttentionForm:
     """How a published version of the layer departs from the equations.
 
     Attributes:
         value_divisor: values have C / value_divisor channels.
         output: whether a 1x1 convolution (v in equation 2) brings them back to C.
-        pool: whether keys and values are 2x2 max-pooled, so that M = N/4 positions are attended.
+        pool: whether keys and values are 2x2 max-pooled, so that M = N/4 positions are attended to.
         bias: whether the 1x1 convolutions have a bias.
     """
 
@@ -49,40 +53,41 @@ class Form:
     bias: bool
 
 
-FORMS = {
-    "full": Form(value_divisor=1, output=False, pool=False, bias=True),  # the popular PyTorch layer
-    "paper": Form(value_divisor=8, output=True, pool=False, bias=False),  # section 3, "C/8"
-    "pooled": Form(value_divisor=2, output=True, pool=True, bias=False),  # the released code
+FORMS: dict[FormName, AttentionForm] = {
+    # The popular PyTorch layer.
+    "full": AttentionForm(value_divisor=1, output=False, pool=False, bias=True),
+    # The text of the paper, section 3: "C/8".
+    "paper": AttentionForm(value_divisor=8, output=True, pool=False, bias=False),
+    # The authors' released code.
+    "pooled": AttentionForm(value_divisor=2, output=True, pool=True, bias=False),
 }
-
-FormName: TypeAlias = Literal["full", "paper", "pooled"]
 
 
 class SelfAttention2d(nn.Module):
-    """Self-attention over the positions of a feature map, as published in three forms.
+    """Self-attention over the positions of a feature map, in one of three published forms.
 
-    Parameters `query`, `key`, `value` and, unless the form is "full", `output` are 1x1
-    convolutions; `gamma` is a scalar, 0 at the start, where the layer is the identity.
+    `query`, `key`, `value` and, unless the form is "full", `output` are 1x1 convolutions. `gamma`
+    is a scalar parameter; it starts at 0, where the layer is the identity.
 
     Args:
         channels: C of the input and the output, at least 8.
         form: "full" (values C wide, no output convolution, biases; the popular PyTorch layer),
             "paper" (values C/8 wide, then back to C) or "pooled" (keys and values 2x2 max-pooled,
             values C/2 wide, then back to C; the authors' released code).
-        spectral_norm: whether the convolutions are spectrally normalized; in a training loop of
-            your own call `sagan.nn.spectral_norm.advance_spectral_norm` before each
-            update, or sigma stays.
+        spectral_norm: whether the convolutions are spectrally normalized. If so, your own training
+            loop must call `sagan.nn.spectral_norm.advance_spectral_norm` before each update;
+            otherwise the estimate of sigma never changes.
         backend: "eager" keeps the (N, M) map for backward; "flash" and "chunked" give the same
-            result in O(N) memory; "auto" picks by shape and device.
+            result in O(N) memory; "auto" chooses by shape and device.
 
     A state dict of the popular layer (`query_conv`, `key_conv`, `value_conv`, `gamma`)
     loads into `form="full", spectral_norm=False`.
 
-    Use float32 or bfloat16: scores have no 1/sqrt(d) and may exceed what float16 holds.
-    `torch.func`'s transforms want "flash": the other two have a backward pass of their own.
+    Use float32 or bfloat16: without 1/sqrt(d), scores may overflow float16.
+    The transforms of `torch.func` need "flash": the other two define their own backward pass.
 
     Raises:
-        ValueError: on an unknown form or backend, or fewer than 8 channels.
+        ValueError: the form or backend is unknown, or there are fewer than 8 channels.
     """
 
     def __init__(
@@ -98,18 +103,20 @@ class SelfAttention2d(nn.Module):
         if backend != "auto" and backend not in BACKENDS:
             raise ValueError(f"unknown backend {backend!r}: choose auto, {', '.join(BACKENDS)}")
         if channels < QUERY_DIVISOR:
-            raise ValueError(f"{channels} channels: queries have C/8, so at least 8 are needed")
+            raise ValueError(f"{channels} channels are too few: queries have C/8; use at least 8")
         self.form = form
         self.backend = backend
-        self.pool = FORMS[form].pool
-        value_channels = channels // FORMS[form].value_divisor
-        bias = FORMS[form].bias
-        self.query = nn.Conv2d(channels, channels // QUERY_DIVISOR, kernel_size=1, bias=bias)
-        self.key = nn.Conv2d(channels, channels // QUERY_DIVISOR, kernel_size=1, bias=bias)
-        self.value = nn.Conv2d(channels, value_channels, kernel_size=1, bias=bias)
-        self.has_output = FORMS[form].output
-        if self.has_output:
-            self.output = nn.Conv2d(value_channels, channels, kernel_size=1, bias=bias)
+        published = FORMS[form]
+        self.pool = published.pool
+        self.has_output = published.output
+
+        query_channels = channels // QUERY_DIVISOR
+        value_channels = channels // published.value_divisor
+        self.query = nn.Conv2d(channels, query_channels, kernel_size=1, bias=published.bias)  # g
+        self.key = nn.Conv2d(channels, query_channels, kernel_size=1, bias=published.bias)  # f
+        self.value = nn.Conv2d(channels, value_channels, kernel_size=1, bias=published.bias)  # h
+        if self.has_output:  # v
+            self.output = nn.Conv2d(value_channels, channels, kernel_size=1, bias=published.bias)
         self.gamma = nn.Parameter(torch.zeros(()))
         if spectral_norm:
             apply_spectral_norm(self, (nn.Conv2d,))
@@ -124,64 +131,68 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Attend: x (B, C, H, W) -> y (B, C, H, W), of x's dtype.
 
-        With `return_attention` also the map (B, N, M), rows summing to 1: N = H*W positions in
-        row-major order, M = N, or floor(H/2) * floor(W/2) when pooled. The map is the one that y
-        was computed with, which then always takes the eager way.
+        With `return_attention`, also return the map (B, N, M), with rows that sum to 1: N = H*W
+        positions in row-major order, M = N, or floor(H/2) * floor(W/2) when pooled. Then y is
+        computed from this map, whichever backend the layer has.
 
         Raises:
-            ValueError: when x is too small to be pooled.
+            ValueError: x is too small to be pooled.
         """
         query, key = self._query_and_key(x)
-        value = _positions(self._pooled(self.value(x)))  # (B, M, C, C/2 or C/8)
+        value = _positions(self._pooled(self.value(x)))  # h(x): (B, M, c), c = C, C/2 or C/8
         if return_attention:
-            attention = attention_map(query, key)
+            attention = attention_map(query, key)  # equation 1
             return self._combine(attention @ value, x), attention
-        attend = self._attend(query, key, value)
-        return self._combine(attend(query, key, value), x)
+        kernel = self._kernel(query, key, value)
+        return self._combine(kernel(query, key, value), x)
 
     def attention(self, x: Tensor) -> Tensor:
-        """The map (B, N, M) alone that `forward` uses for x (B, C, H, W)."""
+        """Return only the map (B, N, M) that `forward` uses for x (B, C, H, W)."""
         return attention_map(*self._query_and_key(x))
+
+    def map_size(self, side: int) -> int:
+        """Return the number of weights, N * M, in one image's map for a side x side feature map."""
+        attended = side // 2 if self.pool else side
+        return side**2 * attended**2
 
     def _query_and_key(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.pool and min(x.shape[-2:]) < 2:
             raise ValueError(f"a {x.shape[-2]} x {x.shape[-1]} feature map cannot be 2x2 pooled")
-        query = _positions(self.query(x))  # (B, N, C/8)
-        key = _positions(self._pooled(self.key(x)))  # (B, M, C/8)
+        query = _positions(self.query(x))  # g(x): (B, N, C/8)
+        key = _positions(self._pooled(self.key(x)))  # f(x): (B, M, C/8)
         return query, key
-
-    def map_size(self, side: int) -> int:
-        """Weights in the attention map of one picture, N * M, on a feature map (side, side)."""
-        keys = side // 2 if self.pool else side
-        return side**2 * keys**2
 
     def _pooled(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.pool else x
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Attend:
+    def _kernel(self, query: Tensor, key: Tensor, value: Tensor) -> AttentionKernel:
         if self.backend == "auto":
             return select_backend(query, key, value)
         return BACKENDS[self.backend]
 
     def _combine(self, attended: Tensor, x: Tensor) -> Tensor:
-        """Equation 3, with v of equation 2: attended (B, N, c) and x (B, C, H, W) -> y."""
-        o = attended.transpose(1, 2).unflatten(2, x.shape[-2:])
+        """Apply v of equation 2, then equation 3: attended (B, N, c) and x (B, C, H, W) -> y."""
+        o = attended.transpose(1, 2).unflatten(2, x.shape[-2:])  # (B, c, H, W)
         if self.has_output:
             o = self.output(o)
-        return x + self.gamma.to(o.dtype) * o  # addcmul's gradient takes twice as long
+        # Not torch.addcmul, whose gradient takes twice as long.
+        return x + self.gamma.to(o.dtype) * o
 
 
 def _positions(x: Tensor) -> Tensor:
-    """(B, c, H, W) -> (B, H*W, c), no copy when x is channels_last."""
+    """(B, c, H, W) -> (B, H*W, c), without a copy if x is channels_last."""
     return x.flatten(2).transpose(1, 2)
 
 
 @contextmanager
 def recorded_maps(layers: Mapping[str, SelfAttention2d]) -> Iterator[dict[str, Tensor]]:
-    """Within the context, forward passes leave each layer's map (B, N, M) in the yielded dict.
+    """Record each layer's map (B, N, M) in the yielded dict during forward passes in the context.
 
-    Only the last pass is kept. The maps are computed beside the layer's own work, whichever
-    backend it runs, so that the pass itself is not changed by being watched.
+    Only the maps of the last pass are kept. They are computed separately from the layer's output,
+    whichever backend it runs, so that recording does not change the pass itself.
+
+    Args:
+        layers: the layers to record, by the names that the maps will have.
     """
     maps: dict[str, Tensor] = {}
 
@@ -203,7 +214,7 @@ def recorded_maps(layers: Mapping[str, SelfAttention2d]) -> Iterator[dict[str, T
 def _rename_popular_layer(
     module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
 ) -> None:
-    """Accept the popular layer's names: `query_conv` and so on, gamma of shape (1,)."""
+    """Accept the popular layer's state dict: `query_conv` and so on, gamma of shape (1,)."""
     for name in ("query", "key", "value"):
         for parameter in ("weight", "bias"):
             popular = f"{prefix}{name}_conv.{parameter}"

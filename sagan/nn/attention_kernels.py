@@ -1,8 +1,8 @@
-"""Equations 1 and 2 of the attention layer, computed in three ways that give the same result.
+"""Three ways to compute equations 1 and 2 of the attention layer, with the same result.
 
-`eager` keeps the map for the backward pass, `chunked` computes it again there, `flash` goes
-through torch's fused attention. The first two share one backward pass, written out because autograd
-orders the operands of its products in a way that CPU libraries are slow at.
+`eager` keeps the map for the backward pass, `chunked` computes it again there, and `flash` calls
+torch's fused attention. The first two share a backward pass. It is written by hand because autograd
+orders the operands of its matrix products in a way that is slow in CPU libraries.
 """
 
 from collections.abc import Callable
@@ -17,46 +17,48 @@ from sagan.nn.precision import without_autocast
 
 BackendName: TypeAlias = Literal["auto", "eager", "flash", "chunked"]
 
-# (B, N, d), (B, M, d), (B, M, c) -> (B, N, c)
-Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+# Queries (B, N, d), keys (B, M, d), values (B, M, c) -> weighted values (B, N, c)
+AttentionKernel: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-NARROW = 32  # channels, measured like the other constants here
-NARROW_BY_COLUMNS = 128
-PLAIN_ENTRIES = 2**19  # maps so small are left to autograd; up to a block if queries are not narrow
-BLOCK_ENTRIES = 2**21  # of a map: 4 or 8 MB, measured to be best on CPUs
-MIN_ROWS = 512  # matrix products with fewer are slow, even where these no longer fit the cache
-GPU_BLOCK_ENTRIES = 2**26  # only to bound memory: small blocks would leave a GPU idle
-KEPT_ENTRIES = 2**24  # an image's map up to 4096 x 4096 is kept; a larger one is computed twice
+# All of these were chosen by measurement. An entry is one weight of a map, 2 or 4 bytes.
+NARROW_CHANNELS = 32  # fewer make a matrix narrow in `_weighted`
+NARROW_CHANNELS_BY_COLUMNS = 128  # the same in `_weighted_by_columns`
+MAX_AUTOGRAD_ENTRIES = 2**19  # of a batch's maps, if queries are narrow: autograd is faster
+BLOCK_ENTRIES = 2**21  # 4 or 8 MB, which stay in a CPU's cache
+MIN_BLOCK_ROWS = 512  # products with fewer rows are slow, even if more do not fit in the cache
+GPU_BLOCK_ENTRIES = 2**26  # only bounds memory: small blocks would leave a GPU idle
+MAX_EAGER_ENTRIES = 2**24  # of one image's map, 4096 x 4096: a larger one is computed twice
 
 
 def attention_map(query: Tensor, key: Tensor) -> Tensor:
-    """Equation 1: queries (B, N, d) and keys (B, M, d) -> the map (B, N, M), rows sum to 1."""
+    """Equation 1: queries (B, N, d) and keys (B, M, d) -> the map (B, N, M); its rows sum to 1."""
     scores = torch.bmm(query, key.transpose(1, 2))
-    return torch.softmax(scores, dim=-1, dtype=scores.dtype)  # autocast would widen it on GPUs
+    # The dtype is given because autocast would otherwise widen the map to float32 on GPUs.
+    return torch.softmax(scores, dim=-1, dtype=scores.dtype)
 
 
 def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Weighted values (B, N, c); the map is kept for backward: O(N*M) memory."""
-    most = PLAIN_ENTRIES if query.shape[2] < NARROW else BLOCK_ENTRIES
+    """Compute the weighted values and keep the map for the backward pass: O(N*M) memory."""
+    most = MAX_AUTOGRAD_ENTRIES if query.shape[2] < NARROW_CHANNELS else BLOCK_ENTRIES
     if query.shape[0] * query.shape[1] * key.shape[1] <= most:
         return torch.bmm(attention_map(query, key), value)
     return _in_groups(query, key, value, keep=torch.is_grad_enabled())
 
 
 def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The same, but backward computes each block of the map anew: O(N + M) memory.
+    """Compute the same, but each block of the map again in the backward pass: O(N + M) memory.
 
-    Like `eager` it needs no fused kernel: any device, any dtype, twice differentiable.
+    Like `eager`, it needs no fused kernel: any device, any dtype, twice differentiable.
     """
     return _in_groups(query, key, value, keep=False)
 
 
 def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The same through fused scaled_dot_product_attention: O(N) memory, once differentiable.
+    """Compute the same by fused `scaled_dot_product_attention`: O(N) memory, once differentiable.
 
-    The fused kernels want contiguous rows of one width for all three, some only of a multiple of 8,
-    hence the zeros, which change no result. Without them torch silently falls back to materializing
-    the map.
+    The fused kernels need contiguous rows of the same width for all three, and some need a multiple
+    of 8. Otherwise torch silently falls back to materializing the map. Hence the padding with
+    zeros, which does not change the result.
     """
     width = -(-value.shape[-1] // 8) * 8
     query, key, padded = (
@@ -67,10 +69,10 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
-    """Attend in groups of images whose maps stay in cache together.
+    """Compute attention in groups of images small enough for their maps to fit in cache.
 
-    On a CPU this is what makes it fast. A map is many times larger than what it is computed from,
-    so that an operation on a whole batch of them waits for memory.
+    This is what makes it fast on a CPU: a map is many times larger than the tensors it is computed
+    from, so operations on the maps of a whole batch wait for memory.
     """
     images = max(1, _block_entries(query) // (query.shape[1] * key.shape[1]))
     if images >= query.shape[0]:
@@ -84,18 +86,19 @@ def _block_entries(query: Tensor) -> int:
 
 
 class _Attention(torch.autograd.Function):
-    """Attention in blocks of queries: of a map too large for the cache, some rows at a time.
+    """Attention in blocks of queries: some rows at a time of a map too large for the cache.
 
-    The results of several blocks are written into place. Kept as parts, they would come to lie in
-    between the blocks' memory, which then could not be used for the next block.
+    The results of several blocks are written into one tensor. If they were collected and then
+    concatenated, they would be allocated between the blocks, and fragment the memory that the next
+    block could reuse.
 
-    Both ways run in the operands' own dtype, whether or not autocast is on: a backward pass may be
-    under another one than its forward pass was.
+    Forward and backward run in the operands' own dtype, because the backward pass may run under
+    another autocast than the forward pass did.
     """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
-        ctx.rows = max(MIN_ROWS, _block_entries(query) // key.shape[1])
+        ctx.rows = max(MIN_BLOCK_ROWS, _block_entries(query) // key.shape[1])
         attended = value.new_empty(*query.shape[:2], value.shape[2])
         maps = []
         blocks = _blocks(query, ctx.rows)
@@ -115,11 +118,11 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *maps = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative needs maps that depend on their inputs
+        if torch.is_grad_enabled():  # for a second derivative, maps must depend on their inputs
             maps = []
         grad = grad.contiguous()
         blocks = _blocks(query, ctx.rows)
-        # All blocks add to the gradients of keys and values: in float32 at least.
+        # The gradients of keys and values are sums over all blocks: add in float32 at least.
         wide = torch.promote_types(key.dtype, torch.float32) if len(blocks) > 1 else key.dtype
         grad_query = torch.empty_like(query)
         grad_key: Tensor | None = None
@@ -147,9 +150,16 @@ def _blocks(query: Tensor, rows: int) -> list[slice]:
 def _gradients(
     query: Tensor, key: Tensor, value: Tensor, grad: Tensor, attention: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by query (B, N, d), key (B, M, d) and value (B, M, c), for grad (B, N, c).
+    """Return the gradients of query (B, N, d), key (B, M, d) and value (B, M, c).
 
-    Everything here is differentiable, hence so is the backward pass.
+    Every operation here is differentiable, and hence the backward pass is, too.
+
+    Args:
+        query: (B, N, d).
+        key: (B, M, d).
+        value: (B, M, c).
+        grad: gradient of the weighted values, (B, N, c).
+        attention: the map (B, N, M), or None to compute it again.
     """
     if attention is None:
         attention = attention_map(query, key)
@@ -163,32 +173,32 @@ def _gradients(
 
 
 def _weighted(weights: Tensor, x: Tensor) -> Tensor:
-    """(B, N, M) and (B, M, c) -> (B, N, c).
+    """Multiply weights (B, N, M) by x (B, M, c) -> (B, N, c).
 
-    CPU libraries multiply a large matrix by a narrow one up to seven times as fast when the narrow
-    one comes first and the long side of the large one last.
+    CPU libraries multiply a large matrix by a narrow one up to seven times faster if the narrow one
+    comes first and the long side of the large one is last.
     """
-    if x.shape[2] < NARROW:
+    if x.shape[2] < NARROW_CHANNELS:
         return torch.bmm(x.transpose(1, 2), weights.transpose(1, 2)).transpose(1, 2)
     return torch.bmm(weights, x)
 
 
 def _weighted_by_columns(weights: Tensor, x: Tensor) -> Tensor:
-    """(B, N, M) and (B, N, c) -> (B, M, c); see `_weighted`."""
-    if x.shape[2] < NARROW_BY_COLUMNS:
+    """Multiply the transpose of weights (B, N, M) by x (B, N, c) -> (B, M, c); see `_weighted`."""
+    if x.shape[2] < NARROW_CHANNELS_BY_COLUMNS:
         return torch.bmm(x.transpose(1, 2), weights).transpose(1, 2)
     return torch.bmm(weights.transpose(1, 2), x)
 
 
-BACKENDS: dict[str, Attend] = {"eager": eager, "flash": flash, "chunked": chunked}
+BACKENDS: dict[str, AttentionKernel] = {"eager": eager, "flash": flash, "chunked": chunked}
 
 
-def select_backend(query: Tensor, key: Tensor, value: Tensor) -> Attend:
-    """What `backend="auto"` runs: a function of shape and device only, never of a timing.
+def select_backend(query: Tensor, key: Tensor, value: Tensor) -> AttentionKernel:
+    """Choose the kernel for `backend="auto"` by shape and device, never by a timing.
 
-    Two runs on like machines therefore choose alike, which bit-exact resuming needs. GPUs have
-    fused kernels; a CPU's are slower than matrix products on blocks of the map.
+    Two runs on similar machines therefore choose the same one, which bit-exact resuming requires.
+    GPUs have fused kernels; on a CPU these are slower than matrix products on blocks of the map.
     """
     if query.device.type != "cpu":
         return flash
-    return eager if query.shape[1] * key.shape[1] <= KEPT_ENTRIES else chunked
+    return eager if query.shape[1] * key.shape[1] <= MAX_EAGER_ENTRIES else chunked

@@ -1,9 +1,9 @@
-"""Differentiable augmentation for small data sets, with a strength that adapts.
+"""Differentiable augmentation for small data sets, with a probability that adapts.
 
-The transformations are those of Zhao et al. 2020 (arXiv 2006.10738): color, translation, cutout,
-applied to real and fake images alike and differentiable, so that the generator learns through them.
-Each is applied to a share p of the images only; p follows the overfitting heuristic of Karras et
-al. 2020 (arXiv 2006.06676), and stays 0 where the discriminator does not overfit.
+The transformations are those of Zhao et al. 2020 (arXiv 2006.10738): color, translation and cutout.
+They are applied to both real and fake images and are differentiable, so that the generator learns
+through them. Each is applied with probability p, which follows the overfitting heuristic of Karras
+et al. 2020 (arXiv 2006.06676) and stays 0 if the discriminator does not overfit.
 """
 
 import math
@@ -14,23 +14,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TRANSLATION = 1 / 8  # largest shift, as a share of the image's side
-CUTOUT = 1 / 2  # side of the removed square, as a share of the image's side
-ADAPTIVE_IMAGES = 100_000  # real images that take p from 0 to 1: Karras et al.'s code on CIFAR-10
+CUTOUT = 1 / 2  # side of the square set to 0, as a share of the image's side
+# Real images that take p from 0 to 1, as in the code of Karras et al. for CIFAR-10.
+ADAPTIVE_IMAGES = 100_000
 
 
-def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+def mirrored(images: Tensor, rng: torch.Generator) -> Tensor:
     """Mirror each image (B, 3, H, W) left to right with probability 1/2."""
-    draw = torch.rand(len(images), 1, 1, 1, device=images.device, generator=generator)
-    return torch.where(draw < 0.5, images, images.flip(3))
+    uniform = torch.rand(len(images), 1, 1, 1, device=images.device, generator=rng)
+    return torch.where(uniform < 0.5, images, images.flip(3))
 
 
-def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, p: float, rng: torch.Generator) -> Tensor:
     """Apply each transformation to every image with probability `p`.
 
     Args:
         images: float (B, 3, H, W) in [-1, 1]; colors may leave the range.
-        p: 0 (the images come back as they are) to 1.
-        generator: on the images' device; the only source of randomness.
+        p: from 0, which returns `images` unchanged, to 1.
+        rng: on the images' device; the only source of randomness.
 
     Returns:
         (B, 3, H, W), differentiable with respect to `images`.
@@ -38,21 +39,22 @@ def augment(images: Tensor, p: float, generator: torch.Generator) -> Tensor:
     if p == 0:
         return images
     for transformation in (color, translation, cutout):
-        draw = torch.rand(len(images), 4, device=images.device, generator=generator)
-        images = transformation(images, draw[:, 0] < p, draw[:, 1:])
+        uniform = torch.rand(len(images), 4, device=images.device, generator=rng)
+        images = transformation(images, uniform[:, 0] < p, uniform[:, 1:])
     return images
 
 
-def color(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
-    """Brightness by up to +-0.5, saturation by 0 to 2, contrast by 0.5 to 1.5.
+def color(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
+    """Shift brightness by up to 0.5, and scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
 
     Args:
         images: (B, 3, H, W).
-        chosen: bool (B,), which images to change.
-        draw: (B, 3) in [0, 1).
+        chosen: bool (B,), the images to change.
+        uniform: (B, 3) in [0, 1), random numbers that decide the change.
     """
     on = chosen.to(images.dtype)[:, None, None, None]
-    brightness, saturation, contrast = draw.to(images.dtype)[:, :, None, None, None].unbind(1)
+    numbers = uniform.to(images.dtype)[:, :, None, None, None]
+    brightness, saturation, contrast = numbers.unbind(1)
     images = images + on * (brightness - 0.5)
     gray = images.mean(dim=1, keepdim=True)
     images = torch.lerp(gray, images, 1 + on * (2 * saturation - 1))
@@ -60,15 +62,15 @@ def color(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     return torch.lerp(level, images, 1 + on * (contrast - 0.5))
 
 
-def translation(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
-    """Shift by whole pixels, up to 1/8 of the side in each direction; what comes in is 0 (gray).
+def translation(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
+    """Shift by whole pixels, up to 1/8 of the side in each direction, and fill with 0 (gray).
 
-    Arguments as for `color`.
+    The arguments are those of `color`.
     """
     height, width = images.shape[2:]
-    down = _shift(height, chosen, draw[:, :1])  # (B, 1)
-    right = _shift(width, chosen, draw[:, 1:2])
-    # One ring of zeros around the image: every index from outside is clamped to it.
+    down = _shift(height, chosen, uniform[:, :1])  # (B, 1)
+    right = _shift(width, chosen, uniform[:, 1:2])
+    # A border of zeros around the image: all indices outside the image are clamped to it.
     padded = F.pad(images, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, 3)
     rows = torch.arange(height, device=images.device) + 1 + down  # (B, H)
     columns = torch.arange(width, device=images.device) + 1 + right  # (B, W)
@@ -81,55 +83,60 @@ def translation(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
     return moved.permute(0, 3, 1, 2)
 
 
-def _shift(side: int, chosen: Tensor, draw: Tensor) -> Tensor:
-    """Whole pixels, all shifts alike, of (B, 1) images; 0 for those that are not chosen."""
+def _shift(side: int, chosen: Tensor, uniform: Tensor) -> Tensor:
+    """Return shifts (B, 1) in whole pixels, all equally likely; 0 for images not chosen."""
     largest = round(side * TRANSLATION)
-    return ((draw * (2 * largest + 1)).long() - largest) * chosen.unsqueeze(1)
+    return ((uniform * (2 * largest + 1)).long() - largest) * chosen.unsqueeze(1)
 
 
-def cutout(images: Tensor, chosen: Tensor, draw: Tensor) -> Tensor:
-    """Set a square of half the side, centered anywhere in the image, to 0 (gray).
+def cutout(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
+    """Set a square of half the image's side, centered anywhere in the image, to 0 (gray).
 
-    Arguments as for `color`.
+    The arguments are those of `color`.
     """
     height, width = images.shape[2:]
-    rows = torch.arange(height, device=images.device) + 0.5 - height * draw[:, :1]  # (B, H)
-    columns = torch.arange(width, device=images.device) + 0.5 - width * draw[:, 1:2]  # (B, W)
+    rows = torch.arange(height, device=images.device) + 0.5 - height * uniform[:, :1]  # (B, H)
+    columns = torch.arange(width, device=images.device) + 0.5 - width * uniform[:, 1:2]  # (B, W)
     inside_rows = (rows.abs() < height * CUTOUT / 2) & chosen.unsqueeze(1)
     inside_columns = columns.abs() < width * CUTOUT / 2
     removed = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # (B, 1, H, W)
     return images.masked_fill(removed, 0.0)
 
 
-class Strength:
+class AdaptiveAugment:
     """The probability p of `augment`, adapted to how much the discriminator overfits.
 
-    r = E[sign(D(real))] over the latest updates is 0 for a discriminator that cannot tell and 1 for
-    one that knows its training set by heart (Karras et al. 2020, equation 1). p rises while r is
-    above the target and falls while it is below, at a speed that would take it from 0 to 1 in
-    `images_to_full` real images; `math.inf` keeps it where it starts. Theirs is adjusted every
-    4 updates, at a fifth of the speed in the paper; there as here p may reach 1, where they found
-    augmentation to show in the samples.
+    r = E[sign(D(real))] over the latest updates is 0 for a discriminator that cannot tell real from
+    fake and 1 for one that has memorized its training set (Karras et al. 2020, equation 1). p rises
+    while r is above the target and falls while it is below, at a rate that takes it from 0 to 1 in
+    `images_to_full` real images; `math.inf` keeps p constant.
+
+    Karras et al. adjust p every 4 updates, in the paper at a fifth of this rate. Like theirs, p may
+    reach 1, although they found that augmentation then leaks into the samples.
+
+    Attributes:
+        p: the probability, in [0, 1].
+        images_to_full: real images that take p from 0 to 1.
     """
 
     TARGET = 0.6
-    ADJUST_EVERY = 16  # updates: reading r waits for the device, so not at each one
+    ADJUST_EVERY = 16  # updates; not each one, since reading r waits for the device
 
     def __init__(self, p: float, images_to_full: float) -> None:
         self.p = p
         self.images_to_full = images_to_full
-        self._signs: Tensor | float = 0.0  # sum over the images seen since the last adjustment
+        self._signs: Tensor | float = 0.0  # sum over the images since the last adjustment
         self._images = 0
         self._updates = 0
 
     def observe(self, real_logits: Tensor) -> None:
-        """Take in the discriminator's logits (B,) on real, augmented images; no synchronization."""
+        """Add D's logits (B,) on real, augmented images, without waiting for the device."""
         signs = real_logits.detach().float().sign().nan_to_num()
         self._signs = self._signs + signs.sum()
         self._images += len(real_logits)
 
     def adjust(self, global_batch: int, mean: Callable[[Tensor], Tensor]) -> None:
-        """Move p after an update of the discriminator.
+        """Count an update of the discriminator, and adjust p after every `ADJUST_EVERY` of them.
 
         Args:
             global_batch: real images in the update, over all processes.
@@ -146,11 +153,11 @@ class Strength:
         self._signs, self._images, self._updates = 0.0, 0, 0
 
     def synchronize(self, mean: Callable[[Tensor], Tensor]) -> None:
-        """Make what was observed the same in every process, so that one of them can save it."""
+        """Average the observations over the processes, so that any of them can save the state."""
         self._signs = float(mean(torch.as_tensor(self._signs)))
 
     def state_dict(self) -> dict[str, float]:
-        """All that the next steps depend on, as numbers that JSON keeps exactly."""
+        """Return everything that the next steps depend on, as numbers that survive JSON exactly."""
         return {
             "p": self.p,
             "signs": float(self._signs),
@@ -159,13 +166,13 @@ class Strength:
         }
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from what `state_dict` returned.
+        """Restore what `state_dict` returned.
 
         Raises:
-            KeyError, TypeError, ValueError, OverflowError: it is something else.
+            KeyError, TypeError, ValueError, OverflowError: `state` is not such a dictionary.
         """
         p, signs = float(state["p"]), float(state["signs"])
         images, updates = int(state["images"]), int(state["updates"])
         if not (0 <= p <= 1 and math.isfinite(signs) and images >= 0 and updates >= 0):
-            raise ValueError("not the state of an augmentation strength")
+            raise ValueError("not the state of an adaptive augmentation")
         self.p, self._signs, self._images, self._updates = p, signs, images, updates

@@ -1,6 +1,7 @@
-"""What a trained network does for its user: uint8 NHWC outside, float NCHW in [-1, 1] inside.
+"""The base classes of both networks: images, features and attention maps for users.
 
-The residual and the deconvolution family inherit these two bases, so that every tool works on both.
+Images are uint8 NHWC outside and float NCHW in [-1, 1] inside. The residual and the deconvolution
+family inherit from these classes, so that every tool works with both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +21,11 @@ from sagan.nn.precision import autocast, exact_float32
 from sagan.nn.spectral_norm import is_spectrally_normalized
 from sagan.types import Float32Array, Int64Array, UInt8Array
 
-Maps: TypeAlias = dict[str, Float32Array]
-Labels: TypeAlias = Sequence[int] | Int64Array | Tensor
+AttentionMaps: TypeAlias = dict[str, Float32Array]  # layer name -> (num, N, M)
+LabelsLike: TypeAlias = Sequence[int] | Int64Array | Tensor  # integers (num,)
 
-BATCH_SIZE = 64  # of inference: bounds memory; a pixel may differ by rounding
+# Images at a time in inference, to bound memory. Another size may change pixels by rounding.
+BATCH_SIZE = 64
 
 
 class GeneratorBase(nn.Module):
@@ -34,9 +36,8 @@ class GeneratorBase(nn.Module):
         resolution: S, the side of the images in pixels.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
-        self_attention: the attention layers by the side of their feature map.
-        precision: what `sample` computes convolutions and matrix products in: float32 or
-            bfloat16.
+        self_attention: the attention layers, by the side of their feature map.
+        precision: dtype of convolutions and matrix products in `sample`: float32 or bfloat16.
     """
 
     family: str
@@ -47,11 +48,11 @@ class GeneratorBase(nn.Module):
     precision: torch.dtype = torch.float32
 
     def fold_norms(self) -> None:
-        """Leave batch norm, where a convolution comes right before it, to that convolution.
+        """Fold each batch norm that directly follows a convolution into that convolution, in place.
 
-        In place, once, and for inference only: running statistics become part of the weights.
-        Conditional batch norm stays, since it differs from image to image. Spectral normalization
-        comes first: `sagan.nn.spectral_norm.fold_spectral_norm`.
+        Do this once, and for inference only: running statistics become part of the weights.
+        Conditional batch norm stays, since it differs from image to image. Fold spectral
+        normalization first: `sagan.nn.spectral_norm.fold_spectral_norm`.
 
         Raises:
             ValueError: a convolution is spectrally normalized.
@@ -59,14 +60,14 @@ class GeneratorBase(nn.Module):
         raise NotImplementedError
 
     def attention_layers(self) -> dict[str, SelfAttention2d]:
-        """The attention layers by names such as "generator.attention_16"."""
+        """Return the attention layers by name, such as "generator.attention_16"."""
         return _named("generator", self.self_attention)
 
     @overload
     def sample(
         self,
         num: int,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
         latents: Tensor | None = None,
@@ -77,61 +78,64 @@ class GeneratorBase(nn.Module):
     def sample(
         self,
         num: int,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
         latents: Tensor | None = None,
         *,
         return_attention: Literal[True],
-    ) -> tuple[UInt8Array, Maps]: ...
+    ) -> tuple[UInt8Array, AttentionMaps]: ...
 
     @torch.inference_mode()
     def sample(
         self,
         num: int,
-        labels: Labels | None = None,
+        labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
         latents: Tensor | None = None,
         return_attention: bool = False,
-    ) -> UInt8Array | tuple[UInt8Array, Maps]:
-        """Draw images: uint8 (num, S, S, 3), on the CPU.
+    ) -> UInt8Array | tuple[UInt8Array, AttentionMaps]:
+        """Generate images: uint8 (num, S, S, 3), on the CPU.
 
-        Batch norm uses its running statistics; no state of the network changes.
+        Batch norm uses its running statistics; the state of the network does not change.
 
         Args:
-            num: how many.
+            num: number of images.
             labels: (num,) integers for a conditional model, None for an unconditional one.
-            seed: decides the latents; image i depends on (seed, i) only.
-            truncation: scales the latents' standard deviation; below 1 gives less variety, and not
-                always better pictures (not BigGAN's truncated normal, nor StyleGAN's psi).
-            latents: float (num, latent_size), instead of those from `seed`.
-            return_attention: also return {layer name: float32 (num, N, M)}; rows sum to 1, in
-                bfloat16 to 0.01.
+            seed: determines the latents; image i depends only on (seed, i).
+            truncation: factor on the latents' standard deviation, from 0. Values below 1 give less
+                variety, and not always better images. (This is neither BigGAN's truncated normal
+                nor StyleGAN's psi.)
+            latents: float (num, latent_size), to use instead of `seed`.
+            return_attention: also return {layer name: float32 (num, N, M)}; their rows sum to 1
+                (within 0.01 in bfloat16).
 
         Raises:
-            SaganError: labels missing, superfluous or out of range; no such truncation.
-            ValueError: latents of another shape; a negative number or seed.
+            SaganError: labels are missing, superfluous or out of range, or `truncation` is
+                negative or not finite.
+            ValueError: latents have another shape, or a number or seed is negative.
         """
         check_truncation(truncation)
         if latents is None:
             latents = seeded_latents(num, self.latent_size, seed)
         if latents.shape != (num, self.latent_size):
-            raise ValueError(f"latents are {tuple(latents.shape)}, not {(num, self.latent_size)}")
+            expected = (num, self.latent_size)
+            raise ValueError(f"latents must have shape {expected}, not {tuple(latents.shape)}")
         label_tensor = None if labels is None else torch.as_tensor(labels)
         check_labels(label_tensor, num, self.num_classes)
         layers = self.attention_layers() if return_attention else {}
         images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
-        maps: list[Maps] = []
+        maps: list[AttentionMaps] = []
         device = _device(self)
         cast = autocast(device, self.precision)
-        with _inferring(self), recorded_maps(layers) as recorded, cast:
+        with _evaluating(self), recorded_maps(layers) as recorded, cast:
             for part in _batches(num):
                 z = truncation * latents[part].to(device, torch.float32)
                 y = None if label_tensor is None else label_tensor[part].to(device, torch.int64)
                 images[part] = to_uint8(self(z, y))
                 maps.append(_to_numpy(recorded))
-        return (images, _joined(maps)) if return_attention else images
+        return (images, _concatenated(maps)) if return_attention else images
 
 
 class DiscriminatorBase(nn.Module):
@@ -150,73 +154,73 @@ class DiscriminatorBase(nn.Module):
     self_attention: nn.ModuleDict
 
     def embed(self, images: Tensor) -> Tensor:
-        """Features (B, D) of images (B, 3, S, S): what the last linear layer sees."""
+        """Return features (B, D) of images (B, 3, S, S): the input of the last linear layer."""
         raise NotImplementedError
 
     def class_logits(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of features (B, D): one for each label, K = 1 without labels."""
+        """Return logits (B, K) of features (B, D): one for each label, K = 1 without labels."""
         raise NotImplementedError
 
     def attention_layers(self) -> dict[str, SelfAttention2d]:
-        """The attention layers by names such as "discriminator.attention_16"."""
+        """Return the attention layers by name, such as "discriminator.attention_16"."""
         return _named("discriminator", self.self_attention)
 
     @torch.no_grad()
     def features(self, images: UInt8Array) -> Float32Array:
-        """What D sees in pictures: uint8 (num, S, S, 3) -> float32 (num, D).
+        """Return D's features of images: uint8 (num, S, S, 3) -> float32 (num, D).
 
-        These are the values before the last linear layer; labels play no part in them.
+        These are the inputs of the last linear layer. They do not depend on labels.
 
         Raises:
-            SaganError: pictures of another size or type.
+            SaganError: the images have another size or dtype.
         """
-        with _inferring(self):
+        with _evaluating(self):
             parts = [self.embed(batch).float().cpu().numpy() for batch in self._inputs(images)]
         return np.concatenate(parts)
 
-    def attention(self, images: UInt8Array) -> Maps:
-        """Where D looks in pictures: uint8 (num, S, S, 3) -> {layer name: float32 (num, N, M)}.
+    def attention(self, images: UInt8Array) -> AttentionMaps:
+        """Return D's attention maps: uint8 (num, S, S, 3) -> {layer name: float32 (num, N, M)}.
 
         Raises:
-            SaganError: pictures of another size or type.
+            SaganError: the images have another size or dtype.
         """
-        return self.look(images)[1]
+        return self.scores_and_attention(images)[1]
 
     @torch.no_grad()
     def scores(self, images: UInt8Array) -> Float32Array:
-        """How real pictures look to D: uint8 (num, S, S, 3) -> logits float32 (num, K).
+        """Return D's logits of images: uint8 (num, S, S, 3) -> float32 (num, K).
 
-        One for each label that a picture might have, K = 1 for an unconditional model. Higher is
-        more real; what is high depends on the loss that D was trained with.
+        There is one for each label that an image could have; K = 1 for an unconditional model.
+        Higher is more real. The scale depends on the loss that D was trained with.
 
         Raises:
-            SaganError: pictures of another size or type.
+            SaganError: the images have another size or dtype.
         """
-        with _inferring(self):
+        with _evaluating(self):
             logits = [self.class_logits(self.embed(batch)) for batch in self._inputs(images)]
         return torch.cat(logits).float().cpu().numpy()
 
     @torch.no_grad()
-    def look(self, images: UInt8Array) -> tuple[Float32Array, Maps]:
-        """`scores` and `attention` of pictures, uint8 (num, S, S, 3), in one pass.
+    def scores_and_attention(self, images: UInt8Array) -> tuple[Float32Array, AttentionMaps]:
+        """Return `scores` and `attention` of images, uint8 (num, S, S, 3), from one pass.
 
         Raises:
-            SaganError: pictures of another size or type.
+            SaganError: the images have another size or dtype.
         """
         logits, maps = [], []
-        with _inferring(self), recorded_maps(self.attention_layers()) as recorded:
+        with _evaluating(self), recorded_maps(self.attention_layers()) as recorded:
             for batch in self._inputs(images):
                 logits.append(self.class_logits(self.embed(batch)))
                 maps.append(_to_numpy(recorded))
-        return torch.cat(logits).float().cpu().numpy(), _joined(maps)
+        return torch.cat(logits).float().cpu().numpy(), _concatenated(maps)
 
     def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
-        """Batches of pictures as the network takes them: (B, 3, S, S) in [-1, 1]."""
+        """Yield the network's inputs, batch by batch: (B, 3, S, S) in [-1, 1]."""
         expected = (self.resolution, self.resolution, 3)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
             raise SaganError(
-                f"the discriminator takes uint8 pictures of {expected[0]} x {expected[1]} x 3, "
-                f"not {images.dtype} {images.shape}: resize them first"
+                f"the discriminator takes uint8 images of shape (num, {expected[0]}, "
+                f"{expected[1]}, 3), not {images.dtype} {images.shape}: resize them first"
             )
         device = _device(self)
         for part in _batches(len(images)):
@@ -225,8 +229,13 @@ class DiscriminatorBase(nn.Module):
 
 @torch.no_grad()
 def fold_batch_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.Module) -> None:
-    """Scale and shift, in place, a convolution's weights so that it puts out what batch norm, in
-    evaluation mode, would make of its output."""
+    """Change a convolution, in place, to output what batch norm would make of its output.
+
+    That is batch norm in evaluation mode, with its running statistics.
+
+    Raises:
+        ValueError: the convolution is spectrally normalized.
+    """
     if is_spectrally_normalized(convolution):
         raise ValueError(
             "fold spectral normalization first: sagan.nn.spectral_norm.fold_spectral_norm"
@@ -260,17 +269,17 @@ def _device(module: nn.Module) -> torch.device:
 
 
 def _batches(num: int) -> Iterator[slice]:
-    """Consecutive slices of `num` images; one empty slice for none."""
+    """Return consecutive slices of `num` images; one empty slice if there are none."""
     return (
         slice(start, min(start + BATCH_SIZE, num)) for start in range(0, max(num, 1), BATCH_SIZE)
     )
 
 
 @contextmanager
-def _inferring(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the context, and float32 that is no less: on GPUs, under autocast.
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode and full float32 within the context, whatever the caller set.
 
-    Afterward every part is in the mode it was in.
+    On exit every submodule is back in its own mode.
     """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
@@ -282,11 +291,11 @@ def _inferring(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _to_numpy(maps: dict[str, Tensor]) -> Maps:
+def _to_numpy(maps: dict[str, Tensor]) -> AttentionMaps:
     return {name: attention.float().cpu().numpy() for name, attention in maps.items()}
 
 
-def _joined(parts: list[Maps]) -> Maps:
+def _concatenated(parts: list[AttentionMaps]) -> AttentionMaps:
     if len(parts) == 1:
-        return parts[0]  # maps of large pictures are not copied
+        return parts[0]  # without a copy: maps of large images are large
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

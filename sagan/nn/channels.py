@@ -1,4 +1,7 @@
-"""The published layouts: how many channels each network has at which size. No torch here."""
+"""The published layouts: how many channels each network has at which size.
+
+Torch is not imported here, because the configuration needs this and must load fast.
+"""
 
 # Channels, as multiples of the width, at the residual generator's 4 x 4 start and after each block.
 RESIDUAL_GENERATOR = {
@@ -8,8 +11,8 @@ RESIDUAL_GENERATOR = {
     256: (16, 16, 8, 8, 4, 2, 1),
 }
 
-# Channels after each of the residual discriminator's blocks. The blocks halve the picture until it
-# is 4 x 4 (8 x 8 for 32); those left over keep its size.
+# Channels after each of the residual discriminator's blocks. The blocks halve the image until it is
+# 4 x 4 (8 x 8 for 32); the remaining blocks keep its size.
 RESIDUAL_DISCRIMINATOR = {
     32: (2, 2, 2, 2),
     64: (1, 2, 4, 8, 16),
@@ -17,40 +20,47 @@ RESIDUAL_DISCRIMINATOR = {
     256: (1, 2, 4, 8, 8, 16, 16),
 }
 
-# The deconvolution family at 64 pixels: side of each hidden feature map -> multiple of the width.
+# The deconvolution family, at 64 pixels only: side of each hidden feature map -> multiple of the
+# width, in the order of the layers.
 DCGAN_RESOLUTION = 64
 DCGAN_GENERATOR = {4: 8, 8: 4, 16: 2, 32: 1}
 DCGAN_DISCRIMINATOR = {32: 1, 16: 2, 8: 4, 4: 8}
 
-QUERY_DIVISOR = 8  # queries and keys of an attention layer have C/8 channels, and at least one
+QUERY_DIVISOR = 8  # queries and keys of an attention layer have C/8 channels
 
 
 def residual_generator_sizes(resolution: int) -> list[int]:
-    """The side of the feature map after each block: 8, 16, ... `resolution`."""
+    """Return the side of the feature map after each block: 8, 16, ... `resolution`."""
     return [8 << i for i in range(len(RESIDUAL_GENERATOR[resolution]) - 1)]
 
 
 def residual_discriminator_sizes(resolution: int) -> list[int]:
-    """The side of the feature map after each block; the smallest may stand there repeatedly."""
+    """Return the side of the feature map after each block; the smallest may occur repeatedly."""
     smallest = 8 if resolution == 32 else 4
     blocks = len(RESIDUAL_DISCRIMINATOR[resolution])
     return [max(resolution >> (i + 1), smallest) for i in range(blocks)]
 
 
-def generator_maps(family: str, resolution: int, width: int) -> dict[int, int]:
-    """The feature maps of a generator that attention can follow: side -> channels."""
+def generator_feature_maps(family: str, resolution: int, width: int) -> dict[int, int]:
+    """Return the feature maps of a generator that attention can follow: side -> channels.
+
+    Args:
+        family: "residual" or "dcgan".
+        resolution: side of the images: a key of `RESIDUAL_GENERATOR`, or 64 for "dcgan".
+        width: channels that the layout multiplies.
+    """
     if family == "dcgan":
         return {size: width * multiple for size, multiple in DCGAN_GENERATOR.items()}
     sizes, multiples = residual_generator_sizes(resolution), RESIDUAL_GENERATOR[resolution][1:]
     return {size: width * multiple for size, multiple in zip(sizes, multiples, strict=True)}
 
 
-def discriminator_maps(family: str, resolution: int, width: int) -> dict[int, int]:
-    """The same for a discriminator; of several maps of one side the first counts."""
+def discriminator_feature_maps(family: str, resolution: int, width: int) -> dict[int, int]:
+    """Return the same for a discriminator; of several maps with the same side, the first."""
     if family == "dcgan":
         return {size: width * multiple for size, multiple in DCGAN_DISCRIMINATOR.items()}
     sizes, multiples = residual_discriminator_sizes(resolution), RESIDUAL_DISCRIMINATOR[resolution]
     maps: dict[int, int] = {}
     for size, multiple in zip(sizes, multiples, strict=True):
-        maps.setdefault(size, width * multiple)
+        maps.setdefault(size, width * multiple)  # attention follows the first map of a size
     return maps

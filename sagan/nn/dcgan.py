@@ -1,52 +1,45 @@
-"""The deconvolution family at 64 x 64, in which the self-attention layer first became popular.
+"""The deconvolution networks at 64 x 64, with which the self-attention layer became popular.
 
-Layers, widths and what is spectrally normalized follow the popular PyTorch SAGAN: 4x4 (transposed)
-convolutions of stride 2, unconditional, attention in the "full" form after layers 3 and 4, and
-spectral norm on every convolution except the attention's and the last. After Radford et al. 2016.
+The networks are DCGAN's (Radford et al. 2016) as changed by the popular PyTorch SAGAN: 4x4
+(transposed) convolutions of stride 2, no labels, attention in the "full" form after layers 3 and 4,
+and spectral norm on every convolution except the attention's and the last.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.nn.attention import FormName
-from sagan.nn.attention_kernels import BackendName
+from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
     DCGAN_DISCRIMINATOR,
     DCGAN_GENERATOR,
     DCGAN_RESOLUTION,
-    discriminator_maps,
-    generator_maps,
+    discriminator_feature_maps,
+    generator_feature_maps,
 )
 from sagan.nn.precision import without_autocast
-from sagan.nn.residual_control import BlockName, attention_blocks
-from sagan.nn.spectral_norm import apply_spectral_norm
+from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
 
 class DCGANGenerator(GeneratorBase):
-    """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; takes no labels.
+    """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1], without labels.
 
-    Weights start as torch's layers start.
+    The initial weights are torch's defaults.
 
     Args:
         width: channels of the last hidden layer; the first has 8 times as many.
         latent_size: length of a latent vector.
-        attention: sides of the feature maps that self-attention follows, of 4, 8, 16, 32.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
-        spectral_norm: normalize the transposed convolutions but the last; in a training loop of
-            your own call `sagan.nn.spectral_norm.advance_spectral_norm` before each
-            update, or sigma stays.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
-        attention_block: "residual" for the paper's control in attention's place.
+        attention: the feature maps that self-attention follows, with sides 4, 8, 16 or 32; None
+            for no attention.
+        spectral_norm: how all transposed convolutions except the last are normalized; None for no
+            normalization.
 
     Raises:
-        ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
-            backend or block.
+        ValueError: attention is at another size or on fewer than 8 channels, or its form, backend
+            or block is unknown.
     """
 
     family = "dcgan"
@@ -55,33 +48,27 @@ class DCGANGenerator(GeneratorBase):
         self,
         width: int,
         latent_size: int = 128,
-        attention: Sequence[int] = (16, 32),
-        attention_form: FormName = "full",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
-        attention_block: BlockName = "attention",
+        attention: AttentionSpec | None = AttentionSpec((16, 32), form="full"),
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
     ) -> None:
         super().__init__()
         self.resolution = DCGAN_RESOLUTION
         self.latent_size = latent_size
         self.num_classes = 0
-        channels = generator_maps("dcgan", DCGAN_RESOLUTION, width)
+        channels = generator_feature_maps("dcgan", DCGAN_RESOLUTION, width)
         widths = [latent_size, *channels.values()]
 
         self.layers = nn.ModuleList([nn.ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
         for c_in, c_out in pairwise(widths[1:]):
             self.layers.append(nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
-        if spectral_norm:
-            apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm_eps)
-        self.self_attention = attention_blocks(
-            attention, channels, attention_form, attention_backend, attention_block
-        )
+        if spectral_norm is not None:
+            apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm.eps)
+        self.self_attention = attention_blocks(attention, channels)
         self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; labels play no part."""
+        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; labels are ignored."""
         x = latents[:, :, None, None].contiguous(memory_format=torch.channels_last)
         for size, layer, norm in zip(DCGAN_GENERATOR, self.layers, self.norms, strict=True):
             x = F.relu(norm(layer(x)), inplace=True)  # (B, C, size, size)
@@ -96,20 +83,17 @@ class DCGANGenerator(GeneratorBase):
 
 
 class DCGANDiscriminator(DiscriminatorBase):
-    """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,), high for real; takes no labels.
+    """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,), high for real; without labels.
 
     Args:
         width: channels of the first layer; the last hidden one has 8 times as many.
-        attention: sides of the feature maps that self-attention follows, of 32, 16, 8, 4.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
-        spectral_norm: normalize the convolutions but the last; see `DCGANGenerator`.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
-        attention_block: "residual" for the paper's control in attention's place.
+        attention: the feature maps that self-attention follows, with sides 32, 16, 8 or 4; None
+            for no attention.
+        spectral_norm: how all convolutions except the last are normalized; None for no
+            normalization.
 
     Raises:
-        ValueError: attention at another size or on fewer than 8 channels, or an unknown form,
-            backend or block.
+        ValueError: as for `DCGANGenerator`.
     """
 
     family = "dcgan"
@@ -117,28 +101,22 @@ class DCGANDiscriminator(DiscriminatorBase):
     def __init__(
         self,
         width: int,
-        attention: Sequence[int] = (8, 4),
-        attention_form: FormName = "full",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
-        attention_block: BlockName = "attention",
+        attention: AttentionSpec | None = AttentionSpec((8, 4), form="full"),
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
     ) -> None:
         super().__init__()
         self.resolution = DCGAN_RESOLUTION
         self.num_classes = 0
-        channels = discriminator_maps("dcgan", DCGAN_RESOLUTION, width)
+        channels = discriminator_feature_maps("dcgan", DCGAN_RESOLUTION, width)
         widths = [3, *channels.values()]
 
         self.layers = nn.ModuleList(
             nn.Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
             for c_in, c_out in pairwise(widths)
         )
-        if spectral_norm:
-            apply_spectral_norm(self.layers, (nn.Conv2d,), spectral_norm_eps)
-        self.self_attention = attention_blocks(
-            attention, channels, attention_form, attention_backend, attention_block
-        )
+        if spectral_norm is not None:
+            apply_spectral_norm(self.layers, (nn.Conv2d,), spectral_norm.eps)
+        self.self_attention = attention_blocks(attention, channels)
         self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
 
     def _hidden(self, images: Tensor) -> Tensor:
@@ -151,7 +129,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         return x
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, 64, 64) -> features (B, 128 * width), all positions in a row."""
+        """Images (B, 3, 64, 64) -> features (B, 128 * width), the positions flattened."""
         return self._hidden(images).flatten(1)
 
     def class_logits(self, features: Tensor) -> Tensor:
@@ -159,11 +137,11 @@ class DCGANDiscriminator(DiscriminatorBase):
         return self._logits(features.unflatten(1, (-1, 4, 4)))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,); labels play no part."""
+        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,); labels are ignored."""
         return self._logits(self._hidden(images)).flatten()
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        """(B, 8 * width, 4, 4) -> (B, 1), in float32 also under autocast."""
+        """(B, 8 * width, 4, 4) -> (B, 1), in float32 even under autocast."""
         with without_autocast(hidden):
             logits: Tensor = self.last(hidden.to(self.last.weight.dtype)).flatten(1)
         return logits

@@ -1,4 +1,4 @@
-"""What goes into a generator: latents and labels, and the checks on them."""
+"""The inputs of a generator: latents, labels and the checks on them."""
 
 import math
 
@@ -10,45 +10,50 @@ from sagan.errors import SaganError
 
 
 def seeded_latents(num: int, size: int, seed: int) -> Tensor:
-    """Standard normal latents, float32 (num, size), a function of the arguments (and of numpy's
-    way from random bits to normal numbers, which has been the same since numpy 1.17).
+    """Return standard normal latents, float32 (num, size), a function of the arguments.
 
-    Row i depends on `seed` and i only, so that asking for more samples, or in other batches,
-    leaves the first ones as they were.
+    Row i depends only on `seed` and i, so that more samples, or other batches, do not change the
+    first ones. The numbers also depend on how numpy turns random bits into normal numbers, which
+    has not changed since numpy 1.17.
     """
-    generator = np.random.Generator(np.random.Philox(seed))
-    return torch.from_numpy(generator.standard_normal((num, size), dtype=np.float32))
+    rng = np.random.Generator(np.random.Philox(seed))
+    return torch.from_numpy(rng.standard_normal((num, size), dtype=np.float32))
 
 
 def check_truncation(truncation: float) -> None:
-    """Insist on a finite number from 0 on.
+    """Check that truncation is finite and not negative.
 
     Raises:
-        SaganError: it is none.
+        SaganError: it is not.
     """
     if not 0 <= truncation < math.inf:
-        raise SaganError(f"truncation is a number from 0 on, not {truncation}")
+        raise SaganError(f"truncation must be finite and at least 0, not {truncation}")
 
 
 def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:
-    """Insist that integer labels (num,) in 0..num_classes-1 come with a conditional model only.
+    """Check that a model gets the labels it needs.
+
+    Args:
+        labels: integers (num,) from 0 to num_classes - 1 for a conditional model, else None.
+        num: number of images.
+        num_classes: number of labels that the model knows; 0 for an unconditional model.
 
     Raises:
-        SaganError: labels missing, superfluous, no integers, of another number or out of range.
+        SaganError: labels are missing, superfluous, not integers, out of range or not `num`.
     """
     if num_classes == 0:
         if labels is not None:
-            raise SaganError("labels were given to an unconditional model: leave them out")
+            raise SaganError("the model is unconditional: leave the labels out")
         return
     if labels is None:
         raise SaganError(f"the model is conditional: give labels from 0 to {num_classes - 1}")
     if labels.shape != (num,):
-        raise SaganError(f"{num} images need as many labels, not {tuple(labels.shape)}")
+        raise SaganError(f"{num} images need labels of shape ({num},), not {tuple(labels.shape)}")
     if num == 0:
-        return  # an empty list is a float tensor
+        return  # as a tensor, an empty list is of floats
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise SaganError(f"labels are integers from 0 to {num_classes - 1}, not {labels.dtype}")
-    numbers = labels.tolist()  # of Python: torch finds no extremes of unsigned ones
+        raise SaganError(f"labels must be integers from 0 to {num_classes - 1}, not {labels.dtype}")
+    numbers = labels.tolist()  # torch has no min and max for unsigned integers
     lowest, highest = min(numbers), max(numbers)
     if not 0 <= lowest <= highest < num_classes:
-        raise SaganError(f"labels go from 0 to {num_classes - 1}, not {lowest} to {highest}")
+        raise SaganError(f"labels must be from 0 to {num_classes - 1}, not {lowest} to {highest}")

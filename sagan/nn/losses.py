@@ -1,8 +1,8 @@
-"""Adversarial losses: pure functions of logits (B,), each a mean over the batch in their dtype.
+"""Adversarial losses: pure functions of logits (B,). Each is a mean over the batch.
 
-Logits are high for real; give them in float32. A discriminator's loss takes the logits of real and
-of fake images, a generator's those of fakes. A gradient penalty also needs the discriminator
-itself, and is part of the same update.
+Logits are high for real images, and should be float32: losses have their dtype. A discriminator's
+loss takes the logits of real and of fake images, a generator's those of fake images. A gradient
+penalty also needs the discriminator itself, and is part of the same update.
 """
 
 from collections.abc import Callable
@@ -54,23 +54,24 @@ def gradient_penalty(
     real: Tensor,
     fake: Tensor,
     labels: Tensor | None,
-    generator: torch.Generator,
+    rng: torch.Generator,
     weight: float = 10.0,
 ) -> Tensor:
     """weight * E[(|dD/dx|_2 - 1)^2] at points x between real and fake: Gulrajani et al. 2017.
 
-    The discriminator must be twice differentiable: fused attention is not, so networks that are
-    trained with this penalty are built with `attention_backend="eager"`.
+    The discriminator must be twice differentiable. Fused attention is not, so build discriminators
+    for this penalty with `AttentionSpec(..., backend="eager")`.
 
     Args:
         discriminator: images, labels -> logits (B,).
         real: (B, 3, S, S) in [-1, 1].
         fake: (B, 3, S, S) in [-1, 1], without gradients to a generator.
-        labels: (B,) of the real images, or None.
-        generator: draws each pair's mixing weight; on the images' device.
+        labels: (B,), those of the real images, or None.
+        rng: for each pair's mixing weight; on the images' device.
+        weight: factor on the penalty.
     """
     shape = (len(real), 1, 1, 1)
-    share = torch.rand(shape, dtype=real.dtype, device=real.device, generator=generator)
+    share = torch.rand(shape, dtype=real.dtype, device=real.device, generator=rng)
     mixed = torch.lerp(real, fake.to(real.dtype), share).requires_grad_()
     logits = discriminator(mixed, labels)
     (gradient,) = torch.autograd.grad(logits.sum(), mixed, create_graph=True)
@@ -79,12 +80,12 @@ def gradient_penalty(
 
 @dataclass(frozen=True)
 class Objective:
-    """What one adversarial loss asks of both networks.
+    """The losses of both networks under one adversarial objective.
 
     Attributes:
         discriminator: (real logits, fake logits) -> loss.
         generator: fake logits -> loss.
-        penalty: added to the discriminator's loss in the same update, if there is one.
+        penalty: added to the discriminator's loss in the same update; None for no penalty.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]

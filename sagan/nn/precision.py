@@ -1,4 +1,4 @@
-"""What convolutions and matrix products compute in."""
+"""The dtype that convolutions and matrix products compute in."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,21 +12,24 @@ from sagan.errors import SaganError
 Setting = TypeVar("Setting")
 
 
-def resolve_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """The dtype of convolutions and matrix products: "auto", "float32" or "bfloat16".
+def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of convolutions and matrix products on a device.
 
-    "auto" takes bfloat16 where the processor multiplies it natively, else float32.
+    Args:
+        setting: "float32", "bfloat16" or "auto": bfloat16 if the processor multiplies it natively,
+            else float32.
+        device: where the networks run.
 
     Raises:
         SaganError: bfloat16 on a processor where it would be slower than float32.
     """
     native = _multiplies_bfloat16(device)
-    if wanted == "bfloat16" and not native:
+    if setting == "bfloat16" and not native:
         raise SaganError(
-            f"this {device.type} has no native bfloat16, which would only make it slower: "
-            "use --set precision=float32"
+            f"this {device.type} does not multiply bfloat16 natively, so that it would be slower "
+            "than float32: use --set precision=float32"
         )
-    return torch.bfloat16 if native and wanted != "float32" else torch.float32
+    return torch.bfloat16 if native and setting != "float32" else torch.float32
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
@@ -39,30 +42,35 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
-    """Convolutions and matrix products in this dtype within; nothing changes for float32."""
+    """Compute convolutions and matrix products in this dtype within the context.
+
+    float32 turns autocast off.
+    """
     return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
 
 
 def without_autocast(operand: Tensor) -> AbstractContextManager[None]:
-    """Compute in the operand's own dtype; the meta device knows no autocast to begin with."""
+    """Compute in the operand's own dtype within the context. (The meta device has no autocast.)"""
     if operand.is_meta:
         return nullcontext()
     return torch.autocast(operand.device.type, enabled=False)
 
 
-def computing_in(precision: torch.dtype) -> AbstractContextManager[None]:
-    """Within it float32, where it is what was asked for, is no less than float32."""
-    return exact_float32() if precision == torch.float32 else nullcontext()
-
-
 @contextmanager
-def exact_float32() -> Iterator[None]:
-    """Compute float32 convolutions and matrix products in float32.
+def exact_float32(enabled: bool = True) -> Iterator[None]:
+    """Compute float32 convolutions and matrix products in full float32 within the context.
 
-    cuDNN's default for the former is TensorFloat-32, which keeps ten bits of the mantissa; the
-    latter are as the caller set torch. Afterward everything is as the caller had set it.
+    Otherwise convolutions on GPUs use TensorFloat-32, cuDNN's default, which keeps ten bits of the
+    mantissa, and so may matrix products if the caller configured torch so. The caller's settings
+    are restored on exit.
+
+    Args:
+        enabled: whether to do anything, as in `torch.autocast`.
     """
-    backends: Any = torch.backends  # whose stubs lack some of these
+    if not enabled:
+        yield
+        return
+    backends: Any = torch.backends  # its type stubs lack some of these
     places = (
         backends.cuda.matmul,
         backends.mkldnn.matmul,
@@ -71,7 +79,7 @@ def exact_float32() -> Iterator[None]:
         backends.cudnn.rnn,
     )
     before = [place.fp32_precision for place in places]
-    # The older switches: set as well, since torch complains where they say another thing.
+    # The older switches must agree: torch complains if they say something else.
     products = _unless_mixed(torch.get_float32_matmul_precision)
     convolutions = _unless_mixed(lambda: backends.cudnn.allow_tf32)
     _set_older(products and "highest", convolutions and False)
@@ -86,7 +94,7 @@ def exact_float32() -> Iterator[None]:
 
 
 def _unless_mixed(read: Callable[[], Setting]) -> Setting | None:
-    """What an older switch says; None where torch does not tell, because newer ones were used."""
+    """Return the value of an older switch; None if newer ones were used, when torch refuses."""
     try:
         return read()
     except RuntimeError:

@@ -1,10 +1,10 @@
-"""A 3x3 convolution that doubles or halves the resolution, as one operation instead of two.
+"""3x3 convolutions that double or halve the resolution, as one operation instead of two.
 
-Nearest upsampling repeats each pixel four times, so that a 3x3 window over it holds only 2x2
-different ones; mean pooling adds four outputs whose windows overlap. Adding up the weights of what
-is the same first leaves a 4x4 convolution of stride 2, transposed or not: the same result, to
-rounding, for 4/9 of the multiplications. (Karras et al. 2018, arXiv 1710.10196, does it in its
-released code; it is the identity  mean4(w * x) = (box * w) *2 x.)
+Nearest upsampling repeats each pixel four times, so that a 3x3 window covers only 2x2 distinct
+pixels. Mean pooling adds four outputs with overlapping windows. If the weights that apply to the
+same pixel are added first, a 4x4 convolution of stride 2 remains, transposed for upsampling. It
+gives the same result, to rounding, with 4/9 of the multiplications. (The released code of Karras et
+al. 2018, arXiv 1710.10196, does this; it is the identity  mean4(w * x) = (box * w) *2 x.)
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)`.
+    """Compute `conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)`.
 
     Args:
         x: (B, C_in, H, W).
@@ -23,7 +23,7 @@ def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (B, C_out, 2H, 2W).
     """
-    # A transposed convolution reads its kernel backwards, in layout (C_in, C_out, 4, 4).
+    # A transposed convolution applies its kernel mirrored, in the layout (C_in, C_out, 4, 4).
     kernel = (
         _box_filtered(weight.flip(2, 3))
         .transpose(0, 1)
@@ -33,7 +33,7 @@ def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`avg_pool2d(conv2d(x, weight, bias, padding=1), 2)`.
+    """Compute `avg_pool2d(conv2d(x, weight, bias, padding=1), 2)`.
 
     Args:
         x: (B, C_in, H, W), H and W even.
@@ -47,7 +47,7 @@ def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
 
 
 def _box_filtered(weight: Tensor) -> Tensor:
-    """The full convolution of each kernel with a 2x2 box: (O, I, 3, 3) -> (O, I, 4, 4)."""
+    """Return the full convolution of each kernel with a 2x2 box: (O, I, 3, 3) -> (O, I, 4, 4)."""
     for dim in (2, 3):
         middle = weight.narrow(dim, 0, 2) + weight.narrow(dim, 1, 2)
         weight = torch.cat([weight.narrow(dim, 0, 1), middle, weight.narrow(dim, 2, 1)], dim)

@@ -1,22 +1,14 @@
 """The paper's control for self-attention: a residual block with as many parameters in its place.
 
-Zhang et al. 2018 (arXiv 1805.08318, section 5.2, table 1) ask whether attention helps because of
-what it does or because it adds depth and parameters. They do not say how the block is made; this
-one is a bottleneck (He et al. 2016) as wide as the parameters allow, scaled by a gamma that starts
-at 0 as attention's does, so that both networks start as the same function.
+Zhang et al. 2018 (arXiv 1805.08318, section 5.2, table 1) ask whether attention helps because it is
+attention, or because it adds depth and parameters. They do not describe the block. This one is a
+bottleneck (He et al. 2016) as wide as the parameters allow. A gamma scales it, which starts at 0
+like attention's, so that a network with either starts as the same function.
 """
-
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from sagan.nn.attention import FormName, SelfAttention2d
-from sagan.nn.attention_kernels import BackendName
-
-BlockName: TypeAlias = Literal["attention", "residual"]
 
 
 class ResidualControl2d(nn.Module):
@@ -24,7 +16,7 @@ class ResidualControl2d(nn.Module):
 
     Args:
         channels: C of the input and the output.
-        parameters: as many as h allows it to come near: 2 C h + 9 h^2, and gamma.
+        parameters: how many to have; h is chosen so that 2 C h + 9 h^2 + 1 comes nearest.
     """
 
     def __init__(self, channels: int, parameters: int) -> None:
@@ -43,58 +35,7 @@ class ResidualControl2d(nn.Module):
 
 
 def _bottleneck(channels: int, parameters: int) -> int:
-    """The width h, at least 1, at which the block's parameters come nearest to a number."""
+    """Return the width h, at least 1, that brings the block's parameters nearest to a number."""
     return min(
         range(1, channels + 1), key=lambda h: abs(2 * channels * h + 9 * h * h + 1 - parameters)
     )
-
-
-def attention_blocks(
-    sizes: Sequence[int],
-    maps: Mapping[int, int],
-    form: FormName,
-    backend: BackendName,
-    block: BlockName,
-) -> nn.ModuleDict:
-    """What follows a network's feature maps, by their side; spectral norm is left to the network.
-
-    Args:
-        sizes: sides of the maps to follow, in any order.
-        maps: all the network's feature maps in its order: side -> channels.
-        form: of the attention, or of the one that the control stands for.
-        backend: of the attention.
-        block: "attention", or "residual" for the control.
-
-    Raises:
-        ValueError: there is no map of such a side, or no such block, form or backend.
-    """
-    if block not in get_args(BlockName):
-        raise ValueError(f"unknown block {block!r}: choose from {', '.join(get_args(BlockName))}")
-    for size in sizes:
-        if size not in maps:
-            choices = ", ".join(map(str, maps))
-            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
-    return nn.ModuleDict(
-        {
-            str(size): attention_block(block, channels, form, backend)
-            for size, channels in maps.items()
-            if size in sizes
-        }
-    )
-
-
-def attention_block(
-    block: BlockName, channels: int, form: FormName, backend: BackendName
-) -> nn.Module:
-    """One such layer.
-
-    Args:
-        block: "attention", or "residual" for the control.
-        channels: C, at least 8.
-        form: of the attention, or of the one that the control stands for.
-        backend: of the attention.
-    """
-    attention = SelfAttention2d(channels, form, spectral_norm=False, backend=backend)
-    if block == "attention":
-        return attention
-    return ResidualControl2d(channels, sum(p.numel() for p in attention.parameters()))

@@ -1,40 +1,45 @@
 """The residual generator and discriminator of SAGAN, from primitives to networks.
 
-Layouts: Zhang et al. 2018 (arXiv 1805.08318) and its released code for 128 x 128; StudioGAN
-(Kang et al. 2023) for 32, 64 and 256. Conditional batch norm after Dumoulin et al. 2017 with plain
-(not spectrally normalized) embeddings, projection discriminator after Miyato & Koyama 2018.
+The layouts are those of Zhang et al. 2018 (arXiv 1805.08318) and its released code for 128 x 128,
+and of StudioGAN (Kang et al. 2023) for 32, 64 and 256. Conditional batch norm follows Dumoulin et
+al. 2017 with plain (not spectrally normalized) embeddings, the projection discriminator Miyato &
+Koyama 2018.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.nn.attention import FormName
-from sagan.nn.attention_kernels import BackendName
+from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
     RESIDUAL_DISCRIMINATOR,
     RESIDUAL_GENERATOR,
-    discriminator_maps,
-    generator_maps,
+    discriminator_feature_maps,
+    generator_feature_maps,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
 from sagan.nn.precision import without_autocast
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
-from sagan.nn.residual_control import BlockName, attention_blocks
-from sagan.nn.spectral_norm import NORMALIZABLE, apply_spectral_norm
+from sagan.nn.spectral_norm import (
+    NORMALIZABLE,
+    SpectralSpec,
+    apply_spectral_norm,
+)
 
-Initializer = Callable[[Tensor], Tensor]
+Initializer: TypeAlias = Callable[[Tensor], Tensor]  # sets a weight in place, and returns it
 
 
 def initialize(network: nn.Module, initializer: Initializer) -> None:
-    """Set, in place, every convolution's, linear layer's and embedding's weight; biases to 0.
+    """Initialize, in place, the weights of all convolutions, linear layers and embeddings.
 
-    The tables of conditional batch norm keep their own start: a gain of 1 and a bias of 0.
+    Their biases are set to 0. The tables of conditional batch norm keep their own initial values: a
+    gain of 1 and a bias of 0.
     """
     tables = {
         table
@@ -50,7 +55,7 @@ def initialize(network: nn.Module, initializer: Initializer) -> None:
 
 
 class UnconditionalBatchNorm2d(nn.Module):
-    """Batch norm that takes, and passes over, labels: the twin of the next class."""
+    """Batch norm with the interface of `ConditionalBatchNorm2d`: it ignores the labels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,13 +66,13 @@ class UnconditionalBatchNorm2d(nn.Module):
         return self.norm(x)
 
     def fold_into(self, convolution: nn.Conv2d) -> None:
-        """Leave the work, for inference, to the convolution whose output this normalizes."""
+        """Fold this into the convolution before it, for inference."""
         fold_batch_norm(convolution, self.norm)
         self.norm = nn.Identity()
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain and bias (B, C) are looked up by label (Dumoulin et al. 2017)."""
+    """Batch norm with gain and bias (B, C) looked up by label (Dumoulin et al. 2017)."""
 
     def __init__(self, num_classes: int, channels: int) -> None:
         super().__init__()
@@ -88,7 +93,7 @@ class ConditionalBatchNorm2d(nn.Module):
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
 
     def _with_running_statistics(self, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Gain and bias (B, C) that normalize as well: one pass over x instead of two."""
+        """Return gain and bias (B, C) that also normalize: one pass over x instead of two."""
         mean, variance = self.norm.running_mean, self.norm.running_var
         assert mean is not None
         assert variance is not None
@@ -103,7 +108,7 @@ def _batch_norm(num_classes: int, channels: int) -> nn.Module:
 
 
 def _upsample(x: Tensor) -> Tensor:
-    # On GPUs autocast would widen it to float32, and with it all that follows in the generator.
+    # On GPUs autocast would widen the result to float32, and with it the rest of the generator.
     with without_autocast(x):
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
@@ -128,7 +133,7 @@ class GeneratorBlock(nn.Module):
         return self.conv2(h) + _upsample(self.skip(x))
 
     def fold_norms(self) -> None:
-        """For inference: leave norm2 to conv1, unless labels decide what it does."""
+        """Fold norm2 into conv1, for inference, unless it depends on labels."""
         if isinstance(self.norm2, UnconditionalBatchNorm2d):
             self.norm2.fold_into(self.conv1)
 
@@ -136,24 +141,22 @@ class GeneratorBlock(nn.Module):
 class Generator(GeneratorBase):
     """Latents (B, latent_size) and labels (B,) -> images (B, 3, S, S) in [-1, 1].
 
+    With attention at 16 x 16: `Generator(32, width=64, attention=AttentionSpec(sizes=(16,)))`.
+
     Args:
         resolution: S: 32, 64, 128 or 256.
-        width: the channels that the layout multiplies.
+        width: channels that the layout multiplies.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for unconditional.
-        attention: sides of the feature maps that self-attention follows, of 8 ... S.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
-        spectral_norm: normalize every convolution and linear layer; in a training loop of your
-            own call `sagan.nn.spectral_norm.advance_spectral_norm` before each update, or
-            sigma stays.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
+        attention: the feature maps that self-attention follows, with sides 8, 16, ... S; None for
+            no attention.
+        spectral_norm: how every convolution and linear layer is normalized; None for no
+            normalization.
         initializer: sets each weight, in place, before it is normalized.
-        attention_block: "residual" for the paper's control in attention's place.
 
     Raises:
-        ValueError: a resolution without a layout, attention at a size that no block puts out or on
-            fewer than 8 channels, or an unknown form, backend or block.
+        ValueError: there is no layout for the resolution, attention is at a size that no block
+            outputs or on fewer than 8 channels, or its form, backend or block is unknown.
     """
 
     family = "residual"
@@ -164,13 +167,9 @@ class Generator(GeneratorBase):
         width: int,
         latent_size: int = 128,
         num_classes: int = 0,
-        attention: Sequence[int] = (),
-        attention_form: FormName = "pooled",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
+        attention: AttentionSpec | None = None,
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
-        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         _check_resolution(resolution)
@@ -184,16 +183,14 @@ class Generator(GeneratorBase):
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
-        maps = generator_maps("residual", resolution, width)
-        self.self_attention = attention_blocks(
-            attention, maps, attention_form, attention_backend, attention_block
-        )
+        maps = generator_feature_maps("residual", resolution, width)
+        self.self_attention = attention_blocks(attention, maps)
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], 3, kernel_size=3, padding=1)
 
         initialize(self, initializer)
-        if spectral_norm:
-            apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm_eps)
+        if spectral_norm is not None:
+            apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm.eps)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1]."""
@@ -213,7 +210,7 @@ class Generator(GeneratorBase):
 
 
 class FirstDiscriminatorBlock(nn.Module):
-    """F(x) + skip(x) at half the resolution, with no ReLU on the picture itself."""
+    """F(x) + skip(x) at half the resolution, without a ReLU on the image itself."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -242,7 +239,7 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W), or H/2 x W/2."""
-        # Not in place: the skip needs x as it came, negative values included.
+        # The first ReLU is not in place: the skip needs x with its negative values.
         h = F.relu(self.conv1(F.relu(x)), inplace=True)
         if self.downsample:
             h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
@@ -258,21 +255,16 @@ class Discriminator(DiscriminatorBase):
 
     Args:
         resolution: S: 32, 64, 128 or 256.
-        width: the channels that the layout multiplies.
+        width: channels that the layout multiplies.
         num_classes: number of labels; 0 for unconditional.
-        attention: sides of the feature maps that self-attention follows; a size that several
-            blocks put out has it after the first of them.
-        attention_form: see `sagan.nn.attention.SelfAttention2d`.
-        attention_backend: the same.
-        spectral_norm: normalize every convolution, linear layer and the label embedding; see
-            `Generator`.
-        spectral_norm_eps: see `sagan.nn.spectral_norm.apply_spectral_norm`.
-        initializer: sets each weight, in place, before it is normalized.
-        attention_block: "residual" for the paper's control in attention's place.
+        attention: the feature maps that self-attention follows; None for no attention. If several
+            blocks output the same size, attention follows the first of them.
+        spectral_norm: how every convolution and linear layer and the label embedding are
+            normalized; None for no normalization.
+        initializer: as for `Generator`.
 
     Raises:
-        ValueError: a resolution without a layout, attention at a size that no block puts out or on
-            fewer than 8 channels, or an unknown form, backend or block.
+        ValueError: as for `Generator`.
     """
 
     family = "residual"
@@ -282,13 +274,9 @@ class Discriminator(DiscriminatorBase):
         resolution: int,
         width: int,
         num_classes: int = 0,
-        attention: Sequence[int] = (),
-        attention_form: FormName = "pooled",
-        attention_backend: BackendName = "auto",
-        spectral_norm: bool = True,
-        spectral_norm_eps: float = 1e-12,
+        attention: AttentionSpec | None = None,
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
-        attention_block: BlockName = "attention",
     ) -> None:
         super().__init__()
         _check_resolution(resolution)
@@ -301,16 +289,14 @@ class Discriminator(DiscriminatorBase):
         for i in range(1, len(channels)):
             downsample = self.sizes[i] < self.sizes[i - 1]
             self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
-        maps = discriminator_maps("residual", resolution, width)
-        self.self_attention = attention_blocks(
-            attention, maps, attention_form, attention_backend, attention_block
-        )
+        maps = discriminator_feature_maps("residual", resolution, width)
+        self.self_attention = attention_blocks(attention, maps)
         self.linear = nn.Linear(channels[-1], 1)
         self.embedding = nn.Embedding(num_classes, channels[-1]) if num_classes else None
 
         initialize(self, initializer)
-        if spectral_norm:
-            apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm_eps)
+        if spectral_norm is not None:
+            apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) -> features float32 (B, D), summed over positions."""
@@ -322,7 +308,7 @@ class Discriminator(DiscriminatorBase):
         return F.relu(x).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
     def class_logits(self, features: Tensor) -> Tensor:
-        """Features (B, D) -> logits (B, K), one for each label, K = 1 without labels."""
+        """Features (B, D) -> logits (B, K), one for each label; K = 1 without labels."""
         logits: Tensor = self.linear(features)
         if self.embedding is not None:
             logits = logits + features @ self.embedding.weight.T
@@ -335,7 +321,7 @@ class Discriminator(DiscriminatorBase):
         weight = self.linear.weight  # (1, D)
         if self.embedding is not None:
             weight = weight + self.embedding(labels)  # (B, D)
-        # As a product and a sum rather than a matrix product, autocast leaves it in float32.
+        # Not as a matrix product, which autocast would compute in bfloat16.
         logits: Tensor = (weight * features).sum(dim=1) + self.linear.bias
         return logits
 
@@ -348,4 +334,6 @@ def _check_resolution(resolution: int) -> None:
 
 def _check_labeled(labels: Tensor | None, num_classes: int) -> None:
     if num_classes and labels is None:
-        raise ValueError(f"this network is conditional: give labels (B,) of its {num_classes}")
+        raise ValueError(
+            f"this network is conditional: give labels (B,) from 0 to {num_classes - 1}"
+        )

@@ -1,17 +1,17 @@
 """Spectral normalization (Miyato et al. 2018, arXiv 1802.05957): W_SN = W / sigma(W).
 
 sigma(W), the largest singular value, is estimated by power iteration with two vectors u and v that
-are kept between steps (their Algorithm 1). Unlike common implementations, a forward pass never
-moves u and v: `advance_spectral_norm` does, and the training step calls it once per
-optimizer update of the network's own, so that evaluation, gradient accumulation and the other
-network's step leave them alone. All of it runs in the weight's own dtype, float32 as a rule, with
-autocast off.
+are kept between steps (their Algorithm 1). Unlike in common implementations, a forward pass never
+changes u and v. Only `advance_spectral_norm` does. The training step calls it once per optimizer
+update of a network, so that evaluation, gradient accumulation and the other network's step leave u
+and v alone. Everything runs in the weight's own dtype, usually float32, with autocast off.
 
-Initialize a layer's weight *before* `apply_spectral_norm`: afterward `layer.weight` is
-computed, and `nn.init` on it would silently do nothing.
+Initialize a layer's weight *before* `apply_spectral_norm`: afterward `layer.weight` is computed
+from another parameter, and `nn.init` on it would silently do nothing.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,21 +21,21 @@ from torch.nn.utils import parametrize
 
 from sagan.nn.precision import without_autocast
 
-_INITIAL_ITERATIONS = 15  # so that the first step already sees a sigma close to the true one
+_INITIAL_ITERATIONS = 15  # so that sigma is already close to the true value in the first step
 
 
 def _convolution_matrix(weight: Tensor) -> Tensor:
-    """(out, in, h, w) -> (out, h*w*in), no copy when the weight is channels_last."""
+    """(out, in, h, w) -> (out, h*w*in), without a copy if the weight is channels_last."""
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def _transposed_convolution_matrix(weight: Tensor) -> Tensor:
-    """(in, out, h, w), as transposed convolutions store theirs -> (out, in*h*w)."""
+    """(in, out, h, w), the layout of transposed convolutions -> (out, in*h*w)."""
     return weight.permute(0, 2, 3, 1).flatten(0, 2).T
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """(outputs, inputs) of a linear layer, (labels, channels) of an embedding: as it is."""
+    """(outputs, inputs) of a linear layer or (labels, channels) of an embedding: unchanged."""
     return weight
 
 
@@ -69,18 +69,18 @@ class SpectralNorm(nn.Module):
         rows, columns = matrix(weight.detach()).shape
         self.register_buffer("u", F.normalize(_fixed_start(rows), dim=0, eps=eps).to(weight))
         self.register_buffer("v", weight.new_zeros(columns))
-        # A weight without memory has no singular vectors yet: they are loaded with it.
+        # A weight on the meta device has no values: u and v are loaded later, together with it.
         for _ in range(0 if weight.is_meta else _INITIAL_ITERATIONS):
             self.advance(weight.detach())
 
     def sigma(self, weight: Tensor) -> Tensor:
-        """The estimate u^T W v, a scalar through which gradients reach W."""
+        """Return the estimate u^T W v, a scalar that W gets gradients through."""
         with without_autocast(weight):
             return torch.dot(self.u, torch.mv(self.matrix(weight), self.v))
 
     @torch.no_grad()
     def advance(self, weight: Tensor) -> None:
-        """One power iteration, in place: v <- W^T u, u <- W v, each scaled to unit length."""
+        """Do one power iteration, in place: v <- W^T u, u <- W v, each scaled to unit length."""
         with without_autocast(weight):
             matrix = self.matrix(weight)
             self.v.copy_(F.normalize(torch.mv(matrix.T, self.u), dim=0, eps=self.eps))
@@ -91,17 +91,31 @@ class SpectralNorm(nn.Module):
 
 
 def _fixed_start(size: int) -> Tensor:
-    """The first u (size,): random, yet the same for every layer and run of that size.
+    """Return the first u (size,): random, but the same in every layer and run of that size.
 
-    The power iteration forgets where it started, so this needs no seed of its own.
+    The power iteration forgets its start, so this does not depend on the run's seed.
     """
     return torch.randn(size, generator=torch.Generator().manual_seed(size), device="cpu")
+
+
+@dataclass(frozen=True)
+class SpectralSpec:
+    """How a network's weights are spectrally normalized.
+
+    A training loop of your own must call `advance_spectral_norm` before each update of the network.
+    Otherwise the estimate of sigma never changes.
+
+    Attributes:
+        eps: lower bound on the norms that u and v are divided by.
+    """
+
+    eps: float = 1e-12
 
 
 def apply_spectral_norm(
     network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float = 1e-12
 ) -> None:
-    """Normalize, in place, the `weight` of `network` and of every layer below of these kinds.
+    """Normalize, in place, the `weight` of `network` and its submodules, if of these kinds.
 
     Args:
         network: the module to change; weights must already have their initial values.
@@ -109,8 +123,8 @@ def apply_spectral_norm(
         eps: lower bound on the norms that u and v are divided by.
 
     Raises:
-        TypeError: for a kind whose weight has no known matrix layout.
-        ValueError: a weight is parametrized in another way already.
+        TypeError: a kind has no weight that we know as a matrix.
+        ValueError: a weight is already parametrized in another way.
     """
     for kind in kinds:
         if not issubclass(kind, NORMALIZABLE):
@@ -118,18 +132,18 @@ def apply_spectral_norm(
     for layer in list(network.modules()):
         if isinstance(layer, kinds) and not is_spectrally_normalized(layer):
             if parametrize.is_parametrized(layer, "weight"):
-                raise ValueError(f"the weight of a {type(layer).__name__} is parametrized already")
+                raise ValueError(f"the weight of a {type(layer).__name__} is already parametrized")
             norm = SpectralNorm(layer.weight, _weight_matrix(layer), eps)  # type: ignore[arg-type]
             parametrize.register_parametrization(layer, "weight", norm, unsafe=True)
 
 
 def is_spectrally_normalized(layer: nn.Module) -> bool:
-    """Whether this layer's weight is spectrally normalized."""
+    """Return whether this layer's weight is spectrally normalized."""
     return _norm_and_weight(layer)[0] is not None
 
 
 def _norm_and_weight(layer: nn.Module) -> tuple[Any, Any]:
-    """A normalized layer's norm and raw weight; twice None for any other layer."""
+    """Return a normalized layer's norm and raw weight; (None, None) for any other layer."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None, None
     parametrization: Any = layer.parametrizations["weight"]  # type: ignore[index]
@@ -139,26 +153,26 @@ def _norm_and_weight(layer: nn.Module) -> tuple[Any, Any]:
 
 
 def _normalized(network: nn.Module) -> Iterator[tuple[str, SpectralNorm, Tensor]]:
-    """Each normalized layer below: its dotted name, its norm, its raw weight."""
+    """Yield the dotted name, the norm and the raw weight of each normalized layer of a network."""
     for name, layer in network.named_modules():
         if is_spectrally_normalized(layer):
             yield name, *_norm_and_weight(layer)
 
 
 def advance_spectral_norm(network: nn.Module) -> None:
-    """One power iteration in every normalized layer below; call once per update of `network`."""
+    """Do one power iteration in every normalized layer; call it once per update of `network`."""
     for _, norm, weight in _normalized(network):
         norm.advance(weight)
 
 
 @torch.no_grad()
 def sigma_of(layer: nn.Module) -> Tensor:
-    """The spectral norm of a layer's own raw weight, a scalar.
+    """Return the spectral norm of a layer's own raw weight, a scalar.
 
-    For a normalized layer the running estimate u^T W v, otherwise the exact value (an SVD).
+    For a normalized layer it is the running estimate u^T W v, otherwise the exact value (an SVD).
 
     Raises:
-        TypeError: when the layer has no weight of a known layout.
+        TypeError: the layer has no weight that we know as a matrix.
     """
     if is_spectrally_normalized(layer):
         norm, weight = _norm_and_weight(layer)
@@ -169,19 +183,20 @@ def sigma_of(layer: nn.Module) -> Tensor:
 
 @torch.no_grad()
 def sigmas_of(network: nn.Module) -> dict[str, Tensor]:
-    """The running estimate of sigma for each normalized layer below, by its dotted name."""
+    """Return the running estimate of sigma of each normalized layer, by the layer's dotted name."""
     return {name: norm.sigma(weight) for name, norm, weight in _normalized(network)}
 
 
 def fold_spectral_norm(network: nn.Module) -> None:
-    """Replace, in place, each normalized weight by its value: same outputs, no work per forward.
+    """Replace, in place, each normalized weight by its value, for inference.
 
-    The layers are ordinary ones afterward. For inference: training would no longer normalize.
+    Outputs stay the same. The layers are ordinary layers afterward, and training them would no
+    longer normalize their weights.
     """
     for layer in list(network.modules()):
         if is_spectrally_normalized(layer):
-            # Deep copies share the class that torch made for the layer, and removing its property
-            # would break them all.
+            # Deep copies share the class that torch made for this layer. Removing its property
+            # would break all of them, so remove it from a copy of the class.
             kind = type(layer)
             layer.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

@@ -46,10 +46,11 @@ Tensors: TypeAlias = dict[str, Tensor]
 def checkpoints(run: Path) -> list[Path]:
     """Return the run's checkpoint folders, oldest first, without checking their content."""
     found = (run / "checkpoints").glob("step-*")
-    return sorted(filter(_is_checkpoint, found), key=step_of)
+    return sorted(filter(is_checkpoint, found), key=step_of)
 
 
-def _is_checkpoint(path: Path) -> bool:
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a path is named like a checkpoint folder."""
     return re.fullmatch(r"step-\d{8,}", path.name) is not None
 
 
@@ -122,7 +123,7 @@ def _write_checkpoint(
         digests[name] = hashlib.sha256(content).hexdigest()
 
     for name, content in tensors.items():
-        add(f"{name}.safetensors", _serialized(content, {"format": "pt"}))
+        add(f"{name}.safetensors", serialize_tensors(content, {"format": "pt"}))
     add("state.json", to_json(state))
     write(folder / "manifest.json", _manifest(digests))
 
@@ -192,7 +193,7 @@ def _damaged(path: Path) -> SaganError:
     return SaganError(f"'{path.parent}' is damaged: '{path.name}' is not what was written")
 
 
-def _serialized(tensors: Tensors, metadata: dict[str, str]) -> bytes:
+def serialize_tensors(tensors: Tensors, metadata: dict[str, str]) -> bytes:
     """Return tensors as the content of a safetensors file."""
     contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     return serialize(contiguous, metadata)

@@ -201,7 +201,7 @@ class Conductor:
                     for split in self.study.splits
                 }
             )  # fmt: skip
-        self.config = self.config.following(data.train.labels is not None)
+        self.config = self.config.with_labels(data.train.labels is not None)
         if self.begun is None:  # for all runs, on whatever machine they are done
             precision = resolve_precision(self.config.precision, default_device())
             named = {"precision": str(precision).removeprefix("torch.")}

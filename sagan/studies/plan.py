@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sagan.config import MAY_CHANGE, Config, changes, going_on, parse_config, resolve
+from sagan.config import MAY_CHANGE, Config, forbidden_changes, parse_config, resolve, resume_config
 from sagan.errors import SaganError
 from sagan.storage.files import read_small, write_bytes
 from sagan.studies.results import Result, path_of
@@ -170,7 +170,7 @@ def common_config(study: Study, request: Request, begun: StudyRecord | None) -> 
     fixed = {**study.settings, **steps, "evaluate_every": 0}
     settings = {**request.settings, **fixed}
     if begun is not None and begun.preset == request.preset:
-        config = going_on(begun.config, settings)
+        config = resume_config(begun.config, settings)
     else:
         config = resolve(request.preset, settings)
     for key in set.intersection(*(set(variant.change(config)) for variant in study.variants)):
@@ -241,8 +241,10 @@ def check_configurations(study: Study, record: StudyRecord, results: Sequence[Re
 
 
 def _departures(wanted: Config, config: Config, allowed: Collection[str]) -> list[str]:
-    """What differs between two configurations, as `changes` says it."""
-    return changes(wanted.model_dump(mode="json"), config.model_dump(mode="json"), allowed)
+    """What differs between two configurations, as `forbidden_changes` says it."""
+    return forbidden_changes(
+        wanted.model_dump(mode="json"), config.model_dump(mode="json"), allowed
+    )
 
 
 def is_pending(run: Run, out: Path) -> bool:

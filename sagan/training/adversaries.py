@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sagan.build import build_networks
 from sagan.config import Config
 from sagan.data import PackedDataset
-from sagan.nn.augment import ADAPTIVE_IMAGES, Strength
+from sagan.nn.augment import ADAPTIVE_IMAGES, AdaptiveAugment
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.losses import OBJECTIVES, Objective
 from sagan.nn.precision import autocast, resolve_precision
@@ -50,7 +50,7 @@ class Adversaries:
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
     objective: Objective
-    strength: Strength
+    strength: AdaptiveAugment
     guard_g: FiniteGuard
     guard_d: FiniteGuard
     precision: torch.dtype
@@ -102,7 +102,7 @@ def build_adversaries(
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         objective=OBJECTIVES[config.loss],
-        strength=Strength(
+        strength=AdaptiveAugment(
             p=0.0 if config.augment == "adaptive" else config.augment,
             images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
         ),

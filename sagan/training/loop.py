@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from sagan.errors import SaganError
-from sagan.nn.precision import computing_in
+from sagan.nn.precision import exact_float32
 from sagan.run import checkpoint, directory
 from sagan.run.run import Run
 from sagan.runtime.environment import describe_training, warn_of_changes
@@ -65,7 +65,8 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
             if newest is not None:
                 warn_of_changes(run.environment, environment)
             directory.create_run(run.path, session.description, environment)
-        stack.enter_context(computing_in(training.adversaries.precision))
+        in_float32 = training.adversaries.precision == torch.float32
+        stack.enter_context(exact_float32(enabled=in_float32))
         # All processes resume from the checkpoint that the main process has verified.
         found = -1 if newest is None else checkpoint.step_of(newest)
         (step,) = training.processes.all_reduce_max(found)

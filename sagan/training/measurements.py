@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sagan.explain import attention_distance, attention_entropy, concentration
 from sagan.nn.attention import SelfAttention2d
-from sagan.nn.base import DiscriminatorBase, GeneratorBase, Maps
+from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.nn.spectral_norm import sigmas_of
 from sagan.run.stats import Record
 from sagan.sampling import grid_labels
@@ -66,7 +66,7 @@ def measure_attention(
     Returns:
         "attention/LAYER/distance", ".../entropy" and ".../concentration" of each attention layer.
     """
-    maps: Maps = {}
+    maps: AttentionMaps = {}
     if num := images_with_maps(generator, MEASURED_IMAGES):
         labels = grid_labels(num, generator.num_classes)
         maps |= generator.sample(num, labels, return_attention=True)[1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan.config import MAY_CHANGE, Config, changes, going_on, resolve
+from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
 from sagan.data import PackedDataset, open_dataset
 from sagan.errors import SaganError
 from sagan.run import directory
@@ -59,7 +59,7 @@ def prepare(
     found = Run(run)
     begun = found.description if found.exists else None
     if begun is not None and preset in (None, begun.preset):
-        preset, config = begun.preset, going_on(begun.config, overrides)
+        preset, config = begun.preset, resume_config(begun.config, overrides)
     else:
         preset = preset or DEFAULT_PRESET
         config = resolve(preset, overrides)
@@ -83,7 +83,7 @@ def prepare(
 def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Config:
     """Decide `conditional`: as requested, else by whether the data has labels."""
     labeled = dataset.labels is not None
-    config = config.following(labeled)
+    config = config.with_labels(labeled)
     if config.conditional and not labeled:
         raise SaganError(
             f"conditional=true needs labels, but '{dataset.source}' has none: "
@@ -96,7 +96,9 @@ def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Conf
 
 def _check_resumed(run: Path, begun: RunDescription, requested: RunDescription) -> None:
     """Refuse to resume with another configuration or other data than the run began with."""
-    changed = changes(begun.config.model_dump(), requested.config.model_dump(), MAY_CHANGE)
+    changed = forbidden_changes(
+        begun.config.model_dump(), requested.config.model_dump(), MAY_CHANGE
+    )
     if begun.data.get("fingerprint") != requested.data["fingerprint"]:
         changed.append(f"the data was '{begun.data.get('source')}' and has changed")
     if changed:

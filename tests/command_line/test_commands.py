@@ -113,7 +113,7 @@ def test_explain_writes_a_page_to_point_at_instead_of_a_figure(sagan, run, tmp_p
 def test_explain_and_explore_tell_what_they_cannot_do(sagan, run) -> None:
     for arguments, message in (
         (["explain", run], "say where to write"),
-        (["explore", "nowhere", "--no-open"], "there is no model nowhere"),
+        (["explore", "nowhere", "--no-open"], "there is no model 'nowhere'"),
         (["explore", run, "--no-open", "--host", "no such host"], "cannot serve at"),
     ):
         result = sagan(*arguments)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from sagan.explain import convolution_window, receptive_field
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.resnet import Discriminator, Generator
 
@@ -79,7 +80,7 @@ def ends(depends):
 
 @pytest.mark.parametrize(("resolution", "side"), [(32, 16), (32, 8), (64, 32), (64, 8), (128, 32)])
 def test_a_residual_discriminators_field_is_what_its_layers_depend_on(resolution, side):
-    network = Discriminator(resolution, 8, attention=(side,), spectral_norm=False)
+    network = Discriminator(resolution, 8, attention=AttentionSpec((side,)), spectral_norm=None)
     np.testing.assert_array_equal(
         receptive_field("residual", f"discriminator.attention_{side}", resolution),
         spans_on_the_picture(network, side, resolution),
@@ -88,7 +89,7 @@ def test_a_residual_discriminators_field_is_what_its_layers_depend_on(resolution
 
 @pytest.mark.parametrize("side", [32, 16, 8, 4])
 def test_a_deconvolution_discriminators_field_is_what_its_layers_depend_on(side):
-    network = DCGANDiscriminator(8, attention=(side,), spectral_norm=False)
+    network = DCGANDiscriminator(8, attention=AttentionSpec((side,), "full"), spectral_norm=None)
     np.testing.assert_array_equal(
         receptive_field("dcgan", f"discriminator.attention_{side}", 64),
         spans_on_the_picture(network, side, 64),
@@ -97,7 +98,7 @@ def test_a_deconvolution_discriminators_field_is_what_its_layers_depend_on(side)
 
 @pytest.mark.parametrize(("resolution", "side"), [(32, 8), (32, 32), (64, 32), (128, 64)])
 def test_a_residual_generators_field_is_what_its_layers_depend_on(resolution, side):
-    network = Generator(resolution, 8, 8, attention=(side,), spectral_norm=False)
+    network = Generator(resolution, 8, 8, attention=AttentionSpec((side,)), spectral_norm=None)
     np.testing.assert_array_equal(
         receptive_field("residual", f"generator.attention_{side}", resolution),
         spans_on_the_start(network, side, network.blocks[0]) * (resolution // 4),
@@ -106,7 +107,7 @@ def test_a_residual_generators_field_is_what_its_layers_depend_on(resolution, si
 
 @pytest.mark.parametrize("side", [8, 16, 32])
 def test_a_deconvolution_generators_field_is_what_its_layers_depend_on(side):
-    network = DCGANGenerator(8, 8, attention=(side,), spectral_norm=False)
+    network = DCGANGenerator(8, 8, attention=AttentionSpec((side,), "full"), spectral_norm=None)
     np.testing.assert_array_equal(
         receptive_field("dcgan", f"generator.attention_{side}", 64),
         spans_on_the_start(network, side, network.layers[1]) * 16,

@@ -1,4 +1,4 @@
-"""What version 0.1.0 wrote can still be used: a packed set, a run of two steps, a model file."""
+"""Files of version 0.1.0 can still be used: a packed set, a run of two steps, a model file."""
 
 import json
 import shutil
@@ -25,11 +25,11 @@ class Silent(Reporter):
 
 @pytest.fixture
 def written(tmp_path: Path) -> Iterator[Path]:
-    """A copy, since a run that is resumed changes."""
+    """A copy, since resuming changes a run."""
     return shutil.copytree(WRITTEN, tmp_path / "v0.1.0")
 
 
-def test_a_run_and_its_model_file_hold_the_same_model() -> None:
+def test_a_run_and_its_model_file_contain_the_same_model() -> None:
     run, file = open_model(WRITTEN / "run"), open_model(WRITTEN / "model.safetensors")
     assert run.classes == file.classes == ("blue", "red")
     assert run.step == file.step == 2
@@ -42,7 +42,7 @@ def test_a_run_and_its_model_file_hold_the_same_model() -> None:
     assert np.isfinite(features).all()
 
 
-def test_a_packed_set_is_read_as_it_was_written() -> None:
+def test_a_packed_set_has_its_classes_fingerprint_and_images() -> None:
     dataset = open_dataset(str(WRITTEN / "packed"), 32)
     assert dataset.classes == ("blue", "red")
     manifest = json.loads((WRITTEN / "packed" / "pack.json").read_text())
@@ -52,7 +52,7 @@ def test_a_packed_set_is_read_as_it_was_written() -> None:
     assert means[1].argmax() == 0  # red
 
 
-# It was written on another machine, perhaps.
+# The run may have been written on another machine.
 @pytest.mark.filterwarnings("ignore:.*bits it would have had:UserWarning")
 def test_a_run_resumes_from_its_checkpoint(written: Path, no_images: None) -> None:
     run = written / "run"

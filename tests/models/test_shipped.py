@@ -1,4 +1,4 @@
-"""The models inside the package are what their cards say, and small enough to be there."""
+"""The models inside the package match their cards and are small enough to be shipped."""
 
 import json
 import re
@@ -18,7 +18,7 @@ MEBIBYTE = 2**20
 
 
 def recipe(card: str) -> list[str]:
-    """The words of the command in a card that trains its model."""
+    """Return the words of the training command in a model card."""
     (command,) = re.findall(r"^    (sagan train .*)$", card, re.MULTILINE)
     return shlex.split(command)
 
@@ -34,18 +34,18 @@ def test_a_conditional_and_an_unconditional_model_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_numbers_in_the_docs_are_of_the_weights_that_are_shipped(name: str) -> None:
+def test_the_numbers_in_the_docs_are_those_of_the_shipped_weights(name: str) -> None:
     model = open_model(name)
     kept = json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
     assert kept["model"] == {"origin": name, "step": model.step, "sha256": model.sha256()}
-    told = dict(re.findall(r"^\| ([\w-]+)[^|]*\| ([\d.]+) \|", model.card, re.MULTILINE))
+    in_card = dict(re.findall(r"^\| ([\w-]+)[^|]*\| ([\d.]+) \|", model.card, re.MULTILINE))
     for metric in ("FD-EfficientNet", "KD-EfficientNet", "precision", "recall", "coverage"):
-        digits = len(told[metric].partition(".")[2])
-        assert told[metric] == f"{kept['metrics'][metric]:.{digits}f}", metric
+        digits = len(in_card[metric].partition(".")[2])
+        assert in_card[metric] == f"{kept['metrics'][metric]:.{digits}f}", metric
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_model_takes_less_than_eight_megabytes(name: str) -> None:
+def test_a_shipped_model_is_smaller_than_8_mebibytes(name: str) -> None:
     assert SHIPPED[name].stat().st_size < 8 * MEBIBYTE
 
 
@@ -59,26 +59,26 @@ def test_a_shipped_models_card_is_the_file_beside_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_recipe_in_a_card_is_the_shipped_models_own(name: str) -> None:
+def test_the_recipe_in_a_card_is_that_of_the_model(name: str) -> None:
     model = open_model(name)
     words = recipe(model.card)
     (preset,), (steps,) = values_of("--preset", words), values_of("--steps", words)
-    told = resolve(preset, parse_assignments(values_of("--set", words))).model_dump()
+    recipe_config = resolve(preset, parse_assignments(values_of("--set", words))).model_dump()
     own = model.config.model_dump()
-    ignored = {*MAY_CHANGE, "conditional"}  # null in a preset: it follows the data
-    assert {k: told[k] for k in told if k not in ignored} == {
-        k: own[k] for k in own if k not in ignored
+    ignored = {*MAY_CHANGE, "conditional"}  # null in a preset: it depends on the data
+    assert {k: v for k, v in recipe_config.items() if k not in ignored} == {
+        k: v for k, v in own.items() if k not in ignored
     }
     assert int(steps) == model.step
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_model_draws_pictures_that_its_discriminator_can_judge(name: str) -> None:
+def test_a_shipped_model_draws_distinct_images_that_its_discriminator_accepts(name: str) -> None:
     model = open_model(name)
     labels = [0, 0, 1, 1] if model.classes else None
-    pictures, maps = model.generator().sample(4, labels=labels, return_attention=True)
-    assert pictures.std(axis=(1, 2)).min() > 1  # none is of one color
-    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 5  # nor like the next
+    images, maps = model.generator().sample(4, labels=labels, return_attention=True)
+    assert images.std(axis=(1, 2)).min() > 1  # not of one color
+    assert np.abs(images[0].astype(int) - images[1]).mean() > 5  # and not all the same
     assert all(np.abs(m.sum(-1) - 1).max() < 1e-4 for m in maps.values())
     assert len(maps) >= 1
-    assert load_discriminator(name).features(pictures).shape[0] == 4
+    assert load_discriminator(name).features(images).shape[0] == 4

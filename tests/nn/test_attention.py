@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from sagan.nn import attention_kernels
 from sagan.nn.attention import FORMS, SelfAttention2d, recorded_maps
-from sagan.nn.attention_kernels import BACKENDS, Attend, select_backend
+from sagan.nn.attention_kernels import BACKENDS, AttentionKernel, select_backend
 from sagan.nn.spectral_norm import is_spectrally_normalized
 
 UNPOOLED = ["full", "paper"]
@@ -28,7 +28,7 @@ TWICE_DIFFERENTIABLE = ["eager", "chunked"]
 
 
 def oracle_parameters(layer: SelfAttention2d) -> dict[str, Tensor]:
-    """The layer's raw parameters as float64 leaves: "query.weight", "query.bias", ..., "gamma"."""
+    """Return raw parameters as float64 leaves: "query.weight", "query.bias", ..., "gamma"."""
     return {
         name.replace("parametrizations.weight.original", "weight"): parameter.detach()
         .double()
@@ -40,9 +40,9 @@ def oracle_parameters(layer: SelfAttention2d) -> dict[str, Tensor]:
 def oracle(
     x: Tensor, parameters: dict[str, Tensor], form: str, spectral_norm: bool
 ) -> tuple[Tensor, Tensor]:
-    """y and the map in float64: convolutions as matrices, pooling by loops, softmax by hand.
+    """Return y and the map in float64: convolutions as matrices, pooling by loops, softmax by hand.
 
-    The spectral norm is the SVD's, which a converged power iteration must equal.
+    The spectral norm is from an SVD, which a converged power iteration must equal.
     """
 
     def convolve(name: str, maps: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def make_layer(
     gamma: float = 0.7,
     seed: int = 0,
 ) -> SelfAttention2d:
-    """A layer whose u and v are exact singular vectors and whose map is far from uniform."""
+    """Return a layer with exact singular vectors as u and v, and a map far from uniform."""
     torch.manual_seed(seed)
     layer = SelfAttention2d(channels, form, spectral_norm=spectral_norm, backend=backend)
     with torch.no_grad():
@@ -111,7 +111,7 @@ def random_map(*shape: int, seed: int = 1) -> Tensor:
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float, name: str = "") -> None:
-    """Largest difference relative to the largest expected value."""
+    """Bound the largest difference relative to the largest expected value."""
     assert actual.shape == expected.shape, name
     expected = expected.double()
     error = (actual.double() - expected).abs().max() / expected.abs().max().clamp_min(1e-12)
@@ -119,7 +119,7 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float, name: str =
 
 
 def assert_matches_oracle(layer: SelfAttention2d, x: Tensor, tolerance: float) -> None:
-    """Forward and every gradient."""
+    """Compare y and every gradient."""
     parameters = oracle_parameters(layer)
     x64 = x.double().requires_grad_()
     normalized = is_spectrally_normalized(layer.query)
@@ -135,8 +135,8 @@ def assert_matches_oracle(layer: SelfAttention2d, x: Tensor, tolerance: float) -
 
     assert y.dtype == torch.float32
     assert_close(y, expected, tolerance, "y")
-    # A bias of the keys moves all scores of a row alike, so its true gradient is 0: give every
-    # gradient an absolute allowance on the scale of the queries' bias, too.
+    # A bias of the keys shifts all scores of a row equally, so its true gradient is 0. Therefore
+    # every gradient also has an absolute tolerance, on the scale of the queries' bias.
     scale = max(gradient.abs().max().item() for gradient in expected_gradients[1:])
     for name, gradient, truth in zip(
         ["x", *parameters], gradients, expected_gradients, strict=True
@@ -161,46 +161,46 @@ def test_forward_and_every_gradient_equal_the_float64_oracle(
 
 @pytest.fixture(params=["images", "rows", "one row"])
 def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps of 24 x 24, 5 images, in blocks of 2 images, 7 rows, 1 row."""
+    """Compute maps of 24 x 24 for 5 images in blocks of 2 images, 7 rows or 1 row."""
     size, rows = {"images": (2 * 24 * 24, 1), "rows": (1, 7), "one row": (1, 1)}[request.param]
     monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", size)
-    monkeypatch.setattr(attention_kernels, "MIN_ROWS", rows)
-    monkeypatch.setattr(attention_kernels, "PLAIN_ENTRIES", 0)
+    monkeypatch.setattr(attention_kernels, "MIN_BLOCK_ROWS", rows)
+    monkeypatch.setattr(attention_kernels, "MAX_AUTOGRAD_ENTRIES", 0)
 
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
 @pytest.mark.parametrize("form", FORMS)
-def test_working_in_blocks_changes_neither_values_nor_gradients(form: str, backend: str) -> None:
+def test_computing_in_blocks_changes_neither_values_nor_gradients(form: str, backend: str) -> None:
     layer = make_layer(16, form, backend=backend)
     assert_matches_oracle(layer, random_map(5, 16, 4, 6), tolerance=2e-5)
 
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
-def test_blocks_have_the_derivatives_that_numbers_show_twice(backend: str) -> None:
+def test_first_and_second_derivatives_in_blocks_match_finite_differences(backend: str) -> None:
     inputs = [random_map(5, 24, d, seed=d).double().requires_grad_() for d in (2, 2, 3)]
-    attend = BACKENDS[backend]
-    assert torch.autograd.gradcheck(attend, inputs, fast_mode=True)
-    assert torch.autograd.gradgradcheck(attend, inputs, fast_mode=True)
+    kernel = BACKENDS[backend]
+    assert torch.autograd.gradcheck(kernel, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(kernel, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("backend", ["flash", "chunked"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradients_over_many_blocks_are_as_exact_as_eager_ones_in_one(
+def test_gradients_over_many_blocks_are_as_exact_as_over_one(
     backend: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """300 blocks of one row add up to the gradients of keys and values without drifting."""
+    """The gradients of keys and values are sums over 300 blocks of one row, without drift."""
     inputs = [random_map(1, 300, d, seed=d).to(dtype).requires_grad_() for d in (4, 4, 32)]
     cotangent = random_map(1, 300, 32).to(dtype)
 
-    def gradients(attend: Attend) -> list[Tensor]:
-        attended = attend(*inputs)
+    def gradients(kernel: AttentionKernel) -> list[Tensor]:
+        attended = kernel(*inputs)
         return [attended.detach(), *torch.autograd.grad(attended, inputs, cotangent)]
 
     expected = gradients(attention_kernels.eager)
     monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", 1)
-    monkeypatch.setattr(attention_kernels, "MIN_ROWS", 1)
+    monkeypatch.setattr(attention_kernels, "MIN_BLOCK_ROWS", 1)
     tolerance = 1e-5 if dtype == torch.float32 else 0.02
     for actual, truth in zip(gradients(BACKENDS[backend]), expected, strict=True):
         assert_close(actual, truth, tolerance)
@@ -237,7 +237,7 @@ def test_gradients_of_a_gradient_penalty_equal_the_oracle(
 def test_flash_refuses_a_second_derivative_instead_of_giving_a_wrong_one(
     memory_format: torch.memory_format,
 ) -> None:
-    """Also proof that the fused kernel runs: torch's slow path has second derivatives."""
+    """This also proves that the fused kernel runs: torch's slow path has second derivatives."""
     layer = make_layer(backend="flash")
     x = random_map(1, 16, 4, 4).to(memory_format=memory_format).requires_grad_()
     with pytest.raises(RuntimeError, match=r"derivative|not implemented"):
@@ -303,7 +303,7 @@ def test_bfloat16_autocast_is_within_four_percent_of_float32(form: str, backend:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_backward_pass_of_large_maps_is_in_their_dtype_also_under_autocast(
+def test_large_maps_are_differentiated_in_their_own_dtype_even_under_autocast(
     backend: str,
 ) -> None:
     operands = [torch.randn(2, 1024, width).requires_grad_() for width in (4, 4, 32)]
@@ -311,12 +311,12 @@ def test_the_backward_pass_of_large_maps_is_in_their_dtype_also_under_autocast(
     expected = torch.autograd.grad(attended, operands, retain_graph=True)
     with torch.autocast("cpu", torch.bfloat16):
         found = torch.autograd.grad(attended, operands)
-    for ours, truth in zip(found, expected, strict=True):
-        assert torch.equal(ours, truth)
+    for actual, truth in zip(found, expected, strict=True):
+        assert torch.equal(actual, truth)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_batch_is_its_images_one_by_one(form: str) -> None:
+def test_a_batch_gives_the_same_as_its_images_one_by_one(form: str) -> None:
     layer = make_layer(16, form)
     x = random_map(3, 16, 4, 4)
     assert_close(layer(x), torch.cat([layer(image[None]) for image in x]), 1e-6)
@@ -392,7 +392,7 @@ def test_permuting_pixels_permutes_outputs_and_the_map(form: str, backend: str) 
 
 
 def test_positions_are_in_row_major_order() -> None:
-    """A key that stands out at row 1, column 2 of 3 x 4 draws everyone to position 6."""
+    """All positions attend to a key that stands out at row 1, column 2 of 3 x 4: position 6."""
     layer = make_layer(8, "full")
     with torch.no_grad():
         layer.query.weight.zero_()
@@ -404,7 +404,7 @@ def test_positions_are_in_row_major_order() -> None:
     assert torch.equal(layer.attention(x).argmax(dim=2), torch.full((1, 12), 6))
 
 
-def test_pooled_attention_overlooks_an_odd_last_row_and_column() -> None:
+def test_pooled_attention_ignores_an_odd_last_row_and_column() -> None:
     layer = make_layer(8, "pooled")
     x = random_map(1, 8, 5, 7)
     changed = x.clone()
@@ -431,10 +431,10 @@ def test_gamma_learns_from_the_first_step_though_it_is_zero() -> None:
     assert layer.gamma.grad.abs() > 1e-3
 
 
-# --- watching -----------------------------------------------------------------------------------
+# --- recording ----------------------------------------------------------------------------------
 
 
-def test_watching_a_layer_changes_no_bit_of_what_it_does() -> None:
+def test_recording_maps_does_not_change_the_output() -> None:
     layer = make_layer(backend="flash")
     x = random_map(2, 16, 4, 4)
     with recorded_maps({"it": layer}) as maps:
@@ -465,9 +465,9 @@ def test_a_failing_pass_leaves_no_hook_behind() -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the most elements that any operation, forward or backward, puts out.
+    """Records the number of elements of the largest output of any forward or backward operation.
 
-    Counts storage, so that views are not taken for tensors.
+    Storage is counted, since a view may have more elements than memory.
     """
 
     def __init__(self) -> None:
@@ -496,25 +496,25 @@ def largest_tensor(
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("backend", "share"), [("flash", 25), ("chunked", 8)])
-def test_no_tensor_of_the_maps_size_is_ever_made(
+def test_no_tensor_is_as_large_as_the_map(
     form: str,
     backend: str,
     share: int,
     memory_format: torch.memory_format,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """N = 4096; 512 rows, the fewest that are worked on at a time, are an 8th of the map."""
+    """N = 4096: a block has at least 512 rows, an eighth of the map."""
     monkeypatch.setattr(attention_kernels, "BLOCK_ENTRIES", 1)
     elements = 4096 * (1024 if form == "pooled" else 4096)
     assert largest_tensor(form, backend, memory_format) <= elements // share
 
 
-def test_the_recorder_sees_the_map_that_eager_makes() -> None:
+def test_the_eager_backend_does_make_such_a_tensor() -> None:
     assert largest_tensor("pooled", "eager") >= 4096 * 512  # a block, half the map
 
 
 def kept_elements(backend: str) -> int:
-    """Of tensors that wait from forward for backward, N = M = 512."""
+    """Count the elements saved for the backward pass, N = M = 512."""
     kept = 0
 
     def keep(x: Tensor) -> Tensor:
@@ -528,7 +528,7 @@ def kept_elements(backend: str) -> int:
     return kept
 
 
-def test_eager_keeps_the_map_for_backward_and_the_others_only_what_is_linear_in_n() -> None:
+def test_only_eager_keeps_the_map_and_the_others_keep_memory_linear_in_n() -> None:
     assert kept_elements("eager") >= 2 * 512 * 512
     for backend in ("chunked", "flash"):
         assert kept_elements(backend) <= 2 * 512 * 50
@@ -540,7 +540,7 @@ from sagan.nn import attention_kernels
 
 dtype, num, channels = getattr(torch, sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 if len(sys.argv) > 4:
-    attention_kernels.BLOCK_ENTRIES, attention_kernels.MIN_ROWS = 1, int(sys.argv[4])
+    attention_kernels.BLOCK_ENTRIES, attention_kernels.MIN_BLOCK_ROWS = 1, int(sys.argv[4])
 
 def attend(num, backend):
     shapes = [(1, num, 8), (1, num, 8), (1, num, channels)]
@@ -556,7 +556,7 @@ print(attend(num, attention_kernels.chunked if len(sys.argv) > 4 else None) / 10
 
 
 def peak_mebibytes(*arguments: object) -> float:
-    """What attention takes above its inputs, forward and backward, in a process of its own."""
+    """Return the memory of attention above its inputs, forward and backward, in its own process."""
     process = subprocess.run(
         [sys.executable, "-c", PEAK_MEMORY, *map(str, arguments)],
         capture_output=True, text=True, check=True,
@@ -565,14 +565,14 @@ def peak_mebibytes(*arguments: object) -> float:
 
 
 def test_full_attention_over_16384_positions_takes_under_300_mib_above_its_inputs() -> None:
-    """C = 64. The map alone has 1 GiB."""
+    """C = 64. The map alone takes 1 GiB."""
     assert peak_mebibytes("float32", 16384, 64) < 300
 
 
-def test_in_bfloat16_too_attention_takes_much_less_than_its_map_has() -> None:
-    """Over 4096 positions the map has 32 MiB; where bfloat16 is emulated, more would take minutes.
+def test_attention_in_bfloat16_also_takes_much_less_memory_than_its_map() -> None:
+    """Over 4096 positions the map takes 32 MiB. More would take minutes if bfloat16 is emulated.
 
-    Blocks of 64 rows have half a MiB, of which a dozen may exist at once, each also in float32.
+    A block of 64 rows takes half a MiB. A dozen may exist at once, each also in float32.
     """
     assert peak_mebibytes("bfloat16", 4096, 16, 64) < 16
 
@@ -580,7 +580,7 @@ def test_in_bfloat16_too_attention_takes_much_less_than_its_map_has() -> None:
 # --- choosing -----------------------------------------------------------------------------------
 
 
-def test_auto_depends_on_shape_and_device_alone() -> None:
+def test_auto_depends_only_on_shape_and_device() -> None:
     def choice(n: int, m: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
         shapes = [(4, n, 8), (4, m, 8), (4, m, 32)]
         chosen = {
@@ -630,7 +630,7 @@ def test_the_convolutions_have_the_published_widths_and_biases(form: Any) -> Non
 
 
 class PopularSelfAttention(nn.Module):
-    """The layer that most PyTorch SAGAN implementations copy, as it stands there."""
+    """The layer that most PyTorch SAGAN implementations copy, unchanged."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -673,7 +673,7 @@ def test_the_popular_layers_state_dict_gives_its_y_and_its_map(
     assert_close(attention, expected_map, 1e-6)
 
 
-def test_the_popular_layer_loads_inside_a_network_and_leaves_the_callers_dict_alone(
+def test_the_popular_layer_loads_inside_a_network_and_the_callers_dict_is_not_changed(
     popular: PopularSelfAttention,
 ) -> None:
     source = nn.Sequential(nn.Conv2d(3, 16, 1), popular).state_dict()
@@ -727,8 +727,8 @@ def test_state_dict_and_deepcopy_carry_everything_that_y_depends_on(
 
 
 @pytest.fixture(autouse=True)
-def _untouched_default_generator() -> Iterator[None]:
-    """Tests that seed torch do not leak into one another."""
+def _restore_default_rng() -> Iterator[None]:
+    """Keep tests that seed torch from affecting each other."""
     with torch.random.fork_rng(devices=[]):
         yield
 

@@ -1,4 +1,4 @@
-"""Each transformation against a loop over images, rows and pixels; p against hand calculation."""
+"""Transformations match a loop over images, rows and pixels; p matches a calculation by hand."""
 
 import json
 import math
@@ -8,79 +8,79 @@ import pytest
 import torch
 from torch import Tensor
 
-from sagan.nn.augment import Strength, augment, color, cutout, translation
+from sagan.nn.augment import AdaptiveAugment, augment, color, cutout, translation
 
 Transformation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def source(seed: int = 0) -> torch.Generator:
+def seeded_rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(
+def random_images(
     num: int, height: int = 16, width: int = 16, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    return 2 * torch.rand(num, 3, height, width, generator=source(1), dtype=dtype) - 1
+    return 2 * torch.rand(num, 3, height, width, generator=seeded_rng(1), dtype=dtype) - 1
 
 
 def choices(num: int) -> tuple[Tensor, Tensor]:
-    """Every third image is left alone; draws in [0, 1), the extremes among them."""
-    draw = torch.rand(num, 3, generator=source(2))
-    draw[1], draw[2] = 0.0, 1 - 2**-24
-    return torch.arange(num) % 3 != 0, draw
+    """Return the images to change, two of three, and numbers in [0, 1) with both extremes."""
+    uniform = torch.rand(num, 3, generator=seeded_rng(2))
+    uniform[1], uniform[2] = 0.0, 1 - 2**-24
+    return torch.arange(num) % 3 != 0, uniform
 
 
 # ---------------------------------------------------------------------------------------------
-# The whole
+# All transformations together
 
 
-def test_p_of_zero_returns_the_very_same_images_and_draws_nothing() -> None:
-    images, generator = pictures(3), source()
-    before = generator.get_state()
-    assert augment(images, 0, generator) is images
-    assert augment(images, 0.0, generator) is images
-    assert torch.equal(generator.get_state(), before)
+def test_a_p_of_0_returns_the_same_tensor_and_draws_no_random_numbers() -> None:
+    images, rng = random_images(3), seeded_rng()
+    before = rng.get_state()
+    assert augment(images, 0, rng) is images
+    assert augment(images, 0.0, rng) is images
+    assert torch.equal(rng.get_state(), before)
 
 
-def test_p_of_one_changes_every_image() -> None:
-    images = pictures(200)
-    changed = (augment(images, 1.0, source()) != images).flatten(1).any(1)
+def test_a_p_of_1_changes_every_image() -> None:
+    images = random_images(200)
+    changed = (augment(images, 1.0, seeded_rng()) != images).flatten(1).any(1)
     assert changed.all()
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_each_transformation_comes_upon_a_share_p_of_the_images_independently(p: float) -> None:
-    """An image stays as it is with probability (1 - p)^3, and is only then bit for bit the same.
+def test_each_transformation_is_applied_independently_with_probability_p(p: float) -> None:
+    """An image keeps all its bits only if nothing is applied, with probability (1 - p)^3.
 
-    (Or when the shift, drawn to whole pixels, is (0, 0): one case in 64 here, of those shifted.)
+    (Or if it is shifted by (0, 0) pixels: here one of 64 shifted images.)
     """
-    images = pictures(4000, 32, 32)[:, :, :1, :].expand(-1, -1, 32, -1)
-    same = (augment(images, p, source(3)) == images).flatten(1).all(1).float().mean()
+    images = random_images(4000, 32, 32)[:, :, :1, :].expand(-1, -1, 32, -1)
+    same = (augment(images, p, seeded_rng(3)) == images).flatten(1).all(1).float().mean()
     untouched = (1 - p) ** 2 * (1 - p + p / 64)
     assert abs(float(same) - untouched) < 5 * math.sqrt(untouched * (1 - untouched) / 4000)
 
 
-def test_the_same_generator_state_gives_the_same_images_and_another_gives_others() -> None:
-    images = pictures(8)
+def test_images_depend_only_on_the_state_of_the_rng() -> None:
+    images = random_images(8)
     torch.manual_seed(0)
-    first = augment(images, 0.7, source(4))
+    first = augment(images, 0.7, seeded_rng(4))
     torch.manual_seed(1)
-    assert torch.equal(first, augment(images, 0.7, source(4)))
-    assert not torch.equal(first, augment(images, 0.7, source(5)))
+    assert torch.equal(first, augment(images, 0.7, seeded_rng(4)))
+    assert not torch.equal(first, augment(images, 0.7, seeded_rng(5)))
 
 
-def test_the_images_given_are_not_written_to() -> None:
-    images = pictures(8)
+def test_the_given_images_are_not_changed() -> None:
+    images = random_images(8)
     before = images.clone()
-    augment(images, 1.0, source())
+    augment(images, 1.0, seeded_rng())
     assert torch.equal(images, before)
 
 
-def test_memory_layout_changes_no_pixel() -> None:
-    images = pictures(5)
+def test_memory_layout_does_not_change_pixels() -> None:
+    images = random_images(5)
     last = images.to(memory_format=torch.channels_last)
     torch.testing.assert_close(
-        augment(images, 0.8, source(6)), augment(last, 0.8, source(6)), rtol=1e-6, atol=1e-6
+        augment(images, 0.8, seeded_rng(6)), augment(last, 0.8, seeded_rng(6)), rtol=1e-6, atol=1e-6
     )
 
 
@@ -88,25 +88,25 @@ def test_memory_layout_changes_no_pixel() -> None:
 # Each transformation, pixel by pixel
 
 
-def color_oracle(image: Tensor, draw: list[float]) -> Tensor:
+def color_oracle(image: Tensor, uniform: list[float]) -> Tensor:
     """Zhao et al. 2020: x + (u - .5); (x - gray) * 2u + gray; (x - mean) * (u + .5) + mean."""
-    image = image.clone() + (draw[0] - 0.5)
+    image = image.clone() + (uniform[0] - 0.5)
     channels, height, width = image.shape
     for i in range(height):
         for j in range(width):
             gray = sum(float(image[c, i, j]) for c in range(channels)) / channels
             for c in range(channels):
-                image[c, i, j] = gray + (image[c, i, j] - gray) * 2 * draw[1]
+                image[c, i, j] = gray + (image[c, i, j] - gray) * 2 * uniform[1]
     mean = float(image.sum()) / image.numel()
-    return mean + (image - mean) * (draw[2] + 0.5)
+    return mean + (image - mean) * (uniform[2] + 0.5)
 
 
-def translation_oracle(image: Tensor, draw: list[float]) -> Tensor:
-    """out[i, j] = in[i + a, j + b], 0 outside; a and b whole, each of -side/8 .. side/8 alike."""
+def translation_oracle(image: Tensor, uniform: list[float]) -> Tensor:
+    """out[i, j] = in[i + a, j + b], 0 outside; integers a and b uniform in -side/8 .. side/8."""
     _, height, width = image.shape
     rows, columns = round(height / 8), round(width / 8)
-    a = int(draw[0] * (2 * rows + 1)) - rows
-    b = int(draw[1] * (2 * columns + 1)) - columns
+    a = int(uniform[0] * (2 * rows + 1)) - rows
+    b = int(uniform[1] * (2 * columns + 1)) - columns
     moved = torch.zeros_like(image)
     for i in range(height):
         for j in range(width):
@@ -115,14 +115,14 @@ def translation_oracle(image: Tensor, draw: list[float]) -> Tensor:
     return moved
 
 
-def cutout_oracle(image: Tensor, draw: list[float]) -> Tensor:
-    """Pixels whose middle is less than a quarter side from the point (draw * side) are 0."""
+def cutout_oracle(image: Tensor, uniform: list[float]) -> Tensor:
+    """Pixels with centers less than a quarter side from the point (uniform * side) are 0."""
     image = image.clone()
     _, height, width = image.shape
     for i in range(height):
         for j in range(width):
-            in_rows = abs(i + 0.5 - draw[0] * height) < height / 4
-            if in_rows and abs(j + 0.5 - draw[1] * width) < width / 4:
+            in_rows = abs(i + 0.5 - uniform[0] * height) < height / 4
+            if in_rows and abs(j + 0.5 - uniform[1] * width) < width / 4:
                 image[:, i, j] = 0
     return image
 
@@ -136,33 +136,35 @@ CASES: list[tuple[Transformation, Callable[[Tensor, list[float]], Tensor]]] = [
 
 @pytest.mark.parametrize(("transformation", "oracle"), CASES)
 @pytest.mark.parametrize("sides", [(16, 16), (8, 24), (5, 7)])
-def test_a_transformation_is_what_a_loop_over_pixels_does_with_the_same_draws(
+def test_a_transformation_equals_a_loop_over_pixels_with_the_same_random_numbers(
     transformation: Transformation,
     oracle: Callable[[Tensor, list[float]], Tensor],
     sides: tuple[int, int],
 ) -> None:
-    images = pictures(9, *sides)
-    chosen, draw = choices(9)
-    actual = transformation(images, chosen, draw)
+    images = random_images(9, *sides)
+    chosen, uniform = choices(9)
+    actual = transformation(images, chosen, uniform)
     assert actual.shape == images.shape
     for i in range(9):
         expected = images[i]
         if chosen[i]:
-            expected = oracle(images[i].double(), draw[i].tolist()).float()
+            expected = oracle(images[i].double(), uniform[i].tolist()).float()
             torch.testing.assert_close(actual[i], expected, rtol=1e-5, atol=1e-5)
         else:
             assert torch.equal(actual[i], expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_augment_is_color_then_translation_then_cutout_with_draws_in_turn(seed: int) -> None:
-    images = pictures(6)
-    generator = source(seed)
+def test_augment_is_color_then_translation_then_cutout_with_new_random_numbers(
+    seed: int,
+) -> None:
+    images = random_images(6)
+    rng = seeded_rng(seed)
     expected = images
     for transformation in (color, translation, cutout):
-        draw = torch.rand(6, 4, generator=generator)
-        expected = transformation(expected, draw[:, 0] < 0.4, draw[:, 1:])
-    assert torch.equal(augment(images, 0.4, source(seed)), expected)
+        uniform = torch.rand(6, 4, generator=rng)
+        expected = transformation(expected, uniform[:, 0] < 0.4, uniform[:, 1:])
+    assert torch.equal(augment(images, 0.4, seeded_rng(seed)), expected)
 
 
 def test_brightness_saturation_and_contrast_reach_the_ends_of_their_ranges() -> None:
@@ -195,11 +197,11 @@ def test_shifts_reach_an_eighth_of_the_side_in_each_direction() -> None:
 
 
 def test_all_shifts_are_equally_frequent() -> None:
-    """Zhao et al. draw whole numbers uniformly."""
+    """Zhao et al. draw integers uniformly."""
     image = torch.zeros(1, 3, 16, 16)
     image[:, :, 8, 8] = 1
-    draw = torch.rand(2000, 3, generator=source(8))
-    moved = translation(image.expand(2000, -1, -1, -1), torch.ones(2000, dtype=torch.bool), draw)
+    uniform = torch.rand(2000, 3, generator=seeded_rng(8))
+    moved = translation(image.expand(2000, -1, -1, -1), torch.ones(2000, dtype=torch.bool), uniform)
     rows = moved[:, 0].nonzero()[:, 1]
     counts = torch.bincount(rows, minlength=16)[6:11]
     assert int(counts.sum()) == 2000
@@ -207,10 +209,10 @@ def test_all_shifts_are_equally_frequent() -> None:
     assert ((counts - expected).square() / expected).sum() < 23.5  # 4 dof: p > 1e-4
 
 
-def test_cutout_of_a_point_inside_removes_a_quarter_of_the_picture() -> None:
+def test_cutout_around_a_point_inside_removes_a_quarter_of_the_image() -> None:
     images = torch.ones(50, 3, 32, 32)
-    draw = 0.25 + 0.5 * torch.rand(50, 3, generator=source(9))
-    removed = (cutout(images, torch.ones(50, dtype=torch.bool), draw) == 0)[:, 0]
+    uniform = 0.25 + 0.5 * torch.rand(50, 3, generator=seeded_rng(9))
+    removed = (cutout(images, torch.ones(50, dtype=torch.bool), uniform) == 0)[:, 0]
     sides = [(int(r.any(1).sum()), int(r.any(0).sum())) for r in removed]
     assert set(sum(sides, ())) <= {15, 16, 17}
     assert [int(r.sum()) for r in removed] == [a * b for a, b in sides]  # one rectangle each
@@ -220,88 +222,87 @@ def test_cutout_of_a_point_inside_removes_a_quarter_of_the_picture() -> None:
 # Derivatives
 
 
-def test_the_derivative_of_color_is_that_of_finite_differences() -> None:
-    images = pictures(3, 4, 4, torch.float64).requires_grad_()
-    chosen, draw = choices(3)
-    draw = torch.rand(3, 3, generator=source(3), dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: color(x, chosen, draw), (images,))
+def test_the_derivative_of_color_matches_finite_differences() -> None:
+    images = random_images(3, 4, 4, torch.float64).requires_grad_()
+    chosen, uniform = choices(3)
+    uniform = torch.rand(3, 3, generator=seeded_rng(3), dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: color(x, chosen, uniform), (images,))
 
 
 @pytest.mark.parametrize(
     ("transformation", "oracle"), [(translation, translation_oracle), (cutout, cutout_oracle)]
 )
-def test_moving_and_removing_pixels_moves_and_removes_their_gradients(
+def test_moving_or_removing_pixels_moves_or_removes_their_gradients(
     transformation: Transformation, oracle: Callable[[Tensor, list[float]], Tensor]
 ) -> None:
-    """Both are linear with entries 0 and 1: column k of the Jacobian is the oracle's answer to the
-    k-th unit picture."""
+    """Both are linear: column k of the Jacobian is the oracle's result for the k-th unit image."""
     size = 3 * 8 * 8
-    draw = [0.9, 0.2, 0.5]
-    image = pictures(1, 8, 8, torch.float64)
+    uniform = [0.9, 0.2, 0.5]
+    image = random_images(1, 8, 8, torch.float64)
     jacobian = torch.autograd.functional.jacobian(
-        lambda x: transformation(x, torch.tensor([True]), torch.tensor([draw])), image
+        lambda x: transformation(x, torch.tensor([True]), torch.tensor([uniform])), image
     ).reshape(size, size)
     for k in range(0, size, 7):
         unit = torch.zeros(size, dtype=torch.float64)
         unit[k] = 1
-        assert torch.equal(jacobian[:, k], oracle(unit.view(3, 8, 8), draw).flatten())
+        assert torch.equal(jacobian[:, k], oracle(unit.view(3, 8, 8), uniform).flatten())
     assert 0 < int(jacobian.sum()) < size
 
 
 # ---------------------------------------------------------------------------------------------
-# Strength
+# The adaptive probability
 
 
 def alone(tensor: Tensor) -> Tensor:
-    """The mean over one process."""
+    """Return the mean over one process."""
     return tensor
 
 
 def logits(share_positive: float, num: int = 10) -> Tensor:
-    """r = 2 * share_positive - 1."""
+    """Return logits with r = 2 * share_positive - 1."""
     positive = round(share_positive * num)
     return torch.tensor([0.3] * positive + [-2.0] * (num - positive))
 
 
-def run(strength: Strength, shares: list[float]) -> list[float]:
-    """p after each of as many updates, of 10 images."""
+def run(adaptive: AdaptiveAugment, shares: list[float]) -> list[float]:
+    """Return p after each of `len(shares)` updates of 10 images."""
     found = []
     for share in shares:
-        strength.observe(logits(share))
-        strength.adjust(10, alone)
-        found.append(strength.p)
+        adaptive.observe(logits(share))
+        adaptive.adjust(10, alone)
+        found.append(adaptive.p)
     return found
 
 
-def test_p_follows_the_sequence_worked_out_by_hand() -> None:
-    """16 updates of 10 images are 160 of the 1,600 from none to full: p moves in tenths."""
-    strength = Strength(p=0.0, images_to_full=1600)
-    assert Strength.ADJUST_EVERY == 16
-    assert Strength.TARGET == 0.6
-    found = run(strength, [1.0] * 16)  # r = 1
+def test_p_follows_a_sequence_computed_by_hand() -> None:
+    """16 updates of 10 images are a tenth of the 1,600 that take p from 0 to 1."""
+    adaptive = AdaptiveAugment(p=0.0, images_to_full=1600)
+    assert AdaptiveAugment.ADJUST_EVERY == 16
+    assert AdaptiveAugment.TARGET == 0.6
+    found = run(adaptive, [1.0] * 16)  # r = 1
     assert found == [0.0] * 15 + [pytest.approx(0.1)]
-    assert run(strength, [0.9] * 16)[-1] == pytest.approx(0.2)  # r = 0.8
-    assert run(strength, [0.7] * 16)[-1] == pytest.approx(0.1)  # r = 0.4
-    assert run(strength, [1.0] * 12 + [0.1] * 4)[-1] == pytest.approx(0.0)  # r = 0.55
-    assert run(strength, [1.0] * 13 + [0.0, 0.2, 0.4])[-1] == pytest.approx(0.1)  # r = 0.7
+    assert run(adaptive, [0.9] * 16)[-1] == pytest.approx(0.2)  # r = 0.8
+    assert run(adaptive, [0.7] * 16)[-1] == pytest.approx(0.1)  # r = 0.4
+    assert run(adaptive, [1.0] * 12 + [0.1] * 4)[-1] == pytest.approx(0.0)  # r = 0.55
+    assert run(adaptive, [1.0] * 13 + [0.0, 0.2, 0.4])[-1] == pytest.approx(0.1)  # r = 0.7
 
 
 def test_p_is_clamped_to_the_unit_interval() -> None:
-    strength = Strength(p=0.5, images_to_full=400)  # moves by 0.4
-    assert [run(strength, [1.0] * 16)[-1] for _ in range(3)] == [pytest.approx(0.9), 1.0, 1.0]
-    assert [run(strength, [0.0] * 16)[-1] for _ in range(4)] == [
+    adaptive = AdaptiveAugment(p=0.5, images_to_full=400)  # changes by 0.4
+    assert [run(adaptive, [1.0] * 16)[-1] for _ in range(3)] == [pytest.approx(0.9), 1.0, 1.0]
+    assert [run(adaptive, [0.0] * 16)[-1] for _ in range(4)] == [
         pytest.approx(0.6), pytest.approx(0.2), 0.0, 0.0,
     ]  # fmt: skip
 
 
-def test_what_was_observed_before_an_adjustment_does_not_count_after_it() -> None:
-    strength = Strength(p=0.5, images_to_full=1600)
-    assert run(strength, [1.0] * 16)[-1] == pytest.approx(0.6)
-    assert run(strength, [0.7] * 16)[-1] == pytest.approx(0.5)  # r = 0.4, though 0.7 over both
+def test_observations_count_only_until_the_next_adjustment() -> None:
+    adaptive = AdaptiveAugment(p=0.5, images_to_full=1600)
+    assert run(adaptive, [1.0] * 16)[-1] == pytest.approx(0.6)
+    assert run(adaptive, [0.7] * 16)[-1] == pytest.approx(0.5)  # r = 0.4, though 0.7 over both
 
 
 def test_several_micro_batches_in_an_update_count_as_one_update() -> None:
-    whole, parts = (Strength(p=0.2, images_to_full=1600) for _ in range(2))
+    whole, parts = (AdaptiveAugment(p=0.2, images_to_full=1600) for _ in range(2))
     for _ in range(16):
         whole.observe(logits(0.9))
         parts.observe(logits(0.9)[:5])
@@ -314,35 +315,35 @@ def test_several_micro_batches_in_an_update_count_as_one_update() -> None:
 
 def test_p_follows_the_mean_over_processes() -> None:
     """This process sees r = 1, the other r = 0: 0.5 is below the target."""
-    strength = Strength(p=0.5, images_to_full=1600)
+    adaptive = AdaptiveAugment(p=0.5, images_to_full=1600)
     for _ in range(16):
-        strength.observe(logits(1.0))
-        strength.adjust(10, lambda tensor: tensor / 2)
-    assert strength.p == pytest.approx(0.4)
+        adaptive.observe(logits(1.0))
+        adaptive.adjust(10, lambda tensor: tensor / 2)
+    assert adaptive.p == pytest.approx(0.4)
 
 
-def test_a_fixed_strength_never_moves() -> None:
+def test_a_fixed_p_never_changes() -> None:
     for p in (0.0, 0.3, 1.0):
-        strength = Strength(p=p, images_to_full=math.inf)
-        assert set(run(strength, [1.0] * 40 + [0.0] * 40)) == {p}
+        adaptive = AdaptiveAugment(p=p, images_to_full=math.inf)
+        assert set(run(adaptive, [1.0] * 40 + [0.0] * 40)) == {p}
 
 
 @pytest.mark.parametrize("interrupted_after", [0, 1, 7, 15, 16, 31])
-def test_a_strength_that_was_saved_in_between_has_the_same_future(interrupted_after: int) -> None:
+def test_p_is_the_same_after_saving_and_restoring_in_between(interrupted_after: int) -> None:
     shares = [1.0, 0.9, 0.6, 1.0, 0.8] * 16
-    whole, parts = (Strength(p=0.2, images_to_full=977) for _ in range(2))
+    whole, parts = (AdaptiveAugment(p=0.2, images_to_full=977) for _ in range(2))
     expected = run(whole, shares)
     found = run(parts, shares[:interrupted_after])
     state = json.loads(json.dumps(parts.state_dict()))
-    restored = Strength(p=0.9, images_to_full=977)
+    restored = AdaptiveAugment(p=0.9, images_to_full=977)
     restored.load_state_dict(state)
     assert restored.state_dict() == state
     assert found + run(restored, shares[interrupted_after:]) == expected
     assert len(set(expected)) > 3
 
 
-def test_after_synchronizing_every_process_holds_the_mean() -> None:
-    strength = Strength(p=0.2, images_to_full=977)
-    run(strength, [1.0, 0.8])  # signs: 10 + 6
-    strength.synchronize(lambda tensor: tensor - 4)
-    assert strength.state_dict() == {"p": 0.2, "signs": 12.0, "images": 20, "updates": 2}
+def test_synchronizing_averages_over_the_processes() -> None:
+    adaptive = AdaptiveAugment(p=0.2, images_to_full=977)
+    run(adaptive, [1.0, 0.8])  # signs: 10 + 6
+    adaptive.synchronize(lambda tensor: tensor - 4)
+    assert adaptive.state_dict() == {"p": 0.2, "signs": 12.0, "images": 20, "updates": 2}

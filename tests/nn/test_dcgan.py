@@ -1,4 +1,4 @@
-"""The deconvolution networks against the layout of the popular PyTorch SAGAN."""
+"""The deconvolution networks have the layout of the popular PyTorch SAGAN."""
 
 import copy
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.spectral_norm import (
     advance_spectral_norm,
@@ -23,7 +24,7 @@ def count(network: nn.Module) -> int:
 
 
 def tiny() -> tuple[DCGANGenerator, DCGANDiscriminator]:
-    """Width 8, with attention that counts for something."""
+    """Build networks of width 8 with attention that has an effect."""
     g, d = DCGANGenerator(8, latent_size=5), DCGANDiscriminator(8)
     for layer in [*g.modules(), *d.modules()]:
         if isinstance(layer, SelfAttention2d):
@@ -38,7 +39,7 @@ def popular_attention_count(channels: int) -> int:
 
 def test_generator_has_the_popular_layers_and_3_832_885_parameters() -> None:
     with torch.device("meta"):
-        g = DCGANGenerator(64, spectral_norm=False)
+        g = DCGANGenerator(64, spectral_norm=None)
     shapes = [(128, 512), (512, 256), (256, 128), (128, 64)]
     expected = 0
     for i, (layer, (c_in, c_out)) in enumerate(zip(g.layers, shapes, strict=True)):
@@ -54,7 +55,7 @@ def test_generator_has_the_popular_layers_and_3_832_885_parameters() -> None:
 
 def test_discriminator_has_the_popular_layers_and_3_175_299_parameters() -> None:
     with torch.device("meta"):
-        d = DCGANDiscriminator(64, spectral_norm=False)
+        d = DCGANDiscriminator(64, spectral_norm=None)
     shapes = [(3, 64), (64, 128), (128, 256), (256, 512)]
     expected = 0
     for layer, (c_in, c_out) in zip(d.layers, shapes, strict=True):
@@ -69,18 +70,18 @@ def test_discriminator_has_the_popular_layers_and_3_175_299_parameters() -> None
     assert count(d) == expected == 3_175_299
 
 
-def test_every_convolution_is_normalized_but_the_attentions_and_the_last() -> None:
+def test_every_convolution_is_normalized_except_the_attentions_and_the_last() -> None:
     for network in tiny():
         assert list(sigmas_of(network)) == [f"layers.{i}" for i in range(4)]
         assert not sigmas_of(network.self_attention)
         last = network.to_rgb if isinstance(network, DCGANGenerator) else network.last
         assert not is_spectrally_normalized(last)
-    for network in (DCGANGenerator(8, spectral_norm=False), DCGANDiscriminator(8, (), "full")):
+    for network in (DCGANGenerator(8, spectral_norm=None), DCGANDiscriminator(8, attention=None)):
         with_norm = isinstance(network, DCGANDiscriminator)
         assert bool(sigmas_of(network)) is with_norm
 
 
-def test_sigma_of_the_transposed_convolutions_is_the_svds_with_outputs_first() -> None:
+def test_sigma_of_transposed_convolutions_is_that_of_an_svd_with_outputs_first() -> None:
     g, _ = tiny()
     for _ in range(300):
         advance_spectral_norm(g)
@@ -105,8 +106,8 @@ def test_attention_comes_after_layers_3_and_4_as_in_the_popular_code() -> None:
     assert order[6:] == [*layers, "attention 8", "layer 4", "attention 4"]
 
 
-def test_the_generator_computes_what_its_layers_say() -> None:
-    """Against the popular forward pass, written with functions, in eval mode."""
+def test_the_generator_equals_the_popular_forward_pass() -> None:
+    """Here written with functions, in evaluation mode."""
     g, _ = tiny()
     for _ in range(3):
         g(torch.randn(4, 5))  # running statistics other than 0 and 1
@@ -134,8 +135,8 @@ def test_the_logit_is_the_last_layers_product_with_the_features() -> None:
     torch.testing.assert_close(d(images), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_hidden_activations_are_leaky_with_slope_a_tenth() -> None:
-    d = DCGANDiscriminator(8, attention=(), spectral_norm=False)
+def test_hidden_activations_are_leaky_with_a_slope_of_a_tenth() -> None:
+    d = DCGANDiscriminator(8, attention=None, spectral_norm=None)
     seen: list[Tensor] = []
     d.layers[0].register_forward_hook(lambda _m, _i, output: seen.append(output.clone()))
     inputs: list[Tensor] = []
@@ -144,7 +145,7 @@ def test_hidden_activations_are_leaky_with_slope_a_tenth() -> None:
     torch.testing.assert_close(inputs[0], torch.where(seen[0] > 0, seen[0], 0.1 * seen[0]))
 
 
-def test_images_are_64_x_64_within_range_and_labels_play_no_part() -> None:
+def test_images_are_64_x_64_and_in_range_and_labels_are_ignored() -> None:
     g, d = tiny()
     g.eval()
     z = torch.randn(2, 5)
@@ -162,11 +163,11 @@ def test_one_image_alone_gives_one_logit() -> None:
     assert d(torch.zeros(1, 3, 64, 64)).shape == (1,)
 
 
-def test_sampling_and_looking_change_no_state_bit_for_bit() -> None:
+def test_inference_changes_no_bit_of_a_networks_state() -> None:
     g, d = tiny()
     before = [{k: v.clone() for k, v in network.state_dict().items()} for network in (g, d)]
     images, maps = g.sample(3, return_attention=True)
-    looked = d.attention(images)
+    judged = d.attention(images)
     features = d.features(images)
     for network, saved in zip((g, d), before, strict=True):
         for name, tensor in network.state_dict().items():
@@ -175,7 +176,7 @@ def test_sampling_and_looking_change_no_state_bit_for_bit() -> None:
         "generator.attention_16": (3, 256, 256),
         "generator.attention_32": (3, 1024, 1024),
     }
-    assert {name: array.shape for name, array in looked.items()} == {
+    assert {name: array.shape for name, array in judged.items()} == {
         "discriminator.attention_8": (3, 64, 64),
         "discriminator.attention_4": (3, 16, 16),
     }
@@ -192,7 +193,7 @@ def test_state_dict_and_deepcopy_carry_everything() -> None:
     assert np.array_equal(copy.deepcopy(g).sample(2), expected)
 
 
-def test_folding_spectral_norm_keeps_pictures() -> None:
+def test_folding_spectral_norm_does_not_change_images() -> None:
     g, _ = tiny()
     g.eval()
     z = torch.randn(2, 5)
@@ -207,12 +208,13 @@ def test_attention_at_another_size_is_a_value_error_that_names_the_choices(
 ) -> None:
     choices = "4, 8, 16, 32" if network is DCGANGenerator else "32, 16, 8, 4"
     with pytest.raises(ValueError, match=f"64 x 64.*{choices}"):
-        network(8, attention=[64])
+        network(8, attention=AttentionSpec((64,)))
 
 
 @pytest.mark.parametrize("size", [4, 8, 16, 32])
-def test_attention_works_at_every_single_size(size: int) -> None:
-    g, d = DCGANGenerator(8, 5, attention=[size]), DCGANDiscriminator(8, attention=[size])
+def test_attention_works_at_every_size_alone(size: int) -> None:
+    spec = AttentionSpec((size,), form="full")
+    g, d = DCGANGenerator(8, 5, attention=spec), DCGANDiscriminator(8, attention=spec)
     with torch.no_grad():
         assert d(g(torch.randn(2, 5))).shape == (2,)
     assert list(g.attention_layers()) == [f"generator.attention_{size}"]

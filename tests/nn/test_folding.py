@@ -1,4 +1,4 @@
-"""What is folded away for sampling changes no picture."""
+"""Folding normalization into weights for sampling does not change images."""
 
 import copy
 from collections.abc import Callable
@@ -9,21 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.base import GeneratorBase
 from sagan.nn.dcgan import DCGANGenerator
 from sagan.nn.resnet import ConditionalBatchNorm2d, Generator
 from sagan.nn.spectral_norm import fold_spectral_norm
 
+AT_16 = AttentionSpec((16,))
 FAMILIES: dict[str, Callable[[], GeneratorBase]] = {
-    "unconditional": lambda: Generator(32, 8, latent_size=8, attention=[16]),
-    "conditional": lambda: Generator(32, 8, latent_size=8, num_classes=3, attention=[16]),
-    "dcgan": lambda: DCGANGenerator(8, latent_size=8, attention=[16]),
+    "unconditional": lambda: Generator(32, 8, latent_size=8, attention=AT_16),
+    "conditional": lambda: Generator(32, 8, latent_size=8, num_classes=3, attention=AT_16),
+    "dcgan": lambda: DCGANGenerator(8, latent_size=8, attention=AttentionSpec((16,), "full")),
 }
 
 
 @pytest.fixture(params=FAMILIES)
 def generator(request: pytest.FixtureRequest) -> GeneratorBase:
-    """As after some training: nothing is at its start, where folding could hide mistakes."""
+    """A network as if trained: with initial values, folding could hide mistakes."""
     network = FAMILIES[request.param]()
     with torch.no_grad():
         for layer in network.modules():
@@ -51,21 +53,25 @@ def folded(network: GeneratorBase) -> GeneratorBase:
     return other
 
 
-def test_a_folded_generator_puts_out_the_same_to_rounding(generator: GeneratorBase) -> None:
+def test_a_folded_generator_outputs_the_same_images_to_rounding(generator: GeneratorBase) -> None:
     z = torch.randn(4, 8)
     y = None if not generator.num_classes else torch.arange(4) % generator.num_classes
     with torch.no_grad():
         torch.testing.assert_close(folded(generator)(z, y), generator(z, y), atol=2e-5, rtol=1e-4)
 
 
-def test_only_norms_that_labels_decide_or_sums_feed_are_left(generator: GeneratorBase) -> None:
+def test_only_norms_that_depend_on_labels_or_follow_a_sum_stay(
+    generator: GeneratorBase,
+) -> None:
     norms = [m for m in folded(generator).modules() if isinstance(m, nn.BatchNorm2d)]
-    # One at the start of each of three blocks and one at the end; labels decide three more.
+    # One at the start of each of three blocks and one at the end; three more depend on labels.
     expected = {DCGANGenerator: 0, Generator: 4 + 3 * bool(generator.num_classes)}
     assert len(norms) == expected[type(generator)]
 
 
-def test_bfloat16_moves_pixels_by_less_than_one_level_on_average(generator: GeneratorBase) -> None:
+def test_bfloat16_changes_pixels_by_less_than_a_level_on_average(
+    generator: GeneratorBase,
+) -> None:
     network = folded(generator)
     exact = network.sample(16, labels(network, 16)).astype(np.int64)
     network.precision = torch.bfloat16
@@ -73,12 +79,12 @@ def test_bfloat16_moves_pixels_by_less_than_one_level_on_average(generator: Gene
     assert 0 < np.abs(rounded - exact).mean() < 1
 
 
-def test_spectral_normalization_is_folded_first() -> None:
+def test_spectral_normalization_must_be_folded_first() -> None:
     with pytest.raises(ValueError, match="fold spectral normalization first"):
         Generator(32, 8, latent_size=8).eval().fold_norms()
 
 
-def test_conditional_batch_norm_normalizes_by_running_statistics_in_evaluation_mode() -> None:
+def test_conditional_batch_norm_uses_running_statistics_in_evaluation_mode() -> None:
     norm = ConditionalBatchNorm2d(2, 3)
     gain, bias, mean = torch.randn(2, 3), torch.randn(2, 3), torch.randn(3)
     variance = torch.rand(3) + 0.5

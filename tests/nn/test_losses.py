@@ -1,4 +1,4 @@
-"""Losses against numbers worked out by hand, and each objective at work on tiny networks."""
+"""Losses match numbers computed by hand, and each objective trains tiny networks."""
 
 import math
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sagan.nn import losses
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.losses import OBJECTIVES, Objective, gradient_penalty
 from sagan.nn.resnet import Discriminator, Generator
 from sagan.nn.spectral_norm import advance_spectral_norm
@@ -23,13 +24,13 @@ def softplus(x: float) -> float:
 # --- values -------------------------------------------------------------------------------------
 
 
-def test_hinge_values() -> None:
+def test_hinge_losses_match_a_calculation_by_hand() -> None:
     # max(0, 1 - r) = 0, 0.5, 2; max(0, 1 + f) = 0, 1, 2
     assert losses.hinge_discriminator(REAL, FAKE).item() == pytest.approx(2.5 / 3 + 3 / 3)
     assert losses.hinge_generator(FAKE).item() == pytest.approx(2 / 3)
 
 
-def test_non_saturating_values() -> None:
+def test_non_saturating_losses_match_a_calculation_by_hand() -> None:
     real = (softplus(-2) + softplus(-0.5) + softplus(1)) / 3
     fake = (softplus(-3) + softplus(0) + softplus(1)) / 3
     loss = losses.non_saturating_discriminator(REAL, FAKE).item()
@@ -38,13 +39,13 @@ def test_non_saturating_values() -> None:
     assert losses.non_saturating_generator(FAKE).item() == pytest.approx(generator, rel=1e-6)
 
 
-def test_non_saturating_is_twice_log_two_where_the_discriminator_knows_nothing() -> None:
+def test_the_non_saturating_loss_is_twice_log_2_if_all_logits_are_0() -> None:
     zero = torch.zeros(4)
     loss = losses.non_saturating_discriminator(zero, zero).item()
     assert loss == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
-def test_wasserstein_values() -> None:
+def test_wasserstein_losses_match_a_calculation_by_hand() -> None:
     loss = losses.wasserstein_discriminator(REAL, FAKE).item()
     assert loss == pytest.approx(-2 / 3 - 1.5 / 3)
     assert losses.wasserstein_generator(FAKE).item() == pytest.approx(2 / 3)
@@ -87,7 +88,9 @@ def test_logits_in_the_thousands_give_finite_losses_and_gradients(name: str) -> 
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_discriminator_wants_real_up_and_fake_down_and_the_generator_fake_up(name: str) -> None:
+def test_the_discriminator_raises_real_and_lowers_fake_logits_the_generator_raises_fake(
+    name: str,
+) -> None:
     objective = OBJECTIVES[name]
     real = torch.tensor([0.3, -0.2], requires_grad=True)
     fake = torch.tensor([0.1, -0.4], requires_grad=True)
@@ -98,7 +101,7 @@ def test_the_discriminator_wants_real_up_and_fake_down_and_the_generator_fake_up
     assert (to_fake < 0).all()
 
 
-def test_hinge_leaves_logits_beyond_the_margin_alone() -> None:
+def test_hinge_has_no_gradient_beyond_the_margin() -> None:
     real = torch.tensor([1.5, 0.5], requires_grad=True)
     fake = torch.tensor([-1.5, -0.5], requires_grad=True)
     to_real, to_fake = torch.autograd.grad(losses.hinge_discriminator(real, fake), [real, fake])
@@ -110,7 +113,7 @@ def test_hinge_leaves_logits_beyond_the_margin_alone() -> None:
 
 
 @pytest.mark.parametrize("weight", [10.0, 2.5])
-def test_the_penalty_of_a_linear_critic_has_its_closed_form(weight: float) -> None:
+def test_the_penalty_of_a_linear_critic_has_a_closed_form(weight: float) -> None:
     """D(x) = w . x has gradient w everywhere: weight * (|w| - 1)^2."""
     w = torch.randn(3, 4, 4).requires_grad_()
 
@@ -127,8 +130,8 @@ def test_the_penalty_of_a_linear_critic_has_its_closed_form(weight: float) -> No
     torch.testing.assert_close(slope, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_penalty_is_taken_on_the_line_between_each_pair_at_its_own_place() -> None:
-    """D(x) = sum x^2 / 2 has gradient x, which shows where it was taken."""
+def test_the_penalty_is_taken_at_a_random_point_between_each_pair() -> None:
+    """D(x) = sum x^2 / 2 has gradient x, which shows the points."""
     seen: list[Tensor] = []
 
     def critic(x: Tensor, labels: Tensor | None) -> Tensor:
@@ -148,7 +151,7 @@ def test_the_penalty_is_taken_on_the_line_between_each_pair_at_its_own_place() -
     assert penalty.item() == pytest.approx(10 * ((norms - 1) ** 2).mean(), rel=1e-5)
 
 
-def test_the_penalty_draws_from_its_generator_only_and_passes_labels_on() -> None:
+def test_the_penalty_uses_only_its_rng_and_passes_labels_on() -> None:
     given: list[Tensor | None] = []
 
     def critic(x: Tensor, labels: Tensor | None) -> Tensor:
@@ -169,7 +172,7 @@ def test_the_penalty_draws_from_its_generator_only_and_passes_labels_on() -> Non
 
 
 def test_the_penalty_of_a_flat_critic_has_a_finite_gradient() -> None:
-    """|gradient| has a corner at 0, where a naive root would give NaN."""
+    """|gradient| is not differentiable at 0, where a naive root would give NaN."""
     w = torch.zeros(3, 2, 2, requires_grad=True)
     real, fake = torch.randn(2, 4, 3, 2, 2)
     penalty = gradient_penalty(
@@ -179,16 +182,18 @@ def test_the_penalty_of_a_flat_critic_has_a_finite_gradient() -> None:
     assert torch.autograd.grad(penalty, w)[0].isfinite().all()
 
 
-# --- at work ------------------------------------------------------------------------------------
+# --- training -----------------------------------------------------------------------------------
 
 
 class Toy:
-    """A fixed batch of real pictures, latents and labels, and networks with attention."""
+    """A fixed batch of real images, latents and labels, and networks with attention."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self.g = Generator(32, 4, latent_size=8, num_classes=2, attention=[16])
-        self.d = Discriminator(32, 4, num_classes=2, attention=[8, 16], attention_backend="eager")
+        self.g = Generator(32, 4, latent_size=8, num_classes=2, attention=AttentionSpec((16,)))
+        self.d = Discriminator(
+            32, 4, num_classes=2, attention=AttentionSpec((8, 16), backend="eager")
+        )
         with torch.no_grad():
             for layer in [*self.g.self_attention.values(), *self.d.self_attention.values()]:
                 layer.gamma.fill_(0.3)  # type: ignore[operator,union-attr]
@@ -198,12 +203,12 @@ class Toy:
         self.latents = torch.randn(6, 8)
 
     def discriminator_loss(self, fake: Tensor) -> Tensor:
-        """Real and fake in one forward; the penalty in the same update."""
+        """Compute real and fake logits in one forward pass, and the penalty for the same update."""
         logits = self.d(torch.cat([self.real, fake]), self.labels.repeat(2))
         loss = self.objective.discriminator(*logits.chunk(2))
         if self.objective.penalty is not None:
-            mixing = torch.Generator().manual_seed(5)
-            loss = loss + self.objective.penalty(self.d, self.real, fake, self.labels, mixing)
+            rng = torch.Generator().manual_seed(5)
+            loss = loss + self.objective.penalty(self.d, self.real, fake, self.labels, rng)
         return loss
 
     def generator_loss(self) -> Tensor:
@@ -244,7 +249,7 @@ def test_training_lowers_each_networks_own_loss_on_a_fixed_batch(name: str) -> N
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_alternating_updates_stay_finite_and_move_every_gamma(name: str) -> None:
+def test_alternating_updates_stay_finite_and_change_every_gamma(name: str) -> None:
     toy = Toy(OBJECTIVES[name])
     d_optimizer = torch.optim.Adam(toy.d.parameters(), lr=4e-4, betas=(0.0, 0.9))
     g_optimizer = torch.optim.Adam(toy.g.parameters(), lr=1e-4, betas=(0.0, 0.9))
@@ -290,7 +295,7 @@ DISCRIMINATORS = {
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_an_objectives_two_losses_are_those_of_its_name(name: str) -> None:
+def test_an_objective_has_the_two_losses_of_its_name(name: str) -> None:
     for real, fake in ((0.3, -0.7), (-2.0, 1.5)):
         logits = torch.tensor([real]), torch.tensor([fake])
         objective = OBJECTIVES[name]

@@ -1,4 +1,4 @@
-"""Float32 means float32 where it is asked for, and the caller's settings survive it."""
+"""float32 means float32 if it is asked for, and the caller's settings are restored."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import backends
 
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.precision import exact_float32
 from sagan.nn.resnet import Generator
 
@@ -19,7 +20,7 @@ PLACES = (
     backends.mkldnn,
     backends,
 )
-# What callers do, with the older switches and with those that torch has had since 2.9.
+# Settings of callers, by the older switches and by those that torch has had since 2.9.
 CALLERS: dict[str, Callable[[], None]] = {
     "nothing": lambda: None,
     "medium": lambda: torch.set_float32_matmul_precision("medium"),
@@ -47,7 +48,7 @@ def _restored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-def test_exact_float32_is_so_whatever_the_caller_set_and_is_undone(caller: str) -> None:
+def test_exact_float32_overrides_and_then_restores_the_callers_settings(caller: str) -> None:
     CALLERS[caller]()
     before = precisions()
     with exact_float32(), exact_float32():
@@ -56,15 +57,15 @@ def test_exact_float32_is_so_whatever_the_caller_set_and_is_undone(caller: str) 
     assert precisions() == before
 
 
-def test_the_rest_of_cudnn_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_settings_of_cudnn_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends.cudnn, "deterministic", True)
     with exact_float32():
         assert backends.cudnn.deterministic
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-def test_samples_are_the_same_whatever_the_caller_set(caller: str) -> None:
-    generator = Generator(32, 8, latent_size=8, attention=[16])
+def test_samples_do_not_depend_on_the_callers_settings(caller: str) -> None:
+    generator = Generator(32, 8, latent_size=8, attention=AttentionSpec((16,)))
     expected = generator.sample(2)
     CALLERS[caller]()
     assert (generator.sample(2) == expected).all()

@@ -1,4 +1,4 @@
-"""One convolution at the lower resolution is the two operations that it stands for."""
+"""One convolution at the lower resolution equals the two operations that it replaces."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,13 +32,13 @@ PAIRS = [(upsample_convolve, two_step_up), (convolve_downsample, two_step_down)]
     batch=st.integers(1, 3), c_in=st.integers(1, 5), c_out=st.integers(1, 5),
     height=st.integers(1, 5), width=st.integers(1, 5), biased=st.booleans(),
 )  # fmt: skip
-def test_result_and_gradients_are_those_of_the_two_steps(
+def test_result_and_gradients_equal_those_of_two_operations(
     one, two, batch: int, c_in: int, c_out: int, height: int, width: int, biased: bool
 ) -> None:
-    source = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=source, dtype=torch.float64, requires_grad=True)
+        return torch.randn(*shape, generator=rng, dtype=torch.float64, requires_grad=True)
 
     x, weight = draw(batch, c_in, 2 * height, 2 * width), draw(c_out, c_in, 3, 3)
     bias = draw(c_out) if biased else None
@@ -46,32 +46,32 @@ def test_result_and_gradients_are_those_of_the_two_steps(
     actual, expected = one(x, weight, bias), two(x, weight, bias)
     torch.testing.assert_close(actual, expected)
     upstream = torch.randn_like(expected)
-    for found, wanted in zip(
+    for found, truth in zip(
         torch.autograd.grad(actual, inputs, upstream),
         torch.autograd.grad(expected, inputs, upstream),
         strict=True,
     ):
-        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(found, truth)
 
 
 @pytest.mark.parametrize(("one", "two"), PAIRS)
 def test_the_result_can_be_differentiated_twice(one, two) -> None:
-    """A gradient penalty does."""
+    """A gradient penalty needs this."""
     x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x, w: one(x, w, None), (x, weight))
 
 
 def rounding_once(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A convolution whose operands and result alone are rounded to bfloat16.
+    """Return a convolution that rounds only its operands and its result to bfloat16.
 
-    So it is on processors that multiply bfloat16. Elsewhere torch also rounds what a transposed
-    convolution adds up, tap by tap, which is no fault of the kernels that it is given.
+    This is what processors do that multiply bfloat16. On others, torch also rounds the partial sums
+    of a transposed convolution, which is not the fault of the kernel that it is given.
     """
 
-    def convolved(x: Tensor, weight: Tensor, *rest: Any, **how: Any) -> Tensor:
+    def convolved(x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
         rounded = (tensor.bfloat16().double() for tensor in (x, weight))
-        return convolve(*rounded, *rest, **how).bfloat16()
+        return convolve(*rounded, *rest, **options).bfloat16()
 
     return convolved
 
@@ -86,12 +86,12 @@ def rounding_once(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
     ],
 )
 @pytest.mark.parametrize(("one", "two"), PAIRS)
-def test_in_bfloat16_it_is_as_close_to_the_truth_as_the_two_steps(
+def test_one_operation_in_bfloat16_is_as_accurate_as_two(
     one, two, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = torch.Generator().manual_seed(0)
-    x = torch.randn(4, 32, 8, 8, generator=source)
-    weight = torch.randn(32, 32, 3, 3, generator=source) / 17
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 32, 8, 8, generator=rng)
+    weight = torch.randn(32, 32, 3, 3, generator=rng) / 17
     truth = two(x.double(), weight.double(), None)
     if not native:
         for name in ("conv2d", "conv_transpose2d"):
@@ -108,7 +108,7 @@ def test_in_bfloat16_it_is_as_close_to_the_truth_as_the_two_steps(
 
 
 @pytest.mark.parametrize(("one", "two"), PAIRS)
-def test_channels_last_stays_channels_last(one, two) -> None:
+def test_a_channels_last_input_gives_a_channels_last_output(one, two) -> None:
     x = torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)
     y = one(x, torch.randn(8, 8, 3, 3), None)
     assert y.is_contiguous(memory_format=torch.channels_last)

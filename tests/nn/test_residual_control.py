@@ -1,6 +1,4 @@
-"""The paper's control: as many parameters as attention, the same start, and no far look."""
-
-from collections.abc import Callable
+"""The paper's control has attention's parameters and start, but not its long range."""
 
 import pytest
 import torch
@@ -9,9 +7,8 @@ from torch import Tensor, nn
 from sagan.build import build_networks
 from sagan.config import Config, parse_config, resolve
 from sagan.nn.attention import FORMS, SelfAttention2d
-from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
-from sagan.nn.residual_control import ResidualControl2d, attention_block
-from sagan.nn.resnet import Discriminator, Generator
+from sagan.nn.attention_blocks import AttentionSpec, attention_block
+from sagan.nn.residual_control import ResidualControl2d
 
 
 def count(network: nn.Module) -> int:
@@ -20,12 +17,12 @@ def count(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("channels", [32, 64, 128, 256, 512])
-def test_the_control_has_the_parameters_of_the_attention_it_stands_for(channels, form) -> None:
+def test_the_control_has_as_many_parameters_as_the_attention_it_replaces(channels, form) -> None:
     with torch.device("meta"):
         attention = SelfAttention2d(channels, form, spectral_norm=False)
-        control = attention_block("residual", channels, form, "auto")
+        control = attention_block(AttentionSpec((), form, block="residual"), channels)
     assert isinstance(control, ResidualControl2d)
-    # Half of what one channel more of the bottleneck takes is the most that it can be off.
+    # It can be off by half the parameters of one more channel in the bottleneck.
     width = control.reduce.out_channels
     assert abs(count(control) - count(attention)) <= channels + 9 * (2 * width + 1) / 2
 
@@ -33,13 +30,13 @@ def test_the_control_has_the_parameters_of_the_attention_it_stands_for(channels,
 @pytest.mark.parametrize("form", FORMS)
 def test_no_other_width_comes_nearer(form) -> None:
     with torch.device("meta"):
-        wanted = count(SelfAttention2d(64, form, spectral_norm=False))
-        control = ResidualControl2d(64, wanted)
+        target = count(SelfAttention2d(64, form, spectral_norm=False))
+        control = ResidualControl2d(64, target)
     others = [2 * 64 * h + 9 * h * h + 1 for h in range(1, 65)]
-    assert abs(count(control) - wanted) == min(abs(other - wanted) for other in others)
+    assert abs(count(control) - target) == min(abs(other - target) for other in others)
 
 
-def test_it_starts_as_the_identity_and_then_sees_its_neighborhood_only() -> None:
+def test_the_control_starts_as_the_identity_and_then_sees_only_its_neighborhood() -> None:
     control = ResidualControl2d(16, 320)
     x = torch.randn(1, 16, 9, 9, requires_grad=True)
     assert torch.equal(control(x), x)
@@ -54,7 +51,7 @@ def test_it_starts_as_the_identity_and_then_sees_its_neighborhood_only() -> None
 
 
 @pytest.mark.parametrize("preset", ["cpu-32", "cpu-64", "dcgan-64"])
-def test_a_configuration_puts_it_where_attention_would_be(preset: str) -> None:
+def test_the_control_takes_the_place_of_attention_in_a_configuration(preset: str) -> None:
     def sizes(config: Config) -> list[list[tuple[str, type]]]:
         return [
             [(size, type(layer)) for size, layer in network.self_attention.items()]
@@ -69,14 +66,7 @@ def test_a_configuration_puts_it_where_attention_would_be(preset: str) -> None:
         assert {kind for _, kind in with_control} == {ResidualControl2d}
 
 
-@pytest.mark.parametrize("network", [Generator, Discriminator, DCGANGenerator, DCGANDiscriminator])
-def test_a_block_of_another_name_is_refused(network: Callable[..., nn.Module]) -> None:
-    size = () if network in (DCGANGenerator, DCGANDiscriminator) else (32,)
-    with pytest.raises(ValueError, match="'atention': choose from attention, residual"):
-        network(*size, 8, attention_block="atention")
-
-
-def test_configurations_from_before_the_control_have_attention() -> None:
+def test_configurations_older_than_the_control_have_attention() -> None:
     old = resolve("cpu-32").model_dump(mode="json")
     del old["attention_block"]
     assert parse_config(old) == resolve("cpu-32")

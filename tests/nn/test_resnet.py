@@ -1,4 +1,4 @@
-"""The residual networks: published layouts and counts, and what their blocks claim to compute."""
+"""The residual networks have the published layouts and counts, and their blocks are exact."""
 
 import copy
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from sagan.nn.attention import SelfAttention2d
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.channels import RESIDUAL_DISCRIMINATOR, RESIDUAL_GENERATOR
 from sagan.nn.resnet import (
     ConditionalBatchNorm2d,
@@ -25,6 +26,7 @@ from sagan.nn.resnet import (
 from sagan.nn.spectral_norm import (
     NORMALIZABLE,
     SpectralNorm,
+    SpectralSpec,
     fold_spectral_norm,
     is_spectrally_normalized,
     sigma_of,
@@ -37,30 +39,30 @@ def count(network: nn.Module) -> int:
 
 
 def generator(*args: Any, **kwargs: Any) -> Generator:
-    """Shapes only. Spectral norm has no parameters."""
+    """Build only shapes. Spectral norm has no parameters."""
     with torch.device("meta"):
-        return Generator(*args, **kwargs, spectral_norm=False)
+        return Generator(*args, **kwargs, spectral_norm=None)
 
 
 def discriminator(*args: Any, **kwargs: Any) -> Discriminator:
     with torch.device("meta"):
-        return Discriminator(*args, **kwargs, spectral_norm=False)
+        return Discriminator(*args, **kwargs, spectral_norm=None)
 
 
 def tiny_generator(resolution: int = 32, num_classes: int = 0, **kwargs: Any) -> Generator:
     width = 4 if resolution == 32 else 8
-    kwargs.setdefault("attention", [16])
+    kwargs.setdefault("attention", AttentionSpec((16,)))
     return Generator(resolution, width, latent_size=8, num_classes=num_classes, **kwargs)
 
 
 def tiny_discriminator(resolution: int = 32, num_classes: int = 0, **kwargs: Any) -> Discriminator:
     width = 4 if resolution == 32 else 8
-    kwargs.setdefault("attention", [16])
+    kwargs.setdefault("attention", AttentionSpec((16,)))
     return Discriminator(resolution, width, num_classes=num_classes, **kwargs)
 
 
 def open_attention(network: nn.Module) -> None:
-    """Make attention count for something: gamma is 0 in a new network."""
+    """Give attention an effect: gamma is 0 in a new network."""
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, SelfAttention2d):
@@ -92,7 +94,7 @@ def assert_same_state(network: nn.Module, before: dict[str, Tensor]) -> None:
 def test_parameter_counts_are_those_of_the_published_logs(
     resolution: int, width: int, classes: int, size: int, expected_g: int, expected_d: int
 ) -> None:
-    arguments: dict[str, Any] = {"num_classes": classes, "attention": [size]}
+    arguments: dict[str, Any] = {"num_classes": classes, "attention": AttentionSpec((size,))}
     assert count(generator(resolution, width, **arguments)) == expected_g
     # The 32 x 32 discriminator is 128 wide in all four blocks, the generator 256 in all three.
     assert count(discriminator(resolution, width, **arguments)) == expected_d
@@ -105,8 +107,8 @@ def pooled_attention_count(channels: int) -> int:
 
 
 def test_sagan_128_with_attention_at_32_has_the_papers_channels_and_count() -> None:
-    g = generator(128, 64, num_classes=1000, attention=[32])
-    d = discriminator(128, 64, num_classes=1000, attention=[32])
+    g = generator(128, 64, num_classes=1000, attention=AttentionSpec((32,)))
+    d = discriminator(128, 64, num_classes=1000, attention=AttentionSpec((32,)))
     assert g.linear.out_features == 1024 * 4 * 4
     assert [block.conv2.out_channels for block in g.blocks] == [1024, 512, 256, 128, 64]
     assert [block.conv1.in_channels for block in g.blocks] == [1024, 1024, 512, 256, 128]
@@ -117,7 +119,7 @@ def test_sagan_128_with_attention_at_32_has_the_papers_channels_and_count() -> N
 
 
 def test_the_count_of_a_small_generator_follows_from_its_layers() -> None:
-    """G at 32, width 2 (8 channels), latents of 5, 3 classes, added up by hand."""
+    """G at 32, width 2 (8 channels), latents of size 5 and 3 classes, added up by hand."""
     c, latent, classes = 8, 5, 3
     conv3, conv1 = c * c * 9 + c, c * c + c
     block = 2 * (2 * classes * c) + 2 * conv3 + conv1
@@ -128,19 +130,19 @@ def test_the_count_of_a_small_generator_follows_from_its_layers() -> None:
     assert count(generator(32, 2, latent_size=latent)) == expected
 
 
-def test_spectral_norm_adds_no_parameter_and_spares_batch_norms_tables() -> None:
+def test_spectral_norm_adds_no_parameters_and_skips_the_tables_of_batch_norm() -> None:
     for build in (tiny_generator, tiny_discriminator):
         network = build(num_classes=3)
-        assert count(network) == count(build(num_classes=3, spectral_norm=False))
+        assert count(network) == count(build(num_classes=3, spectral_norm=None))
         for name, layer in network.named_modules():
             table = name.endswith((".gain", ".bias"))
             if isinstance(layer, NORMALIZABLE):
                 assert is_spectrally_normalized(layer) is not table, name
     assert "embedding" in sigmas_of(tiny_discriminator(num_classes=3))
-    assert not sigmas_of(tiny_generator(spectral_norm=False))
+    assert not sigmas_of(tiny_generator(spectral_norm=None))
 
 
-def test_the_discriminators_blocks_halve_the_picture_to_4_or_at_32_to_8() -> None:
+def test_the_discriminators_blocks_halve_images_to_4_or_at_32_to_8() -> None:
     for resolution, sides in {
         32: [16, 8, 8, 8],
         64: [32, 16, 8, 4, 4],
@@ -183,7 +185,7 @@ def test_the_initializer_is_used_before_weights_are_normalized() -> None:
     assert sigma == pytest.approx(0.25 * (rows * columns) ** 0.5, rel=1e-5)  # type: ignore[operator]
 
 
-def test_initialize_reaches_every_weight_but_the_tables() -> None:
+def test_initialize_sets_every_weight_except_the_tables() -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 1), ConditionalBatchNorm2d(2, 3), nn.Linear(3, 3))
     initialize(network, nn.init.zeros_)
     assert network[0].weight.abs().max() == 0
@@ -266,7 +268,7 @@ def test_the_first_discriminator_block_equals_the_published_order_and_keeps_dark
     assert not torch.allclose(block(-x.abs()), block(torch.zeros_like(x)))
 
 
-def test_a_discriminator_blocks_skip_passes_negative_values_and_leaves_its_input_alone() -> None:
+def test_a_discriminator_blocks_skip_passes_negative_values_and_does_not_change_its_input() -> None:
     """The in-place ReLU at the head of the block that cost mmgeneration an FID point."""
     block = DiscriminatorBlock(4, 4, downsample=False)
     nn.init.zeros_(block.conv2.weight)
@@ -277,7 +279,7 @@ def test_a_discriminator_blocks_skip_passes_negative_values_and_leaves_its_input
     assert torch.equal(x, before)
 
 
-def test_a_generator_block_leaves_its_input_alone() -> None:
+def test_a_generator_block_does_not_change_its_input() -> None:
     for training in (True, False):
         block = GeneratorBlock(4, 4, num_classes=0).train(training)
         x = torch.randn(2, 4, 3, 3)
@@ -289,13 +291,13 @@ def test_a_generator_block_leaves_its_input_alone() -> None:
 # --- networks -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention", [[], [16], [8, 16]])
+@pytest.mark.parametrize("sizes", [(), (16,), (8, 16)])
 @pytest.mark.parametrize("num_classes", [0, 3])
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
-def test_every_resolution_draws_and_judges_with_and_without_labels_and_attention(
-    resolution: int, num_classes: int, attention: list[int]
+def test_both_networks_work_at_every_resolution_with_and_without_labels_and_attention(
+    resolution: int, num_classes: int, sizes: tuple[int, ...]
 ) -> None:
-    arguments: dict[str, Any] = {"attention": attention, "initializer": nn.init.normal_}
+    arguments: dict[str, Any] = {"attention": AttentionSpec(sizes), "initializer": nn.init.normal_}
     g = tiny_generator(resolution, num_classes, **arguments)
     d = tiny_discriminator(resolution, num_classes, **arguments)
     labels = torch.tensor([2, 0]) if num_classes else None
@@ -306,18 +308,18 @@ def test_every_resolution_draws_and_judges_with_and_without_labels_and_attention
     assert images.abs().max() <= 1
     assert logits.shape == (2,)
     assert logits.isfinite().all()
-    assert set(g.attention_layers()) == {f"generator.attention_{size}" for size in attention}
-    assert set(d.attention_layers()) == {f"discriminator.attention_{size}" for size in attention}
+    assert set(g.attention_layers()) == {f"generator.attention_{size}" for size in sizes}
+    assert set(d.attention_layers()) == {f"discriminator.attention_{size}" for size in sizes}
 
 
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
 def test_attention_fits_every_map_of_both_networks_at_once(resolution: int) -> None:
-    """On the meta device, as a map of 256 x 256 positions squared is no tiny test."""
-    g_sizes = [size for size in (8, 16, 32, 64, 128, 256) if size <= resolution]
-    d_sizes = [size for size in (4, 8, 16, 32, 64, 128) if size <= resolution // 2]
-    d_sizes = [size for size in d_sizes if size >= (8 if resolution == 32 else 4)]
-    g = generator(resolution, 8, latent_size=8, attention=g_sizes, attention_backend="eager")
-    d = discriminator(resolution, 8, attention=d_sizes, attention_backend="eager")
+    """On the meta device: a map of 256 x 256 positions, squared, is too large for a test."""
+    g_sizes = tuple(size for size in (8, 16, 32, 64, 128, 256) if size <= resolution)
+    smallest = 8 if resolution == 32 else 4
+    d_sizes = tuple(size for size in (4, 8, 16, 32, 64, 128) if smallest <= size <= resolution // 2)
+    g = generator(resolution, 8, latent_size=8, attention=AttentionSpec(g_sizes, backend="eager"))
+    d = discriminator(resolution, 8, attention=AttentionSpec(d_sizes, backend="eager"))
     images = g(torch.empty(2, 8, device="meta"))
     assert images.shape == (2, 3, resolution, resolution)
     assert d(images).shape == (2,)
@@ -325,7 +327,7 @@ def test_attention_fits_every_map_of_both_networks_at_once(resolution: int) -> N
     assert len(d.attention_layers()) == len(d_sizes)
 
 
-def test_a_generators_pictures_fill_the_range_but_never_leave_it() -> None:
+def test_a_generators_images_fill_the_range_but_never_leave_it() -> None:
     g = tiny_generator(initializer=lambda weight: nn.init.normal_(weight, std=3))
     fold_spectral_norm(g)
     with torch.no_grad():
@@ -337,8 +339,8 @@ def test_a_generators_pictures_fill_the_range_but_never_leave_it() -> None:
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
-def test_attention_works_on_the_map_of_its_size_after_the_block_that_puts_it_out(size: int) -> None:
-    g = tiny_generator(attention=[size])
+def test_attention_is_applied_to_the_output_of_the_block_of_its_size(size: int) -> None:
+    g = tiny_generator(attention=AttentionSpec((size,)))
     seen: list[tuple[int, ...]] = []
     layer = g.self_attention[str(size)]
     layer.register_forward_hook(lambda _m, inputs, _o: seen.append(tuple(inputs[0].shape)))
@@ -349,8 +351,8 @@ def test_attention_works_on_the_map_of_its_size_after_the_block_that_puts_it_out
     assert seen == [tuple(outputs[0].shape)] == [(2, 16, size, size)]
 
 
-def test_a_size_that_several_blocks_put_out_is_attended_to_once_after_the_first() -> None:
-    d = tiny_discriminator(attention=[8])  # sizes 16, 8, 8, 8
+def test_attention_at_a_size_of_several_blocks_follows_only_the_first() -> None:
+    d = tiny_discriminator(attention=AttentionSpec((8,)))  # sizes 16, 8, 8, 8
     order: list[str] = []
     d.self_attention["8"].register_forward_hook(lambda *_: order.append("attention"))
     for i, block in enumerate(d.blocks):
@@ -359,14 +361,14 @@ def test_a_size_that_several_blocks_put_out_is_attended_to_once_after_the_first(
     assert order == ["block 0", "block 1", "attention", "block 2", "block 3"]
 
 
-def test_the_order_and_repetition_of_attention_sizes_play_no_part() -> None:
+def test_the_order_and_repetition_of_attention_sizes_do_not_matter() -> None:
     for build in (tiny_generator, tiny_discriminator):
-        keys = list(build(attention=[8, 16]).state_dict())
-        assert list(build(attention=[16, 8, 16]).state_dict()) == keys
-        assert list(build(attention=(8, 16)).state_dict()) == keys
+        keys = list(build(attention=AttentionSpec((8, 16))).state_dict())
+        assert list(build(attention=AttentionSpec((16, 8, 16))).state_dict()) == keys
+        assert list(build(attention=AttentionSpec((16, 8))).state_dict()) == keys
 
 
-def test_attention_changes_pictures_and_logits_once_gamma_does_not_vanish() -> None:
+def test_attention_changes_images_and_logits_once_gamma_is_not_0() -> None:
     g, d = tiny_generator().eval(), tiny_discriminator().eval()
     with torch.no_grad():
         z = torch.randn(2, 8)
@@ -396,7 +398,7 @@ def test_the_logit_is_the_linear_head_plus_the_labels_projection_of_summed_featu
     np.testing.assert_allclose(d.embed(images).detach().numpy(), features, rtol=1e-4, atol=1e-5)
 
 
-def test_labels_change_what_is_drawn_and_how_it_is_judged() -> None:
+def test_labels_change_images_and_logits() -> None:
     g, d = tiny_generator(num_classes=3), tiny_discriminator(num_classes=3)
     g.eval()
     with torch.no_grad():
@@ -429,7 +431,7 @@ def test_every_parameter_of_both_networks_gets_a_gradient() -> None:
                 assert parameter.grad.abs().max() > 0, name
 
 
-def test_judging_is_image_by_image_but_training_batch_norm_is_not() -> None:
+def test_only_batch_norm_in_training_lets_images_of_a_batch_interact() -> None:
     d, g = tiny_discriminator(), tiny_generator()
     open_attention(d)
     images = torch.randn(3, 3, 32, 32)
@@ -444,7 +446,7 @@ def test_judging_is_image_by_image_but_training_batch_norm_is_not() -> None:
 
 
 @pytest.mark.parametrize("num_classes", [0, 3])
-def test_sampling_and_looking_change_no_state_bit_for_bit(num_classes: int) -> None:
+def test_inference_changes_no_bit_of_a_networks_state(num_classes: int) -> None:
     g, d = tiny_generator(num_classes=num_classes), tiny_discriminator(num_classes=num_classes)
     labels = [0, 2, 1] if num_classes else None
     before_g, before_d = state(g), state(d)
@@ -477,24 +479,24 @@ def test_state_dict_and_deepcopy_carry_everything(build: Any) -> None:
     assert torch.equal(twin(argument, labels), expected)
 
 
-def test_what_is_asked_of_a_discriminator_does_not_depend_on_the_callers_autocast() -> None:
+def test_features_scores_and_attention_do_not_depend_on_the_callers_autocast() -> None:
     network = tiny_discriminator()
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    features, (scores, maps) = network.features(pictures), network.look(pictures)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    features, (scores, maps) = network.features(images), network.scores_and_attention(images)
     with torch.autocast("cpu", torch.bfloat16):
-        assert (network.features(pictures) == features).all()
-        seen, looks = network.look(pictures)
-    assert (seen == scores).all()
-    assert all((looks[name] == maps[name]).all() for name in maps)
+        assert (network.features(images) == features).all()
+        scores_again, maps_again = network.scores_and_attention(images)
+    assert (scores_again == scores).all()
+    assert all((maps_again[name] == maps[name]).all() for name in maps)
 
 
-def test_on_a_gpu_too_the_whole_generator_is_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Autocast there widens some operations that it leaves alone on a processor."""
+def test_the_whole_generator_is_in_bfloat16_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast widens some operations to float32 on GPUs but not on CPUs."""
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     found: dict[str, torch.dtype] = {}
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
-        network = Generator(32, 8, attention=[16], spectral_norm=False)
+        network = Generator(32, 8, attention=AttentionSpec((16,)), spectral_norm=None)
         for name, part in network.named_modules():
             part.register_forward_hook(
                 lambda _part, _inputs, output, name=name: found.update({name: output.dtype})
@@ -505,11 +507,11 @@ def test_on_a_gpu_too_the_whole_generator_is_in_bfloat16(monkeypatch: pytest.Mon
     assert {name for name, dtype in found.items() if dtype != torch.bfloat16} == set()
 
 
-def test_bfloat16_autocast_judges_and_draws_much_alike() -> None:
+def test_bfloat16_autocast_changes_images_and_logits_little() -> None:
     g, d = tiny_generator(num_classes=3).eval(), tiny_discriminator(num_classes=3)
     open_attention(g), open_attention(d)
     z, labels = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
-    g.train()(z, labels)  # running statistics that fit
+    g.train()(z, labels)  # sets running statistics
     g.eval()
     with torch.no_grad():
         images = g(z, labels)
@@ -551,17 +553,17 @@ def test_an_unknown_resolution_is_a_value_error_that_names_the_choices(network: 
         (Discriminator, 128, 128, "64, 32, 16, 8, 4"),
     ],
 )
-def test_attention_at_a_size_that_no_block_puts_out_is_a_value_error_that_names_the_choices(
+def test_attention_at_a_size_of_no_block_is_a_value_error_that_names_the_choices(
     network: Any, resolution: int, size: int, choices: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"{size} x {size}.* {choices}$"):
-        network(resolution, 8, attention=[size])
+        network(resolution, 8, attention=AttentionSpec((size,)))
 
 
-def test_the_bound_on_norms_reaches_every_normalized_layer() -> None:
+def test_eps_is_used_in_every_normalized_layer() -> None:
     for network in (
-        Generator(32, 8, spectral_norm_eps=1e-3),
-        Discriminator(32, 8, num_classes=2, spectral_norm_eps=1e-3),
+        Generator(32, 8, spectral_norm=SpectralSpec(eps=1e-3)),
+        Discriminator(32, 8, num_classes=2, spectral_norm=SpectralSpec(eps=1e-3)),
     ):
         norms = [m for m in network.modules() if isinstance(m, SpectralNorm)]
         assert {norm.eps for norm in norms} == {1e-3}

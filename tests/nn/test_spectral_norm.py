@@ -1,4 +1,4 @@
-"""Spectral normalization against numpy's SVD and a power iteration written out in float64."""
+"""Spectral normalization matches numpy's SVD and a power iteration written out in float64."""
 
 import copy
 from collections.abc import Callable
@@ -35,7 +35,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make(kind: str, seed: int = 0) -> nn.Module:
-    """A layer in channels-first or channels-last memory (odd seeds), not yet normalized."""
+    """Return a layer, not yet normalized, in channels-first or (odd seeds) channels-last memory."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = KINDS[kind]()
@@ -51,13 +51,13 @@ def normalized(kind: str, seed: int = 0, advances: int = 0) -> nn.Module:
 
 
 def argument(layer: nn.Module) -> Tensor:
-    """Something that the layer takes."""
-    generator = torch.Generator().manual_seed(9)
+    """Return an input for the layer."""
+    rng = torch.Generator().manual_seed(9)
     if isinstance(layer, nn.Embedding):
         return torch.tensor([0, 4, 2, 2])
     if isinstance(layer, nn.Linear):
-        return torch.randn(3, layer.in_features, generator=generator)
-    return torch.randn(2, layer.in_channels, 6, 5, generator=generator)  # type: ignore[arg-type]
+        return torch.randn(3, layer.in_features, generator=rng)
+    return torch.randn(2, layer.in_channels, 6, 5, generator=rng)  # type: ignore[arg-type]
 
 
 def norm_of(layer: nn.Module) -> Any:
@@ -70,7 +70,7 @@ def raw(layer: nn.Module) -> Tensor:
 
 
 def outputs_by_rest(layer: nn.Module, weight: Tensor) -> Float64:
-    """The matrix (outputs, everything else), row by row: which axis is the outputs is the point."""
+    """Return the matrix (outputs, everything else), built row by row from the axis of outputs."""
     array = weight.detach().double().numpy()
     axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
     rows = [np.take(array, i, axis=axis).reshape(-1) for i in range(array.shape[axis])]
@@ -107,7 +107,7 @@ def test_sigma_converges_to_the_largest_singular_value_and_the_weights_norm_to_o
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sigma_of_a_plain_layer_is_the_svds(kind: str) -> None:
+def test_sigma_of_a_plain_layer_is_exact(kind: str) -> None:
     layer = make(kind)
     sigma = sigma_of(layer)
     assert sigma.dtype == torch.float32
@@ -118,7 +118,7 @@ def test_sigma_of_a_plain_layer_is_the_svds(kind: str) -> None:
 
 
 def test_a_transposed_convolutions_norm_is_not_that_of_its_weight_flattened_as_stored() -> None:
-    """Otherwise the tests here could not tell a wrong layout from the right one."""
+    """Otherwise these tests could not tell a wrong layout from the right one."""
     layer = make("transposed conv")
     as_stored = layer.weight.detach().double().flatten(1).numpy()  # type: ignore[operator,union-attr]
     wrong = np.linalg.svd(as_stored, compute_uv=False)[0]
@@ -135,7 +135,7 @@ def test_the_estimate_never_exceeds_the_true_norm_and_starts_near_it(
     assert 0.9 < share < 1 + 1e-5
 
 
-def test_sigmas_names_every_normalized_layer_below_and_only_those() -> None:
+def test_sigmas_of_names_exactly_the_normalized_layers() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Sequential(nn.Linear(4, 4), nn.Embedding(3, 4))
     )
@@ -145,19 +145,19 @@ def test_sigmas_names_every_normalized_layer_below_and_only_those() -> None:
     assert torch.equal(sigmas["2.0"], sigma_of(network[2][0]))  # type: ignore[index]
 
 
-def test_weights_that_are_parametrized_otherwise_are_left_alone_and_not_normalized_too() -> None:
+def test_weights_with_another_parametrization_are_left_alone_and_cannot_be_normalized() -> None:
     network = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 5))
     apply_spectral_norm(network[1], (nn.Linear,))
     advance_spectral_norm(network)
     assert list(sigmas_of(network)) == ["1"]
-    with pytest.raises(ValueError, match="ParametrizedLinear is parametrized already"):
+    with pytest.raises(ValueError, match="ParametrizedLinear is already parametrized"):
         apply_spectral_norm(network, (nn.Linear,))
     fold_spectral_norm(network)
     assert parametrize.is_parametrized(network[0])
     assert not parametrize.is_parametrized(network[1])
 
 
-def test_sigma_of_something_without_one_weight_is_a_type_error() -> None:
+def test_sigma_of_a_module_without_a_weight_of_its_own_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="ReLU"):
         sigma_of(nn.ReLU())
     with pytest.raises(TypeError, match="Sequential"):
@@ -172,12 +172,12 @@ def test_normalizing_an_unsupported_kind_is_a_type_error_that_names_it(
         apply_spectral_norm(nn.Sequential(nn.Linear(2, 2)), (kind,))
 
 
-# --- when u and v move --------------------------------------------------------------------------
+# --- when u and v change ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_forward_and_backward_leave_the_whole_state_bit_for_bit(kind: str, training: bool) -> None:
+def test_forward_and_backward_change_no_bit_of_the_state(kind: str, training: bool) -> None:
     layer = normalized(kind).train(training)
     before = state(layer)
     layer(argument(layer)).square().sum().backward()
@@ -200,12 +200,12 @@ def test_advance_is_one_power_iteration(kind: str) -> None:
     advance_spectral_norm(layer)
 
     np.testing.assert_allclose(norm_of(layer).u.numpy(), u, atol=1e-6)
-    # In which order v holds the columns is the layer's own business.
+    # The order of the columns in v is up to the layer.
     np.testing.assert_allclose(np.sort(norm_of(layer).v.numpy()), np.sort(v), atol=1e-6)
     assert sigma_of(layer).item() == pytest.approx(float(u @ matrix @ v), rel=1e-6)
 
 
-def test_advance_works_in_place_and_takes_no_gradient() -> None:
+def test_advance_works_in_place_and_without_gradients() -> None:
     layer = normalized("conv")
     u = norm_of(layer).u
     with torch.no_grad():
@@ -226,13 +226,13 @@ def test_advancing_between_forward_and_backward_is_an_error_not_a_wrong_gradient
         loss.backward()
 
 
-def test_u_and_v_are_no_parameters_but_are_saved() -> None:
+def test_u_and_v_are_not_parameters_but_are_saved() -> None:
     layer = normalized("conv")
     assert len(list(layer.parameters())) == 2
     assert {name.rsplit(".", 1)[-1] for name in layer.state_dict()} >= {"u", "v"}
 
 
-def test_normalizing_draws_no_number_from_the_global_generator() -> None:
+def test_normalizing_draws_no_number_from_the_global_rng() -> None:
     layer = make("conv")
     before = torch.get_rng_state()
     apply_spectral_norm(layer, (nn.Conv2d,))
@@ -251,7 +251,7 @@ def test_normalizing_twice_is_normalizing_once() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_is_that_of_w_over_its_largest_singular_value(kind: str) -> None:
-    """dL/dW = G / s - <G, W> / s^2 * u v^T, u and v the SVD's: Miyato et al. 2018, equation 9."""
+    """dL/dW = G / s - <G, W> / s^2 * u v^T with exact u and v: Miyato et al. 2018, equation 9."""
     layer = normalized(kind, advances=500)
     cotangent = torch.randn(raw(layer).shape, generator=torch.Generator().manual_seed(4))
     (gradient,) = torch.autograd.grad((layer.weight * cotangent).sum(), raw(layer))  # type: ignore[operator]
@@ -264,8 +264,8 @@ def test_the_gradient_is_that_of_w_over_its_largest_singular_value(kind: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_gradient_matches_finite_differences_with_u_and_v_held_still(kind: str) -> None:
-    """Also before the power iteration has converged, and twice."""
+def test_the_gradient_matches_finite_differences_with_constant_u_and_v(kind: str) -> None:
+    """This holds before the power iteration has converged, and for second derivatives."""
     layer = normalized(kind).double()
     with torch.no_grad():
         raw(layer).add_(torch.linspace(-0.5, 0.5, raw(layer).numel()).view_as(raw(layer)))
@@ -279,7 +279,7 @@ def test_the_gradient_matches_finite_differences_with_u_and_v_held_still(kind: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_autocast_to_bfloat16_changes_no_bit_of_sigma_or_of_the_weight(kind: str) -> None:
+def test_autocast_to_bfloat16_changes_no_bit_of_sigma_or_the_weight(kind: str) -> None:
     layer, twin = normalized(kind), normalized(kind)
     with torch.autocast("cpu", torch.bfloat16):
         advance_spectral_norm(layer)
@@ -312,7 +312,7 @@ def test_folding_keeps_outputs_and_leaves_an_ordinary_layer(kind: str) -> None:
     fold_spectral_norm(layer)  # again: nothing left to do
 
 
-def test_folding_a_deep_copy_leaves_the_original_as_it_was() -> None:
+def test_folding_a_deep_copy_does_not_change_the_original() -> None:
     layer = nn.Conv2d(3, 4, 3)
     apply_spectral_norm(layer, (nn.Conv2d,))
     x = torch.randn(1, 3, 5, 5)
@@ -357,7 +357,7 @@ def test_a_deep_copy_computes_the_same_and_shares_nothing(kind: str) -> None:
     assert sigma_of(twin).item() == pytest.approx(2 * sigma_of(layer).item(), rel=0.1)
 
 
-def test_sgd_on_the_raw_weight_moves_the_layer() -> None:
+def test_sgd_on_the_raw_weight_trains_the_layer() -> None:
     layer = normalized("linear")
     before = layer(argument(layer)).detach()
     optimizer = torch.optim.SGD(layer.parameters(), lr=1e-3)
@@ -366,7 +366,7 @@ def test_sgd_on_the_raw_weight_moves_the_layer() -> None:
     assert layer(argument(layer)).square().sum() < before.square().sum()
 
 
-def test_the_norm_is_deaf_to_the_scale_of_the_weight() -> None:
+def test_outputs_do_not_depend_on_the_scale_of_the_weight() -> None:
     layer = normalized("conv", advances=300)
     before = layer(argument(layer))
     with torch.no_grad():

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from sagan.nn.augment import Strength
+from sagan.nn.augment import AdaptiveAugment
 from sagan.data import PackedDataset
 from sagan.runtime.processes import make_accelerator
 from sagan.training import loop, recorder
@@ -34,8 +34,8 @@ from sagan.training.state import Training
 from sagan.training.session import prepare
 
 source, run, results = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-Strength.ADJUST_EVERY = 2
-Strength.TARGET = -2.0  # p rises, whatever D says
+AdaptiveAugment.ADJUST_EVERY = 2
+AdaptiveAugment.TARGET = -2.0  # p rises, whatever D says
 recorder.draw_images = lambda *_: {}
 settings = SETTINGS
 session = prepare(source, run, "smoke", settings, notify=lambda _: None)

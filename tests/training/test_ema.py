@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sagan.config import Config
 from sagan.data import PackedDataset
+from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.resnet import Generator
 from sagan.nn.spectral_norm import advance_spectral_norm, fold_spectral_norm, sigmas_of
 from sagan.training.ema import GeneratorAverage
@@ -18,7 +19,7 @@ from sagan.training.ema import GeneratorAverage
 def generator() -> Generator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Generator(32, 8, latent_size=8, num_classes=2, attention=(16,))
+        return Generator(32, 8, latent_size=8, num_classes=2, attention=AttentionSpec((16,)))
 
 
 def is_averaged(name: str) -> bool:

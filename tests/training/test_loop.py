@@ -22,7 +22,7 @@ from sagan.config import PRESETS
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
 from sagan.model import open_model
-from sagan.nn.augment import Strength
+from sagan.nn.augment import AdaptiveAugment
 from sagan.run import checkpoint, directory
 from sagan.run.stats import read_records
 from sagan.training import adversaries, loop
@@ -81,8 +81,8 @@ class At(Reporter):
 @pytest.fixture
 def _augment_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """p rises after every 4th update: between steps 3 and 6, with an interval under way at 3."""
-    monkeypatch.setattr(Strength, "ADJUST_EVERY", 4)
-    monkeypatch.setattr(Strength, "TARGET", -2.0)
+    monkeypatch.setattr(AdaptiveAugment, "ADJUST_EVERY", 4)
+    monkeypatch.setattr(AdaptiveAugment, "TARGET", -2.0)
     monkeypatch.setattr(adversaries, "ADAPTIVE_IMAGES", 100)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sagan.data import PackedDataset
 from sagan.images.pixels import to_float
-from sagan.nn.augment import Strength
+from sagan.nn.augment import AdaptiveAugment
 from sagan.nn.spectral_norm import SpectralNorm, advance_spectral_norm
 from sagan.training import adversaries as building
 from sagan.training.shards import RealShard
@@ -555,7 +555,7 @@ def test_p_follows_the_sign_of_real_logits_by_the_number_of_images_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A step has two updates on 8 images each; 160 images go from zero to full: so a tenth."""
-    monkeypatch.setattr(Strength, "ADJUST_EVERY", 2)
+    monkeypatch.setattr(AdaptiveAugment, "ADJUST_EVERY", 2)
     monkeypatch.setattr(building, "ADAPTIVE_IMAGES", 160)
     training = start_training(unlabeled, augment="adaptive", d_steps=2, accumulation=2)
     adversaries = training.adversaries

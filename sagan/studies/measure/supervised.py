@@ -10,7 +10,7 @@ from sagan.data import BatchOrder, PackedDataset
 from sagan.images.pixels import to_device, to_float
 from sagan.nn.augment import mirrored
 from sagan.nn.base import DiscriminatorBase
-from sagan.nn.precision import autocast, computing_in, resolve_precision
+from sagan.nn.precision import autocast, exact_float32, resolve_precision
 from sagan.nn.spectral_norm import advance_spectral_norm
 from sagan.runtime.device import default_device
 from sagan.training.optimizer import adam
@@ -39,7 +39,7 @@ def train_supervised(
     precision = resolve_precision(config.precision, device)
     order = BatchOrder(len(dataset), config.batch_size, config.seed)
     updates = config.steps * config.d_steps
-    with computing_in(precision):  # as its adversarial twin
+    with exact_float32(enabled=precision == torch.float32):  # as its adversarial twin
         for update in range(updates):
             rows = order.indices(update)
             images = to_float(to_device(dataset.images[rows], device))

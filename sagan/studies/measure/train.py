@@ -3,7 +3,7 @@
 import math
 from fnmatch import fnmatchcase
 
-from sagan.build import build_empty, count_parameters
+from sagan.build import build_meta_networks, count_parameters
 from sagan.run.stats import Record, read_records
 from sagan.studies.run import Curve, Data, Network, Run, Watch
 from sagan.training.loop import train
@@ -29,7 +29,7 @@ def train_run(run: Run, data: Data, watch: Watch) -> list[Record]:
 
 def parameters_of(run: Run, data: Data) -> dict[Network, int]:
     """How many each network has."""
-    generator, discriminator = build_empty(run.config, data.train.num_classes)
+    generator, discriminator = build_meta_networks(run.config, data.train.num_classes)
     return {
         "generator": count_parameters(generator),
         "discriminator": count_parameters(discriminator),

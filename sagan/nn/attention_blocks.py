@@ -1,0 +1,70 @@
+"""Attention's place in a network: which feature maps it follows, and what stands there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from torch import nn
+
+from sagan.nn.attention import FormName, SelfAttention2d
+from sagan.nn.attention_kernels import BackendName
+from sagan.nn.residual_control import ResidualControl2d
+
+BlockName: TypeAlias = Literal["attention", "residual"]
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """Where a network has self-attention, and of which kind.
+
+    Attributes:
+        sizes: sides of the feature maps that attention follows, in any order.
+        form: the published form, as in `SelfAttention2d`.
+        backend: how attention is computed, as in `SelfAttention2d`.
+        block: "attention", or "residual" for the paper's control in its place: a
+            `ResidualControl2d` with as many parameters as the attention would have.
+    """
+
+    sizes: tuple[int, ...]
+    form: FormName = "pooled"
+    backend: BackendName = "auto"
+    block: BlockName = "attention"
+
+
+def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.ModuleDict:
+    """Build the attention blocks of a network, by the side of the feature map that each follows.
+
+    Spectral normalization is left to the network.
+
+    Args:
+        spec: which blocks to build; None for none.
+        maps: all the network's feature maps in the order of its layers: side -> channels.
+
+    Raises:
+        ValueError: no feature map has such a side, a map has fewer than 8 channels, or the form,
+            backend or block is unknown.
+    """
+    if spec is None:
+        return nn.ModuleDict()
+    if spec.block not in get_args(BlockName):
+        choices = ", ".join(get_args(BlockName))
+        raise ValueError(f"unknown block {spec.block!r}: choose from {choices}")
+    for size in spec.sizes:
+        if size not in maps:
+            choices = ", ".join(map(str, maps))
+            raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
+    return nn.ModuleDict(
+        {
+            str(size): attention_block(spec, channels)
+            for size, channels in maps.items()  # not of spec.sizes: the network's order
+            if size in spec.sizes
+        }
+    )
+
+
+def attention_block(spec: AttentionSpec, channels: int) -> nn.Module:
+    """Build one block for a feature map of this many channels, at least 8."""
+    attention = SelfAttention2d(channels, spec.form, spectral_norm=False, backend=spec.backend)
+    if spec.block == "attention":
+        return attention
+    return ResidualControl2d(channels, sum(p.numel() for p in attention.parameters()))

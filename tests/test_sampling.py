@@ -1,0 +1,52 @@
+"""Interpolation between latents, and labels in turn."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sagan.nn.inputs import seeded_latents
+from sagan.sampling import grid_labels, spherical_interpolation
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 9999), size=st.integers(2, 200), num=st.integers(2, 12))
+def test_interpolation_goes_from_start_to_end_with_evenly_changing_norms(
+    seed: int, size: int, num: int
+) -> None:
+    start, end = seeded_latents(2, size, seed)
+    if torch.cosine_similarity(start, end, dim=0) < -0.999:
+        return  # there is no unique arc between opposite latents
+    path = spherical_interpolation(start, end, num)
+    assert path.shape == (num, size)
+    scale = float(max(start.norm(), end.norm()))
+    torch.testing.assert_close(path[0], start, atol=2e-3 * scale, rtol=0)
+    torch.testing.assert_close(path[-1], end, atol=2e-3 * scale, rtol=0)
+    norms = np.linspace(float(start.norm()), float(end.norm()), num)
+    np.testing.assert_allclose(path.norm(dim=1).numpy(), norms, rtol=2e-3)
+
+
+def test_interpolation_turns_by_equal_angles_in_the_plane_of_its_ends() -> None:
+    start, end = torch.tensor([2.0, 0, 0]), torch.tensor([0, 4.0, 0])
+    path = spherical_interpolation(start, end, 4).numpy()
+    for i, radius in enumerate([2, 8 / 3, 10 / 3, 4]):
+        angle = i * np.pi / 6
+        expected = [radius * np.cos(angle), radius * np.sin(angle), 0]
+        np.testing.assert_allclose(path[i], expected, atol=1e-5)
+
+
+def test_interpolation_between_equal_latents_is_constant() -> None:
+    z = seeded_latents(1, 128, 0)[0]
+    path = spherical_interpolation(z, z, 5)
+    torch.testing.assert_close(path, z.expand(5, 128), atol=1e-4, rtol=1e-4)
+
+
+def test_an_interpolation_with_one_latent_is_its_start() -> None:
+    start, end = seeded_latents(2, 16, 0)
+    torch.testing.assert_close(spherical_interpolation(start, end, 1), start[None])
+
+
+def test_grid_labels_are_the_classes_in_turn() -> None:
+    assert grid_labels(5, 3) == [0, 1, 2, 0, 1]
+    assert grid_labels(4, 1000) == [0, 1, 2, 3]
+    assert grid_labels(5, 0) is None
