@@ -1,4 +1,4 @@
-"""Receptive fields, against the networks themselves: what changes when one input does."""
+"""Receptive fields, checked on the networks themselves: which outputs change with an input."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def without_attention(network, side):
 
 
 def output_of(network, module, run):
-    """What a module within a network puts out, by way of `run`."""
+    """The output of a module inside a network during `run`."""
     seen = []
     handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
     with torch.no_grad():
@@ -118,6 +118,6 @@ def test_a_convolution_reads_three_positions_and_less_at_the_border():
 
 
 @pytest.mark.parametrize("layer", ["generator", "critic.attention_8", "generator.attention_x"])
-def test_a_name_that_is_no_layers_is_refused(layer):
+def test_a_name_that_is_not_a_layers_is_refused(layer):
     with pytest.raises(ValueError, match="not an attention layer"):
         receptive_field("residual", layer, 32)
