@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from sagan.errors import printable
-from sagan.figures import colors, legend, plain, svg_of
+from sagan.figures import add_legend, line_colors, style_axes, svg_of
 from sagan.run.stats import Record
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def _thinned(curve: Curve) -> Curve:
 
 
 def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:
-    for (name, curve), color in zip(curves.items(), colors(len(curves)), strict=True):
+    for (name, curve), color in zip(curves.items(), line_colors(len(curves)), strict=True):
         steps, values = zip(*curve, strict=True)
         marker = "." if len(curve) < 3 else ""
         axes.plot(steps, values, color=color, linewidth=1.2, marker=marker, label=f"{name} ")
-    plain(axes, "step")
+    style_axes(axes, "step")
     if any(curves):
-        legend(axes, len(curves))
+        add_legend(axes, len(curves))
