@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-MAX_HUES = 10  # lines told apart by hue; more are shaded from the first to the last
+MAX_HUES = 10  # for this many lines; more are shaded from the first to the last
 LEGEND_ROWS = 14
 
 
@@ -117,7 +117,7 @@ def add_legend(axes: Axes, num: int, size: int = 6) -> None:
 
 
 def line_colors(num: int) -> Sequence[Any]:
-    """Return `num` colors that can be told apart."""
+    """Return `num` distinct colors."""
     import matplotlib
 
     if num <= MAX_HUES:

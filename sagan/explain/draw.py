@@ -120,8 +120,8 @@ def draw_figure(
         titles: text below each image.
 
     Raises:
-        SaganError: there is no attention, a query lies outside the image, or the file cannot be
-            written.
+        SaganError: the model has no attention layer, a query lies outside the image, or the file
+            cannot be written.
     """
     if not maps:
         raise SaganError("this model has no attention layer to show")

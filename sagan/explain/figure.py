@@ -112,7 +112,7 @@ def attention_figure(
     uniform attention, which stays dark, to 16 times that; bilinear between the keys' centers) and,
     in the dot's color, the outline of the fewest keys that get half of the attention; then a map
     of every pixel's attention distance and one of its entropy. If half of the attention takes more
-    than 40% of the keys, there is no outline, and the caption says that attention is nearly
+    than 40% of the keys, no outline is drawn, and the caption says that attention is nearly
     uniform. A dot is at the center of its query's cell. The white square around it is what a 3x3
     convolution in the layer's place would see of the layer's own map; in a discriminator, the
     dashed square is what it sees of the image with all convolutions before it.

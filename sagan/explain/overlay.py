@@ -10,7 +10,7 @@ from sagan.types import BoolArray, Float64Array, FloatArray
 
 # A row that peaks below this many times uniform is not stretched to full brightness.
 MIN_PEAK = 4.0
-# If half of the attention takes more than this share of the keys, there is no region to show.
+# If half of the attention takes more than this share of the keys, no region is shown.
 NEARLY_UNIFORM = 0.4
 
 

@@ -80,7 +80,7 @@ def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
         pixels [start, stop) of the image that the result may depend on.
 
     Raises:
-        ValueError: there is no such layer.
+        ValueError: the layer does not exist.
     """
     network, _, size = layer.partition(".attention_")
     if network not in ("generator", "discriminator") or not size.isdecimal():

@@ -95,7 +95,7 @@ def attention_distance(attention: FloatArray, image_size: int) -> Float64Array:
 def uniform_distance(query_side: int, key_side: int, image_size: int) -> Float64Array:
     """Return the attention distance of queries with uniform attention: the yardstick for "far".
 
-    A corner pixel is far from most of the picture whatever it attends to. Dividing
+    A corner pixel is far from most of the image, whatever it attends to. Dividing
     `attention_distance` by this removes the effect of the query's position.
 
     Returns:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Curve: TypeAlias = list[tuple[float, float]]  # (step, value), in order
 
-MAX_POINTS = 400  # of a curve: more cannot be told apart on a page
+MAX_POINTS = 400  # of a curve: more cannot be distinguished on a page
 MAX_VALUE = 1e30  # larger numbers are left out: axes soon overflow
 
 

@@ -33,15 +33,15 @@ def output_of(network, module, run):
     return seen[0]
 
 
-def spans_on_the_picture(network, side, resolution):
+def spans_on_the_image(network, side, resolution):
     """For each position of a row of the map: the first and last + 1 pixel column it depends on."""
     network = without_attention(network, side)
     module = network.self_attention[str(side)]
-    picture = torch.full((1, 3, resolution, resolution), 0.5, dtype=torch.float64)
-    before = output_of(network, module, lambda: network.embed(picture))
+    image = torch.full((1, 3, resolution, resolution), 0.5, dtype=torch.float64)
+    before = output_of(network, module, lambda: network.embed(image))
     depends = np.zeros((side, resolution), dtype=bool)
     for column in range(resolution):
-        changed = picture.clone()
+        changed = image.clone()
         changed[..., column] += 0.25
         after = output_of(network, module, lambda changed=changed: network.embed(changed))
         depends[:, column] = (after != before)[0].any(0).any(0).numpy()
@@ -82,7 +82,7 @@ def test_a_residual_discriminators_field_is_what_its_layers_depend_on(resolution
     network = Discriminator(resolution, 8, attention=(side,), spectral_norm=False)
     np.testing.assert_array_equal(
         receptive_field("residual", f"discriminator.attention_{side}", resolution),
-        spans_on_the_picture(network, side, resolution),
+        spans_on_the_image(network, side, resolution),
     )
 
 
@@ -91,7 +91,7 @@ def test_a_deconvolution_discriminators_field_is_what_its_layers_depend_on(side)
     network = DCGANDiscriminator(8, attention=(side,), spectral_norm=False)
     np.testing.assert_array_equal(
         receptive_field("dcgan", f"discriminator.attention_{side}", 64),
-        spans_on_the_picture(network, side, 64),
+        spans_on_the_image(network, side, 64),
     )
 
 

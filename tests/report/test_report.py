@@ -20,7 +20,7 @@ from sagan.run.stats import read_records
 
 
 class Page(HTMLParser):
-    """What a browser reads in a page: tags with their attributes, and text."""
+    """A page as a browser reads it: tags with their attributes, and text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
