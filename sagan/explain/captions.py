@@ -43,7 +43,7 @@ def layer_summary(layer: LayerView, size: int) -> str:
         f"{query_side} × {query_side} positions attend to {key_side} × {key_side} keys; "
         f"gamma {gamma}. On average a position looks {distance:.1f} px away (uniform "
         f"attention: {uniform:.1f} px), gives half of its attention to {_percent(half)} of the "
-        f"keys, and gives {_percent(beyond)} to keys beyond the 3 × 3 positions that a "
+        f"keys, and {_percent(beyond)} of it to keys beyond the 3 × 3 positions that a "
         f"convolution here would see (uniform attention: {_percent(beyond_uniform)}). "
         f"{_field(layer, size)}"
     )
@@ -56,8 +56,8 @@ def _field(layer: LayerView, size: int) -> str:
         seen = f"squares of {widths.min()} to {widths.max()} px in the image"
     else:
         blocks = widths * START // size
-        seen = f"{blocks.min()} to {blocks.max()} of the {START} blocks, each way, "
-        seen += "that the image starts from"
+        seen = f"{blocks.min()} to {blocks.max()} of the generator's {START} starting blocks "
+        seen += "in each direction"
     return f"With all convolutions before it, such a convolution sees {seen}."
 
 

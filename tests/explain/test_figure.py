@@ -183,7 +183,7 @@ def test_the_captions_give_each_dots_and_each_maps_numbers():
     assert "8 × 8 keys" in text
     assert "gamma −0.250" in text
     beyond = attention_beyond(attention, convolution_window(SIDE, 32), 32).mean()
-    assert f"gives {100 * beyond:.0f}% to keys beyond" in text
+    assert f"{100 * beyond:.0f}% of it to keys beyond" in text
     # A window of 6 pixels touches at most 2 x 2 keys of 4 pixels; a plain loop over all positions:
     windows = [range(max(0, 2 * i - 2), min(32, 2 * i + 4)) for i in range(SIDE)]
     touched = [len({pixel // 4 for pixel in window}) for window in windows]
@@ -227,7 +227,7 @@ def test_a_discriminators_convolutions_see_further_in_the_image():
 
 
 def test_a_generators_field_is_counted_in_blocks_of_its_start():
-    assert "2 to 4 of the 4 blocks" in texts(draw(blob_attention(), [[0]]))
+    assert "2 to 4 of the generator's 4 starting blocks" in texts(draw(blob_attention(), [[0]]))
 
 
 def test_pixels_of_a_small_image_stay_crisp():
