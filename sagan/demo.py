@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sagan.display import PackingProgress
 from sagan.explain.draw import draw_figure
-from sagan.gallery import save_picture
+from sagan.gallery import save_image
 from sagan.images.grid import enlarged, grid_columns, image_grid
 from sagan.model import open_model
 from sagan.training.session import Session, prepare
@@ -40,7 +40,7 @@ def run_demo(out: Path, minutes: float, console: Console, train: Train) -> None:
     generator = open_model(out).generator()
     samples, figure = out / "samples.png", out / "attention.png"
     images, maps = generator.sample(SAMPLES, return_attention=True)
-    save_picture(image_grid(enlarged(images, ENLARGED), grid_columns(SAMPLES, 0)), samples)
+    save_image(image_grid(enlarged(images, ENLARGED), grid_columns(SAMPLES, 0)), samples)
     explained = {name: attention[:EXPLAINED] for name, attention in maps.items()}
     draw_figure(figure, generator, images[:EXPLAINED], explained)
     named = shlex.quote(str(out))

@@ -1,4 +1,4 @@
-"""What all figures have in common: matplotlib's state, files, and the look of curves.
+"""Shared by all figures: matplotlib's state, file formats, and the look of curves.
 
 matplotlib is imported only when something is drawn, and only its object-oriented part: no pyplot.
 """
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-MOST_LINES = 10  # that are told apart by hue; more are shaded from the first layer to the last
+MAX_HUES = 10  # for this many lines; more are shaded from the first to the last
 LEGEND_ROWS = 14
 
 
 @contextmanager
 def figure_style(salt: str = "sagan") -> Iterator[None]:
-    """matplotlib's own defaults and ours within the context, whatever the user's settings are.
+    """Use matplotlib's defaults and ours within the context, whatever the user's settings.
 
     Args:
-        salt: makes the names of an SVG's parts its own, and the same each time.
+        salt: makes the ids in an SVG unique to it, and the same each time.
     """
     import matplotlib
 
@@ -42,13 +42,13 @@ def figure_style(salt: str = "sagan") -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the path's extension.
+    """Write a figure as PNG, SVG or PDF, according to the path's extension.
 
-    Text stays text in SVG and PDF. The same figure gives the same bytes. Folders on the way are
-    made; what was there stays until the whole picture is drawn.
+    Text stays text in SVG and PDF. The same figure gives the same bytes. Missing folders are
+    created; an existing file is replaced once the whole figure is drawn.
 
     Raises:
-        SaganError: the extension is another, or the file cannot be written.
+        SaganError: the extension is a different one, or the file cannot be written.
     """
     path = Path(path)
     check_format(path)
@@ -61,23 +61,23 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def check_format(path: Path) -> None:
-    """Insist that a figure can be written under this name.
+    """Check that the extension names a format for figures.
 
     Raises:
-        SaganError: the extension is none of FORMATS.
+        SaganError: the extension is not one of FORMATS.
     """
     if path.suffix.lower() not in FORMATS:
         raise SaganError(
-            f"cannot tell the figure's format from {path}: end it in .png, .svg or .pdf"
+            f"cannot tell the figure's format from '{path}': end it in .png, .svg or .pdf"
         )
 
 
 def svg_of(title: str, draw: Callable[[Axes], None], height: float = 2.8) -> str:
-    """An SVG element, the same each time.
+    """Return a figure as an SVG element; the same figure gives the same text.
 
     Args:
-        title: tells it from others on its page.
-        draw: draws it.
+        title: keeps its ids apart from those of other figures on the page.
+        draw: draws it into axes.
         height: in inches; the width is 6.4.
     """
     from matplotlib.figure import Figure
@@ -93,16 +93,21 @@ def svg_of(title: str, draw: Callable[[Axes], None], height: float = 2.8) -> str
     return document[document.index("<svg") :]
 
 
-def plain(axes: Axes, x: str) -> None:
-    """Give axes the look that all figures on these pages have."""
+def style_axes(axes: Axes, x: str) -> None:
+    """Give axes the look that reports' figures share.
+
+    Args:
+        axes: the axes to style.
+        x: the label of the x axis.
+    """
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.set_xlabel(x, fontsize=8)
 
 
-def legend(axes: Axes, num: int, size: int = 6) -> None:
-    """Name `num` lines beside them, in letters of so many points."""
+def add_legend(axes: Axes, num: int, size: int = 6) -> None:
+    """Add a legend of `num` lines beside the axes, in letters of `size` points."""
     columns = math.ceil(num / LEGEND_ROWS)
     drawn = axes.legend(
         loc="center left", bbox_to_anchor=(1, 0.5), fontsize=size, frameon=False, ncols=columns
@@ -111,11 +116,11 @@ def legend(axes: Axes, num: int, size: int = 6) -> None:
         text.set_parse_math(False)
 
 
-def colors(num: int) -> Sequence[Any]:
-    """So many that can be told apart."""
+def line_colors(num: int) -> Sequence[Any]:
+    """Return `num` distinct colors."""
     import matplotlib
 
-    if num <= MOST_LINES:
+    if num <= MAX_HUES:
         return matplotlib.color_sequences["tab10"][:num]
     shades = matplotlib.colormaps["viridis"]
     return [shades(0.95 * i / (num - 1)) for i in range(num)]

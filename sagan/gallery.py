@@ -1,4 +1,4 @@
-"""Samples as files: a grid, a folder or zip of pictures, an interpolation strip or film."""
+"""Samples as files: a grid, a folder or zip of images, an interpolation."""
 
 import unicodedata
 import zipfile
@@ -19,10 +19,10 @@ from sagan.storage.files import replacing, write_picture
 from sagan.storage.fsync import flush, reason
 from sagan.types import UInt8Array
 
-MOST_ROWS = 10  # of an interpolation where no classes are asked for
-ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # which are not written
-MILLISECONDS = 60  # a frame of a film
-MOST_FILM_PIXELS = 2**16 - 1  # a side of a GIF
+MAX_ROWS = 10  # of an interpolation, unless classes are given
+ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # not supported, and hardly meant as folders
+FRAME_MILLISECONDS = 60  # of an animation
+MAX_GIF_SIDE = 2**16 - 1  # pixels
 
 
 def write_samples(
@@ -34,32 +34,32 @@ def write_samples(
     seed: int,
     truncation: float,
 ) -> None:
-    """Draw `num` pictures: a grid if `out` is a .png, else one file each in a folder or .zip.
+    """Write `num` samples: a grid if `out` is a .png, otherwise one file each in a folder or .zip.
 
     Args:
-        generator: ready to sample.
-        out: FILE.png, FILE.zip or a folder, which is made, or is empty.
-        num: how many pictures.
-        labels: the labels to use in turn; None takes all classes in turn.
-        classes: names of the labels, for the folders of single pictures.
+        generator: the network, ready to sample.
+        out: FILE.png, FILE.zip or a folder, which is created unless it exists and is empty.
+        num: how many samples.
+        labels: labels to use in turn; None uses all classes in turn.
+        classes: class names, which name the folders in a folder or zip.
         seed: decides the latents.
-        truncation: scales them.
+        truncation: scales the latents.
 
     Raises:
-        SaganError: another kind of file, or one that cannot be written.
+        SaganError: samples are not written to this kind of file, or it cannot be written.
     """
     kind = out.suffix.lower()
     if kind not in (".png", ".zip"):
         _check_folder(out)
-    turns = _turns(generator, num, labels)
-    images = generator.sample(num, turns, seed, truncation)
+    sample_labels = _sample_labels(generator, num, labels)
+    images = generator.sample(num, sample_labels, seed, truncation)
     if kind == ".png":
         columns = grid_columns(num, len(labels) if labels else generator.num_classes)
-        save_picture(image_grid(images, columns), out)
+        save_image(image_grid(images, columns), out)
     elif kind == ".zip":
-        _write_zip(out, _files(images, turns, classes))
+        _write_zip(out, _files(images, sample_labels, classes))
     else:
-        _write_folder(out, _files(images, turns, classes))
+        _write_folder(out, _files(images, sample_labels, classes))
 
 
 def write_interpolation(
@@ -70,81 +70,97 @@ def write_interpolation(
     seed: int,
     truncation: float,
 ) -> None:
-    """Draw the way from one random latent to another: a strip (.png) or a film (.gif).
+    """Write an interpolation between two random latents: a strip (.png) or an animation (.gif).
 
-    A strip has a row for each label, without `labels` for the first `MOST_ROWS` there are, and
-    one for an unconditional model; a film goes there and back, the rows below each other.
+    There is a row for each label: by default the first `MAX_ROWS` classes, and a single row for an
+    unconditional model. An animation runs forward and back, with the rows below each other.
+
+    Args:
+        generator: the network, ready to sample.
+        out: FILE.png or FILE.gif.
+        frames: number of images in each row.
+        labels: a row for each; None for the default.
+        seed: decides the two latents.
+        truncation: scales the latents.
 
     Raises:
-        SaganError: another kind of file, one that cannot be written, or a film that is too tall.
+        SaganError: the file is of another kind, cannot be written, or would be too tall for a GIF.
     """
     kind = out.suffix.lower()
     if kind not in (".png", ".gif"):
-        raise SaganError(f"an interpolation goes to FILE.png or FILE.gif, not to {out.name}")
-    turns = _rows(generator, labels)
-    if kind == ".gif" and len(turns) * (generator.resolution + 2) > MOST_FILM_PIXELS:
-        raise SaganError(f"{len(turns)} rows are too many for a .gif: ask for fewer --classes")
+        raise SaganError(
+            f"an interpolation is written to FILE.png or FILE.gif, not to '{out.name}'"
+        )
+    row_labels = _row_labels(generator, labels)
+    if kind == ".gif" and len(row_labels) * (generator.resolution + 2) > MAX_GIF_SIDE:
+        raise SaganError(f"{len(row_labels)} rows are too many for a .gif: ask for fewer --classes")
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
-    rows = [
-        generator.sample(
-            frames, label if label is None else [label] * frames, truncation=truncation,
-            latents=latents,
-        )
-        for label in turns
-    ]  # fmt: skip
+    rows = []
+    for label in row_labels:
+        repeated = None if label is None else [label] * frames
+        rows.append(generator.sample(frames, repeated, truncation=truncation, latents=latents))
     if kind == ".png":
-        save_picture(image_grid(np.concatenate(rows), frames), out)
+        save_image(image_grid(np.concatenate(rows), frames), out)
     else:
         stacked = [image_grid(np.stack(column), 1) for column in zip(*rows, strict=True)]
-        film = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
+        animation = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
         write_picture(
-            out, film[0], save_all=True, append_images=film[1:], duration=MILLISECONDS, loop=0
+            out,
+            animation[0],
+            save_all=True,
+            append_images=animation[1:],
+            duration=FRAME_MILLISECONDS,
+            loop=0,
         )
 
 
-def _turns(generator: GeneratorBase, num: int, labels: Sequence[int] | None) -> list[int] | None:
+def _sample_labels(
+    generator: GeneratorBase, num: int, labels: Sequence[int] | None
+) -> list[int] | None:
     if labels is None:
         return grid_labels(num, generator.num_classes)
     return [labels[i % len(labels)] for i in range(num)]
 
 
-def _rows(generator: GeneratorBase, labels: Sequence[int] | None) -> Sequence[int | None]:
+def _row_labels(generator: GeneratorBase, labels: Sequence[int] | None) -> Sequence[int | None]:
     """The label of each row of an interpolation; one row of None if there are none."""
     if labels is None and generator.num_classes:
-        return range(min(generator.num_classes, MOST_ROWS))
+        return range(min(generator.num_classes, MAX_ROWS))
     return [None] if labels is None else labels
 
 
 def _files(
     images: UInt8Array, labels: list[int] | None, classes: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and PNG of each picture: 00000.png, or CLASS/00000.png counted within the class."""
-    counts: Counter[str] = Counter()  # by folder: names of two classes may make one
+    """Name and PNG of each sample: 00000.png, or CLASS/00000.png numbered within the class."""
+    counts: Counter[str] = Counter()  # by folder: two class names may become one folder name
     for i, image in enumerate(images):
         name = f"{i:05d}.png"
         if labels is not None:
             folder = _folder_name(classes[labels[i]])
-            # Some file systems tell neither case nor the two ways to write an accent apart.
-            same = unicodedata.normalize("NFC", folder).casefold()
-            name = f"{folder}/{counts[same]:05d}.png"
-            counts[same] += 1
+            # Some file systems ignore case, or the difference between the two encodings of accents.
+            folder_key = unicodedata.normalize("NFC", folder).casefold()
+            name = f"{folder}/{counts[folder_key]:05d}.png"
+            counts[folder_key] += 1
         buffer = BytesIO()
         Image.fromarray(image).save(buffer, "PNG")
         yield name, buffer.getvalue()
 
 
 def _folder_name(class_name: str) -> str:
-    """A class name as one folder's name: model files come from strangers."""
+    """A class name as a safe folder name: model files may come from anyone."""
     return printable(class_name).replace("/", "_").replace("\\", "_").lstrip(".") or "_"
 
 
 def _check_folder(out: Path) -> None:
-    """Insist on an empty folder, or none: else nobody knows which pictures are of which command."""
+    """Refuse a folder with content, in which samples would mix with other files."""
     if out.suffix.lower() in {*Image.registered_extensions(), *ARCHIVES}:
-        raise SaganError(f"samples go to FILE.png, FILE.zip or a folder, not to {out.name}")
+        raise SaganError(
+            f"samples are written to FILE.png, FILE.zip or a folder, not to '{out.name}'"
+        )
     if out.is_dir() and any(out.iterdir()):
-        raise SaganError(f"{out} is not empty: give another folder, or empty this one")
+        raise SaganError(f"'{out}' is not empty: name another folder, or empty this one")
 
 
 def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
@@ -154,7 +170,7 @@ def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     except OSError as error:
-        raise SaganError(f"cannot write to {out}: {reason(error)}") from None
+        raise SaganError(f"cannot write to '{out}': {reason(error)}") from None
 
 
 def _write_zip(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
@@ -165,10 +181,10 @@ def _write_zip(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
         flush(temporary)
 
 
-def save_picture(picture: UInt8Array, out: Path) -> None:
-    """Write one picture, uint8 (H, W, 3).
+def save_image(image: UInt8Array, out: Path) -> None:
+    """Write one image, uint8 (H, W, 3).
 
     Raises:
         SaganError: the file cannot be written.
     """
-    write_picture(out, Image.fromarray(picture))
+    write_picture(out, Image.fromarray(image))

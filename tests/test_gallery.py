@@ -1,4 +1,4 @@
-"""Samples as files: whole or not at all, and none in another's place."""
+"""Samples as files: complete or not at all, and none overwrites another."""
 
 import unicodedata
 import zipfile
@@ -26,7 +26,7 @@ def draw(tiny_config: Callable[..., Config]) -> Callable[..., None]:
     return lambda out: write_samples(generator, out, 8, None, CLASSES, seed=0, truncation=1.0)
 
 
-def test_classes_whose_names_make_one_folder_lose_no_picture(
+def test_classes_that_share_a_folder_name_lose_no_sample(
     draw: Callable[[Path], None], tmp_path: Path
 ) -> None:
     draw(tmp_path / "folder-0.7")
@@ -44,7 +44,7 @@ def test_classes_whose_names_make_one_folder_lose_no_picture(
         assert grid.size[0] > 4 * 32
 
 
-def test_classes_that_differ_in_case_or_accents_alone_lose_no_picture_on_any_disk(
+def test_classes_that_differ_only_in_case_or_accents_lose_no_sample_on_any_disk(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     classes = ("cat", "Cat", "\u00e9", "e\u0301")
@@ -55,7 +55,7 @@ def test_classes_that_differ_in_case_or_accents_alone_lose_no_picture_on_any_dis
     assert len(names) == 8
 
 
-def test_a_film_taller_than_a_gif_can_be_is_refused_before_it_is_drawn(
+def test_an_animation_taller_than_a_gif_can_be_is_refused_before_sampling(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     generator, _ = build_networks(tiny_config(conditional=True), 2)
@@ -63,7 +63,7 @@ def test_a_film_taller_than_a_gif_can_be_is_refused_before_it_is_drawn(
         write_interpolation(generator, tmp_path / "a.gif", 10**6, [0] * 2000, 0, 1.0)
 
 
-def test_a_zip_that_is_interrupted_leaves_the_old_one(
+def test_an_interrupted_zip_leaves_the_old_one(
     draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "all.zip"

@@ -1,4 +1,4 @@
-"""Seeing the attention: numbers, query points and figures. NumPy only, until a figure is drawn."""
+"""Attention made visible: numbers, query points, figures. Only figures need more than NumPy."""
 
 from sagan.explain.figure import attention_figure
 from sagan.explain.queries import (

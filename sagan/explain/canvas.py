@@ -1,6 +1,6 @@
-"""Paper for a figure: addressed in pixels, with text that fits its place.
+"""A blank figure addressed in pixels, and text that fits its place.
 
-matplotlib is imported only when a sheet is made, and only its object-oriented part: no pyplot.
+matplotlib is imported only when a canvas is created, and only its object-oriented part: no pyplot.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
 
 DPI = 240
-INK, GRAY = "#1a1a1a", "#555555"
+BLACK, GRAY = "#1a1a1a", "#555555"
 SMALL, NORMAL, LARGE = 6.0, 6.5, 8.0  # points
-FONT = "DejaVu Sans"  # comes with matplotlib: the same text everywhere
-LINE = 26  # from one line of text to the next, in pixels
+FONT = "DejaVu Sans"  # comes with matplotlib, so text is the same on every machine
+LINE = 26  # pixels from one line of text to the next
 
 
-class Sheet:
-    """A white figure whose places are pixels at `DPI` from its top left corner."""
+class Canvas:
+    """A white figure with places in pixels at `DPI` from its top left corner."""
 
     def __init__(self, width: int, height: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,26 +31,26 @@ class Sheet:
         FigureCanvasAgg(self.figure)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes without ticks, frame or margin."""
+        """Return axes without ticks, frame or margin."""
         w, h = self.width, self.height
         axes = self.figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
         axes.set_axis_off()
         return axes
 
     def text(self, left: float, top: float, text: str, **style: Any) -> None:
-        """A line of text, taken literally, whose top left corner is at a point."""
+        """Write a line of text, taken literally, with its top left corner at a point."""
         x, y = left / self.width, 1 - top / self.height
         style = {"size": NORMAL, "color": GRAY, "va": "top", "family": [FONT, "sans-serif"]} | style
         self.figure.text(x, y, text, None, parse_math=False, **style)
 
     def lines(self, left: float, top: float, lines: Sequence[str], **style: Any) -> None:
-        """Lines of text below each other."""
+        """Write lines of text below each other."""
         for i, line in enumerate(lines):
             self.text(left, top + i * LINE, line, **style)
 
 
 def text_width(text: str, size: float = NORMAL) -> float:
-    """Width of a line of text in pixels at `DPI`."""
+    """Return the width of a line of text in pixels at `DPI`."""
     font = _font()
     font.set_size(size, DPI)
     font.set_text(text)
@@ -58,7 +58,7 @@ def text_width(text: str, size: float = NORMAL) -> float:
 
 
 def fitted(text: str, width: float) -> str:
-    """Text that a user named, made fit to print: one line, known characters, cut to a width."""
+    """Return a user's text ready to print: one line, known characters, cut to a width in pixels."""
     shown = "".join(c if _is_printable(c) else "\N{REPLACEMENT CHARACTER}" for c in text[:60])
     if text_width(shown) <= width:
         return shown
@@ -68,7 +68,7 @@ def fitted(text: str, width: float) -> str:
 
 
 def wrapped(text: str, width: float, size: float = NORMAL) -> list[str]:
-    """Text as lines no wider than a width in pixels, broken between words."""
+    """Return text as lines no wider than a width in pixels, broken between words."""
     space = text_width("n n", size) - text_width("nn", size)
     lines: list[list[str]] = []
     room = 0.0

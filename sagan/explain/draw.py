@@ -22,33 +22,35 @@ from sagan.types import FloatArray, UInt8Array
 # One image's map (N, M) and the image (S, S, 3) -> the queries to show, row indices in [0, N).
 Chooser: TypeAlias = Callable[[FloatArray, UInt8Array], list[int]]
 
-MOST_DOTS = len(QUERY_COLORS)
+MAX_DOTS = len(QUERY_COLORS)
 
 
 def interesting_dots(num: int) -> Chooser:
-    """The most interesting queries of each picture, `num` of them."""
+    """Choose the `num` most interesting queries of each image."""
     return lambda attention, image: interesting_queries(attention, image, num)
 
 
 def grid_dots(num: int) -> Chooser:
-    """Queries on a grid of `num` x `num` dots.
+    """Choose queries on a grid of `num` x `num` dots.
 
     Raises:
-        SaganError: when called, if the layer has fewer positions.
+        SaganError: the layer has fewer positions; raised when the chooser is called.
     """
     return lambda attention, image: grid_queries(grid_sides(attention)[0], num)
 
 
 def given_dots(points: Sequence[str]) -> Chooser:
-    """The queries at pixels "x,y".
+    """Choose the queries at pixels "x,y".
 
     Raises:
-        SaganError: a point is no pixel, or there are more than there are colors; when called, if
-            one lies outside the picture.
+        SaganError: a point is not a pixel, or there are more points than colors; when the chooser
+            is called, a point lies outside the image.
     """
     pixels = [parse_query(point) for point in points]
-    if len(pixels) > MOST_DOTS:
-        raise SaganError(f"{len(pixels)} query points: a figure shows at most {MOST_DOTS}")
+    if len(pixels) > MAX_DOTS:
+        raise SaganError(
+            f"{len(pixels)} query points are too many: a figure shows at most {MAX_DOTS}"
+        )
     return lambda attention, image: [
         pixel_to_query(x, y, len(image), grid_sides(attention)[0]) for x, y in pixels
     ]
@@ -87,9 +89,9 @@ def explain_samples(
 
 
 def explain_photos(model: str, photos: Sequence[Path], out: Path, choose: Chooser) -> None:
-    """Draw the discriminator's attention on pictures, made square as the training pictures were.
+    """Draw the discriminator's attention on photos, made square as the training images were.
 
-    Arguments and errors as for `explain_samples`; `photos` are picture files.
+    Arguments and errors are those of `explain_samples`; `photos` are image files.
     """
     check_format(out)
     opened = open_model(model)
@@ -107,18 +109,19 @@ def draw_figure(
     choose: Chooser = DEFAULT_DOTS,
     titles: Sequence[str] = (),
 ) -> None:
-    """Draw and write a figure of a network's attention, a section for each layer.
+    """Write a figure of a network's attention, with a section for each layer.
 
     Args:
         out: FILE.png, FILE.svg or FILE.pdf.
-        network: where the maps come from.
+        network: the network that the maps come from.
         images: uint8 (num, S, S, 3).
         maps: {layer name: float32 (num, N, M)}.
         choose: which queries to show.
-        titles: what to write below each image.
+        titles: text below each image.
 
     Raises:
-        SaganError: there is no attention, a query lies outside, or the file cannot be written.
+        SaganError: the model has no attention layer, a query lies outside the image, or the file
+            cannot be written.
     """
     if not maps:
         raise SaganError("this model has no attention layer to show")

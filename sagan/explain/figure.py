@@ -1,10 +1,10 @@
-"""The attention figure: pictures, query dots, what each dot draws on, and how far and how sharply
+"""The attention figure: images, query dots, what each dot attends to, and how far and how sharply
 every pixel looks.
 
-A figure has one section for each attention layer, and in it a row for each picture.
+A figure has a section for each attention layer, and in it a row for each image.
 """
 
-# ruff: noqa: RUF001 -- captions mean the multiplication sign that they use
+# ruff: noqa: RUF001 -- the multiplication sign in captions is intended
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sagan.explain.canvas import INK, LARGE, LINE, SMALL, Sheet, fitted, wrapped
+from sagan.explain.canvas import BLACK, LARGE, LINE, SMALL, Canvas, fitted, wrapped
 from sagan.explain.captions import dot_caption, layer_summary, reading_note
 from sagan.explain.overlay import NEARLY_UNIFORM
 from sagan.explain.panels import (
@@ -25,8 +25,8 @@ from sagan.explain.panels import (
     draw_dot,
     draw_field,
     draw_heat,
+    draw_image,
     draw_map,
-    draw_picture,
     draw_region,
 )
 from sagan.explain.receptive import convolution_window
@@ -45,59 +45,60 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Red first, as in the paper. They stay apart from each other and from the heat for readers with
-# the common color blindnesses, because they differ in lightness as well as in hue.
+# Red first, as in the paper. Readers with the common forms of color blindness can tell them from
+# each other and from the heat, because they differ in lightness as well as in hue.
 QUERY_COLORS = ("#e8132b", "#1f8fff", "#ffd21f", "#00a070", "#f0a0e8", "#4b2a86")
 
 DISTANCE_MAP, ENTROPY_MAP = "viridis", "cividis"
-# Heat is brightest at so many times uniform attention, in every figure, so that figures compare.
-PEAK = 16.0
+PEAK = 16.0  # times uniform attention: the brightest heat, in every figure, so that figures compare
 
-# In pixels of the sheet.
+# In pixels of the canvas.
 _MARGIN, _GAP = 24, 12
 _COLUMN_HEAD, _CAPTION, _BARS = 30, 62, 70
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where a section's panels go. Many dots take several lines, and the maps then go below the
-    picture instead of beside the dots."""
+    """The places of a section's panels. Many dots take several lines; the maps are then below the
+    image instead of beside the dots."""
 
     num_dots: int
     rows: int
 
     @property
     def across(self) -> int:
-        """Dots in a line."""
+        """The number of dots in a line."""
         if self.num_dots <= len(QUERY_COLORS):
             return self.num_dots
         return math.isqrt(self.num_dots - 1) + 1
 
     @property
     def lines(self) -> int:
+        """The number of lines that the dots of an image take."""
         return -(-self.num_dots // self.across)
 
     @property
     def columns(self) -> int:
+        """The number of columns of panels."""
         return 1 + self.across + (0 if self.lines > 2 else 2)
 
     @property
     def height(self) -> int:
-        """Of the section, without its heading."""
+        """The height of the section without its heading."""
         return _COLUMN_HEAD + self.rows * self.lines * (PANEL + _CAPTION) + _BARS
 
     def dot(self, index: int) -> tuple[int, int]:
-        """Line within its row, and column, of a dot's panel."""
+        """Return the line within its row, and the column, of a dot's panel."""
         line, place = divmod(index, self.across)
         return line, 1 + place
 
     def map(self, index: int) -> tuple[int, int]:
-        """The same of the two maps."""
+        """Return the same for one of the two maps."""
         return (1 + index, 0) if self.lines > 2 else (0, 1 + self.across + index)
 
     @property
     def bar_columns(self) -> tuple[int, int, int]:
-        """Where the color bars of heat and of the two maps go."""
+        """The columns of the color bars: heat, distance, entropy."""
         return (1, 2, 3) if self.lines > 2 else (1, 1 + self.across, 2 + self.across)
 
 
@@ -106,96 +107,95 @@ def attention_figure(
 ) -> Figure:
     """Draw what chosen pixels attend to.
 
-    For each layer a section, and in it one row per image: the picture with its query dots; one
-    panel per dot, the picture in dim gray, the attention as heat over it (`overlay.heat`: log
-    scale from uniform attention, which is not highlighted, to 16 times that; bilinear
-    between the keys' centers), and, in the dot's color, the outline of the fewest keys that hold
-    half of the attention; then a map of every pixel's attention distance and one of its entropy.
-    No outline is drawn where half of the attention takes more than 40 % of the keys: the caption
-    then says that it is nearly uniform. A dot sits at the center of its query's cell. The white
-    square around it is what a 3x3 convolution in the layer's place would read of the layer's own
-    map; in a discriminator the dashed one is what it sees of the picture with all
-    convolutions before it.
+    Each layer has a section, with a row for each image: the image with its query dots; a panel for
+    each dot, with the attention as heat over the dimmed image (`overlay.heat`: a log scale from
+    uniform attention, which stays dark, to 16 times that; bilinear between the keys' centers) and,
+    in the dot's color, the outline of the fewest keys that get half of the attention; then a map
+    of every pixel's attention distance and one of its entropy. If half of the attention takes more
+    than 40% of the keys, no outline is drawn, and the caption says that attention is nearly
+    uniform. A dot is at the center of its query's cell. The white square around it is what a 3x3
+    convolution in the layer's place would see of the layer's own map; in a discriminator, the
+    dashed square is what it sees of the image with all convolutions before it.
 
     Args:
         images: uint8 `(num, H, W, 3)`, H = W.
-        layers: what to show, at least one.
-        titles: what to write below each image, any text; none by default.
+        layers: the layers to show, at least one.
+        titles: text below each image, of any kind; none by default.
 
     Returns:
-        A figure that belongs to no window and no global state, for `save_figure`.
+        A figure without a window or global state, for `save_figure`.
 
     Raises:
-        ValueError: shapes do not fit, a query is out of range, or an image has none, more than 64
-            or other numbers than its neighbors.
+        ValueError: shapes do not fit, a query is out of range, or images do not have equally many
+            queries, 1 to 64.
     """
     _check(images, layers, titles)
     grids = [_Grid(len(layer.queries[0]), len(images)) for layer in layers]
     width = 2 * _MARGIN + max(grid.columns for grid in grids) * (PANEL + _GAP) - _GAP
     with figure_style():
-        note = wrapped(reading_note(layers[0].sees_picture), width - 2 * _MARGIN, SMALL)
+        note = wrapped(reading_note(layers[0].sees_image), width - 2 * _MARGIN, SMALL)
         heads = [
             wrapped(layer_summary(layer, images.shape[1]), width - 2 * _MARGIN) for layer in layers
         ]
         lines = len(note) + sum(len(head) + 2 for head in heads)
         panels = sum(grid.height for grid in grids)
-        sheet = Sheet(width, 2 * _MARGIN + lines * LINE + panels)
+        canvas = Canvas(width, 2 * _MARGIN + lines * LINE + panels)
         top = _MARGIN
         for layer, grid, head in zip(layers, grids, heads, strict=True):
-            sheet.text(_MARGIN, top, layer.name, size=LARGE, color=INK, weight="bold")
-            sheet.lines(_MARGIN, top + LINE + 10, head)
+            canvas.text(_MARGIN, top, layer.name, size=LARGE, color=BLACK, weight="bold")
+            canvas.lines(_MARGIN, top + LINE + 10, head)
             top += (len(head) + 2) * LINE
-            _Section(sheet, top, grid, layer, images).draw(titles)
+            _Section(canvas, top, grid, layer, images).draw(titles)
             top += grid.height
-        sheet.lines(_MARGIN, top, note, size=SMALL)
-    return sheet.figure
+        canvas.lines(_MARGIN, top, note, size=SMALL)
+    return canvas.figure
 
 
 @dataclass(frozen=True, eq=False)
 class _Section:
-    """The panels of one layer on the sheet, from a height downwards."""
+    """The panels of one layer on the canvas, from `top` downward."""
 
-    sheet: Sheet
+    canvas: Canvas
     top: int
     grid: _Grid
     layer: LayerView
     images: UInt8Array
 
     def draw(self, titles: Sequence[str]) -> None:
-        """Draw all rows, below their heads and above their color bars."""
+        """Draw all rows, with headings above and color bars below."""
         attention, size = self.layer.attention, self.images.shape[1]
         distance, entropy = attention_distance(attention, size), attention_entropy(attention)
-        # A layer of one position has no distance and no entropy: any scale serves it.
+        # With a single position, distance and entropy are 0: any scale will do.
         farthest = max(float(distance.max()), 1e-9)
-        undecided = max(math.log(attention.shape[-1]), 1e-9)
-        self.sheet.text(self._left(0), self.top, "picture", color=INK)
-        self.sheet.text(self._left(1), self.top, "attention of each dot", color=INK)
+        most_spread = max(math.log(attention.shape[-1]), 1e-9)
+        self.canvas.text(self._left(0), self.top, "image", color=BLACK)
+        self.canvas.text(self._left(1), self.top, "attention of each dot", color=BLACK)
         for row in range(len(self.images)):
-            self._draw_picture(row, titles[row : row + 1])
+            self._draw_image(row, titles[row : row + 1])
             self._draw_dots(row)
             caption = ["attention distance", f"mean {distance[row].mean():.1f} px"]
             draw_map(self._map(row, 0, caption), distance[row], farthest, DISTANCE_MAP)
             caption = ["attention entropy", f"mean {entropy[row].mean():.2f} nats"]
-            draw_map(self._map(row, 1, caption), entropy[row], undecided, ENTROPY_MAP)
+            draw_map(self._map(row, 1, caption), entropy[row], most_spread, ENTROPY_MAP)
         columns = self.grid.bar_columns
         self._draw_bar(columns[0], HEAT_MAP, "1× uniform", f"{PEAK:.0f}× or more")
         self._draw_bar(columns[1], DISTANCE_MAP, "distance 0", f"{farthest:.0f} px")
-        self._draw_bar(columns[2], ENTROPY_MAP, "entropy 0", f"{undecided:.2f} nats")
+        self._draw_bar(columns[2], ENTROPY_MAP, "entropy 0", f"{most_spread:.2f} nats")
 
     @property
     def _side(self) -> int:
         return grid_sides(self.layer.attention)[0]
 
-    def _draw_picture(self, row: int, title: Sequence[str]) -> None:
+    def _draw_image(self, row: int, title: Sequence[str]) -> None:
         axes = self._panel(row, (0, 0), [fitted(text, PANEL) for text in title])
-        draw_picture(axes, self.images[row])
+        draw_image(axes, self.images[row])
         queries = self.layer.queries[row]
-        # The first dot last, so that it lies on top where dots meet.
+        # The first dot last, so that it is on top where dots overlap.
         for query, color in reversed(list(zip(queries, _colors(len(queries)), strict=True))):
             draw_dot(axes, query, self._side, color)
 
     def _draw_dots(self, row: int) -> None:
-        """A panel for each dot: heat over the dimmed picture, outline, fields, dot, caption."""
+        """Draw a panel for each dot: heat over the dimmed image, outline, fields, dot, caption."""
         attention, size = self.layer.attention[row], self.images.shape[1]
         window = convolution_window(self._side, size)
         beyond = attention_beyond(attention[None], window, size)[0]
@@ -207,7 +207,7 @@ class _Section:
             if region.mean() <= NEARLY_UNIFORM:
                 draw_region(axes, region, color)
             draw_field(axes, query, window, size, "solid")
-            if self.layer.sees_picture:
+            if self.layer.sees_image:
                 draw_field(axes, query, self.layer.field, size, "dashed")
             draw_dot(axes, query, self._side, color)
 
@@ -218,18 +218,18 @@ class _Section:
         line, column = place
         left = self._left(column)
         top = self.top + _COLUMN_HEAD + (row * self.grid.lines + line) * (PANEL + _CAPTION)
-        self.sheet.lines(left, top + PANEL + 5, caption)
-        return self.sheet.axes(left, top, PANEL, PANEL)
+        self.canvas.lines(left, top + PANEL + 5, caption)
+        return self.canvas.axes(left, top, PANEL, PANEL)
 
     def _left(self, column: int) -> int:
         return _MARGIN + column * (PANEL + _GAP)
 
     def _draw_bar(self, column: int, colors: str, start: str, end: str) -> None:
         left, top = self._left(column), self.top + self.grid.height - _BARS
-        axes = self.sheet.axes(left, top, PANEL, 14)
+        axes = self.canvas.axes(left, top, PANEL, 14)
         axes.imshow(color_ramp(colors, PANEL, 14), aspect="auto", interpolation="antialiased")
-        self.sheet.text(left, top + 18, start, size=SMALL)
-        self.sheet.text(left + PANEL, top + 18, end, size=SMALL, ha="right")
+        self.canvas.text(left, top + 18, start, size=SMALL)
+        self.canvas.text(left + PANEL, top + 18, end, size=SMALL, ha="right")
 
 
 def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str]) -> None:
@@ -247,7 +247,7 @@ def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str
 
 
 def _colors(num: int) -> list[str]:
-    """A color for each dot in a picture; of many dots, the places tell them apart."""
+    """A color for each dot of an image; the places of many dots tell them apart."""
     if num > len(QUERY_COLORS):
         return [QUERY_COLORS[0]] * num
     return list(QUERY_COLORS[:num])

@@ -1,6 +1,6 @@
-"""From one row of attention to what is drawn over a picture: heat, and the region's outline.
+"""From one row of attention to what is drawn over an image: heat, and the region's outline.
 
-NumPy only; `figure.py` puts these on paper.
+NumPy only; `panels.py` draws them.
 """
 
 import numpy as np
@@ -8,24 +8,24 @@ import numpy.typing as npt
 
 from sagan.types import BoolArray, Float64Array, FloatArray
 
-# A panel whose peak is below this many times uniform is not stretched to full brightness.
-LEAST_PEAK = 4.0
-# Where half of the attention needs more than this share of the keys, there is no region to show.
+# A row that peaks below this many times uniform is not stretched to full brightness.
+MIN_PEAK = 4.0
+# If half of the attention takes more than this share of the keys, no region is shown.
 NEARLY_UNIFORM = 0.4
 
 
 def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
-    """Brightness of each key: how many times uniform attention it gets, on a log scale.
+    """Return the brightness of each key: its attention relative to uniform, on a log scale.
 
     `heat[m] = log(max(M * attention[m], 1)) / log(peak)`, at most 1. A key that gets no more
     than uniform attention, 1/M, is not highlighted at all. The peak is the row's own maximum,
-    `max(M * attention)`, yet at least 4: attention that is uniform but for noise, as before
-    training, stays dark instead of having its noise blown up.
+    `max(M * attention)`, but at least 4: attention that is uniform except for noise, as before
+    training, stays dark instead of having its noise amplified.
 
     Args:
         attention_row: float `(M,)`, at least 0, summing to 1.
-        peak: the multiple of uniform attention that is brightest, above 1; the same for several
-            rows makes their brightness comparable. None takes the row's own.
+        peak: the multiple of uniform attention that is brightest, above 1. Rows with the same peak
+            have comparable brightness. None takes the row's own.
 
     Returns:
         float64 `(M,)` in [0, 1].
@@ -35,7 +35,7 @@ def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
     """
     ratio = np.maximum(attention_row.astype(np.float64) * attention_row.size, 1)
     if peak is None:
-        peak = max(float(ratio.max()), LEAST_PEAK)
+        peak = max(float(ratio.max()), MIN_PEAK)
     if not peak > 1:
         raise ValueError(f"peak must be above 1, uniform attention, not {peak}")
     return np.asarray(np.minimum(np.log(ratio) / np.log(peak), 1))
@@ -44,8 +44,8 @@ def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
 def upsample_bilinear(grid: Float64Array, size: int) -> Float64Array:
     """Interpolate a `(side, side)` grid of cell values to `(size, size)` pixels.
 
-    Values sit at the cells' centers and are interpolated linearly each way; beyond the outermost
-    centers they stay constant. No value lies outside the range of its neighbors.
+    Values belong to the cells' centers and are interpolated linearly in both directions; beyond
+    the outermost centers they are constant. No value leaves the range of its neighbors.
     """
     side = grid.shape[0]
     # position of each pixel's center, in cells, from the first cell's center
@@ -58,14 +58,14 @@ def upsample_bilinear(grid: Float64Array, size: int) -> Float64Array:
 
 
 def outline(region: BoolArray) -> Float64Array:
-    """Border of a region of grid cells, as straight segments along the cells' edges.
+    """Return the border of a region of grid cells, as straight segments along the cells' edges.
 
     Args:
         region: bool `(side, side)`.
 
     Returns:
-        float64 `(K, 2, 2)`: K segments of two (x, y) points in [0, 1], the picture's width and
-        height. Borders of one line are joined into one segment.
+        float64 `(K, 2, 2)`: K segments of two (x, y) points in [0, 1], the image's width and
+        height. Consecutive edges on a line are joined into one segment.
     """
     padded = np.pad(region, 1).astype(np.int8)
     horizontal = _runs(padded[1:, 1:-1] - padded[:-1, 1:-1])
@@ -79,7 +79,7 @@ def _runs(edges: npt.NDArray[np.int8]) -> list[tuple[int, int, int]]:
     """Maximal runs (line, start, stop) of equal non-zero values along each line of edges."""
     runs = []
     for line, values in enumerate(edges):
-        # A change of sign ends a run: there two cells of the region touch only at a corner.
+        # A change of sign ends a run: there, two cells of the region touch only at a corner.
         stops = [*(np.flatnonzero(np.diff(values)) + 1), len(values)]
         start = 0
         for stop in stops:

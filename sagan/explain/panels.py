@@ -1,6 +1,6 @@
-"""What a square of a figure can hold: a picture, heat, outlines, dots, a map of numbers.
+"""The elements of a figure's square panels: image, heat, outlines, dots, a map of numbers.
 
-Every function draws into axes whose coordinates run from 0 to 1, right and down.
+All functions draw into axes with coordinates from 0 to 1, to the right and down.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ PANEL = 256  # side in pixels: a whole multiple of 32, 64, 128 and 256, hence cr
 HEAT_MAP = "inferno"  # perceptually uniform, like the maps of numbers
 
 
-def draw_picture(axes: Axes, picture: UInt8Array) -> None:
-    """A picture (H, W, 3) that fills the square, its pixels crisp."""
+def draw_image(axes: Axes, image: UInt8Array) -> None:
+    """Draw an image (H, W, 3) that fills the square, with crisp pixels."""
     from matplotlib.patches import Rectangle
 
-    factor = max(1, PANEL // picture.shape[0])
-    crisp = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+    factor = max(1, PANEL // image.shape[0])
+    crisp = image.repeat(factor, axis=0).repeat(factor, axis=1)
     axes.imshow(crisp, extent=(0, 1, 1, 0), aspect="auto", interpolation="antialiased")
-    # A hairline, so that a picture on white has an edge.
+    # A hairline, so that a white image has an edge.
     frame = Rectangle((0, 0), 1, 1, fill=False, edgecolor="#c8c8c8", linewidth=0.4)
     frame.set_clip_on(False)
     axes.add_patch(frame)
 
 
 def draw_heat(axes: Axes, image: UInt8Array, attention_row: FloatArray, peak: float) -> None:
-    """One query's attention (M,) as heat over the dimmed picture (H, W, 3)."""
+    """Draw one query's attention (M,) as heat over the dimmed image (H, W, 3)."""
     side = square_side(attention_row.size)
     brightness = heat(attention_row, peak).reshape(side, side)
     size = max(PANEL, image.shape[0])
     dim = _dimmed(image.repeat(size // len(image), axis=0).repeat(size // len(image), axis=1))
-    draw_picture(axes, lit(dim, upsample_bilinear(brightness, dim.shape[0])))
+    draw_image(axes, lit(dim, upsample_bilinear(brightness, dim.shape[0])))
 
 
 def draw_map(axes: Axes, values: Float64Array, largest: float, colors: str) -> None:
-    """A number for each query (N,), from 0 to the largest, as a color."""
+    """Draw a number for each query (N,), from 0 to `largest`, as a color."""
     from matplotlib import colormaps
 
     side = square_side(values.size)
     share = np.clip(values.reshape(side, side) / largest, 0, 1)
-    draw_picture(axes, np.asarray(np.rint(255 * colormaps[colors](share)[..., :3]), np.uint8))
+    draw_image(axes, np.asarray(np.rint(255 * colormaps[colors](share)[..., :3]), np.uint8))
 
 
 def draw_region(axes: Axes, region: BoolArray, color: str) -> None:
-    """The border of a region of keys (M,), on a wider white line that sets it off."""
+    """Draw the border of a region of keys (M,), on a wider white line for contrast."""
     from matplotlib.collections import LineCollection
 
     side = square_side(region.size)
     segments = list(outline(region.reshape(side, side)))
     fine = min(1.0, 16 / side)  # lines must not fill the cells of a fine grid
-    # Two collections, or the white of one segment would cut into the color of the one before.
+    # Two collections, or the white of one segment would cover the color of the previous one.
     for line_color, width in (("white", 1.5 * fine), (color, 0.8 * fine)):
         lines = LineCollection(segments, colors=line_color, linewidths=width, zorder=1.5)
         lines.set(capstyle="projecting", clip_on=False)
@@ -69,7 +69,7 @@ def draw_region(axes: Axes, region: BoolArray, color: str) -> None:
 def draw_field(
     axes: Axes, query: int, spans: Int64Array, image_size: int, style: Literal["solid", "dashed"]
 ) -> None:
-    """The square that a convolution sees from a query's place; spans (side, 2) in pixels."""
+    """Draw the square that a convolution sees from a query's place; spans (side, 2) in pixels."""
     from matplotlib.patches import Rectangle
 
     row, column = divmod(query, len(spans))
@@ -81,14 +81,17 @@ def draw_field(
 
 
 def draw_dot(axes: Axes, query: int, side: int, color: str) -> None:
-    """A dot edged in white, and that in thin gray, to stand out on white pictures too."""
+    """Draw a dot with a white and a thin gray edge, to stand out on white images too."""
     x, y = query_to_pixel(query, 1, side)
     for face, size in (("#777777", 5.4), ("white", 5.0), (color, 3.7)):
         axes.plot([x], [y], "o", color=face, markersize=size, markeredgewidth=0, clip_on=False)
 
 
 def color_ramp(colors: str, width: int, height: int) -> UInt8Array:
-    """A color map from left to right; heat as it looks over a dark picture."""
+    """Return a color map from left to right, uint8 (height, width, 3).
+
+    Heat is shown as it looks over a dark image.
+    """
     from matplotlib import colormaps
 
     ramp = np.broadcast_to(np.linspace(0, 1, width), (height, width))
@@ -97,18 +100,18 @@ def color_ramp(colors: str, width: int, height: int) -> UInt8Array:
     return np.asarray(np.rint(255 * colormaps[colors](ramp)[..., :3]), dtype=np.uint8)
 
 
-def lit(picture: UInt8Array, brightness: Float64Array) -> UInt8Array:
-    """Mix heat into a picture (H, W, 3) by brightness (H, W) in [0, 1]."""
+def lit(image: UInt8Array, brightness: Float64Array) -> UInt8Array:
+    """Return an image (H, W, 3) with heat mixed in by brightness (H, W) in [0, 1]."""
     from matplotlib import colormaps
 
-    # The map's black end is left out: over a dark picture it would darken what it should light.
+    # Without the color map's black end, which would darken a dark image instead of lighting it.
     color = 255 * colormaps[HEAT_MAP](0.25 + 0.75 * brightness)[..., :3]
     alpha = 0.85 * brightness[..., None] ** 0.75
-    return np.asarray(np.rint((1 - alpha) * picture + alpha * color), dtype=np.uint8)
+    return np.asarray(np.rint((1 - alpha) * image + alpha * color), dtype=np.uint8)
 
 
 def _dimmed(image: UInt8Array) -> UInt8Array:
-    """The picture nearly without color and dark, so that heat is what one sees."""
+    """The image dark and almost without color, so that the heat stands out."""
     luminance = image @ np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, on the stored values
     quiet = 0.85 * luminance[..., None] + 0.15 * image
     return np.asarray(12 + 0.4 * quiet, dtype=np.uint8)

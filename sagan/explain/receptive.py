@@ -1,8 +1,8 @@
-"""How far a convolution sees, exactly, from the published layouts: what attention is compared with.
+"""Exact receptive fields of convolutions in the published layouts, to compare attention with.
 
-A layer's field is that of a 3x3 convolution in its place, after all convolutions below it. In a
-discriminator it lies in the picture. A generator starts from a 4 x 4 map, whose cells are blocks of
-the picture. Attention below is left out: convolutions alone are asked.
+A layer's field is that of a 3x3 convolution in its place, with all convolutions before it. In a
+discriminator it is measured in the image. A generator starts from a 4 x 4 map, with cells that are
+blocks of the image. Earlier attention layers are ignored: only convolutions count.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ START = 4  # side of the map that every generator starts from
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution or a pooling, one dimension of it."""
+    """One dimension of a convolution or pooling."""
 
     kernel: int
     stride: int
     padding: int
 
     def sources(self, span: Int64Array) -> Int64Array:
-        """First and last input position that the outputs of spans (..., 2) depend on."""
+        """Return the first and last input position that the outputs of spans (..., 2) depend on."""
         first = span[..., 0] * self.stride - self.padding
         last = span[..., 1] * self.stride - self.padding + self.kernel - 1
         return np.stack([first, last], axis=-1)
@@ -32,14 +32,14 @@ class _Convolution:
 
 @dataclass(frozen=True)
 class _TransposedConvolution:
-    """A transposed convolution or nearest upsampling, one dimension of it."""
+    """One dimension of a transposed convolution or of nearest upsampling."""
 
     kernel: int
     stride: int
     padding: int
 
     def sources(self, span: Int64Array) -> Int64Array:
-        """The same. Input i reaches outputs i * stride - padding + (0 .. kernel - 1)."""
+        """Return the same. Input i reaches outputs i * stride - padding + (0 .. kernel - 1)."""
         first = -((self.kernel - 1 - self.padding - span[..., 0]) // self.stride)  # rounded up
         last = (span[..., 1] + self.padding) // self.stride
         return np.stack([first, last], axis=-1)
@@ -55,11 +55,11 @@ _DCGAN_UP = _TransposedConvolution(kernel=4, stride=2, padding=1)
 
 
 def convolution_window(side: int, image_size: int) -> Int64Array:
-    """What a 3x3 convolution reads of the attention layer's own map, as blocks of the picture.
+    """Return what a 3x3 convolution sees of the attention layer's own map, as blocks of the image.
 
     Args:
         side: side of the map.
-        image_size: side of the picture in pixels, a multiple of `side`.
+        image_size: side of the image in pixels, a multiple of `side`.
 
     Returns:
         int64 `(side, 2)`: for the positions along one axis, the pixels [start, stop).
@@ -68,19 +68,19 @@ def convolution_window(side: int, image_size: int) -> Int64Array:
 
 
 def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
-    """The theoretical receptive field of a 3x3 convolution in an attention layer's place.
+    """Return the theoretical receptive field of a 3x3 convolution in an attention layer's place.
 
     Args:
         family: "residual" or "dcgan", as in a configuration.
         layer: such as "discriminator.attention_16".
-        resolution: side of the picture in pixels.
+        resolution: side of the image in pixels.
 
     Returns:
-        int64 `(side, 2)`, side that of the layer's map: for the positions along one axis, the
-        pixels [start, stop) that the result may depend on, inside the picture.
+        int64 `(side, 2)`, with the side of the layer's map: for the positions along one axis, the
+        pixels [start, stop) of the image that the result may depend on.
 
     Raises:
-        ValueError: there is no such layer.
+        ValueError: the layer does not exist.
     """
     network, _, size = layer.partition(".attention_")
     if network not in ("generator", "discriminator") or not size.isdecimal():
@@ -104,8 +104,8 @@ def _steps_to_start(family: str, side: int) -> Iterator[_Step]:
 
 
 def _steps_to_picture(family: str, side: int, resolution: int) -> Iterator[_Step]:
-    """The discriminator's layers from a map, the first of its side, back to the picture."""
-    # Blocks that keep the size come after the first map of their size, hence never on the way.
+    """The discriminator's layers from the first map of this side back to the image."""
+    # Blocks that keep the size come after the first map of their size, so none is in between.
     while side < resolution:
         yield from (_DCGAN_DOWN,) if family == "dcgan" else (_HALVE, _CONV3, _CONV3)
         side *= 2
@@ -117,6 +117,6 @@ def _positions(side: int) -> Int64Array:
 
 
 def _as_pixels(span: Int64Array, side: int, image_size: int) -> Int64Array:
-    """First and last cell of a grid over the picture -> pixels [start, stop) inside it."""
+    """First and last cell of a grid over the image -> pixels [start, stop) inside it."""
     first, last = np.clip(span[:, 0], 0, side - 1), np.clip(span[:, 1], 0, side - 1)
     return np.stack([first * image_size // side, (last + 1) * image_size // side], axis=-1)

@@ -1,6 +1,6 @@
-"""What an attention map says in numbers: how far a pixel looks, and how selectively.
+"""Measures of attention maps: how far a pixel looks, and how selectively.
 
-Every function takes attention as the networks return it: `(num, N, M)`, one row of weights over
+Functions take attention as the networks return it: `(num, N, M)`, one row of weights over
 M keys for each of N query pixels, both grids square and row-major. M = N, or N/4 when the keys
 are 2x2 max-pooled. Arithmetic is in float64 whatever the input's type; rows are divided by their
 sum first, so that maps computed in half precision lose nothing but their own rounding.
@@ -13,21 +13,21 @@ import numpy.typing as npt
 
 from sagan.types import BoolArray, Float64Array, FloatArray
 
-# bfloat16 keeps eight bits, so a row of softmax weights may miss 1 by about this much.
+# bfloat16 has eight bits, so the sum of a row of softmax weights may differ from 1 by this much.
 _ROW_SUM_TOLERANCE = 0.02
-# Above the rounding of float32 weights, below anything a reader could see: without it, whether
-# three keys of 1/6 hold a half would be a matter of chance.
+# More than float32 rounding, less than anything visible: without it, whether three keys with 1/6
+# each add up to a half would be a matter of chance.
 _MASS_TOLERANCE = 1e-6
 
 
 def grid_sides(attention: FloatArray) -> tuple[int, int]:
-    """Sides of the query grid and of the key grid of an attention array `(..., N, M)`.
+    """Return the sides of the query grid and the key grid of an attention array `(..., N, M)`.
 
     Returns:
         `(query_side, key_side)`, so that N = query_side² and M = key_side².
 
     Raises:
-        ValueError: N or M is not a square number, or query_side is no multiple of key_side.
+        ValueError: N or M is not a square number, or query_side is not a multiple of key_side.
     """
     if attention.ndim < 2:
         raise ValueError(f"attention must have shape (..., N, M), not {attention.shape}")
@@ -38,23 +38,23 @@ def grid_sides(attention: FloatArray) -> tuple[int, int]:
 
 
 def square_side(number: int) -> int:
-    """Side of a square grid of so many positions.
+    """Return the side of a square grid with this number of positions.
 
     Raises:
-        ValueError: it is not a square number, or 0.
+        ValueError: the number is 0 or not a square.
     """
     side = isqrt(number)
     if number == 0 or side**2 != number:
-        raise ValueError(f"{number} positions are not a square grid")
+        raise ValueError(f"{number} positions do not form a square grid")
     return side
 
 
 def cell_centers(side: int, image_size: int) -> Float64Array:
-    """Centers of the cells of a side x side grid laid over a picture.
+    """Return the centers of the cells of a side x side grid over an image.
 
-    Cell (row i, column j) covers `image_size / side` pixels each way; its center lies at
+    Cell (row i, column j) covers `image_size / side` pixels in each direction; its center is at
     `((j + 1/2), (i + 1/2)) * image_size / side`. Pixel (0, 0) covers [0, 1) x [0, 1), so the
-    center of a pooled key lies in the middle of the 2x2 block of queries that it stands for.
+    center of a pooled key is the middle of the 2x2 block of positions that it stands for.
 
     Returns:
         float64 `(side * side, 2)`: (x, y) in image pixels, row-major.
@@ -63,14 +63,14 @@ def cell_centers(side: int, image_size: int) -> Float64Array:
         ValueError: side or image_size is less than 1.
     """
     if side < 1 or image_size < 1:
-        raise ValueError(f"a grid of side {side} on a picture of {image_size} pixels")
+        raise ValueError(f"a grid of side {side} on an image of {image_size} pixels")
     centers = (np.arange(side) + 0.5) * (image_size / side)
     x, y = np.meshgrid(centers, centers)
     return np.stack([x.ravel(), y.ravel()], axis=-1)
 
 
 def attention_distance(attention: FloatArray, image_size: int) -> Float64Array:
-    """How far each query pixel looks: the expected distance to what it attends to.
+    """Return how far each query pixel looks: the expected distance to what it attends to.
 
     `distance[b, n] = sum_m attention[b, n, m] * |center(key m) - center(query n)|`, the mean
     attention distance of Dosovitskiy et al. (2021, section 4.5; the paper's figure 7), there
@@ -78,13 +78,13 @@ def attention_distance(attention: FloatArray, image_size: int) -> Float64Array:
 
     Args:
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
-        image_size: side of the picture in pixels.
+        image_size: side of the image in pixels.
 
     Returns:
         float64 `(num, N)`, in image pixels; at least 0, less than `sqrt(2) * image_size`.
 
     Raises:
-        ValueError: the shape is another, a grid is not square, or rows are no distributions.
+        ValueError: the shape is wrong, a grid is not square, or rows are not distributions.
     """
     row_sums = _checked_row_sums(attention)
     distance = _distances(*grid_sides(attention), image_size)
@@ -93,10 +93,10 @@ def attention_distance(attention: FloatArray, image_size: int) -> Float64Array:
 
 
 def uniform_distance(query_side: int, key_side: int, image_size: int) -> Float64Array:
-    """Attention distance of a query that attends to all keys alike: what "far" is measured by.
+    """Return the attention distance of queries with uniform attention: the yardstick for "far".
 
-    A corner pixel is far from most of the picture whatever it attends to. Dividing
-    `attention_distance` by this removes the effect of the query's place.
+    A corner pixel is far from most of the image, whatever it attends to. Dividing
+    `attention_distance` by this removes the effect of the query's position.
 
     Returns:
         float64 `(query_side²,)`, in image pixels.
@@ -108,26 +108,26 @@ def uniform_distance(query_side: int, key_side: int, image_size: int) -> Float64
 
 
 def attention_entropy(attention: FloatArray, *, normalized: bool = False) -> Float64Array:
-    """How undecided each query pixel is: the Shannon entropy of its attention.
+    """Return how spread out each query pixel's attention is: its Shannon entropy.
 
     `entropy[b, n] = -sum_m p log p` with `p = attention[b, n, m]` and `0 log 0 = 0`.
 
     Args:
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
         normalized: divide by `log M`, the entropy of uniform attention, so that maps over
-            different numbers of keys compare. With one key there is nothing to decide: 0.
+            different numbers of keys compare. With a single key it is 0.
 
     Returns:
-        float64 `(num, N)`, in nats, from 0 (one key) to log M (all keys alike); in [0, 1] when
+        float64 `(num, N)`, in nats, from 0 (one key) to log M (uniform attention); in [0, 1] if
         normalized.
 
     Raises:
-        ValueError: the shape is another, a grid is not square, or rows are no distributions.
+        ValueError: the shape is wrong, a grid is not square, or rows are not distributions.
     """
     row_sums = _checked_row_sums(attention)
     entropy = np.empty(row_sums.shape)
     for image, sums, out in zip(attention, row_sums, entropy, strict=True):
-        p = image / sums[:, None]  # (N, M): one image at a time, since float64 copies are large
+        p = image / sums[:, None]  # (N, M): one image at a time, because float64 copies are large
         # log 1 = 0 stands in for 0 log 0; the maximum removes -0.0 and rounding below zero
         out[:] = np.maximum(-(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1), 0)
     keys = attention.shape[-1]
@@ -135,7 +135,7 @@ def attention_entropy(attention: FloatArray, *, normalized: bool = False) -> Flo
 
 
 def concentration(attention: FloatArray, mass: float = 0.5) -> Float64Array:
-    """How little of the picture holds most of the attention: the smallest such share of keys.
+    """Return the smallest share of keys that gets a given part of the attention.
 
     `concentration[b, n] = k / M` with k the smallest number of keys whose weights add up to at
     least `mass`. Uniform attention has `ceil(mass * M) / M`, so about `mass` itself; a
@@ -143,14 +143,14 @@ def concentration(attention: FloatArray, mass: float = 0.5) -> Float64Array:
 
     Args:
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
-        mass: the part of the attention to be held, in (0, 1].
+        mass: the part of the attention, in (0, 1].
 
     Returns:
         float64 `(num, N)`, a share in [1/M, 1].
 
     Raises:
-        ValueError: mass lies outside (0, 1], the shape is another, a grid is not square, or rows
-            are no distributions.
+        ValueError: mass lies outside (0, 1], the shape is wrong, a grid is not square, or rows are
+            not distributions.
     """
     _check_mass(mass)
     row_sums = _checked_row_sums(attention)
@@ -164,22 +164,22 @@ def concentration(attention: FloatArray, mass: float = 0.5) -> Float64Array:
 def attention_beyond(
     attention: FloatArray, spans: npt.NDArray[np.int64], image_size: int
 ) -> Float64Array:
-    """How much of each query pixel's attention goes beyond what a convolution sees.
+    """Return the share of each query pixel's attention beyond what a convolution sees.
 
-    A key counts as seen where its cell and the query's field share a pixel, so that the result is
-    never too large.
+    A key counts as seen if its cell and the query's field share a pixel, so the result is never too
+    large.
 
     Args:
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
-        spans: int `(side, 2)`, side that of the query grid: along one axis, the pixels
-            [start, stop) of each query's field, as `sagan.explain.receptive` gives them.
-        image_size: side of the picture in pixels.
+        spans: int `(side, 2)`, with the side of the query grid: along one axis, the pixels
+            [start, stop) of each query's field, from `sagan.explain.receptive`.
+        image_size: side of the image in pixels.
 
     Returns:
         float64 `(num, N)`, a share in [0, 1].
 
     Raises:
-        ValueError: the shape is another, a grid is not square, or rows are no distributions.
+        ValueError: the shape is wrong, a grid is not square, or rows are not distributions.
     """
     row_sums = _checked_row_sums(attention)
     query_side, key_side = grid_sides(attention)
@@ -188,27 +188,27 @@ def attention_beyond(
     edges = np.arange(key_side + 1) * (image_size / key_side)
     seen = (edges[:-1] < spans[:, 1:]) & (edges[1:] > spans[:, :1])  # (query_side, key_side)
     grids = attention.reshape(len(attention), query_side, query_side, key_side, key_side)
-    held = np.einsum("bijkl,ik,jl->bij", grids, seen, seen, dtype=np.float64, optimize=True)
-    return np.asarray(np.clip(1 - held.reshape(row_sums.shape) / row_sums, 0, 1))
+    inside = np.einsum("bijkl,ik,jl->bij", grids, seen, seen, dtype=np.float64, optimize=True)
+    return np.asarray(np.clip(1 - inside.reshape(row_sums.shape) / row_sums, 0, 1))
 
 
 def attended_region(attention_row: FloatArray, mass: float = 0.5) -> BoolArray:
-    """The smallest set of keys that together hold `mass` of one query's attention.
+    """Return the smallest set of keys that together get `mass` of one query's attention.
 
-    Keys are taken from the most attended down until their weights add up to at least `mass` (to
+    Keys are taken from the most attended on until their weights add up to at least `mass` (to
     1e-6). Among keys of equal weight the first in row-major order is taken first: the set stays
-    smallest, but which of the equals belong to it then means nothing. Under uniform attention the
-    region is just the upper half of the picture; do not show it as if it were a choice.
+    smallest, but which of the equal keys belong to it then means nothing. Under uniform attention
+    the region is simply the upper half of the image; do not present it as a preference.
 
     Args:
         attention_row: float `(M,)`, at least 0, summing to 1.
-        mass: the part of the attention to be held, in (0, 1].
+        mass: the part of the attention, in (0, 1].
 
     Returns:
-        bool `(M,)`, True at the keys of the region; at least one is.
+        bool `(M,)`, True for the keys of the region, at least one.
 
     Raises:
-        ValueError: mass lies outside (0, 1], or the row is not one distribution.
+        ValueError: mass lies outside (0, 1], or the row is not a distribution.
     """
     _check_mass(mass)
     if attention_row.ndim != 1 or attention_row.size == 0:
@@ -222,8 +222,9 @@ def attended_region(attention_row: FloatArray, mass: float = 0.5) -> BoolArray:
 
 def _keys_missing(p_descending: Float64Array, mass: float) -> npt.NDArray[np.intp]:
     """How many of the largest weights (..., M) do not yet add up to the mass: 0 .. M - 1."""
-    held = np.cumsum(p_descending, axis=-1)[..., :-1]  # all M keys hold any mass there is
-    return np.asarray((held < mass - _MASS_TOLERANCE).sum(axis=-1))
+    # Without the last sum: all M keys have any mass there is.
+    sums = np.cumsum(p_descending, axis=-1)[..., :-1]
+    return np.asarray((sums < mass - _MASS_TOLERANCE).sum(axis=-1))
 
 
 def _distances(query_side: int, key_side: int, image_size: int) -> Float64Array:
@@ -234,7 +235,7 @@ def _distances(query_side: int, key_side: int, image_size: int) -> Float64Array:
 
 
 def _checked_row_sums(attention: FloatArray) -> Float64Array:
-    """Row sums (num, N) of attention that has the right shape and holds distributions."""
+    """Row sums (num, N) of attention, checked to have the right shape and be distributions."""
     if attention.ndim != 3:
         raise ValueError(f"attention must have shape (num, N, M), not {attention.shape}")
     grid_sides(attention)
@@ -242,9 +243,9 @@ def _checked_row_sums(attention: FloatArray) -> Float64Array:
 
 
 def _row_sums(rows: FloatArray) -> Float64Array:
-    """Sums (...) of rows (..., M), once they are known to be distributions."""
+    """Sums (...) of rows (..., M), checked to be distributions."""
     sums = np.asarray(rows.sum(axis=-1, dtype=np.float64))
-    # Written so that a NaN, which compares false with anything, is refused as well.
+    # Written so that NaN, which compares false with anything, is refused as well.
     if not (np.all(np.abs(sums - 1) <= _ROW_SUM_TOLERANCE) and np.all(rows >= 0)):
         raise ValueError("attention rows must be at least 0 and sum to 1 (a softmax over keys)")
     return sums

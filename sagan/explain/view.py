@@ -1,4 +1,4 @@
-"""One attention layer as a figure shows it."""
+"""An attention layer as a figure shows it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from sagan.explain.statistics import grid_sides
 from sagan.types import FloatArray, Int64Array
 
-MOST_QUERIES = 64
+MAX_QUERIES = 64
 
 
 @dataclass(frozen=True, eq=False)
 class LayerView:
-    """A layer's maps, the queries to show, and what convolutions see in its place.
+    """A layer's maps, the queries to show, and what a convolution in its place would see.
 
     Attributes:
         name: such as "generator.attention_16".
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
-        queries: for each image the row indices n in [0, N) to draw, 1 to 64 and equally many.
-        gamma: the layer's learned scale, what its attention counts for.
+        queries: for each image, the row indices n in [0, N) to draw: 1 to 64, equally many each.
+        gamma: the layer's learned scale.
         field: int `(side, 2)`: what convolutions alone see, from
             `sagan.explain.receptive.receptive_field`.
     """
@@ -31,15 +31,15 @@ class LayerView:
     field: Int64Array
 
     @property
-    def sees_picture(self) -> bool:
-        """Whether the field lies in the picture itself, and not in the generator's start."""
+    def sees_image(self) -> bool:
+        """Whether `field` is measured in the image itself, rather than in the generator's start."""
         return self.name.startswith("discriminator.")
 
     def check(self, num: int) -> None:
-        """Insist that everything fits `num` images.
+        """Check that everything fits `num` images.
 
         Raises:
-            ValueError: something does not.
+            ValueError: something does not fit.
         """
         attention, queries = self.attention, self.queries
         if attention.ndim != 3 or not num == len(attention) == len(queries):
@@ -51,7 +51,7 @@ class LayerView:
         if self.field.shape != (side, 2):
             raise ValueError(f"the field must have shape {(side, 2)}, not {self.field.shape}")
         numbers = {len(row) for row in queries}
-        if len(numbers) != 1 or not 1 <= max(numbers) <= MOST_QUERIES:
-            raise ValueError(f"each image needs 1 to {MOST_QUERIES} queries, as many as the others")
+        if len(numbers) != 1 or not 1 <= max(numbers) <= MAX_QUERIES:
+            raise ValueError(f"each image needs 1 to {MAX_QUERIES} queries, as many as the others")
         if not all(0 <= query < attention.shape[1] for row in queries for query in row):
             raise ValueError(f"queries must be row indices in 0 .. {attention.shape[1] - 1}")

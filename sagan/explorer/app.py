@@ -223,7 +223,7 @@ def serve(name: str, host: str, port: int | None, open_browser: bool) -> None:
         open_browser: open the page in a browser, if there is a screen.
 
     Raises:
-        SaganError: there is no such model, or the address is not available.
+        SaganError: the model does not exist, or the address is not available.
     """
     model = open_model(name)
     run = Path(name) if is_run(Path(name)) else None

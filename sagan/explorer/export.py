@@ -1,6 +1,6 @@
-"""The exported page: one HTML file that holds samples and their maps and makes no request.
+"""The exported page: one HTML file with samples and their maps inside, which makes no request.
 
-It holds the modules of the served page, each as a data: URL in the import map.
+It contains the modules of the served page, each as a data: URL in the import map.
 """
 
 import base64

@@ -80,7 +80,7 @@ def exported_page(
 
 
 def _model_values(model: Model, renderer: Renderer) -> dict[str, Any]:
-    """What both pages say about a model. `facts` are what their scripts start from."""
+    """The values of both templates. `facts` is the data that their scripts start from."""
     name, size = model_name(model), model.config.resolution
     facts = {
         "name": name,

@@ -1,4 +1,4 @@
-"""What the page can request of a model: galleries, samples with their maps, scores of an image."""
+"""Images for the page: galleries, samples with their attention maps, the visitor's own picture."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +68,7 @@ class Renderer:
         """Return samples as safetensors: `images` uint8 (24, S, S, 3).
 
         Raises:
-            SaganError: there is no such class.
+            SaganError: the class does not exist.
         """
         labels = self._labels(request.label)
         images = self.generator.sample(GALLERY_SIZE, labels, request.seed, request.truncation)
@@ -78,7 +78,7 @@ class Renderer:
         """Generate one sample with and without attention, and let D judge it.
 
         Raises:
-            SaganError: there is no such class.
+            SaganError: the class does not exist.
         """
         labels = self._labels(request.label)
         label = None if labels is None else labels[request.index]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from sagan.errors import printable
-from sagan.figures import colors, legend, plain, svg_of
+from sagan.figures import add_legend, line_colors, style_axes, svg_of
 from sagan.run.stats import Record
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Curve: TypeAlias = list[tuple[float, float]]  # (step, value), in order
 
-MAX_POINTS = 400  # of a curve: more cannot be told apart on a page
+MAX_POINTS = 400  # of a curve: more cannot be distinguished on a page
 MAX_VALUE = 1e30  # larger numbers are left out: axes soon overflow
 
 
@@ -28,6 +28,8 @@ class Panel:
     suffix: str = ""
 
 
+NETWORKS = {"d": "discriminator", "g": "generator"}  # as the losses are named in stats.jsonl
+
 PANELS = (
     Panel("Losses", "loss/"),
     Panel("Discriminator's mean logits", "logits/"),
@@ -35,9 +37,9 @@ PANELS = (
     Panel("Kernel distance to the training images (lower is better)", "metric/KD-"),
     Panel("Seconds spent on evaluation", "metric/seconds"),
     Panel("Precision, recall, density, coverage (higher is better)", "metric/"),
-    Panel("gamma: how much attention contributes", "gamma/"),
-    Panel("sigma, generator: largest singular value of each layer", "sigma/generator/"),
-    Panel("sigma, discriminator: largest singular value of each layer", "sigma/discriminator/"),
+    Panel("Gamma: how much attention contributes", "gamma/"),
+    Panel("Sigma, generator: largest singular value of each layer", "sigma/generator/"),
+    Panel("Sigma, discriminator: largest singular value of each layer", "sigma/discriminator/"),
     Panel("Attention distance (pixels)", "attention/", "/distance"),
     Panel("Attention entropy (nats)", "attention/", "/entropy"),
     Panel(
@@ -59,12 +61,14 @@ def drawn_panels(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     for panel in PANELS:
         names = [n for n in curves if n.startswith(panel.prefix) and n.endswith(panel.suffix)]
         taken = {name: curves.pop(name) for name in names}
-        labels = {
-            name.removeprefix(panel.prefix).removesuffix(panel.suffix): curve
-            for name, curve in taken.items()
-        }
+        labels = {_label(name, panel): curve for name, curve in taken.items()}
         if labels:
             yield panel.title, svg_of(panel.title, functools.partial(_draw, curves=labels))
+
+
+def _label(name: str, panel: Panel) -> str:
+    short = name.removeprefix(panel.prefix).removesuffix(panel.suffix)
+    return NETWORKS.get(short, short)
 
 
 def _curves(records: Sequence[Record]) -> dict[str, Curve]:
@@ -82,10 +86,14 @@ def _thinned(curve: Curve) -> Curve:
 
 
 def _draw(axes: "Axes", curves: dict[str, Curve]) -> None:
-    for (name, curve), color in zip(curves.items(), colors(len(curves)), strict=True):
+    from matplotlib.ticker import MaxNLocator
+
+    for (name, curve), color in zip(curves.items(), line_colors(len(curves)), strict=True):
         steps, values = zip(*curve, strict=True)
         marker = "." if len(curve) < 3 else ""
         axes.plot(steps, values, color=color, linewidth=1.2, marker=marker, label=f"{name} ")
-    plain(axes, "step")
+    style_axes(axes, "step")
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+    axes.ticklabel_format(useOffset=False)
     if any(curves):
-        legend(axes, len(curves))
+        add_legend(axes, len(curves))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sagan.explain.draw import draw_figure
-from sagan.gallery import save_picture
+from sagan.gallery import save_image
 from sagan.images.grid import grid_columns, image_grid
 from sagan.nn.base import GeneratorBase
 from sagan.sampling import grid_labels
@@ -22,7 +22,7 @@ def draw_images(generator: GeneratorBase, run: Path, step: int, writer: RecordWr
     classes = generator.num_classes
     images = generator.sample(GRID_IMAGES, grid_labels(GRID_IMAGES, classes))
     grid = image_grid(images, grid_columns(GRID_IMAGES, classes))
-    save_picture(grid, run / "samples" / f"step-{step:08d}.png")
+    save_image(grid, run / "samples" / f"step-{step:08d}.png")
     writer.write_image("samples", grid, step)
     explained = images_with_maps(generator, MAX_FIGURE_IMAGES)
     if explained and generator.attention_layers():

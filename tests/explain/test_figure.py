@@ -1,6 +1,6 @@
-"""The attention figure, judged by its pixels."""
+"""The attention figure, checked by its pixels."""
 
-# ruff: noqa: RUF001 -- captions mean the multiplication and minus signs that they use
+# ruff: noqa: RUF001 -- the multiplication and minus signs in captions are intended
 
 import dataclasses
 import itertools
@@ -38,7 +38,7 @@ def gray_images(num=1, size=32):
 
 
 def blob_attention(num=1, key_side=8, center=(0.8, 0.25), width=0.01):
-    """All queries attend to a blob around one place, (x, y) in [0, 1]."""
+    """All queries attend to a blob around a place, (x, y) in [0, 1]."""
     cells = (np.arange(key_side) + 0.5) / key_side
     x, y = np.meshgrid(cells, cells)
     weights = np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / width).ravel() + 1e-4
@@ -47,7 +47,7 @@ def blob_attention(num=1, key_side=8, center=(0.8, 0.25), width=0.01):
 
 
 def layer(attention, queries, name="generator.attention_16", gamma=0.1):
-    """A layer as a figure takes it; its name decides about the convolutions' field."""
+    """A layer for a figure; its name decides the convolutions' field."""
     field = receptive_field("residual", name, 32)
     return LayerView(name, attention, queries, gamma, field)
 
@@ -74,7 +74,7 @@ def panels(figure):
 
 
 def squares(figure):
-    """The axes of pictures, dots' panels and maps, row by row; not the color bars."""
+    """The axes of images, dots' panels and maps, row by row; not the color bars."""
     boxes = [(axes, axes.get_window_extent()) for axes in figure.axes]
     return [axes for axes, box in boxes if abs(box.width - box.height) < 1]
 
@@ -84,12 +84,12 @@ def texts(figure):
 
 
 def shown(figure, panel):
-    """The picture given to a panel, before dots and outlines, (H, W, 3)."""
+    """The image given to a panel, without dots and outlines, (H, W, 3)."""
     return np.asarray(squares(figure)[panel].images[0].get_array())
 
 
 def fields(figure, panel):
-    """(left, top, right, bottom) in picture pixels and line style of the squares in a panel."""
+    """(left, top, right, bottom) in image pixels and line style of the squares in a panel."""
     rectangles = [patch for patch in squares(figure)[panel].patches if patch.get_zorder() == 1.4]
     return [
         (
@@ -135,8 +135,8 @@ def test_a_far_blob_lights_up_and_the_rest_does_not(key_side):
     assert brightness.max() > 1.8 * far_away.max()
 
 
-def test_each_dot_lights_up_what_it_attends_to_itself():
-    """Query (row i, column j) looks at one key, (7 - i / 2, j / 4), and at no other's."""
+def test_each_dot_lights_up_what_it_attends_to_and_nothing_else():
+    """Query (row i, column j) attends to a single key, (7 - i / 2, j / 4)."""
     attention = np.zeros((1, SIDE**2, 64), dtype=np.float32)
     rows, columns = np.divmod(np.arange(SIDE**2), SIDE)
     keys = np.stack([7 - rows // 2, columns // 4], axis=1)  # (N, 2): row, column of 8 x 8
@@ -163,32 +163,32 @@ def test_a_given_point_is_x_then_y(point, query):
     assert choose(uniform_attention()[0], gray_images()[0]) == [query]
 
 
-def test_uniform_attention_leaves_the_picture_dark_and_says_so():
+def test_uniform_attention_leaves_the_image_dark_and_the_caption_says_so():
     figure = draw(uniform_attention(), [[100]])
     assert len(np.unique(shown(figure, 1))) == 1
     assert not squares(figure)[1].collections  # no outline
     assert "nearly uniform" in texts(figure)
 
 
-def test_the_captions_give_the_numbers_of_each_dot_and_map():
+def test_the_captions_give_each_dots_and_each_maps_numbers():
     attention = np.zeros((1, SIDE**2, 64), dtype=np.float32)
     attention[..., :8] = 1 / 8  # half in four of 64 keys
     figure = draw(attention, [[100]], gamma=-0.25)
     text = texts(figure)
-    assert "half in 6.2 %" in text
-    assert "100 % beyond 3×3" in text
+    assert "half on 6.2%" in text
+    assert "100% beyond 3×3" in text
     assert f"mean {attention_distance(attention, 32).mean():.1f} px" in text
     assert f"mean {np.log(8):.2f} nats" in text
     assert "generator.attention_16" in text
     assert "8 × 8 keys" in text
     assert "gamma −0.250" in text
     beyond = attention_beyond(attention, convolution_window(SIDE, 32), 32).mean()
-    assert f"{100 * beyond:.0f} % goes beyond" in text
-    # Of a window of 6 pixels 2 x 2 keys of 4 are touched at most; a plain loop over all positions:
+    assert f"{100 * beyond:.0f}% of it to keys beyond" in text
+    # A window of 6 pixels touches at most 2 x 2 keys of 4 pixels; a plain loop over all positions:
     windows = [range(max(0, 2 * i - 2), min(32, 2 * i + 4)) for i in range(SIDE)]
     touched = [len({pixel // 4 for pixel in window}) for window in windows]
     uniform = np.mean([1 - a * b / 64 for a in touched for b in touched])
-    assert f"(uniform attention: {100 * uniform:.0f} %)" in text
+    assert f"(uniform attention: {100 * uniform:.0f}%)" in text
 
 
 def test_heat_compares_between_panels():
@@ -199,11 +199,11 @@ def test_heat_compares_between_panels():
 
 def test_the_maps_show_every_pixels_distance_and_entropy():
     attention = np.zeros((1, SIDE**2, 64), dtype=np.float32)
-    attention[:, :128, 0] = 1  # the upper half looks at one corner
-    attention[:, 128:] = 1 / 64  # the lower half at everything
+    attention[:, :128, 0] = 1  # the upper half attends to one corner
+    attention[:, 128:] = 1 / 64  # the lower half to everything
     figure = draw(attention, [[100]])
     distance, entropy = (shown(figure, i)[8::16, 8::16].reshape(256, 3) for i in (2, 3))
-    # The colors are those of a scale: equal values look equal, unequal ones do not.
+    # Colors follow a scale: equal values look the same, different ones do not.
     for values, colors in (
         (attention_distance(attention, 32)[0], distance),
         (attention_entropy(attention)[0], entropy),
@@ -220,27 +220,27 @@ def test_the_square_of_a_convolution_surrounds_the_dot():
     assert fields(figure, 1) == [(14, 8, 20, 14, "solid")]
 
 
-def test_a_discriminators_convolutions_see_further_into_the_picture():
+def test_a_discriminators_convolutions_see_further_in_the_image():
     figure = draw(blob_attention(), [[5 * SIDE + 8]], name="discriminator.attention_16")
     assert fields(figure, 1) == [(14, 8, 20, 14, "solid"), (12, 6, 22, 16, "dashed")]
-    assert "squares of the picture, 6 to 10 px wide" in texts(figure)
+    assert "squares of 6 to 10 px in the image" in texts(figure)
 
 
-def test_a_generators_convolutions_are_counted_from_its_start():
-    assert "squares of 2 to 4 of the 4 blocks" in texts(draw(blob_attention(), [[0]]))
+def test_a_generators_field_is_counted_in_blocks_of_its_start():
+    assert "2 to 4 of the generator's 4 starting blocks" in texts(draw(blob_attention(), [[0]]))
 
 
-def test_pixels_of_a_small_picture_stay_crisp():
+def test_pixels_of_a_small_image_stay_crisp():
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    picture = panels(draw(blob_attention(), [[255]], image))[0]
-    assert picture.shape[:2] == (256, 256)
-    blocks = picture.reshape(32, 8, 32, 8, 3)[1:-3, :, 1:-3]  # not the frame, nor the dot
+    panel = panels(draw(blob_attention(), [[255]], image))[0]
+    assert panel.shape[:2] == (256, 256)
+    blocks = panel.reshape(32, 8, 32, 8, 3)[1:-3, :, 1:-3]  # without the frame and the dot
     np.testing.assert_array_equal(blocks[:, 4, :, 4], image[0, 1:-3, 1:-3])
     assert (blocks == blocks[:, :1, :, :1]).all()
 
 
 @pytest.mark.parametrize(("rows", "dots"), [(1, 1), (1, 6), (2, 2), (12, 4), (2, 9), (1, 64)])
-def test_all_text_stays_inside_the_figure_and_off_other_text(rows, dots):
+def test_text_stays_inside_the_figure_and_overlaps_nothing(rows, dots):
     queries = [list(range(20, 20 + dots))] * rows
     titles = ["W" * 300, "a class of many words " * 20, "$x^2$", *"abcdefghi"][:rows]
     names = ("generator.attention_16", "discriminator.attention_16")[: 1 if rows > 2 else 2]
@@ -258,14 +258,14 @@ def test_all_text_stays_inside_the_figure_and_off_other_text(rows, dots):
         across = min(a.x1, b.x1) - max(a.x0, b.x0)
         down = min(a.y1, b.y1) - max(a.y0, b.y0)
         assert min(across, down) < 2
-    pictures = [axes.get_window_extent() for axes in figure.axes]
-    for box, picture in itertools.product(boxes, pictures):
-        across = min(box.x1, picture.x1) - max(box.x0, picture.x0)
-        down = min(box.y1, picture.y1) - max(box.y0, picture.y0)
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    for box, panel in itertools.product(boxes, panels):
+        across = min(box.x1, panel.x1) - max(box.x0, panel.x0)
+        down = min(box.y1, panel.y1) - max(box.y0, panel.y0)
         assert min(across, down) < 2
 
 
-def test_every_layer_has_a_section_of_its_own():
+def test_every_layer_has_its_own_section():
     coarse = np.full((1, 64, 16), 1 / 16, dtype=np.float32)
     layers = [
         layer(coarse, [[1, 2]], "generator.attention_8"),
@@ -277,7 +277,7 @@ def test_every_layer_has_a_section_of_its_own():
     assert "generator.attention_16" in texts(figure)
 
 
-def test_many_dots_keep_their_places_on_a_grid():
+def test_the_panels_of_many_dots_form_a_grid():
     queries = grid_queries(SIDE, 4)
     figure = draw(blob_attention(), [queries])
     boxes = [axes.get_window_extent() for axes in squares(figure)]
@@ -306,7 +306,7 @@ def test_titles_may_be_any_text(title, printed, tmp_path: Path):
         save_figure(figure, tmp_path / f"a.{kind}")
 
 
-def test_a_long_title_is_cut_where_it_no_longer_fits():
+def test_a_long_title_is_cut_to_fit():
     figure = draw(blob_attention(), [[1]], titles=["class " * 1000])
     (title,) = [text for text in figure.texts if text.get_text().startswith("class")]
     figure.canvas.draw()
@@ -315,7 +315,7 @@ def test_a_long_title_is_cut_where_it_no_longer_fits():
 
 
 @pytest.mark.parametrize("size", [16, 48, 300])
-def test_pictures_of_any_size_fill_their_panel(size):
+def test_images_of_any_size_fill_their_panel(size):
     figure = draw(blob_attention(), [[1]], gray_images(1, size))
     assert all(panel.shape == (256, 256, 3) for panel in panels(figure))
 
@@ -350,7 +350,7 @@ def cielab(linear_rgb):
 
 
 @pytest.mark.parametrize("vision", COLOR_VISION)
-def test_dot_colors_stay_apart_for_color_blind_readers(vision):
+def test_color_blind_readers_can_tell_the_dots_apart(vision):
     linear = [((np.array(to_rgb(c)) + 0.055) / 1.055) ** 2.4 for c in QUERY_COLORS]
     seen = [cielab(np.clip(COLOR_VISION[vision] @ c, 0, 1)) for c in linear]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15
@@ -372,7 +372,7 @@ def test_dot_colors_stay_apart_for_color_blind_readers(vision):
         ({"titles": ["a", "b"]}, "a title for each image"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments, reason):
+def test_shapes_and_values_that_do_not_fit_are_refused(arguments, reason):
     fitting = {"images": gray_images(), "attention": blob_attention(), "queries": [[1]]}
     with pytest.raises(ValueError, match=reason):
         draw(**(fitting | arguments))
@@ -383,13 +383,13 @@ def test_a_figure_without_layers_is_refused():
         attention_figure(gray_images(), [])
 
 
-def test_a_field_of_another_map_is_refused():
+def test_the_field_of_another_map_is_refused():
     wrong = dataclasses.replace(layer(blob_attention(), [[1]]), field=np.zeros((8, 2), np.int64))
     with pytest.raises(ValueError, match="field"):
         attention_figure(gray_images(), [wrong])
 
 
-def test_images_need_equally_many_dots():
+def test_images_with_different_numbers_of_dots_are_refused():
     with pytest.raises(ValueError, match="as many as the others"):
         draw(blob_attention(2), [[1], [1, 2]])
 
@@ -402,7 +402,7 @@ def figure():
 @pytest.mark.parametrize(
     ("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
 )
-def test_the_extension_chooses_the_format(figure, tmp_path: Path, name, start):
+def test_the_extension_decides_the_format(figure, tmp_path: Path, name, start):
     save_figure(figure, tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
 
@@ -415,7 +415,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, kind):
     assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
-def test_a_png_has_the_figures_own_pixels(figure, tmp_path: Path):
+def test_a_png_has_the_figures_size_in_pixels(figure, tmp_path: Path):
     save_figure(figure, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == figure.canvas.get_width_height()
@@ -455,7 +455,7 @@ def test_an_unwritable_path_is_the_users_error(figure, tmp_path: Path):
 def test_drawing_leaves_matplotlibs_global_state_alone(tmp_path: Path):
     code = """
 import sys, io, matplotlib, numpy as np
-matplotlib.rcParams["text.usetex"] = True  # a user's setting that would break any class name
+matplotlib.rcParams["text.usetex"] = True  # a user's setting that most class names would break
 before = matplotlib.rcParams.copy()
 from sagan.explain import LayerView, attention_figure, receptive_field, save_figure
 attention = np.full((1, 64, 16), 1 / 16)

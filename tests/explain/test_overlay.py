@@ -1,4 +1,4 @@
-"""Heat, its interpolation and the outline, before anything is drawn."""
+"""Heat, its interpolation and the outline, as numbers."""
 
 import math
 
@@ -28,7 +28,7 @@ def test_heat_is_the_logarithm_of_the_multiple_of_uniform():
 
 
 @pytest.mark.parametrize("peak", [1, 0.5, float("nan")])
-def test_a_peak_not_above_uniform_is_refused(peak):
+def test_a_peak_that_is_not_above_uniform_is_refused(peak):
     with pytest.raises(ValueError, match="peak"):
         heat(np.full(4, 0.25), peak)
 
@@ -63,7 +63,7 @@ def test_the_outline_of_one_cell_is_its_four_sides():
     }
 
 
-def test_a_rectangle_has_four_segments_and_no_region_none():
+def test_a_rectangle_has_four_segments_and_an_empty_region_has_none():
     region = np.zeros((8, 8), dtype=bool)
     assert outline(region).shape == (0, 2, 2)
     region[2:5, 1:7] = True

@@ -1,4 +1,4 @@
-"""Query points: read from the user, and found in a picture."""
+"""Query points: given by a user, and found in an image."""
 
 import subprocess
 import sys
@@ -50,13 +50,13 @@ def test_queries_are_distinct_and_inside(image, num):
     assert all(0 <= n < SIDE**2 for n in queries)
 
 
-def test_the_same_map_and_picture_give_the_same_queries():
+def test_the_same_map_and_image_give_the_same_queries():
     first = interesting_queries(mirrored(), noise(), 6)
     assert interesting_queries(mirrored(), noise(), 6) == first
     assert interesting_queries(mirrored(), noise(), 3) == first[:3]
 
 
-def test_queries_spread_over_the_picture():
+def test_queries_spread_over_the_image():
     points = grid(SIDE)[interesting_queries(mirrored(), noise(), 4)]
     distances = [np.hypot(*(a - b)) for i, a in enumerate(points) for b in points[:i]]
     assert min(distances) > 0.2
@@ -64,7 +64,7 @@ def test_queries_spread_over_the_picture():
 
 def test_queries_avoid_flat_background():
     image = flat()
-    image[8:24, 8:24] = noise(16)  # cells 4 to 11 each way
+    image[8:24, 8:24] = noise(16)  # cells 4 to 11 in both directions
     for n in interesting_queries(mirrored(), image, 6):
         assert 3 <= n % SIDE <= 12
         assert 3 <= n // SIDE <= 12
@@ -72,17 +72,17 @@ def test_queries_avoid_flat_background():
 
 def test_an_edge_between_colors_of_one_brightness_is_content():
     image = np.full((32, 32, 3), (200, 0, 0), dtype=np.uint8)
-    image[:, 16:] = (0, 59, 0)  # the same luminance to within rounding
+    image[:, 16:] = (0, 59, 0)  # the same luminance, up to rounding
     assert {n % SIDE for n in interesting_queries(mirrored(), image, 4)} <= {7, 8}
 
 
-def test_a_pixel_that_looks_far_is_preferred_to_one_that_looks_at_itself():
-    targets = grid(SIDE)  # all look at themselves, but for one
+def test_a_pixel_that_looks_far_is_preferred_to_pixels_that_look_at_themselves():
+    targets = grid(SIDE)  # all but one look at themselves
     targets[5 * SIDE + 4] = (0.9, 0.9)
     assert interesting_queries(attention_to(targets, SIDE), noise(), 1) == [5 * SIDE + 4]
 
 
-def test_a_pixel_that_selects_is_preferred_to_pixels_that_do_not():
+def test_a_selective_pixel_is_preferred_to_unselective_ones():
     attention = np.full((SIDE**2, 64), 1 / 64, dtype=np.float32)
     attention[100] = 0
     attention[100, 0] = 1
@@ -91,16 +91,16 @@ def test_a_pixel_that_selects_is_preferred_to_pixels_that_do_not():
     assert interesting_queries(attention, image, 1) == [100]
 
 
-def test_a_pixel_of_its_own_mind_is_preferred_to_those_that_attend_to_one_common_place():
+def test_a_pixel_with_its_own_target_is_preferred_to_pixels_that_share_one():
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     attention = np.full((256, 64), 1e-4)
-    attention[:, 63] = 1  # a corner that serves all
-    attention[100, 63], attention[100, 7] = 1e-4, 1  # but one pixel looks at another corner
+    attention[:, 63] = 1  # a corner that all attend to
+    attention[100, 63], attention[100, 7] = 1e-4, 1  # except one pixel, which attends to another
     attention /= attention.sum(axis=1, keepdims=True)
     assert interesting_queries(attention, image, 1) == [100]
 
 
-def test_dots_show_different_attention_where_there_is_some():
+def test_dots_show_different_attention_if_there_is_any():
     image = np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     attention = np.full((256, 64), 1e-4)
     targets = np.repeat([0, 7, 56, 63], 64)  # one corner for each quarter of the rows
@@ -110,7 +110,7 @@ def test_dots_show_different_attention_where_there_is_some():
     assert {int(targets[query]) for query in queries} == {0, 7, 56, 63}
 
 
-def test_noise_on_uniform_attention_does_not_choose_the_dots():
+def test_noise_on_uniform_attention_does_not_decide_the_dots():
     image = flat()
     image[4:12, 20:28] = noise(8)
     jitter = np.random.default_rng(1).normal(1, 1e-4, (SIDE**2, 64))
@@ -122,7 +122,7 @@ def test_noise_on_uniform_attention_does_not_choose_the_dots():
 
 
 @pytest.mark.parametrize(("side", "num"), [(16, 1), (16, 2), (16, 3), (16, 16), (8, 5), (4, 3)])
-def test_a_grid_is_spread_evenly_over_the_picture(side, num):
+def test_a_grid_is_spread_evenly_over_the_image(side, num):
     queries = grid_queries(side, num)
     assert len(set(queries)) == num**2
     places = [query_to_pixel(query, 1, side) for query in queries]
@@ -150,7 +150,7 @@ def test_an_impossible_number_of_queries_is_refused(num):
 @pytest.mark.parametrize(
     "image", [noise(24), noise()[:16], noise().astype(float), noise()[..., :1]]
 )
-def test_a_picture_that_does_not_fit_the_map_is_refused(image):
+def test_an_image_that_does_not_fit_the_map_is_refused(image):
     with pytest.raises(ValueError, match="multiple of 16"):
         interesting_queries(mirrored(), image, 1)
 
@@ -165,7 +165,7 @@ def test_a_query_is_two_whole_numbers(text, pixel):
 @pytest.mark.parametrize(
     "text", ["", "12", "12,", "1,2,3", "a,b", "1.5,2", "1;2", "9" * 5000 + ",1", "1,\n\n2x", "٣,٤"]
 )
-def test_bad_text_is_one_line_with_an_example(text):
+def test_the_error_for_bad_text_is_one_line_with_an_example(text):
     with pytest.raises(SaganError, match="12,20") as error:
         parse_query(text)
     assert "\n" not in str(error.value)
@@ -177,7 +177,7 @@ def test_a_pixel_belongs_to_the_cell_that_covers_it():
         for x in range(32):
             n = pixel_to_query(x, y, 32, SIDE)
             center_x, center_y = query_to_pixel(n, 32, SIDE)
-            # the pixel's center lies less than half a cell of two pixels away
+            # the pixel's center is less than half a cell of two pixels away
             assert abs(x + 0.5 - center_x) < 1
             assert abs(y + 0.5 - center_y) < 1
     assert pixel_to_query(31, 0, 32, SIDE) == 15
@@ -185,7 +185,7 @@ def test_a_pixel_belongs_to_the_cell_that_covers_it():
 
 
 @pytest.mark.parametrize("pixel", [(-1, 0), (0, -1), (32, 0), (0, 32)])
-def test_a_pixel_outside_the_picture_is_the_users_error(pixel):
+def test_a_pixel_outside_the_image_is_the_users_error(pixel):
     with pytest.raises(SaganError, match="0 to 31"):
         pixel_to_query(*pixel, 32, SIDE)
 

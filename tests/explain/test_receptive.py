@@ -1,4 +1,4 @@
-"""Receptive fields, against the networks themselves: what changes when one input does."""
+"""Receptive fields, checked on the networks themselves: which outputs change with an input."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def without_attention(network, side):
 
 
 def output_of(network, module, run):
-    """What a module within a network puts out, by way of `run`."""
+    """The output of a module inside a network during `run`."""
     seen = []
     handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
     with torch.no_grad():
@@ -34,15 +34,15 @@ def output_of(network, module, run):
     return seen[0]
 
 
-def spans_on_the_picture(network, side, resolution):
+def spans_on_the_image(network, side, resolution):
     """For each position of a row of the map: the first and last + 1 pixel column it depends on."""
     network = without_attention(network, side)
     module = network.self_attention[str(side)]
-    picture = torch.full((1, 3, resolution, resolution), 0.5, dtype=torch.float64)
-    before = output_of(network, module, lambda: network.embed(picture))
+    image = torch.full((1, 3, resolution, resolution), 0.5, dtype=torch.float64)
+    before = output_of(network, module, lambda: network.embed(image))
     depends = np.zeros((side, resolution), dtype=bool)
     for column in range(resolution):
-        changed = picture.clone()
+        changed = image.clone()
         changed[..., column] += 0.25
         after = output_of(network, module, lambda changed=changed: network.embed(changed))
         depends[:, column] = (after != before)[0].any(0).any(0).numpy()
@@ -83,7 +83,7 @@ def test_a_residual_discriminators_field_is_what_its_layers_depend_on(resolution
     network = Discriminator(resolution, 8, attention=AttentionSpec((side,)), spectral_norm=None)
     np.testing.assert_array_equal(
         receptive_field("residual", f"discriminator.attention_{side}", resolution),
-        spans_on_the_picture(network, side, resolution),
+        spans_on_the_image(network, side, resolution),
     )
 
 
@@ -92,7 +92,7 @@ def test_a_deconvolution_discriminators_field_is_what_its_layers_depend_on(side)
     network = DCGANDiscriminator(8, attention=AttentionSpec((side,), "full"), spectral_norm=None)
     np.testing.assert_array_equal(
         receptive_field("dcgan", f"discriminator.attention_{side}", 64),
-        spans_on_the_picture(network, side, 64),
+        spans_on_the_image(network, side, 64),
     )
 
 
@@ -119,6 +119,6 @@ def test_a_convolution_reads_three_positions_and_less_at_the_border():
 
 
 @pytest.mark.parametrize("layer", ["generator", "critic.attention_8", "generator.attention_x"])
-def test_a_name_that_is_no_layers_is_refused(layer):
+def test_a_name_that_is_not_a_layers_is_refused(layer):
     with pytest.raises(ValueError, match="not an attention layer"):
         receptive_field("residual", layer, 32)

@@ -1,4 +1,4 @@
-"""The numbers of an attention map, against hand computation and plain loops."""
+"""Measures of attention maps, checked by hand and against plain loops."""
 
 import math
 
@@ -52,7 +52,7 @@ def test_attention_to_one_key_has_no_entropy_and_no_negative_zero():
     assert not np.signbit(entropy).any()
 
 
-def test_with_one_key_there_is_nothing_to_decide():
+def test_with_a_single_key_entropy_is_zero():
     assert attention_entropy(np.ones((1, 4, 1)), normalized=True).tolist() == [[0, 0, 0, 0]]
 
 
@@ -119,7 +119,7 @@ def test_half_precision_rows_are_divided_by_their_sum():
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(16, 16), (64, 16)])
-def test_what_goes_beyond_a_field_agrees_with_a_plain_loop(queries, keys):
+def test_attention_beyond_a_field_agrees_with_a_plain_loop(queries, keys):
     attention = random_attention(2, queries, keys)
     size, query_side, key_side = 32, math.isqrt(queries), math.isqrt(keys)
     cell = size // key_side
@@ -127,7 +127,7 @@ def test_what_goes_beyond_a_field_agrees_with_a_plain_loop(queries, keys):
     spans = np.stack([starts, starts + 6], axis=-1)
 
     def seen(n, m):
-        """Whether a pixel of the key's cell lies in the query's field, both ways."""
+        """Whether a pixel of the key's cell lies in the query's field, in both directions."""
         return all(
             any(spans[q][0] <= pixel < spans[q][1] for pixel in range(k * cell, (k + 1) * cell))
             for q, k in (
@@ -143,12 +143,12 @@ def test_what_goes_beyond_a_field_agrees_with_a_plain_loop(queries, keys):
     np.testing.assert_allclose(attention_beyond(attention, spans, size), expected, atol=1e-6)
 
 
-def test_nothing_goes_beyond_a_field_that_is_the_whole_picture():
+def test_no_attention_is_beyond_a_field_that_is_the_whole_image():
     whole = np.tile([0, 32], (4, 1))
     assert (attention_beyond(random_attention(1, 16, 4), whole, 32) == 0).all()
 
 
-def test_fields_of_another_grid_are_refused():
+def test_the_fields_of_another_grid_are_refused():
     with pytest.raises(ValueError, match="spans"):
         attention_beyond(uniform_attention(16, 4), np.zeros((3, 2), dtype=np.int64), 32)
 
@@ -164,12 +164,12 @@ def test_concentration_of_one_key_is_one_key():
 
 @given(row_strategy(), st.sampled_from([0.1, 0.25, 0.5, 0.9, 1.0]))
 @settings(max_examples=300, deadline=None)
-def test_the_region_holds_the_mass_and_no_smaller_set_does(row, mass):
+def test_the_region_has_the_mass_and_no_smaller_set_does(row, mass):
     region = attended_region(row, mass)
     assert region.shape == row.shape
     assert region.dtype == np.bool_
     assert row[region].astype(float).sum() >= mass - 2e-6
-    # The best set of one key fewer is the largest of them.
+    # The best smaller set consists of the largest weights.
     best_smaller = np.sort(row)[::-1][: region.sum() - 1].astype(float).sum()
     assert best_smaller < mass
 
@@ -204,7 +204,7 @@ def test_equal_keys_are_taken_in_row_major_order():
         (np.tile([-1.0, 2.0, 0.0, 0.0], (1, 16, 1)), "at least 0"),
     ],
 )
-def test_what_is_no_attention_map_is_refused(attention, reason):
+def test_an_array_that_is_not_an_attention_map_is_refused(attention, reason):
     with pytest.raises(ValueError, match=reason):
         attention_entropy(attention)
     with pytest.raises(ValueError, match=reason):
@@ -221,11 +221,11 @@ def test_a_mass_outside_0_to_1_is_refused(mass):
         concentration(uniform_attention(4, 4), mass)
 
 
-def test_a_region_is_of_one_row():
+def test_a_region_needs_a_single_row():
     with pytest.raises(ValueError, match="one row"):
         attended_region(np.full((2, 4), 0.25))
 
 
-def test_a_picture_without_pixels_is_refused():
+def test_an_image_without_pixels_is_refused():
     with pytest.raises(ValueError, match="0 pixels"):
         attention_distance(uniform_attention(4, 4), 0)

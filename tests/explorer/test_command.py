@@ -107,7 +107,7 @@ def test_bound_to_all_addresses_it_prints_one_for_others_and_opens_loopback(
 def test_without_a_network_it_prints_the_loopback_address(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # There is no route to the broadcast address unless broadcasting is enabled.
+    # No route leads to the broadcast address unless broadcasting is enabled.
     monkeypatch.setattr(sockets, "_ELSEWHERE", {socket.AF_INET: "255.255.255.255"})
     url, _ = start(host="0.0.0.0", open_browser=False)
     assert urlsplit(url).hostname == "127.0.0.1"

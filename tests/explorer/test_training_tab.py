@@ -25,7 +25,7 @@ def training(explore: Page) -> Page:
 def followed(
     page: Page, run: Path, tmp_path: Path, serve: Callable[[Path], str], open_page: OpenPage
 ) -> Path:
-    """A run whose tab is open, for the test to add steps to."""
+    """A run with its tab open, for the test to add steps to."""
     folder = Path(shutil.copytree(run, tmp_path / "run"))
     open_page(page, serve(folder))
     page.click("#tab-training")
@@ -104,7 +104,7 @@ def test_the_tab_says_which_weights_the_other_tab_shows(training: Page) -> None:
     expect(training.locator("#training .intro")).to_contain_text("weights of step 6")
 
 
-def hold(page: Page, pattern: str) -> Callable[[], None]:
+def delay(page: Page, pattern: str) -> Callable[[], None]:
     """Make requests wait until the returned function is called."""
     held: list[Route] = []
     page.route(pattern, lambda route: held.append(route))
@@ -118,7 +118,7 @@ def hold(page: Page, pattern: str) -> Callable[[], None]:
 
 
 def test_tabs_become_visible_only_once_they_work(page: Page, server: str) -> None:
-    release_module = hold(page, "**/static/training.js")
+    release_module = delay(page, "**/static/training.js")
     with page.expect_request("**/static/training.js"):
         page.goto(server, wait_until="commit")
     assert not page.locator("#tab-training").is_visible()
@@ -135,7 +135,7 @@ def test_nothing_moves_while_the_tab_fills(
     page.set_viewport_size({"width": width, "height": 900})
     # Long after the click: what follows a click at once is allowed to move.
     history, grids = "**/api/run/history", "**/api/run/grids/*"
-    release_history, release_grids = hold(page, history), hold(page, grids)
+    release_history, release_grids = delay(page, history), delay(page, grids)
     open_page(page, server)
     with page.expect_request(history):
         page.click("#tab-training")

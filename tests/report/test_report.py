@@ -20,7 +20,7 @@ from sagan.run.stats import read_records
 
 
 class Page(HTMLParser):
-    """What a browser reads in a page: tags with their attributes, and text."""
+    """A page as a browser reads it: tags with their attributes, and text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def test_the_page_shows_curves_images_configuration_and_environment(
     write_report(run, tmp_path / "run.html")
     page = Page(tmp_path / "run.html")
     for words in (
-        "Losses", "gamma", "sigma, generator", "sigma, discriminator",
+        "Losses", "gamma", "Sigma, generator", "Sigma, discriminator",
         "Kernel distance", "Precision, recall", "Attention distance", "entropy",
         "generator.attention_16", "blocks.0.conv1", "channels_g", "latent_size", "cpu_capability",
         "18 images", "0.0625", "0.375",

@@ -61,7 +61,7 @@ export class Readout {
     if (by === "keyboard") this.announcement.textContent = this.sentence(at, facts);
   }
 
-  /** Why there is no map. */
+  /** The reason that no map is shown. */
   missingMap() {
     if (!this.attends) return "Nothing to point at: this model has no attention layer.";
     return "Nothing to point at: this model’s discriminator has no attention layer.";

@@ -90,7 +90,7 @@ function show(payload, title) {
   paint($("#without-attention"), payload.withoutAttention, payload.size);
   const { image, gain } = difference(payload.image, payload.withoutAttention);
   paint($("#difference"), image, payload.size);
-  $("#difference-title").textContent = `what attention adds${gain > 1 ? ` (× ${gain})` : ""}`;
+  $("#difference-title").textContent = `difference${gain > 1 ? ` (× ${gain})` : ""}`;
 }
 
 // The state, in the controls and in the URL.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sagan.figures import colors, legend, plain, svg_of
+from sagan.figures import add_legend, line_colors, style_axes, svg_of
 from sagan.studies.analysis.intervals import CONFIDENCE
 from sagan.studies.analysis.table import Band, Finding, Table
 from sagan.studies.study import Chart
@@ -41,7 +41,7 @@ def drawn_figures(table: Table) -> Iterator[tuple[str, str]]:
 
 def _draw_runs(axes: "Axes", table: Table, number: str) -> None:
     names = [variant.name for variant in table.variants]
-    for row, (name, color) in enumerate(zip(names, colors(len(names)), strict=True)):
+    for row, (name, color) in enumerate(zip(names, line_colors(len(names)), strict=True)):
         spread = table.spread(name, number)
         if spread is not None:
             values = list(spread.values.values())
@@ -49,7 +49,7 @@ def _draw_runs(axes: "Axes", table: Table, number: str) -> None:
             axes.plot([spread.mean], [row], "|", color=color, markersize=18, markeredgewidth=2)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    plain(axes, number)
+    style_axes(axes, number)
 
 
 def _draw_findings(axes: "Axes", findings: list[Finding]) -> None:
@@ -66,11 +66,11 @@ def _draw_findings(axes: "Axes", findings: list[Finding]) -> None:
     names = [f"{finding.claim.variant} over {finding.claim.against}" for finding in findings]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    plain(axes, f"advantage in {findings[0].claim.number}")
+    style_axes(axes, f"advantage in {findings[0].claim.number}")
 
 
 def _draw_chart(axes: "Axes", chart: Chart, bands: dict[str, Band | None]) -> None:
-    for (name, band), color in zip(bands.items(), colors(len(bands)), strict=True):
+    for (name, band), color in zip(bands.items(), line_colors(len(bands)), strict=True):
         if band is not None:
             marker = "." if len(band.x) < 12 else ""
             axes.plot(band.x, band.mean, color=color, linewidth=1.2, marker=marker, label=name)
@@ -79,5 +79,5 @@ def _draw_chart(axes: "Axes", chart: Chart, bands: dict[str, Band | None]) -> No
         axes.set_yscale("log", nonpositive="mask")
     if chart.log_x:
         axes.set_xscale("log")
-    plain(axes, chart.x)
-    legend(axes, len(bands), size=8)
+    style_axes(axes, chart.x)
+    add_legend(axes, len(bands), size=8)
