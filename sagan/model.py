@@ -23,7 +23,7 @@ from sagan.run.checkpoint import (
     Tensors,
     is_checkpoint,
     load_tensors,
-    read_tensors,
+    read_checkpoint,
     serialize_tensors,
     step_of,
     verify_checkpoint,
@@ -205,7 +205,7 @@ def _open_run(path: Path) -> Model:
         fingerprint=str(description.data.get("fingerprint", "")),
         step=step_of(checkpoint),
         card="",
-        read=lambda name: read_tensors(checkpoint, name),
+        read=lambda name: read_checkpoint(checkpoint, name),
     )
 
 

@@ -155,7 +155,7 @@ def outcome(run: Path, step: int) -> dict[str, Any]:
     return {"steps recorded": steps} | {
         f"{file}/{name}": tensor
         for file in ("generator", "discriminator", "ema", "optimizer")
-        for name, tensor in checkpoint.read_tensors(folder, file).items()
+        for name, tensor in checkpoint.read_checkpoint(folder, file).items()
     }
 
 

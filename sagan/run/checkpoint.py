@@ -210,7 +210,7 @@ def _manifest_line(name: str, digests: Mapping[str, str]) -> bytes:
     return f'"{name}": "{digests[name]}"'.encode()
 
 
-def read_tensors(checkpoint: Path, name: str) -> Tensors:
+def read_checkpoint(checkpoint: Path, name: str) -> Tensors:
     """Read one of a checkpoint's safetensors files.
 
     Raises:

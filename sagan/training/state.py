@@ -238,9 +238,9 @@ class Training:
         """
         networks = self._networks()
         for name, network in networks.items():
-            tensors = checkpoint.read_tensors(folder, name)
+            tensors = checkpoint.read_checkpoint(folder, name)
             checkpoint.load_tensors(network, tensors, str(folder))
-        tensors = checkpoint.read_tensors(folder, "optimizer")
+        tensors = checkpoint.read_checkpoint(folder, "optimizer")
         for name, optimizer in self._optimizers().items():
             prefix = f"{name}/"
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

@@ -71,7 +71,7 @@ def test_a_checkpoint_contains_the_tensors_and_the_state_that_were_saved(run: Pa
     assert folder == run / "checkpoints" / "step-00000012"
     assert checkpoint.step_of(folder) == 12
     for name, tensors in CONTENT.items():
-        found = checkpoint.read_tensors(folder, name)
+        found = checkpoint.read_checkpoint(folder, name)
         assert found.keys() == tensors.keys()
         for key, tensor in tensors.items():
             assert torch.equal(found[key], tensor)
@@ -177,7 +177,7 @@ def test_everything_is_written_even_if_each_call_writes_a_single_byte(
     with monkeypatch.context() as patch:
         patch.setattr("os.write", lambda descriptor, data: plain(descriptor, data[:1]))
         folder = save_checkpoint(run, 1, {"ema": {"a": torch.arange(9)}}, {})
-    assert torch.equal(checkpoint.read_tensors(folder, "ema")["a"], torch.arange(9))
+    assert torch.equal(checkpoint.read_checkpoint(folder, "ema")["a"], torch.arange(9))
 
 
 def test_unfinished_files_of_a_killed_process_are_removed(

@@ -314,7 +314,7 @@ def test_a_checkpoint_of_two_processes_resumes_in_one(
     assert newest is not None
     assert checkpoint.step_of(newest) == 4
     for file, network in (("generator", "generator"), ("ema", "ema")):
-        saved = checkpoint.read_tensors(newest, file)
+        saved = checkpoint.read_checkpoint(newest, file)
         for name, tensor in saved.items():
             # A second training from the same seed, with the same bits.
             assert torch.equal(tensor, ranks[0][network][name]), name

@@ -68,7 +68,7 @@ def weights_of(run: Path) -> dict[str, dict[str, Tensor]]:
     newest = checkpoint.latest_checkpoint(run)
     assert newest is not None
     names = ("generator", "discriminator", "ema", "optimizer")
-    return {name: checkpoint.read_tensors(newest, name) for name in names}
+    return {name: checkpoint.read_checkpoint(newest, name) for name in names}
 
 
 def test_the_curve_is_recorded_and_changes_no_bit_of_the_weights(

@@ -13,7 +13,7 @@ from sagan.config import Config
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.model import Model
 from sagan.nn.spectral_norm import fold_spectral_norm, sigma_of
-from sagan.run.checkpoint import checkpoints, load_tensors, read_tensors, step_of
+from sagan.run.checkpoint import checkpoints, load_tensors, read_checkpoint, step_of
 from sagan.studies.measure.failure import CRITERION, failure_step
 from sagan.studies.measure.quality import (
     CURVE_SAMPLES,
@@ -116,7 +116,7 @@ def exact_sigmas(run: Run, data: Data, checkpoint: Path) -> Iterator[tuple[str, 
     generator, discriminator = build_networks(run.config, data.train.num_classes)
     networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
     for name, network in networks.items():
-        load_tensors(network, read_tensors(checkpoint, name), str(checkpoint))
+        load_tensors(network, read_checkpoint(checkpoint, name), str(checkpoint))
         fold_spectral_norm(network)
         for layer_name, layer in network.named_modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

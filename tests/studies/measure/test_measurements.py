@@ -54,7 +54,7 @@ def test_sigma_is_of_a_weight_as_the_network_uses_it(
             if name.endswith("weight.original"):
                 tensor.mul_(3)
     monkeypatch.setattr(
-        spectral_norm, "read_tensors", lambda _, name: getattr(adversaries, name).state_dict()
+        spectral_norm, "read_checkpoint", lambda _, name: getattr(adversaries, name).state_dict()
     )
     config = resolve(
         "smoke", {"channels_g": 8, "channels_d": 8, "latent_size": 8, "conditional": True}
