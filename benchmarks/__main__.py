@@ -21,9 +21,9 @@ from typing import Any
 
 from benchmarks import attention, curves, machine, memory, sampling, scaling, startup, step
 from benchmarks.timing import progress
-from sagan.config import PRESETS
 from sagan.errors import SaganError
 from sagan.nn.attention import FORMS
+from sagan.presets import PRESETS
 from sagan.runtime.malloc import keep_freed_memory
 
 

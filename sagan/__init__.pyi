@@ -1,5 +1,4 @@
 from ._version import __version__ as __version__
-from .config import PRESETS as PRESETS
 from .config import Config as Config
 from .errors import SaganError as SaganError
 from .model import load_discriminator as load_discriminator
@@ -9,3 +8,4 @@ from .nn.attention_blocks import AttentionSpec as AttentionSpec
 from .nn.resnet import Discriminator as Discriminator
 from .nn.resnet import Generator as Generator
 from .nn.spectral_norm import SpectralSpec as SpectralSpec
+from .presets import PRESETS as PRESETS

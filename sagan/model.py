@@ -196,7 +196,7 @@ def _open_run(path: Path) -> Model:
     description = run.description
     checkpoint = checkpoint or run.newest_checkpoint
     if checkpoint is None:
-        raise SaganError(f"'{run}' has no checkpoint yet: resume training, then try again")
+        raise SaganError(f"'{run}' has no checkpoint yet: train longer, then try again")
     return Model(
         origin=str(path),
         config=description.config,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal, get_args, get_origin
 from rich.table import Table
 from rich.text import Text
 
-from sagan.config import PRESETS, Config, resolve
+from sagan.config import Config, resolve
 from sagan.errors import printable
+from sagan.presets import PRESETS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

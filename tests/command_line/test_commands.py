@@ -204,7 +204,7 @@ def test_inspect_says_what_a_model_is(sagan, labeled_run) -> None:
 
 
 def test_every_preset_is_listed_with_its_source(sagan) -> None:
-    from sagan.config import PRESETS
+    from sagan.presets import PRESETS
 
     out = sagan("presets").out
     for name, preset in PRESETS.items():
@@ -219,7 +219,7 @@ def test_a_preset_is_shown_with_every_setting_and_what_it_means(sagan) -> None:
     for name, field in Config.model_fields.items():
         assert name in out
         assert str(field.description) in out
-    assert "which published form of the attention layer (full, paper, pooled)" in out
+    assert "published form of the attention layer (full, paper, pooled)" in out
     assert "conditional null" in out
     assert "did you mean cpu-64" in sagan("presets", "cpu-46").err
 

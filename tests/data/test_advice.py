@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.config import PRESETS
 from sagan.data import DatasetInfo, Spread, advice, describe, pack
 from sagan.data.contact_sheet import MAX_CLASSES, write_sheet
 from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
+from sagan.presets import PRESETS
 from sagan.summary import dataset_lines
 
 

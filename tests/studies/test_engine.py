@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from sagan.config import PRESETS, resolve
+from sagan.config import resolve
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.nn import precision
+from sagan.presets import PRESETS
 from sagan.studies import engine, workers
 from sagan.studies.budget import LEAST_STEPS, RESERVE, Cost, affordable_steps
 from sagan.studies.definitions.attention import STUDY

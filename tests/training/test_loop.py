@@ -18,11 +18,11 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from sagan.config import PRESETS
 from sagan.data import PackedDataset, pack
 from sagan.errors import SaganError
 from sagan.model import open_model
 from sagan.nn.augment import AdaptiveAugment
+from sagan.presets import PRESETS
 from sagan.run import checkpoint, directory
 from sagan.run.stats import read_records
 from sagan.training import adversaries, loop

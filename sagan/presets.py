@@ -1,0 +1,100 @@
+"""The presets: one recipe each, published or ours. To add a preset, add an entry to `PRESETS`."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Preset(BaseModel):
+    """One recipe.
+
+    Attributes:
+        source: where it comes from.
+        settings: the fields that differ from the defaults.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    settings: dict[str, Any]
+
+
+_SAGAN_128: dict[str, Any] = dict(
+    resolution=128, channels_g=64, channels_d=64, attention_g=(32,), attention_d=(32,),
+    batch_size=256, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.9, steps=1_000_000,
+    init="xavier", checkpoint_every=5000, sample_every=1000, log_every=100,
+)  # fmt: skip
+
+PRESETS = {
+    "smoke": Preset(
+        source="ours: seconds on a CPU, for tests and to try out a data set",
+        settings=dict(
+            resolution=32, channels_g=16, channels_d=16, latent_size=32, batch_size=16,
+            lr_g=2e-4, lr_d=4e-4, ema_half_life=500, steps=50, checkpoint_every=25,
+            sample_every=25, log_every=5,
+        ),
+    ),
+    "demo-32": Preset(
+        source="ours: something to look at after three minutes on two cores",
+        settings=dict(
+            resolution=32, channels_g=16, channels_d=16, latent_size=64, batch_size=16,
+            lr_g=4e-4, lr_d=8e-4, ema_half_life=10_000, augment="adaptive", steps=1_000_000,
+            checkpoint_every=500, sample_every=500, log_every=25,
+        ),
+    ),
+    "cpu-32": Preset(
+        source="ours: an hour or two on two cores",
+        settings=dict(
+            resolution=32, channels_g=32, channels_d=32, batch_size=16, d_steps=2, lr_g=2e-4,
+            lr_d=4e-4, ema_half_life=20_000, augment="adaptive", steps=20_000,
+            checkpoint_every=1000, sample_every=1000, log_every=100,
+        ),
+    ),
+    "cpu-64": Preset(
+        source="ours: an hour or two on two cores",
+        settings=dict(
+            resolution=64, channels_g=24, channels_d=16, attention_g=(16,), attention_d=(16,),
+            batch_size=16, d_steps=2, lr_g=2e-4, lr_d=4e-4, ema_half_life=20_000,
+            augment="adaptive", steps=20_000, checkpoint_every=1000, sample_every=1000,
+            log_every=100,
+        ),
+    ),
+    "sagan-32": Preset(
+        source="StudioGAN's CIFAR-10 configuration (Kang et al. 2023)",
+        settings=dict(
+            resolution=32, channels_g=64, channels_d=64, batch_size=64, d_steps=5,
+            lr_g=2e-4, lr_d=2e-4, beta1=0.5, beta2=0.999, steps=100_000,
+        ),
+    ),
+    "sagan-64": Preset(
+        source="StudioGAN's 64 x 64 configurations (Kang et al. 2023)",
+        settings=dict(
+            resolution=64, channels_g=64, channels_d=64, attention_g=(32,), attention_d=(32,),
+            batch_size=256, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.999, steps=100_000,
+        ),
+    ),
+    "sagan-128": Preset(
+        source="Zhang et al. 2018 and its released code (which leaves beta2 at 0.999)",
+        settings=_SAGAN_128,
+    ),
+    "sagan-256": Preset(
+        source="ours, sagan-128 with one block more, after StudioGAN's 256 layout",
+        settings=_SAGAN_128 | dict(resolution=256, attention_g=(64,), attention_d=(64,)),
+    ),
+    "sagan-128-long-batch": Preset(
+        source="mmgeneration's best SAGAN (sagan_128 noaug, after BigGAN-PyTorch's SAGAN script)",
+        settings=_SAGAN_128 | dict(
+            accumulation=8, beta2=0.999, ema_half_life=177_000, flip=False,
+            spectral_norm_eps=1e-8,
+        ),
+    ),
+    "dcgan-64": Preset(
+        source="the popular PyTorch SAGAN (heykeetae/Self-Attention-GAN)",
+        settings=dict(
+            family="dcgan", resolution=64, channels_g=64, channels_d=64, conditional=False,
+            attention_g=(16, 32), attention_d=(8, 4), attention_form="full",
+            spectral_norm_eps=1e-12, batch_size=64, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.9,
+            flip=False, steps=1_000_000, checkpoint_every=1000,
+        ),
+    ),
+}  # fmt: skip
