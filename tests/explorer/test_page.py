@@ -1,6 +1,6 @@
 """The real page in a real browser: what visitors do, and what they see."""
 
-# ruff: noqa: RUF001 -- the page means the sign for times that it uses
+# ruff: noqa: RUF001 -- the multiplication sign on the page is intended
 
 import base64
 import io

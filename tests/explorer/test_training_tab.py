@@ -1,6 +1,6 @@
 """The training tab: a time-lapse and curves, both updated while training continues."""
 
-# ruff: noqa: RUF001 -- the page means the signs for minus and times that it uses
+# ruff: noqa: RUF001 -- the minus and multiplication signs on the page are intended
 
 import shutil
 from collections.abc import Callable

@@ -86,7 +86,7 @@ export class Readout {
       ...points.map(({ at, color }) => {
         const line = document.createElement("span");
         line.style.setProperty("--dot", color);
-        const where = at === view.at ? "on itself" : "here";
+        const where = at === view.at ? "self" : "here";
         line.textContent = `${percent(weightAt(view.map, at, view.at, size))} ${where}`;
         return line;
       }),
