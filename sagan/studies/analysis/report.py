@@ -59,7 +59,7 @@ def write_reports(
         "report.html": as_html(title, parts).encode(),
         "report.md": as_markdown(title, parts).encode(),
         "results.csv": _as_csv(table).encode(),
-        "summary.json": to_json(summary(table)),
+        "summary.json": to_json(study_summary(table)),
     }
     for name, content in contents.items():
         write_bytes(out / name, content)
@@ -271,7 +271,7 @@ def _as_csv(table: ResultTable) -> str:
     return file.getvalue()
 
 
-def summary(table: ResultTable) -> dict[str, Any]:
+def study_summary(table: ResultTable) -> dict[str, Any]:
     """Return means and verdicts for other programs, without anything that depends on the machine.
 
     Returns:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sagan.studies.analysis.report import sentence, summary
+from sagan.studies.analysis.report import sentence, study_summary
 from sagan.studies.analysis.table import ResultTable
 from sagan.studies.definitions import STUDIES
 from sagan.studies.plan import check_configurations
@@ -43,7 +43,7 @@ def test_summary_and_report_follow_from_the_results(name: str) -> None:
     check_configurations(study, record, results)
     table = ResultTable(study, results)
     committed = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    compared(json.loads(json.dumps(summary(table))), committed)
+    compared(json.loads(json.dumps(study_summary(table))), committed)
     report = (folder / "report.md").read_text(encoding="utf-8").replace("**", "")
     for outcome in table.outcomes():
         assert sentence(outcome, record.config) in report
