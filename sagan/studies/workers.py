@@ -34,7 +34,7 @@ from sagan.training.loop import Interrupted
 GRACE_SECONDS = 60.0  # for a worker to save and exit once its parent is gone
 
 # Split and path of each packed set: what a worker needs to open the data again.
-Paths = tuple[tuple[str, str], ...]
+SplitPaths = tuple[tuple[str, str], ...]
 
 
 def threads_per_job(jobs: int) -> int:
@@ -133,7 +133,7 @@ def execute_run(run: StudyRun, perform: Callable[[StudyRun], RunMetrics]) -> Res
     return make_result(run, metrics, seconds, describe_environment(*COMPUTED_WITH))
 
 
-def _execute_in_worker(run: StudyRun, paths: Paths) -> Result | None:
+def _execute_in_worker(run: StudyRun, paths: SplitPaths) -> Result | None:
     """Do a run in a worker; return None if a signal interrupted it."""
     observer = RunObserver(PlainReporter(Console(quiet=True)), no_progress)
     perform = STUDIES[run.study].perform
@@ -144,5 +144,5 @@ def _execute_in_worker(run: StudyRun, paths: Paths) -> Result | None:
 
 
 @functools.cache
-def _open_data(paths: Paths) -> StudyData:
+def _open_data(paths: SplitPaths) -> StudyData:
     return StudyData({split: PackedDataset.open(Path(path)) for split, path in paths})

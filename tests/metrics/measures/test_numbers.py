@@ -226,7 +226,7 @@ def test_a_collapsed_cloud_has_density_without_coverage_and_its_mirror_neither()
 
 
 def test_one_real_outlier_raises_precision_and_hardly_density() -> None:
-    """What density was proposed for (Naeem et al. 2020, figure 3a)."""
+    """Density was proposed for this case (Naeem et al. 2020, figure 3a)."""
     real, fake = cloud(400, 8, seed=1), cloud(400, 8, seed=2, shift=4)
     outlier = np.concatenate([real, np.full((1, 8), 12, np.float32)])
     raised = precision_recall(fake, outlier)[0] - precision_recall(fake, real)[0]
@@ -287,5 +287,5 @@ def test_a_mean_over_some_classes_comes_with_their_number() -> None:
     assert mean == pytest.approx(0, abs=1e-5)
 
 
-def test_equal_distances_are_no_near_copies() -> None:
+def test_equal_distances_are_not_near_copies() -> None:
     assert near_copies(np.ones(10), np.ones(20)) == (0, 0.5)

@@ -69,7 +69,7 @@ def test_more_labels_give_better_accuracy_and_too_few_give_none() -> None:
     assert few_label_accuracy(train, test, 101, seed=0) is None
 
 
-def test_a_rare_class_among_many_images_is_no_obstacle(monkeypatch) -> None:
+def test_a_rare_class_among_many_images_does_not_prevent_probing(monkeypatch) -> None:
     monkeypatch.setattr(probes, "MAX_TUNING_IMAGES", 100)
     train, test = clouds(1000, 8.0, seed=0), clouds(100, 8.0, seed=1)
     rare = train[np.flatnonzero((train.labels != 3) | (np.arange(len(train)) >= 3980))]
