@@ -27,7 +27,7 @@ _OPENERS = {
     "inception": "inception",
     "dinov2": "dinov2",
 }
-NETWORKS = tuple(_OPENERS)
+FEATURE_NETWORKS = tuple(_OPENERS)
 
 # Float32 features (B, D) and logits (B, K) of a batch; (B, 0) if the network has no classifier.
 FeaturesAndLogits: TypeAlias = tuple[Tensor, Tensor]
@@ -83,7 +83,7 @@ def open_network(name: str, weights: Path | None = None) -> FeatureNetwork:
     """Load a feature network, on the CPU.
 
     Args:
-        name: one of `NETWORKS`.
+        name: one of `FEATURE_NETWORKS`.
         weights: a file with its weights, instead of the one in the cache or in its package.
 
     Raises:
@@ -91,7 +91,7 @@ def open_network(name: str, weights: Path | None = None) -> FeatureNetwork:
             damaged.
     """
     if name not in _OPENERS:
-        raise SaganError(f"unknown features '{name}': choose from {', '.join(NETWORKS)}")
+        raise SaganError(f"unknown features '{name}': choose from {', '.join(FEATURE_NETWORKS)}")
     with report_missing_library():
         module = importlib.import_module(f"sagan.metrics.features.{_OPENERS[name]}")
         opened: Callable[[Path | None], FeatureNetwork] = module.open_network

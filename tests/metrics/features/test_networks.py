@@ -17,7 +17,7 @@ from torch_fidelity import FeatureExtractorInceptionV3, feature_extractor_incept
 
 from sagan.errors import SaganError
 from sagan.metrics.features import dinov2, inception
-from sagan.metrics.features.network import NETWORKS, FeatureNetwork, open_network
+from sagan.metrics.features.network import FEATURE_NETWORKS, FeatureNetwork, open_network
 from sagan.metrics.features.weights import (
     PublishedWeights,
     find_weights,
@@ -235,7 +235,9 @@ def test_a_file_without_weights_is_refused_in_one_line_and_runs_no_code(
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "efficientnet-lite0"])
+@pytest.mark.parametrize(
+    "name", [name for name in FEATURE_NETWORKS if name != "efficientnet-lite0"]
+)
 def test_weights_of_another_network_are_refused_in_one_line(name, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_small_patch14_dinov2")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
