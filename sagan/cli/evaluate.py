@@ -72,7 +72,7 @@ def evaluate(
     if model is None or data is None:
         raise SaganError("give a MODEL and --data, or --compare A.json B.json")
     with report_missing_library():
-        from sagan.metrics.command import Request, run
+        from sagan.metrics.command import EvaluationRequest, evaluate_request
         from sagan.metrics.plan import SamplePlan
     from sagan.display import PackingProgress, StageProgress
     from sagan.metrics.text import evaluation_lines
@@ -81,14 +81,16 @@ def evaluate(
 
     main = join_processes().is_main_process
     plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
-    request = Request(model, data, split, metrics, features, weights, plan, neighbors, json_file)
+    request = EvaluationRequest(
+        model, data, split, metrics, features, weights, plan, neighbors, json_file
+    )
     console = open_console()
     with (
         report_lost_processes("see what that one says"),
         PackingProgress(console, "packing") as packing,
         StageProgress(console) as progress,
     ):
-        document = run(request, say if main else say_nothing, packing, progress)
+        document = evaluate_request(request, say if main else say_nothing, packing, progress)
     if main:
         show(evaluation_lines(document))
         if json_file is not None:  # last: what was computed is to be seen where it cannot be kept

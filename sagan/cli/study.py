@@ -55,15 +55,17 @@ def study(
     if steps is not None and budget_minutes is not None:
         raise SaganError("--steps and --budget-minutes both say how long runs are: give one")
     with report_missing_library():
-        from sagan.studies.engine import conduct
-        from sagan.studies.plan import Request
+        from sagan.studies.engine import run_study
+        from sagan.studies.plan import StudyRequest
     from sagan.training.loop import Interrupted
 
     names = [part.strip() for part in (variants or "").split(",") if part.strip()]
     overrides = parse_assignments(settings or [])
-    request = Request(name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs)
+    request = StudyRequest(
+        name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs
+    )
     try:
-        conduct(request, dry_run, open_console(), say)
+        run_study(request, dry_run, open_console(), say)
     except (Interrupted, KeyboardInterrupt) as ended:
         say("stopped; the same command goes on from there")
         sys.exit(128 + ended.signal_number if isinstance(ended, Interrupted) else 130)

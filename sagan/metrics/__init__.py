@@ -1,7 +1,7 @@
-"""Numbers about a trained model: features of images, one file per metric, the protocol.
+"""Evaluation of trained models: features of images, one file per metric, the protocol.
 
-The libraries that it needs are the extra "metrics"; names are imported when they are first used,
-and say so where one is missing.
+It needs the libraries of the extra "metrics". Names are imported when they are first used; a
+missing library is then reported in one line.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""From what `sagan evaluate` was asked for to numbers: the data, the features, the files."""
+"""From a request to `sagan evaluate` to numbers: open the data, load the network, evaluate."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,28 +6,28 @@ from typing import Any
 
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.sources.tree import DEFAULT_SPLIT
-from sagan.metrics.evaluation import evaluate, open_together
+from sagan.metrics.evaluation import evaluate, open_same_model
 from sagan.metrics.features.network import open_network
-from sagan.metrics.plan import SamplePlan, check_conditional, check_request, looks_at_train
+from sagan.metrics.plan import SamplePlan, check_conditional, check_request, uses_train_images
 from sagan.runtime.processes import join_processes
 from sagan.storage.files import check_writable
 from sagan.types import NamedProgress, Notify, Progress
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be measured, in the user's words.
+class EvaluationRequest:
+    """What to measure, in the user's words.
 
     Attributes:
         model: a run directory, a model file or a shipped model.
-        data: where the real pictures are.
-        split: which of them are the reference.
+        data: where the real images are.
+        split: the split that is the reference.
         metrics: names, separated by commas.
-        features: of which network.
-        weights: a file with that network's weights.
+        features: name of the feature network.
+        weights: a file with that network's weights, if it is not the published one.
         plan: which samples.
-        neighbors: FILE.png for samples beside their nearest training pictures.
-        json_file: where the numbers are to be kept.
+        neighbors: FILE.png for samples beside their nearest training images.
+        json_file: where to save the numbers.
     """
 
     model: str
@@ -42,34 +42,41 @@ class Request:
 
     @property
     def names(self) -> list[str]:
+        """Names of the metrics."""
         return [name.strip() for name in self.metrics.split(",")]
 
     @property
-    def asks_for_train(self) -> bool:
-        """Whether pictures of the train split are looked at besides the reference."""
-        return looks_at_train(self.names, self.neighbors) and self.split != DEFAULT_SPLIT
+    def needs_train(self) -> bool:
+        """Whether images of the train split are needed besides the reference."""
+        return uses_train_images(self.names, self.neighbors) and self.split != DEFAULT_SPLIT
 
 
-def run(
-    request: Request, notify: Notify, packing: Progress, progress: NamedProgress
+def evaluate_request(
+    request: EvaluationRequest,
+    notify: Notify,
+    packing: Progress,
+    progress: NamedProgress,
 ) -> dict[str, Any]:
-    """Open what is needed and evaluate; see `sagan.metrics.evaluate`.
+    """Open what a request needs, and evaluate.
 
     Args:
-        request: what is asked for.
-        notify: called with a line for each thing that the user should hear.
-        packing: called while pictures are packed.
+        request: what to measure.
+        notify: called with each line for the user.
+        packing: called while images are packed.
         progress: called while numbers are computed.
 
+    Returns:
+        What `sagan.metrics.evaluate` returns.
+
     Raises:
-        SaganError: something does not fit, or is not there.
+        SaganError: something does not fit, or is missing.
     """
     check_request(request.names, request.plan, request.neighbors)
     for out in (request.json_file, request.neighbors):
         if out is not None:
             check_writable(out)
     processes = join_processes()
-    model = open_together(request.model, processes)
+    model = open_same_model(request.model, processes)
     check_conditional(request.names, model)
 
     def opened(split: str) -> PackedDataset:
@@ -81,7 +88,7 @@ def run(
     # The first process of a machine packs and downloads; the others find it in the cache.
     with processes.local_main_process_first():
         reference = opened(request.split)
-        train = opened(DEFAULT_SPLIT) if request.asks_for_train else None
+        train = opened(DEFAULT_SPLIT) if request.needs_train else None
         network = open_network(request.features, request.weights)
     return evaluate(
         model, reference, train=train, metrics=request.names, network=network, plan=request.plan,

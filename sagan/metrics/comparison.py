@@ -1,4 +1,4 @@
-"""Two evaluations side by side, if their numbers hold under the same protocol."""
+"""Two evaluations side by side, provided they were made under the same protocol."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from sagan.errors import SaganError, first_problem
 from sagan.metrics.protocol import Better, differences
 from sagan.storage.files import read_small
 
-# What a protocol says at least, part by part.
-PARTS = {
+# Keys that every protocol must have, by part.
+REQUIRED_KEYS = {
     "features": {"network", "weights"},
     "reference": {"fingerprint", "pictures"},
     "samples": {"pictures", "weights", "seed"},
@@ -27,7 +27,7 @@ PARTS = {
 
 
 class Evaluation(BaseModel):
-    """What `sagan evaluate --json` wrote; see `sagan.metrics.evaluate`."""
+    """Contents of a file written by `sagan evaluate --json`; see `sagan.metrics.evaluate`."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
     format: Literal[1]
@@ -40,7 +40,7 @@ class Evaluation(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Evaluation":
-        for part, keys in {**PARTS, "metrics": self.better.keys()}.items():
+        for part, keys in {**REQUIRED_KEYS, "metrics": self.better.keys()}.items():
             if part not in self.protocol:
                 raise ValueError(f"nothing about {part}")
             if missing := sorted(keys - self.protocol[part].keys()):
@@ -48,7 +48,7 @@ class Evaluation(BaseModel):
         return self
 
     def protocol_of(self, metrics: set[str]) -> dict[str, Any]:
-        """What decides these metrics' numbers, and which of them are better."""
+        """Return what decides these metrics' numbers, and which numbers are better."""
         each = {name: self.protocol["metrics"][name] for name in sorted(metrics)}
         better = {name: self.better[name] for name in sorted(metrics)}
         return {**self.protocol, "metrics": each, "better": better}
@@ -60,8 +60,8 @@ class Comparison:
 
     Attributes:
         metric: its name.
-        one: the first one's number.
-        other: the second one's.
+        one: the number in the first evaluation.
+        other: the number in the second evaluation.
         better: "A" for the first, "B" for the second, or "neither".
     """
 
@@ -75,32 +75,32 @@ def read_evaluation(path: Path) -> Evaluation:
     """Read and check an evaluation.
 
     Raises:
-        SaganError: it cannot be read, or is none.
+        SaganError: the file cannot be read, or is not an evaluation.
     """
     try:
         return Evaluation.model_validate_json(read_small(path))
     except ValidationError as error:
         problem = first_problem(error)
-        raise SaganError(f"{path} is not what sagan evaluate --json writes: {problem}") from None
+        raise SaganError(f"'{path}' was not written by sagan evaluate --json: {problem}") from None
 
 
 def compare(one: Path, other: Path) -> list[Comparison]:
     """Rank two evaluations by each metric that both have.
 
     Raises:
-        SaganError: a file is no evaluation, they share no metric, or their protocols differ; the
-            message says in what.
+        SaganError: a file is not an evaluation, the two have no metric in common, or their
+            protocols differ; the message says how.
     """
     a, b = read_evaluation(one), read_evaluation(other)
     shared = a.better.keys() & b.better.keys() & a.metrics.keys() & b.metrics.keys()
-    apart = list(differences(a.protocol_of(shared), b.protocol_of(shared)))
-    if apart:
+    changed = list(differences(a.protocol_of(shared), b.protocol_of(shared)))
+    if changed:
         raise SaganError(
-            f"{one} and {other} have different protocols, so their numbers cannot be ranked. "
-            f"They differ in {'; '.join(apart)}"
+            f"'{one}' and '{other}' have different protocols, so their numbers cannot be ranked. "
+            f"They differ in {'; '.join(changed)}"
         )
     if not shared:
-        raise SaganError(f"{one} and {other} have no metric in common")
+        raise SaganError(f"'{one}' and '{other}' have no metric in common")
     return [
         Comparison(name, a.metrics[name], b.metrics[name], _better(name, a, b))
         for name in a.better

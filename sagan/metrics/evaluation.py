@@ -1,4 +1,4 @@
-"""From a trained model and real pictures to numbers, with the protocol that they hold under."""
+"""From a trained model and real images to numbers, with the protocol they were measured under."""
 
 import tempfile
 from collections.abc import Sequence
@@ -14,14 +14,20 @@ from accelerate.utils import broadcast_object_list
 from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, picture_hashes
 from sagan.errors import SaganError
-from sagan.metrics.document import document
-from sagan.metrics.features.extraction import FEATURES, LOGITS, extract, map_array, silent
+from sagan.metrics.document import evaluation_document
+from sagan.metrics.features.extraction import (
+    FEATURES,
+    LOGITS,
+    extract,
+    map_array,
+    no_progress,
+)
 from sagan.metrics.features.network import DEFAULT_FEATURES, FeatureNetwork, open_network
 from sagan.metrics.features.reference import reference_features
 from sagan.metrics.measures.distances import Neighbors
-from sagan.metrics.measures.inputs import Rows, Subject
+from sagan.metrics.measures.inputs import Features, MetricInputs
 from sagan.metrics.measures.table import DEFAULT_METRICS, Measure
-from sagan.metrics.neighbors import draw_neighbors, suspects
+from sagan.metrics.neighbors import draw_neighbors, samples_to_show
 from sagan.metrics.plan import EvaluationPlan, SamplePlan
 from sagan.metrics.samples import Samples
 from sagan.model import Model, open_model
@@ -29,7 +35,7 @@ from sagan.run.checkpoint import folder_of
 from sagan.run.directory import is_run
 from sagan.runtime.processes import join_processes
 from sagan.storage.fsync import reason
-from sagan.types import NamedProgress
+from sagan.types import Int64Array, NamedProgress
 
 
 def evaluate(
@@ -41,35 +47,35 @@ def evaluate(
     network: FeatureNetwork | None = None,
     plan: SamplePlan | None = None,
     neighbors: Path | None = None,
-    progress: NamedProgress = silent,
+    progress: NamedProgress = no_progress,
 ) -> dict[str, Any]:
-    """Measure how near a model's samples are to real pictures.
+    """Measure how close a model's samples are to real images.
 
-    Under `accelerate launch` or `torchrun` every process calls this: each draws its share of
-    the samples, the main process computes, and all get the result.
+    Under `accelerate launch` or `torchrun` every process calls this: each generates its share of
+    the samples, the main process computes the metrics, and all return the result.
 
     Args:
         model: a trained model, or where it is.
-        reference: real pictures, of the model's resolution.
-        train: the pictures that it was trained on, if `reference` are others. Only
-            "class-accuracy" and "near-copies" look at them.
+        reference: real images, of the model's resolution.
+        train: the images that the model was trained on, if `reference` is another set. Only
+            "class-accuracy", "near-copies" and `neighbors` use them.
         metrics: names in `METRICS`.
-        network: what makes features of pictures; by default EfficientNet-Lite0.
+        network: computes features of images; by default EfficientNet-Lite0.
         plan: which samples; by default 10,000 of the averaged generator.
-        neighbors: FILE.png for samples beside the training pictures nearest to them.
-        progress: told in the main process what is being done.
+        neighbors: FILE.png for samples beside their nearest training images.
+        progress: called in the main process.
 
     Returns:
-        Ready for JSON: "metrics" {name: number}, "better" {name: "higher", "lower" or "neither"},
-        "protocol", "notes" (lines that a reader of the numbers should know), "model" and
-        "environment". A distance is named after its features: "FID" with the canonical Inception
-        weights, else "FD-EfficientNet" and so on.
+        A document ready for JSON: "metrics" {name: number}, "better" {name: "higher", "lower" or
+        "neither"}, "protocol", "notes" (lines that a reader of the numbers should know), "model"
+        and "environment". A distance is named after its features: "FID" with the canonical
+        Inception weights, otherwise for example "FD-EfficientNet".
 
     Raises:
-        SaganError: something does not fit, or is not there.
+        SaganError: something does not fit, or is missing.
     """
-    asked = EvaluationPlan(
-        model=model if isinstance(model, Model) else open_together(model, join_processes()),
+    whole_plan = EvaluationPlan(
+        model=model if isinstance(model, Model) else open_same_model(model, join_processes()),
         reference=reference,
         train=train or reference,
         metrics=tuple(dict.fromkeys(metrics)),
@@ -77,15 +83,18 @@ def evaluate(
         samples=plan or SamplePlan(),
         neighbors=neighbors,
     )
-    asked.check()
-    return document(asked, _measured(asked, progress))
+    whole_plan.check()
+    return evaluation_document(whole_plan, _measure(whole_plan, progress))
 
 
-def open_together(name: str | Path, processes: PartialState) -> Model:
-    """Open a model; of a run that goes on, all processes take what the first one found newest.
+def open_same_model(name: str | Path, processes: PartialState) -> Model:
+    """Open the same model in every process.
+
+    The newest checkpoint of a run may change while the run trains, so the main process chooses one
+    for all.
 
     Raises:
-        SaganError: there is no such model, or it is damaged.
+        SaganError: the model is missing or damaged.
     """
     step: list[int | None] = [None]
     if processes.is_main_process:
@@ -98,11 +107,11 @@ def open_together(name: str | Path, processes: PartialState) -> Model:
     return replace(open_model(newest if is_run(Path(name)) else name), origin=str(name))
 
 
-def _measured(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
-    """Compute the metrics, by the names that --metrics takes; the same in every process.
+def _measure(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
+    """Compute the metrics, by the names of --metrics; every process returns the same.
 
     Raises:
-        SaganError: there is no room for features, or pictures are not what they were.
+        SaganError: the disk is full, or a packed set is damaged.
     """
     processes = join_processes()
     plan.network.module.to(processes.device)
@@ -110,43 +119,43 @@ def _measured(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]
     found: list[Any] = [None]
     try:
         with tempfile.TemporaryDirectory(prefix="sagan-") as folder:
-            subject = _subject(plan, samples, Path(folder), processes, progress)
-            if subject is not None:
-                found[0] = _computed(plan.measures, subject, progress)
-                _draw_neighbors(plan, subject, samples)
-                del subject  # files that are mapped cannot be removed everywhere
+            inputs = _inputs(plan, samples, Path(folder), processes, progress)
+            if inputs is not None:
+                found[0] = _compute(plan.measures, inputs, progress)
+                _draw_neighbors(plan, inputs, samples)
+                del inputs  # some systems cannot remove files that are mapped
     except OSError as error:
         place = tempfile.gettempdir()
-        raise SaganError(f"cannot keep features in {place}: {reason(error)}") from None
+        raise SaganError(f"cannot write features to '{place}': {reason(error)}") from None
     broadcast_object_list(found)
     values: dict[str, float] = found[0]
     return {name: v for name, v in values.items() if name.partition("/")[0] in plan.metrics}
 
 
-def _draw_neighbors(plan: EvaluationPlan, subject: Subject, samples: Samples) -> None:
+def _draw_neighbors(plan: EvaluationPlan, inputs: MetricInputs, samples: Samples) -> None:
     if plan.neighbors is None:
         return
-    near = subject.nearest_training
-    shown = suspects(near)
-    pictures = np.concatenate([samples.draw(number, number + 1) for number in shown])
+    near = inputs.nearest_training
+    shown = samples_to_show(near)
+    images = np.concatenate([samples.draw(number, number + 1) for number in shown])
     chosen = Neighbors(near.distances[shown], near.indices[shown])
-    draw_neighbors(pictures, shown, chosen, plan.train.images, plan.neighbors)
+    draw_neighbors(images, shown, chosen, plan.train.images, plan.neighbors)
 
 
 def _samples(plan: EvaluationPlan, device: torch.device) -> Samples:
-    asked = plan.samples
-    generator = plan.model.generator(asked.weights).to(device)
-    return Samples(generator, asked.num, plan.labels(), asked.seed, asked.truncation)
+    chosen = plan.samples
+    generator = plan.model.generator(chosen.weights).to(device)
+    return Samples(generator, chosen.num, plan.labels(), chosen.seed, chosen.truncation)
 
 
-def _subject(
+def _inputs(
     plan: EvaluationPlan,
     samples: Samples,
     folder: Path,
     processes: PartialState,
     progress: NamedProgress,
-) -> Subject | None:
-    """All features, in the main process; None in the others."""
+) -> MetricInputs | None:
+    """Extract all features; return them in the main process, None in the others."""
     network = plan.network
     widths = {FEATURES: network.width}
     if any("logits" in measure.needs for measure in plan.measures):
@@ -160,33 +169,35 @@ def _subject(
         train = reference_features(plan.train, network, processes, progress=progress)
     if reference is None or train is None:
         return None
-    unseen = distinct = np.arange(0)
-    if plan.uses_train:
-        known = picture_hashes(plan.train.images)
-        same = plan.train is plan.reference
-        unseen = np.flatnonzero(
-            ~np.isin(known if same else picture_hashes(plan.reference.images), known)
-        )
-        distinct = first_of_each(known)
+    unseen, distinct = _unseen_and_distinct(plan)
     found = {name: map_array(folder / name, samples.num, n) for name, n in widths.items()}
-    return Subject(
-        samples=Rows(found[FEATURES], samples.labels),
+    return MetricInputs(
+        samples=Features(found[FEATURES], samples.labels),
         logits=found.get(LOGITS, np.empty((samples.num, 0), np.float32)),
-        reference=Rows(reference, plan.reference.labels),
-        train=Rows(train, plan.train.labels),
+        reference=Features(reference, plan.reference.labels),
+        train=Features(train, plan.train.labels),
         unseen=unseen,
         distinct=distinct,
         seed=plan.samples.seed,
     )
 
 
-def _computed(
-    measures: Sequence[Measure], subject: Subject, progress: NamedProgress
+def _unseen_and_distinct(plan: EvaluationPlan) -> tuple[Int64Array, Int64Array]:
+    """Return rows of real images that are not training images, and of distinct training images."""
+    if not plan.uses_train:
+        return np.arange(0), np.arange(0)
+    train = picture_hashes(plan.train.images)
+    reference = train if plan.train is plan.reference else picture_hashes(plan.reference.images)
+    return np.flatnonzero(~np.isin(reference, train)), first_of_each(train)
+
+
+def _compute(
+    measures: Sequence[Measure], inputs: MetricInputs, progress: NamedProgress
 ) -> dict[str, float]:
     values: dict[str, float] = {}
     for measure in measures:
         what = " and ".join(measure.better)
         progress(what, 0, 1)
-        values |= measure.run(subject)
+        values |= measure.run(inputs)
         progress(what, 1, 1)
     return values

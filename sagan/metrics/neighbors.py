@@ -1,4 +1,4 @@
-"""Samples beside the training pictures that are nearest to them, to look for copies by eye."""
+"""A figure of samples beside their nearest training images, to look for copies by eye."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,14 @@ from sagan.types import UInt8Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROWS = 8  # samples in each half
-INCH, PITCH = 0.9, 1.25  # of a picture, and from one row to the next in its sides
+ROWS_PER_HALF = 8  # samples in each half
+IMAGE_INCHES = 0.9  # side of an image
+ROW_PITCH = 1.25  # from one row to the next, in sides of an image
 
 
-def suspects(neighbors: Neighbors) -> list[int]:
-    """Rows of the samples to show: those nearest to a training picture, then the first ones."""
-    num = min(ROWS, len(neighbors.distances))
+def samples_to_show(neighbors: Neighbors) -> list[int]:
+    """Return rows of samples: those nearest to a training image, then the first ones."""
+    num = min(ROWS_PER_HALF, len(neighbors.distances))
     return [*np.argsort(neighbors.distances[:, 0], kind="stable")[:num].tolist(), *range(num)]
 
 
@@ -30,17 +31,17 @@ def draw_neighbors(
     train: UInt8Array,
     out: Path,
 ) -> None:
-    """Write a picture: a sample in each row, and to its right the training pictures nearest to it.
+    """Write the figure: two samples per row, each with its nearest training images to the right.
 
     Args:
-        samples: uint8 (2R, S, S, 3), the left half's and then the right half's.
-        numbers: which samples these are, 2R.
-        neighbors: of these samples, (2R, k).
-        train: uint8 (M, S, S, 3), all training pictures.
+        samples: uint8 (2R, S, S, 3), those of the left half and then those of the right half.
+        numbers: numbers of these samples, 2R.
+        neighbors: their nearest training images, (2R, k).
+        train: uint8 (M, S, S, 3), all training images.
         out: FILE.png, FILE.svg or FILE.pdf.
 
     Raises:
-        SaganError: the file is of another kind, or cannot be written.
+        SaganError: the file has another extension, or cannot be written.
     """
     with figure_style():
         figure = _figure(samples, numbers, neighbors, train)
@@ -56,15 +57,15 @@ def _figure(
     from matplotlib.figure import Figure
 
     rows, k = len(samples) // 2, neighbors.indices.shape[1]
-    columns = 2 * (k + 1) + 1  # an empty one between the halves
-    figure = Figure(figsize=(INCH * columns, INCH * PITCH * rows))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(rows * PITCH, 0))
+    columns = 2 * (k + 1) + 1  # one column between the halves stays empty
+    figure = Figure(figsize=(IMAGE_INCHES * columns, IMAGE_INCHES * ROW_PITCH * rows))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(rows * ROW_PITCH, 0))
     axes.axis("off")
 
-    def place(picture: UInt8Array, row: int, column: int, text: str) -> None:
-        left, top = column + 0.04, row * PITCH + PITCH - 1
+    def place(image: UInt8Array, row: int, column: int, text: str) -> None:
+        left, top = column + 0.04, row * ROW_PITCH + ROW_PITCH - 1
         extent = (left, left + 0.92, top + 0.92, top)
-        axes.imshow(picture, extent=extent, interpolation="nearest", aspect="auto")
+        axes.imshow(image, extent=extent, interpolation="nearest", aspect="auto")
         axes.text(left, top - 0.06, text, fontsize=7)
 
     for i, sample in enumerate(samples):

@@ -1,4 +1,4 @@
-"""What is to be measured: of which model, against which pictures, by which metrics."""
+"""The plan of an evaluation: which model, against which images, by which metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from sagan.types import Int64Array
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """Which samples are drawn.
+    """Which samples to generate.
 
     Attributes:
-        num: how many.
-        seed: decides the latents, and what metrics draw at random.
+        num: number of samples.
+        seed: decides the latents, and whatever is random in metrics.
         truncation: scales the latents' standard deviation.
         weights: of the generator: "ema", the average, or "raw", the latest.
     """
@@ -34,37 +34,41 @@ class SamplePlan:
     weights: WeightsName = "ema"
 
 
-def looks_at_train(metrics: Sequence[str], neighbors: Path | None) -> bool:
-    """Whether what is asked for needs the pictures that the model was trained on."""
+def uses_train_images(metrics: Sequence[str], neighbors: Path | None) -> bool:
+    """Return whether a request needs the images that the model was trained on."""
     return neighbors is not None or any("train" in METRICS[name].needs for name in metrics)
 
 
 def check_request(metrics: Sequence[str], plan: SamplePlan, neighbors: Path | None) -> None:
-    """Insist on what can be known before a model or a picture is looked at.
+    """Check what can be checked before a model or data set is opened.
 
     Raises:
-        SaganError: there is no such metric, truncation or format of pictures, or a metric needs
-            more samples.
+        SaganError: a metric is unknown or needs more samples, or the truncation or the format of
+            the figure is not possible.
     """
     for name in metrics:
         if name not in METRICS:
-            raise SaganError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
-        if plan.num < METRICS[name].least:
-            raise SaganError(f"{name} needs {METRICS[name].least} samples, not {plan.num}")
+            raise SaganError(f"unknown metric '{name}': choose from {', '.join(METRICS)}")
+        if plan.num < METRICS[name].min_images:
+            raise SaganError(
+                f"{name} needs at least {METRICS[name].min_images} samples, not {plan.num}"
+            )
     check_truncation(plan.truncation)
     if neighbors is not None:
         check_format(neighbors)
 
 
 def check_conditional(metrics: Sequence[str], model: Model) -> None:
-    """Insist on a conditional model where a metric asks about classes.
+    """Check that the model is conditional if a metric needs classes.
 
     Raises:
-        SaganError: it is unconditional.
+        SaganError: the model is unconditional.
     """
     for name in metrics:
         if "labels" in METRICS[name].needs and not model.classes:
-            raise SaganError(f"{name} needs a conditional model, and {model.origin} is none")
+            raise SaganError(
+                f"{name} needs a conditional model, but '{model.origin}' is unconditional"
+            )
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,13 @@ class EvaluationPlan:
     """Everything that decides an evaluation's numbers.
 
     Attributes:
-        model: what is measured.
-        reference: the real pictures that its samples are compared with.
-        train: pictures that "class-accuracy", "near-copies" and `neighbors` look at.
+        model: the model to measure.
+        reference: the real images that its samples are compared with.
+        train: the training images, for "class-accuracy", "near-copies" and `neighbors`.
         metrics: names in `METRICS`, each once.
-        network: what makes features of pictures.
-        samples: which samples are drawn.
-        neighbors: FILE.png for samples beside their nearest training pictures, or None.
+        network: computes features of images.
+        samples: which samples to generate.
+        neighbors: FILE.png for samples beside their nearest training images, or None.
     """
 
     model: Model
@@ -91,7 +95,7 @@ class EvaluationPlan:
 
     @property
     def measures(self) -> list[Measure]:
-        """The computations asked for, each once."""
+        """The computations that give these metrics, each once."""
         chosen: list[Measure] = []
         for name in self.metrics:
             if METRICS[name] not in chosen:
@@ -100,7 +104,8 @@ class EvaluationPlan:
 
     @property
     def uses_train(self) -> bool:
-        return looks_at_train(self.metrics, self.neighbors)
+        """Whether the training images are needed."""
+        return uses_train_images(self.metrics, self.neighbors)
 
     @property
     def same_classes(self) -> bool:
@@ -109,10 +114,10 @@ class EvaluationPlan:
         return bool(classes) and classes == self.reference.classes
 
     def check(self) -> None:
-        """Insist that everything fits before anything is computed.
+        """Check that everything fits before anything is computed.
 
         Raises:
-            SaganError: it does not.
+            SaganError: something does not fit.
         """
         check_request(self.metrics, self.samples, self.neighbors)
         for name in self.metrics:
@@ -121,52 +126,52 @@ class EvaluationPlan:
         for dataset in (self.reference, self.train):
             if dataset.size != resolution:
                 raise SaganError(
-                    f"{self.model.origin} draws {resolution} x {resolution} pictures, and those of "
-                    f"{dataset.source} are {dataset.size} x {dataset.size}: pack them with --size "
+                    f"'{self.model.origin}' generates images of {resolution} x {resolution}, but "
+                    f"'{dataset.source}' has {dataset.size} x {dataset.size}: pack it with --size "
                     f"{resolution}"
                 )
 
     def _check_needs(self, name: str) -> None:
         measure = METRICS[name]
-        if len(self.reference) < measure.least and "logits" not in measure.needs:
+        if len(self.reference) < measure.min_images and "logits" not in measure.needs:
             raise SaganError(
-                f"{name} needs {measure.least} real pictures, not {len(self.reference)}"
+                f"{name} needs at least {measure.min_images} real images, not {len(self.reference)}"
             )
         if "logits" in measure.needs and not self.network.num_logits:
-            raise SaganError(f"{name} needs a classifier, and {self.network.name} is none")
-        looked_at = [self.reference, *([self.train] if "train" in measure.needs else [])]
-        for dataset in looked_at if "labels" in measure.needs else []:
+            raise SaganError(f"{name} needs a classifier, but {self.network.name} is not one")
+        datasets = [self.reference, *([self.train] if "train" in measure.needs else [])]
+        for dataset in datasets if "labels" in measure.needs else []:
             check_conditional([name], self.model)
             if dataset.classes != self.model.classes:
                 raise SaganError(
-                    f"{name} needs real pictures of the model's classes: "
-                    f"{self.model.origin} has {_listed(self.model.classes)}, "
-                    f"{dataset.source} has {_listed(dataset.classes)}"
+                    f"{name} needs real images of the model's classes: "
+                    f"'{self.model.origin}' has {_listed(self.model.classes)}, "
+                    f"'{dataset.source}' has {_listed(dataset.classes)}"
                 )
-        if name == "intra-fid" and self.of_each_class().max() < 2:
+        if name == "intra-fid" and self.smallest_counts().max() < 2:
             raise SaganError(
-                "intra-fid needs a class with two samples and two real pictures: give a larger "
+                "intra-fid needs a class with two samples and two real images: give a larger "
                 "--num, or other metrics"
             )
         if name == "class-accuracy" and np.ptp(_labels(self.train)) == 0:
             raise SaganError(
-                f"class-accuracy needs two classes, and {self.train.source} has pictures of one"
+                f"class-accuracy needs two classes, but '{self.train.source}' has one class"
             )
 
     @property
     def trained_on_these(self) -> str:
-        """Whether the train split is what the model was trained on."""
+        """Whether the model was trained on the train split: "yes", "no" or "unknown"."""
         if not self.model.fingerprint:
             return "unknown"
         return "yes" if self.model.fingerprint == self.train.fingerprint else "no"
 
     def labels(self) -> Int64Array | None:
-        """Of the samples: int64 (num,), None for an unconditional model."""
+        """Return labels of the samples: int64 (num,); None for an unconditional model."""
         shared = self.reference if self.same_classes else None
         return matching_labels(self.samples.num, len(self.model.classes), shared)
 
-    def of_each_class(self) -> Int64Array:
-        """Samples or real pictures of each class, whichever are fewer: (K,)."""
+    def smallest_counts(self) -> Int64Array:
+        """Return for each class its number of samples or real images, whichever is less: (K,)."""
         classes = len(self.reference.classes)
         samples = matching_labels(self.samples.num, classes, self.reference)
         assert samples is not None
@@ -178,7 +183,7 @@ class EvaluationPlan:
 
 
 def _labels(dataset: PackedDataset) -> Int64Array:
-    """Of pictures that are known to have them."""
+    """Return the labels of images that are known to have labels."""
     assert dataset.labels is not None
     return dataset.labels
 

@@ -1,4 +1,4 @@
-"""What a number holds under: names, stamps, and whether two numbers may be compared."""
+"""The protocol of a number: its name, its conditions, and whether two numbers are comparable."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
@@ -6,10 +6,11 @@ from typing import Any, Literal, TypeAlias
 from sagan.data import PackedDataset
 from sagan.metrics.features.network import FeatureNetwork
 
-# Which of two numbers is better; "neither" where the best is in between.
+# Which numbers are better; "neither" if the best value lies in between.
 Better: TypeAlias = Literal["higher", "lower", "neither"]
 
-# What numbers are computed with besides torch. No part of the protocol: none should depend on it.
+# Libraries that compute the numbers, besides torch. Recorded, but not part of the protocol, since
+# no number should depend on them.
 COMPUTED_WITH = (
     "torch-fidelity",
     "efficientnet-lite-pytorch",
@@ -18,7 +19,7 @@ COMPUTED_WITH = (
     "scipy",
     "scikit-learn",
 )
-# Names with Inception's canonical weights, and the stem of the name with any other features.
+# The name with Inception's canonical weights, and the stem of the name with other features.
 _DISTANCES = {
     "fid": ("FID", "FD"),
     "kid": ("KID", "KD"),
@@ -28,7 +29,7 @@ _DISTANCES = {
 
 
 def published_name(metric: str, network: FeatureNetwork) -> str:
-    """What a number is called: "fid" -> "FID", or "FD-EfficientNet" with other features."""
+    """Return a metric's name in reports: "fid" -> "FID", or "FD-EfficientNet" by its features."""
     name, slash, detail = metric.partition("/")
     if name in _DISTANCES:
         canonical, stem = _DISTANCES[name]
@@ -36,8 +37,8 @@ def published_name(metric: str, network: FeatureNetwork) -> str:
     return name + slash + detail
 
 
-def identity(dataset: PackedDataset) -> dict[str, Any]:
-    """Which real pictures."""
+def dataset_identity(dataset: PackedDataset) -> dict[str, Any]:
+    """Return what identifies a set of real images."""
     return {
         "fingerprint": dataset.fingerprint,
         "split": dataset.split,
@@ -47,7 +48,7 @@ def identity(dataset: PackedDataset) -> dict[str, Any]:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """Where two protocols differ, such as "samples pictures: 10000 and 50000"."""
+    """Yield where two protocols differ, such as "samples pictures: 10000 and 50000"."""
     flat_one, flat_other = dict(_flat(one)), dict(_flat(other))
     for key in flat_one | flat_other:
         if key not in flat_one or key not in flat_other or flat_one[key] != flat_other[key]:

@@ -1,4 +1,4 @@
-"""Which pictures of a generator are measured: a fixed list that any process can draw a part of."""
+"""The samples that are measured: a fixed list, any part of which any process can generate."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from sagan.data import PackedDataset
-from sagan.metrics.measures.inputs import shared_labels
+from sagan.metrics.measures.inputs import proportional_labels
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.types import Int64Array, UInt8Array
@@ -18,11 +18,11 @@ class Samples:
     """A list of `num` samples.
 
     Attributes:
-        generator: draws them.
-        num: how many.
+        generator: the generator.
+        num: number of samples.
         labels: int64 (num,), or None for an unconditional model.
         seed: decides the latents.
-        truncation: scales their standard deviation.
+        truncation: scales the latents' standard deviation.
     """
 
     generator: GeneratorBase
@@ -36,7 +36,10 @@ class Samples:
         return seeded_latents(self.num, self.generator.latent_size, self.seed)
 
     def draw(self, start: int, stop: int) -> UInt8Array:
-        """Samples [start, stop): uint8 (stop - start, S, S, 3). Batch norm's running statistics."""
+        """Return samples [start, stop): uint8 (stop - start, S, S, 3).
+
+        Batch norm uses its running statistics, so a sample does not depend on the batch.
+        """
         labels = None if self.labels is None else self.labels[start:stop]
         latents = self._latents[start:stop]
         return self.generator.sample(
@@ -47,12 +50,12 @@ class Samples:
 def matching_labels(
     num: int, num_classes: int, reference: PackedDataset | None
 ) -> Int64Array | None:
-    """Labels (num,) for a conditional generator, None for an unconditional one.
+    """Return labels (num,) for a conditional generator, None for an unconditional one.
 
-    As often as in the reference; equally often without one.
+    Classes are as frequent as in the reference, or equally frequent without labels to follow.
     """
     if not num_classes:
         return None
     if reference is None or reference.labels is None:
-        return shared_labels(num, np.ones(num_classes, dtype=np.int64))
-    return shared_labels(num, np.bincount(reference.labels, minlength=num_classes))
+        return proportional_labels(num, np.ones(num_classes, dtype=np.int64))
+    return proportional_labels(num, np.bincount(reference.labels, minlength=num_classes))

@@ -5,11 +5,11 @@ from typing import Any
 
 from sagan.metrics.comparison import Comparison
 
-SHOWN_OF_HASH = 12  # hex digits; the JSON has them all
+HASH_DIGITS_SHOWN = 12  # of 64; the JSON file has all of them
 
 
 def evaluation_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """What `evaluate` returns: numbers, the protocol they hold under, what to know of them."""
+    """Yield the lines of an evaluation: numbers, protocol, notes."""
     metrics, better = document["metrics"], document["better"]
     for name, value in metrics.items():
         if better.get(name, "neither") != "neither":
@@ -36,11 +36,11 @@ def _value(value: Any) -> str:
     if isinstance(value, float | int) and not isinstance(value, bool):
         return f"{value:,}"
     text = str(value)
-    return text[:SHOWN_OF_HASH] if len(text) == 64 and text.isalnum() else text
+    return text[:HASH_DIGITS_SHOWN] if len(text) == 64 and text.isalnum() else text
 
 
 def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """A line for each metric, and which of A and B is better by it."""
+    """Yield a line for each metric that says whether A or B is better."""
     yield f"{'':<24}{'A':<12}{'B':<12}better"
     for row in comparisons:
         yield f"{row.metric:<24}{row.one:<12.5g}{row.other:<12.5g}{row.better}"

@@ -1,7 +1,7 @@
-"""How many steps each run can have, if all of them together are to take so many minutes.
+"""How many steps each run can have if all runs together are to take a given time.
 
-Equal training means equal steps, so the time is not divided, but the steps are chosen. What a step
-takes differs from variant to variant, and measuring takes its time as well: both are found out by
+Equal training means equal steps, so it is not the time that is divided: the steps are chosen. The
+time of a step differs between variants, and evaluation takes time as well; both are measured by
 running each variant for a few steps, from beginning to end.
 """
 
@@ -11,73 +11,72 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sagan.errors import SaganError
-from sagan.studies.run import Findings, Run
+from sagan.studies.run import RunMetrics, StudyRun
 
 PROBE_STEPS = 24
-RESERVE = 0.95  # of the time is planned with
-LEAST_STEPS = 10
+USABLE_SHARE = 0.95  # of the time; the rest is a reserve
+MIN_STEPS = 10
 
-Perform = Callable[[Run], Findings]
+Perform = Callable[[StudyRun], RunMetrics]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run of a variant takes.
+    """Cost of a run of a variant.
 
     Attributes:
-        step: seconds of a step.
-        rest: seconds of everything else: starting, pictures, measuring.
+        step: seconds per step.
+        rest: seconds for everything else: startup, sample grids, evaluation.
     """
 
     step: float
     rest: float
 
     def seconds(self, steps: int) -> float:
-        """Of a run of so many steps."""
+        """Return the seconds of a run of `steps` steps."""
         return self.rest + self.step * steps
 
 
-def probe(run: Run, perform: Perform) -> Cost:
-    """Run a variant of `PROBE_STEPS` steps from beginning to end."""
+def measure_cost(run: StudyRun, perform: Perform) -> Cost:
+    """Time a run of `PROBE_STEPS` steps from beginning to end."""
     started = time.perf_counter()
-    findings = perform(run)
-    return cost_of(findings.step_seconds, time.perf_counter() - started)
+    metrics = perform(run)
+    rest = time.perf_counter() - started - PROBE_STEPS * metrics.step_seconds
+    return Cost(metrics.step_seconds, max(0.0, rest))
 
 
-def cost_of(step_seconds: float, whole_seconds: float) -> Cost:
-    """From a short run's seconds per step, and all it took."""
-    return Cost(step_seconds, max(0.0, whole_seconds - PROBE_STEPS * step_seconds))
+def mean_concurrency(runs: int, jobs: int) -> float:
+    """Return how many runs are active at a time, on average.
 
-
-def at_once(runs: int, jobs: int) -> float:
-    """Runs at a time on average: nine by twos take five turns, and the last one is alone."""
+    Nine runs, two at a time, take five rounds, and in the last round one runs alone: 1.8.
+    """
     return runs / math.ceil(runs / jobs)
 
 
 def affordable_steps(costs: Sequence[Cost], seconds: float, jobs: int) -> int:
-    """Steps that each of these runs can have, so that all of them take that time together.
+    """Return the steps that each run can have so that all of them together fit into `seconds`.
 
     Args:
-        costs: of each run that is to be done.
-        seconds: that there are.
-        jobs: runs at a time; they are taken not to be in each other's way.
+        costs: of each run that is still missing.
+        seconds: available time.
+        jobs: runs at a time, assumed not to slow each other down.
 
     Raises:
-        SaganError: there is not enough time for `LEAST_STEPS`, or none of them trains.
+        SaganError: the time does not suffice for `MIN_STEPS`, or no run trains.
     """
-    jobs_filled = at_once(len(costs), jobs)
-    available = RESERVE * seconds * jobs_filled
+    concurrency = mean_concurrency(len(costs), jobs)
+    available = USABLE_SHARE * seconds * concurrency
     rest, step = sum(cost.rest for cost in costs), sum(cost.step for cost in costs)
     if not step:
         raise SaganError(
-            "--budget-minutes chooses steps, and none of these runs trains: give --steps"
+            "--budget-minutes chooses the steps, but none of these runs trains: give --steps"
         )
     steps = math.floor((available - rest) / step)
-    if steps < LEAST_STEPS:
-        least = sum(cost.seconds(LEAST_STEPS) for cost in costs) / jobs_filled / RESERVE
+    if steps < MIN_STEPS:
+        needed = sum(cost.seconds(MIN_STEPS) for cost in costs) / concurrency / USABLE_SHARE
         raise SaganError(
-            f"{max(0.0, seconds) / 60:.1f} of --budget-minutes are left, and {len(costs)} runs of "
-            f"{LEAST_STEPS} steps need {least / 60:.1f}, most of it for measuring: give more, or "
-            "fewer --variants or --seeds"
+            f"{max(0.0, seconds) / 60:.1f} of --budget-minutes are left, but {len(costs)} runs of "
+            f"{MIN_STEPS} steps need {needed / 60:.1f}, most of it for evaluation: give more "
+            "minutes, or fewer --variants or --seeds"
         )
     return steps

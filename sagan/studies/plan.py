@@ -1,41 +1,43 @@
-"""Which runs a study has: from what the user asks for and what is in its folder already."""
+"""Which runs a study has: from the user's request and what its folder already contains."""
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Any
 
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, parse_config, resolve, resume_config
 from sagan.errors import SaganError
-from sagan.storage.files import read_small, write_bytes
-from sagan.studies.results import Result, path_of
-from sagan.studies.run import Run, run_name
+from sagan.nn.precision import resolve_precision
+from sagan.runtime.device import default_device
+from sagan.studies.budget import PROBE_STEPS
+from sagan.studies.record import StudyRecord, describe_data, read_record
+from sagan.studies.results import Result, result_path
+from sagan.studies.run import StudyData, StudyRun, run_name
 from sagan.studies.study import Study, Variant
 
-# Log lines, checkpoints and looks at attention of a run, at least where it has so many steps; a
-# look draws pictures, which take as long as dozens of steps.
-RECORDS, SAVES, LOOKS, APART = 60, 4, 10, 100
+# Bounds on how often a run logs, saves and generates sample grids, whatever its steps. A grid takes
+# as long as dozens of steps, so its number is bounded from above.
+MIN_LOG_LINES, MIN_CHECKPOINTS = 60, 4
+MAX_SAMPLE_GRIDS, MIN_STEPS_BETWEEN_GRIDS = 10, 100
 MAY_DIFFER = frozenset(MAY_CHANGE) - {"steps"}  # between runs that are compared
 
 
 @dataclass(frozen=True)
-class Request:
+class StudyRequest:
     """What the user asks for, in the user's words.
 
     Attributes:
-        study: its name.
-        data: where the pictures are.
-        out: the study's folder; one that holds a study goes on.
-        preset: the recipe.
-        settings: fields of the configuration that replace the recipe's.
-        variants: names; empty for the study's default ones.
-        seeds: how many, from 0 on.
-        steps: of each run; None for the preset's, or what the minutes allow.
-        budget_minutes: for everything that is still to be done; None without a limit.
-        jobs: runs at a time.
+        study: name of the study.
+        data: where the images are.
+        out: the study's folder; if it already contains the study, the study resumes.
+        preset: preset of all runs.
+        settings: fields of the configuration that replace the preset's.
+        variants: names; empty for the study's default variants.
+        seeds: number of seeds, counted from 0.
+        steps: of each run; None for the preset's, or as many as the budget allows.
+        budget_minutes: for all runs that are still missing; None for no limit.
+        jobs: number of runs at a time.
     """
 
     study: str
@@ -50,7 +52,7 @@ class Request:
     jobs: int
 
     def command(self) -> str:
-        """The command line that asks for it."""
+        """Return the command line of this request."""
         words = ["sagan", "study", self.study, "--data", self.data, "--out", str(self.out)]
         words += ["--preset", self.preset, "--seeds", str(self.seeds)]
         if self.variants:
@@ -67,110 +69,155 @@ class Request:
         return shlex.join(words)
 
 
-class SplitRecord(BaseModel):
-    """Which pictures of a split, and how many."""
+@dataclass(frozen=True)
+class StudyPlan:
+    """The runs of a study, and the configuration that they share.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    fingerprint: str
-    pictures: int
-
-
-class DataRecord(BaseModel):
-    """Which pictures a study looks at: where they came from, their side, their classes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    source: str
-    size: int
-    classes: int
-    train: SplitRecord
-    test: SplitRecord | None = None
-
-
-class StudyRecord(BaseModel):
-    """OUT/study.json: what all runs of a study share.
+    `draft_plan` makes one without the data; `for_data` and, under a budget, `with_steps` return
+    it with the rest decided. The plan itself never changes.
 
     Attributes:
-        format: of this file.
-        study: its name.
-        preset: of the runs.
-        config: common to all runs; variants and seeds depart from it.
-        data: which pictures.
-        commands: that had a part in it, the first one first.
-        runs: names of all that were asked for.
+        study: the study.
+        request: what the user asked for.
+        record: contents of study.json; None for a new study.
+        variants: the variants to run.
+        config: common to all runs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    format: Literal[1] = 1
-    study: str
-    preset: str
+    study: Study
+    request: StudyRequest
+    record: StudyRecord | None
+    variants: Sequence[Variant]
     config: Config
-    data: DataRecord
-    commands: list[str]
-    runs: list[str] = []
+
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether the budget decides the steps: only in a new study, so that runs are equal."""
+        return self.request.budget_minutes is not None and self.record is None
+
+    def runs(self) -> list[StudyRun]:
+        """Return every variant with every seed, seed by seed.
+
+        Raises:
+            SaganError: a variant does not fit the configuration.
+        """
+        folder = self.request.out / "runs"
+        return list(self._runs(self.config, self.request.seeds, folder))
+
+    def pending_runs(self) -> list[StudyRun]:
+        """Return the runs that have no result yet."""
+        out = self.request.out
+        return [run for run in self.runs() if not result_path(out, run.name).is_file()]
+
+    def probe_runs(self, folder: Path) -> list[StudyRun]:
+        """Return a run of `PROBE_STEPS` steps of each variant, with its directory in `folder`."""
+        short = self.config.model_copy(update={"steps": PROBE_STEPS})
+        return list(self._runs(short, 1, folder))
+
+    def _runs(self, config: Config, seeds: int, folder: Path) -> Iterator[StudyRun]:
+        for seed in range(seeds):
+            for variant in self.variants:
+                yield StudyRun(
+                    study=self.study.name,
+                    variant=variant.name,
+                    config=config_of(variant, seed, config),
+                    preset=self.request.preset,
+                    folder=folder / run_name(variant.name, seed),
+                )
+
+    def for_data(self, data: StudyData) -> "StudyPlan":
+        """Return the plan with what the data and, in a new study, this machine decide.
+
+        Raises:
+            SaganError: the study began with other images or another configuration.
+        """
+        config = self.config.with_labels(data.train.labels is not None)
+        if self.record is None:
+            # Named, so that runs on other machines compute in the same precision.
+            precision = str(resolve_precision(config.precision, default_device()))
+            named = {"precision": precision.removeprefix("torch.")}
+            return replace(self, config=config.model_copy(update=named))
+        check_same_study(self.request.out, self.record, self.study.name, config)
+        # The same images may have moved.
+        found = describe_data(data).model_copy(update={"source": self.record.data.source})
+        if found != self.record.data:
+            raise SaganError(
+                f"'{self.request.out}' contains a study of other images: give the same --data as "
+                "before, or another --out"
+            )
+        return replace(self, config=config)
+
+    def with_steps(self, steps: int) -> "StudyPlan":
+        """Return the plan with this number of steps for each run."""
+        return replace(self, config=self.config.model_copy(update={"steps": steps}))
+
+    def to_record(self, data: StudyData) -> StudyRecord:
+        """Return the contents of study.json, with this request's command and runs added."""
+        commands = self.record.commands if self.record else []
+        runs = self.record.runs if self.record else []
+        return StudyRecord(
+            study=self.study.name,
+            preset=self.request.preset,
+            config=self.config,
+            data=describe_data(data),
+            commands=list(dict.fromkeys([*commands, self.request.command()])),
+            runs=list(dict.fromkeys([*runs, *(run.name for run in self.runs())])),
+        )
 
 
-def read_record(out: Path) -> StudyRecord | None:
-    """What OUT holds, None if it holds no study.
+def draft_plan(study: Study, request: StudyRequest) -> StudyPlan:
+    """Plan a study without looking at its data.
 
     Raises:
-        SaganError: study.json is damaged, or gone from beside what belongs to it.
+        SaganError: a variant or setting does not fit, or the folder contains another study.
     """
-    path = out / "study.json"
-    if not path.is_file():
-        for left in ("results", "runs"):
-            if (out / left).exists():
-                raise SaganError(
-                    f"{out} holds {left}, but no study.json that says of which study: give "
-                    "another --out"
-                )
-        return None
-    try:
-        return StudyRecord.model_validate_json(read_small(path))
-    except ValidationError:
-        raise SaganError(f"{path} is damaged: give another --out") from None
-
-
-def write_record(out: Path, record: StudyRecord) -> None:
-    """Keep what all runs share; the run directories beside it are not for version control."""
-    write_bytes(
-        out / "study.json", (record.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
-    )
-    write_bytes(out / ".gitignore", b"/runs/\n/.lock\n")
+    record = read_record(request.out)
+    config = common_config(study, request, record)
+    if record is not None:
+        check_same_study(request.out, record, study.name, config)
+    plan = StudyPlan(study, request, record, chosen_variants(study, request.variants), config)
+    plan.runs()  # so that a variant that does not fit is reported before anything is packed
+    return plan
 
 
 def chosen_variants(study: Study, names: Sequence[str]) -> list[Variant]:
-    """The variants of these names, or the default ones.
+    """Return the variants with these names, or the default ones if there are no names.
 
     Raises:
-        SaganError: there is no such variant.
+        SaganError: a name is unknown.
     """
     known = [variant.name for variant in study.variants]
     for name in names:
         if name not in known:
-            raise SaganError(f"{study.name} has no variant {name!r}: there are {', '.join(known)}")
+            raise SaganError(
+                f"the study {study.name} has no variant '{name}': there are {', '.join(known)}"
+            )
     return [v for v in study.variants if (v.name in names if names else v.default)]
 
 
-def common_config(study: Study, request: Request, begun: StudyRecord | None) -> Config:
-    """What all variants share; its steps are the preset's where none are asked for.
+def common_config(study: Study, request: StudyRequest, record: StudyRecord | None) -> Config:
+    """Return the configuration that all variants share.
 
-    A study that goes on keeps to its preset as it was when it began.
+    Its steps are those of the request, else of the study that resumes, else of the preset. A study
+    that resumes keeps its preset as it was when the study began.
 
     Raises:
-        SaganError: a setting does not fit, or is not the user's to change here.
+        SaganError: a setting does not fit, or cannot be changed in a study.
     """
-    steps = {} if request.steps is None else {"steps": request.steps}
     for key in ("seed", "steps"):
         if key in request.settings:
-            raise SaganError(f"--set {key} decides nothing here: use --{key.removesuffix('s')}s")
+            raise SaganError(f"--set {key} has no effect here: use --{key.removesuffix('s')}s")
     for key, value in study.settings.items():
         if request.settings.get(key, value) != value:
             raise SaganError(f"in this study {key} is {value}: leave out --set {key}")
-    # The study measures by itself, at the same steps of every run.
-    fixed = {**study.settings, **steps, "evaluate_every": 0}
+    steps = request.steps
+    if steps is None and record is not None:
+        steps = record.config.steps
+    # The study evaluates by itself, at the same steps in every run.
+    fixed = {**study.settings, "evaluate_every": 0, **({} if steps is None else {"steps": steps})}
     settings = {**request.settings, **fixed}
-    if begun is not None and begun.preset == request.preset:
-        config = resume_config(begun.config, settings)
+    if record is not None and record.preset == request.preset:
+        config = resume_config(record.config, settings)
     else:
         config = resolve(request.preset, settings)
     for key in set.intersection(*(set(variant.change(config)) for variant in study.variants)):
@@ -179,91 +226,67 @@ def common_config(study: Study, request: Request, begun: StudyRecord | None) -> 
     return config
 
 
-def runs_of(
-    variants: Sequence[Variant], config: Config, seeds: int, request: Request, folder: Path
-) -> Iterator[Run]:
-    """Every variant with every seed: all variants of the first seed before those of the second.
-
-    Args:
-        variants: to run.
-        config: common to all.
-        seeds: how many.
-        request: names study and preset.
-        folder: of the run directories.
-
-    Raises:
-        SaganError: a variant does not fit the configuration.
-    """
-    for seed in range(seeds):
-        for variant in variants:
-            changed = config_of(variant, seed, config)
-            place = folder / run_name(variant.name, seed)
-            yield Run(request.study, variant.name, changed, request.preset, place)
-
-
 def config_of(variant: Variant, seed: int, config: Config) -> Config:
-    """A run's configuration, from what all have in common.
+    """Return a run's configuration, given the one that all runs share.
 
     Raises:
         SaganError: the variant does not fit.
     """
-    every = {
-        "log_every": max(1, min(config.log_every, config.steps // RECORDS)),
-        "checkpoint_every": max(1, min(config.checkpoint_every, config.steps // SAVES)),
-        "sample_every": min(config.sample_every, max(APART, config.steps // LOOKS)),
+    intervals = {
+        "log_every": max(1, min(config.log_every, config.steps // MIN_LOG_LINES)),
+        "checkpoint_every": max(1, min(config.checkpoint_every, config.steps // MIN_CHECKPOINTS)),
+        "sample_every": min(
+            config.sample_every, max(MIN_STEPS_BETWEEN_GRIDS, config.steps // MAX_SAMPLE_GRIDS)
+        ),
     }
+    own = {"seed": seed, **intervals, **variant.change(config)}
     try:
-        return parse_config(config.model_dump() | {"seed": seed, **every, **variant.change(config)})
+        return parse_config(config.model_dump() | own)
     except SaganError as error:
         raise SaganError(f"variant {variant.name}: {error}") from None
 
 
 def check_configurations(study: Study, record: StudyRecord, results: Sequence[Result]) -> None:
-    """Refuse to compare runs of other configurations than the study's.
+    """Refuse to report runs with another configuration than the study's.
 
     Raises:
-        SaganError: a result is of one, or of a variant that there is not.
+        SaganError: a result has another configuration, or a variant that the study does not have.
     """
     variants = {variant.name: variant for variant in study.variants}
     for result in results:
         if result.variant not in variants:
             raise SaganError(
-                f"there is a result of {result.name}, and the study {study.name} has no such "
+                f"there is a result of {result.name}, but the study {study.name} has no such "
                 "variant: move it to where it belongs"
             )
-        wanted = config_of(variants[result.variant], result.seed, record.config)
-        apart = _departures(wanted, result.config, MAY_DIFFER)
-        if apart:
+        expected = config_of(variants[result.variant], result.seed, record.config)
+        changed = _differences(expected, result.config, MAY_DIFFER)
+        if changed:
             raise SaganError(
-                f"the result of {result.name} is of another configuration than study.json "
-                f"has, {apart[0]}: delete it to run it again"
+                f"the result of {result.name} has another configuration than study.json: "
+                f"{changed[0]}; delete it to run it again"
             )
 
 
-def _departures(wanted: Config, config: Config, allowed: Collection[str]) -> list[str]:
-    """What differs between two configurations, as `forbidden_changes` says it."""
-    return forbidden_changes(
-        wanted.model_dump(mode="json"), config.model_dump(mode="json"), allowed
-    )
-
-
-def is_pending(run: Run, out: Path) -> bool:
-    """Whether a run has left no result yet."""
-    return not path_of(out, run.name).is_file()
-
-
-def check_same(out: Path, begun: StudyRecord, study: str, config: Config) -> None:
-    """Refuse to go on with another study or configuration than OUT began with.
+def check_same_study(out: Path, record: StudyRecord, study: str, config: Config) -> None:
+    """Refuse to resume another study, or one with another configuration.
 
     Raises:
-        SaganError: it did; the message says with which.
+        SaganError: OUT contains such a study; the message says what differs.
     """
-    differences = [f"the study was {begun.study}"] if begun.study != study else []
-    # Before the data are looked at, conditional may be undecided.
+    differences = [f"the study was {record.study}"] if record.study != study else []
+    # Until the data is open, `conditional` may be undecided.
     undecided = {"conditional"} if config.conditional is None else set()
-    differences += _departures(begun.config, config, MAY_DIFFER | undecided)
+    differences += _differences(record.config, config, MAY_DIFFER | undecided)
     if differences:
         raise SaganError(
-            f"{out} holds a study that began otherwise: {'; '.join(differences)}. "
-            "Give the same command as then, or another --out"
+            f"'{out}' contains a study that began otherwise: {'; '.join(differences)}. "
+            "Give the same command as before, or another --out"
         )
+
+
+def _differences(expected: Config, config: Config, allowed: Collection[str]) -> list[str]:
+    """Return what differs between two configurations, as `forbidden_changes` words it."""
+    return forbidden_changes(
+        expected.model_dump(mode="json"), config.model_dump(mode="json"), allowed
+    )

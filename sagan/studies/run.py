@@ -1,8 +1,9 @@
-"""One run of a study: what it is, what it looks at, what it finds."""
+"""One run of a study: its configuration, its data, what observes it, and what it measures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from sagan.config import Config
 from sagan.data import PackedDataset
@@ -11,24 +12,25 @@ from sagan.types import NamedProgress
 if TYPE_CHECKING:
     from sagan.training.recorder import Reporter
 
-Curve: TypeAlias = list[tuple[float, float]]
-Network: TypeAlias = Literal["generator", "discriminator"]
+Series: TypeAlias = list[tuple[float, float]]  # (x, y), x ascending; x is mostly the step
+NetworkName: TypeAlias = Literal["generator", "discriminator"]
+NETWORK_NAMES: tuple[NetworkName, ...] = get_args(NetworkName)
 
 
 def run_name(variant: str, seed: int) -> str:
-    """What the directory and the result of a run are called, such as "none-seed0"."""
+    """Return the name of a run's directory and result, such as "none-seed0"."""
     return f"{variant}-seed{seed}"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A variant and a seed.
+class StudyRun:
+    """A variant with a seed.
 
     Attributes:
         study: name of the study.
         variant: name of the variant.
-        config: the whole configuration; seed and steps are in it.
-        preset: what it started from.
+        config: the full configuration, including seed and steps.
+        preset: the preset it is based on.
         folder: its run directory.
     """
 
@@ -40,26 +42,27 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its directory and its result."""
+        """Name of its directory and result."""
         return run_name(self.variant, self.config.seed)
 
 
 @dataclass(frozen=True)
-class Data:
+class StudyData:
     """The data set, packed at the study's resolution.
 
     Attributes:
-        splits: by name; "train" is always there.
+        splits: packed sets by split; "train" is always present.
     """
 
-    splits: dict[str, PackedDataset]
+    splits: Mapping[str, PackedDataset]
 
     @property
     def train(self) -> PackedDataset:
+        """The training split."""
         return self.splits["train"]
 
-    def pictures(self) -> dict[str, dict[str, Any]]:
-        """Which pictures and how many, by split."""
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """Return the fingerprint and the number of images of each split, as study.json has them."""
         return {
             split: {"fingerprint": dataset.fingerprint, "pictures": len(dataset)}
             for split, dataset in self.splits.items()
@@ -67,12 +70,12 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Where a run shows how it goes.
+class RunObserver:
+    """Where a run reports its progress.
 
     Attributes:
-        reporter: told of the training.
-        progress: told of the measuring.
+        reporter: receives the training's records.
+        progress: called while the run is measured.
     """
 
     reporter: "Reporter"
@@ -80,19 +83,19 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What a run found.
+class RunMetrics:
+    """What a run measured.
 
     Attributes:
-        numbers: by name; what could not be measured is not there.
-        curves: (x, y) in order, by name.
-        parameters: of each network that there was.
-        protocol: what the numbers hold under.
-        step_seconds: of one step of training; 0 where nothing was trained.
+        numbers: by name; numbers that could not be measured are absent.
+        curves: by name.
+        parameters: number of parameters of each network that the run has.
+        protocol: conditions under which the numbers were measured.
+        step_seconds: seconds per training step; 0 if nothing was trained.
     """
 
     numbers: dict[str, float] = field(default_factory=dict)
-    curves: dict[str, Curve] = field(default_factory=dict)
-    parameters: dict[Network, int] = field(default_factory=dict)
+    curves: dict[str, Series] = field(default_factory=dict)
+    parameters: dict[NetworkName, int] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
     step_seconds: float = 0.0

@@ -1,53 +1,53 @@
-"""What a study is made of: variants, what is measured of each run, and claims about the numbers."""
+"""Definition of a study: variants, the measurements of each run, and claims about the numbers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from sagan.config import Config
-from sagan.studies.run import Data, Findings, Run, Watch
+from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.types import NamedProgress
 
-Settings: TypeAlias = Mapping[str, Any]
+ConfigOverrides: TypeAlias = Mapping[str, Any]  # fields of the configuration and their new values
 
-# In every study: an augmentation that adapts would be another treatment in each variant; and a
-# training whose numbers go wrong is a finding, no reason to leave the others undone.
-ALIKE: Settings = {"augment": 0.0, "on_nonfinite": "skip"}
-COUNTED = "of"  # spec of a column that counts runs, such as "2 of 3"
-READING_ATTENTION = (
-    "The sign of gamma is a matter of chance, so its size is shown. Attention that is the same for "
-    "all keys, as before training, has half of itself in half of the keys, and looks far: where it "
-    "stays so it adds the mean over the picture, and distance means nothing."
+# In every study. An adaptive augmentation would be another treatment in each variant; and a
+# training that diverges is a finding, not a reason to leave the other runs undone.
+COMMON_SETTINGS: ConfigOverrides = {"augment": 0.0, "on_nonfinite": "skip"}
+COUNT_SPEC = "of"  # spec of a column that counts runs, such as "2 of 3"
+ATTENTION_NOTE = (
+    "The sign of gamma is arbitrary, so its absolute value is shown. Uniform attention, as before "
+    "training, has half of its weight on half of the keys and a large mean distance; where it "
+    "stays uniform it adds the mean over the image, and its distance means nothing."
 )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of a study's table.
+    """A row of a study's table.
 
     Attributes:
-        name: what --variants calls it, and part of its runs' names.
-        title: what it is, in a few words.
-        change: from the common configuration to the fields that differ in this variant.
-        default: whether it is run where --variants does not say.
+        name: used by --variants and in the names of runs.
+        title: short description.
+        change: maps the common configuration to the fields that differ in this variant.
+        default: whether it is run if --variants is not given.
     """
 
     name: str
     title: str
-    change: Callable[[Config], Settings]
+    change: Callable[[Config], ConfigOverrides]
     default: bool = True
 
 
 @dataclass(frozen=True)
 class Claim:
-    """That one variant is better than another by one number.
+    """A claim that one variant is better than another by one number.
 
     Attributes:
-        sentence: the claim; the report says whether it is supported.
+        sentence: the claim in words; the report says whether it is supported.
         number: a name among a result's numbers.
-        better: which way is better.
-        variant: the one that is claimed to be better.
-        against: the other one.
+        better: which numbers are better.
+        variant: the variant that is claimed to be better.
+        against: the variant it is compared with.
     """
 
     sentence: str
@@ -59,13 +59,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Column:
-    """A number in the report's table.
+    """A number in the report's tables.
 
     Attributes:
         number: a name among a result's numbers.
         title: the heading.
-        spec: how a mean is written, as for `format`; `COUNTED` for how many of the runs.
-        of_runs: whether only the table of single runs has it: means of it would say nothing.
+        spec: format specification of a value; `COUNT_SPEC` to count runs.
+        of_runs: whether only the table of single runs has it, because its mean is meaningless.
     """
 
     number: str
@@ -74,20 +74,20 @@ class Column:
     of_runs: bool = False
 
 
-DROPPED = Column("dropped", "updates dropped, not finite", ".0f")  # where there were any
+DROPPED_COLUMN = Column("dropped", "dropped updates (not finite)", ".0f")  # if there were any
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with a line for each variant: means over seeds, and the range between them.
+    """A figure with a line for each variant: the mean over seeds, and the range between them.
 
     Attributes:
         title: what it shows.
-        curves: names among a result's curves, as patterns with "*".
-        largest: of the curves that match, take the largest value rather than the mean.
-        x: what the horizontal axis is.
+        curves: names among a result's curves, as a pattern with "*".
+        largest: take the largest of the matching curves rather than their mean.
+        x: label of the horizontal axis.
         log: whether the vertical axis is logarithmic.
-        log_x: whether the horizontal one is.
+        log_x: whether the horizontal axis is logarithmic.
     """
 
     title: str
@@ -100,32 +100,32 @@ class Chart:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, and how it is put to networks.
+    """A question, and how it is answered by training networks.
 
     Attributes:
-        name: what the command line calls it.
+        name: used by the command line.
         question: in one sentence.
-        settings: fields of the configuration that hold for every run, whatever the preset.
-        variants: all there are, in the order of the report.
-        prepare: computes once what all runs look at, before any of them.
-        perform: trains a run, or does without, and measures it.
-        claims: those whose variants were not run are left out.
-        columns: of the report's table.
-        charts: the report's figures, each where there are such curves.
-        by_layer: prefix of curves whose last values the report tables, a layer a line.
-        splits: of the data set that are looked at.
+        variants: all variants, in the order of the report.
+        prepare: computes once, before any run, what all runs share.
+        perform: trains a run, if its variant is trained, and measures it.
+        claims: claims; those without runs of both variants are left out of the report.
+        columns: columns of the report's tables.
+        charts: figures of the report, each drawn if results have its curves.
+        settings: fields of the configuration that are fixed in every run, whatever the preset.
+        by_layer: prefix of curves; the report tabulates their last values, one layer per row.
+        splits: splits of the data set that the study uses.
         notes: what a reader of the report should know.
     """
 
     name: str
     question: str
     variants: tuple[Variant, ...]
-    prepare: Callable[[Data, NamedProgress], None]
-    perform: Callable[[Run, Data, Watch], Findings]
+    prepare: Callable[[StudyData, NamedProgress], None]
+    perform: Callable[[StudyRun, StudyData, RunObserver], RunMetrics]
     claims: tuple[Claim, ...]
     columns: tuple[Column, ...]
     charts: tuple[Chart, ...]
-    settings: Settings = field(default_factory=dict)
+    settings: ConfigOverrides = field(default_factory=dict)
     by_layer: str = ""
     splits: tuple[str, ...] = ("train",)
     notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Doing runs: one, or several at a time, each in a process with its share of the cores."""
+"""Execute runs: one, or several at a time, each in a process with its share of the cores."""
 
 import functools
 import multiprocessing
@@ -21,57 +21,64 @@ from threadpoolctl import threadpool_limits
 from sagan.data import PackedDataset
 from sagan.display import PlainReporter
 from sagan.errors import SaganError
-from sagan.metrics.features.extraction import silent
+from sagan.metrics.features.extraction import no_progress
 from sagan.metrics.protocol import COMPUTED_WITH
 from sagan.run.stats import read_records
 from sagan.runtime.environment import describe_environment
 from sagan.runtime.malloc import keep_freed_memory
 from sagan.studies.definitions import STUDIES
-from sagan.studies.results import Result, result_of
-from sagan.studies.run import Data, Findings, Run, Watch
+from sagan.studies.results import Result, make_result
+from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.training.loop import Interrupted
 
-GRACE_SECONDS = 60.0  # for a worker to save and end when its parent is gone
+GRACE_SECONDS = 60.0  # for a worker to save and exit once its parent is gone
+
+# Split and path of each packed set: what a worker needs to open the data again.
+SplitPaths = tuple[tuple[str, str], ...]
 
 
-def threads_each(jobs: int) -> int:
-    """Threads of each of so many processes."""
+def threads_per_job(jobs: int) -> int:
+    """Return the number of threads for each of `jobs` processes."""
     return max(1, torch.get_num_threads() // jobs)
 
 
 @contextmanager
-def threads_for(jobs: int) -> Iterator[None]:
-    """Compute, within the context, with as many threads as a worker has."""
+def limited_threads(jobs: int) -> Iterator[None]:
+    """Compute with as many threads as each of `jobs` workers has."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads_each(jobs))
+    torch.set_num_threads(threads_per_job(jobs))
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tuple[Run, Result]]:
-    """Runs and their results, as they end.
+def run_in_parallel(
+    runs: Sequence[StudyRun], data: StudyData, jobs: int
+) -> Iterator[tuple[StudyRun, Result]]:
+    """Yield runs with their results, as they finish.
 
     Raises:
-        Exception: a run cannot be done, told after those beside it have ended and no other has
-            begun.
-        SaganError: its process was killed.
-        KeyboardInterrupt: Ctrl-C, which the workers got as well; trainings are saved.
+        Exception: a run failed; raised once the runs beside it have finished, and no further run
+            has started.
+        SaganError: a worker was killed.
+        KeyboardInterrupt: Ctrl-C, which the workers receive as well; their trainings are saved.
     """
     paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
-    spawning = multiprocessing.get_context("spawn")
-    numbers = spawning.SimpleQueue()
+    context = multiprocessing.get_context("spawn")
+    numbers = context.SimpleQueue()
     for number in range(jobs):
         numbers.put(number)
-    pool = ProcessPoolExecutor(jobs, spawning, _start, (threads_each(jobs), numbers))
+    pool = ProcessPoolExecutor(jobs, context, _start_worker, (threads_per_job(jobs), numbers))
     waiting = iter(runs)
     failed: Exception | None = None
     try:
-        running = {pool.submit(_execute, run, paths): run for run in islice(waiting, jobs)}
+        running = {
+            pool.submit(_execute_in_worker, run, paths): run for run in islice(waiting, jobs)
+        }
         while running:
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
                 run = running.pop(future)
                 try:
                     result = future.result()
@@ -85,11 +92,11 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
                 yield run, result
             if failed is None:
                 free = islice(waiting, jobs - len(running))
-                running |= {pool.submit(_execute, run, paths): run for run in free}
+                running |= {pool.submit(_execute_in_worker, run, paths): run for run in free}
     except BrokenProcessPool:
         raise SaganError(
-            "the process of a run was killed, perhaps for want of memory: the same command goes "
-            "on, perhaps with fewer --jobs"
+            "the process of a run was killed, perhaps because memory ran out: give the same "
+            "command to resume, with fewer --jobs if it happens again"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -97,18 +104,18 @@ def several_at_once(runs: Sequence[Run], data: Data, jobs: int) -> Iterator[tupl
         raise failed
 
 
-def _start(threads: int, numbers: "SimpleQueue[int]") -> None:
-    """What a worker does first, as the command line does; several GPUs are dealt out in turn."""
+def _start_worker(threads: int, numbers: "SimpleQueue[int]") -> None:
+    """Set up a worker as the command line does; workers take several GPUs in turn."""
     keep_freed_memory()
     if torch.accelerator.is_available():
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's and scikit-learn's
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """Save and end when the parent is gone, however it went."""
+def _exit_with_parent() -> None:
+    """Save and exit once the parent is gone, however it ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -117,25 +124,25 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def execute(run: Run, perform: Callable[[Run], Findings]) -> Result:
-    """A run, from its beginning or from where an earlier process left it, to its end."""
+def execute_run(run: StudyRun, perform: Callable[[StudyRun], RunMetrics]) -> Result:
+    """Do a run, from its beginning or from where an earlier process left it, to its end."""
     earlier = max((record.get("seconds", 0.0) for record in read_records(run.folder)), default=0)
     started = time.perf_counter()
-    findings = perform(run)
+    metrics = perform(run)
     seconds = earlier + time.perf_counter() - started
-    return result_of(run, findings, seconds, describe_environment(*COMPUTED_WITH))
+    return make_result(run, metrics, seconds, describe_environment(*COMPUTED_WITH))
 
 
-def _execute(run: Run, paths: tuple[tuple[str, str], ...]) -> Result | None:
-    """A run in a worker; None if a signal ended it."""
-    watch = Watch(PlainReporter(Console(quiet=True)), silent)
+def _execute_in_worker(run: StudyRun, paths: SplitPaths) -> Result | None:
+    """Do a run in a worker; return None if a signal interrupted it."""
+    observer = RunObserver(PlainReporter(Console(quiet=True)), no_progress)
     perform = STUDIES[run.study].perform
     try:
-        return execute(run, lambda run: perform(run, _open(paths), watch))
+        return execute_run(run, lambda run: perform(run, _open_data(paths), observer))
     except (Interrupted, KeyboardInterrupt):
         return None
 
 
 @functools.cache
-def _open(paths: tuple[tuple[str, str], ...]) -> Data:
-    return Data({split: PackedDataset.open(Path(path)) for split, path in paths})
+def _open_data(paths: SplitPaths) -> StudyData:
+    return StudyData({split: PackedDataset.open(Path(path)) for split, path in paths})

@@ -198,13 +198,13 @@ def _measure(training: Training, network: FeatureNetwork) -> Record:
     from sagan.metrics.features.extraction import FEATURES, extract, map_array
     from sagan.metrics.features.reference import reference_features
     from sagan.metrics.measures.density_coverage import density_coverage
-    from sagan.metrics.measures.inputs import spread
+    from sagan.metrics.measures.inputs import evenly_spaced
     from sagan.metrics.measures.kernel import kernel_distance
     from sagan.metrics.measures.precision_recall import precision_recall
 
     processes = PartialState()
     dataset = training.dataset
-    rows = spread(len(dataset), NUM_REFERENCE)
+    rows = evenly_spaced(len(dataset), NUM_REFERENCE)
     reference = reference_features(dataset, network, processes, rows)
     with tempfile.TemporaryDirectory(prefix="sagan-") as folder:
         extract(network, _samples(training).draw, NUM_SAMPLES, Path(folder), processes, "samples")
@@ -213,7 +213,7 @@ def _measure(training: Training, network: FeatureNetwork) -> Record:
         features = map_array(Path(folder) / FEATURES, NUM_SAMPLES, network.width).copy()
     distance, _ = kernel_distance(features, reference, training.config.seed, NUM_SUBSETS)
     # The other metrics depend on both numbers of images, so these are made equal.
-    real = reference[spread(len(reference), NUM_SAMPLES)]
+    real = reference[evenly_spaced(len(reference), NUM_SAMPLES)]
     fake = features[: len(real)]
     precision, recall = precision_recall(fake, real)
     density, coverage = density_coverage(fake, real)

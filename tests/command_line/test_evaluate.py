@@ -1,4 +1,4 @@
-"""sagan evaluate, with the features that need no download, and sagan report, in a shell."""
+"""sagan evaluate, with features that need no download, and sagan report, in a shell."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,7 @@ from sagan.errors import SaganError
 FEW = ["--num", 12]
 
 
-def test_numbers_come_with_their_protocol_on_the_screen_and_in_the_file(
-    sagan, run, pictures, tmp_path
-) -> None:
+def test_numbers_are_printed_and_saved_with_their_protocol(sagan, run, pictures, tmp_path) -> None:
     out = tmp_path / "new" / "numbers.json"
     result = sagan("evaluate", run, "--data", pictures, *FEW, "--json", out)
     assert result.status == 0, result.err
@@ -27,13 +25,13 @@ def test_numbers_come_with_their_protocol_on_the_screen_and_in_the_file(
     for words in (
         "efficientnet-lite0", "579344248a93", "128 x 128", "float32", "split train", "pictures 12",
         "weights ema", "running statistics", "truncation 1.0", "seed 0", "uint8",
-        document["protocol"]["reference"]["fingerprint"][:12], "is no FID", "biased",
+        document["protocol"]["reference"]["fingerprint"][:12], "is not FID", "biased",
     ):  # fmt: skip
         assert words in result.out, words
-    assert "FID " not in result.out.replace("is no FID ", "")
+    assert "FID " not in result.out.replace("is not FID ", "")
 
 
-def test_held_out_pictures_classes_and_nearest_training_pictures_are_looked_at(
+def test_metrics_of_held_out_images_classes_and_copies_are_printed(
     sagan, labeled_run, splits, tmp_path
 ) -> None:
     result = sagan(
@@ -43,11 +41,13 @@ def test_held_out_pictures_classes_and_nearest_training_pictures_are_looked_at(
     assert result.status == 0, result.err
     for words in ("class-accuracy/real", "near-copies/nearer", "intra-FD-EfficientNet"):
         assert words in result.out
-    with Image.open(tmp_path / "n.png") as picture:
-        picture.load()
+    with Image.open(tmp_path / "n.png") as image:
+        image.load()
 
 
-def test_two_evaluations_are_ranked_only_under_one_protocol(sagan, run, pictures, tmp_path) -> None:
+def test_two_evaluations_are_ranked_only_under_the_same_protocol(
+    sagan, run, pictures, tmp_path
+) -> None:
     def evaluated(name: str, *more: object) -> Path:
         out = tmp_path / name
         arguments = ["--data", pictures, "--num", 12, "--metrics", "kid", "--json", out]
@@ -78,7 +78,7 @@ def test_two_evaluations_are_ranked_only_under_one_protocol(sagan, run, pictures
         ("--truncation", "inf"),
     ],
 )
-def test_what_cannot_end_well_is_said_before_the_data_is_looked_at(
+def test_mistakes_are_reported_before_the_data_is_opened(
     sagan, run, tmp_path, monkeypatch, mistake
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,7 @@ def test_what_cannot_end_well_is_said_before_the_data_is_looked_at(
     assert "nowhere" not in result.err
 
 
-def test_numbers_that_cannot_be_kept_in_the_end_are_shown(
+def test_numbers_that_cannot_be_saved_are_still_printed(
     sagan, run, pictures, tmp_path, monkeypatch
 ) -> None:
     def full(path: Path, value: object) -> None:
@@ -105,13 +105,13 @@ def test_numbers_that_cannot_be_kept_in_the_end_are_shown(
     assert "KD-EfficientNet" in result.out
 
 
-def test_two_files_and_a_model_are_too_much_to_ask(sagan, run, tmp_path) -> None:
+def test_comparing_two_files_refuses_a_model(sagan, run, tmp_path) -> None:
     result = sagan("evaluate", run, "--compare", tmp_path / "a", tmp_path / "b")
     assert result.status == 2
     assert "leave MODEL" in result.err
 
 
-def test_the_latest_weights_are_not_the_averaged_ones(sagan, run, pictures, tmp_path) -> None:
+def test_the_latest_weights_are_recorded_as_raw(sagan, run, pictures, tmp_path) -> None:
     arguments = ["--data", pictures, "--num", 12, "--metrics", "kid", "--json", tmp_path / "a.json"]
     assert sagan("evaluate", run, "--raw", *arguments).status == 0
     document = json.loads((tmp_path / "a.json").read_text())

@@ -81,10 +81,10 @@ def test_every_command_shows_a_runnable_example(command: list[str]) -> None:
 
 def test_evaluate_names_every_metric_and_computes_by_default_what_python_does() -> None:
     from sagan.metrics import DEFAULT_METRICS, METRICS
-    from sagan.metrics.features.network import DEFAULT_FEATURES, NETWORKS
+    from sagan.metrics.features.network import DEFAULT_FEATURES, FEATURE_NETWORKS
 
     options = {option.name: option for option in get_command(app).commands["evaluate"].params}
     assert all(name in options["metrics"].help for name in METRICS)
     assert options["metrics"].default == ",".join(DEFAULT_METRICS)
-    assert all(name in options["features"].help for name in NETWORKS)
+    assert all(name in options["features"].help for name in FEATURE_NETWORKS)
     assert options["features"].default == DEFAULT_FEATURES

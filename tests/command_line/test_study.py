@@ -1,4 +1,4 @@
-"""sagan study in a shell: every study whole, at its smallest, and one that is killed on the way."""
+"""sagan study in a shell: every study at its smallest, and studies that are killed."""
 
 import json
 import os
@@ -28,7 +28,7 @@ JOBS = {"attention": 1, "spectral-norm": 1, "discriminator": 2}
 
 
 def found(study: Path) -> dict[str, dict[str, Any]]:
-    """Every result, without what differs from time to time."""
+    """Return every result, without what differs between executions."""
     contents = {path.stem: json.loads(path.read_text()) for path in study.glob("results/*.json")}
     for content in contents.values():
         del content["cost"]
@@ -37,7 +37,7 @@ def found(study: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.usefixtures("no_images")
-def test_a_study_runs_whole(sagan, splits, tmp_path, name) -> None:
+def test_a_whole_study_leaves_its_results_and_report(sagan, splits, tmp_path, name) -> None:
     out = tmp_path / name
     command = ["study", name, "--data", splits, "--out", out, *SMALLEST]
     result = sagan(*command, "--seeds", SEEDS[name], "--jobs", JOBS[name])
@@ -49,7 +49,7 @@ def test_a_study_runs_whole(sagan, splits, tmp_path, name) -> None:
     report = (out / "report.md").read_text()
     for variant in VARIANTS[name]:
         assert f"| {variant} |" in report
-    assert f"after {STEPS} steps of 8 pictures" in report
+    assert f"after {STEPS} steps of 8 images" in report
     assert f"sagan study {name} --data" in report
     assert (out / ".gitignore").read_text().splitlines()[0] == "/runs/"
     check = {"attention": check_attention, "spectral-norm": check_spectral_norm}
@@ -112,7 +112,7 @@ def check_discriminator(results: dict[str, Any], out: Path) -> None:
     [("attention", ["none-seed0"], "attention-16-seed0"), ("spectral-norm", [], "both-seed0")],
 )
 @pytest.mark.usefixtures("no_images")
-def test_a_study_that_is_killed_ends_with_the_same_results(
+def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
     sagan, splits, tmp_path, name, done, killed
 ) -> None:
     variants = ",".join(run.removesuffix("-seed0") for run in [*done, killed])
@@ -158,7 +158,7 @@ def test_a_study_that_is_killed_ends_with_the_same_results(
         (["--budget-minutes", "inf"], "--budget-minutes is a number of minutes"),
     ],
 )
-def test_what_does_not_fit_is_one_line(sagan, splits, tmp_path, arguments, what) -> None:
+def test_mistakes_are_reported_in_one_line(sagan, splits, tmp_path, arguments, what) -> None:
     result = sagan("study", "discriminator", "--data", splits, "--out", tmp_path / "s", *arguments)
     assert result.status == 2
     assert what in result.err
@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_one_line(sagan, splits, tmp_path, arguments, what)
     assert not (tmp_path / "s").exists()
 
 
-def test_pictures_without_labels_cannot_be_classified(sagan, pictures, tmp_path) -> None:
+def test_the_study_discriminator_refuses_images_without_labels(sagan, pictures, tmp_path) -> None:
     result = sagan("study", "discriminator", "--data", pictures, "--out", tmp_path / "s", *SMALLEST)
     assert result.status == 2
     assert len(result.err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""A feature network that takes no time."""
+"""A feature network that takes almost no time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ TINY_WIDTH, TINY_CLASSES = 48, 7
 
 
 class Tiny(nn.Module):
-    """Means over a 4 x 4 grid, and fixed random logits of them; counts the pictures it sees."""
+    """Means over a 4 x 4 grid, and fixed random logits of them; counts the images it sees."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def tiny_network() -> FeatureNetwork:
 
 @pytest.fixture(autouse=True)
 def metrics_cache(tmp_path: Path) -> Iterator[Path]:
-    """Features and weights are kept in a folder of the test's."""
+    """Features and weights are cached in a folder of the test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
         yield tmp_path / "cache" / "metrics"

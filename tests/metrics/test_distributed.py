@@ -1,4 +1,4 @@
-"""Two processes measure what one does."""
+"""Two processes measure the same as one."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from sagan.data import PackedDataset
 from sagan.metrics import SamplePlan, evaluate
 
 METRICS = ["fid", "kid", "coverage", "class-accuracy"]
-# Run by each process with the run, the packed set and a file for its result.
+# Executed by each process with the run, the packed set and a file for its result as arguments.
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
@@ -25,7 +25,7 @@ from sagan.metrics.features import extraction
 sys.path.insert(0, sys.argv[4])
 from conftest import make_tiny_network
 
-extraction.CHUNK = 8
+extraction.IMAGES_PER_CHUNK = 8
 torch.set_num_threads(1)
 network = make_tiny_network()
 dataset = PackedDataset.open(Path(sys.argv[2]))
@@ -42,7 +42,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def test_two_processes_share_the_pictures_and_agree_with_one(
+def test_two_processes_share_the_images_and_agree_with_one(
     finished_run: Path, labeled: PackedDataset, tiny_network, tmp_path: Path
 ) -> None:
     plan = SamplePlan(num=37)

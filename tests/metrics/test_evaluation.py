@@ -1,4 +1,4 @@
-"""From a trained model to numbers: what is computed, what is stamped on it, what is refused."""
+"""Evaluation of a trained model: what is computed, what is recorded, what is refused."""
 
 import copy
 import json
@@ -23,8 +23,8 @@ from sagan.metrics.features.network import FeatureNetwork
 from sagan.metrics.measures.density_coverage import density_coverage
 from sagan.metrics.measures.distances import Neighbors
 from sagan.metrics.measures.frechet import frechet_distance
-from sagan.metrics.measures.inputs import Rows, Subject
-from sagan.metrics.neighbors import suspects
+from sagan.metrics.measures.inputs import Features, MetricInputs
+from sagan.metrics.neighbors import samples_to_show
 from sagan.metrics.protocol import published_name
 from sagan.metrics.samples import Samples
 from sagan.model import Model, export_model, open_model
@@ -39,13 +39,13 @@ def model(finished_run: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def unseen(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
-    """12 other pictures of the same 3 classes, as another split."""
+    """12 other images of the same 3 classes, as another split."""
     root = tmp_path_factory.mktemp("unseen")
-    random = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     for i in range(12):
         folder = root / "test" / f"class{i % 3}"
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return pack(str(root), root / "packed", 32, split="test")
 
@@ -54,13 +54,11 @@ def features_of(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:
     return network(torch.from_numpy(np.array(images)))[0].numpy()
 
 
-def test_the_numbers_are_those_of_the_samples_that_the_plan_names(
-    model, labeled, tiny_network
-) -> None:
+def test_the_numbers_are_those_of_the_planned_samples(model, labeled, tiny_network) -> None:
     document = evaluate(
         model, labeled, metrics=["fid", "coverage"], network=tiny_network, plan=PLAN
     )
-    # Labels as often as among the 18 pictures: 8, 6 and 4.
+    # Labels in the proportions of the 18 images: 8, 6 and 4.
     labels = np.sort(np.repeat([0, 1, 2], [16, 12, 8]))
     order = np.concatenate([(np.arange(n) + 0.5) / n for n in (16, 12, 8)])
     labels = labels[np.argsort(order, kind="stable")]
@@ -72,11 +70,13 @@ def test_the_numbers_are_those_of_the_samples_that_the_plan_names(
     assert found.keys() == {"FD-Tiny", "coverage"}
 
 
-def test_every_metric_can_be_had_at_once(model, labeled, unseen, tiny_network, tmp_path) -> None:
-    told = []
+def test_all_metrics_can_be_computed_together(
+    model, labeled, unseen, tiny_network, tmp_path
+) -> None:
+    reported = []
     document = evaluate(
         model, unseen, train=labeled, metrics=list(METRICS), network=tiny_network, plan=PLAN,
-        neighbors=tmp_path / "neighbors.png", progress=lambda *progress: told.append(progress),
+        neighbors=tmp_path / "neighbors.png", progress=lambda *progress: reported.append(progress),
     )  # fmt: skip
     names = [published_name(name, tiny_network) for name in METRICS]
     assert set(names) == document["better"].keys()
@@ -87,13 +87,13 @@ def test_every_metric_can_be_had_at_once(model, labeled, unseen, tiny_network, t
     assert document["metrics"].keys() == {*names, *further}
     assert all(np.isfinite(value) for value in document["metrics"].values())
     assert document == json.loads(json.dumps(document, allow_nan=False))
-    with Image.open(tmp_path / "neighbors.png") as picture:
-        assert min(picture.size) > 300
-    assert ("samples", 36, 36) in told
-    assert ("precision and recall", 1, 1) in told
+    with Image.open(tmp_path / "neighbors.png") as image:
+        assert min(image.size) > 300
+    assert ("samples", 36, 36) in reported
+    assert ("precision and recall", 1, 1) in reported
 
 
-def test_the_same_request_gives_the_same_numbers_and_another_seed_others(
+def test_the_same_plan_gives_the_same_numbers_and_another_seed_gives_others(
     model, labeled, tiny_network
 ) -> None:
     def numbers(**changes: Any) -> dict[str, float]:
@@ -106,16 +106,14 @@ def test_the_same_request_gives_the_same_numbers_and_another_seed_others(
         assert numbers()["FD-Tiny"] != numbers(**change)["FD-Tiny"], change
 
 
-def test_the_model_is_the_same_after_an_evaluation_as_before(
-    finished_run, labeled, tiny_network
-) -> None:
+def test_an_evaluation_does_not_change_the_run(finished_run, labeled, tiny_network) -> None:
     before = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
     evaluate(finished_run, labeled, network=tiny_network, plan=PLAN)
     after = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
     assert before == after
 
 
-def test_the_stamp_says_which_pictures_weights_and_samples(
+def test_the_protocol_names_images_weights_and_samples(
     model, labeled, unseen, tiny_network
 ) -> None:
     plan = SamplePlan(30, seed=3, truncation=0.7, weights="raw")
@@ -141,7 +139,7 @@ def test_the_stamp_says_which_pictures_weights_and_samples(
     assert near["trained on these"] == "yes"
 
 
-def test_a_number_names_the_weights_that_it_is_of_wherever_they_are(
+def test_the_recorded_hash_identifies_the_weights_wherever_they_are(
     model, labeled, tiny_network, tmp_path
 ) -> None:
     def weights(model: Model, **changes: Any) -> str:
@@ -155,18 +153,20 @@ def test_a_number_names_the_weights_that_it_is_of_wherever_they_are(
 
 
 @pytest.mark.parametrize(
-    ("fingerprint", "stamp", "told"), [("f" * 64, "no", True), ("", "unknown", False)]
+    ("fingerprint", "recorded", "noted"), [("f" * 64, "no", True), ("", "unknown", False)]
 )
-def test_a_train_split_that_the_model_was_not_trained_on_is_told(
-    model, labeled, tiny_network, fingerprint, stamp, told
+def test_a_note_says_if_the_model_was_not_trained_on_the_train_split(
+    model, labeled, tiny_network, fingerprint, recorded, noted
 ) -> None:
     model = replace(model, fingerprint=fingerprint)
     document = evaluate(model, labeled, metrics=["near-copies"], network=tiny_network, plan=PLAN)
-    assert document["protocol"]["metrics"]["near-copies"]["trained on these"] == stamp
-    assert told is any("not what the model was trained on" in line for line in document["notes"])
+    assert document["protocol"]["metrics"]["near-copies"]["trained on these"] == recorded
+    assert noted is any("not what the model was trained on" in line for line in document["notes"])
 
 
-def test_real_pictures_made_square_in_another_way_are_told(model, labeled, tiny_network) -> None:
+def test_a_note_says_if_images_were_made_square_in_another_way(
+    model, labeled, tiny_network
+) -> None:
     def notes(fit: str) -> str:
         document = evaluate(
             replace(model, fit=fit), labeled, metrics=["kid"], network=tiny_network, plan=PLAN
@@ -178,32 +178,32 @@ def test_real_pictures_made_square_in_another_way_are_told(model, labeled, tiny_
 
 
 class Copier(nn.Module):
-    """A generator that draws some pictures, one after the other."""
+    """A generator that returns given images, one after the other."""
 
     latent_size = 1
 
-    def __init__(self, pictures: np.ndarray) -> None:
+    def __init__(self, images: np.ndarray) -> None:
         super().__init__()
-        self.pictures, self.at = pictures, 0
+        self.images, self.at = images, 0
 
     def sample(self, num: int, *_: object, **__: object) -> np.ndarray:
-        rows = np.arange(self.at, self.at + num) % len(self.pictures)
+        rows = np.arange(self.at, self.at + num) % len(self.images)
         self.at += num
-        return self.pictures[rows]
+        return self.images[rows]
 
 
 def copies_among(
-    model: Model, drawn: np.ndarray, reference: PackedDataset, train: PackedDataset, network: Any,
+    model: Model, samples: np.ndarray, reference: PackedDataset, train: PackedDataset, network: Any,
     monkeypatch: pytest.MonkeyPatch, metric: str = "near-copies",
 ) -> dict[str, float]:  # fmt: skip
-    monkeypatch.setattr(Model, "generator", lambda *_: Copier(np.array(drawn)))
+    monkeypatch.setattr(Model, "generator", lambda *_: Copier(np.array(samples)))
     return evaluate(model, reference, train=train, metrics=[metric], network=network, plan=PLAN)[
         "metrics"
     ]
 
 
 def repacked(dataset: PackedDataset, *parts: PackedDataset) -> PackedDataset:
-    """The pictures of several sets as one."""
+    """Return the images of several sets as one set."""
     whole = replace(
         dataset,
         images=np.concatenate([part.images for part in parts]),
@@ -212,10 +212,10 @@ def repacked(dataset: PackedDataset, *parts: PackedDataset) -> PackedDataset:
     return replace(whole, fingerprint=fingerprint_of(whole))
 
 
-def test_copies_are_found_among_unseen_pictures_of_all_and_of_none(
+def test_copies_are_found_whether_or_not_the_reference_has_training_images(
     model, labeled, unseen, tiny_network, monkeypatch
 ) -> None:
-    """Whatever of the training pictures is in the reference is no new picture."""
+    """Training images in the reference do not count as new images."""
     everything = repacked(labeled, labeled, unseen)
     for reference, new in ((unseen, 12), (everything, 12), (labeled, 18)):
         found = copies_among(model, labeled.images, reference, labeled, tiny_network, monkeypatch)
@@ -223,17 +223,17 @@ def test_copies_are_found_among_unseen_pictures_of_all_and_of_none(
         assert found["near-copies/new"] == new
 
 
-def test_copies_are_found_where_training_pictures_are_copies_of_each_other(
+def test_copies_are_found_even_if_training_images_are_duplicated(
     model, labeled, tiny_network, monkeypatch
 ) -> None:
-    """Or their nearest others, with which samples are compared, would be at no distance."""
+    """Otherwise the distance between training images, the yardstick, would be 0."""
     twice = repacked(labeled, labeled, labeled)
     found = copies_among(model, labeled.images, twice, twice, tiny_network, monkeypatch)
     assert found["near-copies"] == 1
     assert found["near-copies/new"] == 18
 
 
-def test_a_classifier_is_not_judged_by_pictures_that_it_was_fitted_on(
+def test_the_classifier_is_not_scored_on_images_that_it_was_fitted_on(
     model, labeled, unseen, tiny_network, monkeypatch
 ) -> None:
     def real(reference: PackedDataset) -> float | None:
@@ -247,7 +247,7 @@ def test_a_classifier_is_not_judged_by_pictures_that_it_was_fitted_on(
     assert real(labeled) is None
 
 
-def test_few_pictures_for_many_features_are_called_biased_and_many_are_not(
+def test_a_note_on_bias_appears_only_with_few_images_for_many_features(
     model, labeled, tiny_network
 ) -> None:
     def notes(width: int) -> str:
@@ -256,7 +256,7 @@ def test_few_pictures_for_many_features_are_called_biased_and_many_are_not(
         return "\n".join(document["notes"])
 
     assert "biased" not in notes(3)
-    assert "18 pictures are few for 4 features" in notes(4)
+    assert "18 images are few for 4 features" in notes(4)
     assert "KD-Tiny" in notes(4)
 
 
@@ -271,7 +271,7 @@ def _First(module, width):  # noqa: N802 -- a class, in effect
     return First()
 
 
-def test_unconditional_models_and_unlabeled_pictures_are_evaluated_too(
+def test_unconditional_models_are_evaluated_on_unlabeled_images(
     unlabeled, train_run, tiny_network, tmp_path, no_images
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=1)
@@ -281,7 +281,7 @@ def test_unconditional_models_and_unlabeled_pictures_are_evaluated_too(
         evaluate(run, unlabeled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
 
 
-def test_a_conditional_model_draws_all_classes_equally_often_for_unlabeled_pictures(
+def test_with_unlabeled_images_a_conditional_model_generates_classes_equally_often(
     model, unlabeled, tiny_network
 ) -> None:
     document = evaluate(model, unlabeled, metrics=["kid"], network=tiny_network, plan=PLAN)
@@ -301,12 +301,12 @@ def test_a_conditional_model_draws_all_classes_equally_often_for_unlabeled_pictu
         ({"metrics": ["fid"], "resolution": 64}, ("64 x 64", "32 x 32", "--size 64")),
         ({"metrics": ["is"], "plan": SamplePlan(num=9)}, ("is", "10")),
         ({"metrics": ["intra-fid"], "plan": SamplePlan(num=2)}, ("intra-fid", "two samples")),
-        ({"metrics": ["class-accuracy"], "labels": 0}, ("class-accuracy", "pictures of one")),
+        ({"metrics": ["class-accuracy"], "labels": 0}, ("class-accuracy", "has one class")),
         ({"metrics": ["kid"], "plan": replace(PLAN, truncation=math.nan)}, ("truncation", "nan")),
         ({"metrics": ["fid"], "neighbors": Path("near.jpeg")}, ("near.jpeg", ".png")),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_computed(
+def test_mistakes_are_refused_in_one_line_before_anything_is_computed(
     model, labeled, tiny_network, changes, words
 ) -> None:
     if "resolution" in changes:
@@ -326,7 +326,7 @@ def test_what_does_not_fit_is_refused_in_one_line_before_anything_is_computed(
     assert tiny_network.module.seen == 0
 
 
-def test_a_part_of_the_samples_is_what_it_is_in_the_whole(model) -> None:
+def test_samples_do_not_depend_on_the_part_that_is_generated(model) -> None:
     samples = Samples(model.generator(), 10, np.arange(10) % 3, seed=5)
     whole = samples.draw(0, 10)
     for start, stop in ((0, 3), (3, 4), (7, 10)):
@@ -334,10 +334,10 @@ def test_a_part_of_the_samples_is_what_it_is_in_the_whole(model) -> None:
         assert np.abs(difference).max() <= 1  # rounding of another batch size
 
 
-def test_pictures_and_features_are_made_in_float32_by_the_fast_library(
+def test_samples_and_features_are_computed_by_cudnn_in_full_float32(
     model, labeled, tiny_network, monkeypatch
 ) -> None:
-    """As the protocol says: TensorFloat-32, which cuDNN would take, has ten bits of mantissa."""
+    """As the protocol says: TensorFloat-32, cuDNN's default, has a mantissa of ten bits."""
     cudnn, seen = torch.backends.cudnn, []
     generator, module = type(model.generator()), type(tiny_network.module)
     for network in (generator, module):
@@ -377,7 +377,9 @@ def leaves(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield path
 
 
-def test_evaluations_of_one_protocol_are_ranked_by_what_is_better(document, tmp_path) -> None:
+def test_evaluations_of_one_protocol_are_ranked_by_each_metrics_better_direction(
+    document, tmp_path
+) -> None:
     other = copy.deepcopy(document)
     other["model"]["origin"] = "another"
     other["metrics"]["FD-Tiny"] -= 1
@@ -389,14 +391,16 @@ def test_evaluations_of_one_protocol_are_ranked_by_what_is_better(document, tmp_
 
 
 def test_fewer_near_copies_are_not_better(document, tmp_path) -> None:
-    """A model far from the data has none; one that knows the data has a hundredth."""
+    """A model far from the data has none; a perfect model has a hundredth."""
     other = copy.deepcopy(document)
     other["metrics"]["near-copies"] = 0.5
     rows = compare(saved(tmp_path, "a", document), saved(tmp_path, "b", other))
     assert [row.better for row in rows if row.metric == "near-copies"] == ["neither"]
 
 
-def test_evaluations_that_disagree_about_what_is_better_are_refused(document, tmp_path) -> None:
+def test_evaluations_that_disagree_about_the_better_direction_are_refused(
+    document, tmp_path
+) -> None:
     other = copy.deepcopy(document)
     other["better"]["recall"] = "lower"
     with pytest.raises(SaganError, match="better recall: higher and lower"):
@@ -410,9 +414,7 @@ def test_evaluations_that_disagree_about_what_is_better_are_refused(document, tm
         ("metrics", "recall"),
     ],
 )  # fmt: skip
-def test_protocols_that_are_silent_about_the_same_thing_do_not_agree(
-    document, tmp_path, part, key
-) -> None:
+def test_protocols_that_lack_the_same_key_do_not_agree(document, tmp_path, part, key) -> None:
     other = copy.deepcopy(document)
     del other["protocol"][part][key]
     file = saved(tmp_path, "a", other)
@@ -436,9 +438,7 @@ def test_any_difference_in_the_protocol_is_refused_and_named(document, tmp_path)
         assert "\n" not in str(error.value)
 
 
-def test_the_same_truncation_is_the_same_protocol_however_it_was_given(
-    model, labeled, tiny_network, tmp_path
-) -> None:
+def test_truncation_1_and_1_0_are_the_same_protocol(model, labeled, tiny_network, tmp_path) -> None:
     files = [
         saved(
             tmp_path,
@@ -454,7 +454,7 @@ def test_the_same_truncation_is_the_same_protocol_however_it_was_given(
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_what_is_no_number_is_not_ranked(document, tmp_path, number) -> None:
+def test_numbers_that_are_not_finite_are_refused(document, tmp_path, number) -> None:
     other = copy.deepcopy(document)
     other["metrics"]["KD-Tiny"] = number
     with pytest.raises(SaganError, match="KD-Tiny"):
@@ -462,7 +462,7 @@ def test_what_is_no_number_is_not_ranked(document, tmp_path, number) -> None:
 
 
 @pytest.mark.parametrize("part", ["features", "reference", "samples", "metrics"])
-def test_a_number_without_its_whole_protocol_is_not_ranked(document, tmp_path, part) -> None:
+def test_a_document_without_its_whole_protocol_is_refused(document, tmp_path, part) -> None:
     other = copy.deepcopy(document)
     del other["protocol"][part]
     file = saved(tmp_path, "a", other)
@@ -470,7 +470,7 @@ def test_a_number_without_its_whole_protocol_is_not_ranked(document, tmp_path, p
         compare(file, file)
 
 
-def test_metrics_that_only_one_has_do_not_stand_in_the_way(document, tmp_path) -> None:
+def test_metrics_that_only_one_evaluation_has_are_ignored(document, tmp_path) -> None:
     other = copy.deepcopy(document)
     for part in (other["metrics"], other["better"], other["protocol"]["metrics"]):
         del part["near-copies"]
@@ -488,24 +488,26 @@ def test_evaluations_without_a_common_metric_are_refused(document, tmp_path) -> 
 @pytest.mark.parametrize(
     "content", ["", "{}", "[1]", "null", '{"format": 2}', "\x00", '{"metrics": {"a": "b"}}']
 )
-def test_other_files_than_evaluations_are_refused_in_one_line(content, document, tmp_path) -> None:
+def test_files_that_are_not_evaluations_are_refused_in_one_line(
+    content, document, tmp_path
+) -> None:
     (tmp_path / "b").write_text(content)
-    with pytest.raises(SaganError, match=r"b is not what sagan evaluate") as error:
+    with pytest.raises(SaganError, match=r"b' was not written by sagan evaluate") as error:
         compare(saved(tmp_path, "a", document), tmp_path / "b")
     assert "\n" not in str(error.value)
 
 
-def test_class_accuracy_is_of_samples_and_the_labels_asked_for(
+def test_class_accuracy_compares_samples_with_the_requested_labels(
     model, labeled, tiny_network, monkeypatch
 ) -> None:
-    """A model that draws the first class whatever is asked for is right 16 times of 36."""
+    """A model that always generates the first class is right for 16 of 36 labels."""
     found = copies_among(
         model, labeled.images[:8], labeled, labeled, tiny_network, monkeypatch, "class-accuracy"
     )
     assert found["class-accuracy"] == pytest.approx(16 / 36)
 
 
-def test_a_model_of_one_picture_has_precision_and_no_recall(
+def test_a_model_of_a_single_image_has_precision_and_no_recall(
     model, labeled, tiny_network, monkeypatch
 ) -> None:
     def found(metric: str) -> float:
@@ -513,14 +515,12 @@ def test_a_model_of_one_picture_has_precision_and_no_recall(
         return copies_among(model, one, labeled, labeled, tiny_network, monkeypatch, metric)[metric]
 
     assert found("precision") == 1
-    assert found("recall") == pytest.approx(1 / 18)  # that picture itself
+    assert found("recall") == pytest.approx(1 / 18)  # that image itself
 
 
-def test_the_distance_within_classes_is_of_the_classes_asked_for(
-    model, labeled, tiny_network
-) -> None:
+def test_the_intra_class_distance_uses_the_requested_classes(model, labeled, tiny_network) -> None:
     document = evaluate(model, labeled, metrics=["intra-fid"], network=tiny_network, plan=PLAN)
-    numbers = (16, 12, 8)  # as often as among the 18, and evenly spread
+    numbers = (16, 12, 8)  # in the proportions of the 18 images, and evenly spread
     order = np.concatenate([(np.arange(n) + 0.5) / n for n in numbers])
     labels = np.repeat([0, 1, 2], numbers)[np.argsort(order, kind="stable")]
     fake = features_of(tiny_network, model.generator().sample(36, labels, seed=0))
@@ -529,18 +529,18 @@ def test_the_distance_within_classes_is_of_the_classes_asked_for(
     assert document["metrics"]["intra-FD-Tiny"] == pytest.approx(np.mean(distances), rel=1e-3)
 
 
-def test_fewer_samples_are_compared_with_real_pictures_of_the_whole_set() -> None:
-    """Data sets come sorted by class: the first pictures would be of one. Here they are copied."""
+def test_few_samples_are_compared_with_images_from_the_whole_reference() -> None:
+    """Sets are sorted by class, so that the first images, copied here, would be of one class."""
     reference = np.random.default_rng(0).standard_normal((18, 4)).astype(np.float32)
     reference[9:] += 100
     nothing, none = np.empty((9, 0), np.float32), np.arange(0)
-    real, samples = Rows(reference, None), Rows(reference[:9].copy(), None)
-    subject = Subject(samples, nothing, real, real, none, none, seed=0)
-    found = METRICS["recall"].run(subject)
+    real, samples = Features(reference, None), Features(reference[:9].copy(), None)
+    inputs = MetricInputs(samples, nothing, real, real, none, none, seed=0)
+    found = METRICS["recall"].run(inputs)
     assert found["recall"] == pytest.approx(5 / 9)
 
 
-def test_the_samples_shown_first_are_those_nearest_to_a_training_picture() -> None:
+def test_the_samples_nearest_to_a_training_image_are_shown_first() -> None:
     distances = np.array([5.0, 1, 9, 2, 8, 3, 7, 4, 6, 10, 0])
-    shown = suspects(Neighbors(distances[:, None], np.zeros((11, 1), np.int64)))
+    shown = samples_to_show(Neighbors(distances[:, None], np.zeros((11, 1), np.int64)))
     assert shown == [10, 1, 3, 5, 7, 0, 8, 6, *range(8)]

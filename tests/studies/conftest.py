@@ -1,4 +1,4 @@
-"""Results that nobody trained for."""
+"""Made-up results, without training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from sagan.config import resolve
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.studies.definitions.attention import STUDY
-from sagan.studies.plan import StudyRecord
+from sagan.studies.record import StudyRecord
 from sagan.studies.results import Result
 
 Make = Callable[..., Result]
@@ -16,7 +16,7 @@ Make = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def result() -> Make:
-    """result(variant, seed, distance, **more): of the study of attention."""
+    """result(variant, seed, distance, **more): a result of the study attention."""
 
     def make(variant: str, seed: int, distance: float, **more: Any) -> Result:
         content: dict[str, Any] = {
@@ -52,7 +52,7 @@ def results(result: Make) -> Callable[[Mapping[str, Sequence[float]]], list[Resu
 
 @pytest.fixture(scope="session")
 def record() -> StudyRecord:
-    """study.json of the study of attention."""
+    """study.json of the study attention."""
     return StudyRecord(
         study=STUDY.name,
         preset="smoke",

@@ -1,4 +1,4 @@
-"""The engine, with a study whose runs are not trained: what is run, kept, and run again."""
+"""The engine, with a study that trains nothing: which runs it does, keeps, and repeats."""
 
 import json
 import shutil
@@ -21,26 +21,26 @@ from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.nn import precision
 from sagan.presets import PRESETS
 from sagan.studies import engine, workers
-from sagan.studies.budget import LEAST_STEPS, RESERVE, Cost, affordable_steps
+from sagan.studies.budget import MIN_STEPS, USABLE_SHARE, Cost, affordable_steps
 from sagan.studies.definitions.attention import STUDY
-from sagan.studies.plan import Request
-from sagan.studies.run import Data, Findings, Run, Watch
+from sagan.studies.plan import StudyRequest
+from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.studies.study import Study
 
-Conduct = Callable[..., list[str]]
+RunStudy = Callable[..., list[str]]
 DEFAULT = ["none", "residual-16", "attention-8", "attention-16"]
 
 
 @pytest.fixture
-def performed(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that were performed so far; attention-16 is better than none by 0.92, 0.84, ..."""
-    runs: list[Run] = []
+def performed(monkeypatch: pytest.MonkeyPatch) -> list[StudyRun]:
+    """The runs so far; attention-16 is better than none by 0.92 and 0.84 with seeds 0 and 1."""
+    runs: list[StudyRun] = []
 
-    def perform(run: Run, data: Data, watch: Watch) -> Findings:
+    def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics:
         runs.append(run)
         seed, name = run.config.seed, run.name
         distance = 5.0 * seed + 0.01 * (1 + seed) * len(name) - (run.variant == "attention-16")
-        return Findings({DEFAULT_DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
+        return RunMetrics({DEFAULT_DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
 
     fake = replace(STUDY, perform=perform, prepare=lambda data, progress: None)
     monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
@@ -48,34 +48,34 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
 
 @pytest.fixture
-def conduct(labeled: PackedDataset, tmp_path: Path) -> Conduct:
-    """conduct(field=value of a request, ...): the lines that were said."""
+def run_study(labeled: PackedDataset, tmp_path: Path) -> RunStudy:
+    """run_study(field=value of a request, ...) returns the lines that were printed."""
 
     def call(*, dry_run: bool = False, **asked: Any) -> list[str]:
-        request = Request(
+        request = StudyRequest(
             study=STUDY.name, data=str(labeled.path), out=tmp_path / "study", preset="smoke",
             settings={}, variants=(), seeds=2, steps=20, budget_minutes=None, jobs=1,
         )  # fmt: skip
         said: list[str] = []
-        engine.conduct(replace(request, **asked), dry_run, Console(quiet=True), said.append)
+        engine.run_study(replace(request, **asked), dry_run, Console(quiet=True), said.append)
         return said
 
     return call
 
 
-def breaking_after(number: int, performed: list[Run]) -> Study:
-    """The study as it is, in which Ctrl-C comes when so many runs have been performed."""
+def breaking_after(number: int, performed: list[StudyRun]) -> Study:
+    """Return the study with a Ctrl-C after this number of runs."""
     study = engine.STUDIES[STUDY.name]
 
-    def perform(run: Run, data: Data, watch: Watch) -> Findings:
+    def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics:
         if len(performed) == number:
             raise KeyboardInterrupt
-        return study.perform(run, data, watch)
+        return study.perform(run, data, observer)
 
     return replace(study, perform=perform)
 
 
-def names(runs: list[Run]) -> list[str]:
+def names(runs: list[StudyRun]) -> list[str]:
     return [run.name for run in runs]
 
 
@@ -84,8 +84,8 @@ def claims(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return {(claim["variant"], claim["against"]): claim for claim in found}
 
 
-def test_all_variants_of_a_seed_come_before_the_next_seed(conduct, performed) -> None:
-    conduct()
+def test_all_variants_of_a_seed_come_before_the_next_seed(run_study, performed) -> None:
+    run_study()
     assert names(performed) == [f"{name}-seed{seed}" for seed in (0, 1) for name in DEFAULT]
     assert {run.config.steps for run in performed} == {20}
     assert {run.config.conditional for run in performed} == {True}
@@ -95,33 +95,33 @@ def test_all_variants_of_a_seed_come_before_the_next_seed(conduct, performed) ->
     ]  # fmt: skip
 
 
-def test_a_known_difference_ends_as_a_supported_claim(conduct, performed, tmp_path) -> None:
-    conduct(seeds=3)
+def test_a_known_difference_leads_to_a_supported_claim(run_study, performed, tmp_path) -> None:
+    run_study(seeds=3)
     found = claims(tmp_path / "study")
     assert found["attention-16", "none"]["verdict"] == "supported"
     assert found["attention-16", "none"]["mean"] == pytest.approx(0.84)
 
 
-def test_a_study_that_broke_off_goes_on_with_the_runs_that_have_no_result(
-    conduct, performed, tmp_path, monkeypatch
+def test_an_interrupted_study_does_only_the_runs_without_a_result(
+    run_study, performed, tmp_path, monkeypatch
 ) -> None:
-    conduct()
+    run_study()
     whole = {p.name: p.read_text() for p in (tmp_path / "study").glob("summary*")}
     fake = engine.STUDIES[STUDY.name]
     performed.clear()
     monkeypatch.setitem(engine.STUDIES, STUDY.name, breaking_after(3, performed))
     with pytest.raises(KeyboardInterrupt):
-        conduct(out=tmp_path / "broken")
+        run_study(out=tmp_path / "broken")
     monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
-    conduct(out=tmp_path / "broken")
+    run_study(out=tmp_path / "broken")
     assert sorted(names(performed)) == sorted(f"{n}-seed{s}" for n in DEFAULT for s in (0, 1))
     assert {p.name: p.read_text() for p in (tmp_path / "broken").glob("summary*")} == whole
 
 
-def test_seeds_and_variants_may_be_added(conduct, performed, tmp_path) -> None:
-    conduct(seeds=1, steps=33)
+def test_seeds_and_variants_can_be_added_later(run_study, performed, tmp_path) -> None:
+    run_study(seeds=1, steps=33)
     performed.clear()
-    conduct(seeds=2, steps=None, variants=["none", "full-16"])
+    run_study(seeds=2, steps=None, variants=["none", "full-16"])
     assert names(performed) == ["full-16-seed0", "none-seed1", "full-16-seed1"]
     assert {run.config.steps for run in performed} == {33}
     commands = json.loads((tmp_path / "study" / "study.json").read_text())["commands"]
@@ -129,13 +129,13 @@ def test_seeds_and_variants_may_be_added(conduct, performed, tmp_path) -> None:
 
 
 def test_a_finished_study_is_reported_from_its_results_without_the_data(
-    conduct, performed, tmp_path
+    run_study, performed, tmp_path
 ) -> None:
-    conduct()
+    run_study()
     performed.clear()
     page = (tmp_path / "study" / "report.md").read_bytes()
     (tmp_path / "study" / "report.md").unlink()
-    conduct(data="gone.zip")
+    run_study(data="gone.zip")
     assert not performed
     assert (tmp_path / "study" / "report.md").read_bytes() == page
 
@@ -153,28 +153,28 @@ def test_a_finished_study_is_reported_from_its_results_without_the_data(
             "in this study attention_block is attention",
         ),
         ({"settings": {"attention_form": "full"}}, "in this study attention_form is pooled"),
-        ({"settings": {"seed": 3}}, "--set seed decides nothing here: use --seeds"),
-        ({"settings": {"steps": 3}}, "--set steps decides nothing here: use --steps"),
+        ({"settings": {"seed": 3}}, "--set seed has no effect here: use --seeds"),
+        ({"settings": {"steps": 3}}, "--set steps has no effect here: use --steps"),
         ({"settings": {"augment": "adaptive"}}, "in this study augment is 0.0"),
         ({"variants": ["attention-32"]}, "variant attention-32: attention_d has no feature map"),
     ],
 )
-def test_another_study_in_the_same_folder_is_refused_in_one_line(
-    conduct, performed, asked, what
+def test_another_configuration_in_the_same_folder_is_refused_in_one_line(
+    run_study, performed, asked, what
 ) -> None:
-    conduct(seeds=1)
+    run_study(seeds=1)
     with pytest.raises(SaganError) as caught:
-        conduct(**asked)
+        run_study(**asked)
     assert what in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_same_pictures_may_move_and_others_are_refused(
-    conduct, performed, labeled, tmp_path
+def test_the_same_images_may_move_and_other_images_are_refused(
+    run_study, performed, labeled, tmp_path
 ) -> None:
-    conduct(seeds=1)
+    run_study(seeds=1)
     moved = shutil.copytree(labeled.path, tmp_path / "moved")
-    conduct(seeds=2, data=str(moved))
+    run_study(seeds=2, data=str(moved))
     assert len(performed) == 8
     folder = tmp_path / "few"
     for i in range(2):
@@ -182,21 +182,21 @@ def test_the_same_pictures_may_move_and_others_are_refused(
             (folder / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(labeled.images[i]).save(folder / name / f"{i}.png")
     packed = pack(str(folder), tmp_path / "packed", labeled.size)
-    with pytest.raises(SaganError, match="holds a study of other pictures"):
-        conduct(seeds=3, data=str(packed.path))
+    with pytest.raises(SaganError, match="contains a study of other images"):
+        run_study(seeds=3, data=str(packed.path))
 
 
 @pytest.mark.parametrize("left", ["results", "runs"])
-def test_results_and_runs_of_nobody_knows_what_are_refused(
-    conduct, performed, tmp_path, left
+def test_results_and_runs_of_an_unknown_study_are_refused(
+    run_study, performed, tmp_path, left
 ) -> None:
-    conduct(seeds=1)
+    run_study(seeds=1)
     (tmp_path / "study" / "runs").mkdir(exist_ok=True)
     (tmp_path / "study" / "study.json").unlink()
     for other in {"results", "runs"} - {left}:
         shutil.rmtree(tmp_path / "study" / other)
-    with pytest.raises(SaganError, match=f"holds {left}, but no study.json"):
-        conduct(seeds=1)
+    with pytest.raises(SaganError, match=f"contains {left} but no study.json"):
+        run_study(seeds=1)
 
 
 @pytest.mark.parametrize(
@@ -210,25 +210,27 @@ def test_results_and_runs_of_nobody_knows_what_are_refused(
         {"data": {"source": "x", "train": {"pictures": "many"}}},
     ],
 )
-def test_a_study_json_that_says_something_else_is_one_line(
-    conduct, performed, tmp_path, changes
+def test_a_damaged_study_json_is_reported_in_one_line(
+    run_study, performed, tmp_path, changes
 ) -> None:
-    conduct(seeds=1)
+    run_study(seeds=1)
     path = tmp_path / "study" / "study.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(SaganError, match=r"study\.json is damaged") as caught:
-        conduct(seeds=1, steps=None)
+    with pytest.raises(SaganError, match=r"study\.json' is damaged") as caught:
+        run_study(seeds=1, steps=None)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_pictures_without_labels_are_another_study(conduct, performed, unlabeled) -> None:
-    conduct(seeds=1)
+def test_images_without_labels_cannot_resume_a_study_of_labeled_ones(
+    run_study, performed, unlabeled
+) -> None:
+    run_study(seeds=1)
     with pytest.raises(SaganError, match="conditional was True and is now False"):
-        conduct(seeds=2, data=str(unlabeled.path))
+        run_study(seeds=2, data=str(unlabeled.path))
 
 
-def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(conduct, performed, tmp_path) -> None:
-    said = conduct(dry_run=True, steps=600)
+def test_a_dry_run_prints_the_cost_and_leaves_no_files(run_study, performed, tmp_path) -> None:
+    said = run_study(dry_run=True, steps=600)
     assert not (tmp_path / "study").exists()
     assert {run.config.steps for run in performed} == {24}
     # 8 runs of 600 steps of half a second each
@@ -236,77 +238,77 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(conduct, performed
     assert sum("seeds 0, 1" in line for line in said) == 4
 
 
-def test_a_result_that_cannot_be_reported_is_told_before_anything_is_run(
-    conduct, performed, tmp_path
+def test_a_result_that_cannot_be_reported_is_refused_before_any_run(
+    run_study, performed, tmp_path
 ) -> None:
-    conduct(seeds=1)
+    run_study(seeds=1)
     performed.clear()
     path = tmp_path / "study" / "results" / "none-seed0.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"config": content["config"] | {"steps": 9999}}))
     with pytest.raises(SaganError, match="steps was 20 and is now 9999"):
-        conduct(seeds=2)
+        run_study(seeds=2)
     assert not performed
 
 
-def test_all_runs_have_the_precision_that_the_first_machine_took(
-    conduct, performed, tmp_path, monkeypatch
+def test_all_runs_have_the_precision_of_the_machine_that_began_the_study(
+    run_study, performed, tmp_path, monkeypatch
 ) -> None:
-    for native in (False, True):  # the second one has bfloat16, and the study goes on there
+    for native in (False, True):  # the study resumes on a machine with bfloat16
         monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda _, native=native: native)
-        conduct(seeds=1 + native)
+        run_study(seeds=1 + native)
     assert {run.config.precision for run in performed} == {"float32"}
     assert json.loads((tmp_path / "study" / "study.json").read_text())["runs"] == names(performed)
 
 
-def test_a_launcher_is_refused(conduct, performed, monkeypatch) -> None:
+def test_a_launcher_is_refused(run_study, performed, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SaganError, match="give --jobs"):
-        conduct()
+        run_study()
 
 
-def test_a_budget_chooses_the_steps_once_and_for_all(conduct, performed, tmp_path) -> None:
-    conduct(steps=None, budget_minutes=10)
+def test_a_budget_chooses_the_steps_only_once(run_study, performed, tmp_path) -> None:
+    run_study(steps=None, budget_minutes=10)
     chosen = {run.config.steps for run in performed if run.config.steps != 24}
-    # 95 % of ten minutes for 8 runs of half a second a step, less the moment that probing took
+    # 95% of ten minutes for 8 runs of half a second per step, less the time for probing
     (steps,) = chosen
     assert 130 <= steps <= 142
     performed.clear()
-    conduct(steps=None, budget_minutes=1, seeds=3)
+    run_study(steps=None, budget_minutes=1, seeds=3)
     assert {run.config.steps for run in performed} == {steps}
     assert len(performed) == 4
 
 
-def test_a_study_keeps_to_its_preset_as_it_was_when_it_began(
-    conduct, performed, monkeypatch
+def test_a_study_keeps_its_preset_as_it_was_when_it_began(
+    run_study, performed, monkeypatch
 ) -> None:
-    conduct(seeds=1)
+    run_study(seeds=1)
     changed = PRESETS["smoke"].model_copy(
         update={"settings": PRESETS["smoke"].settings | {"lr_g": 0.5}}
     )
     monkeypatch.setitem(PRESETS, "smoke", changed)
-    conduct(seeds=2)
+    run_study(seeds=2)
     assert {run.config.lr_g for run in performed} == {2e-4}
 
 
-def test_a_study_that_is_stopped_reports_what_it_found(
-    conduct, performed, tmp_path, monkeypatch
+def test_a_study_that_is_stopped_reports_its_results_so_far(
+    run_study, performed, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setitem(engine.STUDIES, STUDY.name, breaking_after(2, performed))
     with pytest.raises(KeyboardInterrupt):
-        conduct()
+        run_study()
     report = (tmp_path / "study" / "report.md").read_text()
     assert "| none |" in report
     assert "| residual-16 |" in report
 
 
 @pytest.mark.parametrize("error", [SaganError("no such thing"), ZeroDivisionError("a mistake")])
-def test_a_run_that_fails_takes_no_result_from_those_beside_it(
+def test_results_of_runs_beside_a_failing_one_are_kept(
     labeled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     begun, failing = [], threading.Event()
 
-    def execute(run: Run, paths: object) -> str:
+    def execute(run: StudyRun, paths: object) -> str:
         begun.append(run.variant)
         if run.variant == "fails":
             failing.set()
@@ -315,13 +317,13 @@ def test_a_run_that_fails_takes_no_result_from_those_beside_it(
         time.sleep(0.1)
         return run.variant
 
-    monkeypatch.setattr(workers, "_execute", execute)
+    monkeypatch.setattr(workers, "_execute_in_worker", execute)
     monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda jobs, *_: ThreadPoolExecutor(jobs))
     runs = [
-        Run(STUDY.name, name, resolve("smoke"), "smoke", tmp_path)
+        StudyRun(STUDY.name, name, resolve("smoke"), "smoke", tmp_path)
         for name in ("works", "fails", "waits")
     ]
-    ended = workers.several_at_once(runs, Data({"train": labeled}), jobs=2)
+    ended = workers.run_in_parallel(runs, StudyData({"train": labeled}), jobs=2)
     assert next(ended) == (runs[0], "works")
     with pytest.raises(type(error), match=str(error)):
         next(ended)
@@ -331,14 +333,14 @@ def test_a_run_that_fails_takes_no_result_from_those_beside_it(
 def test_a_budget_is_kept_and_used() -> None:
     costs = [Cost(step=0.3, rest=60), Cost(step=0.25, rest=90), Cost(step=0, rest=30)]
     steps = affordable_steps(costs, seconds=3600, jobs=1)
-    assert sum(cost.seconds(steps) for cost in costs) <= RESERVE * 3600
-    assert sum(cost.seconds(steps + 1) for cost in costs) > RESERVE * 3600
+    assert sum(cost.seconds(steps) for cost in costs) <= USABLE_SHARE * 3600
+    assert sum(cost.seconds(steps + 1) for cost in costs) > USABLE_SHARE * 3600
 
 
 @pytest.mark.parametrize("jobs", [2, 4, 8, 16])
 @pytest.mark.parametrize("runs", [1, 9, 12])
-def test_a_budget_is_kept_by_several_at_once_as_well(runs: int, jobs: int) -> None:
-    """Each run is begun when a worker is free, as they are; the last ones may be alone."""
+def test_a_budget_is_kept_with_several_jobs(runs: int, jobs: int) -> None:
+    """A run starts as soon as a worker is free; in the last round, some workers may be idle."""
     cost = Cost(step=0.3, rest=60)
 
     def ends(steps: int) -> float:
@@ -348,14 +350,14 @@ def test_a_budget_is_kept_by_several_at_once_as_well(runs: int, jobs: int) -> No
         return max(workers)
 
     steps = affordable_steps([cost] * runs, seconds=3600, jobs=jobs)
-    assert ends(steps) <= RESERVE * 3600 < ends(steps + 1)
+    assert ends(steps) <= USABLE_SHARE * 3600 < ends(steps + 1)
 
 
-def test_a_budget_too_small_says_what_is_needed() -> None:
+def test_too_small_a_budget_is_refused_with_the_minutes_needed() -> None:
     costs = [Cost(step=0.3, rest=60)] * 6
     with pytest.raises(SaganError, match=r"6 runs of 10 steps need 6\.6"):
         affordable_steps(costs, seconds=60, jobs=1)
     with pytest.raises(SaganError, match="none of these runs trains"):
         affordable_steps([Cost(step=0, rest=1)], seconds=60, jobs=1)
     least = 60 * 6.7
-    assert affordable_steps(costs, seconds=least, jobs=1) >= LEAST_STEPS
+    assert affordable_steps(costs, seconds=least, jobs=1) >= MIN_STEPS

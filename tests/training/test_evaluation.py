@@ -256,7 +256,7 @@ def test_if_evaluation_is_impossible_training_says_so_once_and_continues(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="continues without evaluations: cannot keep") as warned:
+    with pytest.warns(UserWarning, match="continues without evaluations: cannot write") as warned:
         run = train_run(tmp_path / "run", labeled, steps=3, **ALWAYS)
     assert len(warned) == 1
     assert open_model(run).step == 3

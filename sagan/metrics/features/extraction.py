@@ -1,4 +1,4 @@
-"""From pictures to a file of features: in bounded memory, each process its share."""
+"""From images to a file of features, in bounded memory, shared by all processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
@@ -17,45 +17,45 @@ from sagan.metrics.features.network import FeatureNetwork
 from sagan.storage.fsync import append, flush, write
 from sagan.types import Float32Array, NamedProgress, UInt8Array
 
-# Pictures [start, stop) of a fixed order: uint8 (stop - start, S, S, 3).
-Draw: TypeAlias = Callable[[int, int], UInt8Array]
-# Called with what is being done, how much of it is done, and how much there is.
+# Returns images [start, stop) of a fixed order: uint8 (stop - start, S, S, 3).
+DrawImages: TypeAlias = Callable[[int, int], UInt8Array]
 
-CHUNK = 256  # pictures that a process draws and extracts at a time: bounds memory
-BLOCK = 4096  # rows of features that are float64 at a time: likewise
+IMAGES_PER_CHUNK = 256  # bounds memory: images that a process generates and extracts at a time
+ROWS_PER_BLOCK = 4096  # bounds memory: rows of features in float64 at a time
 
 FEATURES, LOGITS = "features.npy", "logits.npy"
 
 
-def silent(what: str, done: int, total: int) -> None:
+def no_progress(what: str, done: int, total: int) -> None:
     """Show no progress."""
 
 
 def extract(
     network: FeatureNetwork,
-    draw: Draw,
+    draw: DrawImages,
     num: int,
     folder: Path,
     processes: PartialState,
     what: str,
-    progress: NamedProgress = silent,
+    progress: NamedProgress = no_progress,
     outputs: Sequence[str] = (FEATURES,),
 ) -> None:
-    """Write features.npy, float32 (N, D), or logits.npy, (N, K), or both; every process calls it.
+    """Write features.npy, float32 (N, D), or logits.npy, float32 (N, K), or both.
 
-    Process r of W draws pictures r*CHUNK to (r+1)*CHUNK - 1 of every W*CHUNK; the main process
-    gathers and writes them. A picture's features depend on that picture only, up to float32
-    rounding (1e-5 of the largest): not on the batch, nor on the number of processes.
+    Every process calls this. With C = `IMAGES_PER_CHUNK`, process r of W handles images r * C to
+    (r + 1) * C - 1 of every W * C; the main process gathers and writes the features. An image's
+    features depend on that image only, up to float32 rounding (1e-5 of the largest feature): not
+    on the batch, nor on the number of processes.
 
     Args:
         network: on the processes' device.
-        draw: gives pictures by their numbers.
-        num: N, how many there are.
-        folder: where the main process writes; the others never look at it.
-        processes: who takes part.
-        what: what the pictures are, for `progress`.
+        draw: returns images by their numbers.
+        num: N, number of images.
+        folder: where the main process writes; the others do not access it.
+        processes: the processes that take part.
+        what: describes the images, for `progress`.
         progress: called in the main process.
-        outputs: which of the two.
+        outputs: names of the files to write, `FEATURES` or `LOGITS` or both.
 
     Raises:
         OSError: a file cannot be written, in the main process.
@@ -65,16 +65,16 @@ def extract(
     if processes.is_main_process:
         for name, columns in files.items():
             write(folder / name, _header(num, columns))
-    stride = CHUNK * processes.num_processes
+    stride = IMAGES_PER_CHUNK * processes.num_processes
     for first in range(0, num, stride):
-        start = min(first + CHUNK * processes.process_index, num)
-        own = torch.zeros(CHUNK, sum(files.values()), device=processes.device)
-        stop = min(start + CHUNK, num)
+        start = min(first + IMAGES_PER_CHUNK * processes.process_index, num)
+        own = torch.zeros(IMAGES_PER_CHUNK, sum(files.values()), device=processes.device)
+        stop = min(start + IMAGES_PER_CHUNK, num)
         if stop > start:
             images = torch.from_numpy(np.array(draw(start, stop))).to(processes.device)
             found = dict(zip(widths, network(images), strict=True))
             own[: stop - start] = torch.cat([found[name] for name in files], dim=1)
-        # In order of the processes: rows first, first + 1, ... of all; the last ones are padding.
+        # In the order of processes, so rows first, first + 1, ... of all; any rest is padding.
         rows: Tensor = gather(own)
         if processes.is_main_process:
             done = min(first + stride, num)
@@ -89,7 +89,7 @@ def extract(
 
 
 def _header(rows: int, columns: int) -> bytes:
-    """What an .npy file of float32 (rows, columns) begins with."""
+    """Return the header of an .npy file of float32 (rows, columns)."""
     header = BytesIO()
     shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}
     npy.write_array_header_1_0(header, shape)
@@ -97,22 +97,22 @@ def _header(rows: int, columns: int) -> bytes:
 
 
 def map_array(path: Path, rows: int, columns: int) -> Float32Array:
-    """Map one of the files, float32 (rows, columns).
+    """Map one of the files of `extract` into memory: float32 (rows, columns).
 
     Raises:
-        OSError: it is not there.
-        ValueError: it is of another shape, or damaged.
+        OSError: the file cannot be read.
+        ValueError: it has another shape, or is damaged.
     """
-    # Not NumPy's reader, which parses the header as Python: of a damaged one it raises anything.
+    # NumPy's reader parses the header as Python, and may raise anything if it is damaged.
     header = _header(rows, columns)
     with path.open("rb") as file:
         begins = file.read(len(header))
     if begins != header or path.stat().st_size != len(header) + 4 * rows * columns:
-        raise ValueError(f"{path} is not of {rows} rows of {columns} numbers")
+        raise ValueError(f"'{path}' does not have {rows} rows of {columns} numbers")
     return np.memmap(path, "<f4", mode="r", offset=len(header), shape=(rows, columns))
 
 
 def float64_blocks(features: Float32Array) -> Iterator[npt.NDArray[np.float64]]:
-    """Features (N, D) in float64, `BLOCK` rows at a time."""
-    for start in range(0, len(features), BLOCK):
-        yield features[start : start + BLOCK].astype(np.float64)
+    """Yield features (N, D) in float64, `ROWS_PER_BLOCK` rows at a time."""
+    for start in range(0, len(features), ROWS_PER_BLOCK):
+        yield features[start : start + ROWS_PER_BLOCK].astype(np.float64)

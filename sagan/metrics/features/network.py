@@ -1,4 +1,4 @@
-"""The seam between pictures and numbers: a network that turns pictures into features.
+"""The interface between images and numbers: a network that turns images into features.
 
 A new network is a file with a function that returns a `FeatureNetwork`, and a line in `_OPENERS`.
 """
@@ -17,36 +17,37 @@ from sagan.nn.precision import exact_float32
 from sagan.runtime.extras import report_missing_library
 
 DEFAULT_FEATURES = "efficientnet-lite0"
-# What trainings and studies go by: unbiased, unlike a Frechet distance, and needs no download.
+# Decides between checkpoints and in studies: unbiased, unlike a Frechet distance, and without a
+# download.
 DEFAULT_DISTANCE = "KD-EfficientNet"
 
-# Modules that hold an `open_network(weights)`, imported when asked for: each needs a library.
+# Modules with a function `open_network(weights)`, imported on demand since each needs a library.
 _OPENERS = {
     "efficientnet-lite0": "efficientnet",
     "inception": "inception",
     "dinov2": "dinov2",
 }
-NETWORKS = tuple(_OPENERS)
+FEATURE_NETWORKS = tuple(_OPENERS)
 
-# What a network makes of a batch: features (B, D) and logits (B, K); no logits: (B, 0).
-Extracted: TypeAlias = tuple[Tensor, Tensor]
+# Float32 features (B, D) and logits (B, K) of a batch; (B, 0) if the network has no classifier.
+FeaturesAndLogits: TypeAlias = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network with everything about it that decides what its features are.
+    """A network, with everything that decides its features.
 
     Attributes:
-        name: what --features calls it.
-        title: what its distances are named after: "EfficientNet" gives FD-EfficientNet. Empty for
-            Inception with the canonical weights alone, whose distances are FID and KID.
-        width: D, numbers in a feature vector.
-        num_logits: K, classes that it tells apart; 0 if it is no classifier.
-        weights_sha256: of the file that its weights came from, 64 hex digits.
-        preprocessing: how a uint8 picture becomes its input, for the protocol.
-        module: uint8 (B, H, W, 3) -> float32 features (B, D) and logits (B, K). In evaluation mode;
-            each picture's result depends on that picture only.
-        batch_size: pictures at a time on a processor, where it is fastest; changes no result.
+        name: the value of --features.
+        title: its distances are named after it: "EfficientNet" gives FD-EfficientNet. Empty only
+            for Inception with the canonical weights: its distances are FID and KID.
+        width: D, length of a feature vector.
+        num_logits: K, number of its classes; 0 if it is not a classifier.
+        weights_sha256: SHA-256 of the file of its weights, 64 hex digits.
+        preprocessing: how a uint8 image becomes its input, for the protocol.
+        module: uint8 (B, H, W, 3) -> float32 features (B, D) and logits (B, K), in evaluation mode;
+            each image's result depends on that image only.
+        batch_size: images at a time on a CPU, where this is fastest; does not affect results.
     """
 
     name: str
@@ -59,7 +60,7 @@ class FeatureNetwork:
     batch_size: int = 16
 
     def protocol(self) -> dict[str, Any]:
-        """What of it is part of a number."""
+        """Return the part of a number's protocol that this network decides."""
         return {
             "network": self.name,
             "weights": self.weights_sha256,
@@ -69,8 +70,8 @@ class FeatureNetwork:
         }
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Extracted:
-        """Features of uint8 pictures (B, H, W, 3) on the module's device; B may be anything."""
+    def __call__(self, images: Tensor) -> FeaturesAndLogits:
+        """Compute features of uint8 images (B, H, W, 3) on the module's device, for any B."""
         size = self.batch_size if images.device.type == "cpu" else 16 * self.batch_size
         with exact_float32():
             parts = [self.module(part) for part in images.split(size)]
@@ -82,14 +83,15 @@ def open_network(name: str, weights: Path | None = None) -> FeatureNetwork:
     """Load a feature network, on the CPU.
 
     Args:
-        name: one of `NETWORKS`.
-        weights: a file with its weights, instead of the one in the cache or its package.
+        name: one of `FEATURE_NETWORKS`.
+        weights: a file with its weights, instead of the one in the cache or in its package.
 
     Raises:
-        SaganError: unknown name, missing library, or weights that cannot be had or are damaged.
+        SaganError: the name is unknown, a library is missing, or the weights are unavailable or
+            damaged.
     """
     if name not in _OPENERS:
-        raise SaganError(f"there are no features {name!r}: there are {', '.join(NETWORKS)}")
+        raise SaganError(f"unknown features '{name}': choose from {', '.join(FEATURE_NETWORKS)}")
     with report_missing_library():
         module = importlib.import_module(f"sagan.metrics.features.{_OPENERS[name]}")
         opened: Callable[[Path | None], FeatureNetwork] = module.open_network

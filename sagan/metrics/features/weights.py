@@ -1,4 +1,4 @@
-"""Files with the weights of feature networks: found, fetched, checked, read without pickles."""
+"""Weights of feature networks: find, download and check their files; read them without pickles."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,41 +12,49 @@ from torch import Tensor
 from sagan.errors import SaganError
 from sagan.storage.files import cache_folder
 
-Tensors: TypeAlias = dict[str, Tensor]
+StateDict: TypeAlias = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A file that others computed their published numbers with."""
+    """A file with which others computed their published numbers.
+
+    Attributes:
+        url: where it is published.
+        sha256: its SHA-256, 64 hex digits.
+    """
 
     url: str
     sha256: str
 
     @property
     def name(self) -> str:
+        """Name of the file."""
         return self.url.rpartition("/")[2]
 
 
 def find_weights(published: PublishedWeights, given: Path | None) -> tuple[Path, str]:
-    """The file given, or the published one, fetched into the cache if it is not there; its sha256.
+    """Return the path and SHA-256 of a given file, or of the published one in the cache.
+
+    The published file is downloaded if the cache does not have it.
 
     Raises:
-        SaganError: it is not there and cannot be fetched, or is not what was published.
+        SaganError: the file is missing or damaged, or cannot be downloaded.
     """
     if given is not None:
         if not given.is_file():
-            raise SaganError(f"there is no file {given}: --weights takes {published.name}")
+            raise SaganError(f"cannot find '{given}': --weights takes {published.name}")
         return given, sha256_of(given)
     path = cache_folder("metrics") / published.name
     if not path.is_file():
-        _fetch(published, path)
+        _download(published, path)
     sha256 = sha256_of(path)
     if sha256 != published.sha256:
-        raise SaganError(f"{path} is damaged: remove it, so that it is fetched again")
+        raise SaganError(f"'{path}' is damaged: delete it to download it again")
     return path, sha256
 
 
-def _fetch(published: PublishedWeights, path: Path) -> None:
+def _download(published: PublishedWeights, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written aside, checked, then renamed; the progress is shown on standard error.
@@ -54,16 +62,16 @@ def _fetch(published: PublishedWeights, path: Path) -> None:
     except (OSError, RuntimeError, ValueError, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise SaganError(
-            f"cannot fetch {published.url} ({reason}): fetch it elsewhere and put it at {path}, or "
-            "name it with --weights; --features efficientnet-lite0 needs no download"
+            f"cannot download {published.url} ({reason}): download it elsewhere and save it as "
+            f"'{path}', or name it with --weights; --features efficientnet-lite0 needs no download"
         ) from None
 
 
 def sha256_of(path: Path) -> str:
-    """Sha256 hex of a file.
+    """Return the SHA-256 of a file, 64 hex digits.
 
     Raises:
-        SaganError: it cannot be read.
+        SaganError: the file cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -71,21 +79,21 @@ def sha256_of(path: Path) -> str:
             while block := file.read(2**20):
                 digest.update(block)
     except OSError as error:
-        raise SaganError(f"cannot read {path}: {error.strerror}") from None
+        raise SaganError(f"cannot read '{path}': {error.strerror}") from None
     return digest.hexdigest()
 
 
-def read_tensors(path: Path) -> Tensors:
-    """The tensors in a file that torch saved; whatever else is in it is refused, never run.
+def read_state_dict(path: Path) -> StateDict:
+    """Read named tensors from a file written by `torch.save`, without running any code in it.
 
     Raises:
-        SaganError: it is no file of named tensors.
+        SaganError: the file does not contain a dictionary of tensors.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a stranger's file: the reader may raise anything
+    except Exception as error:  # the file is untrusted, and the reader may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SaganError(f"{path} does not hold weights: {reason}") from None
+        raise SaganError(f"'{path}' does not contain weights: {reason}") from None
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise SaganError(f"{path} does not hold weights: it is no dictionary of tensors")
+        raise SaganError(f"'{path}' does not contain weights: it is not a dictionary of tensors")
     return content

@@ -1,37 +1,34 @@
-"""A linear classifier on frozen features: what they say about the class, and no more.
+"""A linear classifier on frozen features, which shows what they say about the class.
 
-`class-accuracy` fits it on features of real pictures and asks it about samples.
+`class-accuracy` fits it on features of real images and classifies samples with it.
 """
 
-import numpy as np
-import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sagan.types import Float32Array
+from sagan.types import Float32Array, Int64Array
 
-PENALTY = 0.07  # weight of |w|^2 / 2 against the mean loss; the protocol has it
+PENALTY = 0.07  # weight of |w|^2 / 2 beside the mean loss; part of the protocol
 SOLVER, MAX_ITERATIONS = "lbfgs", 1000
 
 
 def fit_classifier(
-    features: Float32Array, labels: npt.NDArray[np.int64], penalty: float = PENALTY
+    features: Float32Array, labels: Int64Array, penalty: float = PENALTY
 ) -> Pipeline:
-    """Multinomial logistic regression on standardized features.
+    """Fit multinomial logistic regression on standardized features.
 
-    Minimizes the mean cross-entropy plus `penalty` / 2 times the squared weights, which has one
-    optimum, in the features' precision: in float32 two machines may differ about a picture in
-    thousands.
+    It minimizes mean cross-entropy + `penalty` / 2 * |w|^2, which has a single optimum. It computes
+    in the features' precision: in float32, two machines may disagree about one image in thousands.
 
     Args:
         features: float32 (N, D).
-        labels: int64 (N,), two classes or more.
-        penalty: of the weights.
+        labels: int64 (N,), two or more classes.
+        penalty: weight of the penalty on squared weights.
 
     Returns:
-        scikit-learn's pipeline: `predict(features)` gives labels, `score(features, labels)` the
-        share that is right.
+        A scikit-learn pipeline: `predict(features)` returns labels, `score(features, labels)` the
+        accuracy.
     """
     inverse = 1 / (penalty * len(features))
     regression = LogisticRegression(C=inverse, solver=SOLVER, max_iter=MAX_ITERATIONS)

@@ -1,19 +1,18 @@
-"""Frechet distance between two sets of features seen as Gaussians (Heusel et al. 2017).
+"""Frechet distance between Gaussians fitted to two sets of features (Heusel et al. 2017).
 
 |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) with means m and covariances S. On features of Inception
-with the canonical weights it is the FID.
+with the canonical weights it is FID.
 """
 
 import numpy as np
-import numpy.typing as npt
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
 from sagan.metrics.features.extraction import float64_blocks
-from sagan.types import Float32Array, Float64Array
+from sagan.types import Float32Array, Float64Array, Int64Array
 
 
 def moments(features: Float32Array) -> dict[str, Float64Array]:
-    """Mean "mu" (D,) and covariance "sigma" (D, D) of features (N, D), in float64, N >= 2."""
+    """Return float64 mean "mu" (D,) and covariance "sigma" (D, D) of features (N, D), N >= 2."""
     mean = sum(block.sum(axis=0) for block in float64_blocks(features)) / len(features)
     scatter = np.zeros((features.shape[1], features.shape[1]))
     for block in float64_blocks(features):
@@ -23,7 +22,7 @@ def moments(features: Float32Array) -> dict[str, Float64Array]:
 
 
 def frechet_distance(samples: Float32Array, reference: Float32Array) -> float:
-    """The distance between features (N, D) and (M, D), N, M >= 2; 0 for the same Gaussian."""
+    """Return the distance, >= 0, between features (N, D) and (M, D), N, M >= 2."""
     if max(len(samples), len(reference)) < samples.shape[1]:
         return _distance_of_few(samples, reference)
     result = fid_statistics_to_metric(moments(samples), moments(reference), verbose=False)
@@ -31,10 +30,10 @@ def frechet_distance(samples: Float32Array, reference: Float32Array) -> float:
 
 
 def _distance_of_few(samples: Float32Array, reference: Float32Array) -> float:
-    """The same number of fewer pictures than features, without a (D, D) matrix.
+    """Return the same distance for N, M < D, without a (D, D) matrix.
 
-    With A and B the centered features over the square roots of N - 1 and M - 1, S1 = A'A and
-    S2 = B'B; then tr (S1 S2)^(1/2) is the sum of the singular values of AB', which is (N, M).
+    Let A and B be the centered features, divided by sqrt(N - 1) and sqrt(M - 1), so that S1 = A'A
+    and S2 = B'B. Then tr (S1 S2)^(1/2) is the sum of the singular values of AB', which is (N, M).
     """
     mean_a, a = _centered(samples)
     mean_b, b = _centered(reference)
@@ -44,7 +43,7 @@ def _distance_of_few(samples: Float32Array, reference: Float32Array) -> float:
 
 
 def _centered(features: Float32Array) -> tuple[Float64Array, Float64Array]:
-    """The mean (D,) of features (N, D), and what is left over it by sqrt(N - 1)."""
+    """Return the mean (D,) of features (N, D), and (features - mean) / sqrt(N - 1), in float64."""
     wide = features.astype(np.float64)
     mean = wide.mean(axis=0)
     return mean, (wide - mean) / np.sqrt(len(wide) - 1)
@@ -52,21 +51,22 @@ def _centered(features: Float32Array) -> tuple[Float64Array, Float64Array]:
 
 def intra_frechet_distance(
     samples: Float32Array,
-    sample_labels: npt.NDArray[np.int64],
+    sample_labels: Int64Array,
     reference: Float32Array,
-    reference_labels: npt.NDArray[np.int64],
+    reference_labels: Int64Array,
 ) -> tuple[float, int]:
-    """The mean over classes of the distance within the class: intra-FID (Zhang et al. 2018).
+    """Return the mean over classes of the distance within a class: intra-FID (Zhang et al. 2018).
+
+    Classes with fewer than two images on either side are left out; at least one class must remain.
 
     Args:
-        samples: (N, D).
-        sample_labels: int64 (N,), the classes asked for.
-        reference: (M, D).
-        reference_labels: int64 (M,). Classes with fewer than two pictures on either side are left
-            out; there has to be one that is not.
+        samples: float32 (N, D).
+        sample_labels: int64 (N,), the requested classes.
+        reference: float32 (M, D).
+        reference_labels: int64 (M,).
 
     Returns:
-        The mean, and over how many classes it is.
+        The mean, and the number of classes it is taken over.
     """
     distances = [
         frechet_distance(samples[sample_labels == label], reference[reference_labels == label])

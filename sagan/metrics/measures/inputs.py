@@ -1,22 +1,20 @@
-"""What is being measured: features of samples, and of the pictures that they are compared with."""
+"""Inputs of the metrics: features of samples, and of the images that they are compared with."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from sagan.metrics.measures.distances import Neighbors, nearest
 from sagan.types import Float32Array, Int64Array
 
-# Samples and real pictures that take part where every pair is compared.
-NEIGHBORHOOD = 10_000
-SHOWN = 5  # nearest training pictures of a sample
+MAX_COMPARED_IMAGES = 10_000  # of each set, in metrics that compare every pair
+NUM_NEIGHBORS_SHOWN = 5  # nearest training images of a sample
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Features of a set of pictures.
+class Features:
+    """Features of a set of images.
 
     Attributes:
         features: float32 (N, D).
@@ -29,56 +27,56 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
-    def at(self, rows: Int64Array) -> "Rows":
-        """Some of them, by ascending numbers; all of them are not copied."""
+    def at(self, rows: Int64Array) -> "Features":
+        """Return the features at ascending row numbers, without a copy if these are all rows."""
         if len(rows) == len(self):
             return self
         labels = None if self.labels is None else self.labels[rows]
-        return Rows(self.features[rows], labels)
+        return Features(self.features[rows], labels)
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a metric may look at.
+class MetricInputs:
+    """Everything that a metric may depend on.
 
     Attributes:
-        samples: of the model, with the labels asked for.
-        logits: of the samples, float32 (N, K); (N, 0) where there are none.
-        reference: of real pictures.
-        train: of the pictures that the model was trained on.
-        unseen: rows of `reference` that no picture of `train` equals, pixel for pixel, int64.
-        distinct: rows of `train` that equal no earlier one, int64.
-        seed: decides what is drawn at random.
+        samples: of the model, with the requested labels.
+        logits: of the samples, float32 (N, K); (N, 0) if there are none.
+        reference: of real images.
+        train: of the images that the model was trained on.
+        unseen: rows of `reference` that equal no image of `train` pixel for pixel, int64.
+        distinct: rows of `train` that equal no earlier row, int64.
+        seed: decides whatever is random.
     """
 
-    samples: Rows
+    samples: Features
     logits: Float32Array
-    reference: Rows
-    train: Rows
+    reference: Features
+    train: Features
     unseen: Int64Array
     distinct: Int64Array
     seed: int
 
     @cached_property
     def nearest_training(self) -> Neighbors:
-        """The training pictures nearest to each of the first `NEIGHBORHOOD` samples."""
-        k = min(SHOWN, len(self.train))
-        return nearest(self.samples.features[:NEIGHBORHOOD], self.train.features, k)
+        """The training images nearest to each of the first `MAX_COMPARED_IMAGES` samples."""
+        k = min(NUM_NEIGHBORS_SHOWN, len(self.train))
+        return nearest(self.samples.features[:MAX_COMPARED_IMAGES], self.train.features, k)
 
 
-def spread(available: int, num: int) -> npt.NDArray[np.int64]:
-    """`num` of the numbers 0 to `available` - 1, evenly spread; all if there are fewer."""
+def evenly_spaced(available: int, num: int) -> Int64Array:
+    """Return `num` of the numbers 0 to `available` - 1, evenly spaced; all if there are fewer."""
     return np.arange(min(num, available)) * available // min(num, available)
 
 
-def shared_labels(num: int, counts: npt.NDArray[np.int64]) -> Int64Array:
-    """Labels (num,) in the proportions of `counts` (K,), each class spread evenly.
+def proportional_labels(num: int, counts: Int64Array) -> Int64Array:
+    """Return labels (num,) in the proportions of `counts` (K,), each class evenly spread.
 
-    Any first part of them has nearly the same proportions.
+    So any leading part of them has nearly the same proportions.
     """
     exact = num * counts / counts.sum()
     shares = np.floor(exact).astype(np.int64)
-    # The largest remainders get what is left over.
+    # Largest remainder method: the classes that lost most to rounding down get one label more.
     shares[np.argsort(shares - exact, kind="stable")[: num - shares.sum()]] += 1
     labels = np.repeat(np.arange(len(counts)), shares)
     position = np.concatenate([(np.arange(share) + 0.5) / max(share, 1) for share in shares])

@@ -1,32 +1,30 @@
-"""Improved precision and recall (Kynkaanniemi et al. 2019).
+"""Improved precision and recall (Kynkaanniemi et al. 2019, equations 1 and 2).
 
-Precision: the share of samples within some real picture's ball, which reaches to its k-th nearest
-real neighbor. Recall: the share of real pictures within some sample's ball.
+Every image has a ball that reaches to its k-th nearest other image of its own set. Precision is
+the share of samples in the ball of some real image; recall is the share of real images in the ball
+of some sample.
 """
 
-import numpy as np
 import torch
-from torch_fidelity.metric_prc import (
-    KEY_METRIC_PRECISION,
-    KEY_METRIC_RECALL,
-    prc_features_to_metric,
-)
 
+from sagan.metrics.measures.distances import distance_blocks, neighbor_radii
 from sagan.types import Float32Array
 
-NEIGHBORS = 3
-BLOCK = 1000  # rows of the table of distances at a time: bounds memory
+PRECISION_NEIGHBORS = 3  # k
 
 
 def precision_recall(samples: Float32Array, reference: Float32Array) -> tuple[float, float]:
-    """Precision and recall of features (N, D) and (M, D), more than `NEIGHBORS` of each."""
-    # float64: torch takes distances from dot products, and neighbors may be close.
-    result = prc_features_to_metric(
-        torch.from_numpy(samples.astype(np.float64)),
-        torch.from_numpy(reference.astype(np.float64)),
-        prc_neighborhood=NEIGHBORS,
-        prc_batch_size=BLOCK,
-        save_cpu_ram=True,
-        verbose=False,
-    )
-    return result[KEY_METRIC_PRECISION], result[KEY_METRIC_RECALL]
+    """Return precision and recall, in [0, 1], of features (N, D) and (M, D).
+
+    Each set needs more than `PRECISION_NEIGHBORS` images.
+    """
+    real_radii = neighbor_radii(reference, PRECISION_NEIGHBORS)  # (M,)
+    sample_radii = neighbor_radii(samples, PRECISION_NEIGHBORS)  # (N,)
+    precise, recalled = 0, torch.zeros(len(reference), dtype=torch.bool)
+    first = 0
+    for block in distance_blocks(samples, reference):  # (n, M)
+        radii = sample_radii[first : first + len(block), None]  # (n, 1)
+        precise += int((block <= real_radii).any(dim=1).sum())
+        recalled |= (block <= radii).any(dim=0)
+        first += len(block)
+    return precise / len(samples), float(recalled.double().mean())

@@ -1,4 +1,4 @@
-"""Every metric that `sagan evaluate` knows: its names, what it needs, how it is computed.
+"""All metrics of `sagan evaluate`: their names, what they need, how they are computed.
 
 A new metric is a file with a pure function on features, and an entry of `MEASURES`.
 """
@@ -7,46 +7,52 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sagan.metrics.measures import density_coverage as dc
 from sagan.metrics.measures import inception_score as isc
 from sagan.metrics.measures import kernel
-from sagan.metrics.measures import near_copies as nc
-from sagan.metrics.measures import precision_recall as pr
 from sagan.metrics.measures.classifier import MAX_ITERATIONS, PENALTY, SOLVER, fit_classifier
+from sagan.metrics.measures.density_coverage import DENSITY_NEIGHBORS, density_coverage
 from sagan.metrics.measures.distances import nearest
 from sagan.metrics.measures.frechet import frechet_distance, intra_frechet_distance
-from sagan.metrics.measures.inputs import NEIGHBORHOOD, Rows, Subject, spread
+from sagan.metrics.measures.inputs import (
+    MAX_COMPARED_IMAGES,
+    Features,
+    MetricInputs,
+    evenly_spaced,
+)
+from sagan.metrics.measures.near_copies import NEAR_COPY_SHARE, near_copies
+from sagan.metrics.measures.precision_recall import PRECISION_NEIGHBORS, precision_recall
 from sagan.metrics.protocol import Better
+from sagan.types import Float32Array
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One computation, which may give several metrics.
+    """A computation that gives one or more metrics.
 
     Attributes:
-        better: which number is better, for each metric by the name that --metrics takes.
-        run: gives the metrics by name, and further numbers as "NAME/WHAT".
+        better: which numbers are better, by metric; the names are those of --metrics.
+        run: returns the metrics by name, and further numbers as "NAME/DETAIL".
         protocol: what else decides the numbers.
-        needs: "labels" of samples and reference, "logits" of samples, or pictures of the "train"
+        needs: "labels" of samples and reference, "logits" of samples, or images of the "train"
             split.
-        least: as many samples are needed, and real pictures if it looks at any.
-        version: raised whenever the same pictures give other numbers.
+        min_images: samples that are needed, and real images if the measure uses any.
+        version: raised whenever the same images give other numbers.
     """
 
     better: dict[str, Better]
-    run: Callable[[Subject], dict[str, float]]
+    run: Callable[[MetricInputs], dict[str, float]]
     protocol: dict[str, Any] = field(default_factory=dict)
     needs: frozenset[Literal["labels", "logits", "train"]] = frozenset()
-    least: int = 2
+    min_images: int = 2
     version: int = 1
 
 
-def _fid(subject: Subject) -> dict[str, float]:
-    return {"fid": frechet_distance(subject.samples.features, subject.reference.features)}
+def _fid(inputs: MetricInputs) -> dict[str, float]:
+    return {"fid": frechet_distance(inputs.samples.features, inputs.reference.features)}
 
 
-def _intra_fid(subject: Subject) -> dict[str, float]:
-    samples, reference = subject.samples, subject.reference
+def _intra_fid(inputs: MetricInputs) -> dict[str, float]:
+    samples, reference = inputs.samples, inputs.reference
     assert samples.labels is not None
     assert reference.labels is not None
     distance, classes = intra_frechet_distance(
@@ -55,63 +61,66 @@ def _intra_fid(subject: Subject) -> dict[str, float]:
     return {"intra-fid": distance, "intra-fid/classes": classes}
 
 
-def _kid(subject: Subject) -> dict[str, float]:
+def _kid(inputs: MetricInputs) -> dict[str, float]:
     mean, deviation = kernel.kernel_distance(
-        subject.samples.features, subject.reference.features, subject.seed
+        inputs.samples.features, inputs.reference.features, inputs.seed
     )
     return {"kid": mean, "kid/std": deviation}
 
 
-def _inception_score(subject: Subject) -> dict[str, float]:
-    mean, deviation = isc.inception_score(subject.logits, subject.seed)
+def _inception_score(inputs: MetricInputs) -> dict[str, float]:
+    mean, deviation = isc.inception_score(inputs.logits, inputs.seed)
     return {"is": mean, "is/std": deviation}
 
 
-def _precision_recall(subject: Subject) -> dict[str, float]:
-    values = pr.precision_recall(*_neighborhoods(subject))
-    return dict(zip(("precision", "recall"), values, strict=True))
+def _precision_recall(inputs: MetricInputs) -> dict[str, float]:
+    precision, recall = precision_recall(*_equally_many(inputs))
+    return {"precision": precision, "recall": recall}
 
 
-def _density_coverage(subject: Subject) -> dict[str, float]:
-    values = dc.density_coverage(*_neighborhoods(subject))
-    return dict(zip(("density", "coverage"), values, strict=True))
+def _density_coverage(inputs: MetricInputs) -> dict[str, float]:
+    density, coverage = density_coverage(*_equally_many(inputs))
+    return {"density": density, "coverage": coverage}
 
 
-def _neighborhoods(subject: Subject) -> tuple[Any, Any]:
-    """As many samples as real pictures: these metrics depend on both numbers.
+def _equally_many(inputs: MetricInputs) -> tuple[Float32Array, Float32Array]:
+    """Return features of equally many samples and real images: the metrics depend on both numbers.
 
-    The first samples, which have the labels of all. Evenly spread ones need not: labels come in
-    turn, and of ten classes every fifth sample is of two.
+    Of the samples the first ones, which have the labels of all in proportion. Evenly spaced samples
+    need not: labels alternate, and with ten classes every fifth sample is of two classes only.
     """
-    samples, reference = subject.samples.features, subject.reference.features
-    num = min(NEIGHBORHOOD, len(samples), len(reference))
-    return samples[:num], reference[spread(len(reference), num)]
+    samples, reference = inputs.samples.features, inputs.reference.features
+    num = min(MAX_COMPARED_IMAGES, len(samples), len(reference))
+    return samples[:num], reference[evenly_spaced(len(reference), num)]
 
 
-def _class_accuracy(subject: Subject) -> dict[str, float]:
-    train = subject.train
+def _class_accuracy(inputs: MetricInputs) -> dict[str, float]:
+    train = inputs.train
     assert train.labels is not None
     classifier = fit_classifier(train.features, train.labels)
 
-    def accuracy(rows: Rows) -> float:
-        return float(classifier.score(rows.features, rows.labels))
+    def accuracy(images: Features) -> float:
+        return float(classifier.score(images.features, images.labels))
 
-    found = {"class-accuracy": accuracy(subject.samples)}
-    if len(subject.unseen):
-        found["class-accuracy/real"] = accuracy(subject.reference.at(subject.unseen))
+    found = {"class-accuracy": accuracy(inputs.samples)}
+    if len(inputs.unseen):
+        found["class-accuracy/real"] = accuracy(inputs.reference.at(inputs.unseen))
     return found
 
 
-def _near_copies(subject: Subject) -> dict[str, float]:
-    samples, unseen = subject.nearest_training, subject.unseen
+def _near_copies(inputs: MetricInputs) -> dict[str, float]:
+    samples, unseen = inputs.nearest_training, inputs.unseen
     if len(unseen):
-        some = unseen[spread(len(unseen), NEIGHBORHOOD)]
-        new = nearest(subject.reference.features[some], subject.train.features, 1)
-    else:  # a training picture's nearest is itself: what its nearest other is, a new one's would be
-        train = subject.train.at(subject.distinct).features  # of copies the nearest is a copy
-        some = spread(len(train), NEIGHBORHOOD)
-        new = nearest(train[some], train, min(2, len(train)))
-    share, nearer = nc.near_copies(samples.distances[:, 0], new.distances[:, -1])
+        rows = unseen[evenly_spaced(len(unseen), MAX_COMPARED_IMAGES)]
+        new = nearest(inputs.reference.features[rows], inputs.train.features, 1)
+    else:
+        # No real image is new, so training images stand in: the nearest of each is itself, the
+        # second nearest what a new image would find. Copies would find copies, so they are left
+        # out.
+        train = inputs.train.at(inputs.distinct).features
+        rows = evenly_spaced(len(train), MAX_COMPARED_IMAGES)
+        new = nearest(train[rows], train, min(2, len(train)))
+    share, nearer = near_copies(samples.distances[:, 0], new.distances[:, -1])
     return {
         "near-copies": share,
         "near-copies/nearer": nearer,
@@ -126,28 +135,28 @@ MEASURES = (
         _kid,
         {
             "kernel": "(x.y / D + 1)^3",
-            "subsets": kernel.SUBSETS,
+            "subsets": kernel.KERNEL_SUBSETS,
             "of at most": kernel.SUBSET_SIZE,
         },
     ),
     Measure(
         {"is": "higher"},
         _inception_score,
-        {"splits": isc.SPLITS},
+        {"splits": isc.NUM_SPLITS},
         frozenset({"logits"}),
-        least=isc.SPLITS,
+        min_images=isc.NUM_SPLITS,
     ),
     Measure(
         {"precision": "higher", "recall": "higher"},
         _precision_recall,
-        {"k": pr.NEIGHBORS, "at most": NEIGHBORHOOD},
-        least=pr.NEIGHBORS + 1,
+        {"k": PRECISION_NEIGHBORS, "at most": MAX_COMPARED_IMAGES},
+        min_images=PRECISION_NEIGHBORS + 1,
     ),
     Measure(
         {"density": "higher", "coverage": "higher"},
         _density_coverage,
-        {"k": dc.NEIGHBORS, "at most": NEIGHBORHOOD},
-        least=dc.NEIGHBORS + 1,
+        {"k": DENSITY_NEIGHBORS, "at most": MAX_COMPARED_IMAGES},
+        min_images=DENSITY_NEIGHBORS + 1,
     ),
     Measure({"intra-fid": "lower"}, _intra_fid, needs=frozenset({"labels"})),
     Measure(
@@ -155,14 +164,14 @@ MEASURES = (
         _class_accuracy,
         {"penalty": PENALTY, "standardized": True, "solver": SOLVER, "iterations": MAX_ITERATIONS},
         frozenset({"labels", "train"}),
-        version=2,  # its real pictures are those that are not in the train split
+        version=2,  # since then its real images are those that are not in the train split
     ),
     Measure(
         {"near-copies": "neither"},
         _near_copies,
-        {"share": nc.NEAREST, "at most": NEIGHBORHOOD},
+        {"share": NEAR_COPY_SHARE, "at most": MAX_COMPARED_IMAGES},
         frozenset({"train"}),
-        version=2,  # new are pictures that are not in the train split; its own copies count once
+        version=2,  # since then new images are not in the train split, and its copies count once
     ),
 )
 METRICS = {name: measure for measure in MEASURES for name in measure.better}

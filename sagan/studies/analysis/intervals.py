@@ -68,7 +68,7 @@ def _student_interval(values: Float64Array) -> tuple[float, float]:
     if len(values) == 1:
         return -math.inf, math.inf
     mean, error = float(values.mean()), float(stats.sem(values))
-    if error == 0:  # of which SciPy's interval is nan
+    if error == 0:  # SciPy would return nan
         return mean, mean
     low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=error)
     return float(low), float(high)

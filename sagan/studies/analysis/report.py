@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,132 +25,131 @@ from sagan.report.document import (
 from sagan.storage.files import to_json, write_bytes
 from sagan.studies.analysis.figures import drawn_figures
 from sagan.studies.analysis.intervals import CONFIDENCE, RESAMPLES
-from sagan.studies.analysis.table import Finding, Spread, Table
-from sagan.studies.plan import StudyRecord
+from sagan.studies.analysis.table import ClaimOutcome, ResultTable, SeedStatistics
+from sagan.studies.record import StudyRecord
 from sagan.studies.results import Result
-from sagan.studies.run import Network
-from sagan.studies.study import COUNTED, Study
+from sagan.studies.run import NETWORK_NAMES
+from sagan.studies.study import COUNT_SPEC, Study
 
-ABSENT, TOGETHER = "—", "\u00a0"  # a space at which no line breaks
-WHAT = "what it is"  # heading of the descriptions
-NETWORKS: tuple[Network, ...] = ("generator", "discriminator")
+ABSENT, NO_BREAK_SPACE = "—", "\u00a0"
+DESCRIPTION = "description"  # heading of the only column of prose
 
 
 def write_reports(
-    study: Study, record: StudyRecord, results: list[Result], out: Path
+    study: Study, record: StudyRecord, results: Sequence[Result], out: Path
 ) -> list[Path]:
     """Write report.html, report.md with its figures, results.csv and summary.json.
 
     Args:
-        study: which one.
+        study: the study.
         record: what all runs share.
-        results: of its runs; none is needed of any other.
+        results: results of the study's runs, at least one.
         out: the study's folder.
 
     Returns:
-        The files that were written; of the figures only their folder.
+        The files that were written; for the figures only their folder.
     """
-    table = Table(study, results)
+    table = ResultTable(study, results)
     title = f"Study: {study.name}"
     parts = list(_parts(table, record))
-    pictures = [part for part in parts if isinstance(part, Figure)]
-    for picture in pictures:
-        write_bytes(out / FIGURES / picture.file, picture.svg.encode())
+    for part in parts:
+        if isinstance(part, Figure):
+            write_bytes(out / FIGURES / part.file, part.svg.encode())
     contents = {
         "report.html": as_html(title, parts).encode(),
         "report.md": as_markdown(title, parts).encode(),
         "results.csv": _as_csv(table).encode(),
-        "summary.json": to_json(_summary(table)),
+        "summary.json": to_json(study_summary(table)),
     }
     for name, content in contents.items():
         write_bytes(out / name, content)
     return [out / name for name in (FIGURES, *contents)]
 
 
-def _parts(table: Table, record: StudyRecord) -> Iterator[Part]:
-    findings = table.findings()
+def _parts(table: ResultTable, record: StudyRecord) -> Iterator[Part]:
+    outcomes = table.outcomes()
     missing = set(record.runs) - {result.name for result in table.results}
     yield Text(table.study.question)
     if missing:
         yield BulletList(
-            [f"not done yet: {len(missing)} of {len(record.runs)} runs; verdicts may change"]
+            [f"incomplete: {len(missing)} of {len(record.runs)} runs; verdicts may change"]
         )
-    yield Text(_lead(table, record))
-    yield Heading("What was found")
-    if findings:
-        yield BulletList([sentence(finding, record.config) for finding in findings])
-    yield Text(_reading(findings))
-    yield Heading("The variants")
+    yield Text(_setup(table, record))
+    yield Heading("Findings")
+    if outcomes:
+        yield BulletList([sentence(outcome, record.config) for outcome in outcomes])
+    yield Text(_how_to_read(outcomes))
+    yield Heading("Variants")
     yield _variant_grid(table)
     for title, svg in drawn_figures(table):
         yield Figure(title, svg)
-    if findings:
-        yield Heading("The differences")
-        yield _difference_grid(findings)
+    if outcomes:
+        yield Heading("Differences")
+        yield _difference_grid(outcomes)
     if table.study.by_layer:
         yield Heading("By layer, at the end")
         yield _layer_grid(table)
-    yield Heading("Every run")
+    yield Heading("All runs")
     yield _run_grid(table)
-    yield Heading("How it was made")
+    yield Heading("Method")
     yield from map(Text, table.study.notes)
     yield Code("\n".join(record.commands))
     yield Text(_machine(table))
-    yield Heading("What the numbers hold under")
+    yield Heading("Protocol of the numbers")
     yield Code(json.dumps(table.results[0].protocol, indent=1))
 
 
-def _lead(table: Table, record: StudyRecord) -> str:
+def _setup(table: ResultTable, record: StudyRecord) -> str:
     config = record.config
     seconds = sum(result.cost["whole"] for result in table.results)
     return (
         f"{len(table.results)} runs of {len(table.variants)} variants; preset {record.preset}, "
-        f"{config.steps:,} steps of {config.batch_size} pictures, on "
-        f"{record.data.train.pictures:,} pictures of {record.data.source} at "
+        f"{config.steps:,} steps of {config.batch_size} images, on "
+        f"{record.data.train.pictures:,} images of {record.data.source} at "
         f"{config.resolution} x {config.resolution}, "
-        f"{'conditional' if config.conditional else 'unconditional'}. The runs took "
-        f"{duration(seconds)} of a process, added up; they are equal in steps, and variants differ "
-        "in the time of a step, which was measured beside other runs where --jobs says so."
+        f"{'conditional' if config.conditional else 'unconditional'}. The durations of the runs "
+        f"add up to {duration(seconds)}. All have the same number of steps; variants differ in the "
+        "time per step, which was measured while other runs were active if the command has --jobs."
     )
 
 
-def sentence(finding: Finding, config: Config) -> str:
-    """What may be said of a claim: the verdict, how long was trained, the claim, the interval."""
-    advantage, claim = finding.advantage, finding.claim
+def sentence(outcome: ClaimOutcome, config: Config) -> str:
+    """Return the verdict on a claim, the length of training, the claim and the interval."""
+    advantage, claim = outcome.advantage, outcome.claim
     seeds = len(advantage.values)
-    spread = "one seed tells nothing of the spread"
+    spread = "one seed does not tell how much seeds vary"
     if seeds > 1:
         spread = (
             f"{CONFIDENCE:.0%} interval {advantage.low:+.3g} to {advantage.high:+.3g}, "
             f"{seeds} seeds"
         )
     return (
-        f"{finding.verdict} after {config.steps:,} steps of {config.batch_size} pictures: "
+        f"{outcome.verdict} after {config.steps:,} steps of {config.batch_size} images: "
         f"{claim.sentence}. Advantage in {claim.number} "
         f"({claim.better} is better): {advantage.mean:+.3g} ({spread})."
     )
 
 
-def _reading(findings: list[Finding]) -> str:
-    if not findings:
-        return "No claim can be looked at yet: none has both of its variants with the same seed."
+def _how_to_read(outcomes: Sequence[ClaimOutcome]) -> str:
+    if not outcomes:
+        return "No claim can be assessed yet: none has both of its variants with the same seed."
     return (
-        "A claim is called supported where the interval of the mean advantage lies above 0, not "
-        "supported where it lies below, else undecided. Runs are paired by seed; the interval is "
-        f"Student's. Where nothing differs {(1 - CONFIDENCE) / 2:.1%} are called supported; "
-        "intervals are not widened for the number of claims. This holds for a number of seeds that "
-        "was chosen before the first result was seen."
+        "A claim is supported if the interval of the mean advantage lies above 0, not supported if "
+        "it lies below, and undecided otherwise. Runs are paired by seed; the interval is "
+        f"Student's. If nothing differs, a claim is supported in {(1 - CONFIDENCE) / 2:.1%} of the "
+        "cases; intervals are not corrected for the number of claims. This is valid only if the "
+        "number of seeds was chosen before the first result was seen."
     )
 
 
-def _variant_grid(table: Table) -> Grid:
+def _variant_grid(table: ResultTable) -> Grid:
     columns = [
         column
         for column in table.study.columns
         if not column.of_runs
-        and any(table.spread(variant.name, column.number) for variant in table.variants)
+        and any(table.statistics(variant.name, column.number) for variant in table.variants)
     ]
-    headings = ["variant", WHAT, "runs", "parameters of G", "of D", *(c.title for c in columns)]
+    titles = [column.title for column in columns]
     rows = []
     for variant in table.variants:
         runs = table.of(variant.name)
@@ -161,38 +160,39 @@ def _variant_grid(table: Table) -> Grid:
                 variant.title,
                 str(len(runs)),
                 *_parameters(runs[0]),
-                *(_spread(table.spread(variant.name, c.number), c.spec) for c in columns),
-                f"{1000 * step:.0f}{TOGETHER}ms" if step else ABSENT,
+                *(_over_seeds(table.statistics(variant.name, c.number), c.spec) for c in columns),
+                f"{1000 * step:.0f}{NO_BREAK_SPACE}ms" if step else ABSENT,
             ]
         )
-    return Grid([*headings, "time per step"], rows, prose=WHAT)
+    headings = ["variant", DESCRIPTION, "runs", "parameters of G", "of D", *titles, "time per step"]
+    return Grid(headings, rows, prose=DESCRIPTION)
 
 
 def _parameters(run: Result) -> list[str]:
-    counts = [run.parameters.get(network) for network in NETWORKS]
+    counts = [run.parameters.get(network) for network in NETWORK_NAMES]
     return [ABSENT if count is None else f"{count:,}" for count in counts]
 
 
-def _spread(spread: Spread | None, spec: str) -> str:
-    """Mean and standard deviation over seeds; or how many of them."""
-    if spread is None:
+def _over_seeds(statistics: SeedStatistics | None, spec: str) -> str:
+    """Return mean and standard deviation over seeds, or a count of runs."""
+    if statistics is None:
         return ABSENT
-    if spec == COUNTED:
-        return f"{sum(spread.values.values()):.0f} of {len(spread.values)}"
-    if math.isnan(spread.deviation) or spread.deviation == 0:
-        return format(spread.mean, spec)
-    return f"{spread.mean:{spec}} ±{TOGETHER}{spread.deviation:{spec}}"
+    if spec == COUNT_SPEC:
+        return f"{sum(statistics.values.values()):.0f} of {len(statistics.values)}"
+    if math.isnan(statistics.deviation) or statistics.deviation == 0:
+        return format(statistics.mean, spec)
+    return f"{statistics.mean:{spec}} ±{NO_BREAK_SPACE}{statistics.deviation:{spec}}"
 
 
-def _difference_grid(findings: list[Finding]) -> Grid:
+def _difference_grid(outcomes: Sequence[ClaimOutcome]) -> Grid:
     rows = []
-    for finding in findings:
-        advantage, claim = finding.advantage, finding.claim
+    for outcome in outcomes:
+        advantage, claim = outcome.advantage, outcome.claim
         low, high = advantage.bootstrap
         rows.append(
             [
                 f"{claim.variant} over {claim.against}",
-                finding.verdict,
+                outcome.verdict,
                 claim.number,
                 f"{advantage.mean:+.3g}",
                 f"{advantage.low:+.3g} to {advantage.high:+.3g}",
@@ -207,7 +207,7 @@ def _difference_grid(findings: list[Finding]) -> Grid:
     )  # fmt: skip
 
 
-def _layer_grid(table: Table) -> Grid:
+def _layer_grid(table: ResultTable) -> Grid:
     by_variant = [table.layers(variant.name) for variant in table.variants]
     layers = dict.fromkeys(name for layers in by_variant for name in layers)
     rows = [
@@ -219,7 +219,7 @@ def _layer_grid(table: Table) -> Grid:
     )
 
 
-def _run_grid(table: Table) -> Grid:
+def _run_grid(table: ResultTable) -> Grid:
     columns = [c for c in table.study.columns if any(c.number in r.numbers for r in table.results)]
     rows = [
         [
@@ -233,15 +233,15 @@ def _run_grid(table: Table) -> Grid:
         ]
         for result in table.results
     ]
-    return Grid(["variant", "seed", *(column.title for column in columns), "took"], rows)
+    return Grid(["variant", "seed", *(column.title for column in columns), "time"], rows)
 
 
 def _single(number: float, spec: str) -> str:
-    """A number of one run."""
-    return ("yes" if number else "no") if spec == COUNTED else format(number, spec)
+    """Return a number of one run as text."""
+    return ("yes" if number else "no") if spec == COUNT_SPEC else format(number, spec)
 
 
-def _machine(table: Table) -> str:
+def _machine(table: ResultTable) -> str:
     machines = {json.dumps(result.environment, sort_keys=True) for result in table.results}
     return "Software and machine: " + "; ".join(
         ", ".join(f"{key} {value}" for key, value in json.loads(machine).items())
@@ -249,20 +249,20 @@ def _machine(table: Table) -> str:
     )
 
 
-def _as_csv(table: Table) -> str:
+def _as_csv(table: ResultTable) -> str:
     numbers = list(dict.fromkeys(name for r in table.results for name in r.numbers))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
-        ["variant", "seed", *(f"parameters of {n}" for n in NETWORKS), *numbers, "seconds per step",
-         "seconds"]
+        ["variant", "seed", *(f"parameters of {n}" for n in NETWORK_NAMES), *numbers,
+         "seconds per step", "seconds"]
     )  # fmt: skip
     for result in table.results:
         writer.writerow(
             [
                 result.variant,
                 result.seed,
-                *(result.parameters.get(network, "") for network in NETWORKS),
+                *(result.parameters.get(network, "") for network in NETWORK_NAMES),
                 *(result.numbers.get(name, "") for name in numbers),
                 result.cost["step"],
                 result.cost["whole"],
@@ -271,30 +271,36 @@ def _as_csv(table: Table) -> str:
     return file.getvalue()
 
 
-def _summary(table: Table) -> dict[str, Any]:
-    """Means and verdicts, for other programs; nothing that differs from machine to machine."""
+def study_summary(table: ResultTable) -> dict[str, Any]:
+    """Return means and verdicts for other programs, without anything that depends on the machine.
+
+    Returns:
+        The contents of summary.json: "study", "confidence", "claims" (a list with "claim",
+        "number", "variant", "against", "advantages", "mean", "interval", "bootstrap", "verdict")
+        and "variants" {variant: {number: {"mean", "values"}}}. "interval" is null with one seed.
+    """
     return {
         "study": table.study.name,
         "confidence": CONFIDENCE,
         "claims": [
             {
-                "claim": finding.claim.sentence,
-                "number": finding.claim.number,
-                "variant": finding.claim.variant,
-                "against": finding.claim.against,
-                "advantages": finding.advantage.values,
-                "mean": finding.advantage.mean,
-                "interval": _finite(finding.advantage.low, finding.advantage.high),
-                "bootstrap": finding.advantage.bootstrap,
-                "verdict": finding.verdict,
+                "claim": outcome.claim.sentence,
+                "number": outcome.claim.number,
+                "variant": outcome.claim.variant,
+                "against": outcome.claim.against,
+                "advantages": outcome.advantage.values,
+                "mean": outcome.advantage.mean,
+                "interval": _finite(outcome.advantage.low, outcome.advantage.high),
+                "bootstrap": outcome.advantage.bootstrap,
+                "verdict": outcome.verdict,
             }
-            for finding in table.findings()
+            for outcome in table.outcomes()
         ],
         "variants": {
             variant.name: {
-                column.number: {"mean": spread.mean, "values": spread.values}
+                column.number: {"mean": statistics.mean, "values": statistics.values}
                 for column in table.study.columns
-                if (spread := table.spread(variant.name, column.number)) is not None
+                if (statistics := table.statistics(variant.name, column.number)) is not None
             }
             for variant in table.variants
         },

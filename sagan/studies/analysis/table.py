@@ -1,6 +1,7 @@
-"""Results of a study, by variant: means over seeds, differences, curves."""
+"""Results of a study, by variant: means over seeds, outcomes of claims, curves."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -12,13 +13,13 @@ from sagan.studies.study import Chart, Claim, Study
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedStatistics:
     """A number over seeds.
 
     Attributes:
         values: by seed.
-        mean: of them.
-        deviation: their sample standard deviation, nan with one.
+        mean: their mean.
+        deviation: their sample standard deviation; nan with one seed.
     """
 
     values: dict[int, float]
@@ -27,13 +28,13 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimOutcome:
     """What became of a claim.
 
     Attributes:
-        claim: as it was made.
-        advantage: of the variant claimed to be better, by the number it is made about.
-        verdict: what may be said of it.
+        claim: the claim.
+        advantage: of the variant claimed to be better; positive is in favor of the claim.
+        verdict: what may be said of the claim.
     """
 
     claim: Claim
@@ -42,8 +43,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Band:
-    """A curve over seeds: (x,) each."""
+class SeedBand:
+    """A curve over seeds; all lists have the length of `x`.
+
+    Attributes:
+        x: ascending.
+        mean: over the seeds that have this x.
+        low: the smallest of them.
+        high: the largest of them.
+    """
 
     x: list[float]
     mean: list[float]
@@ -51,76 +59,72 @@ class Band:
     high: list[float]
 
 
-class Table:
-    """All results of a study.
+class ResultTable:
+    """All results of a study, ordered by variant and seed.
 
     Args:
-        study: what they are of.
-        results: at least one, of this study.
+        study: the study.
+        results: at least one of its results.
     """
 
-    def __init__(self, study: Study, results: list[Result]) -> None:
+    def __init__(self, study: Study, results: Sequence[Result]) -> None:
         self.study = study
-        self.variants = [
-            variant
-            for variant in study.variants
-            if any(result.variant == variant.name for result in results)
-        ]
-        order = [variant.name for variant in self.variants]
+        present = {result.variant for result in results}
+        self.variants = [variant for variant in study.variants if variant.name in present]
+        order = {variant.name: place for place, variant in enumerate(self.variants)}
         known = [result for result in results if result.variant in order]
-        self.results = sorted(known, key=lambda r: (order.index(r.variant), r.seed))
+        self.results = sorted(known, key=lambda r: (order[r.variant], r.seed))
 
     def of(self, variant: str) -> list[Result]:
-        """Results of a variant, in the order of their seeds."""
+        """Return the results of a variant, in the order of their seeds."""
         return [result for result in self.results if result.variant == variant]
 
-    def spread(self, variant: str, number: str) -> Spread | None:
-        """A number of a variant; None where no run has it."""
+    def statistics(self, variant: str, number: str) -> SeedStatistics | None:
+        """Return statistics of a variant's number; None if no run has it."""
         values = {r.seed: r.numbers[number] for r in self.of(variant) if number in r.numbers}
         if not values:
             return None
         array = np.array(list(values.values()))
         deviation = float(array.std(ddof=1)) if len(array) > 1 else math.nan
-        return Spread(values, float(array.mean()), deviation)
+        return SeedStatistics(values, float(array.mean()), deviation)
 
-    def findings(self) -> list[Finding]:
-        """What becomes of each claim both of whose variants have runs of the same seed."""
+    def outcomes(self) -> list[ClaimOutcome]:
+        """Return the outcome of each claim for which both variants have runs with a shared seed."""
         found = []
         for claim in self.study.claims:
             advantages = self._advantages(claim)
             if advantages:
                 difference = paired_difference(advantages)
-                found.append(Finding(claim, difference, verdict(difference)))
+                found.append(ClaimOutcome(claim, difference, verdict(difference)))
         return found
 
     def _advantages(self, claim: Claim) -> list[float]:
-        one, other = (
-            self.spread(claim.variant, claim.number),
-            self.spread(claim.against, claim.number),
-        )
+        one = self.statistics(claim.variant, claim.number)
+        other = self.statistics(claim.against, claim.number)
         if one is None or other is None:
             return []
         sign = 1 if claim.better == "higher" else -1
         shared = sorted(one.values.keys() & other.values.keys())
         return [sign * (one.values[seed] - other.values[seed]) for seed in shared]
 
-    def band(self, variant: str, chart: Chart) -> Band | None:
-        """A chart's curve of a variant, each point of the seeds that have it; None without any.
+    def band(self, variant: str, chart: Chart) -> SeedBand | None:
+        """Return a chart's curve of a variant over its seeds; None if no run has it.
 
-        A training whose numbers went wrong has none from there on, and hides no other's.
+        Each point is over the seeds that have it: a training that diverged lacks values from
+        there on, and must not hide those of other seeds.
         """
         curves = [_joined(result, chart) for result in self.of(variant)]
         x = sorted(set().union(*curves))
         if not x:
             return None
         values = [[curve[at] for curve in curves if at in curve] for at in x]
-        return Band(
+        return SeedBand(
             x, [float(np.mean(v)) for v in values], [min(v) for v in values],
             [max(v) for v in values],
         )  # fmt: skip
 
     def layers(self, variant: str) -> dict[str, float]:
-        """The last value of each curve that the study tables by layer, the mean over seeds."""
+        """Return the last value of each curve under the study's `by_layer`, averaged over seeds."""
         ends: dict[str, list[float]] = {}
         for result in self.of(variant):
             for name, curve in result.curves.items():
@@ -130,7 +134,7 @@ class Table:
 
 
 def _joined(result: Result, chart: Chart) -> dict[float, float]:
-    """y by x of the curves that a chart names, their mean or largest."""
+    """Return y by x: the mean or the largest of the curves that match a chart's pattern."""
     found: dict[float, list[float]] = {}
     for name, curve in result.curves.items():
         if fnmatchcase(name, chart.curves):

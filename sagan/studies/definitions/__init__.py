@@ -1,4 +1,4 @@
-"""All studies by name; a new one is a file and an entry here."""
+"""All studies by name; a new study is a file and an entry here."""
 
 from sagan.studies.definitions import attention, discriminator, spectral_norm
 

@@ -1,4 +1,4 @@
-"""Do D's features classify better with attention, though nobody told D the classes?"""
+"""Do D's features classify better with attention, although D is trained without labels?"""
 
 import time
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from sagan.model import load_discriminator
 from sagan.nn.base import DiscriminatorBase
 from sagan.runtime.device import default_device
 from sagan.studies.measure.probes import (
-    DRAWS,
-    LEAST,
-    NEIGHBORS,
+    LABEL_DRAWS,
+    MIN_IMAGES_PER_CLASS,
     PENALTIES,
-    Labeled,
+    PROBE_NEIGHBORS,
+    LabeledFeatures,
     accuracy_interval,
     few_label_accuracy,
     linear_accuracy,
     neighbor_accuracy,
 )
-from sagan.studies.measure.quality import measure, prepare_reference
+from sagan.studies.measure.quality import measure_quality, prepare_reference
 from sagan.studies.measure.supervised import train_supervised
 from sagan.studies.measure.train import (
     kept_curves,
@@ -34,11 +34,11 @@ from sagan.studies.measure.train import (
     seconds_per_step,
     train_run,
 )
-from sagan.studies.run import Data, Findings, Network, Run, Watch
+from sagan.studies.run import NetworkName, RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.studies.study import (
-    ALIKE,
-    DROPPED,
-    READING_ATTENTION,
+    ATTENTION_NOTE,
+    COMMON_SETTINGS,
+    DROPPED_COLUMN,
     Chart,
     Claim,
     Column,
@@ -47,19 +47,25 @@ from sagan.studies.study import (
 )
 from sagan.types import Float32Array, NamedProgress, UInt8Array
 
-FEW = (10, 100)  # labels per class
-LINEAR, NEAREST, FEW_LABELS = "accuracy", f"accuracy, {NEIGHBORS} nearest", "accuracy by labels"
-SAMPLES = 1000  # that say how far G and D have come
-CHUNK = 1024  # pictures at a time; a picture's features depend on that picture only
+LABELS_PER_CLASS = (10, 100)  # of the probes with few labels
+# Names of numbers and of a curve in a result.
+LINEAR_ACCURACY = "accuracy"
+NEIGHBOR_ACCURACY = f"accuracy, {PROBE_NEIGHBORS} nearest"
+ACCURACY_BY_LABELS = "accuracy by labels"
+DISTANCE_SAMPLES = 1000  # of G; their distance shows how far G and D have come
+IMAGES_PER_PASS = 1024  # through the networks; an image's features depend on that image only
 
-Look = Callable[[UInt8Array], Float32Array]  # uint8 (n, S, S, 3) -> features float32 (n, D)
+# From uint8 images (n, S, S, 3) to float32 features (n, D).
+FeatureExtractor = Callable[[UInt8Array], Float32Array]
+# What a variant's training, if it has any, gives: features, and what was measured of the training.
+Trained = tuple[FeatureExtractor, RunMetrics]
 
 
-def _adversarial(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
-    records = train_run(run, data, watch)
-    document = measure(run.folder, data, watch.progress, SAMPLES, ["kid"])
+def _adversarial(run: StudyRun, data: StudyData, observer: RunObserver) -> Trained:
+    records = train_run(run, data, observer)
+    document = measure_quality(run.folder, data, observer.progress, DISTANCE_SAMPLES, ["kid"])
     curves = kept_curves(records)
-    return _seen_by(load_discriminator(run.folder)), Findings(
+    return _features_of(load_discriminator(run.folder)), RunMetrics(
         numbers={DEFAULT_DISTANCE: document["metrics"][DEFAULT_DISTANCE]}
         | last_values(curves, "gamma/", "attention/", "dropped"),
         curves=curves,
@@ -69,32 +75,32 @@ def _adversarial(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
     )
 
 
-def _untrained(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
+def _untrained(run: StudyRun, data: StudyData, observer: RunObserver) -> Trained:
     _, network = build_networks(run.config, 0)
-    return _seen_by(network), Findings(parameters=_of_d(run, data))
+    return _features_of(network), RunMetrics(parameters=_parameters_of_d(run, data))
 
 
-def _supervised(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
+def _supervised(run: StudyRun, data: StudyData, observer: RunObserver) -> Trained:
     started = time.perf_counter()
-    network = train_supervised(run.config, data.train, watch.progress)
+    network = train_supervised(run.config, data.train, observer.progress)
     step_seconds = (time.perf_counter() - started) / run.config.steps
-    return _seen_by(network), Findings(parameters=_of_d(run, data), step_seconds=step_seconds)
+    metrics = RunMetrics(parameters=_parameters_of_d(run, data), step_seconds=step_seconds)
+    return _features_of(network), metrics
 
 
-def _pixels(run: Run, data: Data, watch: Watch) -> tuple[Look, Findings]:
-    return lambda images: images.reshape(len(images), -1).astype(np.float32), Findings()
+def _pixels(run: StudyRun, data: StudyData, observer: RunObserver) -> Trained:
+    return lambda images: images.reshape(len(images), -1).astype(np.float32), RunMetrics()
 
 
-def _seen_by(network: DiscriminatorBase) -> Look:
+def _features_of(network: DiscriminatorBase) -> FeatureExtractor:
     return network.to(default_device()).features
 
 
-def _of_d(run: Run, data: Data) -> dict[Network, int]:
+def _parameters_of_d(run: StudyRun, data: StudyData) -> dict[NetworkName, int]:
     return {"discriminator": parameters_of(run, data)["discriminator"]}
 
 
-# What is asked about: what makes features of pictures, and what is known of how it came about.
-_LEARNERS: dict[str, Callable[[Run, Data, Watch], tuple[Look, Findings]]] = {
+_TRAINERS: dict[str, Callable[[StudyRun, StudyData, RunObserver], Trained]] = {
     "attention": _adversarial,
     "none": _adversarial,
     "untrained": _untrained,
@@ -103,164 +109,175 @@ _LEARNERS: dict[str, Callable[[Run, Data, Watch], tuple[Look, Findings]]] = {
 }
 
 
-def prepare(data: Data, progress: NamedProgress) -> None:
-    """Insist on labels, and compute what samples are measured against.
+def check_and_prepare(data: StudyData, progress: NamedProgress) -> None:
+    """Check the labels, and compute the features that samples of G are measured against.
 
     Raises:
-        SaganError: see `check_labels`.
+        SaganError: see `check_classes`.
     """
-    check_labels(data)
+    check_classes(data)
     prepare_reference(data, progress)
 
 
-def check_labels(data: Data) -> None:
-    """Insist on labels that mean the same in both splits, and on enough of each to tell apart.
+def check_classes(data: StudyData) -> None:
+    """Check that both splits have the same classes, and that each class has enough images.
 
     Raises:
-        SaganError: there are none, or others, or too few.
+        SaganError: they do not.
     """
     train, test = data.train, data.splits["test"]
     if train.labels is None or train.classes != test.classes:
         raise SaganError(
-            f"the study of the discriminator needs labels, the same in train and test: "
-            f"{train.source} has {train.num_classes} classes in train and {test.num_classes} in "
-            "test; put the pictures into train/CLASS and test/CLASS"
+            "the study discriminator needs images with the same classes in train and test, but "
+            f"'{train.source}' has {train.num_classes} classes in train and {test.num_classes} in "
+            "test: put the images into train/CLASS and test/CLASS"
         )
     fewest = int(np.bincount(train.labels, minlength=train.num_classes).min())
-    if train.num_classes < 2 or fewest < LEAST:
+    if train.num_classes < 2 or fewest < MIN_IMAGES_PER_CLASS:
         raise SaganError(
-            f"the study of the discriminator needs two classes of {LEAST} training pictures or "
-            f"more: {train.source} has {train.num_classes}, the smallest of {fewest}"
+            f"the study discriminator needs two or more classes with at least "
+            f"{MIN_IMAGES_PER_CLASS} training images each, but '{train.source}' has "
+            f"{train.num_classes} classes, the smallest with {fewest}: give more images"
         )
 
 
-def perform(run: Run, data: Data, watch: Watch) -> Findings:
-    """Train, or not, and ask two classifiers what the features of all pictures say."""
-    look, learned = _LEARNERS[run.variant](run, data, watch)
+def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics:
+    """Train a network, unless the variant has none, and probe its features of all images."""
+    extractor, trained = _TRAINERS[run.variant](run, data, observer)
     train, test = (
-        _looked_at(look, data.splits[split], f"features of {split}", watch.progress)
+        _extract(extractor, data.splits[split], f"features of {split}", observer.progress)
         for split in ("train", "test")
     )
     seed = run.config.seed
-    watch.progress("probing", 0, 1)
+    observer.progress("probing", 0, 1)
     by_labels: dict[float, float] = {
         per_class: accuracy
-        for per_class in FEW
+        for per_class in LABELS_PER_CLASS
         if (accuracy := few_label_accuracy(train, test, per_class, seed)) is not None
     }
     linear, penalty = linear_accuracy(train, test, seed)
     low, high = accuracy_interval(linear, len(test))
     numbers = {
-        LINEAR: linear,
-        f"{LINEAR}, low": low,
-        f"{LINEAR}, high": high,
-        f"{LINEAR}, penalty": penalty,
-        NEAREST: neighbor_accuracy(train, test),
+        LINEAR_ACCURACY: linear,
+        f"{LINEAR_ACCURACY}, low": low,
+        f"{LINEAR_ACCURACY}, high": high,
+        f"{LINEAR_ACCURACY}, penalty": penalty,
+        NEIGHBOR_ACCURACY: neighbor_accuracy(train, test),
         "features": float(train.features.shape[1]),
-        **{f"{LINEAR}, {n} labels per class": value for n, value in by_labels.items()},
+        **{f"{LINEAR_ACCURACY}, {n} labels per class": value for n, value in by_labels.items()},
     }
-    watch.progress("probing", 1, 1)
+    observer.progress("probing", 1, 1)
     by_labels[len(train) / data.train.num_classes] = linear
     return replace(
-        learned,
-        numbers=learned.numbers | numbers,
-        curves=learned.curves | {FEW_LABELS: list(by_labels.items())},
-        protocol=learned.protocol | _protocol(data),
+        trained,
+        numbers=trained.numbers | numbers,
+        curves=trained.curves | {ACCURACY_BY_LABELS: list(by_labels.items())},
+        protocol=trained.protocol | _protocol(data),
     )
 
 
-def _looked_at(look: Look, dataset: PackedDataset, what: str, progress: NamedProgress) -> Labeled:
-    """Features of a whole split."""
+def _extract(
+    extractor: FeatureExtractor, dataset: PackedDataset, what: str, progress: NamedProgress
+) -> LabeledFeatures:
+    """Return the features of a whole split."""
     parts = []
-    for start in range(0, len(dataset), CHUNK):
-        parts.append(look(dataset.images[start : start + CHUNK]))
-        progress(what, min(start + CHUNK, len(dataset)), len(dataset))
+    for start in range(0, len(dataset), IMAGES_PER_PASS):
+        stop = min(start + IMAGES_PER_PASS, len(dataset))
+        parts.append(extractor(dataset.images[start:stop]))
+        progress(what, stop, len(dataset))
     assert dataset.labels is not None
-    return Labeled(np.concatenate(parts), dataset.labels)
+    return LabeledFeatures(np.concatenate(parts), dataset.labels)
 
 
-def _protocol(data: Data) -> dict[str, Any]:
+def _protocol(data: StudyData) -> dict[str, Any]:
     return {
-        **data.pictures(),
+        **data.fingerprints(),
         "features": "before D's last layer, float32, standardized",
-        "linear": {"penalty": list(PENALTIES), "draws of few labels": DRAWS},
-        "nearest": NEIGHBORS,
+        "linear": {"penalty": list(PENALTIES), "draws of few labels": LABEL_DRAWS},
+        "nearest": PROBE_NEIGHBORS,
     }
 
 
-_WITH = {"attention_d": (16,)}
+_WITH_ATTENTION = {"attention_d": (16,)}
 
 STUDY = Study(
     name="discriminator",
-    question="Do the features of a discriminator with attention tell classes apart better?",
-    settings={"conditional": False, "attention_block": "attention", **ALIKE},
+    question="Do the features of a discriminator with attention classify images better?",
+    settings={"conditional": False, "attention_block": "attention", **COMMON_SETTINGS},
     variants=(
-        Variant("attention", "D with attention at 16 x 16", lambda _: _WITH),
+        Variant("attention", "D with attention at 16 x 16", lambda _: _WITH_ATTENTION),
         Variant("none", "D without attention", lambda _: {"attention_d": ()}),
-        Variant("untrained", "D with attention, not trained", lambda _: _WITH),
-        Variant("pixels", "the pixels themselves", lambda _: _WITH),
-        Variant("supervised", "a network of D's shape, trained on the labels", lambda _: _WITH),
+        Variant("untrained", "D with attention, untrained", lambda _: _WITH_ATTENTION),
+        Variant("pixels", "the pixels themselves", lambda _: _WITH_ATTENTION),
+        Variant(
+            "supervised", "D's architecture, trained on the labels", lambda _: _WITH_ATTENTION
+        ),
     ),
-    prepare=prepare,
+    prepare=check_and_prepare,
     perform=perform,
     claims=(
         Claim(
-            "Features of D with attention classify better than those of D without, linearly",
-            LINEAR, "higher", "attention", "none",
+            "Linear classification is better on features of D with attention than on those of D "
+            "without",
+            LINEAR_ACCURACY, "higher", "attention", "none",
         ),
         Claim(
-            "Features of D with attention classify better than those of D without, by neighbors",
-            NEAREST, "higher", "attention", "none",
+            "Nearest-neighbor classification is better on features of D with attention than on "
+            "those of D without",
+            NEIGHBOR_ACCURACY, "higher", "attention", "none",
         ),
         Claim(
-            "Adversarial training makes D's features classify better than an untrained D's",
-            LINEAR, "higher", "attention", "untrained",
+            "Features of an adversarially trained D classify better than those of an untrained D",
+            LINEAR_ACCURACY, "higher", "attention", "untrained",
         ),
         Claim(
             "Features of D with attention classify better than pixels",
-            LINEAR, "higher", "attention", "pixels",
+            LINEAR_ACCURACY, "higher", "attention", "pixels",
         ),
         Claim(
             "Features learned from labels classify better than those of D with attention",
-            LINEAR, "higher", "supervised", "attention",
+            LINEAR_ACCURACY, "higher", "supervised", "attention",
         ),
     ),
     columns=(
-        Column(LINEAR, "linear", ".1%"),
-        Column(f"{LINEAR}, low", "from", ".1%", of_runs=True),
-        Column(f"{LINEAR}, high", "to", ".1%", of_runs=True),
-        Column(f"{LINEAR}, penalty", "penalty", ".0e", of_runs=True),
-        *(Column(f"{LINEAR}, {n} labels per class", f"{n} labels a class", ".1%") for n in FEW),
-        Column(NEAREST, f"{NEIGHBORS} nearest", ".1%"),
+        Column(LINEAR_ACCURACY, "linear", ".1%"),
+        Column(f"{LINEAR_ACCURACY}, low", "from", ".1%", of_runs=True),
+        Column(f"{LINEAR_ACCURACY}, high", "to", ".1%", of_runs=True),
+        Column(f"{LINEAR_ACCURACY}, penalty", "penalty", ".0e", of_runs=True),
+        *(
+            Column(f"{LINEAR_ACCURACY}, {n} labels per class", f"{n} labels per class", ".1%")
+            for n in LABELS_PER_CLASS
+        ),
+        Column(NEIGHBOR_ACCURACY, f"{PROBE_NEIGHBORS} nearest", ".1%"),
         Column("features", "features", ".0f"),
         Column(DEFAULT_DISTANCE, f"{DEFAULT_DISTANCE} of G", ".4f"),
-        DROPPED,
+        DROPPED_COLUMN,
     ),
     charts=(
         Chart(
             "Accuracy of the linear probe by labels per class",
-            FEW_LABELS,
+            ACCURACY_BY_LABELS,
             x="labels per class",
             log_x=True,
         ),
-        Chart("Size of gamma in D", "gamma/discriminator.*"),
+        Chart("Absolute value of gamma in D", "gamma/discriminator.*"),
         Chart(
-            "Share of keys with half of D's attention, even 0.5",
+            "Share of keys with half of D's attention (uniform: 0.5)",
             "attention/discriminator.*/concentration",
         ),
     ),
     splits=("train", "test"),
     notes=(
-        "All networks are trained without labels, but the supervised one. G is the same in all "
-        "adversarial runs; attention is there or not in D alone.",
+        "All networks except the supervised one are trained without labels. G is the same in all "
+        "adversarial runs; only D differs in attention.",
         "Features are those before D's last linear layer, summed over positions: what D itself "
-        "decides by, linearly. Maps would give more numbers, and with them an advantage to "
-        "whatever keeps most of the picture.",
-        '"from" and "to" are the ends of Wilson\'s interval of a run\'s linear accuracy, for the '
-        "number of test pictures alone. Intervals of differences are over seeds, and hold for this "
+        "classifies linearly. Whole feature maps would give more numbers, which favors networks "
+        "that preserve most of the image.",
+        '"from" and "to" are the ends of Wilson\'s interval of a run\'s linear accuracy, which '
+        "covers only the choice of test images. Intervals of differences are over seeds, for this "
         "test split.",
-        f"{DEFAULT_DISTANCE} of G is of {SAMPLES:,} samples against the training pictures: how far "
-        "the two networks had come.",
-        READING_ATTENTION,
+        f"{DEFAULT_DISTANCE} of G is measured on {DISTANCE_SAMPLES:,} samples against the training "
+        "images: how far the two networks have come.",
+        ATTENTION_NOTE,
     ),
 )  # fmt: skip

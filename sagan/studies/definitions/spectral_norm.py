@@ -1,7 +1,7 @@
 """Does spectral normalization stabilize training? Zhang et al. 2018, section 5.1, figures 3, 4."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from sagan.studies.measure.quality import (
     CURVE_SAMPLES,
     QUALITY_COLUMNS,
     blank_distance,
-    measure,
+    measure_quality,
     prepare_reference,
-    untrained,
+    untrained_model,
 )
 from sagan.studies.measure.train import (
     kept_curves,
@@ -30,38 +30,48 @@ from sagan.studies.measure.train import (
     seconds_per_step,
     train_run,
 )
-from sagan.studies.run import Curve, Data, Findings, Run, Watch
-from sagan.studies.study import ALIKE, COUNTED, Chart, Claim, Column, Settings, Study, Variant
+from sagan.studies.run import NetworkName, RunMetrics, RunObserver, Series, StudyData, StudyRun
+from sagan.studies.study import (
+    COMMON_SETTINGS,
+    COUNT_SPEC,
+    Chart,
+    Claim,
+    Column,
+    ConfigOverrides,
+    Study,
+    Variant,
+)
 
-POINTS = 8  # checkpoints that are kept and measured, the last one among them
-LARGEST = {"generator": "largest sigma in G", "discriminator": "largest sigma in D"}
+NUM_EVALUATIONS = 8  # checkpoints that are kept and measured, including the last one
+LARGEST_SIGMA: dict[NetworkName, str] = {
+    "generator": "largest sigma in G",
+    "discriminator": "largest sigma in D",
+}
 
 
-def perform(run: Run, data: Data, watch: Watch) -> Findings:
-    """Train with checkpoints kept on the way, measure these, then the last one thoroughly."""
+def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics:
+    """Train, keeping some checkpoints; measure these, then the last one thoroughly."""
     steps = run.config.steps
-    every = math.ceil(steps / POINTS)
-    kept = {"checkpoint_every": every, "keep_every": every}
-    run = replace(run, config=run.config.model_copy(update=kept))
-    records = train_run(run, data, watch)
-    kept_there = [
-        c for c in checkpoints(run.folder) if step_of(c) % every == 0 or step_of(c) == steps
-    ]
-    curves = kept_curves(records) | sigma_curves(run, data, kept_there)
-    curves[DEFAULT_DISTANCE] = distances(run, data, kept_there, watch)
-    document = measure(run.folder, data, watch.progress)
+    every = math.ceil(steps / NUM_EVALUATIONS)
+    intervals = {"checkpoint_every": every, "keep_every": every}
+    run = replace(run, config=run.config.model_copy(update=intervals))
+    records = train_run(run, data, observer)
+    kept = [c for c in checkpoints(run.folder) if step_of(c) % every == 0 or step_of(c) == steps]
+    curves = kept_curves(records) | sigma_curves(run, data, kept)
+    curves[DEFAULT_DISTANCE] = distance_curve(run, data, kept, observer)
+    document = measure_quality(run.folder, data, observer.progress)
     failed = failure_step(
         curves[DEFAULT_DISTANCE],
         curves.get("dropped", []),
         blank_distance(data),
         document["metrics"]["coverage"],
     )
-    return Findings(
+    return RunMetrics(
         numbers=document["metrics"]
         | {"failed": float(failed is not None)}
         | ({} if failed is None else {"failure step": failed})
         | last_values(curves, "dropped")
-        | _summary(curves),
+        | _stability_numbers(curves),
         curves=curves,
         parameters=parameters_of(run, data),
         protocol=document["protocol"],
@@ -69,25 +79,27 @@ def perform(run: Run, data: Data, watch: Watch) -> Findings:
     )
 
 
-def distances(run: Run, data: Data, kept: list[Path], watch: Watch) -> Curve:
-    """How far samples are from the training pictures, from before the first step on."""
-    models: list[tuple[int, Model | Path]] = [(0, untrained(run, data))]
+def distance_curve(
+    run: StudyRun, data: StudyData, kept: Sequence[Path], observer: RunObserver
+) -> Series:
+    """Return the distance of samples to the training images, by step, from step 0 on."""
+    models: list[tuple[int, Model | Path]] = [(0, untrained_model(run, data))]
     models += [(step_of(folder), folder) for folder in kept]
-    found: Curve = []
+    found: Series = []
     for step, model in models:
-        document = measure(model, data, watch.progress, CURVE_SAMPLES, ["kid"])
+        document = measure_quality(model, data, observer.progress, CURVE_SAMPLES, ["kid"])
         found.append((step, document["metrics"][DEFAULT_DISTANCE]))
     return found
 
 
-def _summary(curves: dict[str, Curve]) -> dict[str, float]:
-    """The largest of each layer's sigmas in the end; gradients and logits over the training."""
+def _stability_numbers(curves: dict[str, Series]) -> dict[str, float]:
+    """Return the largest sigma at the end, and gradients and logits during training."""
     numbers = {
         title: max(c[-1][1] for name, c in curves.items() if name.startswith(f"sigma/{network}/"))
-        for network, title in LARGEST.items()
+        for network, title in LARGEST_SIGMA.items()
     }
-    # Curves hold finite values: where a training went wrong at once there may be none.
-    for network in LARGEST:
+    # Curves have finite values only: a training that diverges at once may have none.
+    for network in LARGEST_SIGMA:
         values = [value for _, value in curves.get(f"gradient/{network}", [])]
         if values:
             numbers[f"gradient of {network}, median"] = float(np.median(values))
@@ -98,21 +110,21 @@ def _summary(curves: dict[str, Curve]) -> dict[str, float]:
     return numbers
 
 
-def sigma_curves(run: Run, data: Data, kept: list[Path]) -> dict[str, Curve]:
-    """The largest singular value of each weight as the networks use it, "sigma/NETWORK/LAYER".
+def sigma_curves(run: StudyRun, data: StudyData, kept: Sequence[Path]) -> dict[str, Series]:
+    """Return "sigma/NETWORK/LAYER": the largest singular value of each weight as it is used.
 
-    Exact, for layers with and without spectral normalization: for the former it says how well the
-    power iteration follows, and is 1 where it does so perfectly.
+    Exact, for layers with and without spectral normalization. With normalization it shows how well
+    the power iteration follows the weights: 1 is perfect.
     """
-    curves: dict[str, Curve] = {}
+    curves: dict[str, Series] = {}
     for folder in kept:
         for name, value in exact_sigmas(run, data, folder):
             curves.setdefault(f"sigma/{name}", []).append((step_of(folder), value))
     return curves
 
 
-def exact_sigmas(run: Run, data: Data, checkpoint: Path) -> Iterator[tuple[str, float]]:
-    """ "NETWORK/LAYER" and sigma of each convolution and linear layer of a checkpoint."""
+def exact_sigmas(run: StudyRun, data: StudyData, checkpoint: Path) -> Iterator[tuple[str, float]]:
+    """Yield "NETWORK/LAYER" and sigma of each convolution and linear layer of a checkpoint."""
     generator, discriminator = build_networks(run.config, data.train.num_classes)
     networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
     for name, network in networks.items():
@@ -123,21 +135,21 @@ def exact_sigmas(run: Run, data: Data, checkpoint: Path) -> Iterator[tuple[str, 
                 yield f"{name}/{layer_name}", float(sigma_of(layer))
 
 
-def _normalized(generator: bool, discriminator: bool) -> Callable[[Config], Settings]:
+def _normalized(generator: bool, discriminator: bool) -> Callable[[Config], ConfigOverrides]:
     return lambda _: {"spectral_norm_g": generator, "spectral_norm_d": discriminator}
 
 
-def _equal_rates(generator: bool, discriminator: bool) -> Callable[[Config], Settings]:
+def _equal_rates(generator: bool, discriminator: bool) -> Callable[[Config], ConfigOverrides]:
     normalized = _normalized(generator, discriminator)
     return lambda config: {**normalized(config), "lr_d": config.lr_g}
 
 
-_EQUAL = "D's learning rate as low as G's"
+_EQUAL = "D's learning rate equal to G's"
 
 STUDY = Study(
     name="spectral-norm",
-    question="Does spectral normalization keep training stable, in D and in G?",
-    settings=ALIKE,
+    question="Does spectral normalization in D and in G keep training stable?",
+    settings=COMMON_SETTINGS,
     variants=(
         Variant("none", "no spectral normalization", _normalized(False, False)),
         Variant("d", "in D only", _normalized(False, True)),
@@ -150,43 +162,46 @@ STUDY = Study(
     perform=perform,
     claims=(
         Claim(
-            "Spectral normalization in G and D draws better in the end than none",
+            "Spectral normalization in G and D ends with better images than none",
             DEFAULT_DISTANCE, "lower", "both", "none",
         ),
         Claim(
-            "Spectral normalization in D only draws better in the end than none",
+            "Spectral normalization in D only ends with better images than none",
             DEFAULT_DISTANCE, "lower", "d", "none",
         ),
         Claim(
-            "Spectral normalization in G and D draws better in the end than in D only",
+            "Spectral normalization in G and D ends with better images than in D only",
             DEFAULT_DISTANCE, "lower", "both", "d",
         ),
         Claim(
-            "With spectral normalization in both, two learning rates draw better than equal ones",
+            "With spectral normalization in G and D, two learning rates end with better images "
+            "than equal ones",
             DEFAULT_DISTANCE, "lower", "both", "both-equal",
         ),
         Claim(
-            "At equal learning rates spectral normalization in G and D draws better than none",
+            "With equal learning rates, spectral normalization in G and D ends with better images "
+            "than none",
             DEFAULT_DISTANCE, "lower", "both-equal", "none-equal",
         ),
         Claim(
-            "At equal learning rates spectral normalization in G and D draws better than in D only",
+            "With equal learning rates, spectral normalization in G and D ends with better images "
+            "than in D only",
             DEFAULT_DISTANCE, "lower", "both-equal", "d-equal",
         ),
     ),
     columns=(
-        Column("failed", "trainings that failed", COUNTED),
-        Column("failure step", "step of failure", ".0f"),
+        Column("failed", "failed runs", COUNT_SPEC),
+        Column("failure step", "failure step", ".0f"),
         *QUALITY_COLUMNS,
         Column("gradient of discriminator, median", "gradient of D, median"),
-        Column("gradient of discriminator, largest", "largest recorded of D"),
+        Column("gradient of discriminator, largest", "of D, largest recorded"),
         Column("gradient of generator, median", "gradient of G, median"),
-        Column("gradient of generator, largest", "largest recorded of G"),
-        *(Column(title, title) for title in LARGEST.values()),
+        Column("gradient of generator, largest", "of G, largest recorded"),
+        *(Column(title, title) for title in LARGEST_SIGMA.values()),
     ),
     charts=(
-        Chart(f"{DEFAULT_DISTANCE} to the training pictures, lower is better", DEFAULT_DISTANCE),
-        Chart("Mean logit of real pictures", "logits/real"),
+        Chart(f"{DEFAULT_DISTANCE} to the training images (lower is better)", DEFAULT_DISTANCE),
+        Chart("Mean logit of real images", "logits/real"),
         Chart("Mean logit of samples", "logits/fake"),
         Chart("Norm of D's gradient", "gradient/discriminator", log=True),
         Chart("Norm of G's gradient", "gradient/generator", log=True),
@@ -195,12 +210,12 @@ STUDY = Study(
     ),
     by_layer="sigma/",
     notes=(
-        "Whether trainings fail is in the table's column of failures; claims are about how good "
-        "samples are in the end. With three seeds even 3 of 3 against 0 of 3 is no proof: by "
-        "chance it comes in one of ten (Fisher's exact test, two sides).",
+        "Whether runs fail is in the column of failed runs; claims are about the images at the "
+        "end. With three seeds, even 3 failures of 3 against 0 of 3 prove nothing: chance alone "
+        "gives this in one of ten cases (Fisher's exact test, two-sided).",
         CRITERION,
-        "sigma is the largest singular value of a weight as the network uses it, exact; a "
-        "convolution's weight is taken as a matrix (out, in * height * width), as by the "
-        "normalization.",
+        "sigma is the exact largest singular value of a weight as the network uses it. As in "
+        "spectral normalization, the weight of a convolution is a matrix (out, in * height * "
+        "width).",
     ),
 )  # fmt: skip

@@ -1,40 +1,42 @@
-"""When a training has failed, by a stated criterion."""
+"""Whether and when a training has failed, by a stated criterion."""
 
-from sagan.studies.run import Curve
+from sagan.studies.run import Series
 
-COLLAPSE = 2.0  # times the lowest distance so far, to the end of the training
-LEARNED = 0.5  # of a blank picture's distance is what a training has to come below
-CLOSE = 0.05  # of a blank picture's distance: no collapse ends so near, nor is one seen in noise
-COVERED = 0.1  # of the training pictures are near a sample in the end
+COLLAPSE_FACTOR = 2.0  # times the lowest distance so far, until the end of the training
+LEARNED_SHARE = 0.5  # of a blank image's distance: a training has to come below it
+# Share of a blank image's distance. No collapse ends this close, and noise this close may double
+# a distance.
+CLOSE_SHARE = 0.05
+MIN_COVERAGE = 0.1  # share of the training images that are near a sample at the end
 CRITERION = (
-    "A training has failed at the earliest of: the first record by which an update had been "
-    "dropped because it was not finite; the evaluation from which on the distance stays above "
-    f"{COLLAPSE:g} times the lowest before it, and above {CLOSE:g} of the distance that blank "
-    f"pictures have, to the end; the last step, if coverage is below {COVERED:g} then; step 0, if "
-    f"no evaluation comes below {LEARNED:g} of that distance."
+    "A training has failed at the earliest of: the first record by which an update was dropped "
+    "because it was not finite; the evaluation from which the distance stays, until the end, above "
+    f"{COLLAPSE_FACTOR:g} times the lowest before it and above {CLOSE_SHARE:g} of the distance of "
+    f"blank images; the last step, if coverage is then below {MIN_COVERAGE:g}; step 0, if no "
+    f"evaluation comes below {LEARNED_SHARE:g} of the distance of blank images."
 )
 
 
-def failure_step(distances: Curve, dropped: Curve, blank: float, coverage: float) -> float | None:
-    """The step at which a training failed by `CRITERION`, None if it did not.
+def failure_step(distances: Series, dropped: Series, blank: float, coverage: float) -> float | None:
+    """Return the step at which a training failed by `CRITERION`, None if it did not.
 
     Args:
-        distances: (step, distance to the training pictures), of the untrained generator first.
-        dropped: (step, updates dropped so far).
-        blank: the distance of pictures of one color.
-        coverage: in the end.
+        distances: (step, distance to the training images); the first is the untrained generator's.
+        dropped: (step, number of updates dropped so far).
+        blank: distance of images of a single color.
+        coverage: at the end, in [0, 1].
     """
-    found = [step for step, number in dropped if number > 0]
+    failures = [step for step, number in dropped if number > 0]
     for i, (step, _) in enumerate(distances[1:], start=1):
         lowest = min(value for _, value in distances[:i])
-        if _stays_above(max(COLLAPSE * lowest, CLOSE * blank), distances[i:]):
-            found.append(step)
-    if coverage < COVERED:
-        found.append(distances[-1][0])
-    if not any(value < LEARNED * blank for _, value in distances[1:]):
-        found.append(0)
-    return min(found, default=None)
+        if _stays_above(max(COLLAPSE_FACTOR * lowest, CLOSE_SHARE * blank), distances[i:]):
+            failures.append(step)
+    if coverage < MIN_COVERAGE:
+        failures.append(distances[-1][0])
+    if not any(value < LEARNED_SHARE * blank for _, value in distances[1:]):
+        failures.append(0)
+    return min(failures, default=None)
 
 
-def _stays_above(bound: float, distances: Curve) -> bool:
+def _stays_above(bound: float, distances: Series) -> bool:
     return all(value > bound for _, value in distances)

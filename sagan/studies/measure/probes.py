@@ -1,4 +1,4 @@
-"""What frozen features say about the class of a picture, by two classifiers that learn little."""
+"""How much frozen features say about an image's class, by two classifiers that learn little."""
 
 import math
 import warnings
@@ -15,20 +15,22 @@ from sklearn.preprocessing import StandardScaler
 from sagan.metrics.measures.classifier import fit_classifier
 from sagan.types import Float32Array, Int64Array
 
-# Of the weights, of which each probe takes the one that suits it; of equals the middle one.
+# Weights of the penalty. Each probe uses the one that suits its features best; of several equally
+# good ones, the middle one.
 PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-LEAST = 5  # pictures of each class, so that a fifth of all can hold one of each
-# Pictures at most by which it is chosen, but as many as needed to hold `LEAST` of each class: four
-# fifths to fit, the rest to judge.
-CHOOSING = 10_000
-JUDGING, SPLITS = 200, 5  # where the rest are fewer they are drawn anew, but not more often
-NEIGHBORS = 5
-DRAWS = 5  # of a few labels, over which accuracies are averaged
-CONFIDENCE = 0.95
+MIN_IMAGES_PER_CLASS = 5  # so that a validation part of one fifth can contain every class
+# The penalty is chosen on at most this many images (more if needed for `MIN_IMAGES_PER_CLASS` of
+# each class): four fifths to fit, one fifth to validate.
+MAX_TUNING_IMAGES = 10_000
+# With fewer validation images than this, accuracies are averaged over several random splits.
+MIN_VALIDATION_IMAGES, MAX_VALIDATION_SPLITS = 200, 5
+PROBE_NEIGHBORS = 5
+LABEL_DRAWS = 5  # random choices of a few labels, over which accuracies are averaged
+ACCURACY_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Labeled:
+class LabeledFeatures:
     """Features with their labels.
 
     Attributes:
@@ -42,83 +44,94 @@ class Labeled:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: Int64Array) -> "Labeled":
-        return Labeled(self.features[rows], self.labels[rows])
+    def __getitem__(self, rows: Int64Array) -> "LabeledFeatures":
+        return LabeledFeatures(self.features[rows], self.labels[rows])
 
 
-def linear_accuracy(train: Labeled, test: Labeled, seed: int) -> tuple[float, float]:
-    """Multinomial logistic regression on standardized features.
+def linear_accuracy(
+    train: LabeledFeatures, test: LabeledFeatures, seed: int
+) -> tuple[float, float]:
+    """Measure the accuracy of multinomial logistic regression on standardized features.
+
+    Args:
+        train: features to fit.
+        test: features to classify.
+        seed: decides the splits on which the penalty is chosen.
 
     Returns:
-        The share it gets right of `test`, and the weight of its penalty: the one of `PENALTIES`
-        that serves best parts of `train` that it was not fitted to.
+        The accuracy on `test`, and the weight of the penalty: the one of `PENALTIES` with the best
+        accuracy on parts of `train` that were held out.
     """
-    penalty = _chosen_penalty(train, seed)
-    return _accuracy_of_fit(train, test, penalty), penalty
+    penalty = _best_penalty(train, seed)
+    return _accuracy(train, test, penalty), penalty
 
 
-def _chosen_penalty(train: Labeled, seed: int) -> float:
-    num = min(max(CHOOSING, LEAST * len(np.unique(train.labels))), len(train))
-    judging = math.ceil(num / 5)
-    draws = StratifiedShuffleSplit(
-        n_splits=min(SPLITS, math.ceil(JUDGING / judging)),
-        train_size=num - judging,
-        test_size=judging,
+def _best_penalty(train: LabeledFeatures, seed: int) -> float:
+    enough = max(MAX_TUNING_IMAGES, MIN_IMAGES_PER_CLASS * len(np.unique(train.labels)))
+    num = min(enough, len(train))
+    num_held_out = math.ceil(num / 5)
+    splitter = StratifiedShuffleSplit(
+        n_splits=min(MAX_VALIDATION_SPLITS, math.ceil(MIN_VALIDATION_IMAGES / num_held_out)),
+        train_size=num - num_held_out,
+        test_size=num_held_out,
         random_state=seed,
     )
-    splits = list(draws.split(train.features, train.labels))
-
-    def accuracy(penalty: float) -> float:
-        parts = [_accuracy_of_fit(train[fit], train[judged], penalty) for fit, judged in splits]
-        return float(np.mean(parts))
-
-    chance = 1 / math.sqrt(judging * len(splits))  # two standard errors of a share, at most
+    splits = list(splitter.split(train.features, train.labels))
+    # Two standard errors of an accuracy, at most: sqrt(p (1 - p) / n) <= 1 / (2 sqrt(n)).
+    chance = 1 / math.sqrt(num_held_out * len(splits))
     found: dict[float, float] = {}
     for penalty in PENALTIES:
-        found[penalty] = accuracy(penalty)
+        accuracies = [_accuracy(train[fit], train[rest], penalty) for fit, rest in splits]
+        found[penalty] = float(np.mean(accuracies))
         if found[penalty] < max(found.values()) - chance:
-            break  # smaller penalties take longest, and lead away from here
+            break  # smaller penalties take longest to fit, and are worse still
     best = [penalty for penalty, value in found.items() if value == max(found.values())]
     return best[len(best) // 2]
 
 
-def _accuracy_of_fit(train: Labeled, test: Labeled, penalty: float) -> float:
+def _accuracy(train: LabeledFeatures, test: LabeledFeatures, penalty: float) -> float:
     with warnings.catch_warnings():
-        # The last iterations on raw pixels change no figure that is reported.
+        # On raw pixels the last iterations change no digit that is reported.
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier = fit_classifier(train.features, train.labels, penalty)
     return float(classifier.score(test.features, test.labels))
 
 
-def neighbor_accuracy(train: Labeled, test: Labeled) -> float:
-    """The same of the vote of the `NEIGHBORS` nearest pictures, by standardized features."""
-    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBORS))
+def neighbor_accuracy(train: LabeledFeatures, test: LabeledFeatures) -> float:
+    """Measure the accuracy of a vote of the `PROBE_NEIGHBORS` nearest images of `train`.
+
+    Distances are Euclidean, between standardized features.
+    """
+    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(PROBE_NEIGHBORS))
     classifier.fit(train.features, train.labels)
     return float(classifier.score(test.features, test.labels))
 
 
-def few_label_accuracy(train: Labeled, test: Labeled, per_class: int, seed: int) -> float | None:
-    """`linear_accuracy` with so many labels per class, the mean over `DRAWS` draws of them.
+def few_label_accuracy(
+    train: LabeledFeatures, test: LabeledFeatures, per_class: int, seed: int
+) -> float | None:
+    """Return `linear_accuracy` with `per_class` labels of each class.
 
-    None where a class has fewer.
+    It is averaged over `LABEL_DRAWS` random choices of these labels; None if a class has fewer.
     """
     if np.bincount(train.labels).min() < per_class:
         return None
-    draws = [_some_of_each(train.labels, per_class, seed, draw) for draw in range(DRAWS)]
+    draws = [_some_of_each(train.labels, per_class, seed, draw) for draw in range(LABEL_DRAWS)]
     return float(np.mean([linear_accuracy(train[rows], test, seed)[0] for rows in draws]))
 
 
 def _some_of_each(labels: Int64Array, per_class: int, seed: int, draw: int) -> Int64Array:
-    random = np.random.Generator(np.random.Philox([seed, draw]))
+    """Return rows of `per_class` random labels of each class: int64 (K * per_class,)."""
+    rng = np.random.Generator(np.random.Philox([seed, draw]))
     return np.concatenate(
         [
-            random.choice(np.flatnonzero(labels == label), per_class, replace=False)
+            rng.choice(np.flatnonzero(labels == label), per_class, replace=False)
             for label in np.unique(labels)
         ]
     )
 
 
 def accuracy_interval(accuracy: float, num: int) -> tuple[float, float]:
-    """Wilson's interval, at `CONFIDENCE`, of an accuracy measured on so many pictures."""
-    found = stats.binomtest(round(accuracy * num), num).proportion_ci(CONFIDENCE, "wilson")
+    """Return Wilson's interval (1927), at `ACCURACY_CONFIDENCE`, of an accuracy on `num` images."""
+    found = stats.binomtest(round(accuracy * num), num).proportion_ci(ACCURACY_CONFIDENCE, "wilson")
     return float(found.low), float(found.high)

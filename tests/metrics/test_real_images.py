@@ -1,4 +1,4 @@
-"""On real pictures (OpenMoji) and the default features, worse copies get worse numbers."""
+"""On real images (OpenMoji) and the default features, worse copies get worse numbers."""
 
 import numpy as np
 import pytest
@@ -13,18 +13,18 @@ from sagan.metrics.measures.kernel import kernel_distance
 from sagan.metrics.measures.precision_recall import precision_recall
 from sagan.types import Float32Array, UInt8Array
 
-SIDE, EACH = 32, 40  # pixels, pictures of each kind in a set
-# By the first digits of their code points, which is how the files are called.
+SIZE, EACH = 32, 40  # pixels, images of each kind in a set
+# By the first digits of their code points, which begin the names of the files.
 KINDS = {"flags": "1F1", "people": "1F468", "things": "1F5"}
 
 Features = dict[str, Float32Array]
 
 
 def drawings(kind: str) -> UInt8Array:
-    """3 * EACH pictures of a kind, spread over all of it: neighbors are variants of each other."""
-    pictures = [p for p in OpenMojiSource().pictures() if p.name.startswith(KINDS[kind])]
-    chosen = np.linspace(0, len(pictures) - 1, 3 * EACH).astype(int)
-    return np.stack([draw(pictures[i].read(), SIDE, "crop") for i in chosen])
+    """Return 3 * EACH images of a kind, spaced, since neighbors are variants of each other."""
+    emoji = [p for p in OpenMojiSource().pictures() if p.name.startswith(KINDS[kind])]
+    chosen = np.linspace(0, len(emoji) - 1, 3 * EACH).astype(int)
+    return np.stack([draw(emoji[i].read(), SIZE, "crop") for i in chosen])
 
 
 def blurred(images: UInt8Array, radius: float) -> UInt8Array:
@@ -39,7 +39,7 @@ def noisy(images: UInt8Array, deviation: float) -> UInt8Array:
 
 @pytest.fixture(scope="module")
 def features() -> Features:
-    """Two sets of real pictures, and worse copies of the second."""
+    """Features of two sets of real images, and of worse copies of the second."""
     flags, people, things = (drawings(kind) for kind in KINDS)
     second = np.concatenate([kind[1::3] for kind in (flags, people, things)])
     sets = {
@@ -69,9 +69,7 @@ def measured(features: Features, metric: str, name: str) -> float:
 
 
 @pytest.mark.parametrize("metric", ["frechet", "kernel", "precision", "coverage"])
-def test_the_more_blurred_or_noisy_a_copy_is_the_worse_are_its_numbers(
-    features: Features, metric: str
-) -> None:
+def test_more_blur_or_noise_gives_worse_numbers(features: Features, metric: str) -> None:
     for change in ("blurred", "noisy"):
         names = ("second", f"little {change}", f"much {change}")
         values = [measured(features, metric, name) for name in names]
@@ -79,10 +77,10 @@ def test_the_more_blurred_or_noisy_a_copy_is_the_worse_are_its_numbers(
         assert values[0] < values[2] - 0.2 * abs(values[2])
 
 
-def test_a_copy_without_a_class_is_farther_and_loses_coverage_but_not_precision(
+def test_a_missing_class_costs_distance_and_coverage_but_not_precision(
     features: Features,
 ) -> None:
-    """As many pictures, all of them good, but no flags, which are a third of the real ones."""
+    """As many images, all of them good, but no flags, which are a third of the real ones."""
     real, second, dropped = (features[name] for name in ("real", "second", "without flags"))
     assert len(second) == len(dropped)
     for metric in ("frechet", "kernel"):
@@ -93,7 +91,7 @@ def test_a_copy_without_a_class_is_farther_and_loses_coverage_but_not_precision(
     assert precision_recall(dropped, real)[0] >= precision_recall(second, real)[0]
 
 
-def test_real_pictures_are_near_the_floor_of_real_pictures(features: Features) -> None:
+def test_real_images_score_nearly_perfectly_against_real_images(features: Features) -> None:
     real, second = features["real"], features["second"]
     assert frechet_distance(real, real) == pytest.approx(0, abs=1e-3)
     distance, noisy_distance = (

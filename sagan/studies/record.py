@@ -1,0 +1,94 @@
+"""OUT/study.json: what all runs of a study share."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sagan.config import Config
+from sagan.errors import SaganError
+from sagan.storage.files import read_small, write_bytes
+from sagan.studies.run import StudyData
+
+
+class SplitRecord(BaseModel):
+    """Fingerprint and number of images of a split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    fingerprint: str
+    pictures: int
+
+
+class DataRecord(BaseModel):
+    """The images of a study: their source, side in pixels, number of classes, and splits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    source: str
+    size: int
+    classes: int
+    train: SplitRecord
+    test: SplitRecord | None = None
+
+
+class StudyRecord(BaseModel):
+    """Contents of study.json.
+
+    Attributes:
+        format: version of this file's format.
+        study: name of the study.
+        preset: preset of all runs.
+        config: configuration that all runs share; variants and seeds depart from it.
+        data: the images.
+        commands: command lines that contributed runs, the first one first.
+        runs: names of all runs that were requested.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    study: str
+    preset: str
+    config: Config
+    data: DataRecord
+    commands: list[str]
+    runs: list[str] = []
+
+
+def describe_data(data: StudyData) -> DataRecord:
+    """Return what study.json records of a data set."""
+    source = Path(data.train.source)
+    return DataRecord(
+        # Of a path only the name: the same images may lie elsewhere on another machine.
+        source=source.name if source.exists() else data.train.source,
+        size=data.train.size,
+        classes=data.train.num_classes,
+        **{split: SplitRecord(**found) for split, found in data.fingerprints().items()},
+    )
+
+
+def read_record(out: Path) -> StudyRecord | None:
+    """Read OUT/study.json; return None if OUT does not contain a study.
+
+    Raises:
+        SaganError: study.json is damaged, or missing while results or runs are present.
+    """
+    path = out / "study.json"
+    if not path.is_file():
+        for left in ("results", "runs"):
+            if (out / left).exists():
+                raise SaganError(
+                    f"'{out}' contains {left} but no study.json to say which study they belong "
+                    "to: give another --out"
+                )
+        return None
+    try:
+        return StudyRecord.model_validate_json(read_small(path))
+    except ValidationError:
+        raise SaganError(f"'{path}' is damaged: give another --out") from None
+
+
+def write_record(out: Path, record: StudyRecord) -> None:
+    """Write OUT/study.json, and a .gitignore that keeps run directories out of version control."""
+    write_bytes(
+        out / "study.json", (record.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
+    )
+    write_bytes(out / ".gitignore", b"/runs/\n/.lock\n")

@@ -1,0 +1,56 @@
+"""The committed reports follow from the committed results, by the code as it is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagan.studies.analysis.report import sentence, study_summary
+from sagan.studies.analysis.table import ResultTable
+from sagan.studies.definitions import STUDIES
+from sagan.studies.plan import check_configurations
+from sagan.studies.record import read_record
+from sagan.studies.results import check_same_protocol, read_results
+
+STUDIES_FOLDER = Path(__file__).parents[3] / "docs" / "studies"
+
+
+def compared(found: Any, committed: Any) -> None:
+    """Compare two JSON documents: numbers to rounding, everything else exactly."""
+    if isinstance(found, dict):
+        assert list(found) == list(committed)
+        for key, value in found.items():
+            compared(value, committed[key])
+    elif isinstance(found, list):
+        assert len(found) == len(committed)
+        for one, other in zip(found, committed, strict=True):
+            compared(one, other)
+    elif isinstance(found, float):
+        assert found == pytest.approx(committed, rel=1e-9, abs=1e-12)
+    else:
+        assert found == committed
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_summary_and_report_follow_from_the_results(name: str) -> None:
+    folder, study = STUDIES_FOLDER / name, STUDIES[name]
+    record = read_record(folder)
+    assert record is not None
+    results = read_results(folder, name)
+    check_same_protocol(folder, results)
+    check_configurations(study, record, results)
+    table = ResultTable(study, results)
+    committed = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    compared(json.loads(json.dumps(study_summary(table))), committed)
+    report = (folder / "report.md").read_text(encoding="utf-8").replace("**", "")
+    for outcome in table.outcomes():
+        assert sentence(outcome, record.config) in report
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_committed_figure_is_shown_and_every_shown_figure_is_committed(name: str) -> None:
+    folder = STUDIES_FOLDER / name
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (folder / "report.md").read_text("utf-8"))
+    assert sorted(shown) == sorted(f"figures/{path.name}" for path in folder.glob("figures/*"))
