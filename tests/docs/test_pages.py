@@ -32,6 +32,11 @@ PAGES = sorted(
 COMMANDS: Any = typer.main.get_command(app)
 SHELL = {"sh", "text", "console", "bat"}  # the fences that commands stand in
 FOLDERS = "sagan|docs|tests|scripts|benchmarks|runs"
+# Options of pip, torchrun and the benchmarks that pages mention by themselves
+OPTIONS_OF_OTHERS = {
+    *("--checkout", "--index-url", "--max-restarts", "--rdzv-conf", "--rdzv-endpoint"),
+    "--shutdown-timeout",
+}
 
 
 @dataclass(frozen=True)
@@ -143,10 +148,6 @@ def test_every_option_that_stands_alone_belongs_to_some_command(page: Path) -> N
         if re.match(r"--[a-z]", piece) and piece.split()[0] not in OPTIONS_OF_OTHERS:
             words = shlex.split(piece)
             assert words[0].partition("=")[0] in known, piece
-
-
-# Options of torchrun and of the scripts, which pages mention by themselves.
-OPTIONS_OF_OTHERS = {"--checkout", "--index-url", "--max-restarts", "--shutdown-timeout"}
 
 
 @by_page(PAGES)
