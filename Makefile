@@ -22,7 +22,7 @@ test: $(VENV)/.installed-dev
 
 # These pages and the Python API as a site, into site/: open site/index.html.
 docs: $(VENV)/.installed-docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Compare with naive code, part by part, into results/. Leave the machine alone meanwhile.
 bench: $(VENV)/.installed

@@ -30,7 +30,7 @@ def png(seed: int) -> bytes:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with the sources that the document talks of."""
+    """A folder with the sources that the document uses."""
     monkeypatch.chdir(tmp_path)
     for n in range(12):
         (tmp_path / "photos" / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
