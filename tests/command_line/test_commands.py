@@ -105,9 +105,9 @@ def test_explain_writes_a_page_to_point_at_instead_of_a_figure(sagan, run, tmp_p
     out = tmp_path / "page.html"
     result = sagan("explain", run, "--html", out, "--seed", "3")
     assert (result.status, result.out) == (0, f"wrote {out}\n")
-    assert out.read_text().count('class="scene"') == 12
+    assert out.read_text().count('class="payload"') == 12
     assert sagan("explain", run, "--html", out, "--num", 3).status == 0
-    assert out.read_text().count('class="scene"') == 3
+    assert out.read_text().count('class="payload"') == 3
 
 
 def test_explain_and_explore_tell_what_they_cannot_do(sagan, run) -> None:

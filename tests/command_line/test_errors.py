@@ -197,7 +197,7 @@ def test_samples_do_not_go_among_other_files(sagan, run, tmp_path) -> None:
 def test_a_page_of_more_samples_than_it_can_show_is_refused(sagan, labeled_run, tmp_path) -> None:
     classes = ",".join(["0"] * 25)
     result = sagan("explain", labeled_run, "--html", tmp_path / "p.html", "--classes", classes)
-    assert_one_line(result, "24 samples at most")
+    assert_one_line(result, "at most 24 samples")
 
 
 @pytest.mark.parametrize("name", ["figure.png", "."])
