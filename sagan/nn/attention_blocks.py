@@ -1,4 +1,4 @@
-"""Attention's place in a network: which feature maps it follows, and what stands there."""
+"""Attention in a network: which feature maps it follows, and with which kind of block."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
