@@ -37,7 +37,7 @@ RUN = "from sagan.cli import main; main()"
 PRINT_REQUEST = f"""
 from unittest import mock
 from sagan.studies import engine
-with mock.patch.object(engine, "conduct", lambda request, *_: print(request)):
+with mock.patch.object(engine, "run_study", lambda request, *_: print(request)):
     {RUN}
 """
 
