@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sagan.data.info import SHEET_COLUMNS, SHEET_ROWS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
-from sagan.storage.files import write_picture
+from sagan.storage.files import write_image
 from sagan.types import UInt8Array
 
 _GAP = 2
@@ -59,7 +59,7 @@ def write_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path) -> N
         for column, picture in enumerate(pictures):
             sheet.paste(_scaled(picture), (column * step, top + height - step))
         top += height
-    write_picture(path, sheet)
+    write_image(path, sheet)
 
 
 def _scaled(picture: UInt8Array) -> Image.Image:

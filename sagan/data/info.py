@@ -17,7 +17,7 @@ from sagan.data.sources.open import open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.data.workers import map_pictures
 from sagan.errors import UnreadableError
-from sagan.images.decode import PictureFacts
+from sagan.images.decode import ImageFacts
 from sagan.types import Progress, UInt8Array
 
 THUMBNAIL_SIZE = 64
@@ -75,7 +75,7 @@ class DatasetInfo:
 class _Look:
     """What one look at a picture tells."""
 
-    facts: PictureFacts
+    facts: ImageFacts
     digest: bytes
     thumbnail: UInt8Array | None
 
@@ -114,7 +114,7 @@ def describe(
     return survey.result(opened)
 
 
-def _look(data: bytes, examine: Callable[[bytes], PictureFacts], decode: Decoder | None) -> _Look:
+def _look(data: bytes, examine: Callable[[bytes], ImageFacts], decode: Decoder | None) -> _Look:
     facts = examine(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     thumbnail = None if decode is None else decode(data, THUMBNAIL_SIZE, "crop")

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 
 from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, picture_hashes
-from sagan.errors import SaganError
+from sagan.errors import SaganError, reason
 from sagan.metrics.document import evaluation_document
 from sagan.metrics.features.extraction import (
     FEATURES,
@@ -34,7 +34,6 @@ from sagan.model import Model, open_model
 from sagan.run.checkpoint import folder_of
 from sagan.run.directory import is_run
 from sagan.runtime.processes import join_processes
-from sagan.storage.fsync import reason
 from sagan.types import Int64Array, NamedProgress
 
 

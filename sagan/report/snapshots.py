@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from sagan.storage.files import MAX_BYTES
+from sagan.storage.files import MAX_TEXT_BYTES
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -30,16 +30,16 @@ def read_snapshot(path: Path) -> bytes | None:
     """Return a PNG file's content; None if the file is not one of those that `snapshots` lists."""
     if path.is_symlink():
         return None
-    file = open_regular(path, MAX_BYTES)
+    file = open_regular(path, MAX_TEXT_BYTES)
     if file is None:
         return None
     with file:
-        content = file.read(MAX_BYTES)
+        content = file.read(MAX_TEXT_BYTES)
     return content if content.startswith(PNG_SIGNATURE) else None
 
 
 def _is_png(path: Path) -> bool:
-    file = None if path.is_symlink() else open_regular(path, MAX_BYTES)
+    file = None if path.is_symlink() else open_regular(path, MAX_TEXT_BYTES)
     if file is None:
         return False
     with file:

@@ -1,4 +1,4 @@
-"""Whenever packing is killed, what has the final name is whole, and what is left over goes away."""
+"""However packing is killed, the final name is never a part of a set, and the litter goes away."""
 
 import os
 import signal
@@ -13,7 +13,6 @@ from PIL import Image
 
 from sagan.data import PackedDataset, fingerprint_of, pack
 from sagan.errors import SaganError
-from sagan.storage.staging import HOST, staged, sweep
 
 NUM, KILLS = 700, 20
 
@@ -69,7 +68,7 @@ def test_killing_at_random_moments_never_leaves_wrong_content(
         seen.add(str(found.size))
     assert start(pictures, out, 8).wait() == 0
     assert PackedDataset.open(out).fingerprint == whole[8]
-    # What the killed ones left was swept away by the next.
+    # What the killed processes left was removed by the next one.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["12", "8", "out", "timed"]
     assert "nothing" in seen
 
@@ -88,46 +87,6 @@ def test_the_workers_of_a_killed_process_end_too(pictures: Path, tmp_path: Path)
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_what_a_living_process_writes_is_not_swept_away(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with staged(out) as folder:
-        sweep(tmp_path)
-        assert folder.is_dir()
-        with staged(out) as other:
-            assert other != folder
-        assert folder.is_dir()
-    assert list(tmp_path.iterdir()) == []
-
-
-def litter(place: Path, host: str) -> Path:
-    """What a process of a machine left behind; its lock."""
-    name = f".out.{host}.{'0' * 32}"
-    (place / f"{name}.tmp").mkdir()
-    (place / f"{name}.tmp" / "images.npy").write_bytes(b"half")
-    lock_file = place / f"{name}.lock"
-    lock_file.touch()
-    return lock_file
-
-
-def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path) -> None:
-    lock_file = litter(tmp_path, "elsewhere")
-    sweep(tmp_path)
-    assert lock_file.with_suffix(".tmp").is_dir()
-    yesterday = time.time() - 90_000
-    os.utime(lock_file, (yesterday, yesterday))
-    sweep(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_only_litter_of_packing_is_swept_away(tmp_path: Path) -> None:
-    litter(tmp_path, HOST)
-    mine = [".thesis.tmp", ".thesis.lock", f".other.{'0' * 32}.tmp", "poetry.lock"]
-    for name in mine:
-        (tmp_path / name).touch()
-    sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
 
 
 def test_a_disk_without_room_is_told_before_anything_is_decoded(

@@ -157,7 +157,7 @@ def test_examine_tells_size_after_rotation_mode_and_format() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     facts = examine(encode(Image.new("L", (30, 20)), "JPEG", exif=exif))
-    assert facts == decoding.PictureFacts(width=20, height=30, mode="L", format="JPEG")
+    assert facts == decoding.ImageFacts(width=20, height=30, mode="L", format="JPEG")
 
 
 def test_a_bad_size_or_fit_is_told_in_the_users_terms() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sagan.images.decode import Fit, PictureFacts
+from sagan.images.decode import Fit, ImageFacts
 from sagan.types import UInt8Array
 
 
@@ -76,7 +76,7 @@ class Source(Protocol):
         """Turns what this source's pictures read as into pixels."""
 
     @property
-    def examine(self) -> Callable[[bytes], PictureFacts]:
+    def examine(self) -> Callable[[bytes], ImageFacts]:
         """Says what a picture is; a module-level function, too. Raises UnreadableError."""
 
 

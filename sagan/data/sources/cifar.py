@@ -19,7 +19,7 @@ from sagan.data.sources.base import Picture, digest_of, file_entries
 from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.data.sources.tree import ALL_SPLITS, printable
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import FITS, Fit, PictureFacts, pixels_of
+from sagan.images.decode import FITS, Fit, ImageFacts, pixels_of
 from sagan.types import UInt8Array
 
 SIDE = 32
@@ -102,7 +102,7 @@ class CifarSource:
         return decode_planes(data, size, fit)
 
     @staticmethod
-    def examine(data: bytes) -> PictureFacts:
+    def examine(data: bytes) -> ImageFacts:
         return examine_planes(data)
 
 
@@ -119,10 +119,10 @@ def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
     return pixels_of(FITS[fit](image, size))
 
 
-def examine_planes(data: bytes) -> PictureFacts:
+def examine_planes(data: bytes) -> ImageFacts:
     """As `decode.examine`."""
     decode_planes(data, SIDE, "crop")
-    return PictureFacts(SIDE, SIDE, "RGB", "CIFAR")
+    return ImageFacts(SIDE, SIDE, "RGB", "CIFAR")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import resvg_py
 from sagan.data.sources.base import Picture
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import Fit, PictureFacts, decode
+from sagan.images.decode import Fit, ImageFacts, decode
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
@@ -49,10 +49,10 @@ def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
     return decode(bytes(png), size, fit)
 
 
-def examine_drawing(data: bytes) -> PictureFacts:
+def examine_drawing(data: bytes) -> ImageFacts:
     """As `decode.examine`; width and height are those of the drawing's own units."""
     draw(data, DRAWN_SIZE, "crop")
-    return PictureFacts(DRAWN_SIZE, DRAWN_SIZE, "RGB", "SVG")
+    return ImageFacts(DRAWN_SIZE, DRAWN_SIZE, "RGB", "SVG")
 
 
 class OpenMojiSource:

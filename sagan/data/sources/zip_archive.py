@@ -17,7 +17,7 @@ from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
 from sagan.data.sources.tree import Layout, arrange, is_picture_name, printable, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
-from sagan.storage.files import MAX_FILE_BYTES
+from sagan.storage.files import MAX_IMAGE_BYTES
 
 # What of a member is kept: 35 bytes, where a ZipInfo is a kilobyte and archives have millions.
 _MEMBER = np.dtype(
@@ -209,8 +209,8 @@ def read_member(path: str, name: str, member: Member) -> bytes:
         raise UnreadableError("encrypted")
     if overlaps:
         raise UnreadableError("overlaps another member of the zip")
-    if max(size, packed) > MAX_FILE_BYTES:
-        raise UnreadableError(f"larger than {MAX_FILE_BYTES // 1024**2} MiB")
+    if max(size, packed) > MAX_IMAGE_BYTES:
+        raise UnreadableError(f"larger than {MAX_IMAGE_BYTES // 1024**2} MiB")
     try:
         if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             return _read_by_zipfile(path, name, size)
