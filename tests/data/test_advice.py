@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import DatasetInfo, Spread, advice, describe, pack
-from sagan.data.contact_sheet import MAX_CLASSES, write_sheet
+from sagan.data import DatasetInfo, Spread, advice, describe, open_source, pack
+from sagan.data.contact_sheet import MAX_CLASSES, write_contact_sheet
 from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
 from sagan.presets import PRESETS
@@ -42,7 +42,7 @@ def test_disk_and_memory_are_those_of_the_packed_set(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 40, 40, 3), dtype=np.uint8)
     for n, pixels in enumerate(noise):
         Image.fromarray(pixels).save(tmp_path / f"{n}.png")
-    pack(str(tmp_path), tmp_path / "out", 32)
+    pack(open_source(str(tmp_path)), tmp_path / "out", 32)
     size = sum(f.stat().st_size for f in (tmp_path / "out").iterdir() if f.suffix == ".npy")
     assert "packed at 32 x 32: 154 kB" in advice.suggestion(describe(str(tmp_path)))
     assert size == pytest.approx(154e3, rel=0.01)
@@ -103,10 +103,10 @@ def colors(root: Path) -> Path:
 def test_a_contact_sheet_has_a_row_of_each_class(tmp_path: Path, packed: bool) -> None:
     source = colors(tmp_path)
     if packed:
-        pack(str(source), tmp_path / "packed", 8)
+        pack(open_source(str(source)), tmp_path / "packed", 8)
         source = tmp_path / "packed"
     found = describe(str(source), thumbnails=True)
-    write_sheet(found.thumbnails, tmp_path / "sheet.png")
+    write_contact_sheet(found.thumbnails, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         sheet = np.asarray(image)
     step = THUMBNAIL_SIZE + 2
@@ -127,7 +127,7 @@ def test_a_contact_sheet_is_the_same_every_time(tmp_path: Path) -> None:
 
 def test_a_sheet_of_very_many_classes_stays_one_that_can_be_looked_at(tmp_path: Path) -> None:
     thumbnails = {f"class {n}": [np.zeros((4, 4, 3), np.uint8)] for n in range(500)}
-    write_sheet(thumbnails, tmp_path / "sheet.png")
+    write_contact_sheet(thumbnails, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.height < MAX_CLASSES * 100
 
@@ -136,9 +136,9 @@ def test_a_sheet_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     thumbnails = {"": [np.zeros((4, 4, 3), np.uint8)]}
     for path in (tmp_path / "sheet.jpg", tmp_path / "nowhere" / "sheet.png"):
         with pytest.raises(SaganError, match="cannot write the contact sheet"):
-            write_sheet(thumbnails, path)
+            write_contact_sheet(thumbnails, path)
     with pytest.raises(SaganError, match="no picture can be read"):
-        write_sheet({}, tmp_path / "sheet.png")
+        write_contact_sheet({}, tmp_path / "sheet.png")
 
 
 def test_without_being_asked_no_thumbnails_are_made(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import describe, pack
+from sagan.data import describe, open_source, pack
 from sagan.errors import SaganError
 
 
@@ -52,17 +52,17 @@ def skipped(out: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_bad_files_are_left_out_and_each_is_named_with_its_reason(
-    tmp_path: Path, kind: str, bad_pictures: dict[str, tuple[bytes, str]]
+    tmp_path: Path, kind: str, bad_images: dict[str, tuple[bytes, str]]
 ) -> None:
-    files = good() | {name: data for name, (data, _) in bad_pictures.items()}
+    files = good() | {name: data for name, (data, _) in bad_images.items()}
     files |= dict.fromkeys(SILENT, b"x")
     write = {"folder": write_folder, "zip": write_zip}[kind]
     source = str(write(tmp_path / f"set.{kind}", files))
-    dataset = pack(source, tmp_path / "out", 4)
+    dataset = pack(open_source(source), tmp_path / "out", 4)
     assert dataset.images[:, 0, 0, 0].tolist() == list(range(60))
     reasons = skipped(tmp_path / "out")
-    assert reasons.keys() == bad_pictures.keys()
-    for name, (_, reason) in bad_pictures.items():
+    assert reasons.keys() == bad_images.keys()
+    for name, (_, reason) in bad_images.items():
         assert reason in reasons[name]
     # Looking before training names the same.
     assert describe(source).unreadable == reasons
@@ -73,7 +73,7 @@ def test_links_that_lead_in_a_circle_or_nowhere_are_named(tmp_path: Path) -> Non
     (root / "circle.png").symlink_to(root / "circle.png")
     (root / "nowhere.png").symlink_to(root / "gone.png")
     (root / "myself").symlink_to(root, target_is_directory=True)
-    assert len(pack(str(root), tmp_path / "out", 4)) == 60
+    assert len(pack(open_source(str(root)), tmp_path / "out", 4)) == 60
     assert skipped(tmp_path / "out") == {
         "circle.png": "Too many levels of symbolic links",
         "nowhere.png": "No such file or directory",
@@ -98,7 +98,7 @@ def not_root() -> Iterator[Path]:
 def test_a_file_that_may_not_be_read_is_named(not_root: Path) -> None:
     root = write_folder(not_root / "set", good() | {"secret.png": png(0)})
     (root / "secret.png").chmod(0)
-    assert len(pack(str(root), not_root / "out", 4)) == 60
+    assert len(pack(open_source(str(root)), not_root / "out", 4)) == 60
     assert skipped(not_root / "out") == {"secret.png": "Permission denied"}
 
 
@@ -114,17 +114,17 @@ def test_a_folder_that_may_not_be_listed_is_told(not_root: Path) -> None:
 def test_the_share_of_bad_files_that_stops_can_be_chosen(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "set", good(8) | {"a.png": b"", "b.png": b""})
     with pytest.raises(SaganError, match=r"2 of 10 .*'a\.png' \(empty file\).*--max-unreadable"):
-        pack(str(root), tmp_path / "out", 4)
+        pack(open_source(str(root)), tmp_path / "out", 4)
     assert not (tmp_path / "out").exists()
-    assert len(pack(str(root), tmp_path / "out", 4, max_unreadable=0.2)) == 8
+    assert len(pack(open_source(str(root)), tmp_path / "out", 4, max_unreadable=0.2)) == 8
     with pytest.raises(SaganError, match="not in 0 to 1"):
-        pack(str(root), tmp_path / "out", 4, max_unreadable=2)
+        pack(open_source(str(root)), tmp_path / "out", 4, max_unreadable=2)
 
 
 def test_nothing_readable_is_an_error_even_where_all_may_be_bad(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "set", {"a.png": b""})
     with pytest.raises(SaganError, match="no pictures in"):
-        pack(str(root), tmp_path / "out", 4, max_unreadable=1)
+        pack(open_source(str(root)), tmp_path / "out", 4, max_unreadable=1)
 
 
 # Zips.
@@ -152,7 +152,11 @@ def change(path: Path, name: str, offset: int, form: str, value: int) -> None:
 def test_names_that_leave_the_archive_are_left_out_and_told(tmp_path: Path) -> None:
     unsafe = {"../../evil.png": png(9), "/etc/evil.png": png(9), "C:\\evil.png": png(9)}
     path = write_zip(tmp_path / "x.zip", good(3) | unsafe)
-    assert pack(str(path), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert pack(open_source(str(path)), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == [
+        0,
+        1,
+        2,
+    ]
     (note,) = json.loads((tmp_path / "out" / "pack.json").read_text())["notes"]
     assert note.startswith("3 members whose names point out of the archive")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x.zip"]
@@ -164,7 +168,7 @@ def test_of_two_members_with_one_name_the_later_counts_and_it_is_told(tmp_path: 
     with zipfile.ZipFile(path, "w") as archive:
         for shade in (1, 2):
             archive.writestr("same.png", png(shade))
-    assert pack(str(path), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == [2]
+    assert pack(open_source(str(path)), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == [2]
     (note,) = json.loads((tmp_path / "out" / "pack.json").read_text())["notes"]
     assert "same.png" in note
 
@@ -172,7 +176,7 @@ def test_of_two_members_with_one_name_the_later_counts_and_it_is_told(tmp_path: 
 def test_an_encrypted_member_is_named(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", good(20) | {"secret.png": png(1)})
     change(path, "secret.png", 8, "<H", 1)  # the flag that says so
-    assert len(pack(str(path), tmp_path / "out", 4)) == 20
+    assert len(pack(open_source(str(path)), tmp_path / "out", 4)) == 20
     assert skipped(tmp_path / "out") == {"secret.png": "encrypted"}
 
 
@@ -182,13 +186,13 @@ def test_a_truncated_archive_is_refused_in_one_line(tmp_path: Path, share: float
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(SaganError, match=r"cannot read the zip .*x\.zip'"):
-        pack(str(path), tmp_path / "out", 4)
+        pack(open_source(str(path)), tmp_path / "out", 4)
 
 
 def test_a_member_that_inflates_to_more_than_it_says_is_cut_off(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", good(20) | {"bomb.png": bytes(50_000_000)})
     change(path, "bomb.png", 24, "<I", 1000)
-    assert len(pack(str(path), tmp_path / "out", 4)) == 20
+    assert len(pack(open_source(str(path)), tmp_path / "out", 4)) == 20
     assert "CRC" in skipped(tmp_path / "out")["bomb.png"]
 
 
@@ -198,7 +202,7 @@ def test_a_member_that_is_or_claims_to_be_huge_is_not_inflated(tmp_path: Path, f
     path = write_zip(tmp_path / "x.zip", good(20) | {"bomb.png": content})
     if form == "claims":
         change(path, "bomb.png", 20, "<I", 2**32 - 2)  # its compressed size
-    assert len(pack(str(path), tmp_path / "out", 4)) == 20
+    assert len(pack(open_source(str(path)), tmp_path / "out", 4)) == 20
     assert "larger than 256 MiB" in skipped(tmp_path / "out")["bomb.png"]
 
 
@@ -208,14 +212,14 @@ def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     offset = struct.unpack_from("<I", data, members(data)[-2] + 42)[0]
     change(path, "z.png", 42, "<I", offset)
-    assert len(pack(str(path), tmp_path / "out", 4)) == 41
+    assert len(pack(open_source(str(path)), tmp_path / "out", 4)) == 41
     assert "overlaps" in skipped(tmp_path / "out")["z.png"]
 
 
 def test_a_directory_that_points_nowhere_makes_members_unreadable_only(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", good(20) | {"lost.png": png(1)})
     change(path, "lost.png", 42, "<I", len(path.read_bytes()) - 10)
-    assert len(pack(str(path), tmp_path / "out", 4)) == 20
+    assert len(pack(open_source(str(path)), tmp_path / "out", 4)) == 20
     assert skipped(tmp_path / "out").keys() == {"lost.png"}
 
 
@@ -225,7 +229,9 @@ def test_other_compressions_are_read_as_well(tmp_path: Path, method: int) -> Non
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in good(20).items():
             archive.writestr(name, data)
-    assert pack(str(path), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == list(range(20))
+    assert pack(open_source(str(path)), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == list(
+        range(20)
+    )
 
 
 def test_a_member_that_zlib_cannot_inflate_is_named(tmp_path: Path) -> None:
@@ -235,14 +241,14 @@ def test_a_member_that_zlib_cannot_inflate_is_named(tmp_path: Path) -> None:
     assert data.count(deflated) == 2  # lost.png and good-01.png
     at = data.rindex(deflated)
     path.write_bytes(data[:at] + b"\xff" * len(deflated) + data[at + len(deflated) :])
-    assert len(pack(str(path), tmp_path / "out", 4)) == 20
+    assert len(pack(open_source(str(path)), tmp_path / "out", 4)) == 20
     assert skipped(tmp_path / "out").keys() == {"lost.png"}
 
 
 def test_an_archive_without_members_is_refused_in_one_line(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", {})
     with pytest.raises(SaganError, match="no pictures in"):
-        pack(str(path), tmp_path / "out", 4)
+        pack(open_source(str(path)), tmp_path / "out", 4)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -257,7 +263,7 @@ def test_a_zip_with_any_bytes_changed_is_read_or_refused_in_one_line(
         data[place] = generator.integers(0, 256)
     path.write_bytes(data)
     try:
-        dataset = pack(str(path), tmp_path / "out", 4, max_unreadable=1)
+        dataset = pack(open_source(str(path)), tmp_path / "out", 4, max_unreadable=1)
     except SaganError as error:
         assert "\n" not in str(error)  # noqa: PT017
         return

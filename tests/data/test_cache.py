@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sagan.data import open_dataset, pack
+from sagan.data import open_dataset, open_source, pack
 from sagan.errors import SaganError
 from sagan.storage.files import cache_folder
 
@@ -154,7 +154,7 @@ def test_the_loser_of_a_race_uses_the_winners_set(root: Path, tmp_path: Path) ->
 
 
 def test_a_packed_set_is_used_as_it_is(root: Path, tmp_path: Path) -> None:
-    packed = pack(str(root), tmp_path / "out", 4)
+    packed = pack(open_source(str(root)), tmp_path / "out", 4)
     opened = open_dataset(str(tmp_path / "out"), 4, cache=tmp_path / "cache")
     assert (opened.path, opened.fingerprint) == (packed.path, packed.fingerprint)
     assert not (tmp_path / "cache").exists()
@@ -168,7 +168,7 @@ def test_a_packed_set_is_used_as_it_is(root: Path, tmp_path: Path) -> None:
 def test_a_packed_set_of_another_split_needs_no_word_about_it(
     root: Path, tmp_path: Path, split: str
 ) -> None:
-    packed = pack(str(root), tmp_path / "out", 4, split=split)
+    packed = pack(open_source(str(root), split), tmp_path / "out", 4)
     assert open_dataset(str(packed.path), 4).fingerprint == packed.fingerprint
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sagan.data import Spread, describe, pack
+from sagan.data import Spread, describe, open_source, pack
 from sagan.errors import SaganError
 
 
@@ -43,7 +43,7 @@ def test_an_unlabeled_split_has_no_counts(root: Path) -> None:
 
 def test_a_packed_set_tells_what_it_was_packed_from(root: Path, tmp_path: Path) -> None:
     (root / "train" / "dog" / "bad.png").unlink()
-    pack(str(root), tmp_path / "out", 8, fit="pad")
+    pack(open_source(str(root)), tmp_path / "out", 8, fit="pad")
     info = describe(str(tmp_path / "out"))
     assert (info.num_images, info.counts, info.widths) == (4, {"cat": 3, "dog": 1}, Spread(8, 8, 8))
     assert str(root) in info.notes[0]

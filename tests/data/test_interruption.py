@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, fingerprint_of, pack
+from sagan.data import PackedDataset, fingerprint_of, open_source, pack
 from sagan.errors import SaganError
 
 NUM, KILLS = 700, 20
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough pictures for workers to be started."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough images for workers to be started."""
     root = tmp_path_factory.mktemp("interruption") / "set"
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for label in range(2):
         (root / str(label)).mkdir(parents=True)
         for n in range(NUM // 2):
-            noise = generator.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+            noise = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
             Image.fromarray(noise).save(root / str(label) / f"{n}.png")
     return root
 
@@ -41,22 +41,23 @@ def start(source: Path, out: Path, size: int) -> "subprocess.Popen[bytes]":
     )
 
 
-def test_killing_at_random_moments_never_leaves_wrong_content(
-    pictures: Path, tmp_path: Path
-) -> None:
+def test_killing_at_random_moments_never_leaves_wrong_content(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    whole = {size: pack(str(pictures), tmp_path / f"{size}", size).fingerprint for size in (8, 12)}
+    whole = {
+        size: pack(open_source(str(images)), tmp_path / f"{size}", size).fingerprint
+        for size in (8, 12)
+    }
     begun = time.monotonic()
-    assert start(pictures, tmp_path / "timed", 8).wait() == 0
+    assert start(images, tmp_path / "timed", 8).wait() == 0
     seconds = time.monotonic() - begun
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     seen = set()
     # Half of the kills are aimed at the end, where files are closed and take their names.
-    moments = [*generator.uniform(0, seconds, KILLS // 2)]
-    moments += [*generator.normal(0.95 * seconds, 0.1 * seconds, KILLS // 2)]
-    moments[0] = 0.0  # whose process cannot have written anything
+    moments = [*rng.uniform(0, seconds, KILLS // 2)]
+    moments += [*rng.normal(0.95 * seconds, 0.1 * seconds, KILLS // 2)]
+    moments[0] = 0.0  # too early to have written anything
     for number, moment in enumerate(moments):
-        process = start(pictures, out, 8 if number % 2 else 12)
+        process = start(images, out, 8 if number % 2 else 12)
         time.sleep(max(0.0, moment))
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -66,15 +67,15 @@ def test_killing_at_random_moments_never_leaves_wrong_content(
         found = PackedDataset.open(out)
         assert fingerprint_of(found) == found.fingerprint == whole[found.size]
         seen.add(str(found.size))
-    assert start(pictures, out, 8).wait() == 0
+    assert start(images, out, 8).wait() == 0
     assert PackedDataset.open(out).fingerprint == whole[8]
     # What the killed processes left was removed by the next one.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["12", "8", "out", "timed"]
     assert "nothing" in seen
 
 
-def test_the_workers_of_a_killed_process_end_too(pictures: Path, tmp_path: Path) -> None:
-    process = start(pictures, tmp_path / "out", 1024)
+def test_the_workers_of_a_killed_process_end_too(images: Path, tmp_path: Path) -> None:
+    process = start(images, tmp_path / "out", 1024)
     workers: list[str] = []
     deadline = time.monotonic() + 20
     while not workers and time.monotonic() < deadline:
@@ -90,7 +91,7 @@ def test_the_workers_of_a_killed_process_end_too(pictures: Path, tmp_path: Path)
 
 
 def test_a_disk_without_room_is_told_before_anything_is_decoded(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def usage(path: Path) -> object:
         return type("usage", (), {"free": NUM * 8 * 8 * 3})
@@ -98,5 +99,5 @@ def test_a_disk_without_room_is_told_before_anything_is_decoded(
     monkeypatch.setattr("sagan.data.packing.shutil.disk_usage", usage)
     monkeypatch.setattr("sagan.data.packing.map_chunks", None)
     with pytest.raises(SaganError, match=r"takes 0\.0 GB, and the disk .* has 0\.0 GB left"):
-        pack(str(pictures), tmp_path / "out", 8)
+        pack(open_source(str(images)), tmp_path / "out", 8)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, pack
+from sagan.data import PackedDataset, open_source, pack
 from sagan.errors import SaganError
 
 
@@ -20,7 +20,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "set" / name).mkdir(parents=True)
         for n in range(3):
             Image.new("RGB", (4, 4), (n, n, n)).save(root / "set" / name / f"{n}.png")
-    return pack(str(root / "set"), root / "out", 4).path
+    return pack(open_source(str(root / "set")), root / "out", 4).path
 
 
 def edit(**changes: object) -> Callable[[Path], None]:

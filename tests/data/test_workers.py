@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 from sagan.data import workers
-from sagan.data.sources.base import Picture
+from sagan.data.sources.base import SourceImage
 
-NUM = workers.FEW_PICTURES
+NUM = workers.MAX_LOCAL_IMAGES
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +39,13 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-def pictures(work: ModuleType, num: int = NUM) -> Iterator[Picture]:
-    return (Picture(str(n), 0, partial(work.read, n)) for n in range(num))
+def images(work: ModuleType, num: int = NUM) -> Iterator[SourceImage]:
+    return (SourceImage(str(n), 0, partial(work.read, n)) for n in range(num))
 
 
 def run(work: ModuleType, function: Callable[[bytes], object]) -> list[tuple[str, object]]:
-    results = workers.map_pictures(function, pictures(work), NUM)
-    return [(picture.name, result) for picture, result in results]
+    results = workers.map_images(function, images(work), NUM)
+    return [(image.name, result) for image, result in results]
 
 
 def test_results_come_in_order_and_unreadable_ones_in_their_place(
@@ -82,7 +82,7 @@ def test_a_mistake_in_the_work_is_raised_here(work: ModuleType) -> None:
 
 def test_leaving_early_ends_the_workers_soon(work: ModuleType) -> None:
     start = time.perf_counter()
-    results = workers.map_pictures(int, pictures(work, 10**9), 10**9)
+    results = workers.map_images(int, images(work, 10**9), 10**9)
     next(results)
     results.close()
     assert time.perf_counter() - start < 10

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from sagan.data.sources.base import Picture, digest_of, file_entries
+from sagan.data.sources.base import SourceImage, digest_of, file_entries
 from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.data.sources.tree import ALL_SPLITS, printable
 from sagan.errors import SaganError, UnreadableError
@@ -61,7 +61,7 @@ class CifarSource:
     """The pictures of CIFAR-10 or CIFAR-100 (its 100 fine classes), numbered as published."""
 
     splits: tuple[str, ...] = ("test", "train")
-    num_pictures: int | None = None  # known when the last file is open
+    num_images: int | None = None  # known when the last file is open
 
     def __init__(self, container: Container, form: Form, split: str) -> None:
         self.name = printable(str(container.path))
@@ -81,7 +81,7 @@ class CifarSource:
             raise SaganError(f"cannot read {form.meta} in {self.name}: {error}") from None
         self.notes: tuple[str, ...] = (f"{form.title}, as published",)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         for part in self._parts:
             try:
                 labels, pictures = self._form.read_part(self._container.read(part))
@@ -90,7 +90,7 @@ class CifarSource:
             for number, (label, pixels) in enumerate(zip(labels, pictures, strict=True)):
                 if not 0 <= label < len(self.classes):
                     raise SaganError(f"{part} in {self.name} has a label {label} without a name")
-                yield Picture(f"{part}/{number:05}", label, partial(bytes, pixels))
+                yield SourceImage(f"{part}/{number:05}", label, partial(bytes, pixels))
 
     def listing_digest(self) -> str:
         path = self._container.path
@@ -178,7 +178,7 @@ def first_names(path: Path) -> list[str]:
         return []
 
 
-def recognize(names: Iterable[str]) -> Form | None:
+def form_of(names: Iterable[str]) -> Form | None:
     """Which form of CIFAR has files of these names, if any."""
     there = set(names)
     for form in FORMS:

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL, Layout, split_names
+from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL, Arrangement, split_names
 from sagan.errors import SaganError
 
 DATASET_JSON = "dataset.json"
 
 
-def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -> Layout:
+def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -> Arrangement:
     """Decide what a tree of pictures means whose labels stand in a dataset.json.
 
     The file holds {"labels": [[name, label], ...]}, a mapping of the same, or {"labels": null},
@@ -34,7 +34,7 @@ def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -
     parts = list(split_names(names))
     order = sorted(range(len(names)), key=parts.__getitem__)
     if not labels:
-        return Layout(tuple((index, NO_LABEL) for index in order), (), (), ())
+        return Arrangement(tuple((index, NO_LABEL) for index in order), (), (), ())
 
     numbers = sorted({labels[name] for name in names if name in labels})
     if not numbers:
@@ -52,8 +52,8 @@ def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -
     if len(numbers) == 1:
         files = tuple((index, NO_LABEL) for index, _ in files)
         notes.append(f"{DATASET_JSON} gives all pictures one label: read as a set without labels")
-        return Layout(files, (), (), tuple(notes))
-    return Layout(files, tuple(map(str, numbers)), (), tuple(notes))
+        return Arrangement(files, (), (), tuple(notes))
+    return Arrangement(files, tuple(map(str, numbers)), (), tuple(notes))
 
 
 def _labels(data: bytes, where: str) -> Mapping[str, int]:

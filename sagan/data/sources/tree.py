@@ -25,7 +25,7 @@ Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Layout:
+class Arrangement:
     """The pictures of one split, in the order in which they are packed.
 
     files: (index into the given names, label) for each; labels are in 0..K-1, or all are NO_LABEL.
@@ -65,7 +65,7 @@ class _Tree:
         return _Tree(inner)
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Whether a path names a picture, by its extension; hidden and system files are not."""
     # Plain string operations: pathlib's would take a second for a hundred thousand names.
     if name[name.rfind(".") :].lower() not in IMAGE_EXTENSIONS:
@@ -98,7 +98,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def arrange(names: Sequence[str], split: str, where: str) -> Layout:
+def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
     """Decide what a tree of pictures means.
 
     names are paths with forward slashes, relative to the source's root, all of them pictures. A
@@ -231,7 +231,7 @@ def _classes(tree: _Tree, numbering: tuple[str, ...]) -> tuple[str, ...]:
     return numbering + tuple(sorted(tree.folders().keys() - set(numbering)))
 
 
-def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) -> Layout:
+def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) -> Arrangement:
     ordered = sorted(
         ((*folder, leaf), index) for folder, files in tree.files.items() for index, leaf in files
     )
@@ -244,7 +244,7 @@ def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) ->
                 f"{len(folders)} sub-folders: read as one set without labels"
             )
         files = tuple((index, NO_LABEL) for _, index in ordered)
-        return Layout(files, (), splits, tuple(notes))
+        return Arrangement(files, (), splits, tuple(notes))
 
     if loose:
         notes.append(
@@ -255,4 +255,4 @@ def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) ->
         notes.append(f"classes that the train split does not have: {', '.join(unknown)}")
     labels = {name: label for label, name in enumerate(classes)}
     files = tuple((index, labels[parts[0]]) for parts, index in ordered if len(parts) > 1)
-    return Layout(files, classes, splits, tuple(notes))
+    return Arrangement(files, classes, splits, tuple(notes))

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sagan.data.sources.base import Picture, digest_of
+from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Layout, arrange, is_picture_name, printable, unread_note
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import MAX_IMAGE_BYTES
@@ -36,7 +36,7 @@ _LOCAL_SIGNATURE = b"PK\x03\x04"
 
 
 class ZipSource:
-    """Pictures in a zip archive; see `layout.arrange` for what its folders mean."""
+    """Pictures in a zip archive; see `tree.arrange` for what its folders mean."""
 
     decode = staticmethod(decode)
     examine = staticmethod(examine)
@@ -50,7 +50,7 @@ class ZipSource:
         self.splits, self.classes = self._layout.splits, self._layout.classes
         self.notes = self._layout.notes + notes
 
-    def _arranged(self, labels: Member | None) -> Layout:
+    def _arranged(self, labels: Member | None) -> Arrangement:
         if labels is None:
             return arrange(self._names, self.split, self.name)
         try:
@@ -60,10 +60,10 @@ class ZipSource:
         return arrange_by_json(self._names, data, self.split, self.name)
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return len(self._layout.files)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         path, files = str(self._path), self._layout.files
         for start in range(0, len(files), _BLOCK):
             block = files[start : start + _BLOCK]
@@ -71,7 +71,7 @@ class ZipSource:
             members = self._members[[index for index, _ in block]].tolist()
             for (index, label), member in zip(block, members, strict=True):
                 name = self._names[index]
-                yield Picture(name, label, partial(read_member, path, name, member))
+                yield SourceImage(name, label, partial(read_member, path, name, member))
 
     def listing_digest(self) -> str:
         entries = (
@@ -154,7 +154,7 @@ def _list(path: Path) -> tuple[list[str], Members, Member | None, tuple[str, ...
     for index, name in enumerate(names):
         if _is_unsafe(name):
             unsafe.append(name)
-        elif is_picture_name(name):
+        elif is_image_name(name):
             if name in chosen:
                 doubled.append(name)
             # Of two members with one name the later counts, as it would after extracting.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagan.data import describe, pack
+from sagan.data import describe, open_source, pack
 from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.errors import SaganError
 
@@ -98,17 +98,17 @@ def in_tar(root: Path, files: dict[str, bytes]) -> Path:
 def test_every_form_gives_its_pixels_labels_and_class_names(tmp_path, form, write) -> None:
     source = str(write(tmp_path, form()))
     parts = range(1, 6) if "cifar10_" in form.__name__ else [1]
-    train = pack(source, tmp_path / "train", 32)
+    train = pack(open_source(source), tmp_path / "train", 32)
     assert np.array_equal(train.images, np.concatenate([pixels(part) for part in parts]))
     assert train.labels.tolist() == [label for part in parts for label in labels(part)]
     assert train.classes == NAMES
-    test = pack(source, tmp_path / "test", 32, split="test")
+    test = pack(open_source(source, "test"), tmp_path / "test", 32)
     assert np.array_equal(test.images, pixels(6))
     assert describe(source, split="test").counts == {"airplane": 2, "automobile": 1, "bird": 1}
-    both = pack(source, tmp_path / "all", 32, split="all")
+    both = pack(open_source(source, "all"), tmp_path / "all", 32)
     assert np.array_equal(both.images, np.concatenate([train.images, test.images]))
     with pytest.raises(SaganError, match="no split 'val'"):
-        pack(source, tmp_path / "val", 32, split="val")
+        pack(open_source(source, "val"), tmp_path / "val", 32)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -118,13 +118,13 @@ def test_a_damaged_part_is_named(tmp_path, form) -> None:
     files[name] = files[name][:-100]
     source = str(in_folder(tmp_path, files))
     with pytest.raises(SaganError, match=f"cannot read {name}"):
-        pack(source, tmp_path / "out", 32, split="test")
+        pack(open_source(source, "test"), tmp_path / "out", 32)
 
 
 def test_a_label_without_a_name_is_refused(tmp_path) -> None:
     files = cifar10_binary() | {"batches.meta.txt": b"airplane\n"}
     with pytest.raises(SaganError, match="label 1 without a name"):
-        pack(str(in_folder(tmp_path, files)), tmp_path / "out", 32)
+        pack(open_source(str(in_folder(tmp_path, files))), tmp_path / "out", 32)
 
 
 # Pickles.
@@ -230,5 +230,5 @@ def test_a_hostile_archive_is_refused_in_one_line(tmp_path) -> None:
     files = cifar10_python()
     files["data_batch_1"] = renamed(pickle.dumps(Attack(len, "x"), protocol=2), "os", "system")
     with pytest.raises(SaganError, match=r"data_batch_1.*asks for os\.system") as error:
-        pack(str(in_folder(tmp_path, files)), tmp_path / "out", 32)
+        pack(open_source(str(in_folder(tmp_path, files))), tmp_path / "out", 32)
     assert "\n" not in str(error.value)

@@ -39,7 +39,7 @@ def write_zip(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def content(source: Source) -> list[tuple[str, int, bytes]]:
-    return [(picture.name, picture.label, picture.read()) for picture in source.pictures()]
+    return [(picture.name, picture.label, picture.read()) for picture in source.images()]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -54,7 +54,7 @@ def test_a_folder_and_its_zip_are_the_same_source(tmp_path: Path, split: str) ->
     ]
     assert content(folder) == content(zipped) == expected
     assert folder.classes == zipped.classes == ("cat", "dog")
-    assert folder.num_pictures == zipped.num_pictures == 6
+    assert folder.num_images == zipped.num_images == 6
     assert folder.notes == zipped.notes == ()
 
 
@@ -84,7 +84,7 @@ def test_a_damaged_zip_member_is_unreadable_and_its_neighbors_are_not(tmp_path: 
         archive.writestr("b.png", png(2))
     data = path.read_bytes()
     path.write_bytes(data.replace(png(1), png(1)[:-9] + b"?" * 9))
-    first, second = open_source(str(path)).pictures()
+    first, second = open_source(str(path)).images()
     assert second.name == "b.png"
     with pytest.raises(UnreadableError, match="CRC"):
         content(open_source(str(path)))
@@ -95,7 +95,7 @@ def test_a_zip_member_that_claims_to_be_huge_is_not_inflated(tmp_path: Path) -> 
     path = tmp_path / "x.zip"
     write_zip(path, {"bomb.png": bytes(257 * 1024**2)})
     with pytest.raises(UnreadableError, match="larger than 256 MiB"):
-        next(iter(open_source(str(path)).pictures())).read()
+        next(iter(open_source(str(path)).images())).read()
 
 
 def test_a_loop_of_links_ends_and_linked_folders_are_read(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_pipe_named_like_a_picture_does_not_hang(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.png": png(1)})
     os.mkfifo(tmp_path / "b.png")
     with pytest.raises(UnreadableError, match="regular"):
-        [picture.read() for picture in open_source(str(tmp_path)).pictures()]
+        [picture.read() for picture in open_source(str(tmp_path)).images()]
 
 
 def test_a_name_that_is_not_utf8_is_read_and_can_be_printed(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagan.data.sources.tree import Layout, arrange, is_picture_name
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name
 from sagan.errors import SaganError
 
 
-def labeled(names: list[str], split: str = "train") -> tuple[dict[str, str | None], Layout]:
+def labeled(names: list[str], split: str = "train") -> tuple[dict[str, str | None], Arrangement]:
     """The layout, and each used file's class by name."""
     layout = arrange(names, split, "here")
     classes = {
@@ -133,7 +133,7 @@ def test_no_pictures_is_an_error_that_says_what_was_looked_for() -> None:
 def test_pictures_are_known_by_extension_and_system_files_are_not(
     name: str, expected: bool
 ) -> None:
-    assert is_picture_name(name) is expected
+    assert is_image_name(name) is expected
 
 
 PARTS = st.sampled_from(["a", "b", "train", "test", "Val", "c c"])
