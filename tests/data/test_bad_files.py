@@ -5,9 +5,10 @@ import json
 import os
 import struct
 import tempfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 from PIL import Image
 
 from sagan.data import describe, open_source, pack
-from sagan.errors import SaganError
+from sagan.data.sources.zip_archive import read_member
+from sagan.errors import SaganError, UnreadableError
 
 
 def png(shade: int) -> bytes:
@@ -268,3 +270,93 @@ def test_a_zip_with_any_bytes_changed_is_read_or_refused_in_one_line(
         assert "\n" not in str(error)  # noqa: PT017
         return
     assert set(dataset.images[:, 0, 0, 0].tolist()) <= set(range(12))
+
+
+def test_a_zip_is_read_alike_where_the_system_has_no_pread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(os, "pread", raising=False)
+    long_names = {f"{'n' * 200}-{name}": data for name, data in good(20).items()}
+    path = write_zip(tmp_path / "x.zip", long_names)  # a name that takes a second read
+    dataset = pack(open_source(str(path)), tmp_path / "out", 4)
+    assert dataset.images[:, 0, 0, 0].tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_member_beyond_the_end_of_any_file_is_unreadable(tmp_path: Path, offset: int) -> None:
+    path = write_zip(tmp_path / "x.zip", good(1))
+    with pytest.raises(UnreadableError):
+        read_member(str(path), "x.png", (offset, 10, 10, 0, zipfile.ZIP_STORED, False, False))
+
+
+def test_a_zip_that_is_gone_makes_its_members_unreadable(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", good(1))
+    (image,) = open_source(str(path)).images()
+    path.unlink()
+    with pytest.raises(UnreadableError, match="No such file"):
+        image.read()
+
+
+# Pipes and devices.
+
+
+def a_pipe_among_images(root: Path) -> Path:
+    write_folder(root, good(20))
+    os.mkfifo(root / "pipe.png")
+    return root
+
+
+def a_pipe_called(name: str) -> Callable[[Path], Path]:
+    def make(root: Path) -> Path:
+        os.mkfifo(root / name)
+        return root / name
+
+    return make
+
+
+def a_folder_with_a_pipe_called(name: str) -> Callable[[Path], Path]:
+    def make(root: Path) -> Path:
+        os.mkfifo(root / name)
+        return root
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        a_pipe_called("x.png"),
+        a_pipe_called("x.zip"),
+        a_pipe_called("x.tar.gz"),
+        a_pipe_called("x.parquet"),
+        a_folder_with_a_pipe_called("x.parquet"),
+        a_folder_with_a_pipe_called("x.arrow"),
+        a_folder_with_a_pipe_called("x.tar"),
+        lambda _: Path("/dev/zero"),
+    ],
+)
+def test_a_pipe_or_a_device_as_a_source_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    path = make(tmp_path)
+    errors: list[Exception] = []
+
+    def use() -> None:
+        try:
+            open_source(str(path))
+        except SaganError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=use, daemon=True)
+    thread.start()
+    thread.join(timeout=60)  # importing `datasets` takes some of it
+    (error,) = errors
+    assert "not a regular file" in str(error)
+    assert str(path) in str(error)
+
+
+def test_a_pipe_among_images_is_named(tmp_path: Path) -> None:
+    root = a_pipe_among_images(tmp_path / "set")
+    assert len(pack(open_source(str(root)), tmp_path / "out", 4)) == 20
+    assert skipped(tmp_path / "out") == {"pipe.png": "not a regular file"}

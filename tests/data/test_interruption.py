@@ -90,7 +90,7 @@ def test_the_workers_of_a_killed_process_end_too(images: Path, tmp_path: Path) -
         time.sleep(0.05)
 
 
-def test_a_disk_without_room_is_told_before_anything_is_decoded(
+def test_a_disk_without_room_is_an_error_before_anything_is_decoded(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def usage(path: Path) -> object:
@@ -98,6 +98,6 @@ def test_a_disk_without_room_is_told_before_anything_is_decoded(
 
     monkeypatch.setattr("sagan.data.packing.shutil.disk_usage", usage)
     monkeypatch.setattr("sagan.data.packing.map_chunks", None)
-    with pytest.raises(SaganError, match=r"takes 0\.0 GB, and the disk .* has 0\.0 GB left"):
+    with pytest.raises(SaganError, match=r"takes 0\.0 GB, but the disk .* has only 0\.0 GB left"):
         pack(open_source(str(images)), tmp_path / "out", 8)
     assert list(tmp_path.iterdir()) == []

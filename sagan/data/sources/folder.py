@@ -1,4 +1,4 @@
-"""Pictures as files in a folder."""
+"""Images as files in a folder."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from sagan.storage.files import read_file
 
 
 class FolderSource:
-    """Pictures in a folder and its sub-folders; see `tree.arrange` for what these mean."""
+    """Images in a folder and its sub-folders; see `tree.arrange` for the meaning of these."""
 
     decode = staticmethod(decode)
     examine = staticmethod(examine)
@@ -28,13 +28,13 @@ class FolderSource:
         self._names = [name for name in found if is_image_name(name)]
         troubles += unread_note(found)
         if troubles and not self._names:
-            raise SaganError(f"no pictures in {path}: {troubles[0]}")
-        self._layout = self._arranged()
-        self.splits = self._layout.splits
-        self.classes = tuple(map(printable, self._layout.classes))
-        self.notes = tuple(map(printable, (*self._layout.notes, *troubles)))
+            raise SaganError(f"no pictures in '{path}': {troubles[0]}")
+        self._arrangement = self._arrange()
+        self.splits = self._arrangement.splits
+        self.classes = tuple(map(printable, self._arrangement.classes))
+        self.notes = tuple(map(printable, (*self._arrangement.notes, *troubles)))
 
-    def _arranged(self) -> Arrangement:
+    def _arrange(self) -> Arrangement:
         labels = self._path / DATASET_JSON
         if not labels.is_file():
             return arrange(self._names, self.split, self.name)
@@ -46,17 +46,17 @@ class FolderSource:
 
     @property
     def num_images(self) -> int:
-        return len(self._layout.files)
+        return len(self._arrangement.files)
 
     def images(self) -> Iterator[SourceImage]:
         root = str(self._path)
-        for index, label in self._layout.files:
+        for index, label in self._arrangement.files:
             name = self._names[index]
             yield SourceImage(printable(name), label, partial(read_file, f"{root}/{name}"))
 
     def listing_digest(self) -> str:
         def entries() -> Iterator[tuple[object, ...]]:
-            for index, label in self._layout.files:
+            for index, label in self._arrangement.files:
                 name = self._names[index]
                 try:
                     status = (self._path / name).stat()
@@ -68,7 +68,7 @@ class FolderSource:
 
 
 def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
-    """Yield the files' paths below root, with forward slashes.
+    """Yield the files' paths below `root`, with forward slashes; add what goes wrong to `troubles`.
 
     Links to folders are followed, since data sets are often put together from links, but no folder
     is entered twice, so that a loop of links ends.
@@ -80,11 +80,11 @@ def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
 
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=note):
         status = os.stat(folder)  # noqa: PTH116
-        # Windows has no inode numbers on some file systems, and no loops of links to fear there.
+        # Some file systems on Windows have no inode numbers, but these have no links either.
         identity = (status.st_dev, status.st_ino)
         if status.st_ino and identity in seen:
             subfolders.clear()
-            troubles.append(f"'{folder}' leads to a folder that is read already: left out")
+            troubles.append(f"'{folder}' leads to a folder that has been read already: left out")
             continue
         seen.add(identity)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

