@@ -1,4 +1,4 @@
-"""Files that cannot be used never stop a pack, and each is named with its reason."""
+"""Files that cannot be used never stop packing, and each is named with its reason."""
 
 import io
 import json
@@ -84,7 +84,7 @@ def test_links_that_lead_in_a_circle_or_nowhere_are_named(tmp_path: Path) -> Non
 
 @pytest.fixture
 def not_root() -> Iterator[Path]:
-    """A folder in which this process works as a user with no more rights than others."""
+    """A folder to work in without the rights of root."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         if os.geteuid():
@@ -104,7 +104,7 @@ def test_a_file_that_may_not_be_read_is_named(not_root: Path) -> None:
     assert skipped(not_root / "out") == {"secret.png": "Permission denied"}
 
 
-def test_a_folder_that_may_not_be_listed_is_told(not_root: Path) -> None:
+def test_a_folder_that_may_not_be_listed_is_noted(not_root: Path) -> None:
     root = write_folder(not_root / "set", good() | {"secret/a.png": png(0)})
     (root / "secret").chmod(0)
     try:
@@ -123,7 +123,9 @@ def test_the_share_of_bad_files_that_stops_can_be_chosen(tmp_path: Path) -> None
         pack(open_source(str(root)), tmp_path / "out", 4, max_unreadable=2)
 
 
-def test_nothing_readable_is_an_error_even_where_all_may_be_bad(tmp_path: Path) -> None:
+def test_a_set_without_readable_images_is_an_error_even_if_all_may_be_unreadable(
+    tmp_path: Path,
+) -> None:
     root = write_folder(tmp_path / "set", {"a.png": b""})
     with pytest.raises(SaganError, match="no pictures in"):
         pack(open_source(str(root)), tmp_path / "out", 4, max_unreadable=1)
@@ -151,7 +153,7 @@ def change(path: Path, name: str, offset: int, form: str, value: int) -> None:
     path.write_bytes(data)
 
 
-def test_names_that_leave_the_archive_are_left_out_and_told(tmp_path: Path) -> None:
+def test_names_that_leave_the_archive_are_left_out_with_a_note(tmp_path: Path) -> None:
     unsafe = {"../../evil.png": png(9), "/etc/evil.png": png(9), "C:\\evil.png": png(9)}
     path = write_zip(tmp_path / "x.zip", good(3) | unsafe)
     assert pack(open_source(str(path)), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == [
@@ -165,7 +167,7 @@ def test_names_that_leave_the_archive_are_left_out_and_told(tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile's, when writing
-def test_of_two_members_with_one_name_the_later_counts_and_it_is_told(tmp_path: Path) -> None:
+def test_of_two_members_with_one_name_the_later_counts_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for shade in (1, 2):
@@ -218,7 +220,9 @@ def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
     assert "overlaps" in skipped(tmp_path / "out")["z.png"]
 
 
-def test_a_directory_that_points_nowhere_makes_members_unreadable_only(tmp_path: Path) -> None:
+def test_a_directory_that_points_nowhere_makes_only_those_members_unreadable(
+    tmp_path: Path,
+) -> None:
     path = write_zip(tmp_path / "x.zip", good(20) | {"lost.png": png(1)})
     change(path, "lost.png", 42, "<I", len(path.read_bytes()) - 10)
     assert len(pack(open_source(str(path)), tmp_path / "out", 4)) == 20
@@ -226,7 +230,7 @@ def test_a_directory_that_points_nowhere_makes_members_unreadable_only(tmp_path:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_other_compressions_are_read_as_well(tmp_path: Path, method: int) -> None:
+def test_other_compressions_are_also_read(tmp_path: Path, method: int) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in good(20).items():
@@ -259,10 +263,10 @@ def test_a_zip_with_any_bytes_changed_is_read_or_refused_in_one_line(
 ) -> None:
     path = write_zip(tmp_path / "x.zip", good(12))
     data = bytearray(path.read_bytes())
-    generator = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     start = data.find(b"PK\x01\x02")  # the directory: members' bytes have a checksum
-    for place in generator.integers(start, len(data), 3):
-        data[place] = generator.integers(0, 256)
+    for place in rng.integers(start, len(data), 3):
+        data[place] = rng.integers(0, 256)
     path.write_bytes(data)
     try:
         dataset = pack(open_source(str(path)), tmp_path / "out", 4, max_unreadable=1)
@@ -272,7 +276,7 @@ def test_a_zip_with_any_bytes_changed_is_read_or_refused_in_one_line(
     assert set(dataset.images[:, 0, 0, 0].tolist()) <= set(range(12))
 
 
-def test_a_zip_is_read_alike_where_the_system_has_no_pread(
+def test_a_zip_is_read_on_a_system_without_pread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows."""

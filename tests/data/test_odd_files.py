@@ -1,4 +1,4 @@
-"""Files that are whole but unusual, from a folder and from a zip: the pixels are known."""
+"""Undamaged but unusual files, in a folder and in a zip, give the right pixels."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Packing is all or nothing, skips what it cannot read, and says what it did."""
+"""Packing is all or nothing, skips unreadable files, and records what it did."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from sagan.errors import SaganError
 
 
 def shades(root: Path, num: int, folder: str = "") -> Path:
-    """`num` pictures, the n-th of which is 6 x 4 and of the gray n."""
+    """`num` images of 6 x 4; the n-th has the gray n."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     for n in range(num):
         Image.new("RGB", (6, 4), (n, n, n)).save(root / folder / f"{n:04}.png")
@@ -26,7 +26,7 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_packed_set_holds_every_picture_with_its_label(tmp_path: Path) -> None:
+def test_a_packed_set_contains_every_image_with_its_label(tmp_path: Path) -> None:
     root = shades(shades(tmp_path / "set", 5, "b"), 3, "a")
     dataset = pack(open_source(str(root)), tmp_path / "out", 4)
     assert dataset.images.shape == (8, 4, 4, 3)
@@ -46,7 +46,7 @@ def test_without_labels_there_is_no_labels_file(tmp_path: Path) -> None:
     assert listing(tmp_path / "out") == ["images.npy", "pack.json"]
 
 
-def test_the_images_file_is_one_that_plain_numpy_reads(tmp_path: Path) -> None:
+def test_plain_numpy_reads_the_images_file(tmp_path: Path) -> None:
     pack(open_source(str(shades(tmp_path / "set", 11))), tmp_path / "out", 4)
     images = np.load(tmp_path / "out" / "images.npy", allow_pickle=False)
     assert images.dtype == np.uint8
@@ -111,7 +111,7 @@ def test_a_packed_set_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
 
-def test_the_fingerprint_is_of_the_content_not_of_the_way_there(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content_not_on_the_container(tmp_path: Path) -> None:
     root = shades(shades(tmp_path / "set", 4, "a"), 4, "b")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for file in root.rglob("*.png"):

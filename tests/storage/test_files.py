@@ -201,7 +201,7 @@ def test_a_file_is_read_whole_up_to_the_limit_and_not_beyond(tmp_path: Path) -> 
         open_file(path, 1024**2)
 
 
-def test_the_limit_is_one_of_what_is_read_not_of_what_the_file_claims(
+def test_the_limit_applies_to_the_content_not_to_the_size_that_a_file_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in /proc, whose files say that they are empty."""

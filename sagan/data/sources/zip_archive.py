@@ -224,7 +224,8 @@ def read_member(path: str, name: str, member: Member) -> bytes:
         if method == zipfile.ZIP_DEFLATED:
             # Inflating stops at this number of bytes, however many the member contains.
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, max(size, 1))
-    except (OSError, OverflowError, zlib.error, struct.error, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zlib.error, struct.error, zipfile.BadZipFile) as error:
+        # A ValueError is an offset beyond what the system can count.
         raise UnreadableError(str(error)) from None
     if len(data) != size or zlib.crc32(data) != crc:
         raise UnreadableError("damaged in the zip: its CRC-32 is not what it should be")
@@ -260,4 +261,4 @@ def _read_by_zipfile(path: str, name: str, size: int) -> bytes:
 @lru_cache(maxsize=1)
 def _open_zip(path: str, changed: int) -> zipfile.ZipFile:
     """Open an archive, reading its directory once in each process until the file changes."""
-    return zipfile.ZipFile(open_file(path))
+    return zipfile.ZipFile(path)  # which closes the file when the cache drops it

@@ -1,4 +1,4 @@
-"""CIFAR as published, in its four forms, packed in an archive or not; and pickles that attack."""
+"""CIFAR as published, in its four forms, in an archive or unpacked; and hostile pickles."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ PER_FILE = 4
 
 
 def pixels(part: int) -> np.ndarray:
-    """What is in file number `part`: uint8 (PER_FILE, 32, 32, 3)."""
+    """The images of file number `part`: uint8 (PER_FILE, 32, 32, 3)."""
     shape = (PER_FILE, 32, 32, 3)
     return np.random.default_rng(part).integers(0, 256, shape, dtype=np.uint8)
 
@@ -32,7 +32,7 @@ def planes(part: int) -> np.ndarray:
 
 
 def old_pickle(value: object) -> bytes:
-    """As Python 2 and the NumPy of 2009 wrote it: byte strings, and NumPy's module's old name."""
+    """A pickle as Python 2 and the NumPy of 2009 wrote it: byte strings, an old module name."""
     data = pickle.dumps(value, protocol=2)
     return data.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n")
 
@@ -141,7 +141,7 @@ class Attack:
 
 
 @pytest.mark.parametrize("protocol", range(5))
-def test_todays_pickles_are_read_too(protocol) -> None:
+def test_pickles_of_every_protocol_are_read(protocol) -> None:
     content = {"labels": [1, 2], "data": planes(1), "name": "x", b"raw": b"\xff"}
     read = read_pickle(pickle.dumps(content, protocol=protocol))
     assert read["labels"] == [1, 2]
@@ -221,7 +221,7 @@ def test_a_pickle_of_anything_else_is_refused(data) -> None:
         read_pickle(data)
 
 
-def test_a_number_for_a_place_in_the_memo_reserves_no_memory() -> None:
+def test_a_large_index_into_the_memo_reserves_no_memory() -> None:
     # Python's unpickler in C asks for 32 GB at this, and may be killed for it.
     assert read_pickle(b"\x80\x02}r\xff\xff\xff\x7f.") == {}
 

@@ -49,19 +49,19 @@ def test_labels_are_the_files_and_folders_mean_nothing(tmp_path: Path, write, fo
 
 
 @pytest.mark.parametrize("write", [in_zip, in_folder])
-def test_labels_that_are_null_mean_none(tmp_path: Path, write) -> None:
+def test_null_instead_of_labels_means_a_set_without_labels(tmp_path: Path, write) -> None:
     source = open_source(str(write(tmp_path, {"labels": None})))
     assert pack(source, tmp_path / "out", 4).labels is None
 
 
-def test_pictures_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
+def test_images_without_a_label_are_left_out_with_a_note(tmp_path: Path) -> None:
     pairs = [[NAMES[0], 0], [NAMES[3], 1], ["elsewhere.png", 2]]
     info = describe(str(in_zip(tmp_path, {"labels": pairs})))
     assert info.counts == {"0": 1, "1": 1}
     assert info.notes[0].startswith("2 pictures have no label")
 
 
-def test_one_label_for_all_is_none(tmp_path: Path) -> None:
+def test_a_single_label_for_all_images_means_a_set_without_labels(tmp_path: Path) -> None:
     info = describe(str(in_zip(tmp_path, {"labels": [[name, 5] for name in NAMES]})))
     assert (info.num_images, info.labeled) == (4, False)
     assert "one label" in info.notes[0]

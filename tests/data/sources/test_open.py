@@ -1,4 +1,4 @@
-"""Folders and zips as streams of encoded pictures."""
+"""Folders and zips as streams of encoded images."""
 
 import io
 import os
@@ -77,7 +77,7 @@ def test_zip_names_with_backslashes_are_folders(tmp_path: Path) -> None:
     assert open_source(str(path)).classes == ("cat", "dog")
 
 
-def test_a_damaged_zip_member_is_unreadable_and_its_neighbors_are_not(tmp_path: Path) -> None:
+def test_a_damaged_zip_member_is_unreadable_but_its_neighbors_are_not(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("a.png", png(1))
@@ -106,7 +106,7 @@ def test_a_loop_of_links_ends_and_linked_folders_are_read(tmp_path: Path) -> Non
     assert [name for name, _, _ in content(open_source(str(root)))] == ["cat/1.png", "dog/1.png"]
 
 
-def test_a_pipe_named_like_a_picture_does_not_hang(tmp_path: Path) -> None:
+def test_a_pipe_named_like_an_image_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.png": png(1)})
     os.mkfifo(tmp_path / "b.png")
     with pytest.raises(UnreadableError, match="regular"):
@@ -138,7 +138,7 @@ def test_the_listing_digest_changes_with_the_files_and_only_then(tmp_path: Path)
     assert open_source(str(root)).listing_digest() not in (before, added)
 
 
-def test_what_is_no_source_is_answered_in_one_line_that_names_it(tmp_path: Path) -> None:
+def test_anything_else_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "broken.zip").write_bytes(write_zip(tmp_path / "x.zip", FILES).read_bytes()[:300])

@@ -9,7 +9,7 @@ from sagan.data.sources.openmoji import OpenMojiSource
 from sagan.errors import SaganError
 
 
-def test_there_are_4495_pictures_without_labels_in_the_order_of_their_names() -> None:
+def test_there_are_4495_images_without_labels_in_the_order_of_their_names() -> None:
     source = OpenMojiSource()
     pictures = list(source.images())
     assert source.num_images == len(pictures) == 4495
@@ -31,7 +31,7 @@ def test_a_render_has_the_same_pixels_on_every_machine() -> None:
 EXPECTED = "eb87a7a916985ed5046b84332853753f79e7c41efc46b5d5ce84cd95f0dea654"
 
 
-def test_a_picture_stands_on_white_and_is_not_blank() -> None:
+def test_a_drawing_is_on_white_and_not_blank() -> None:
     source = OpenMojiSource()
     for picture in list(source.images())[::900]:
         image = source.decode(picture.read(), size=32, fit="crop")
