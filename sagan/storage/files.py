@@ -29,9 +29,9 @@ MAX_IMAGE_BYTES = 256 * 1024**2
 
 # Opening a pipe would otherwise wait for a writer, a terminal could become this process's own, and
 # Windows would translate line ends. No system has all three.
-_READ_FLAGS = os.O_RDONLY
-for _name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):
-    _READ_FLAGS |= getattr(os, _name, 0)
+_READ_FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")
+)
 
 
 def cache_folder(kind: str) -> Path:
@@ -64,6 +64,55 @@ def open_file(
         UnreadableError: there is no such file, it is not a regular file, it is too large, or it is
             a link that is not to be followed. The reason does not name the file.
     """
+    descriptor, _ = _open(path, max_bytes, follow_links)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(
+    path: str | Path, max_bytes: int = MAX_IMAGE_BYTES, *, follow_links: bool = True
+) -> bytes:
+    """Read a file as `open_file` opens it, by default one that may be an image file.
+
+    Raises:
+        UnreadableError: as `open_file`, or it cannot be read to its end.
+    """
+    descriptor, size = _open(path, max_bytes, follow_links)
+    try:
+        data = _read_up_to(descriptor, size + 1)
+        if len(data) > size:  # it has grown since, or is in /proc, where sizes are 0
+            data += _read_up_to(descriptor, max_bytes + 1 - len(data))
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+    finally:
+        os.close(descriptor)
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    return data
+
+
+def read_part(path: str | Path, start: int, num_bytes: int) -> bytes:
+    """Read a part of a file of any size, or what there is of that part, as `open_file` opens it.
+
+    It opens the file each time: a descriptor that threads or processes share has one position for
+    all of them, and not every system can read from elsewhere (`os.pread`).
+
+    Raises:
+        UnreadableError: as `open_file`, or it cannot be read.
+    """
+    descriptor, _ = _open(path, None, follow_links=True)
+    try:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return _read_up_to(descriptor, num_bytes)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+    except OverflowError as error:  # no file is as large as `start`
+        raise UnreadableError(str(error)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str | Path, max_bytes: int | None, follow_links: bool) -> tuple[int, int]:
+    """Open as `open_file` does, but return a descriptor, which is much faster, and the size."""
     flags = _READ_FLAGS
     try:
         if not follow_links:
@@ -79,7 +128,6 @@ def open_file(
                 raise UnreadableError("not a regular file")
             if max_bytes is not None and status.st_size > max_bytes:
                 raise _too_large(max_bytes)
-            return os.fdopen(descriptor, "rb")
         except BaseException:
             os.close(descriptor)
             raise
@@ -87,27 +135,15 @@ def open_file(
         raise UnreadableError(error.strerror or str(error)) from None
     except ValueError as error:  # a name with a NUL character
         raise UnreadableError(str(error)) from None
+    return descriptor, status.st_size
 
 
-def read_file(
-    path: str | Path, max_bytes: int = MAX_IMAGE_BYTES, *, follow_links: bool = True
-) -> bytes:
-    """Read a file opened by `open_file`, by default an image file.
-
-    Raises:
-        UnreadableError: as `open_file`, or it cannot be read to its end.
-    """
-    with open_file(path, max_bytes, follow_links=follow_links) as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            data = file.read(size + 1) or b""
-            if len(data) > size:  # it has grown since, or lies in /proc, where sizes are 0
-                data += file.read(max_bytes + 1 - len(data)) or b""
-        except OSError as error:
-            raise UnreadableError(error.strerror or str(error)) from None
-    if len(data) > max_bytes:
-        raise _too_large(max_bytes)
-    return data
+def _read_up_to(descriptor: int, num_bytes: int) -> bytes:
+    blocks = []
+    while num_bytes > 0 and (block := os.read(descriptor, num_bytes)):
+        blocks.append(block)
+        num_bytes -= len(block)
+    return b"".join(blocks)
 
 
 def _too_large(max_bytes: int) -> UnreadableError:

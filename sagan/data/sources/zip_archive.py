@@ -16,7 +16,7 @@ from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
 from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
-from sagan.storage.files import MAX_IMAGE_BYTES, open_file
+from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
 from sagan.types import BoolArray
 
 # A member in 35 bytes; a ZipInfo takes a kilobyte, and archives have millions of members.
@@ -224,8 +224,7 @@ def read_member(path: str, name: str, member: Member) -> bytes:
         if method == zipfile.ZIP_DEFLATED:
             # Inflating stops at this number of bytes, however many the member contains.
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, max(size, 1))
-    except (OSError, ValueError, zlib.error, struct.error, zipfile.BadZipFile) as error:
-        # A ValueError is an offset beyond what the system can count.
+    except (zlib.error, struct.error, zipfile.BadZipFile) as error:
         raise UnreadableError(str(error)) from None
     if len(data) != size or zlib.crc32(data) != crc:
         raise UnreadableError("damaged in the zip: its CRC-32 is not what it should be")
@@ -234,19 +233,15 @@ def read_member(path: str, name: str, member: Member) -> bytes:
 
 def _read_packed(path: str, offset: int, packed: int) -> bytes:
     """Read a member's data as it is in the archive, compressed or not."""
-    # Opened each time: a file shared by threads or processes would need a lock for seeking.
-    with open_file(path) as file:
-        file.seek(offset)
-        # All in one read, unless name and extra field are unusually long.
-        block = file.read(_LOCAL_HEADER_BYTES + _USUAL_NAME_BYTES + packed)
-        if block[:4] != _LOCAL_SIGNATURE:
-            raise zipfile.BadZipFile("the zip's directory points to a place without a member")
-        name_bytes, extra_bytes = struct.unpack_from("<HH", block, 26)
-        start = _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
-        if start + packed > len(block):
-            file.seek(offset + start)
-            return file.read(packed)
-        return block[start : start + packed]
+    # All in one read, unless name and extra field are unusually long.
+    block = read_part(path, offset, _LOCAL_HEADER_BYTES + _USUAL_NAME_BYTES + packed)
+    if block[:4] != _LOCAL_SIGNATURE:
+        raise zipfile.BadZipFile("the zip's directory points to a place without a member")
+    name_bytes, extra_bytes = struct.unpack_from("<HH", block, 26)
+    start = _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+    if start + packed > len(block):
+        return read_part(path, offset + start, packed)
+    return block[start : start + packed]
 
 
 def _read_by_zipfile(path: str, name: str, size: int) -> bytes:
