@@ -112,7 +112,7 @@ def test_a_contact_sheet_has_a_row_of_each_class(tmp_path: Path, packed: bool) -
     step = THUMBNAIL_SIZE + 2
     assert sheet.shape[1] == SHEET_COLUMNS * step - 2
     red, green = ((sheet == color).all(axis=-1).sum() for color in ((255, 0, 0), (0, 255, 0)))
-    # A packed set's pictures are 8 pixels wide and enlarged; all fill the thumbnail.
+    # A packed set's images are 8 pixels wide and enlarged; all fill the thumbnail.
     assert red == SHEET_COLUMNS * THUMBNAIL_SIZE**2
     assert green == 2 * THUMBNAIL_SIZE**2
 

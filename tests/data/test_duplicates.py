@@ -54,7 +54,7 @@ def test_packing_names_copies_and_keeps_them(tmp_path: Path) -> None:
     dataset = pack(open_source(str(tmp_path / "set")), tmp_path / "out", 4)
     assert len(dataset) == 4
     manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
-    # The same pixels in another format are the same picture.
+    # The same pixels in another format are the same image.
     assert manifest["duplicates"] == [["a/1.png", "b/1.bmp"]]
     assert manifest["num_copies"] == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

@@ -39,7 +39,7 @@ def write_zip(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def content(source: Source) -> list[tuple[str, int, bytes]]:
-    return [(picture.name, picture.label, picture.read()) for picture in source.images()]
+    return [(image.name, image.label, image.read()) for image in source.images()]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -110,7 +110,7 @@ def test_a_pipe_named_like_an_image_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.png": png(1)})
     os.mkfifo(tmp_path / "b.png")
     with pytest.raises(UnreadableError, match="regular"):
-        [picture.read() for picture in open_source(str(tmp_path)).images()]
+        [image.read() for image in open_source(str(tmp_path)).images()]
 
 
 def test_a_name_that_is_not_utf8_is_read_and_can_be_printed(tmp_path: Path) -> None:
