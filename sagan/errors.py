@@ -1,9 +1,18 @@
 """Errors that a user, rather than a programmer, is meant to read."""
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "choose a place that you may write to",
+}
 
 
 class SaganError(Exception):
@@ -28,3 +37,10 @@ def first_problem(error: "ValidationError") -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "as a whole"
     return f"{where}: {first['msg']}"
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why something could not be written and, where known, how to mend it."""
+    message = " ".join(str(getattr(error, "strerror", None) or error).split())
+    remedy = _REMEDIES.get(getattr(error, "errno", None) or 0)
+    return f"{message} ({remedy})" if remedy else message

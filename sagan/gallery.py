@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sagan.errors import SaganError, printable
+from sagan.errors import SaganError, printable, reason
 from sagan.images.grid import grid_columns, image_grid
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.sampling import grid_labels, spherical_interpolation
-from sagan.storage.files import replacing, write_picture
-from sagan.storage.fsync import flush, reason
+from sagan.storage.files import replacing, write_image
+from sagan.storage.fsync import flush
 from sagan.types import UInt8Array
 
 MAX_ROWS = 10  # of an interpolation, unless classes are given
@@ -105,7 +105,7 @@ def write_interpolation(
     else:
         stacked = [image_grid(np.stack(column), 1) for column in zip(*rows, strict=True)]
         animation = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
-        write_picture(
+        write_image(
             out,
             animation[0],
             save_all=True,
@@ -187,4 +187,4 @@ def save_image(image: UInt8Array, out: Path) -> None:
     Raises:
         SaganError: the file cannot be written.
     """
-    write_picture(out, Image.fromarray(image))
+    write_image(out, Image.fromarray(image))

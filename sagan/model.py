@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sagan.build import build_discriminator, build_generator, on_meta_device, skip_init
 from sagan.config import Config, parse_config
-from sagan.errors import SaganError
+from sagan.errors import SaganError, reason
 from sagan.images.decode import FITS
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.spectral_norm import fold_spectral_norm
@@ -30,7 +30,6 @@ from sagan.run.checkpoint import (
 )
 from sagan.run.run import Run
 from sagan.storage.files import write_bytes
-from sagan.storage.fsync import reason
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 

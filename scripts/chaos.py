@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sagan.data import pack
+from sagan.data import open_source, pack
 from sagan.errors import SaganError
 from sagan.run import checkpoint
 from sagan.run.stats import read_records
@@ -143,7 +143,7 @@ def prepare_data(folder: Path) -> Path:
     for i in range(40):
         pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(images / f"{i}.png")
-    pack(str(images), folder / "packed", 32)
+    pack(open_source(str(images)), folder / "packed", 32)
     return folder / "packed"
 
 

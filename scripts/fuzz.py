@@ -35,7 +35,7 @@ import numpy as np
 from mutations import ELSEWHERE, mutate
 from PIL import Image
 
-from sagan.data import PackedDataset, describe, pack, workers
+from sagan.data import PackedDataset, describe, open_source, pack, workers
 from sagan.errors import SaganError
 from sagan.model import export_model, open_model
 from sagan.run import directory
@@ -216,7 +216,7 @@ def sound_targets(folder: Path) -> dict[str, Target]:
 
 
 def _model_targets(folder: Path) -> dict[str, Target]:
-    packed = pack(str(_folder_of_images(folder)), folder / "packed", 32)
+    packed = pack(open_source(str(_folder_of_images(folder))), folder / "packed", 32)
     session = prepare(str(packed.path), folder / "run", "smoke", SETTINGS, lambda line: None)
     train(session, Silent())
     export_model(open_model(folder / "run"), folder / "model.safetensors", card="# Card")
@@ -257,7 +257,7 @@ def _source_targets(folder: Path) -> dict[str, Target]:
 
 
 def _pack_and_describe(path: Path) -> None:
-    pack(str(path), path.parent / "packed", 32)
+    pack(open_source(str(path)), path.parent / "packed", 32)
     describe(str(path))
 
 

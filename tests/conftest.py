@@ -12,7 +12,7 @@ from hypothesis import settings
 from PIL import Image
 
 from sagan.config import Config, resolve
-from sagan.data import PackedDataset, pack
+from sagan.data import PackedDataset, open_source, pack
 
 NUM_CLASSES, PER_CLASS, SIDE = 3, 8, 32
 
@@ -70,14 +70,14 @@ def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def labeled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     """18 pictures of 32 x 32 in 3 classes of 8, 6 and 4."""
-    return pack(str(_pictures), tmp_path_factory.mktemp("packed") / "labeled", SIDE)
+    return pack(open_source(str(_pictures)), tmp_path_factory.mktemp("packed") / "labeled", SIDE)
 
 
 @pytest.fixture(scope="session")
 def unlabeled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     """8 pictures of 32 x 32, without labels."""
     out = tmp_path_factory.mktemp("packed") / "unlabeled"
-    return pack(str(_pictures / "class0"), out, SIDE)
+    return pack(open_source(str(_pictures / "class0")), out, SIDE)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +133,7 @@ def train_run() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def bad_pictures() -> dict[str, tuple[bytes, str]]:
+def bad_images() -> dict[str, tuple[bytes, str]]:
     """Files that are called pictures and cannot be used: {name: (bytes, reason)}."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     return {

@@ -18,9 +18,8 @@ from sagan.cli.model import export, inspect, presets
 from sagan.cli.sample import sample
 from sagan.cli.study import study
 from sagan.cli.train import demo, train
-from sagan.errors import SaganError, printable
+from sagan.errors import SaganError, printable, reason
 from sagan.runtime.malloc import keep_freed_memory
-from sagan.storage.fsync import reason
 
 app = typer.Typer(
     name="sagan",

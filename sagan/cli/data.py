@@ -22,17 +22,17 @@ def data_info(
     Example: [bold]sagan data info photos/ --sheet photos.png[/]
     """
     from sagan.data import describe
-    from sagan.data.contact_sheet import check_sheet, write_sheet
+    from sagan.data.contact_sheet import check_contact_sheet, write_contact_sheet
     from sagan.display import PackingProgress
     from sagan.summary import dataset_lines
 
     if sheet is not None:
-        check_sheet(sheet)
+        check_contact_sheet(sheet)
     with PackingProgress(open_console(), "looking at") as progress:
         info = describe(source, split=split, thumbnails=sheet is not None, progress=progress)
     show(dataset_lines(info))
     if sheet is not None:
-        write_sheet(info.thumbnails, sheet)
+        write_contact_sheet(info.thumbnails, sheet)
         say(f"wrote {sheet}")
 
 
@@ -55,13 +55,13 @@ def data_pack(
 
     Example: [bold]sagan data pack photos/ photos-64 --size 64[/]
     """
-    from sagan.data import pack
+    from sagan.data import open_source, pack
     from sagan.data.packed import read_manifest
     from sagan.display import PackingProgress
 
     with PackingProgress(open_console(), "packing") as progress:
         dataset = pack(
-            source, out, size, fit=fit, split=split, max_unreadable=max_unreadable,
+            open_source(source, split), out, size, fit=fit, max_unreadable=max_unreadable,
             progress=progress,
         )  # fmt: skip
     manifest = read_manifest(out)

@@ -1,7 +1,7 @@
-"""From any collection of pictures to batches: sources -> packed set -> order of images.
+"""From any collection of images to batches: sources -> packed set -> order of images.
 
-Nothing here imports torch: packing and looking at data must start at once. Each name is imported
-when it is first used, because worker processes need only what decodes.
+Nothing here imports torch, so that packing and looking at data start at once. Each name is imported
+when it is first used, because worker processes need only the decoders.
 """
 
 import lazy_loader

@@ -6,3 +6,4 @@ from .info import describe as describe
 from .packed import PackedDataset as PackedDataset
 from .packed import fingerprint_of as fingerprint_of
 from .packing import pack as pack
+from .sources.open import open_source as open_source

@@ -1,4 +1,4 @@
-"""What of a data set matters for training a GAN on it: how large, how even, how many."""
+"""Advice on a data set for training a GAN: which preset to start with, and what may go wrong."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,13 @@ from sagan.config import resolve
 from sagan.data.info import DatasetInfo
 from sagan.data.packing import packed_bytes
 
-# Below so many pictures a discriminator soon knows them by heart (Karras et al. 2020,
-# arXiv 2006.06676, figure 1, where 2,000 and fewer diverge at once without augmentation).
+# With fewer images a discriminator soon memorizes them (Karras et al. 2020, arXiv 2006.06676,
+# figure 1, where 2,000 and fewer diverge at once without augmentation).
 FEW_IMAGES = 2_000
-# The largest class over the smallest.
+# Size of the largest class over that of the smallest.
 HEAVY_IMBALANCE = 10
 FEW_OF_A_CLASS = 100
-# Resolutions in pixels with the preset for one computer without a GPU, and with one.
+# For each resolution in pixels, the preset without a GPU and the preset with one.
 PRESETS = {
     32: ("cpu-32", "sagan-32"),
     64: ("cpu-64", "sagan-64"),
@@ -22,14 +22,14 @@ PRESETS = {
 
 
 def resolution_for(info: DatasetInfo) -> int:
-    """The greatest of 32, 64, 128 and 256 pixels that half of the pictures have; at least 32."""
+    """Return the largest of 32, 64, 128 and 256 pixels that half of the images have, or else 32."""
     if info.short_sides is None:
         return min(PRESETS)
     return max((r for r in PRESETS if r <= info.short_sides.median), default=min(PRESETS))
 
 
 def suggestion(info: DatasetInfo) -> str:
-    """Which preset to begin with, and what its pictures take, as one line."""
+    """Return one line: which preset to start with, and how much disk its packed set takes."""
     modest, large = PRESETS[resolution_for(info)]
     size = resolve(modest).resolution
     packed = packed_bytes(info.num_images, size)
@@ -41,7 +41,7 @@ def suggestion(info: DatasetInfo) -> str:
 
 
 def amount(num_bytes: int) -> str:
-    """Bytes for people, such as "1.5 GB"."""
+    """Return a number of bytes as people write it, such as "1.5 GB"."""
     value = float(num_bytes)
     for unit in ("bytes", "kB", "MB"):
         if value < 1000:
@@ -51,10 +51,10 @@ def amount(num_bytes: int) -> str:
 
 
 def warnings(info: DatasetInfo) -> Iterator[str]:
-    """What is likely to spoil a training, a line each with what helps."""
+    """Yield what is likely to spoil training, one line each, with what helps."""
     if 0 < info.num_images < FEW_IMAGES:
         yield (
-            f"{info.num_images:,} pictures are few: the discriminator will know them by heart; "
+            f"{info.num_images:,} pictures are few: the discriminator will memorize them; "
             "augmentation helps (the cpu presets have it, others with --set augment=adaptive), "
             "more pictures help more"
         )
@@ -66,7 +66,7 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
     if info.num_copies * 20 > info.num_images:
         yield (
             f"{info.num_copies:,} of {info.num_images:,} pictures are copies of others: samples "
-            "will lean toward these"
+            "will resemble these too often"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which images each batch holds: a pure function of (seed, batch number)."""
+"""The order of images in training: each batch is a pure function of (seed, batch number)."""
 
 import operator
 
@@ -8,11 +8,11 @@ from sagan.types import Int64Array
 
 
 class BatchOrder:
-    """Epochs laid end to end as one endless stream of image numbers, cut into batches.
+    """Epochs end to end as one endless stream of image numbers, cut into batches.
 
     An epoch is a permutation of all N images, a function of (seed, epoch). Batch b is positions
-    b*B .. (b+1)*B - 1 of the stream, so it may straddle epochs, and no image is ever left over.
-    Since any epoch's permutation can be produced without those before it, any batch can.
+    b*B .. (b+1)*B - 1 of the stream, so it may span two epochs, and no image is ever left over.
+    Since any epoch's permutation can be made without the earlier ones, so can any batch.
 
     Args:
         num_images: N, at least 1.
@@ -51,7 +51,7 @@ class BatchOrder:
 
     def _permutation(self, epoch: int) -> Int64Array:
         if epoch not in self._epochs:
-            # Two are enough for batches asked for in turn, some of which straddle epochs.
+            # Two are enough for batches in order, some of which span two epochs.
             while len(self._epochs) >= 2:
                 self._epochs.pop(next(iter(self._epochs)))
             self._epochs[epoch] = permutation(self.num_images, self.seed, epoch)
@@ -61,9 +61,10 @@ class BatchOrder:
 def permutation(num: int, seed: int, epoch: int) -> Int64Array:
     """Return the order of one epoch: int64 (num,), each of 0..num-1 once.
 
-    Philox (Salmon et al. 2011) is a counter-based generator: keyed by (seed, epoch), no state is
-    carried over. Sorting its raw 64-bit words, rather than `Generator.permutation`, because NumPy
-    promises the former never to change between its versions, and not the latter (NEP 19).
+    Philox (Salmon et al. 2011) is a counter-based random number generator: keyed by (seed, epoch),
+    it carries no state over. Its raw 64-bit words are sorted, rather than calling
+    `Generator.permutation`, because NumPy promises that these never change between its versions,
+    but not the permutations (NEP 19).
     """
     key = np.random.SeedSequence(seed, spawn_key=(epoch,))
     words = np.random.Philox(key).random_raw(num)

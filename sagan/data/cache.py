@@ -1,4 +1,4 @@
-"""From what the user points at to a packed set, packing into the user's cache where needed."""
+"""Opening any data set for training, packing it into the user's cache first where needed."""
 
 import hashlib
 import shutil
@@ -30,20 +30,20 @@ def open_dataset(
     notify: Notify = _silent,
     progress: Progress | None = None,
 ) -> PackedDataset:
-    """Open a data set for training at size S, packing it first if that has not been done.
+    """Open a data set for training at size S, packing it first if necessary.
 
     A packed set is used as it is. Anything else is packed into the cache once, under a name made of
-    the source's listing (names, sizes, times of change), size, fit and split, and found there the
-    next time. Several processes may do so at once.
+    the source's listing (names, sizes, times of change), size, fit and split, and is found there
+    the next time. Several processes may do so at once.
 
     Args:
         source: a packed set, or anything that `open_source` takes.
         size: S, 1 to 4096.
-        fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps what it was packed with.
-        split: which part of the source; None takes "train", and a packed set as it is.
+        fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps the one that it has.
+        split: which part of the source; None means "train", or the split of a packed set.
         cache: where to keep packed sets, by default `cache_folder("data")`.
-        notify: called with one line for each thing that the user should hear.
-        progress: called with (pictures done, pictures in all or None) while packing.
+        notify: called with one line for each thing that the user should know.
+        progress: called with (images done, images in all or None) while packing.
 
     Raises:
         SaganError: as `pack`, or the packed set has another size or split.
@@ -53,33 +53,34 @@ def open_dataset(
     if source != "openmoji" and is_packed(path):
         return _open_as_asked(path, size, split)
     if source == "openmoji" and path.is_dir():
-        notify("'openmoji' is the built-in data set; for the folder of that name write ./openmoji")
+        notify("'openmoji' is the built-in data set; for the folder of that name, write ./openmoji")
 
     opened = open_source(source, split or DEFAULT_SPLIT)
     folder = (cache or cache_folder("data")) / _cache_name(opened, size, checked_fit)
     dataset = _open_cached(folder, notify)
-    if dataset is not None:  # its notes are kept: the source's may want all labels to be read
+    if dataset is not None:
+        # Its manifest has the notes; asking the source for them may read all labels.
         manifest = read_manifest(folder)
         for note in manifest.notes:
             notify(note)
         notify(f"{len(dataset):,} pictures packed earlier in {folder}")
-        _tell_findings(manifest, folder, notify)
+        _notify_findings(manifest, folder, notify)
         return dataset
     for note in opened.notes:
         notify(note)
-    number = "" if opened.num_pictures is None else f"{opened.num_pictures:,} "
+    number = "" if opened.num_images is None else f"{opened.num_images:,} "
     notify(f"packing {number}pictures at {size} x {size} into {folder}")
     dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
-    _tell_findings(read_manifest(folder), folder, notify)
+    _notify_findings(read_manifest(folder), folder, notify)
     return dataset
 
 
-def _tell_findings(manifest: Manifest, folder: Path, notify: Notify) -> None:
-    """Each time: a disk that was out of reach for a moment may have left pictures out for good."""
+def _notify_findings(manifest: Manifest, folder: Path, notify: Notify) -> None:
+    """Repeat them each time: files that were out of reach for a moment stay left out for good."""
     for line in manifest.findings():
         notify(line)
     if manifest.skipped:
-        notify(f"if they can be read by now, delete {folder} to have them packed anew")
+        notify(f"if they can be read by now, delete {folder} to pack the set again")
 
 
 def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
@@ -91,7 +92,7 @@ def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
         )
     if split is not None and dataset.split != split:
         raise SaganError(
-            f"the packed data set '{path}' holds the split '{dataset.split}', not '{split}': "
+            f"the packed data set '{path}' contains the split '{dataset.split}', not '{split}': "
             f"choose it with --split {dataset.split}"
         )
     return dataset
@@ -99,7 +100,7 @@ def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
 
 def _cache_name(source: Source, size: int, fit: str) -> str:
     key = repr((FORMAT_VERSION, source.listing_digest(), size, fit, source.split))
-    name = Path(source.name).resolve().stem  # of "." as well
+    name = Path(source.name).resolve().stem  # resolved, since "." has no stem
     stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)
     digest = hashlib.sha256(key.encode()).hexdigest()
     return f"{stem[:40]}-{source.split}-{size}-{fit}-{digest[:16]}"

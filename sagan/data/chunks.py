@@ -1,4 +1,4 @@
-"""What a worker process makes of a chunk of pictures. Imported by each of them: keep it light."""
+"""Decoding a chunk of images in a worker process. Every worker imports this: keep it light."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from sagan.data.duplicates import picture_hash
+from sagan.data.duplicates import image_hash
 from sagan.data.sources.base import Decoder
 from sagan.data.workers import Read, each
 from sagan.errors import UnreadableError
@@ -16,10 +16,12 @@ from sagan.types import UInt8Array
 
 @dataclass(frozen=True)
 class DecodedChunk:
-    """A chunk in few pieces, so that the one process that writes them has little to do.
+    """A decoded chunk, in few pieces so that the one process that writes them has little to do.
 
-    images: uint8 (n, S, S, 3), of the readable pictures. hashes: the `picture_hash` of each.
-    unreadable: why others are not, by their place in the chunk.
+    Attributes:
+        images: uint8 (n, S, S, 3), the readable images.
+        hashes: the `image_hash` of each of these.
+        unreadable: why the others are not, by their place in the chunk.
     """
 
     images: UInt8Array
@@ -28,11 +30,11 @@ class DecodedChunk:
 
 
 def decode_chunk(reads: Sequence[Read], decode: Decoder, size: int, fit: Fit) -> DecodedChunk:
-    """Read and decode each picture, to (size, size, 3)."""
+    """Read and decode each image, to (size, size, 3)."""
     decoded = each(partial(decode, size=size, fit=fit), reads)
     images = [image for image in decoded if not isinstance(image, UnreadableError)]
     return DecodedChunk(
         np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8),
-        [picture_hash(image) for image in images],
+        [image_hash(image) for image in images],
         {n: str(image) for n, image in enumerate(decoded) if isinstance(image, UnreadableError)},
     )

@@ -1,4 +1,4 @@
-"""A contact sheet: some pictures of each class on one PNG."""
+"""A contact sheet: some images of each class in one PNG."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -9,17 +9,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sagan.data.info import SHEET_COLUMNS, SHEET_ROWS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
-from sagan.storage.files import write_picture
+from sagan.storage.files import write_image
 from sagan.types import UInt8Array
 
 _GAP = 2
 _CAPTION = 14
-# A sheet of a thousand classes would be a wall of pictures that nobody looks at.
+# A contact sheet of a thousand classes would be too long for anyone to look at.
 MAX_CLASSES = 40
 
 
-def check_sheet(path: Path) -> None:
-    """Refuse what cannot become a contact sheet, before hours of looking at pictures.
+def check_contact_sheet(path: Path) -> None:
+    """Check a contact sheet's path, before hours of decoding images for it.
 
     Raises:
         SaganError: the name does not end in .png, or its folder is not there.
@@ -30,46 +30,46 @@ def check_sheet(path: Path) -> None:
         raise SaganError(f"cannot write the contact sheet '{path}': there is no such folder")
 
 
-def write_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path) -> None:
-    """Write a contact sheet: each class's name over a row of its pictures.
+def write_contact_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path) -> None:
+    """Write a contact sheet: each class's name over a row of its images.
 
     Args:
-        thumbnails: class name ("" without labels) -> pictures, uint8 (S, S, 3), as
-            `DatasetInfo.thumbnails` has them. At most MAX_CLASSES classes are shown.
+        thumbnails: class name ("" without labels) -> images, uint8 (S, S, 3), as in
+            `DatasetInfo.thumbnails`. At most MAX_CLASSES classes are shown.
         path: the file, ending in .png.
 
     Raises:
-        SaganError: it cannot be written, has another ending, or there are no pictures.
+        SaganError: it cannot be written, has another ending, or there are no images.
     """
-    check_sheet(path)
+    check_contact_sheet(path)
     if not thumbnails:
         raise SaganError(f"cannot write the contact sheet '{path}': no picture can be read")
     step = THUMBNAIL_SIZE + _GAP
     rows = [
-        (name if start == 0 else "", pictures[start : start + SHEET_COLUMNS])
-        for name, pictures in islice(thumbnails.items(), MAX_CLASSES)
-        for start in range(0, min(len(pictures), SHEET_COLUMNS * SHEET_ROWS), SHEET_COLUMNS)
+        (name if start == 0 else "", images[start : start + SHEET_COLUMNS])
+        for name, images in islice(thumbnails.items(), MAX_CLASSES)
+        for start in range(0, min(len(images), SHEET_COLUMNS * SHEET_ROWS), SHEET_COLUMNS)
     ]
     heights = [step + (_CAPTION if name else 0) for name, _ in rows]
     sheet = Image.new("RGB", (SHEET_COLUMNS * step - _GAP, sum(heights)), "white")
     top = 0
-    for (name, pictures), height in zip(rows, heights, strict=True):
+    for (name, images), height in zip(rows, heights, strict=True):
         if name:
             ImageDraw.Draw(sheet).text((0, top), _drawable(name), "black", _font())
-        for column, picture in enumerate(pictures):
-            sheet.paste(_scaled(picture), (column * step, top + height - step))
+        for column, image in enumerate(images):
+            sheet.paste(_scaled(image), (column * step, top + height - step))
         top += height
-    write_picture(path, sheet)
+    write_image(path, sheet)
 
 
-def _scaled(picture: UInt8Array) -> Image.Image:
-    image = Image.fromarray(np.ascontiguousarray(picture))
+def _scaled(pixels: UInt8Array) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     if image.width == THUMBNAIL_SIZE:
         return image
-    # Enlarged pixels stay pixels; what is larger is averaged.
-    small = image.width < THUMBNAIL_SIZE
-    how = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-    return image.resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), how)
+    # Small images keep their hard pixels; large ones are averaged.
+    is_small = image.width < THUMBNAIL_SIZE
+    method = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
+    return image.resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), method)
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -77,5 +77,5 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _drawable(name: str) -> str:
-    # Pillow's own font has Latin letters, with FreeType or without.
+    # Pillow's own font has Latin letters only, with or without FreeType.
     return name.encode("latin-1", "replace").decode("latin-1")

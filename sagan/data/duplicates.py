@@ -1,4 +1,4 @@
-"""Which pictures of a set are the same, pixel for pixel, in bounded memory."""
+"""Finding images of a set that are the same, pixel for pixel, in bounded memory."""
 
 import ast
 import hashlib
@@ -11,31 +11,34 @@ import numpy.typing as npt
 
 from sagan.types import UInt8Array
 
-# Groups that are listed by name; more are counted.
+# This many groups are listed by name; the rest are only counted.
 MAX_GROUPS = 1000
 
 
-def picture_hash(image: UInt8Array) -> int:
-    """64 bits of a picture's pixels: of a million, two are equal by chance once in 4e7 times."""
+def image_hash(image: UInt8Array) -> int:
+    """Return a 64-bit hash of an image's pixels.
+
+    Among a million different images, the chance that any two have the same hash is 1 in 4e7.
+    """
     digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
-def picture_hashes(images: UInt8Array) -> npt.NDArray[np.int64]:
-    """`picture_hash` of each of the pictures (N, S, S, 3)."""
-    return np.array([picture_hash(image) for image in images], dtype=np.int64)
+def image_hashes(images: UInt8Array) -> npt.NDArray[np.int64]:
+    """Return the `image_hash` of each of the images (N, S, S, 3)."""
+    return np.array([image_hash(image) for image in images], dtype=np.int64)
 
 
 def first_of_each(hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Rows of the pictures that equal no earlier one, in order."""
+    """Return the rows of the images that equal no earlier one, in order."""
     _, rows = np.unique(hashes, return_index=True)
     return np.sort(rows)
 
 
 class DuplicateFinder:
-    """Takes a set's pictures in turn, and says at the end which were there before.
+    """Takes a set's images in turn, and says at the end which of them are copies.
 
-    Eight bytes of memory for each picture; names go to a file.
+    It needs eight bytes of memory for each image; names go to a file.
 
     Args:
         names_file: a file to write, which the caller removes.
@@ -47,7 +50,7 @@ class DuplicateFinder:
         self._names = names_file.open("w", encoding="ascii")
 
     def add(self, names: Iterable[str], hashes: Sequence[int]) -> None:
-        """Take the next pictures, by name and `picture_hash`."""
+        """Add the next images, by name and `image_hash`."""
         self._hashes.extend(hashes)
         self._names.writelines(ascii(name) + "\n" for name in names)
 
@@ -56,19 +59,19 @@ class DuplicateFinder:
         self._names.close()
 
     def groups(self, images: UInt8Array) -> tuple[int, tuple[tuple[str, ...], ...]]:
-        """Compare what has equal hashes, after `close`.
+        """Compare images with equal hashes; call it after `close`.
 
         Args:
-            images: the pictures that were added, uint8 (N, S, S, 3).
+            images: the images that were added, uint8 (N, S, S, 3).
 
         Returns:
-            How many pictures are copies of an earlier one, and names of equal pictures, a group in
-            each row, in the pictures' order; at most MAX_GROUPS groups.
+            The number of images that are copies of an earlier one, and groups of names of equal
+            images, in the images' order; at most MAX_GROUPS groups.
         """
         rows = [
             group
             for candidates in _equal_runs(np.frombuffer(self._hashes, dtype=np.int64))
-            for group in _equal_pictures(candidates, images)
+            for group in _equal_images(candidates, images)
         ]
         rows.sort()
         num_copies = sum(len(group) - 1 for group in rows)
@@ -84,10 +87,10 @@ class DuplicateFinder:
 
 
 def _equal_runs(hashes: np.ndarray) -> list[list[int]]:
-    """Rows with equal hashes, two and more."""
+    """Return groups of two or more rows with equal hashes."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
-    # Where a run begins, and, at the end, where one more would.
+    # Where each run begins, and at the end where another one would.
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1], True])
     lengths = np.diff(starts)
     return [
@@ -97,8 +100,8 @@ def _equal_runs(hashes: np.ndarray) -> list[list[int]]:
     ]
 
 
-def _equal_pictures(candidates: list[int], images: UInt8Array) -> list[list[int]]:
-    """Divide rows with equal hashes into those with equal pictures, two and more."""
+def _equal_images(candidates: list[int], images: UInt8Array) -> list[list[int]]:
+    """Divide rows with equal hashes into groups of two or more with equal images."""
     by_content: dict[bytes, list[int]] = {}
     for row in candidates:
         by_content.setdefault(images[row].tobytes(), []).append(row)

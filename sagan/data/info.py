@@ -1,4 +1,4 @@
-"""What there is to know about a source before training on it."""
+"""Measuring a source before training on it: sizes, classes, copies, unreadable files."""
 
 import contextlib
 import hashlib
@@ -15,20 +15,20 @@ from sagan.data.packed import PackedDataset, is_packed, read_manifest
 from sagan.data.sources.base import Decoder, Source
 from sagan.data.sources.open import open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
-from sagan.data.workers import map_pictures
+from sagan.data.workers import map_images
 from sagan.errors import UnreadableError
-from sagan.images.decode import PictureFacts
+from sagan.images.decode import ImageFacts
 from sagan.types import Progress, UInt8Array
 
 THUMBNAIL_SIZE = 64
-# A contact sheet has so many pictures of each class, or SHEET_ROWS times as many of a set without.
+# A contact sheet shows one row of each class, or SHEET_ROWS rows of a set without classes.
 SHEET_COLUMNS = 12
 SHEET_ROWS = 12
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The least, the median and the greatest of some lengths in pixels."""
+    """The smallest, the median and the largest of some lengths in pixels."""
 
     smallest: int
     median: float
@@ -39,13 +39,25 @@ class Spread:
 class DatasetInfo:
     """A source in numbers, for one split.
 
-    num_images counts readable pictures; counts has them by class name, empty without labels;
-    unlabeled sources have classes == (). widths, heights and short_sides are None where nothing is
-    readable. modes and formats are Pillow's names with counts ("packed" for a packed set's).
-    unreadable maps a file's name to the reason. num_copies is how many pictures' files (in a packed
-    set: pixels) are the same as an earlier one's, and copies names some with the earlier one.
-    thumbnails has some pictures of each class by name ("" without labels), each uint8
-    (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3). splits is empty where the source has none.
+    Attributes:
+        source: what the user called it.
+        split: the split that was measured.
+        splits: all splits, empty where the source has none.
+        num_images: the number of readable images.
+        classes: class names; empty without labels.
+        counts: readable images by class name; empty without labels.
+        widths: in pixels; None if no image is readable, and so for the next two.
+        heights: in pixels.
+        short_sides: in pixels.
+        modes: Pillow's modes, with counts.
+        formats: file formats by Pillow's names, with counts; "packed" for a packed set.
+        unreadable: the reason, by file name.
+        num_copies: how many images are the same file (in a packed set: the same pixels) as an
+            earlier one.
+        copies: some of these, each with the earlier one.
+        thumbnails: some images by class name ("" without labels), each uint8
+            (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3).
+        notes: decisions about the source that the user should know of.
     """
 
     source: str
@@ -72,10 +84,10 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one look at a picture tells."""
+class _Examined:
+    """What is kept of one image."""
 
-    facts: PictureFacts
+    facts: ImageFacts
     digest: bytes
     thumbnail: UInt8Array | None
 
@@ -87,42 +99,47 @@ def describe(
     thumbnails: bool = False,
     progress: Progress | None = None,
 ) -> DatasetInfo:
-    """Look at every picture of a source (anything that `open_dataset` takes), decoding it in full.
+    """Measure a source by decoding every image in full.
 
-    thumbnails asks for some small pictures, for a contact sheet. progress is called with (pictures
-    done, pictures in all or None).
+    Args:
+        source: anything that `open_dataset` takes.
+        split: which part of it.
+        thumbnails: whether to keep some small images, for a contact sheet.
+        progress: called with (images done, images in all or None).
 
     Raises:
-        SaganError: the source cannot be used, has no pictures, or lacks the split. Unreadable
-            pictures are no error here, however many.
+        SaganError: the source cannot be used, has no images, or lacks the split. Unreadable images
+            are not an error here, however many there are.
     """
     path = Path(source).expanduser()
     if source != "openmoji" and is_packed(path):
         return _describe_packed(source, path, thumbnails)
     opened = open_source(source, split)
     survey = _Survey(opened.classes)
-    work = partial(_look, examine=opened.examine, decode=opened.decode if thumbnails else None)
-    results = map_pictures(work, opened.pictures(), opened.num_pictures)
+    work = partial(_examine, examine=opened.examine, decode=opened.decode if thumbnails else None)
+    results = map_images(work, opened.images(), opened.num_images)
     with contextlib.closing(results):
-        for done, (picture, found) in enumerate(results, 1):
-            if isinstance(found, UnreadableError):
-                survey.unreadable[picture.name] = str(found)
+        for done, (image, examined) in enumerate(results, 1):
+            if isinstance(examined, UnreadableError):
+                survey.unreadable[image.name] = str(examined)
             else:
-                survey.add(picture.name, picture.label, found)
+                survey.add(image.name, image.label, examined)
             if progress is not None:
-                progress(done, opened.num_pictures)
+                progress(done, opened.num_images)
     return survey.result(opened)
 
 
-def _look(data: bytes, examine: Callable[[bytes], PictureFacts], decode: Decoder | None) -> _Look:
+def _examine(
+    data: bytes, examine: Callable[[bytes], ImageFacts], decode: Decoder | None
+) -> _Examined:
     facts = examine(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     thumbnail = None if decode is None else decode(data, THUMBNAIL_SIZE, "crop")
-    return _Look(facts, digest, thumbnail)
+    return _Examined(facts, digest, thumbnail)
 
 
 class _Survey:
-    """Counts looks at pictures; memory grows by some 200 bytes with each, for finding copies."""
+    """Counts examined images; finding copies takes about 200 bytes of memory for each."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.unreadable: dict[str, str] = {}
@@ -138,32 +155,32 @@ class _Survey:
         self._num_copies = 0
         self._samples: defaultdict[int, list[tuple[bytes, str, UInt8Array]]] = defaultdict(list)
 
-    def add(self, name: str, label: int, look: _Look) -> None:
-        """Count a picture."""
-        facts = look.facts
+    def add(self, name: str, label: int, image: _Examined) -> None:
+        """Count an image."""
+        facts = image.facts
         self._labels[label] += 1
         self._widths[facts.width] += 1
         self._heights[facts.height] += 1
         self._short_sides[min(facts.width, facts.height)] += 1
         self._modes[facts.mode] += 1
         self._formats[facts.format] += 1
-        first = self._first.setdefault(look.digest, name)
+        first = self._first.setdefault(image.digest, name)
         if first != name:
             self._num_copies += 1
             if len(self._copies) < 1000:
                 self._copies.append((name, first))
-        elif look.thumbnail is not None:
-            self._sample(label, look.digest, name, look.thumbnail)
+        elif image.thumbnail is not None:
+            self._sample(label, image.digest, name, image.thumbnail)
 
     def _sample(self, label: int, digest: bytes, name: str, thumbnail: UInt8Array) -> None:
-        """Keep the pictures with the greatest digests: a random choice, but always the same."""
+        """Keep the images with the greatest digests: a random choice, but always the same."""
         kept = self._samples[label]
         most = SHEET_COLUMNS * (SHEET_ROWS if label == NO_LABEL else 1)
         add = heapq.heappush if len(kept) < most else heapq.heappushpop
         add(kept, (digest, name, thumbnail))
 
     def result(self, source: Source) -> DatasetInfo:
-        """All in all."""
+        """Return the numbers of all images added."""
         labels = dict(enumerate(source.classes)) if source.classes else {NO_LABEL: ""}
         return DatasetInfo(
             source=source.name,
@@ -181,15 +198,15 @@ class _Survey:
             num_copies=self._num_copies,
             copies=tuple(self._copies),
             thumbnails={
-                name: tuple(thumbnail for _, _, thumbnail in sorted(self._samples[label], key=_key))
+                name: tuple(thumbnail for _, _, thumbnail in sorted(samples, key=_digest))
                 for label, name in labels.items()
-                if self._samples[label]
+                if (samples := self._samples[label])
             },
             notes=source.notes,
         )
 
 
-def _key(sample: tuple[bytes, str, UInt8Array]) -> bytes:
+def _digest(sample: tuple[bytes, str, UInt8Array]) -> bytes:
     return sample[0]
 
 
@@ -217,7 +234,7 @@ def _describe_packed(source: str, path: Path, thumbnails: bool) -> DatasetInfo:
 
 
 def _packed_thumbnails(dataset: PackedDataset) -> dict[str, tuple[UInt8Array, ...]]:
-    """Pictures spread evenly over each class, at the size that they have."""
+    """Return images spread evenly over each class, in their own size."""
     if dataset.labels is None:
         return {"": _spread_over(dataset, np.arange(len(dataset)), SHEET_COLUMNS * SHEET_ROWS)}
     return {
@@ -242,7 +259,7 @@ def _spread(lengths: Counter[int]) -> Spread | None:
 
 
 def _at(ordered: Iterable[tuple[int, int]], place: int) -> int:
-    """The length at a place in the sorted list of all lengths."""
+    """Return the length at a place in the sorted list of all lengths."""
     for length, count in ordered:
         if place < count:
             return length

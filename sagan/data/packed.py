@@ -1,4 +1,4 @@
-"""The packed set: what training reads. A folder with images.npy, labels.npy and pack.json."""
+"""The packed set that training reads: a folder with images.npy, labels.npy and pack.json."""
 
 import hashlib
 import json
@@ -12,12 +12,13 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sagan.errors import SaganError, first_problem
+from sagan.errors import SaganError, UnreadableError, first_problem
 from sagan.images.decode import Fit
+from sagan.storage.files import read_file
 from sagan.types import Int64Array, UInt8Array
 
 IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "pack.json"
-# Part of the cache's key, too: raise it whenever the same source would give other pixels.
+# Also part of the cache's key: raise it whenever the same source would give other pixels.
 FORMAT_VERSION = 1
 
 
@@ -30,10 +31,15 @@ class SkippedFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """pack.json. counts has one number for each class, and is empty without labels.
+    """The content of pack.json.
 
-    num_copies is how many pictures are the same, pixel for pixel, as an earlier one; duplicates
-    names them, a group of equal pictures in each row.
+    Attributes:
+        counts: images of each class; empty without labels.
+        skipped: files that were left out.
+        num_copies: how many images are the same, pixel for pixel, as an earlier one.
+        duplicates: their names, in groups of equal images.
+        notes: decisions about the source that the user should know of.
+        fingerprint: sha256 hex over images, labels and classes.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -46,13 +52,13 @@ class Manifest(BaseModel):
     classes: tuple[str, ...]
     counts: tuple[int, ...]
     skipped: tuple[SkippedFile, ...]
-    num_copies: int = Field(default=0, ge=0)  # 0.1.0's first sets do not say
+    num_copies: int = Field(default=0, ge=0)  # missing from 0.1.0's first sets
     duplicates: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...]
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
 
     def findings(self) -> Iterator[str]:
-        """What packing found that the user should hear, a line each."""
+        """Yield what packing found that the user should know, one line each."""
         if self.skipped:
             yield f"{len(self.skipped):,} unreadable files are left out: {MANIFEST} names them"
         if self.num_copies:
@@ -63,11 +69,15 @@ class Manifest(BaseModel):
 class PackedDataset:
     """A data set ready for training.
 
-    images: uint8 (N, S, S, 3), RGB in 0..255, memory-mapped and read-only.
-    labels: int64 (N,) in 0..K-1, or None. classes: K names, empty without labels.
-    fingerprint: sha256 hex over images, labels and classes, as computed when it was packed.
-    path: its folder. source: what it was packed from, in the user's words. split: which part of it.
-    fit: how its pictures were made square.
+    Attributes:
+        images: uint8 (N, S, S, 3), RGB in 0..255, memory-mapped and read-only.
+        labels: int64 (N,) in 0..K-1, or None.
+        classes: K names, empty without labels.
+        fingerprint: sha256 hex over images, labels and classes, computed when it was packed.
+        path: its folder.
+        source: what it was packed from, in the user's words.
+        split: which part of the source.
+        fit: how its images were made square.
     """
 
     images: UInt8Array
@@ -81,7 +91,7 @@ class PackedDataset:
 
     @property
     def size(self) -> int:
-        """S, the side of every picture in pixels."""
+        """S, the side of every image in pixels."""
         return int(self.images.shape[1])
 
     @property
@@ -94,12 +104,12 @@ class PackedDataset:
 
     @classmethod
     def open(cls, path: Path) -> "PackedDataset":
-        """Map a packed set, having checked that its parts are whole and agree with one another.
+        """Check that a packed set's parts are whole and fit together, and map it into memory.
 
-        The fingerprint is taken from pack.json; `fingerprint_of` computes it anew.
+        The fingerprint is the one in pack.json; `fingerprint_of` computes it from the content.
 
         Raises:
-            SaganError: it is no packed set, or one that is damaged or of another version.
+            SaganError: it is not a packed set, is damaged, or has another version.
         """
         manifest = read_manifest(path)
         images = _map_array(path / IMAGES)
@@ -114,7 +124,7 @@ class PackedDataset:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether this is a folder that claims to be a packed set; `PackedDataset.open` finds out."""
+    """Whether a folder claims to be a packed set; `PackedDataset.open` checks the claim."""
     return (path / MANIFEST).is_file()
 
 
@@ -122,18 +132,18 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a packed set's pack.json.
 
     Raises:
-        SaganError: it is missing, is not the JSON that it should be, or of another version.
+        SaganError: it is missing, damaged, or has another version.
     """
-    try:
-        # Whatever is no file is none: reading a pipe or a device may never end.
-        text = (path / MANIFEST).read_text(encoding="utf-8") if is_packed(path) else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
-    if text is None:
+    if not is_packed(path):
         raise SaganError(
             f"'{path}' is not a packed data set: it has no {MANIFEST}; make one with "
             "'sagan data pack'"
         )
+    try:
+        # It may be large: it names every skipped file.
+        text = read_file(path / MANIFEST).decode()
+    except (UnreadableError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -145,7 +155,7 @@ def _checked(path: Path, text: str, content: Any) -> Manifest:
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version != FORMAT_VERSION:
         raise SaganError(
-            f"the packed data set '{path}' has format version {version}, and this sagan reads "
+            f"the packed data set '{path}' has format version {version}, but this sagan reads "
             f"version {FORMAT_VERSION}: pack it again"
         )
     try:
@@ -153,7 +163,7 @@ def _checked(path: Path, text: str, content: Any) -> Manifest:
     except ValidationError as error:
         raise _damaged(path, f"{MANIFEST}, {first_problem(error)}") from None
     if len(manifest.counts) != len(manifest.classes):
-        raise _damaged(path, f"{MANIFEST} has not one count for each class")
+        raise _damaged(path, f"{MANIFEST} does not have one count for each class")
     return manifest
 
 
@@ -178,12 +188,12 @@ def _open_labels(path: Path, manifest: Manifest) -> Int64Array | None:
 
 
 def _map_array(path: Path) -> npt.NDArray[Any]:
-    # Mapped, never read: a header that promises terabytes then costs nothing and fails.
+    # Mapped, not read, so that a header that promises terabytes costs nothing and fails.
     if not path.is_file():
         raise _damaged(path.parent, f"{path.name} is missing")
     try:
         return npy.open_memmap(path, mode="r")  # refuses pickled objects and anything but .npy
-    except Exception as error:  # the header is parsed as Python, which may raise anything
+    except Exception as error:  # the header is parsed as Python, which can raise anything
         raise _damaged(path.parent, f"{path.name} cannot be mapped: {error}") from None
 
 
@@ -193,7 +203,7 @@ def _damaged(path: Path, what: str) -> SaganError:
 
 
 class Fingerprint:
-    """Sha256 over a packed set's content, fed in pieces: images first, then what closes it."""
+    """Sha256 over a packed set's content: images in pieces, then shape, classes and labels."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -205,7 +215,7 @@ class Fingerprint:
     def close(
         self, shape: Sequence[int], labels: Int64Array | None, classes: tuple[str, ...]
     ) -> str:
-        """Add the shape of all images (N, S, S, 3), labels and classes; return 64 hex digits."""
+        """Add the shape of all images (N, S, S, 3), classes and labels; return 64 hex digits."""
         self._digest.update(json.dumps([list(shape), list(classes)]).encode())
         if labels is not None:
             self._digest.update(labels.astype("<i8").tobytes())
@@ -213,7 +223,7 @@ class Fingerprint:
 
 
 def fingerprint_of(dataset: PackedDataset) -> str:
-    """Compute a data set's fingerprint anew, reading every pixel in bounded memory."""
+    """Compute a data set's fingerprint by reading every pixel, in bounded memory."""
     fingerprint = Fingerprint()
     for start in range(0, len(dataset), 1024):
         fingerprint.update(dataset.images[start : start + 1024])

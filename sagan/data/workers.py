@@ -1,14 +1,14 @@
-"""Reading and decoding on all cores: chunks of pictures out to worker processes, results back in
-order.
+"""Reading and decoding on all cores: chunks of images go out to worker processes, results come back
+in order.
 
-Processes, since threads are slower than one core on small pictures (50,000 CIFAR-10 JPEGs: 7.5 s
+Processes, because threads are slower than one core on small images (50,000 CIFAR-10 JPEGs: 7.5 s
 with two threads, 5.1 s with none): the part of Pillow that holds the interpreter lock dominates.
 
-Not `multiprocessing`: fork is unsafe under a process that runs torch, spawn and forkserver import
-the user's main script again, which a script without a main guard does not survive and a notebook
-does not have, and a pool cannot be used from a daemonic process. A worker here is a plain child
-that reads pickled chunks from its standard input, ends when its input does (so also when its parent
-is killed), and whose death tells which chunk it died on.
+Not `multiprocessing`: fork is unsafe under a process that runs torch; spawn and forkserver import
+the user's main script again, which fails for a script without a main guard and in a notebook; and
+a pool cannot be used from a daemonic process. A worker here is a plain child process that reads
+pickled chunks from its standard input. It ends when its input ends (so also when its parent is
+killed), and its death shows which chunk it died on.
 """
 
 import contextlib
@@ -26,73 +26,73 @@ from functools import partial
 from queue import SimpleQueue
 from typing import IO, Generic, TypeVar
 
-from sagan.data.sources.base import Picture
+from sagan.data.sources.base import SourceImage
 from sagan.errors import UnreadableError
 
 T = TypeVar("T")
 
-# A chunk grows until a worker takes this long over it: passing it on then costs little, and all
+# A chunk grows until a worker takes this long over it: then handing it over costs little, and all
 # workers end at about the same time.
 CHUNK_SECONDS = 0.1
-CHUNK_PICTURES = 512
-# The results of a chunk, several of which are in memory for each worker.
+CHUNK_IMAGES = 512
+# Bounds the results of a chunk; several chunks for each worker are in memory.
 CHUNK_BYTES = 4 * 1024**2
-# A source of fewer pictures is begun here, and done before workers have started unless its pictures
-# are large.
-FEW_PICTURES = 512
-FEW_SECONDS = 1.0
+# A smaller source is begun in this process, and done before workers would have started unless its
+# images are large: then, after some time, workers take over.
+MAX_LOCAL_IMAGES = 512
+MAX_LOCAL_SECONDS = 1.0
 
 _WORKER = "import sys; sys.path[:] = {path!r}; from sagan.data.workers import serve; serve()"
 
 Read = Callable[[], bytes]
 
 
-def map_pictures(
+def map_images(
     work: Callable[[bytes], T],
-    pictures: Iterable[Picture],
-    num_pictures: int | None,
-) -> Generator[tuple[Picture, T | UnreadableError], None, None]:
-    """Read every picture and apply `work` to its bytes, yielding results in the pictures' order.
+    images: Iterable[SourceImage],
+    num_images: int | None,
+) -> Generator[tuple[SourceImage, T | UnreadableError], None, None]:
+    """Read every image and apply `work` to its bytes, yielding results in the images' order.
 
     Args:
-        work: picklable; what it raises as UnreadableError is its result.
-        pictures: in order.
-        num_pictures: how many, if known: decides only whether to start workers at once.
+        work: picklable; an UnreadableError that it raises is its result.
+        images: in order.
+        num_images: how many, if known; decides only whether to start workers at once.
     """
-    chunks = map_chunks(partial(each, work), pictures, num_pictures)
+    chunks = map_chunks(partial(each, work), images, num_images)
     with contextlib.closing(chunks):
         for chunk, results in chunks:
             yield from zip(chunk, results, strict=True)
 
 
 def each(work: Callable[[bytes], T], reads: Sequence[Read]) -> list[T | UnreadableError]:
-    """Read pictures and apply `work` to the bytes of each; what cannot be read is the exception."""
+    """Read images and apply `work` to the bytes of each; the result may be an UnreadableError."""
     return [_apply(work, read) for read in reads]
 
 
 def map_chunks(
     work: Callable[[Sequence[Read]], T],
-    pictures: Iterable[Picture],
-    num_pictures: int | None,
-    picture_bytes: int = 0,
-) -> Generator[tuple[list[Picture], T], None, None]:
-    """Apply `work` to chunks of pictures, each given as a function that reads it, in their order.
+    images: Iterable[SourceImage],
+    num_images: int | None,
+    result_bytes: int = 0,
+) -> Generator[tuple[list[SourceImage], T], None, None]:
+    """Apply `work` to chunks of images, each image given as a function that reads it, in order.
 
-    Memory is bounded by a few chunks for each worker, one worker for each core that this process
-    may use.
+    There is one worker for each core that this process may use, and memory is bounded by a few
+    chunks for each.
 
     Args:
-        work: picklable; a read that raises UnreadableError is for it to answer.
-        pictures: in order.
-        num_pictures: how many, if known: decides only whether to start workers at once.
-        picture_bytes: about how large the result for one picture is.
+        work: picklable; must handle the UnreadableError that reading may raise.
+        images: in order.
+        num_images: how many, if known; decides only whether to start workers at once.
+        result_bytes: about how large the result for one image is.
     """
     num_workers = available_cores()
     if num_workers == 1 or not sys.executable:
-        return _map_here(work, pictures)
-    if num_pictures is not None and num_pictures < FEW_PICTURES:
-        return _map_here_at_first(work, iter(pictures), num_workers, picture_bytes)
-    return _map_in_workers(work, pictures, num_workers, picture_bytes)
+        return _map_here(work, images)
+    if num_images is not None and num_images < MAX_LOCAL_IMAGES:
+        return _map_here_at_first(work, iter(images), num_workers, result_bytes)
+    return _map_in_workers(work, images, num_workers, result_bytes)
 
 
 def available_cores() -> int:
@@ -103,35 +103,35 @@ def available_cores() -> int:
 
 
 def _map_here(
-    work: Callable[[Sequence[Read]], T], pictures: Iterable[Picture]
-) -> Generator[tuple[list[Picture], T], None, None]:
-    for picture in pictures:
-        yield [picture], work([picture.read])
+    work: Callable[[Sequence[Read]], T], images: Iterable[SourceImage]
+) -> Generator[tuple[list[SourceImage], T], None, None]:
+    for image in images:
+        yield [image], work([image.read])
 
 
 def _map_here_at_first(
     work: Callable[[Sequence[Read]], T],
-    pictures: Iterator[Picture],
+    images: Iterator[SourceImage],
     num_workers: int,
-    picture_bytes: int,
-) -> Generator[tuple[list[Picture], T], None, None]:
+    result_bytes: int,
+) -> Generator[tuple[list[SourceImage], T], None, None]:
     start = time.monotonic()
-    for picture in pictures:
-        yield [picture], work([picture.read])
-        if time.monotonic() - start > FEW_SECONDS:
+    for result in _map_here(work, images):
+        yield result
+        if time.monotonic() - start > MAX_LOCAL_SECONDS:
             break
-    # Of what is left, if anything is.
-    if (following := next(pictures, None)) is not None:
-        rest = itertools.chain([following], pictures)
-        yield from _map_in_workers(work, rest, num_workers, picture_bytes)
+    # No workers are started if nothing is left.
+    if (following := next(images, None)) is not None:
+        rest = itertools.chain([following], images)
+        yield from _map_in_workers(work, rest, num_workers, result_bytes)
 
 
 def _map_in_workers(
     work: Callable[[Sequence[Read]], T],
-    pictures: Iterable[Picture],
+    images: Iterable[SourceImage],
     num_workers: int,
-    picture_bytes: int,
-) -> Generator[tuple[list[Picture], T], None, None]:
+    result_bytes: int,
+) -> Generator[tuple[list[SourceImage], T], None, None]:
     with contextlib.ExitStack() as stack:
         idle: SimpleQueue[_Worker[T]] = SimpleQueue()
         for _ in range(num_workers):
@@ -140,22 +140,23 @@ def _map_in_workers(
             idle.put(worker)
         threads = ThreadPoolExecutor(num_workers)
         stack.callback(threads.shutdown, cancel_futures=True)
-        pace = _Pace(picture_bytes)
+        pace = _Pace(result_bytes)
 
-        def send(chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
+        def send(chunk: list[SourceImage]) -> list[tuple[list[SourceImage], T]]:
             worker = idle.get()
             start = time.monotonic()
             try:
                 results = worker.exchange(chunk)
             finally:
                 idle.put(worker)
-            pace.took(len(chunk), time.monotonic() - start)
+            pace.record(len(chunk), time.monotonic() - start)
             return results
 
-        pending: deque[Future[list[tuple[list[Picture], T]]]] = deque()
-        remaining = iter(pictures)
-        while chunk := list(itertools.islice(remaining, pace.pictures)):
+        pending: deque[Future[list[tuple[list[SourceImage], T]]]] = deque()
+        remaining = iter(images)
+        while chunk := list(itertools.islice(remaining, pace.chunk_size)):
             pending.append(threads.submit(send, chunk))
+            # One chunk for each worker, and one that is ready when the first becomes idle.
             if len(pending) > num_workers + 1:
                 yield from pending.popleft().result()
         while pending:
@@ -163,16 +164,16 @@ def _map_in_workers(
 
 
 class _Pace:
-    """How many pictures to put into a chunk, from how long those before took."""
+    """How many images to put into a chunk, given how long earlier chunks took."""
 
-    def __init__(self, picture_bytes: int) -> None:
-        self._most = max(1, min(CHUNK_PICTURES, CHUNK_BYTES // max(1, picture_bytes)))
-        self.pictures = min(8, self._most)
+    def __init__(self, result_bytes: int) -> None:
+        self._most = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // max(1, result_bytes)))
+        self.chunk_size = min(8, self._most)
 
-    def took(self, num_pictures: int, seconds: float) -> None:
-        """Learn how long a worker took over a chunk."""
-        fitting = int(num_pictures * CHUNK_SECONDS / max(seconds, 1e-6))
-        self.pictures = max(1, min(fitting, 4 * num_pictures, self._most))
+    def record(self, num_images: int, seconds: float) -> None:
+        """Take into account how long a worker took over a chunk."""
+        fitting = int(num_images * CHUNK_SECONDS / max(seconds, 1e-6))
+        self.chunk_size = max(1, min(fitting, 4 * num_images, self._most))
 
 
 def _apply(work: Callable[[bytes], T], read: Read) -> T | UnreadableError:
@@ -187,31 +188,30 @@ def _raise_died() -> bytes:
 
 
 class _Worker(Generic[T]):
-    """A child process that applies `work`; used by one thread at a time."""
+    """A child process that applies `work`, started when first used; for one thread at a time."""
 
     def __init__(self, work: Callable[[Sequence[Read]], T]) -> None:
         self._work = work
         self._process: subprocess.Popen[bytes] | None = None
 
-    def exchange(self, chunk: list[Picture]) -> list[tuple[list[Picture], T]]:
-        """Return the result for a chunk, or those for its parts.
+    def exchange(self, chunk: list[SourceImage]) -> list[tuple[list[SourceImage], T]]:
+        """Return the result for a chunk, or the results for its parts.
 
-        A picture that kills the worker (out of memory, a crash in a decoder) is found by trying the
-        chunk's pictures one by one, and is unreadable.
+        If the worker dies (out of memory, a crash in a decoder), the chunk's images are tried one
+        by one to find the one that killed it, which is then unreadable.
         """
         if self._process is None:
-            self._process = _spawn()
-            _brief(self._process, self._work)
+            self._process = _start(self._work)
         try:
-            return [(chunk, self._ask(self._process, [picture.read for picture in chunk]))]
+            return [(chunk, self._ask(self._process, [image.read for image in chunk]))]
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
         if len(chunk) == 1:
             return [(chunk, self._work([_raise_died]))]
-        return [result for picture in chunk for result in self.exchange([picture])]
+        return [result for image in chunk for result in self.exchange([image])]
 
     def close(self) -> None:
-        """End the process, which holds nothing worth keeping."""
+        """End the process, which has nothing worth keeping."""
         if self._process is not None:
             _end(self._process)
         self._process = None
@@ -228,23 +228,15 @@ class _Worker(Generic[T]):
         return reply
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _start(work: object) -> subprocess.Popen[bytes]:
+    """Start a worker process, send it its work, and wait until it is ready."""
+    process = subprocess.Popen(
         [sys.executable, "-c", _WORKER.format(path=sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # NumPy would start a thread for every core in each of as many workers.
+        # Otherwise NumPy would start a thread for every core in each worker.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.communicate()  # close the pipes, too
-
-
-def _brief(process: subprocess.Popen[bytes], work: object) -> None:
-    """Tell a new worker what its work is, and wait until it is ready."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -253,17 +245,23 @@ def _brief(process: subprocess.Popen[bytes], work: object) -> None:
         pickle.load(process.stdout)
     except (EOFError, OSError) as error:
         _end(process)
-        # Not an OSError, which would read as a picture's fault.
+        # Not an OSError, which would look like an image's fault.
         raise RuntimeError("a worker process for decoding did not start") from error
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()  # also closes the pipes
 
 
 def serve() -> None:
-    """Be a worker: read `work` and then chunks from standard input, until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    """Be a worker: read `work`, then chunks, from standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get among the replies
+    os.dup2(2, 1)  # whatever a library prints must not get among the replies
+    # The parent may be killed while it sends a chunk or waits for one.
     with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
-        # Until the parent is gone, perhaps in the middle of a chunk.
         _answer(requests, replies)
 
 
@@ -276,5 +274,5 @@ def _answer(requests: IO[bytes], replies: IO[bytes]) -> None:
         chunk = pickle.load(requests)
         try:
             reply = work(chunk)
-        except Exception as error:  # a mistake in `work`, to be raised where it was asked for
+        except Exception as error:  # a bug in `work`, to be raised in the parent
             reply = error

@@ -8,8 +8,10 @@ import math
 import threading
 from pathlib import Path
 
-from sagan.report.snapshots import open_regular, read_snapshot, snapshots
+from sagan.errors import UnreadableError
+from sagan.report.snapshots import read_snapshot, snapshots
 from sagan.run.stats import parse_records
+from sagan.storage.files import open_file
 
 MAX_POINTS = 600  # of each curve: more than a chart has pixels
 MAX_STATS_BYTES = 2**30  # a larger stats.jsonl is not an honest one
@@ -85,12 +87,12 @@ class _Curves:
 
     def _new_lines(self) -> bytes:
         """The lines since the last call, without a last one that is still being written."""
-        file = open_regular(self.path, MAX_STATS_BYTES)
-        if file is None:
+        try:
+            with open_file(self.path, MAX_STATS_BYTES) as file:
+                file.seek(self._end)
+                new = file.read(MAX_STATS_BYTES)
+        except UnreadableError:
             return b""
-        with file:
-            file.seek(self._end)
-            new = file.read(MAX_STATS_BYTES)
         complete = new[: new.rfind(b"\n") + 1]
         self._end += len(complete)
         return complete

@@ -1,7 +1,7 @@
-"""One picture file's bytes -> square RGB pixels.
+"""An image file's bytes -> square RGB pixels.
 
-Everything that decides what a pixel will be lives here, so that one picture gives the same pixels
-from a folder, from a zip and from any other source.
+Everything that decides what a pixel will be is here, so that an image gives the same pixels from a
+folder, from a zip and from any other source.
 """
 
 import io
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sagan.errors import SaganError, UnreadableError
+from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -22,23 +23,26 @@ Fit = Literal["crop", "pad", "stretch"]
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
 )
-# Pillow reads by content, not by name. Without this list a file named x.png could reach any of its
+# Pillow goes by content, not by name. Without this list a file named x.png could reach any of its
 # fifty readers, one of which starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
 MAX_PIXELS = 89_478_485
 MAX_SIZE = 4096
-# Where a JPEG's orientation may stand. Without them there is no need to look for it, which takes a
-# tenth of the time of a small picture.
+# Where a JPEG may have its orientation. Without them there is no need to search for it, which takes
+# a tenth of the time of a small image.
 _METADATA = frozenset({"exif", "xmp"})
 
 
 @dataclass(frozen=True)
-class PictureFacts:
-    """What `examine` found out about one file, as it lies in the source.
+class ImageFacts:
+    """The facts about one image file that `examine` finds.
 
-    width and height are in pixels, after EXIF rotation; mode is Pillow's ("RGB", "L", "CMYK", ...);
-    format is the name of the file format found in the bytes ("JPEG", "PNG", ...).
+    Attributes:
+        width: in pixels, after EXIF rotation.
+        height: likewise.
+        mode: Pillow's, such as "RGB", "L" or "CMYK".
+        format: the file format found in the bytes, such as "JPEG" or "PNG".
     """
 
     width: int
@@ -48,38 +52,38 @@ class PictureFacts:
 
 
 def decode(data: bytes, size: int, fit: Fit, max_pixels: int = MAX_PIXELS) -> UInt8Array:
-    """Decode a picture file: bytes -> uint8 (size, size, 3), RGB in 0..255.
+    """Decode an image file: bytes -> uint8 (size, size, 3), RGB in 0..255.
 
     EXIF orientation is applied, transparency is laid over white, animations give their first frame
-    and 16-bit samples their high byte. Resampling is Pillow's antialiased Lanczos on the full
-    picture (JPEG's cheaper reduced decoding moves pixels by up to 10 of 255), and does not happen
-    at all where the picture already has the right size.
+    and 16-bit samples their high byte. Resampling is Pillow's antialiased Lanczos on the full image
+    (JPEG's cheaper reduced decoding moves pixels by up to 10 of 255). An image that already has the
+    right size is not resampled.
 
     Raises:
-        UnreadableError: the bytes are no picture, are damaged, or hold more than `max_pixels`, of
-            which there are at most MAX_PIXELS.
+        UnreadableError: the bytes are not an image, are damaged, or have more than `max_pixels`
+            pixels, which is at most MAX_PIXELS.
     """
     return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels)), size))
 
 
 def pixels_of(image: Image.Image) -> UInt8Array:
-    """An RGB picture's pixels: uint8 (height, width, 3), as np.asarray gives them, only faster."""
+    """Return an RGB image's pixels, uint8 (height, width, 3), faster than `np.asarray` does."""
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
 
 
-def examine(data: bytes) -> PictureFacts:
-    """Look at a picture file, decoding it in full, because only that shows whether it is whole.
+def examine(data: bytes) -> ImageFacts:
+    """Return an image file's facts, decoding it in full: only that shows whether it is whole.
 
     Raises:
         UnreadableError: as `decode`.
     """
     image = _load(data)
     _to_rgb(image)
-    return PictureFacts(image.width, image.height, image.mode, image.format or "unknown")
+    return ImageFacts(image.width, image.height, image.mode, image.format or "unknown")
 
 
 def check_size_and_fit(size: int, fit: str) -> Fit:
-    """Return `fit` as a known one.
+    """Check a size in pixels and the name of a fit; return the latter.
 
     Raises:
         SaganError: size is not in 1..4096, or fit is not "crop", "pad" or "stretch".
@@ -102,7 +106,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError:
         raise UnreadableError(f"more than {max_pixels:,} pixels") from None
     except Exception as error:  # as in _load
-        raise UnreadableError(_reason(error)) from None
+        raise UnreadableError(_one_line(error)) from None
     if image.width * image.height > max_pixels:
         raise UnreadableError(f"more than {max_pixels:,} pixels: {image.width} x {image.height}")
     if 0 in image.size:
@@ -112,7 +116,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     with warnings.catch_warnings():
-        # Broken metadata makes Pillow warn about files that it then reads well.
+        # Broken metadata makes Pillow warn about files that it then reads without trouble.
         warnings.simplefilter("ignore")
         image = _open(data, max_pixels)
         try:
@@ -121,13 +125,12 @@ def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 ImageOps.exif_transpose(image, in_place=True)
         except Exception as error:
             # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError,
-            # struct.error, zlib.error, IndexError ...): for a hostile file, all of it means the
-            # same.
-            raise UnreadableError(_reason(error)) from None
+            # struct.error, zlib.error, IndexError ...). It all means the same: a damaged file.
+            raise UnreadableError(_one_line(error)) from None
     return image
 
 
-def _reason(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text or type(error).__name__
 
@@ -139,16 +142,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         if image.mode.startswith("I"):
             return _high_byte(image).convert("RGB")
         if image.mode == "F":
-            raise UnreadableError("floating-point pixels, whose range the file does not say")
+            raise UnreadableError("floating-point pixels of unknown range")
         if image.has_transparency_data:
             return _over_white(image.convert("RGBA"))
         return image.convert("RGB")
     except ValueError as error:
-        raise UnreadableError(_reason(error)) from None
+        raise UnreadableError(_one_line(error)) from None
 
 
 def _high_byte(image: Image.Image) -> Image.Image:
-    # What Pillow itself does to 16-bit color; its convert() clips 16-bit gray to white instead.
+    # As Pillow itself does with 16-bit color; its convert() clips 16-bit gray to white instead.
     samples = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
     return Image.fromarray((samples >> 8).astype(np.uint8))
 
@@ -196,19 +199,22 @@ FITS: dict[Fit, Callable[[Image.Image, int], Image.Image]] = {
 
 
 def read_photo(photo: Path, size: int, fit: str) -> UInt8Array:
-    """A picture file as a network takes it: uint8 (size, size, 3).
+    """Read an image file as a network takes it: uint8 (size, size, 3).
 
     Args:
         photo: the file.
-        size: side of the pictures that the network takes.
-        fit: how it is made square, as its training pictures were: "crop", "pad" or "stretch".
+        size: side of the network's images in pixels.
+        fit: how to make it square, as was done for training: "crop", "pad" or "stretch".
 
     Raises:
-        SaganError: it cannot be read.
+        SaganError: it cannot be read, or is not an image.
     """
+    checked_fit = check_size_and_fit(size, fit)
     try:
-        return decode(photo.read_bytes(), size, check_size_and_fit(size, fit))
-    except OSError as error:
-        raise SaganError(f"cannot read {photo}: {error.strerror}") from None
+        data = read_file(photo)
     except UnreadableError as error:
-        raise SaganError(f"{photo} is not a picture that can be read: {error}") from None
+        raise SaganError(f"cannot read '{photo}': {error}") from None
+    try:
+        return decode(data, size, checked_fit)
+    except UnreadableError as error:
+        raise SaganError(f"'{photo}' is not a picture that can be read: {error}") from None

@@ -12,8 +12,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from sagan.data import PackedDataset
-from sagan.data.duplicates import first_of_each, picture_hashes
-from sagan.errors import SaganError
+from sagan.data.duplicates import first_of_each, image_hashes
+from sagan.errors import SaganError, reason
 from sagan.metrics.document import evaluation_document
 from sagan.metrics.features.extraction import (
     FEATURES,
@@ -34,7 +34,6 @@ from sagan.model import Model, open_model
 from sagan.run.checkpoint import folder_of
 from sagan.run.directory import is_run
 from sagan.runtime.processes import join_processes
-from sagan.storage.fsync import reason
 from sagan.types import Int64Array, NamedProgress
 
 
@@ -186,8 +185,8 @@ def _unseen_and_distinct(plan: EvaluationPlan) -> tuple[Int64Array, Int64Array]:
     """Return rows of real images that are not training images, and of distinct training images."""
     if not plan.uses_train:
         return np.arange(0), np.arange(0)
-    train = picture_hashes(plan.train.images)
-    reference = train if plan.train is plan.reference else picture_hashes(plan.reference.images)
+    train = image_hashes(plan.train.images)
+    reference = train if plan.train is plan.reference else image_hashes(plan.reference.images)
     return np.flatnonzero(~np.isin(reference, train)), first_of_each(train)
 
 

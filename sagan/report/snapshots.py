@@ -4,13 +4,11 @@ A run directory may come from anyone, and its images are shown to others. So lin
 to files that are not the run's, are not followed, and only PNG files are read.
 """
 
-import os
 import re
-import stat
 from pathlib import Path
-from typing import BinaryIO
 
-from sagan.storage.files import MAX_BYTES
+from sagan.errors import UnreadableError
+from sagan.storage.files import MAX_TEXT_BYTES, open_file, read_file
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -28,37 +26,16 @@ def snapshots(folder: Path) -> dict[int, Path]:
 
 def read_snapshot(path: Path) -> bytes | None:
     """Return a PNG file's content; None if the file is not one of those that `snapshots` lists."""
-    if path.is_symlink():
+    try:
+        content = read_file(path, MAX_TEXT_BYTES, follow_links=False)
+    except UnreadableError:
         return None
-    file = open_regular(path, MAX_BYTES)
-    if file is None:
-        return None
-    with file:
-        content = file.read(MAX_BYTES)
     return content if content.startswith(PNG_SIGNATURE) else None
 
 
 def _is_png(path: Path) -> bool:
-    file = None if path.is_symlink() else open_regular(path, MAX_BYTES)
-    if file is None:
-        return False
-    with file:
-        return file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
-
-
-def open_regular(path: Path, max_bytes: int) -> BinaryIO | None:
-    """Open a file for reading; None if it is missing, not a regular file or too large.
-
-    A device may never end, and a pipe would wait for someone to write to it.
-    """
     try:
-        # Checked after opening, so that the file cannot be exchanged in between.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError:
-        return None
-    file = os.fdopen(descriptor, "rb")
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= max_bytes:
-        return file
-    file.close()
-    return None
+        with open_file(path, MAX_TEXT_BYTES, follow_links=False) as file:
+            return file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
+    except UnreadableError:
+        return False

@@ -26,10 +26,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, reason
 from sagan.run.directory import RUN_FORMAT
 from sagan.storage.files import read_small, to_json
-from sagan.storage.fsync import discard, flush, reason, rename, sweep, write
+from sagan.storage.fsync import flush, rename, write
+from sagan.storage.staging import discard, remove_unfinished
 
 KEEP = 3  # how many of the newest checkpoints stay
 FILES = (
@@ -88,7 +89,7 @@ def save_checkpoint(
     final = folder_of(run, step)
     folder = final.parent
     temporary = folder / f".{final.name}.tmp"
-    sweep(folder)
+    remove_unfinished(folder)
     try:
         temporary.mkdir()
         _write_checkpoint(temporary, tensors, {"step": step, **state})

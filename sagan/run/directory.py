@@ -12,9 +12,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sagan.config import Config, parse_config
-from sagan.errors import SaganError
+from sagan.errors import SaganError, reason
 from sagan.storage.files import read_json, write_json
-from sagan.storage.fsync import flush, is_litter, reason, sweep
+from sagan.storage.fsync import flush
+from sagan.storage.staging import is_unfinished, remove_unfinished
 
 RUN_FORMAT = 1  # of config.json and of a checkpoint's manifest
 
@@ -62,8 +63,8 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
         flush(run.parent)
     except OSError as error:
         raise SaganError(f"cannot make the run directory '{run}': {reason(error)}") from None
-    sweep(run)
-    sweep(run / "checkpoints")
+    remove_unfinished(run)
+    remove_unfinished(run / "checkpoints")
     content = {
         "format": RUN_FORMAT,
         "preset": description.preset,
@@ -90,7 +91,7 @@ def check_run_folder(run: Path) -> None:
         others = [
             path.name
             for path in run.iterdir()
-            if path.name not in RUN_CONTENT and not is_litter(path)
+            if path.name not in RUN_CONTENT and not is_unfinished(path)
         ]
         if others:
             raise SaganError(

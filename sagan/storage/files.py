@@ -1,6 +1,6 @@
-"""Small files: read with suspicion, as they may be anyone's, and written whole or not at all.
+"""Files read with suspicion, as they may come from anyone; files written whole or not at all.
 
-And where files are kept that can be made again.
+`open_file` is the one way to open a file that someone else may have put there.
 """
 
 import errno
@@ -13,75 +13,191 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import platformdirs
 
-from sagan.errors import SaganError, UnreadableError
-from sagan.storage.fsync import reason, rename, write
+from sagan.errors import SaganError, UnreadableError, reason
+from sagan.storage.fsync import rename, write
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_BYTES = 2**24
+# Limits of a text or JSON file, and of an image file: no honest one is larger.
+MAX_TEXT_BYTES = 16 * 1024**2
+MAX_IMAGE_BYTES = 256 * 1024**2
+
+# Opening a pipe would otherwise wait for a writer, a terminal could become this process's own, and
+# Windows would translate line ends. No system has all three.
+_READ_FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")
+)
 
 
 def cache_folder(kind: str) -> Path:
-    """$SAGAN_CACHE/KIND, or KIND in this package's part of the user's cache."""
+    """Return where to keep files that can be made again.
+
+    It is $SAGAN_CACHE/KIND, or else KIND in this package's part of the user's cache.
+    """
     override = os.environ.get("SAGAN_CACHE")
     root = Path(override).expanduser() if override else platformdirs.user_cache_path("sagan")
     return root / kind
 
 
-def read_small(path: Path) -> bytes:
-    """Read a small file.
+# ---------------------------------------------------------------------------------------------
+# Reading
+
+
+def open_file(
+    path: str | Path, max_bytes: int | None = None, *, follow_links: bool = True
+) -> BinaryIO:
+    """Open a regular file for reading, without ever waiting for another process.
+
+    Pipes, devices, sockets and folders are refused: reading them may never end.
+
+    Args:
+        path: the file; its content may be anyone's.
+        max_bytes: the largest size to accept; None accepts any.
+        follow_links: whether `path` itself may be a symbolic link.
 
     Raises:
-        SaganError: missing, no file or too large.
+        UnreadableError: there is no such file, it is not a regular file, it is too large, or it is
+            a link that is not to be followed. The reason does not name the file.
+    """
+    descriptor, _ = _open(path, max_bytes, follow_links)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(
+    path: str | Path, max_bytes: int = MAX_IMAGE_BYTES, *, follow_links: bool = True
+) -> bytes:
+    """Read a file as `open_file` opens it, by default one that may be an image file.
+
+    Raises:
+        UnreadableError: as `open_file`, or it cannot be read to its end.
+    """
+    descriptor, size = _open(path, max_bytes, follow_links)
+    try:
+        data = _read_up_to(descriptor, size + 1)
+        if len(data) > size:  # it has grown since, or is in /proc, where sizes are 0
+            data += _read_up_to(descriptor, max_bytes + 1 - len(data))
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+    finally:
+        os.close(descriptor)
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    return data
+
+
+def read_part(path: str | Path, start: int, num_bytes: int) -> bytes:
+    """Read a part of a file of any size, or what there is of that part, as `open_file` opens it.
+
+    It opens the file each time: a descriptor that threads or processes share has one position for
+    all of them, and not every system can read from elsewhere (`os.pread`).
+
+    Raises:
+        UnreadableError: as `open_file`, or it cannot be read.
+    """
+    descriptor, _ = _open(path, None, follow_links=True)
+    try:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return _read_up_to(descriptor, num_bytes)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+    except OverflowError as error:  # no file is as large as `start`
+        raise UnreadableError(str(error)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str | Path, max_bytes: int | None, follow_links: bool) -> tuple[int, int]:
+    """Open as `open_file` does, but return a descriptor, which is much faster, and the size."""
+    flags = _READ_FLAGS
+    try:
+        if not follow_links:
+            # The flag closes the gap between looking and opening; Windows does not have it.
+            flags |= getattr(os, "O_NOFOLLOW", 0)
+            if os.path.islink(path):  # noqa: PTH114 -- a path may be a string
+                raise UnreadableError("a symbolic link")
+        descriptor = os.open(path, flags)
+        try:
+            # Of what is open now: the name may soon mean another file.
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableError("not a regular file")
+            if max_bytes is not None and status.st_size > max_bytes:
+                raise _too_large(max_bytes)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+    except ValueError as error:  # a name with a NUL character
+        raise UnreadableError(str(error)) from None
+    return descriptor, status.st_size
+
+
+def _read_up_to(descriptor: int, num_bytes: int) -> bytes:
+    blocks = []
+    while num_bytes > 0 and (block := os.read(descriptor, num_bytes)):
+        blocks.append(block)
+        num_bytes -= len(block)
+    return b"".join(blocks)
+
+
+def _too_large(max_bytes: int) -> UnreadableError:
+    return UnreadableError(f"larger than {max_bytes // 1024**2} MiB")
+
+
+def read_small(path: Path, *, follow_links: bool = True) -> bytes:
+    """Read a file of at most `MAX_TEXT_BYTES`.
+
+    Raises:
+        SaganError: it cannot be read, for one of the reasons of `open_file`.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
-            raise SaganError(f"{path} is not a file")
-        if status.st_size > MAX_BYTES:
-            raise SaganError(f"{path} is too large to be what it should be")
-        return path.read_bytes()
-    except OSError as error:
-        raise SaganError(f"cannot read {path}: {reason(error)}") from None
+        return read_file(path, MAX_TEXT_BYTES, follow_links=follow_links)
+    except UnreadableError as error:
+        raise SaganError(f"cannot read '{path}': {error}") from None
 
 
 def read_text(path: Path) -> str:
     """Read a small text file.
 
     Raises:
-        SaganError: missing, no file, too large or not UTF-8.
+        SaganError: as `read_small`, or it is not UTF-8.
     """
     try:
         return read_small(path).decode("utf-8")
     except UnicodeDecodeError:
-        raise SaganError(f"{path} is no text: it is not UTF-8") from None
+        raise SaganError(f"'{path}' is not a UTF-8 text file") from None
 
 
 def read_json(path: Path) -> Any:
     """Read a small JSON file.
 
     Raises:
-        SaganError: missing, no file, too large or not JSON.
+        SaganError: as `read_small`, or it is not JSON.
     """
     content = read_small(path)
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
-        raise SaganError(f"{path} is damaged: not JSON") from None
+        raise SaganError(f"'{path}' is damaged: not JSON") from None
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that at any instant the old or the new content is there, whole.
+    """Write a file so that at any moment either the old or the new content is there, whole.
 
-    Folders on the way to it are made.
+    Missing parent folders are made.
 
     Raises:
-        SaganError: it cannot be written; the old content is there.
+        SaganError: it cannot be written; the old content is still there.
     """
     with replacing(path) as temporary:
         write(temporary, content)
@@ -89,51 +205,54 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write, and have on the disk, what then takes a file's place; the old one stays else.
+    """Yield a path to write to; at the end, the file written there takes the place of `path`.
 
-    Folders on the way to it are made. Of a link the file that it leads to is replaced.
+    If the block raises, the old file stays. Missing parent folders are made. If `path` is a link,
+    the file that it leads to is replaced. The caller must flush what it writes to the disk.
 
     Raises:
-        SaganError: it cannot be written, or is a pipe or a device; the old content is there.
+        SaganError: it cannot be written, or `path` is a pipe or a device.
     """
-    path = _of_a_file(path)
+    path = _resolved_target(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         rename(temporary, path)
     except OSError as error:
-        raise SaganError(f"cannot write {path}: {reason(error)}") from None
+        raise SaganError(f"cannot write '{path}': {reason(error)}") from None
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def _of_a_file(path: Path) -> Path:
-    """Where a path leads; what is no file there would be gone when a file takes its place."""
+def _resolved_target(path: Path) -> Path:
+    """Follow links; refuse a pipe or a device, which a file taking its place would destroy."""
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise SaganError(f"{path} is a pipe or a device: give a file")
+        raise SaganError(f"'{path}' is a pipe or a device: give a file")
     return path
 
 
 def check_page_name(path: Path) -> None:
-    """Insist that what a page is written to is called so: other files are to be left alone.
+    """Refuse to write a page to a file with another ending, which may be a file of another kind.
 
     Raises:
-        SaganError: it is called otherwise.
+        SaganError: the name does not end in .html or .htm.
     """
     if path.suffix.lower() not in (".html", ".htm"):
-        raise SaganError(f"a page is called FILE.html, not {path.name or path}")
+        raise SaganError(f"a page is called FILE.html, not '{path.name or path}'")
 
 
 def check_writable(path: Path) -> None:
-    """Insist that a file can be written at a path, before the work that it is to hold is done.
+    """Check that a file can be written, before doing the work that makes its content.
+
+    Nothing is written, but missing parent folders are made.
 
     Raises:
-        SaganError: it cannot; nothing was written, but folders on the way to it may be made.
+        SaganError: it cannot be written.
     """
-    path = _of_a_file(path)
+    path = _resolved_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -141,54 +260,30 @@ def check_writable(path: Path) -> None:
         with TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise SaganError(f"cannot write {path}: {reason(error)}") from None
+        raise SaganError(f"cannot write '{path}': {reason(error)}") from None
 
 
-def write_picture(path: Path, picture: "Image", **options: Any) -> None:
-    """Write a picture in the format that the name ends in; `options` are Pillow's for it.
+def write_image(path: Path, image: "Image", **options: Any) -> None:
+    """Write an image in the format that the name ends in; `options` are Pillow's for that format.
 
     Raises:
-        SaganError: it cannot be written; the old content is there.
+        SaganError: it cannot be written; the old content is still there.
     """
     encoded = BytesIO()
-    picture.save(encoded, path.suffix[1:], **options)
+    image.save(encoded, path.suffix[1:], **options)
     write_bytes(path, encoded.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as `write_bytes` does, as JSON that people can read.
+    """Write a value as JSON that people can read, whole or not at all.
 
     Raises:
-        SaganError: it cannot be written; the old content is there.
+        SaganError: it cannot be written; the old content is still there.
     """
     write_bytes(path, to_json(value))
 
 
 def to_json(value: Any) -> bytes:
-    """The content of a JSON file that people can read."""
+    """Return the content of a JSON file that people can read."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace")  # as JSON itself escapes half a surrogate pair
-
-
-# No honest picture file is larger, and a member of a zip may claim any size.
-MAX_FILE_BYTES = 256 * 1024**2
-
-
-def read_file(path: str) -> bytes:
-    """Read a picture's file.
-
-    Raises:
-        UnreadableError: it cannot be read, or is larger than MAX_FILE_BYTES.
-    """
-    try:
-        # Not waiting: opening a pipe would, for someone to write into it.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableError("not a regular file")
-            if status.st_size > MAX_FILE_BYTES:
-                raise UnreadableError(f"larger than {MAX_FILE_BYTES // 1024**2} MiB")
-            return file.read()
-    except OSError as error:
-        raise UnreadableError(error.strerror or str(error)) from None

@@ -8,10 +8,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, reason
 from sagan.run.run import Run
 from sagan.run.stats import Record
-from sagan.storage.fsync import reason
 from sagan.training.images import draw_images
 from sagan.training.measurements import measure_attention
 from sagan.training.record_writer import RecordWriter

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sagan.data import pack
+from sagan.data import open_source, pack
 from sagan.run import checkpoint
 
 SMALL = ["--preset", "smoke", "--set", "channels_g=8", "--set", "channels_d=8"]
@@ -148,7 +148,7 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only_cost_a_line_and_nothing_
         pytest.skip("NOT TRIED on a real disk: this system lets nobody mount one in a namespace")
     (tmp_path / "disk").mkdir()
     # Packed before: the disk is for the run alone.
-    data = pack(str(pictures), tmp_path / "packed", 32).path
+    data = pack(open_source(str(pictures)), tmp_path / "packed", 32).path
     command = ["unshare", "--mount", "--map-root-user", sys.executable, "-c", ON_A_SMALL_DISK]
     arguments = [str(tmp_path / "disk"), "6m", str(data)]
     done = subprocess.run(

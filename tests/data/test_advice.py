@@ -1,4 +1,4 @@
-"""What `sagan data info` says of a set as training data, and its contact sheet."""
+"""The advice of `sagan data info` on a set as training data, and its contact sheet."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import DatasetInfo, Spread, advice, describe, pack
-from sagan.data.contact_sheet import MAX_CLASSES, write_sheet
+from sagan.data import DatasetInfo, Spread, advice, describe, open_source, pack
+from sagan.data.contact_sheet import MAX_CLASSES, write_contact_sheet
 from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
 from sagan.presets import PRESETS
@@ -34,7 +34,7 @@ def test_every_suggested_preset_exists_and_has_the_resolution() -> None:
 @pytest.mark.parametrize(
     ("side", "preset"), [(10, "cpu-32"), (63, "cpu-32"), (64, "cpu-64"), (300, "cpu-64")]
 )
-def test_the_preset_has_no_more_pixels_than_half_of_the_pictures(side: int, preset: str) -> None:
+def test_the_preset_has_no_more_pixels_than_half_of_the_images(side: int, preset: str) -> None:
     assert f"--preset {preset} " in advice.suggestion(info(side=side))
 
 
@@ -42,7 +42,7 @@ def test_disk_and_memory_are_those_of_the_packed_set(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 40, 40, 3), dtype=np.uint8)
     for n, pixels in enumerate(noise):
         Image.fromarray(pixels).save(tmp_path / f"{n}.png")
-    pack(str(tmp_path), tmp_path / "out", 32)
+    pack(open_source(str(tmp_path)), tmp_path / "out", 32)
     size = sum(f.stat().st_size for f in (tmp_path / "out").iterdir() if f.suffix == ".npy")
     assert "packed at 32 x 32: 154 kB" in advice.suggestion(describe(str(tmp_path)))
     assert size == pytest.approx(154e3, rel=0.01)
@@ -70,13 +70,13 @@ def test_a_healthy_set_gets_no_warning() -> None:
         (info(num_copies=3_000), "3,000 of 50,000 pictures are copies"),
     ],
 )
-def test_what_spoils_a_training_is_told(sick: DatasetInfo, words: str) -> None:
+def test_each_thing_that_spoils_training_gets_a_warning(sick: DatasetInfo, words: str) -> None:
     (warning,) = advice.warnings(sick)
     assert words in warning
 
 
-def test_pictures_large_enough_for_the_suggested_preset_are_not_called_small() -> None:
-    """At 256 pixels they would be; the suggestion is cpu-64."""
+def test_images_large_enough_for_the_suggested_preset_are_not_called_small() -> None:
+    """They would be small at 256 pixels, but the suggestion is cpu-64."""
     assert list(advice.warnings(info(side=3000, smallest=100))) == []
 
 
@@ -91,7 +91,7 @@ def test_many_unreadable_files_and_copies_are_counted_not_listed() -> None:
 
 
 def colors(root: Path) -> Path:
-    """Twenty red pictures of one class and two green ones of another."""
+    """Twenty red images of one class and two green ones of another."""
     for name, color, num in (("rød", (255, 0, 0), 20), ("grün", (0, 255, 0), 2)):
         (root / "set" / name).mkdir(parents=True)
         for n in range(num):
@@ -103,16 +103,16 @@ def colors(root: Path) -> Path:
 def test_a_contact_sheet_has_a_row_of_each_class(tmp_path: Path, packed: bool) -> None:
     source = colors(tmp_path)
     if packed:
-        pack(str(source), tmp_path / "packed", 8)
+        pack(open_source(str(source)), tmp_path / "packed", 8)
         source = tmp_path / "packed"
     found = describe(str(source), thumbnails=True)
-    write_sheet(found.thumbnails, tmp_path / "sheet.png")
+    write_contact_sheet(found.thumbnails, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         sheet = np.asarray(image)
     step = THUMBNAIL_SIZE + 2
     assert sheet.shape[1] == SHEET_COLUMNS * step - 2
     red, green = ((sheet == color).all(axis=-1).sum() for color in ((255, 0, 0), (0, 255, 0)))
-    # A packed set's pictures are 8 pixels wide and enlarged; all fill the thumbnail.
+    # A packed set's images are 8 pixels wide and enlarged; all fill the thumbnail.
     assert red == SHEET_COLUMNS * THUMBNAIL_SIZE**2
     assert green == 2 * THUMBNAIL_SIZE**2
 
@@ -125,21 +125,21 @@ def test_a_contact_sheet_is_the_same_every_time(tmp_path: Path) -> None:
     assert np.array_equal(first, second)
 
 
-def test_a_sheet_of_very_many_classes_stays_one_that_can_be_looked_at(tmp_path: Path) -> None:
+def test_a_contact_sheet_of_very_many_classes_has_a_limited_height(tmp_path: Path) -> None:
     thumbnails = {f"class {n}": [np.zeros((4, 4, 3), np.uint8)] for n in range(500)}
-    write_sheet(thumbnails, tmp_path / "sheet.png")
+    write_contact_sheet(thumbnails, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.height < MAX_CLASSES * 100
 
 
-def test_a_sheet_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_contact_sheet_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     thumbnails = {"": [np.zeros((4, 4, 3), np.uint8)]}
     for path in (tmp_path / "sheet.jpg", tmp_path / "nowhere" / "sheet.png"):
         with pytest.raises(SaganError, match="cannot write the contact sheet"):
-            write_sheet(thumbnails, path)
+            write_contact_sheet(thumbnails, path)
     with pytest.raises(SaganError, match="no picture can be read"):
-        write_sheet({}, tmp_path / "sheet.png")
+        write_contact_sheet({}, tmp_path / "sheet.png")
 
 
-def test_without_being_asked_no_thumbnails_are_made(tmp_path: Path) -> None:
+def test_thumbnails_are_made_only_on_request(tmp_path: Path) -> None:
     assert describe(str(colors(tmp_path))).thumbnails == {}

@@ -61,7 +61,7 @@ EXPECTED_00 = [1, 4, 5, 6, 2, 0, 3, 7]
 EXPECTED_73 = [4, 5, 1, 0, 3, 6, 2, 7]
 
 
-def test_a_batch_costs_next_to_nothing_once_its_epoch_is_there() -> None:
+def test_a_batch_costs_next_to_nothing_once_its_epoch_is_made() -> None:
     order = BatchOrder(1_000_000, 64, seed=0)
     order.indices(0)
     start = time.perf_counter()
@@ -83,7 +83,7 @@ def test_arguments_out_of_range_are_refused(arguments: tuple[int, int, int]) -> 
 def test_no_two_processes_see_the_same_image_within_an_epoch(
     num: int, batch_size: int, seed: int, num_processes: int, accumulation: int
 ) -> None:
-    """Shares are cut from the global batch as the training loop cuts them."""
+    """Shares of the global batch are those of the training loop."""
     shards = num_processes * accumulation
     size = -(-batch_size // shards)
     order = BatchOrder(num, size * shards, seed)

@@ -1,4 +1,4 @@
-"""open_dataset packs once, finds it again, and survives company."""
+"""open_dataset packs once, finds the set again, and works in several processes at once."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sagan.data import open_dataset, pack
+from sagan.data import open_dataset, open_source, pack
 from sagan.errors import SaganError
 from sagan.storage.files import cache_folder
 
@@ -22,27 +22,27 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_a_source_is_packed_once_and_the_user_is_told_where(root: Path, tmp_path: Path) -> None:
-    told: list[str] = []
+def test_a_source_is_packed_once_and_the_user_learns_where(root: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
     progress: list[tuple[int, int]] = []
 
     def open_it() -> Path:
         return open_dataset(
-            str(root), 4, cache=tmp_path / "cache", notify=told.append,
+            str(root), 4, cache=tmp_path / "cache", notify=notes.append,
             progress=lambda *call: progress.append(call),
         ).path  # fmt: skip
 
     first = open_it()
     assert first.parent == tmp_path / "cache"
-    assert "packing 4 pictures" in told[0]
-    assert str(first) in told[0]
+    assert "packing 4 pictures" in notes[0]
+    assert str(first) in notes[0]
     assert len(progress) == 4
     assert open_it() == first
-    assert "packed earlier" in told[1]
+    assert "packed earlier" in notes[1]
     assert len(progress) == 4
 
 
-def test_however_a_path_is_spelt_the_set_is_the_same(
+def test_every_spelling_of_a_path_means_the_same_set(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = open_dataset(str(root), 4, cache=tmp_path / "cache").path
@@ -52,29 +52,29 @@ def test_however_a_path_is_spelt_the_set_is_the_same(
         assert open_dataset(spelt, 4, cache=tmp_path / "cache").path == first
 
 
-def test_a_folder_that_is_reached_twice_is_read_once_and_told_of(tmp_path: Path) -> None:
+def test_a_folder_that_is_reached_twice_is_read_once_with_a_note(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (6, 4)).save(tmp_path / "set" / name / "0.png")
     (tmp_path / "set" / "animal").symlink_to(tmp_path / "set" / "dog", target_is_directory=True)
-    told: list[str] = []
-    dataset = open_dataset(str(tmp_path / "set"), 4, cache=tmp_path / "cache", notify=told.append)
+    notes: list[str] = []
+    dataset = open_dataset(str(tmp_path / "set"), 4, cache=tmp_path / "cache", notify=notes.append)
     assert dataset.classes == ("animal", "cat")
-    assert any("dog' leads to a folder that is read already" in line for line in told)
+    assert any("dog' leads to a folder that has been read already" in line for line in notes)
 
 
-def test_what_could_not_be_read_is_told_again_each_time(root: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_reported_again_each_time(root: Path, tmp_path: Path) -> None:
     for n in range(20):
         Image.new("RGB", (6, 4), (n, 0, n)).save(root / "train" / f"more{n}.png")
     (root / "train" / "empty.png").touch()
     for _ in range(2):
-        told: list[str] = []
-        path = open_dataset(str(root), 4, cache=tmp_path / "cache", notify=told.append).path
-        assert any("1 unreadable files are left out" in line for line in told)
-        assert any(f"delete {path}" in line for line in told)
+        notes: list[str] = []
+        path = open_dataset(str(root), 4, cache=tmp_path / "cache", notify=notes.append).path
+        assert any("1 unreadable files are left out" in line for line in notes)
+        assert any(f"delete {path}" in line for line in notes)
 
 
-def test_photos_beside_stray_files_are_photos_and_those_not_read_are_counted(
+def test_photos_beside_stray_files_are_read_and_unreadable_formats_are_counted(
     root: Path, tmp_path: Path
 ) -> None:
     train = root / "train"
@@ -82,16 +82,16 @@ def test_photos_beside_stray_files_are_photos_and_those_not_read_are_counted(
         (train / stray).write_bytes(b"anything")
     (train / "@eaDir" / "0.png").mkdir(parents=True)
     Image.new("RGB", (6, 4)).save(train / "@eaDir" / "0.png" / "SYNOPHOTO_THUMB_M.png")
-    told: list[str] = []
-    dataset = open_dataset(str(train), 4, cache=tmp_path / "cache", notify=told.append)
+    notes: list[str] = []
+    dataset = open_dataset(str(train), 4, cache=tmp_path / "cache", notify=notes.append)
     assert len(dataset) == 4
-    assert "2 .heic files are not read: convert them to .jpg or .png first" in told
+    assert "2 .heic files are not read: convert them to .jpg or .png first" in notes
 
 
-def test_a_folder_of_nothing_but_heic_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_of_only_heic_files_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone" / "IMG_1.HEIC").write_bytes(b"anything")
-    with pytest.raises(SaganError, match=r"no pictures in .*phone: 1 \.heic files are not read"):
+    with pytest.raises(SaganError, match=r"no pictures in '.*phone': 1 \.heic files are not read"):
         open_dataset(str(tmp_path / "phone"), 4, cache=tmp_path / "cache")
 
 
@@ -116,10 +116,10 @@ def test_the_cache_folder_comes_from_the_environment(
 def test_a_damaged_cached_set_is_packed_again(root: Path, tmp_path: Path) -> None:
     first = open_dataset(str(root), 4, cache=tmp_path / "cache")
     (first.path / "images.npy").write_bytes(b"")
-    told: list[str] = []
-    again = open_dataset(str(root), 4, cache=tmp_path / "cache", notify=told.append)
+    notes: list[str] = []
+    again = open_dataset(str(root), 4, cache=tmp_path / "cache", notify=notes.append)
     assert again.fingerprint == first.fingerprint
-    assert "damaged" in told[0]
+    assert "damaged" in notes[0]
 
 
 def test_processes_that_pack_the_same_at_once_all_get_it(root: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_loser_of_a_race_uses_the_winners_set(root: Path, tmp_path: Path) ->
 
 
 def test_a_packed_set_is_used_as_it_is(root: Path, tmp_path: Path) -> None:
-    packed = pack(str(root), tmp_path / "out", 4)
+    packed = pack(open_source(str(root)), tmp_path / "out", 4)
     opened = open_dataset(str(tmp_path / "out"), 4, cache=tmp_path / "cache")
     assert (opened.path, opened.fingerprint) == (packed.path, packed.fingerprint)
     assert not (tmp_path / "cache").exists()
@@ -165,10 +165,10 @@ def test_a_packed_set_is_used_as_it_is(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["test", "all"])
-def test_a_packed_set_of_another_split_needs_no_word_about_it(
+def test_a_packed_set_of_another_split_opens_without_naming_it(
     root: Path, tmp_path: Path, split: str
 ) -> None:
-    packed = pack(str(root), tmp_path / "out", 4, split=split)
+    packed = pack(open_source(str(root), split), tmp_path / "out", 4)
     assert open_dataset(str(packed.path), 4).fingerprint == packed.fingerprint
 
 

@@ -1,4 +1,4 @@
-"""Copies are found by their pixels, and only real ones."""
+"""Copies are found by their pixels, and nothing else is taken for a copy."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sagan.data import describe, duplicates, pack
+from sagan.data import describe, duplicates, open_source, pack
 from sagan.data.duplicates import DuplicateFinder
 
 
@@ -17,7 +17,7 @@ def find(shades: list[int], folder: Path) -> tuple[int, tuple[tuple[str, ...], .
     images = np.array(shades, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=3)
     finder = DuplicateFinder(folder / "names")
     names = (f"line\n{number} é" for number in range(len(images)))
-    finder.add(names, [duplicates.picture_hash(image) for image in images])
+    finder.add(names, [duplicates.image_hash(image) for image in images])
     finder.close()
     return finder.groups(images)
 
@@ -32,13 +32,13 @@ def test_the_copies_are_those_that_a_dictionary_finds(
     groups = [tuple(names) for names in expected.values() if len(names) > 1]
     with pytest.MonkeyPatch.context() as patch:
         if collide:  # even where all hashes are equal
-            patch.setattr(duplicates, "picture_hash", lambda _: 7)
+            patch.setattr(duplicates, "image_hash", lambda _: 7)
         num_copies, found = find(shades, tmp_path_factory.mktemp("duplicates"))
     assert list(found) == groups
     assert num_copies == len(shades) - len(set(shades))
 
 
-def test_only_so_many_groups_are_named_but_all_are_counted(
+def test_a_limited_number_of_groups_is_named_but_all_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duplicates, "MAX_GROUPS", 2)
@@ -46,15 +46,15 @@ def test_only_so_many_groups_are_named_but_all_are_counted(
     assert (num_copies, len(groups)) == (4, 2)
 
 
-def test_a_pack_names_copies_and_keeps_them(tmp_path: Path) -> None:
+def test_packing_names_copies_and_keeps_them(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / "set" / folder).mkdir(parents=True)
     for name, shade in {"a/1.png": 1, "a/2.bmp": 2, "b/1.bmp": 1, "b/3.png": 3}.items():
         Image.new("RGB", (4, 4), (shade, shade, shade)).save(tmp_path / "set" / name)
-    dataset = pack(str(tmp_path / "set"), tmp_path / "out", 4)
+    dataset = pack(open_source(str(tmp_path / "set")), tmp_path / "out", 4)
     assert len(dataset) == 4
     manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
-    # The same pixels in another format are the same picture.
+    # The same pixels in another format are the same image.
     assert manifest["duplicates"] == [["a/1.png", "b/1.bmp"]]
     assert manifest["num_copies"] == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -63,7 +63,7 @@ def test_a_pack_names_copies_and_keeps_them(tmp_path: Path) -> None:
     assert describe(str(tmp_path / "out")).copies == (("b/1.bmp", "a/1.png"),)
 
 
-def test_a_look_at_the_source_names_files_that_are_the_same(tmp_path: Path) -> None:
+def test_describing_a_source_names_files_that_are_the_same(tmp_path: Path) -> None:
     for name in ("1.png", "2.png", "3.png"):
         shade = 9 if name == "3.png" else 1
         Image.new("RGB", (4, 4), (shade, shade, shade)).save(tmp_path / name)
@@ -71,9 +71,9 @@ def test_a_look_at_the_source_names_files_that_are_the_same(tmp_path: Path) -> N
     assert (info.num_copies, info.copies) == (1, (("2.png", "1.png"),))
 
 
-def test_a_set_packed_before_copies_were_looked_for_still_opens(tmp_path: Path) -> None:
+def test_a_set_packed_before_copies_were_recorded_still_opens(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "1.png")
-    pack(str(tmp_path), tmp_path / "out", 4)
+    pack(open_source(str(tmp_path)), tmp_path / "out", 4)
     manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
     del manifest["duplicates"], manifest["num_copies"]
     (tmp_path / "out" / "pack.json").write_text(json.dumps(manifest))

@@ -1,4 +1,4 @@
-"""`sagan data info` counts what is there, and calls nothing unreadable an error."""
+"""`sagan data info` counts everything, and unreadable images are not an error."""
 
 import zipfile
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sagan.data import Spread, describe, pack
+from sagan.data import Spread, describe, open_source, pack
 from sagan.errors import SaganError
 
 
@@ -41,15 +41,17 @@ def test_an_unlabeled_split_has_no_counts(root: Path) -> None:
     assert (info.num_images, info.labeled, info.counts) == (1, False, {})
 
 
-def test_a_packed_set_tells_what_it_was_packed_from(root: Path, tmp_path: Path) -> None:
+def test_a_packed_set_names_the_source_that_it_was_packed_from(root: Path, tmp_path: Path) -> None:
     (root / "train" / "dog" / "bad.png").unlink()
-    pack(str(root), tmp_path / "out", 8, fit="pad")
+    pack(open_source(str(root)), tmp_path / "out", 8, fit="pad")
     info = describe(str(tmp_path / "out"))
     assert (info.num_images, info.counts, info.widths) == (4, {"cat": 3, "dog": 1}, Spread(8, 8, 8))
     assert str(root) in info.notes[0]
 
 
-def test_nothing_readable_is_told_not_raised_but_no_pictures_is(tmp_path: Path) -> None:
+def test_unreadable_images_are_listed_but_a_source_without_images_is_an_error(
+    tmp_path: Path,
+) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.png", b"")
     info = describe(str(tmp_path / "x.zip"))

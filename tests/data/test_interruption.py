@@ -1,4 +1,4 @@
-"""Whenever packing is killed, what has the final name is whole, and what is left over goes away."""
+"""However packing is killed, the final name is never a part of a set, and the litter goes away."""
 
 import os
 import signal
@@ -11,22 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, fingerprint_of, pack
+from sagan.data import PackedDataset, fingerprint_of, open_source, pack
 from sagan.errors import SaganError
-from sagan.storage.staging import HOST, staged, sweep
 
 NUM, KILLS = 700, 20
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough pictures for workers to be started."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough images for workers to be started."""
     root = tmp_path_factory.mktemp("interruption") / "set"
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for label in range(2):
         (root / str(label)).mkdir(parents=True)
         for n in range(NUM // 2):
-            noise = generator.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+            noise = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
             Image.fromarray(noise).save(root / str(label) / f"{n}.png")
     return root
 
@@ -42,22 +41,23 @@ def start(source: Path, out: Path, size: int) -> "subprocess.Popen[bytes]":
     )
 
 
-def test_killing_at_random_moments_never_leaves_wrong_content(
-    pictures: Path, tmp_path: Path
-) -> None:
+def test_killing_at_random_moments_never_leaves_wrong_content(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    whole = {size: pack(str(pictures), tmp_path / f"{size}", size).fingerprint for size in (8, 12)}
+    whole = {
+        size: pack(open_source(str(images)), tmp_path / f"{size}", size).fingerprint
+        for size in (8, 12)
+    }
     begun = time.monotonic()
-    assert start(pictures, tmp_path / "timed", 8).wait() == 0
+    assert start(images, tmp_path / "timed", 8).wait() == 0
     seconds = time.monotonic() - begun
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     seen = set()
     # Half of the kills are aimed at the end, where files are closed and take their names.
-    moments = [*generator.uniform(0, seconds, KILLS // 2)]
-    moments += [*generator.normal(0.95 * seconds, 0.1 * seconds, KILLS // 2)]
-    moments[0] = 0.0  # whose process cannot have written anything
+    moments = [*rng.uniform(0, seconds, KILLS // 2)]
+    moments += [*rng.normal(0.95 * seconds, 0.1 * seconds, KILLS // 2)]
+    moments[0] = 0.0  # too early to have written anything
     for number, moment in enumerate(moments):
-        process = start(pictures, out, 8 if number % 2 else 12)
+        process = start(images, out, 8 if number % 2 else 12)
         time.sleep(max(0.0, moment))
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -67,15 +67,15 @@ def test_killing_at_random_moments_never_leaves_wrong_content(
         found = PackedDataset.open(out)
         assert fingerprint_of(found) == found.fingerprint == whole[found.size]
         seen.add(str(found.size))
-    assert start(pictures, out, 8).wait() == 0
+    assert start(images, out, 8).wait() == 0
     assert PackedDataset.open(out).fingerprint == whole[8]
-    # What the killed ones left was swept away by the next.
+    # What the killed processes left was removed by the next one.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["12", "8", "out", "timed"]
     assert "nothing" in seen
 
 
-def test_the_workers_of_a_killed_process_end_too(pictures: Path, tmp_path: Path) -> None:
-    process = start(pictures, tmp_path / "out", 1024)
+def test_the_workers_of_a_killed_process_end_too(images: Path, tmp_path: Path) -> None:
+    process = start(images, tmp_path / "out", 1024)
     workers: list[str] = []
     deadline = time.monotonic() + 20
     while not workers and time.monotonic() < deadline:
@@ -90,54 +90,14 @@ def test_the_workers_of_a_killed_process_end_too(pictures: Path, tmp_path: Path)
         time.sleep(0.05)
 
 
-def test_what_a_living_process_writes_is_not_swept_away(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with staged(out) as folder:
-        sweep(tmp_path)
-        assert folder.is_dir()
-        with staged(out) as other:
-            assert other != folder
-        assert folder.is_dir()
-    assert list(tmp_path.iterdir()) == []
-
-
-def litter(place: Path, host: str) -> Path:
-    """What a process of a machine left behind; its lock."""
-    name = f".out.{host}.{'0' * 32}"
-    (place / f"{name}.tmp").mkdir()
-    (place / f"{name}.tmp" / "images.npy").write_bytes(b"half")
-    lock_file = place / f"{name}.lock"
-    lock_file.touch()
-    return lock_file
-
-
-def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path) -> None:
-    lock_file = litter(tmp_path, "elsewhere")
-    sweep(tmp_path)
-    assert lock_file.with_suffix(".tmp").is_dir()
-    yesterday = time.time() - 90_000
-    os.utime(lock_file, (yesterday, yesterday))
-    sweep(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_only_litter_of_packing_is_swept_away(tmp_path: Path) -> None:
-    litter(tmp_path, HOST)
-    mine = [".thesis.tmp", ".thesis.lock", f".other.{'0' * 32}.tmp", "poetry.lock"]
-    for name in mine:
-        (tmp_path / name).touch()
-    sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
-
-
-def test_a_disk_without_room_is_told_before_anything_is_decoded(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_without_room_is_an_error_before_anything_is_decoded(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def usage(path: Path) -> object:
         return type("usage", (), {"free": NUM * 8 * 8 * 3})
 
     monkeypatch.setattr("sagan.data.packing.shutil.disk_usage", usage)
     monkeypatch.setattr("sagan.data.packing.map_chunks", None)
-    with pytest.raises(SaganError, match=r"takes 0\.0 GB, and the disk .* has 0\.0 GB left"):
-        pack(str(pictures), tmp_path / "out", 8)
+    with pytest.raises(SaganError, match=r"takes 0\.0 GB, but the disk .* has only 0\.0 GB left"):
+        pack(open_source(str(images)), tmp_path / "out", 8)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Files that are whole but unusual, from a folder and from a zip: the pixels are known."""
+"""Undamaged but unusual files, in a folder and in a zip, give the right pixels."""
 
 import io
 import os
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, pack
+from sagan.data import PackedDataset, open_source, pack
 
 SIDE = 8
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -141,7 +141,7 @@ def packed(
 ) -> PackedDataset:
     root = tmp_path_factory.mktemp("odd")
     write: Callable[[Path], Path] = request.param
-    return pack(str(write(root)), root / "out", SIDE, max_unreadable=0)
+    return pack(open_source(str(write(root))), root / "out", SIDE, max_unreadable=0)
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -158,4 +158,6 @@ def test_a_name_that_is_not_utf8_is_packed(tmp_path: Path) -> None:
         (tmp_path / "set" / name).write_bytes(png_of(noise()))
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    assert np.array_equal(pack(str(tmp_path / "set"), tmp_path / "out", SIDE).images[0], noise())
+    assert np.array_equal(
+        pack(open_source(str(tmp_path / "set")), tmp_path / "out", SIDE).images[0], noise()
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, pack
+from sagan.data import PackedDataset, open_source, pack
 from sagan.errors import SaganError
 
 
@@ -20,7 +20,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "set" / name).mkdir(parents=True)
         for n in range(3):
             Image.new("RGB", (4, 4), (n, n, n)).save(root / "set" / name / f"{n}.png")
-    return pack(str(root / "set"), root / "out", 4).path
+    return pack(open_source(str(root / "set")), root / "out", 4).path
 
 
 def edit(**changes: object) -> Callable[[Path], None]:
@@ -64,7 +64,7 @@ DAMAGE = {
     "images of another type": save("images.npy", np.zeros((6, 4, 4, 3), np.float32)),
     "images of another shape": save("images.npy", np.zeros((6, 4, 5, 3), np.uint8)),
     "images in Fortran order": save("images.npy", np.zeros((6, 4, 4, 3), np.uint8, order="F")),
-    "images that are no array": write("images.npy", b"hello"),
+    "images that are not an array": write("images.npy", b"hello"),
     "a pickle for images": save("images.npy", np.array([{}, []], dtype=object)),
     "labels out of range": save("labels.npy", np.array([0, 0, 0, 1, 1, 2])),
     "negative labels": save("labels.npy", np.array([-1, 0, 0, 1, 1, 1])),
@@ -79,8 +79,8 @@ DAMAGE = {
     "an unknown fit": edit(fit="squash"),
     "no fingerprint": edit(fingerprint=""),
     "a newer version": edit(format_version=99),
-    "a manifest that is no JSON": write("pack.json", b"{"),
-    "a manifest that is no text": write("pack.json", b"\xff\xfe"),
+    "a manifest that is not JSON": write("pack.json", b"{"),
+    "a manifest that is not text": write("pack.json", b"\xff\xfe"),
     "a manifest that is a list": write("pack.json", b"[]"),
     "a manifest nested too deeply": write("pack.json", b"[" * 100_000),
 }

@@ -1,4 +1,4 @@
-"""Packing is all or nothing, skips what it cannot read, and says what it did."""
+"""Packing is all or nothing, skips unreadable files, and records what it did."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, fingerprint_of, pack
+from sagan.data import PackedDataset, fingerprint_of, open_source, pack
 from sagan.data.sources.folder import FolderSource
 from sagan.errors import SaganError
 
 
 def shades(root: Path, num: int, folder: str = "") -> Path:
-    """`num` pictures, the n-th of which is 6 x 4 and of the gray n."""
+    """`num` images of 6 x 4; the n-th has the gray n."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     for n in range(num):
         Image.new("RGB", (6, 4), (n, n, n)).save(root / folder / f"{n:04}.png")
@@ -26,9 +26,9 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_packed_set_holds_every_picture_with_its_label(tmp_path: Path) -> None:
+def test_a_packed_set_contains_every_image_with_its_label(tmp_path: Path) -> None:
     root = shades(shades(tmp_path / "set", 5, "b"), 3, "a")
-    dataset = pack(str(root), tmp_path / "out", 4)
+    dataset = pack(open_source(str(root)), tmp_path / "out", 4)
     assert dataset.images.shape == (8, 4, 4, 3)
     assert dataset.images[:, 0, 0, 0].tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
     assert dataset.labels is not None
@@ -40,14 +40,14 @@ def test_a_packed_set_holds_every_picture_with_its_label(tmp_path: Path) -> None
 
 
 def test_without_labels_there_is_no_labels_file(tmp_path: Path) -> None:
-    dataset = pack(str(shades(tmp_path / "set", 3)), tmp_path / "out", 4)
+    dataset = pack(open_source(str(shades(tmp_path / "set", 3))), tmp_path / "out", 4)
     assert dataset.labels is None
     assert dataset.classes == ()
     assert listing(tmp_path / "out") == ["images.npy", "pack.json"]
 
 
-def test_the_images_file_is_one_that_plain_numpy_reads(tmp_path: Path) -> None:
-    pack(str(shades(tmp_path / "set", 11)), tmp_path / "out", 4)
+def test_plain_numpy_reads_the_images_file(tmp_path: Path) -> None:
+    pack(open_source(str(shades(tmp_path / "set", 11))), tmp_path / "out", 4)
     images = np.load(tmp_path / "out" / "images.npy", allow_pickle=False)
     assert images.dtype == np.uint8
     assert images[:, 2, 1, 1].tolist() == list(range(11))
@@ -58,7 +58,9 @@ def test_unreadable_files_are_skipped_with_their_reason_and_shift_nothing(tmp_pa
     (root / "a" / "0003.png").write_bytes(b"")
     (root / "b" / "0000.png").write_text("a text")
     calls: list[tuple[int, int]] = []
-    dataset = pack(str(root), tmp_path / "out", 4, progress=lambda *call: calls.append(call))
+    dataset = pack(
+        open_source(str(root)), tmp_path / "out", 4, progress=lambda *call: calls.append(call)
+    )
     assert dataset.labels is not None
     pairs = list(zip(dataset.labels.tolist(), dataset.images[:, 0, 0, 0].tolist(), strict=True))
     assert pairs == [(0, n) for n in range(15) if n != 3] + [(1, n) for n in range(1, 15)]
@@ -76,7 +78,7 @@ def test_more_than_a_tenth_unreadable_stops_and_leaves_nothing(tmp_path: Path) -
     for name in ("x.png", "y.png"):
         (root / name).write_text("a text")
     with pytest.raises(SaganError, match=r"2 of 10 .*'x\.png'"):
-        pack(str(root), tmp_path / "out", 4)
+        pack(open_source(str(root)), tmp_path / "out", 4)
     assert listing(tmp_path) == ["set"]
 
 
@@ -87,45 +89,45 @@ def test_an_interruption_leaves_nothing_under_the_final_name(tmp_path: Path) -> 
 
     root = shades(tmp_path / "set", 9)
     with pytest.raises(KeyboardInterrupt):
-        pack(str(root), tmp_path / "out", 4, progress=interrupt)
+        pack(open_source(str(root)), tmp_path / "out", 4, progress=interrupt)
     assert listing(tmp_path) == ["set"]
-    before = pack(str(root), tmp_path / "out", 4).fingerprint
+    before = pack(open_source(str(root)), tmp_path / "out", 4).fingerprint
     with pytest.raises(KeyboardInterrupt):
-        pack(str(root), tmp_path / "out", 2, progress=interrupt)
+        pack(open_source(str(root)), tmp_path / "out", 2, progress=interrupt)
     assert PackedDataset.open(tmp_path / "out").fingerprint == before
     assert listing(tmp_path) == ["out", "set"]
 
 
 def test_a_packed_set_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
     root = shades(tmp_path / "set", 3)
-    pack(str(root), tmp_path / "out", 4)
-    assert pack(str(root), tmp_path / "out", 2).size == 2
+    pack(open_source(str(root)), tmp_path / "out", 4)
+    assert pack(open_source(str(root)), tmp_path / "out", 2).size == 2
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
     for name in ("precious", "file"):
         with pytest.raises(SaganError, match="not a packed data set"):
-            pack(str(root), tmp_path / name, 4)
+            pack(open_source(str(root)), tmp_path / name, 4)
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
 
-def test_the_fingerprint_is_of_the_content_not_of_the_way_there(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content_not_on_the_container(tmp_path: Path) -> None:
     root = shades(shades(tmp_path / "set", 4, "a"), 4, "b")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for file in root.rglob("*.png"):
             archive.write(file, file.relative_to(root))
-    one = pack(str(root), tmp_path / "one", 4)
-    two = pack(str(tmp_path / "set.zip"), tmp_path / "two", 4)
+    one = pack(open_source(str(root)), tmp_path / "one", 4)
+    two = pack(open_source(str(tmp_path / "set.zip")), tmp_path / "two", 4)
     assert one.fingerprint == two.fingerprint == fingerprint_of(one)
-    assert pack(str(root), tmp_path / "small", 3).fingerprint != one.fingerprint
+    assert pack(open_source(str(root)), tmp_path / "small", 3).fingerprint != one.fingerprint
     (root / "b").rename(root / "c")
-    assert pack(str(root), tmp_path / "renamed", 4).fingerprint != one.fingerprint
+    assert pack(open_source(str(root)), tmp_path / "renamed", 4).fingerprint != one.fingerprint
     digest = hashlib.sha256(one.images.tobytes())
     digest.update(b'[[8, 4, 4, 3], ["a", "b"]]')
     digest.update(np.array([0, 0, 0, 0, 1, 1, 1, 1], "<i8").tobytes())
     assert one.fingerprint == digest.hexdigest()
 
 
-def test_a_source_that_is_open_already_can_be_packed(tmp_path: Path) -> None:
+def test_the_split_that_is_packed_is_the_sources_own(tmp_path: Path) -> None:
     source = FolderSource(shades(tmp_path / "set", 2, "test"), "test")
     assert pack(source, tmp_path / "out", 4).split == "test"

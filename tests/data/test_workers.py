@@ -1,4 +1,4 @@
-"""Decoding in other processes gives what decoding here gives, in the same order."""
+"""Decoding in other processes gives the same results as decoding here, in the same order."""
 
 import importlib
 import os
@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 from sagan.data import workers
-from sagan.data.sources.base import Picture
+from sagan.data.sources.base import SourceImage
 
-NUM = workers.FEW_PICTURES
+NUM = workers.MAX_LOCAL_IMAGES
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module that other processes can import, since these tests are none."""
+    """A module that other processes can import, which these tests are not."""
     name = f"work_for_workers_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(
         "import os\n"
@@ -39,13 +39,13 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-def pictures(work: ModuleType, num: int = NUM) -> Iterator[Picture]:
-    return (Picture(str(n), 0, partial(work.read, n)) for n in range(num))
+def images(work: ModuleType, num: int = NUM) -> Iterator[SourceImage]:
+    return (SourceImage(str(n), 0, partial(work.read, n)) for n in range(num))
 
 
 def run(work: ModuleType, function: Callable[[bytes], object]) -> list[tuple[str, object]]:
-    results = workers.map_pictures(function, pictures(work), NUM)
-    return [(picture.name, result) for picture, result in results]
+    results = workers.map_images(function, images(work), NUM)
+    return [(image.name, result) for image, result in results]
 
 
 def test_results_come_in_order_and_unreadable_ones_in_their_place(
@@ -58,7 +58,7 @@ def test_results_come_in_order_and_unreadable_ones_in_their_place(
     assert [result for _, result in results[4:]] == list(range(4, NUM))
 
 
-def test_other_processes_do_the_work_and_are_gone_afterward(work: ModuleType) -> None:
+def test_other_processes_do_the_work_and_then_end(work: ModuleType) -> None:
     pids = {result for _, result in run(work, work.pid) if isinstance(result, int)}
     assert os.getpid() not in pids
     assert 1 <= len(pids) <= 2
@@ -67,7 +67,7 @@ def test_other_processes_do_the_work_and_are_gone_afterward(work: ModuleType) ->
             os.kill(pid, 0)
 
 
-def test_a_picture_that_kills_its_process_is_unreadable_and_the_rest_is_not(
+def test_an_image_that_kills_its_process_is_unreadable_but_the_rest_is_not(
     work: ModuleType,
 ) -> None:
     results = run(work, work.abort_at_100)
@@ -75,14 +75,14 @@ def test_a_picture_that_kills_its_process_is_unreadable_and_the_rest_is_not(
     assert [result for _, result in results[101:]] == list(range(101, NUM))
 
 
-def test_a_mistake_in_the_work_is_raised_here(work: ModuleType) -> None:
+def test_an_exception_in_the_work_is_raised_here(work: ModuleType) -> None:
     with pytest.raises(ZeroDivisionError):
         run(work, work.divide_at_50)
 
 
-def test_leaving_early_ends_the_workers_soon(work: ModuleType) -> None:
+def test_closing_the_results_early_ends_the_workers_soon(work: ModuleType) -> None:
     start = time.perf_counter()
-    results = workers.map_pictures(int, pictures(work, 10**9), 10**9)
+    results = workers.map_images(int, images(work, 10**9), 10**9)
     next(results)
     results.close()
     assert time.perf_counter() - start < 10

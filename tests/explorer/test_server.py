@@ -281,9 +281,9 @@ def test_images_of_every_kind_are_accepted(client: TestClient) -> None:
 
 
 def test_every_bad_image_is_refused_with_its_reason(
-    client: TestClient, bad_pictures: dict[str, tuple[bytes, str]]
+    client: TestClient, bad_images: dict[str, tuple[bytes, str]]
 ) -> None:
-    for name, (data, reason) in bad_pictures.items():
+    for name, (data, reason) in bad_images.items():
         answer = client.post("/api/image", content=data)
         assert answer.status_code == 415, name
         assert reason.replace("89,478,485", "50,000,000") in answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""What a picture file's bytes become, against pixels worked out by hand."""
+"""An image file's pixels, compared with pixels worked out by hand."""
 
 import io
 
@@ -23,18 +23,18 @@ def noise(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("format_", ["PNG", "BMP", "TIFF", "PPM"])
-def test_a_picture_of_the_right_size_keeps_every_pixel(fit: str, format_: str) -> None:
+def test_an_image_of_the_right_size_keeps_every_pixel(fit: str, format_: str) -> None:
     pixels = noise(9, 9)
     assert np.array_equal(decode(encode(Image.fromarray(pixels), format_), 9, fit), pixels)
 
 
-def test_crop_keeps_the_middle_of_a_wide_and_of_a_tall_picture() -> None:
+def test_crop_keeps_the_middle_of_a_wide_and_of_a_tall_image() -> None:
     wide, tall = noise(4, 10), noise(10, 4)
     assert np.array_equal(decode(encode(Image.fromarray(wide)), 4, "crop"), wide[:, 3:7])
     assert np.array_equal(decode(encode(Image.fromarray(tall)), 4, "crop"), tall[3:7])
 
 
-def test_pad_centers_the_picture_on_white() -> None:
+def test_pad_centers_the_image_on_white() -> None:
     pixels = noise(2, 4)
     expected = np.full((4, 4, 3), 255, dtype=np.uint8)
     expected[1:3] = pixels
@@ -68,7 +68,7 @@ def test_shrinking_averages_instead_of_picking_pixels() -> None:
         (8, lambda a: np.rot90(a, 1)),
     ],
 )
-def test_exif_orientation_turns_the_picture_upright(orientation: int, upright: object) -> None:
+def test_exif_orientation_turns_the_image_upright(orientation: int, upright: object) -> None:
     pixels = noise(6, 6)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -153,22 +153,22 @@ def test_every_truncation_of_a_jpeg_is_refused_or_decoded_but_never_crashes() ->
             continue
 
 
-def test_examine_tells_size_after_rotation_mode_and_format() -> None:
+def test_examine_returns_size_after_rotation_mode_and_format() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     facts = examine(encode(Image.new("L", (30, 20)), "JPEG", exif=exif))
-    assert facts == decoding.PictureFacts(width=20, height=30, mode="L", format="JPEG")
+    assert facts == decoding.ImageFacts(width=20, height=30, mode="L", format="JPEG")
 
 
-def test_a_bad_size_or_fit_is_told_in_the_users_terms() -> None:
+def test_the_error_for_a_bad_size_or_fit_lists_the_choices() -> None:
     with pytest.raises(SaganError, match=r"1 to 4096"):
         check_size_and_fit(0, "crop")
     with pytest.raises(SaganError, match="crop, pad, stretch"):
         check_size_and_fit(8, "squash")
 
 
-def test_an_odd_rest_is_cut_from_the_right_and_the_bottom() -> None:
-    """Or a set packed anew would have another fingerprint."""
+def test_an_odd_remainder_is_cut_from_the_right_and_the_bottom() -> None:
+    """Otherwise a set packed again would have another fingerprint."""
     pixels = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     assert np.array_equal(decode(encode(Image.fromarray(pixels[:, :4])), 4, "crop"), pixels[:4, :4])
     assert np.array_equal(decode(encode(Image.fromarray(pixels[:4])), 4, "crop"), pixels[:4, :4])

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sagan.data import PackedDataset, pack
+from sagan.data import PackedDataset, open_source, pack
 from sagan.data.packed import fingerprint_of
 from sagan.errors import SaganError
 from sagan.metrics import METRICS, SamplePlan, evaluate
@@ -47,7 +47,7 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
         folder.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    return pack(str(root), root / "packed", 32, split="test")
+    return pack(open_source(str(root), "test"), root / "packed", 32)
 
 
 def features_of(network: FeatureNetwork, images: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ Features = dict[str, Float32Array]
 
 def drawings(kind: str) -> UInt8Array:
     """Return 3 * EACH images of a kind, spaced, since neighbors are variants of each other."""
-    emoji = [p for p in OpenMojiSource().pictures() if p.name.startswith(KINDS[kind])]
+    emoji = [p for p in OpenMojiSource().images() if p.name.startswith(KINDS[kind])]
     chosen = np.linspace(0, len(emoji) - 1, 3 * EACH).astype(int)
     return np.stack([draw(emoji[i].read(), SIZE, "crop") for i in chosen])
 

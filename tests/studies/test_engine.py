@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from sagan.config import resolve
-from sagan.data import PackedDataset, pack
+from sagan.data import PackedDataset, open_source, pack
 from sagan.errors import SaganError
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.nn import precision
@@ -181,7 +181,7 @@ def test_the_same_images_may_move_and_other_images_are_refused(
         for name in labeled.classes:
             (folder / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(labeled.images[i]).save(folder / name / f"{i}.png")
-    packed = pack(str(folder), tmp_path / "packed", labeled.size)
+    packed = pack(open_source(str(folder)), tmp_path / "packed", labeled.size)
     with pytest.raises(SaganError, match="contains a study of other images"):
         run_study(seeds=3, data=str(packed.path))
 

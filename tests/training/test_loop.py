@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from sagan.data import PackedDataset, pack
+from sagan.data import PackedDataset, open_source, pack
 from sagan.errors import SaganError
 from sagan.model import open_model
 from sagan.nn.augment import AdaptiveAugment
@@ -136,7 +136,7 @@ def noise_set(tmp_path: Path, num: int, size: int, seed: int = 5) -> PackedDatas
     for i in range(num):
         noise = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / f"{i}.png")
-    return pack(str(folder), tmp_path / f"packed{seed}", size)
+    return pack(open_source(str(folder)), tmp_path / f"packed{seed}", size)
 
 
 def test_images_records_and_checkpoints_change_no_bit(
@@ -275,7 +275,7 @@ def test_a_family_without_labels_ignores_those_of_the_data_and_says_so(tmp_path:
     for label in ("a", "b"):
         (tmp_path / "images" / label).mkdir(parents=True)
         Image.new("RGB", (64, 64)).save(tmp_path / "images" / label / "0.png")
-    source = str(pack(str(tmp_path / "images"), tmp_path / "packed", 64).path)
+    source = str(pack(open_source(str(tmp_path / "images")), tmp_path / "packed", 64).path)
     lines: list[str] = []
     settings = {"family": "dcgan", "resolution": 64}
     for preset, chosen in (("dcgan-64", {}), ("smoke", settings)):

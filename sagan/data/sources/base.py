@@ -1,7 +1,7 @@
-"""What a source of pictures is: encoded pictures with labels, in a fixed order.
+"""The protocol of a source: encoded images with labels, in a fixed order.
 
-A source names functions that read and decode a picture, rather than giving pixels, so that the
-worker processes that decode can read as well.
+A source gives functions that read and decode an image, rather than pixels, so that worker processes
+can do both.
 """
 
 import hashlib
@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sagan.images.decode import Fit, PictureFacts
+from sagan.images.decode import Fit, ImageFacts
 from sagan.types import UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of a source, not read yet.
+class SourceImage:
+    """One image of a source, not read yet. Picklable, since another process may read it.
 
-    name is unique within the source; label is in 0..K-1, or NO_LABEL in a source without classes;
-    read() gives the encoded file and raises UnreadableError. It can be pickled, since another
-    process may be the one to call it.
+    Attributes:
+        name: unique within the source.
+        label: in 0..K-1, or NO_LABEL in a source without classes.
+        read: returns the encoded image, or raises UnreadableError.
     """
 
     name: str
@@ -29,26 +30,26 @@ class Picture:
 
 
 class Decoder(Protocol):
-    """A module-level function, so that other processes can be told to call it."""
+    """A function that decodes; at module level, so that other processes can be asked to call it."""
 
     def __call__(self, data: bytes, size: int, fit: Fit) -> UInt8Array:
-        """Encoded picture -> uint8 (size, size, 3), RGB. Raises UnreadableError."""
+        """Encoded image -> uint8 (size, size, 3), RGB. Raises UnreadableError."""
 
 
 class Source(Protocol):
-    """A set of encoded pictures in a fixed order, the same on every machine."""
+    """A set of encoded images in a fixed order, the same on every machine."""
 
     @property
     def name(self) -> str:
-        """What to call the source when talking to the user."""
+        """The source's name in messages."""
 
     @property
     def split(self) -> str:
-        """The split that `pictures` yields."""
+        """The split that `images` yields."""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that there are, empty where the source has none."""
+        """All splits, empty where the source has none."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -56,34 +57,34 @@ class Source(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was decided about the source and the user should hear, a line each."""
+        """Decisions about the source that the user should know of, one line each."""
 
     @property
-    def num_pictures(self) -> int | None:
-        """How many pictures `pictures` yields; None where only reading them all would tell."""
+    def num_images(self) -> int | None:
+        """The number of images in `images`; None if only reading them all would show it."""
 
-    def pictures(self) -> Iterator[Picture]:
-        """Yield every picture of the split.
+    def images(self) -> Iterator[SourceImage]:
+        """Yield every image of the split.
 
-        Raises SaganError where the source itself, rather than one picture, turns out damaged.
+        Raises SaganError where the source itself, rather than one image, turns out to be damaged.
         """
 
     def listing_digest(self) -> str:
-        """Sha256 hex over what is there, without reading any picture: changes when files do."""
+        """Sha256 hex over the listing, without reading any image: changes when files do."""
 
     @property
     def decode(self) -> Decoder:
-        """Turns what this source's pictures read as into pixels."""
+        """The function from the bytes that this source's images are read as to pixels."""
 
     @property
-    def examine(self) -> Callable[[bytes], PictureFacts]:
-        """Says what a picture is; a module-level function, too. Raises UnreadableError."""
+    def examine(self) -> Callable[[bytes], ImageFacts]:
+        """The function from such bytes to facts; at module level. Raises UnreadableError."""
 
 
 def digest_of(
     kind: str, path: Path, classes: tuple[str, ...], entries: Iterable[tuple[object, ...]]
 ) -> str:
-    """Sha256 hex over a source's listing, for `Source.listing_digest`."""
+    """Return the sha256 hex over a source's listing, for `Source.listing_digest`."""
     digest = hashlib.sha256()
     for entry in ((kind, str(path.resolve())), classes, *entries):
         # ascii escapes the lone surrogates of names that are not UTF-8.
@@ -92,7 +93,7 @@ def digest_of(
 
 
 def file_entries(paths: Iterable[Path]) -> Iterator[tuple[object, ...]]:
-    """What of files goes into a listing's digest: name, size and time of change."""
+    """Yield for each file what goes into a listing's digest: name, size and time of change."""
     for path in paths:
         status = path.stat()
         yield path.name, status.st_size, status.st_mtime_ns

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 as their authors publish them: an archive or its unpacked folder.
 
-The binary version holds records: one label byte (CIFAR-100: a coarse and a fine one) and 3072 bytes
-of pixels. The python version holds pickles, which `cifar_pickle` reads.
+The binary version consists of records: one label byte (CIFAR-100: a coarse and a fine one) and 3072
+bytes of pixels. The python version consists of pickles, which `cifar_pickle` reads.
 """
 
 import tarfile
@@ -15,11 +15,12 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from sagan.data.sources.base import Picture, digest_of, file_entries
+from sagan.data.sources.base import SourceImage, digest_of, file_entries
 from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.data.sources.tree import ALL_SPLITS, printable
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import FITS, Fit, PictureFacts, pixels_of
+from sagan.images.decode import FITS, Fit, ImageFacts, pixels_of
+from sagan.storage.files import open_file, read_file
 from sagan.types import UInt8Array
 
 SIDE = 32
@@ -27,16 +28,20 @@ PIXEL_BYTES = 3 * SIDE * SIDE
 # CIFAR-100's train file, the largest, has 155 MB.
 MAX_PART_BYTES = 512 * 1024**2
 
-# Labels and encoded pictures, PIXEL_BYTES each, of one file of the set.
+# Labels and encoded images, PIXEL_BYTES each, of one file of the set.
 Part = tuple[Sequence[int], Sequence[bytes]]
 
 
 @dataclass(frozen=True)
 class Form:
-    """One of the four forms that there are.
+    """One of the four forms in which CIFAR is published.
 
-    parts: split -> its files in order. meta: the file with the class names. read_names and
-    read_part: what is in these files.
+    Attributes:
+        title: its name for people.
+        parts: the files of each split, in order.
+        meta: the file with the class names.
+        read_names: from that file's content to the names.
+        read_part: from the content of one of `parts` to labels and images.
     """
 
     title: str
@@ -47,29 +52,29 @@ class Form:
 
 
 class Container(Protocol):
-    """Where the files of a set lie."""
+    """The place of a set's files."""
 
     @property
     def path(self) -> Path:
         """The archive or folder itself."""
 
     def read(self, name: str) -> bytes:
-        """A file's content. Raises SaganError."""
+        """Return a file's content. Raises SaganError."""
 
 
 class CifarSource:
-    """The pictures of CIFAR-10 or CIFAR-100 (its 100 fine classes), numbered as published."""
+    """The images of CIFAR-10 or CIFAR-100 (its 100 fine classes), numbered as published."""
 
     splits: tuple[str, ...] = ("test", "train")
-    num_pictures: int | None = None  # known when the last file is open
+    num_images: int | None = None  # known only when the last file is open
 
     def __init__(self, container: Container, form: Form, split: str) -> None:
         self.name = printable(str(container.path))
         self.split = split
         if split not in (*form.parts, ALL_SPLITS):
             raise SaganError(
-                f"no split '{split}' in {self.name}: it has test, train; choose one with --split, "
-                f"or {ALL_SPLITS}"
+                f"no split '{split}' in '{self.name}': it has test, train; "
+                f"choose one with --split, or {ALL_SPLITS}"
             )
         chosen = form.parts if split == ALL_SPLITS else (split,)
         self._parts = [part for name in chosen for part in form.parts[name]]
@@ -78,19 +83,19 @@ class CifarSource:
         try:
             self.classes = form.read_names(container.read(form.meta))
         except ValueError as error:
-            raise SaganError(f"cannot read {form.meta} in {self.name}: {error}") from None
+            raise SaganError(f"cannot read {form.meta} in '{self.name}': {error}") from None
         self.notes: tuple[str, ...] = (f"{form.title}, as published",)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         for part in self._parts:
             try:
-                labels, pictures = self._form.read_part(self._container.read(part))
+                labels, images = self._form.read_part(self._container.read(part))
             except ValueError as error:
-                raise SaganError(f"cannot read {part} in {self.name}: {error}") from None
-            for number, (label, pixels) in enumerate(zip(labels, pictures, strict=True)):
+                raise SaganError(f"cannot read {part} in '{self.name}': {error}") from None
+            for number, (label, pixels) in enumerate(zip(labels, images, strict=True)):
                 if not 0 <= label < len(self.classes):
-                    raise SaganError(f"{part} in {self.name} has a label {label} without a name")
-                yield Picture(f"{part}/{number:05}", label, partial(bytes, pixels))
+                    raise SaganError(f"{part} in '{self.name}' has a label {label} without a name")
+                yield SourceImage(f"{part}/{number:05}", label, partial(bytes, pixels))
 
     def listing_digest(self) -> str:
         path = self._container.path
@@ -102,15 +107,15 @@ class CifarSource:
         return decode_planes(data, size, fit)
 
     @staticmethod
-    def examine(data: bytes) -> PictureFacts:
+    def examine(data: bytes) -> ImageFacts:
         return examine_planes(data)
 
 
 def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
-    """A red, a green and a blue plane of 32 x 32 bytes -> uint8 (size, size, 3).
+    """Decode a red, a green and a blue plane of 32 x 32 bytes to uint8 (size, size, 3).
 
     Raises:
-        UnreadableError: these are not 3072 bytes.
+        UnreadableError: there are not 3072 bytes.
     """
     if len(data) != PIXEL_BYTES:
         raise UnreadableError(f"{len(data)} bytes of pixels, not {PIXEL_BYTES}")
@@ -119,45 +124,41 @@ def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
     return pixels_of(FITS[fit](image, size))
 
 
-def examine_planes(data: bytes) -> PictureFacts:
-    """As `decode.examine`."""
+def examine_planes(data: bytes) -> ImageFacts:
+    """Return the facts about planes, as `decode.examine` does for image files."""
     decode_planes(data, SIDE, "crop")
-    return PictureFacts(SIDE, SIDE, "RGB", "CIFAR")
+    return ImageFacts(SIDE, SIDE, "RGB", "CIFAR")
 
 
 @dataclass(frozen=True)
 class InFolder:
-    """Files of a set in the folder in which they were unpacked."""
+    """The files of a set in the folder where they were unpacked."""
 
     path: Path
 
     def read(self, name: str) -> bytes:
         file = self.path / name
         try:
-            if not file.is_file():  # reading a pipe or a device may never end
-                raise SaganError(f"'{file}' is not a file")
-            if file.stat().st_size > MAX_PART_BYTES:
-                raise SaganError(f"'{file}' is too large to be a part of CIFAR")
-            return file.read_bytes()
-        except OSError as error:
-            raise SaganError(f"cannot read '{file}': {error.strerror}") from None
+            return read_file(file, MAX_PART_BYTES)
+        except UnreadableError as error:
+            raise SaganError(f"cannot read '{file}': {error}") from None
 
 
 @dataclass(frozen=True)
 class InTar:
-    """Files of a set in the archive as downloaded; nothing is extracted."""
+    """The files of a set in the archive as downloaded; nothing is extracted."""
 
     path: Path
 
     def read(self, name: str) -> bytes:
         try:
-            with tarfile.open(self.path) as archive:
+            with open_file(self.path) as file, tarfile.open(fileobj=file) as archive:
                 for member in archive:
                     if member.isfile() and Path(member.name).name == name:
                         return self._content(archive, member)
         except SaganError:
             raise
-        except Exception as error:  # tarfile lets through what decompressors raise
+        except Exception as error:  # tarfile raises whatever the decompressors do
             raise SaganError(f"cannot read {name} in '{self.path}': {error}") from None
         raise SaganError(f"'{self.path}' has no {name}: download it again")
 
@@ -170,19 +171,19 @@ class InTar:
 
 
 def first_names(path: Path) -> list[str]:
-    """The first few names in a tar, without their folders; empty for any other file."""
+    """Return the first few names in a tar, without their folders; none for any other file."""
     try:
-        with tarfile.open(path) as archive:
+        with open_file(path) as file, tarfile.open(fileobj=file) as archive:
             return [Path(member.name).name for member in islice(archive, 16) if member.isfile()]
-    except Exception:  # tarfile lets through what decompressors raise
+    except Exception:  # tarfile raises whatever the decompressors do
         return []
 
 
-def recognize(names: Iterable[str]) -> Form | None:
-    """Which form of CIFAR has files of these names, if any."""
-    there = set(names)
+def form_of(names: Iterable[str]) -> Form | None:
+    """Return the form of CIFAR that has files of these names, if any."""
+    present = set(names)
     for form in FORMS:
-        if {form.meta, *form.parts["train"], *form.parts["test"]} <= there:
+        if {form.meta, *form.parts["train"], *form.parts["test"]} <= present:
             return form
     return None
 
@@ -200,7 +201,7 @@ def _records(data: bytes, num_labels: int) -> Part:
 
 
 class _Rows(Sequence[bytes]):
-    """Rows of a matrix as bytes, each copied when asked for."""
+    """The rows of a matrix as bytes, each copied when it is indexed."""
 
     def __init__(self, rows: UInt8Array) -> None:
         self._rows = rows

@@ -1,11 +1,11 @@
 """A reader for CIFAR's pickles that can make nothing but plain values and uint8 arrays.
 
-A pickle is a program: it names classes and functions and calls them. CIFAR's name three of NumPy's,
-and here each of these names stands for a class of ours that takes what the real one would be given,
-and checks it. No other name can be reached, and NumPy never sees a pickle's word for anything.
+A pickle is a program: it names classes and functions and calls them. CIFAR's pickles name three of
+NumPy's. Here, each of these names means a class of ours instead, which checks what the real one
+would be given. No other name can be reached, and NumPy never acts on what a pickle says.
 
-The unpickler is Python's own, not the faster one in C, which a few bytes (a large number for a
-place in its memo) can bring to ask for all of the machine's memory.
+The unpickler is the one written in Python, not the faster one in C: a few bytes (a large number for
+a place in its memo) can make the latter ask for all of the machine's memory.
 """
 
 import io
@@ -34,7 +34,7 @@ def read_pickle(data: bytes) -> dict[str, Any]:
         # A hostile pickle makes the unpickler trip over anything at all.
         raise ValueError(str(error) or type(error).__name__) from None
     if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}, not a dictionary")
+        raise ValueError(f"it contains a {type(content).__name__}, not a dictionary")
     return {_text(key): _plain(value) for key, value in content.items()}
 
 
@@ -50,10 +50,10 @@ class _Array:
                 if not all(type(length) is int and length >= 0 for length in shape):
                     raise ValueError("an array has an impossible shape")
                 if math.prod(shape) != len(data):
-                    raise ValueError("an array has not as many bytes as its shape says")
+                    raise ValueError("an array's number of bytes does not fit its shape")
                 self.value = np.frombuffer(data, dtype=np.uint8).reshape(shape)
             case _:
-                raise ValueError("it has an array that is not of bytes")
+                raise ValueError("it has an array that does not consist of bytes")
 
 
 class _DType:
@@ -64,15 +64,15 @@ class _DType:
             raise ValueError(f"it has an array of {str(name)[:20]}, not of uint8")
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and fields, which uint8 has not."""
+        """Ignore byte order and fields, which uint8 does not have."""
 
 
 class _Reconstruct(_Array):
-    """Stands for the function that makes an empty array."""
+    """Stands for NumPy's function that makes an empty array."""
 
 
 class _Latin1(bytes):
-    """Stands for _codecs.encode, by which Python 3 writes bytes for Python 2 to read."""
+    """Stands for _codecs.encode, with which Python 3 writes bytes that Python 2 can read."""
 
     def __new__(cls, text: str, encoding: str) -> "_Latin1":
         if encoding != "latin1":

@@ -1,44 +1,44 @@
-"""Labels as StyleGAN's tools write them: a dataset.json beside the pictures."""
+"""Labels as StyleGAN's tools write them: a dataset.json beside the images."""
 
 import json
 from collections.abc import Mapping, Sequence
 
-from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL, Layout, split_names
+from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL, Arrangement, split_names
 from sagan.errors import SaganError
 
 DATASET_JSON = "dataset.json"
 
 
-def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -> Layout:
-    """Decide what a tree of pictures means whose labels stand in a dataset.json.
+def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -> Arrangement:
+    """Decide the meaning of a tree of images that has its labels in a dataset.json.
 
-    The file holds {"labels": [[name, label], ...]}, a mapping of the same, or {"labels": null},
-    which means that there are none. Labels are whole numbers; the classes are those that occur,
-    named by their numbers. Folders mean nothing.
+    The file contains {"labels": [[name, label], ...]}, a mapping of the same, or {"labels": null},
+    which means that there are no labels. Labels are whole numbers; the classes are those that
+    occur, named by their numbers. Folders mean nothing.
 
     Args:
-        names: pictures' paths with forward slashes, relative to the file's folder.
-        data: the file.
-        split: what the user asked for; there is only "train".
-        where: what to call the source.
+        names: paths of images with forward slashes, relative to the file's folder.
+        data: the file's content.
+        split: the one that the user asked for; there is only "train".
+        where: the source's name in messages.
 
     Raises:
-        SaganError: the file is damaged, labels are vectors, names no picture, or another split is
-            asked for.
+        SaganError: the file is damaged, has vectors for labels, or names none of the images; or
+            another split is asked for.
     """
     if split not in (DEFAULT_SPLIT, ALL_SPLITS):
         raise SaganError(
-            f"no split '{split}' in {where}: its {DATASET_JSON} knows of none; leave out --split"
+            f"no split '{split}' in '{where}': its {DATASET_JSON} defines none; leave out --split"
         )
     labels = _labels(data, where)
     parts = list(split_names(names))
     order = sorted(range(len(names)), key=parts.__getitem__)
     if not labels:
-        return Layout(tuple((index, NO_LABEL) for index in order), (), (), ())
+        return Arrangement(tuple((index, NO_LABEL) for index in order), (), (), ())
 
     numbers = sorted({labels[name] for name in names if name in labels})
     if not numbers:
-        raise SaganError(f"the labels in {where}'s {DATASET_JSON} name none of its pictures")
+        raise SaganError(f"the labels in {DATASET_JSON} of '{where}' name none of its pictures")
     label_of = {number: label for label, number in enumerate(numbers)}
     files = tuple(
         (index, label_of[labels[names[index]]]) for index in order if names[index] in labels
@@ -52,8 +52,8 @@ def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -
     if len(numbers) == 1:
         files = tuple((index, NO_LABEL) for index, _ in files)
         notes.append(f"{DATASET_JSON} gives all pictures one label: read as a set without labels")
-        return Layout(files, (), (), tuple(notes))
-    return Layout(files, tuple(map(str, numbers)), (), tuple(notes))
+        return Arrangement(files, (), (), tuple(notes))
+    return Arrangement(files, tuple(map(str, numbers)), (), tuple(notes))
 
 
 def _labels(data: bytes, where: str) -> Mapping[str, int]:
@@ -62,12 +62,12 @@ def _labels(data: bytes, where: str) -> Mapping[str, int]:
         pairs = {} if labels is None else dict(labels)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SaganError(
-            f"{where}: {DATASET_JSON} has no usable list of labels ({error})"
+            f"{DATASET_JSON} of '{where}' has no usable list of labels ({error})"
         ) from None
     for name, label in pairs.items():
         if type(label) is not int or not isinstance(name, str):
             raise SaganError(
-                f"{where}: {DATASET_JSON} labels '{name}' with {str(label)[:40]}, and only whole "
-                "numbers can be used; remove the file to train without labels"
+                f"{DATASET_JSON} of '{where}' labels '{name}' with {str(label)[:40]}, but only "
+                "whole numbers can be used; remove the file to train without labels"
             )
     return {name.replace("\\", "/"): label for name, label in pairs.items()}

@@ -1,20 +1,20 @@
-"""Pictures as files in a folder."""
+"""Images as files in a folder."""
 
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from sagan.data.sources.base import Picture, digest_of
+from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Layout, arrange, is_picture_name, printable, unread_note
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import read_file
 
 
 class FolderSource:
-    """Pictures in a folder and its sub-folders; see `layout.arrange` for what these mean."""
+    """Images in a folder and its sub-folders; see `tree.arrange` for the meaning of these."""
 
     decode = staticmethod(decode)
     examine = staticmethod(examine)
@@ -25,16 +25,16 @@ class FolderSource:
         self._path = path
         troubles: list[str] = []
         found = sorted(_walk(path, troubles))
-        self._names = [name for name in found if is_picture_name(name)]
+        self._names = [name for name in found if is_image_name(name)]
         troubles += unread_note(found)
         if troubles and not self._names:
-            raise SaganError(f"no pictures in {path}: {troubles[0]}")
-        self._layout = self._arranged()
-        self.splits = self._layout.splits
-        self.classes = tuple(map(printable, self._layout.classes))
-        self.notes = tuple(map(printable, (*self._layout.notes, *troubles)))
+            raise SaganError(f"no pictures in '{path}': {troubles[0]}")
+        self._arrangement = self._arrange()
+        self.splits = self._arrangement.splits
+        self.classes = tuple(map(printable, self._arrangement.classes))
+        self.notes = tuple(map(printable, (*self._arrangement.notes, *troubles)))
 
-    def _arranged(self) -> Layout:
+    def _arrange(self) -> Arrangement:
         labels = self._path / DATASET_JSON
         if not labels.is_file():
             return arrange(self._names, self.split, self.name)
@@ -45,18 +45,18 @@ class FolderSource:
         return arrange_by_json(self._names, data, self.split, self.name)
 
     @property
-    def num_pictures(self) -> int:
-        return len(self._layout.files)
+    def num_images(self) -> int:
+        return len(self._arrangement.files)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         root = str(self._path)
-        for index, label in self._layout.files:
+        for index, label in self._arrangement.files:
             name = self._names[index]
-            yield Picture(printable(name), label, partial(read_file, f"{root}/{name}"))
+            yield SourceImage(printable(name), label, partial(read_file, f"{root}/{name}"))
 
     def listing_digest(self) -> str:
         def entries() -> Iterator[tuple[object, ...]]:
-            for index, label in self._layout.files:
+            for index, label in self._arrangement.files:
                 name = self._names[index]
                 try:
                     status = (self._path / name).stat()
@@ -68,7 +68,7 @@ class FolderSource:
 
 
 def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
-    """Yield the files' paths below root, with forward slashes.
+    """Yield the files' paths below `root`, with forward slashes; add what goes wrong to `troubles`.
 
     Links to folders are followed, since data sets are often put together from links, but no folder
     is entered twice, so that a loop of links ends.
@@ -80,11 +80,11 @@ def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
 
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=note):
         status = os.stat(folder)  # noqa: PTH116
-        # Windows has no inode numbers on some file systems, and no loops of links to fear there.
+        # Some file systems on Windows have no inode numbers, but these have no links either.
         identity = (status.st_dev, status.st_ino)
         if status.st_ino and identity in seen:
             subfolders.clear()
-            troubles.append(f"'{folder}' leads to a folder that is read already: left out")
+            troubles.append(f"'{folder}' leads to a folder that has been read already: left out")
             continue
         seen.add(identity)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

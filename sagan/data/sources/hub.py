@@ -7,14 +7,14 @@ from sagan.data.sources.tables import TableSource, import_datasets, one_line
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError
 
-# The hub is asked once before anything is loaded: the loaders would go on trying for half a minute.
+# One request with this timeout comes before loading: the loaders would retry for half a minute.
 TIMEOUT_SECONDS = 5
 
 
 def open_hub(source: str, split: str) -> TableSource:
     """Open hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT.
 
-    A split in the name says which; `split` is then what it was by default, or the same.
+    If the name includes a split, `split` must be the default or the same.
 
     Raises:
         SaganError: the hub cannot be reached, has no such set, or as `TableSource`.
@@ -44,30 +44,31 @@ def _parse(source: str, split: str) -> tuple[str, str | None, str]:
     if not rest:
         return name, None, split
     if split not in (DEFAULT_SPLIT, rest[-1]):
-        raise SaganError(f"'{source}' names the split '{rest[-1]}', and --split says '{split}'")
+        raise SaganError(f"'{source}' names the split '{rest[-1]}', but --split says '{split}'")
     return name, rest[0] if len(rest) == 2 else None, rest[-1]
 
 
 def _revision(source: str, name: str) -> str | None:
-    """The commit that the set is at now.
+    """Return the set's current commit.
 
     Raises:
-        SaganError: the hub does not answer, or knows no such set.
+        SaganError: the hub does not answer, or does not have the set.
     """
+    # Imported here, like everything that only some sources need.
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         return HfApi().dataset_info(name, timeout=TIMEOUT_SECONDS).sha
     except HFValidationError as error:
-        raise SaganError(f"'{source}' is no name on the hub: {one_line(error)}") from None
+        raise SaganError(f"'{source}' is not a valid name on the hub: {one_line(error)}") from None
     except HfHubHTTPError as error:
         raise SaganError(
-            f"the hub gives no data set '{name}': check the name, or sign in with "
+            f"cannot get the data set '{name}' from the hub: check the name, or sign in with "
             f"'hf auth login' if it is private or gated ({one_line(error)})"
         ) from None
     except Exception as error:  # offline mode, no network, no such host, a proxy in the way
         raise SaganError(
             f"'{source}' needs the Hugging Face hub, which does not answer ({one_line(error)}): "
-            "connect to the network, or give a folder, a .zip or .parquet files that are here"
+            "connect to the network, or give a folder, a .zip or .parquet files on this machine"
         ) from None

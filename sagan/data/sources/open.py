@@ -1,4 +1,4 @@
-"""From what the user points at to a source of pictures.
+"""From the name of a data set to a source of images.
 
 To add a kind of source, write a file with a class that has the attributes of `Source`, and a line
 in `open_source`.
@@ -9,28 +9,29 @@ from pathlib import Path
 
 from sagan.data.sources.base import Source
 from sagan.data.sources.tree import DEFAULT_SPLIT
-from sagan.errors import SaganError
+from sagan.errors import SaganError, UnreadableError
+from sagan.storage.files import open_file
 
-WHAT_THERE_IS = (
+KINDS = (
     "a folder, a .zip, a packed data set, .parquet, .arrow or webdataset .tar files, "
     "CIFAR's own archives, 'hf:NAME' or 'openmoji'"
 )
 
 
 def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
-    """Find out what `source` is and list it.
+    """Find out what kind of source `source` is, and list its images.
 
-    Each kind is imported here, when there is one to open: drawing, reading parquet and asking the
-    hub need libraries that nothing else does.
+    Each kind is imported only when there is one to open: rendering SVG, reading parquet and asking
+    the hub need libraries that take long to import, and some of which are optional.
 
     Args:
-        source: "openmoji", "hf:NAME[:CONFIG][:SPLIT]", or a path to: a folder of pictures, a zip of
+        source: "openmoji", "hf:NAME[:CONFIG][:SPLIT]", or a path to: a folder of images, a zip of
             the same, CIFAR-10's or -100's archive or unpacked folder, .parquet, .arrow or
             webdataset .tar files, or a folder of these.
         split: which part of it.
 
     Raises:
-        SaganError: it is none of these, cannot be read, holds no pictures, or lacks the split.
+        SaganError: it is none of these, cannot be read, has no images, or lacks the split.
     """
     if source == "openmoji":
         from sagan.data.sources.openmoji import OpenMojiSource
@@ -42,38 +43,39 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
         return open_hub(source, split)
     path = Path(source).expanduser()
     if not path.exists():
-        raise SaganError(f"no data set at '{source}': give {WHAT_THERE_IS}")
-    if path.is_dir():
-        return _open_folder(path, split)
-    if not path.is_file():  # a pipe or a device, of which reading may never end
-        raise SaganError(f"'{source}' is not a file: give {WHAT_THERE_IS}")
-    return _open_file(path, split)
+        raise SaganError(f"no data set at '{source}': give {KINDS}")
+    return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 
 def _open_folder(path: Path, split: str) -> Source:
-    from sagan.data.sources import cifar, tables
+    from sagan.data.sources import cifar, table_files
     from sagan.data.sources.folder import FolderSource
 
-    if form := cifar.recognize(entry.name for entry in path.iterdir()):
+    if form := cifar.form_of(entry.name for entry in path.iterdir()):
         return cifar.CifarSource(cifar.InFolder(path), form, split)
-    if tables.holds_tables(path):
-        return tables.open_folder(path, split)
+    if table_files.has_tables(path):
+        return table_files.open_folder(path, split)
     return FolderSource(path, split)
 
 
 def _open_file(path: Path, split: str) -> Source:
-    from sagan.data.sources import cifar, tables
+    from sagan.data.sources import cifar, table_files
     from sagan.data.sources.zip_archive import ZipSource
 
-    if zipfile.is_zipfile(path):
+    try:
+        with open_file(path) as file:
+            is_zip = zipfile.is_zipfile(file)
+    except UnreadableError as error:
+        raise SaganError(f"cannot read '{path}': {error}; give {KINDS}") from None
+    if is_zip:
         return ZipSource(path, split)
-    if form := cifar.recognize(cifar.first_names(path)):
+    if form := cifar.form_of(cifar.first_names(path)):
         return cifar.CifarSource(cifar.InTar(path), form, split)
-    if tables.kind_of(path):
-        return tables.open_file(path, split)
+    if table_files.kind_of(path):
+        return table_files.open_table(path, split)
     if path.suffix.lower() == ".zip":
         raise SaganError(
             f"cannot read the zip '{path}': its end is missing or damaged; copy or download it "
             "again"
         )
-    raise SaganError(f"cannot use the file '{path}' as a data set: give {WHAT_THERE_IS}")
+    raise SaganError(f"cannot use the file '{path}' as a data set: give {KINDS}")

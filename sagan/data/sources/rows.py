@@ -1,7 +1,9 @@
-"""Tables read a few rows at a time, in memory that does not depend on how large they are.
+"""Tables read a few rows at a time, in memory that does not depend on their size.
 
-Parquet and arrow files on the disk are read with pyarrow itself: through `datasets` a file that
-holds everything in one group of rows takes several times its size of memory.
+Parquet and arrow files on the disk are read with pyarrow itself: through `datasets`, a file with
+all rows in one group takes several times its size in memory.
+
+pyarrow and datasets are imported inside functions because they are optional, and slow to import.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,14 +23,14 @@ class Rows(Protocol):
 
     @property
     def features(self) -> "Features":
-        """Its columns by name, with their types."""
+        """The columns by name, with their types."""
 
     @property
     def num_rows(self) -> int | None:
-        """How many rows there are, if that is known without reading them."""
+        """The number of rows, if it is known without reading them."""
 
     def read(self, columns: list[str]) -> Iterator[Row]:
-        """Yield every row's cells in these columns; pictures as {"bytes": ..., "path": ...}."""
+        """Yield every row's cells in these columns; images as {"bytes": ..., "path": ...}."""
 
 
 class ParquetRows:
@@ -47,7 +49,7 @@ class ParquetRows:
         self.num_rows: int | None = sum(parquet.read_metadata(file).num_rows for file in files)
 
     def read(self, columns: list[str]) -> Iterator[Row]:
-        """As `Rows.read`."""
+        """Yield rows, as `Rows.read` does."""
         from pyarrow.parquet import ParquetFile
 
         for file in self._files:
@@ -57,7 +59,7 @@ class ParquetRows:
 
 
 class ArrowRows:
-    """Arrow files, of the streaming or the random-access format, one after the other, mapped.
+    """Arrow files one after the other, in the streaming or the random-access format, mapped.
 
     Raises:
         Exception: pyarrow's own, for a file that is damaged.
@@ -72,11 +74,11 @@ class ArrowRows:
             self.features = Features.from_arrow_schema(_reader(mapped).schema)
 
     def read(self, columns: list[str]) -> Iterator[Row]:
-        """As `Rows.read`."""
+        """Yield rows, as `Rows.read` does."""
         for file in self._files:
             with _mapped(file) as mapped:
                 for batch in _batches(_reader(mapped)):
-                    batch.validate(full=True)  # a hostile file could point outside of itself
+                    batch.validate(full=True)  # a hostile file could point outside itself
                     chosen = batch.select(columns)
                     for start in range(0, chosen.num_rows, BATCH_ROWS):
                         yield from chosen.slice(start, BATCH_ROWS).to_pylist()
@@ -105,16 +107,16 @@ def _batches(reader: Any) -> Iterator[Any]:
 
 
 class StreamedRows:
-    """A stream of `datasets`: the hub's, a webdataset's or a saved data set's."""
+    """A stream of `datasets`: from the hub, a webdataset or a saved data set."""
 
     def __init__(self, stream: "IterableDataset", split: str) -> None:
         self.features: Features = stream.features or stream._resolve_features().features
-        # Encoded pictures as they are: decoding is ours, and happens in other processes.
+        # Images stay encoded: we decode them ourselves, in other processes.
         self._stream = stream.decode(False)
         splits = stream.info.splits
         promised = splits[split].num_examples if splits and split in splits else 0
         self.num_rows: int | None = promised or None
 
     def read(self, columns: list[str]) -> Iterator[Row]:
-        """As `Rows.read`."""
+        """Yield rows, as `Rows.read` does."""
         yield from self._stream.select_columns(columns)

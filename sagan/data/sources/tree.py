@@ -1,6 +1,6 @@
-"""What a tree of picture files means: which are used, and which class each belongs to.
+"""The meaning of a tree of image files: which are used, and which class each belongs to.
 
-Pure functions on names, shared by everything that has names: folders, zips and whatever comes.
+Pure functions on names, shared by every source that has names, such as folders and zips.
 """
 
 from collections import Counter
@@ -12,25 +12,28 @@ from sagan.errors import SaganError
 from sagan.images.decode import IMAGE_EXTENSIONS
 
 SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
-# The split that everything belongs to where the source has none, and the one that numbers classes.
+# The split of everything in a source without splits, and the one that numbers the classes.
 DEFAULT_SPLIT = "train"
-# Every split together.
+# All splits together.
 ALL_SPLITS = "all"
 NO_LABEL = -1
 
-# Formats of phones and cameras that are not read.
+# Formats of phones and cameras that cannot be read.
 UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"})
 
 Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The pictures of one split, in the order in which they are packed.
+class Arrangement:
+    """The images of one split, in the order in which they are packed.
 
-    files: (index into the given names, label) for each; labels are in 0..K-1, or all are NO_LABEL.
-    classes: K names, empty without labels. splits: what the source offers, empty if it has none.
-    notes: one line for each thing that was decided and could have been meant otherwise.
+    Attributes:
+        files: for each, its index in the given names, and its label in 0..K-1 (NO_LABEL for all
+            images of a split without labels).
+        classes: K names, empty without labels.
+        splits: the splits of the source, empty if it has none.
+        notes: one line for each decision that could have been meant differently.
     """
 
     files: tuple[tuple[int, int], ...]
@@ -41,8 +44,13 @@ class Layout:
 
 @dataclass
 class _Tree:
-    """The files below one folder: index and name of each, by the path (relative to that folder) of
-    the folder they lie in. There are few folders, so that looking at all of them costs little."""
+    """The files below one folder.
+
+    Attributes:
+        files: index and name of each, by the folder they are in (relative to this one). There are
+            few folders, so that going through all of them costs little.
+        notes: as in `Arrangement`.
+    """
 
     files: dict[Parts, list[tuple[int, str]]]
     notes: list[str] = field(default_factory=list)
@@ -65,9 +73,9 @@ class _Tree:
         return _Tree(inner)
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether a path names a picture, by its extension; hidden and system files are not."""
-    # Plain string operations: pathlib's would take a second for a hundred thousand names.
+def is_image_name(name: str) -> bool:
+    """Whether a path names an image, by its extension; hidden and system files do not count."""
+    # Plain string operations: pathlib's would take a second per hundred thousand names.
     if name[name.rfind(".") :].lower() not in IMAGE_EXTENSIONS:
         return False
     if name.startswith((".", "__MACOSX/", "@eaDir/")) or "/." in name:
@@ -76,7 +84,7 @@ def is_picture_name(name: str) -> bool:
 
 
 def unread_note(names: Iterable[str]) -> Iterator[str]:
-    """A line on files that are pictures for people, and cannot be read."""
+    """Yield a line for each format of images that people have but that cannot be read."""
     counts = Counter(Path(name).suffix.lower() for name in names)
     for suffix, number in sorted(counts.items()):
         if suffix in UNREAD:
@@ -84,7 +92,7 @@ def unread_note(names: Iterable[str]) -> Iterator[str]:
 
 
 def split_names(names: Iterable[str]) -> Iterator[Parts]:
-    """Split paths at their slashes; paths in one folder share its parts in memory."""
+    """Split paths at their slashes; paths in the same folder share its parts in memory."""
     folders: dict[str, Parts] = {"": ()}
     for name in names:
         folder, _, leaf = name.rpartition("/")
@@ -94,26 +102,30 @@ def split_names(names: Iterable[str]) -> Iterator[Parts]:
 
 
 def printable(name: str) -> str:
-    """Spell a file's name so that it can be printed and saved, also where it is not UTF-8."""
+    """Return a file's name in a form that can be printed and saved, even if it is not UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def arrange(names: Sequence[str], split: str, where: str) -> Layout:
-    """Decide what a tree of pictures means.
+def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
+    """Decide the meaning of a tree of images.
 
-    names are paths with forward slashes, relative to the source's root, all of them pictures. A
-    folder that wraps everything is looked through. Then, if all folders (or two and more) are named
-    train, test, val, valid or validation, they are splits; otherwise the whole is one split.
-    Within a split, two sub-folders or more are classes, numbered in the order of their names; all
-    splits number classes as "train" does, so that a label means the same everywhere. The split
-    "all" is all of them together.
+    A folder that contains everything else is skipped. Then, if all folders (or two or more) are
+    named train, test, val, valid or validation, they are splits; otherwise the whole tree is one
+    split. Within a split, two or more sub-folders are classes, numbered in the order of their
+    names; all splits number classes as "train" does, so that a label means the same in each. The
+    split "all" is all of them together.
+
+    Args:
+        names: paths of images with forward slashes, relative to the source's root.
+        split: the one to arrange.
+        where: the source's name in messages.
 
     Raises:
-        SaganError: there is no picture, or `split` is not there.
+        SaganError: there are no images, or there is no such split.
     """
     if not names:
         raise SaganError(
-            f"no pictures in {where}: looked for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
+            f"no pictures in '{where}': searched for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
         )
     tree = _tree(names)
     # Case is folded for split names only: "Train" is train, but "Cat" is not "cat".
@@ -122,7 +134,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
     if not splits:
         known = (DEFAULT_SPLIT, ALL_SPLITS)
         _require_split(split, known, where, "it has no train and test folders; leave out --split")
-        return _layout(tree, (), ())
+        return _arranged(tree, (), ())
 
     _require_split(
         split,
@@ -138,7 +150,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Layout:
             f"'{split}' has no class folders, as '{DEFAULT_SPLIT}' has: "
             "read as a set without labels"
         )
-    return _layout(chosen, numbering, tuple(splits))
+    return _arranged(chosen, numbering, tuple(splits))
 
 
 def _tree(names: Sequence[str]) -> _Tree:
@@ -150,7 +162,7 @@ def _tree(names: Sequence[str]) -> _Tree:
 
 def _require_split(split: str, splits: tuple[str, ...], where: str, has: str) -> None:
     if split not in splits:
-        raise SaganError(f"no split '{split}' in {where}: {has}")
+        raise SaganError(f"no split '{split}' in '{where}': {has}")
 
 
 def _names_split(folder: str) -> bool:
@@ -158,30 +170,32 @@ def _names_split(folder: str) -> bool:
 
 
 def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:
-    """Look through folders that hold everything, except those whose name `keep` knows."""
+    """Enter a folder that contains everything else, again and again, until `keep(name)` is true."""
     while len(folders := tree.folders()) == 1 and not tree.loose():
         (folder,) = folders
         if keep(folder):
             break
         inner = tree.below({folder})
-        # Zips often wrap all in one folder, and one class is no class: either way, go inside. Only
-        # where that could have been meant as a class does the user need to hear of it.
+        # Zips often have one folder around everything, and a single class is not worth a label:
+        # either way, go inside. Tell the user only if the folder could have been meant as a class.
         inner.notes = [] if inner.folders() else [_one_folder(folder)]
         tree = inner
     return tree
 
 
 def _one_folder(folder: str) -> str:
-    return f"all pictures lie in one folder, '{folder}': read as one set without labels"
+    return f"all pictures are in one folder, '{folder}': read as one set without labels"
 
 
 def _splits(tree: _Tree) -> dict[str, set[str]]:
-    """Split name -> the folders that make it up; empty if there are no splits here."""
+    """Return the folders of each split, by its name; empty if there are no splits here."""
     folders = tree.folders()
     named = sorted(filter(_names_split, folders), key=str.lower)
     if len(named) == 1 and len(folders) > 1:
-        # A train among cars and buses.
-        tree.notes.append(f"'{named[0]}' is read as a class, because other folders stand beside it")
+        # A train among cars and buses, not the split.
+        tree.notes.append(
+            f"'{named[0]}' is read as a class, because there are other folders beside it"
+        )
         return {}
     splits: dict[str, set[str]] = {}
     for folder in named:
@@ -190,14 +204,14 @@ def _splits(tree: _Tree) -> dict[str, set[str]]:
 
 
 def _unwrapped_split(tree: _Tree, splits: dict[str, set[str]], split: str) -> _Tree:
-    # A test split with pictures of one class only must keep that class's number.
+    # A test split with images of only one class must keep that class's number.
     numbering = _numbering(tree, splits, split)
     folders = set().union(*splits.values()) if split == ALL_SPLITS else splits[split]
     return _unwrap(tree.below(folders), keep=lambda folder: folder in numbering)
 
 
 def _numbering(tree: _Tree, splits: dict[str, set[str]], split: str) -> tuple[str, ...]:
-    """The classes whose numbers are fixed by the train split, if `split` is another one."""
+    """Return the classes that have their numbers from the train split, if `split` is another."""
     if split == DEFAULT_SPLIT or DEFAULT_SPLIT not in splits:
         return ()
     return _classes(_unwrapped_split(tree, splits, DEFAULT_SPLIT), ())
@@ -218,20 +232,20 @@ def _note_left_out(tree: _Tree, used: set[str], notes: list[str]) -> None:
 
 
 def _is_labeled(tree: _Tree, numbering: tuple[str, ...]) -> bool:
-    """Class folders are two or more (or known already), and hold most of the pictures."""
+    """Whether there are two or more class folders (or known ones), with most of the images."""
     folders = tree.folders()
     enough = len(folders) > 1 or bool(folders.keys() & set(numbering))
     return enough and folders.total() >= len(tree.loose())
 
 
 def _classes(tree: _Tree, numbering: tuple[str, ...]) -> tuple[str, ...]:
-    """The given classes first, then, in the order of their names, those that only `tree` has."""
+    """Return the given classes, then those that only `tree` has, in the order of their names."""
     if not _is_labeled(tree, numbering):
         return ()
     return numbering + tuple(sorted(tree.folders().keys() - set(numbering)))
 
 
-def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) -> Layout:
+def _arranged(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) -> Arrangement:
     ordered = sorted(
         ((*folder, leaf), index) for folder, files in tree.files.items() for index, leaf in files
     )
@@ -240,11 +254,11 @@ def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) ->
     if not classes:
         if folders and loose:
             notes.append(
-                f"{len(loose)} pictures lie at the top and {folders.total()} in "
+                f"{len(loose)} pictures are at the top and {folders.total()} in "
                 f"{len(folders)} sub-folders: read as one set without labels"
             )
         files = tuple((index, NO_LABEL) for _, index in ordered)
-        return Layout(files, (), splits, tuple(notes))
+        return Arrangement(files, (), splits, tuple(notes))
 
     if loose:
         notes.append(
@@ -255,4 +269,4 @@ def _layout(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) ->
         notes.append(f"classes that the train split does not have: {', '.join(unknown)}")
     labels = {name: label for label, name in enumerate(classes)}
     files = tuple((index, labels[parts[0]]) for parts, index in ordered if len(parts) > 1)
-    return Layout(files, classes, splits, tuple(notes))
+    return Arrangement(files, classes, splits, tuple(notes))

@@ -1,32 +1,32 @@
-"""Pictures in a zip archive, read in place and never extracted."""
+"""Images in a zip archive, read in place and never extracted."""
 
-import os
 import struct
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from sagan.data.sources.base import Picture, digest_of
+from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Layout, arrange, is_picture_name, printable, unread_note
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
-from sagan.storage.files import MAX_FILE_BYTES
+from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
+from sagan.types import BoolArray
 
-# What of a member is kept: 35 bytes, where a ZipInfo is a kilobyte and archives have millions.
+# A member in 35 bytes; a ZipInfo takes a kilobyte, and archives have millions of members.
 _MEMBER = np.dtype(
     [("offset", "u8"), ("packed", "u8"), ("size", "u8"), ("crc", "u4"), ("method", "u2"),
      ("encrypted", "?"), ("overlaps", "?")]
 )  # fmt: skip
 Members = npt.NDArray[np.void]
-# A member: its header's offset, compressed and plain size, CRC-32, compression method, whether it
-# is encrypted, and whether it lies within another member.
+# The same as Python values: the offset of its header, compressed and plain size, CRC-32,
+# compression method, whether it is encrypted, and whether it begins within another member.
 Member = tuple[int, int, int, int, int, bool, bool]
 
 _BLOCK = 1000
@@ -36,7 +36,7 @@ _LOCAL_SIGNATURE = b"PK\x03\x04"
 
 
 class ZipSource:
-    """Pictures in a zip archive; see `layout.arrange` for what its folders mean."""
+    """Images in a zip archive; see `tree.arrange` for the meaning of its folders."""
 
     decode = staticmethod(decode)
     examine = staticmethod(examine)
@@ -45,53 +45,57 @@ class ZipSource:
         self.name = printable(str(path))
         self.split = split
         self._path = path
-        self._names, self._members, labels, notes = _list(path)
-        self._layout = self._arranged(labels)
-        self.splits, self.classes = self._layout.splits, self._layout.classes
-        self.notes = self._layout.notes + notes
+        names, members = _read_directory(path)
+        indices, notes = _usable(names)
+        self._names = list(indices)
+        self._members = members[list(indices.values())]
+        self._arrangement = self._arrange(names, members)
+        self.splits, self.classes = self._arrangement.splits, self._arrangement.classes
+        self.notes = (*self._arrangement.notes, *notes)
 
-    def _arranged(self, labels: Member | None) -> Layout:
-        if labels is None:
+    def _arrange(self, names: list[str], members: Members) -> Arrangement:
+        if DATASET_JSON not in names:
             return arrange(self._names, self.split, self.name)
+        labels = members[names.index(DATASET_JSON)].item()
         try:
             data = read_member(str(self._path), DATASET_JSON, labels)
         except UnreadableError as error:
-            raise SaganError(f"cannot read {DATASET_JSON} in {self.name}: {error}") from None
+            raise SaganError(f"cannot read {DATASET_JSON} in '{self.name}': {error}") from None
         return arrange_by_json(self._names, data, self.split, self.name)
 
     @property
-    def num_pictures(self) -> int:
-        return len(self._layout.files)
+    def num_images(self) -> int:
+        return len(self._arrangement.files)
 
-    def pictures(self) -> Iterator[Picture]:
-        path, files = str(self._path), self._layout.files
+    def images(self) -> Iterator[SourceImage]:
+        path, files = str(self._path), self._arrangement.files
         for start in range(0, len(files), _BLOCK):
             block = files[start : start + _BLOCK]
-            # A thousand at once take a tenth of the time of each by itself.
+            # Converting a thousand at once takes a tenth of the time of one by one.
             members = self._members[[index for index, _ in block]].tolist()
             for (index, label), member in zip(block, members, strict=True):
                 name = self._names[index]
-                yield Picture(name, label, partial(read_member, path, name, member))
+                yield SourceImage(name, label, partial(read_member, path, name, member))
 
     def listing_digest(self) -> str:
         entries = (
             (self._names[index], label, *self._members[index].item())
-            for index, label in self._layout.files
+            for index, label in self._arrangement.files
         )
         return digest_of("zip", self._path, self.classes, entries)
 
 
 class _Directory(zipfile.ZipFile):
-    """A zip's directory, of which names and members are kept and nothing else.
+    """Reads a zip's directory and keeps names and members only.
 
     ZipFile adds a ZipInfo to the list `filelist` and to the dictionary `NameToInfo` for every
-    member: 600 bytes each, a gigabyte for ImageNet. Here both take what they are given and forget.
+    member: 600 bytes each, a gigabyte for ImageNet. Here, neither keeps anything.
     """
 
     def __init__(self, path: Path) -> None:
         self.names: list[str] = []
-        self.records = array("Q")
-        with path.open("rb") as file:
+        self.records = array("Q")  # six numbers for each member, as in _MEMBER
+        with open_file(path) as file:
             super().__init__(file)
 
     @property
@@ -119,19 +123,9 @@ class _Directory(zipfile.ZipFile):
                  info.compress_type, info.flag_bits & 1)
             )  # fmt: skip
 
-    def members(self) -> Members:
-        """All members, in the order of `names`."""
-        columns = np.frombuffer(self.records, dtype=np.uint64).reshape(-1, 6)
-        members = np.zeros(len(columns), dtype=_MEMBER)
-        for number, field in enumerate(_MEMBER.names or ()):
-            if number < 6:
-                members[field] = columns[:, number]
-        members["overlaps"] = _overlapping(members)
-        return members
-
 
 class _Sink(list[zipfile.ZipInfo]):
-    """A list that stays empty."""
+    """A list that hands on what is appended to it, and stays empty."""
 
     def __init__(self, directory: _Directory) -> None:
         super().__init__()
@@ -141,38 +135,50 @@ class _Sink(list[zipfile.ZipInfo]):
         self._directory.add(info)
 
 
-def _list(path: Path) -> tuple[list[str], Members, Member | None, tuple[str, ...]]:
-    """Pictures' names in order, their members, dataset.json's, and what the user should hear."""
+def _read_directory(path: Path) -> tuple[list[str], Members]:
+    """Return names and members of all files in a zip.
+
+    Raises:
+        SaganError: it is damaged, or cannot be read.
+    """
     try:
         directory = _Directory(path)
-    except (OSError, ValueError, OverflowError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (
+        OSError, UnreadableError, ValueError, OverflowError, zipfile.BadZipFile, NotImplementedError
+    ) as error:  # fmt: skip
         raise SaganError(f"cannot read the zip '{path}': {error}") from None
-    names, members = directory.names, directory.members()
-    labels = names.index(DATASET_JSON) if DATASET_JSON in names else None
-    chosen = {}
-    unsafe, doubled = [], []
+    columns = np.frombuffer(directory.records, dtype=np.uint64).reshape(-1, 6).T
+    members = np.zeros(len(directory.names), dtype=_MEMBER)
+    for field, column in zip(_MEMBER.names or (), columns, strict=False):
+        members[field] = column
+    members["overlaps"] = _overlapping(members)
+    return directory.names, members
+
+
+def _usable(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Return the images' names in order, each with its place in `names`; and notes."""
+    indices: dict[str, int] = {}
+    unsafe, repeated = [], []
     for index, name in enumerate(names):
         if _is_unsafe(name):
             unsafe.append(name)
-        elif is_picture_name(name):
-            if name in chosen:
-                doubled.append(name)
+        elif is_image_name(name):
+            if name in indices:
+                repeated.append(name)
             # Of two members with one name the later counts, as it would after extracting.
-            chosen[name] = index
+            indices[name] = index
     notes = list(unread_note(names))
     if unsafe:
         notes.append(
             f"{len(unsafe)} members whose names point out of the archive are left out, "
             f"such as '{min(unsafe)}'"
         )
-    if doubled:
+    if repeated:
         notes.append(
-            f"{len(doubled)} members have the name of a later one, which counts, "
-            f"such as '{min(doubled)}'"
+            f"{len(repeated)} members have the name of a later one, which counts, "
+            f"such as '{min(repeated)}'"
         )
-    ordered = sorted(chosen)
-    picked = members[[chosen[name] for name in ordered]]
-    return ordered, picked, None if labels is None else members[labels].item(), tuple(notes)
+    return dict(sorted(indices.items())), notes
 
 
 def _plain_name(name: str) -> str:
@@ -184,8 +190,8 @@ def _is_unsafe(name: str) -> bool:
     return name.startswith("/") or ".." in name.split("/") or name[1:2] == ":"
 
 
-def _overlapping(members: Members) -> npt.NDArray[np.bool_]:
-    """Which members begin within another one's data, as in a zip bomb that inflates it often."""
+def _overlapping(members: Members) -> BoolArray:
+    """Find members that begin within another one's data, as in a zip bomb that reuses it."""
     order = np.argsort(members["offset"], kind="stable")
     starts = members["offset"][order]
     # In floating point, because a hostile size would wrap around.
@@ -209,16 +215,16 @@ def read_member(path: str, name: str, member: Member) -> bytes:
         raise UnreadableError("encrypted")
     if overlaps:
         raise UnreadableError("overlaps another member of the zip")
-    if max(size, packed) > MAX_FILE_BYTES:
-        raise UnreadableError(f"larger than {MAX_FILE_BYTES // 1024**2} MiB")
+    if max(size, packed) > MAX_IMAGE_BYTES:
+        raise UnreadableError(f"larger than {MAX_IMAGE_BYTES // 1024**2} MiB")
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return _read_by_zipfile(path, name, size)
     try:
-        if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            return _read_by_zipfile(path, name, size)
         data = _read_packed(path, offset, packed)
         if method == zipfile.ZIP_DEFLATED:
-            # With a number of bytes, inflating stops there, whatever the member goes on to hold.
+            # Inflating stops at this number of bytes, however many the member contains.
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, max(size, 1))
-    except (OSError, zlib.error, struct.error, zipfile.BadZipFile) as error:
+    except (zlib.error, struct.error, zipfile.BadZipFile) as error:
         raise UnreadableError(str(error)) from None
     if len(data) != size or zlib.crc32(data) != crc:
         raise UnreadableError("damaged in the zip: its CRC-32 is not what it should be")
@@ -226,31 +232,28 @@ def read_member(path: str, name: str, member: Member) -> bytes:
 
 
 def _read_packed(path: str, offset: int, packed: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        # In one read, unless name and extra field are unusually long.
-        block = os.pread(descriptor, _LOCAL_HEADER_BYTES + _USUAL_NAME_BYTES + packed, offset)
-        if block[:4] != _LOCAL_SIGNATURE:
-            raise zipfile.BadZipFile("no member where the zip's directory says")
-        name_bytes, extra_bytes = struct.unpack_from("<HH", block, 26)
-        start = _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
-        if start + packed > len(block):
-            return os.pread(descriptor, packed, offset + start)
-        return block[start : start + packed]
-    finally:
-        os.close(descriptor)
+    """Read a member's data as it is in the archive, compressed or not."""
+    # All in one read, unless name and extra field are unusually long.
+    block = read_part(path, offset, _LOCAL_HEADER_BYTES + _USUAL_NAME_BYTES + packed)
+    if block[:4] != _LOCAL_SIGNATURE:
+        raise zipfile.BadZipFile("the zip's directory points to a place without a member")
+    name_bytes, extra_bytes = struct.unpack_from("<HH", block, 26)
+    start = _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+    if start + packed > len(block):
+        return read_part(path, offset + start, packed)
+    return block[start : start + packed]
 
 
 def _read_by_zipfile(path: str, name: str, size: int) -> bytes:
     try:
-        with _archive(path, Path(path).stat().st_mtime_ns).open(name) as file:
+        with _open_zip(path, Path(path).stat().st_mtime_ns).open(name) as file:
             return file.read(size)
     except Exception as error:
-        # zipfile lets through what the decompressors and struct raise on damaged members.
+        # On damaged members, zipfile raises whatever the decompressors and struct do.
         raise UnreadableError(str(error) or type(error).__name__) from None
 
 
 @lru_cache(maxsize=1)
-def _archive(path: str, changed: int) -> zipfile.ZipFile:
-    """The archive, its directory read once in each process."""
-    return zipfile.ZipFile(path)
+def _open_zip(path: str, changed: int) -> zipfile.ZipFile:
+    """Open an archive, reading its directory once in each process until the file changes."""
+    return zipfile.ZipFile(path)  # which closes the file when the cache drops it

@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 
 from sagan.data import PackedDataset
 from sagan.data.packed import fingerprint_of
-from sagan.errors import SaganError
+from sagan.errors import SaganError, reason
 from sagan.metrics.features.extraction import (
     FEATURES,
     extract,
@@ -20,7 +20,6 @@ from sagan.metrics.features.extraction import (
 )
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.storage.files import cache_folder
-from sagan.storage.fsync import reason
 from sagan.storage.staging import keep_first, staged
 from sagan.types import Float32Array, Int64Array, NamedProgress
 

@@ -1,4 +1,4 @@
-"""CIFAR as published, in its four forms, packed in an archive or not; and pickles that attack."""
+"""CIFAR as published, in its four forms, in an archive or unpacked; and hostile pickles."""
 
 import io
 import pickle
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagan.data import describe, pack
+from sagan.data import describe, open_source, pack
 from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.errors import SaganError
 
@@ -18,7 +18,7 @@ PER_FILE = 4
 
 
 def pixels(part: int) -> np.ndarray:
-    """What is in file number `part`: uint8 (PER_FILE, 32, 32, 3)."""
+    """The images of file number `part`: uint8 (PER_FILE, 32, 32, 3)."""
     shape = (PER_FILE, 32, 32, 3)
     return np.random.default_rng(part).integers(0, 256, shape, dtype=np.uint8)
 
@@ -32,7 +32,7 @@ def planes(part: int) -> np.ndarray:
 
 
 def old_pickle(value: object) -> bytes:
-    """As Python 2 and the NumPy of 2009 wrote it: byte strings, and NumPy's module's old name."""
+    """A pickle as Python 2 and the NumPy of 2009 wrote it: byte strings, an old module name."""
     data = pickle.dumps(value, protocol=2)
     return data.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n")
 
@@ -98,17 +98,17 @@ def in_tar(root: Path, files: dict[str, bytes]) -> Path:
 def test_every_form_gives_its_pixels_labels_and_class_names(tmp_path, form, write) -> None:
     source = str(write(tmp_path, form()))
     parts = range(1, 6) if "cifar10_" in form.__name__ else [1]
-    train = pack(source, tmp_path / "train", 32)
+    train = pack(open_source(source), tmp_path / "train", 32)
     assert np.array_equal(train.images, np.concatenate([pixels(part) for part in parts]))
     assert train.labels.tolist() == [label for part in parts for label in labels(part)]
     assert train.classes == NAMES
-    test = pack(source, tmp_path / "test", 32, split="test")
+    test = pack(open_source(source, "test"), tmp_path / "test", 32)
     assert np.array_equal(test.images, pixels(6))
     assert describe(source, split="test").counts == {"airplane": 2, "automobile": 1, "bird": 1}
-    both = pack(source, tmp_path / "all", 32, split="all")
+    both = pack(open_source(source, "all"), tmp_path / "all", 32)
     assert np.array_equal(both.images, np.concatenate([train.images, test.images]))
     with pytest.raises(SaganError, match="no split 'val'"):
-        pack(source, tmp_path / "val", 32, split="val")
+        pack(open_source(source, "val"), tmp_path / "val", 32)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -118,13 +118,13 @@ def test_a_damaged_part_is_named(tmp_path, form) -> None:
     files[name] = files[name][:-100]
     source = str(in_folder(tmp_path, files))
     with pytest.raises(SaganError, match=f"cannot read {name}"):
-        pack(source, tmp_path / "out", 32, split="test")
+        pack(open_source(source, "test"), tmp_path / "out", 32)
 
 
 def test_a_label_without_a_name_is_refused(tmp_path) -> None:
     files = cifar10_binary() | {"batches.meta.txt": b"airplane\n"}
     with pytest.raises(SaganError, match="label 1 without a name"):
-        pack(str(in_folder(tmp_path, files)), tmp_path / "out", 32)
+        pack(open_source(str(in_folder(tmp_path, files))), tmp_path / "out", 32)
 
 
 # Pickles.
@@ -141,7 +141,7 @@ class Attack:
 
 
 @pytest.mark.parametrize("protocol", range(5))
-def test_todays_pickles_are_read_too(protocol) -> None:
+def test_pickles_of_every_protocol_are_read(protocol) -> None:
     content = {"labels": [1, 2], "data": planes(1), "name": "x", b"raw": b"\xff"}
     read = read_pickle(pickle.dumps(content, protocol=protocol))
     assert read["labels"] == [1, 2]
@@ -221,7 +221,7 @@ def test_a_pickle_of_anything_else_is_refused(data) -> None:
         read_pickle(data)
 
 
-def test_a_number_for_a_place_in_the_memo_reserves_no_memory() -> None:
+def test_a_large_index_into_the_memo_reserves_no_memory() -> None:
     # Python's unpickler in C asks for 32 GB at this, and may be killed for it.
     assert read_pickle(b"\x80\x02}r\xff\xff\xff\x7f.") == {}
 
@@ -230,5 +230,5 @@ def test_a_hostile_archive_is_refused_in_one_line(tmp_path) -> None:
     files = cifar10_python()
     files["data_batch_1"] = renamed(pickle.dumps(Attack(len, "x"), protocol=2), "os", "system")
     with pytest.raises(SaganError, match=r"data_batch_1.*asks for os\.system") as error:
-        pack(str(in_folder(tmp_path, files)), tmp_path / "out", 32)
+        pack(open_source(str(in_folder(tmp_path, files))), tmp_path / "out", 32)
     assert "\n" not in str(error.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sagan.data import describe, pack
+from sagan.data import describe, open_source, pack
 from sagan.errors import SaganError
 
 
@@ -41,7 +41,7 @@ def in_folder(root: Path, content: object) -> Path:
 @pytest.mark.parametrize("form", [list, dict])
 def test_labels_are_the_files_and_folders_mean_nothing(tmp_path: Path, write, form) -> None:
     pairs = [[name.replace("/", "\\"), label] for name, label in zip(NAMES, [7, 3, 7, 10])]  # noqa: B905
-    dataset = pack(str(write(tmp_path, {"labels": form(pairs)})), tmp_path / "out", 4)
+    dataset = pack(open_source(str(write(tmp_path, {"labels": form(pairs)}))), tmp_path / "out", 4)
     assert dataset.classes == ("3", "7", "10")
     assert dataset.labels is not None
     assert dataset.labels.tolist() == [1, 0, 1, 2]
@@ -49,18 +49,19 @@ def test_labels_are_the_files_and_folders_mean_nothing(tmp_path: Path, write, fo
 
 
 @pytest.mark.parametrize("write", [in_zip, in_folder])
-def test_labels_that_are_null_mean_none(tmp_path: Path, write) -> None:
-    assert pack(str(write(tmp_path, {"labels": None})), tmp_path / "out", 4).labels is None
+def test_null_instead_of_labels_means_a_set_without_labels(tmp_path: Path, write) -> None:
+    source = open_source(str(write(tmp_path, {"labels": None})))
+    assert pack(source, tmp_path / "out", 4).labels is None
 
 
-def test_pictures_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
+def test_images_without_a_label_are_left_out_with_a_note(tmp_path: Path) -> None:
     pairs = [[NAMES[0], 0], [NAMES[3], 1], ["elsewhere.png", 2]]
     info = describe(str(in_zip(tmp_path, {"labels": pairs})))
     assert info.counts == {"0": 1, "1": 1}
     assert info.notes[0].startswith("2 pictures have no label")
 
 
-def test_one_label_for_all_is_none(tmp_path: Path) -> None:
+def test_a_single_label_for_all_images_means_a_set_without_labels(tmp_path: Path) -> None:
     info = describe(str(in_zip(tmp_path, {"labels": [[name, 5] for name in NAMES]})))
     assert (info.num_images, info.labeled) == (4, False)
     assert "one label" in info.notes[0]
@@ -82,7 +83,7 @@ def test_labels_that_cannot_be_used_are_refused_in_one_line(
 ) -> None:
     for write in (in_zip, in_folder):
         with pytest.raises(SaganError, match=message) as error:
-            pack(str(write(tmp_path, content)), tmp_path / "out", 4)
+            pack(open_source(str(write(tmp_path, content))), tmp_path / "out", 4)
         assert "\n" not in str(error.value)
 
 
@@ -98,4 +99,4 @@ def test_a_changed_label_is_another_listing(tmp_path: Path) -> None:
 
 def test_a_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SaganError, match="no split 'test'"):
-        pack(str(in_zip(tmp_path, {"labels": None})), tmp_path / "out", 4, split="test")
+        pack(open_source(str(in_zip(tmp_path, {"labels": None})), "test"), tmp_path / "out", 4)

@@ -171,12 +171,14 @@ def test_a_data_set_on_the_hub_is_streamed_and_packed(hub: str, tmp_path: Path) 
     assert kept == []
 
 
-def test_a_name_that_the_hub_does_not_know_is_told(hub: str, tmp_path: Path) -> None:
+def test_a_name_that_the_hub_does_not_know_is_an_error_in_one_line(
+    hub: str, tmp_path: Path
+) -> None:
     environment = {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
     result = sagan("data", "info", "hf:someone/else", **environment)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert "the hub gives no data set 'someone/else'" in line
+    assert "cannot get the data set 'someone/else' from the hub" in line
 
 
 def test_a_name_says_set_configuration_and_split() -> None:
@@ -187,5 +189,5 @@ def test_a_name_says_set_configuration_and_split() -> None:
     for source in ("hf:", "hf:a:", "hf::b", "hf:a:b:c:d"):
         with pytest.raises(SaganError, match="hf:NAME"):
             _parse(source, "train")
-    with pytest.raises(SaganError, match="'test', and --split says 'val'"):
+    with pytest.raises(SaganError, match="'test', but --split says 'val'"):
         _parse("hf:a:test", "val")

@@ -1,4 +1,4 @@
-"""Folders and zips as streams of encoded pictures."""
+"""Folders and zips as streams of encoded images."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def write_zip(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def content(source: Source) -> list[tuple[str, int, bytes]]:
-    return [(picture.name, picture.label, picture.read()) for picture in source.pictures()]
+    return [(image.name, image.label, image.read()) for image in source.images()]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -54,7 +54,7 @@ def test_a_folder_and_its_zip_are_the_same_source(tmp_path: Path, split: str) ->
     ]
     assert content(folder) == content(zipped) == expected
     assert folder.classes == zipped.classes == ("cat", "dog")
-    assert folder.num_pictures == zipped.num_pictures == 6
+    assert folder.num_images == zipped.num_images == 6
     assert folder.notes == zipped.notes == ()
 
 
@@ -77,14 +77,14 @@ def test_zip_names_with_backslashes_are_folders(tmp_path: Path) -> None:
     assert open_source(str(path)).classes == ("cat", "dog")
 
 
-def test_a_damaged_zip_member_is_unreadable_and_its_neighbors_are_not(tmp_path: Path) -> None:
+def test_a_damaged_zip_member_is_unreadable_but_its_neighbors_are_not(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("a.png", png(1))
         archive.writestr("b.png", png(2))
     data = path.read_bytes()
     path.write_bytes(data.replace(png(1), png(1)[:-9] + b"?" * 9))
-    first, second = open_source(str(path)).pictures()
+    first, second = open_source(str(path)).images()
     assert second.name == "b.png"
     with pytest.raises(UnreadableError, match="CRC"):
         content(open_source(str(path)))
@@ -95,7 +95,7 @@ def test_a_zip_member_that_claims_to_be_huge_is_not_inflated(tmp_path: Path) -> 
     path = tmp_path / "x.zip"
     write_zip(path, {"bomb.png": bytes(257 * 1024**2)})
     with pytest.raises(UnreadableError, match="larger than 256 MiB"):
-        next(iter(open_source(str(path)).pictures())).read()
+        next(iter(open_source(str(path)).images())).read()
 
 
 def test_a_loop_of_links_ends_and_linked_folders_are_read(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_a_loop_of_links_ends_and_linked_folders_are_read(tmp_path: Path) -> Non
     assert [name for name, _, _ in content(open_source(str(root)))] == ["cat/1.png", "dog/1.png"]
 
 
-def test_a_pipe_named_like_a_picture_does_not_hang(tmp_path: Path) -> None:
+def test_a_pipe_named_like_an_image_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.png": png(1)})
     os.mkfifo(tmp_path / "b.png")
     with pytest.raises(UnreadableError, match="regular"):
-        [picture.read() for picture in open_source(str(tmp_path)).pictures()]
+        [image.read() for image in open_source(str(tmp_path)).images()]
 
 
 def test_a_name_that_is_not_utf8_is_read_and_can_be_printed(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_listing_digest_changes_with_the_files_and_only_then(tmp_path: Path)
     assert open_source(str(root)).listing_digest() not in (before, added)
 
 
-def test_what_is_no_source_is_answered_in_one_line_that_names_it(tmp_path: Path) -> None:
+def test_anything_else_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "broken.zip").write_bytes(write_zip(tmp_path / "x.zip", FILES).read_bytes()[:300])

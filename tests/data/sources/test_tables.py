@@ -1,4 +1,4 @@
-"""Parquet, arrow and webdataset files, made here, read through `datasets` and streamed."""
+"""Parquet, arrow and webdataset files, streamed."""
 
 import io
 import json
@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sagan.data import describe, open_dataset, pack
+from sagan.data import describe, open_dataset, open_source, pack
 from sagan.data.sources.tables import TableSource
 from sagan.errors import SaganError
 
-CLASSES = ["bird", "cat", "ant"]  # in no order, as hub data sets have them
+CLASSES = ["bird", "cat", "ant"]  # not in order, as in many sets on the hub
 
 
 def png(shade: int) -> bytes:
@@ -54,7 +54,7 @@ def parquet_folder(root: Path, inner: str = "data") -> Path:
 
 
 def hub_copy(root: Path) -> Path:
-    """As the hub's own tools leave a set whose only configuration is called plain_text."""
+    """A copy by the hub's own tools of a set with one configuration, called plain_text."""
     folder = parquet_folder(root, "plain_text")
     (folder / "README.md").write_text("a card")
     (folder / ".cache" / "huggingface").mkdir(parents=True)
@@ -97,10 +97,10 @@ def tar_of(path: Path, files: dict[str, bytes]) -> Path:
     "write",
     [parquet, awkward_name, parquet_folder, hub_copy, saved, saved_splits, arrow, webdataset],
 )
-def test_every_kind_gives_its_pictures_and_labels_in_order(
+def test_every_kind_gives_its_images_and_labels_in_order(
     tmp_path: Path, write: Callable[[Path], Path]
 ) -> None:
-    dataset = pack(str(write(tmp_path)), tmp_path / "out", 4)
+    dataset = pack(open_source(str(write(tmp_path))), tmp_path / "out", 4)
     assert dataset.images[:, 0, 0, 0].tolist() == list(range(30))
     assert dataset.labels is not None
     assert dataset.labels.tolist() == [n % 3 for n in range(30)]
@@ -111,18 +111,18 @@ def test_every_kind_gives_its_pictures_and_labels_in_order(
 @pytest.mark.parametrize("write", [parquet_folder, saved_splits])
 def test_splits_are_those_of_the_files(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     source = str(write(tmp_path))
-    assert len(pack(source, tmp_path / "test", 4, split="test")) == 3
+    assert len(pack(open_source(source, "test"), tmp_path / "test", 4)) == 3
     with pytest.raises(SaganError, match=r"no split 'val' .*: it has test, train"):
-        pack(source, tmp_path / "val", 4, split="val")
+        pack(open_source(source, "val"), tmp_path / "val", 4)
 
 
 def test_a_stream_is_packed_into_the_cache_once(tmp_path: Path) -> None:
     source = str(parquet(tmp_path))
     first = open_dataset(source, 4, cache=tmp_path / "cache")
-    told: list[str] = []
-    again = open_dataset(source, 4, cache=tmp_path / "cache", notify=told.append)
+    notes: list[str] = []
+    again = open_dataset(source, 4, cache=tmp_path / "cache", notify=notes.append)
     assert again.path == first.path
-    assert any("packed earlier" in line for line in told)
+    assert any("packed earlier" in line for line in notes)
     rows(31).to_parquet(source)
     assert len(open_dataset(source, 4, cache=tmp_path / "cache")) == 31
 
@@ -132,12 +132,12 @@ def test_a_set_in_the_cache_is_found_without_reading_its_labels_again(
 ) -> None:
     table = {"picture": [png(n) for n in range(4)], "category": ["b", "a", "b", "a"]}
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
-    told: list[list[str]] = []
+    notes: list[list[str]] = []
 
     def opened() -> tuple[str, ...]:
-        told.append([])
+        notes.append([])
         source = str(tmp_path / "x.parquet")
-        return open_dataset(source, 4, cache=tmp_path / "cache", notify=told[-1].append).classes
+        return open_dataset(source, 4, cache=tmp_path / "cache", notify=notes[-1].append).classes
 
     assert opened() == ("a", "b")
 
@@ -146,25 +146,27 @@ def test_a_set_in_the_cache_is_found_without_reading_its_labels_again(
 
     monkeypatch.setattr(TableSource, "_collect_labels", refuse)
     assert opened() == ("a", "b")
-    for lines in told:
+    for lines in notes:
         assert "labels are read from the column 'category'" in lines
 
 
 def test_bytes_in_a_plain_column_and_names_as_labels_are_found(tmp_path: Path) -> None:
     table = {"picture": [png(n) for n in range(6)], "category": ["b", "a", "b", "a", None, "b"]}
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
-    dataset = pack(str(tmp_path / "x.parquet"), tmp_path / "out", 4, max_unreadable=0.2)
+    dataset = pack(
+        open_source(str(tmp_path / "x.parquet")), tmp_path / "out", 4, max_unreadable=0.2
+    )
     assert dataset.classes == ("a", "b")
     assert dataset.labels is not None
     assert dataset.labels.tolist() == [1, 0, 1, 0, 1]
     manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
     assert manifest["skipped"] == [
-        {"name": "row 4", "reason": "its label None is none of the classes"}
+        {"name": "row 4", "reason": "its label None is not one of the classes"}
     ]
     assert "labels are read from the column 'category'" in manifest["notes"]
 
 
-def test_captions_are_no_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captions_are_not_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sagan.data.sources.tables.MAX_CLASSES", 4)
     table = {"image": [png(n) for n in range(6)], "label": [f"caption {n}" for n in range(6)]}
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
@@ -173,36 +175,36 @@ def test_captions_are_no_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert any("read without labels" in note for note in info.notes)
 
 
-def test_a_table_without_pictures_names_its_columns(tmp_path: Path) -> None:
+def test_the_error_for_a_table_without_images_names_its_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "number": [1]}), tmp_path / "x.parquet")
     with pytest.raises(SaganError, match=r"no column of pictures .*text, number"):
-        pack(str(tmp_path / "x.parquet"), tmp_path / "out", 4)
+        pack(open_source(str(tmp_path / "x.parquet")), tmp_path / "out", 4)
 
 
-def test_rows_without_a_picture_are_named_and_paths_are_not_followed(tmp_path: Path) -> None:
+def test_rows_without_an_image_are_named_and_paths_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "mine.png").write_bytes(png(99))
     cells = [{"bytes": png(n), "path": None} for n in range(20)]
     cells[3] = {"bytes": None, "path": str(tmp_path / "mine.png")}
     cells[5] = {"bytes": b"no picture", "path": "five.png"}
     table = datasets.Dataset.from_dict({"image": cells})
     table.cast_column("image", datasets.Image()).to_parquet(str(tmp_path / "x.parquet"))
-    dataset = pack(str(tmp_path / "x.parquet"), tmp_path / "out", 4)
+    dataset = pack(open_source(str(tmp_path / "x.parquet")), tmp_path / "out", 4)
     assert dataset.images[:, 0, 0, 0].tolist() == [n for n in range(20) if n not in (3, 5)]
     reasons = {
         file["name"]: file["reason"]
         for file in json.loads((tmp_path / "out" / "pack.json").read_text())["skipped"]
     }
     assert reasons == {
-        f"row 3: {tmp_path / 'mine.png'}": "the row holds no picture",
+        f"row 3: {tmp_path / 'mine.png'}": "the row has no picture",
         "row 5: five.png": "not a picture in a known format",
     }
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.tar"])
-def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+def test_a_file_with_other_content_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not at all" * 100)
     with pytest.raises(SaganError, match=rf"cannot read '.*{name}'") as error:
-        pack(str(tmp_path / name), tmp_path / "out", 4)
+        pack(open_source(str(tmp_path / name)), tmp_path / "out", 4)
     assert "\n" not in str(error.value)
 
 
@@ -210,15 +212,15 @@ def test_a_file_cut_short_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     path = webdataset(tmp_path)
     path.write_bytes(path.read_bytes()[:40_000])
     with pytest.raises(SaganError, match=r"cannot read '.*x\.tar': its end is missing"):
-        pack(str(path), tmp_path / "out", 4)
+        pack(open_source(str(path)), tmp_path / "out", 4)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["x.tar"]
 
 
-def test_kinds_are_not_mixed(tmp_path: Path) -> None:
+def test_a_folder_that_mixes_kinds_is_refused(tmp_path: Path) -> None:
     parquet(tmp_path)
     webdataset(tmp_path)
     with pytest.raises(SaganError, match="mixes parquet and webdataset"):
-        pack(str(tmp_path), tmp_path / "out", 4)
+        pack(open_source(str(tmp_path)), tmp_path / "out", 4)
 
 
 def test_without_the_library_one_line_says_what_to_install(
@@ -228,7 +230,7 @@ def test_without_the_library_one_line_says_what_to_install(
     (tmp_path / "x.parquet").write_bytes(b"")
     for source in (str(tmp_path / "x.parquet"), "hf:cifar10"):
         with pytest.raises(SaganError, match=r"pip install '\.\[hub\]'"):
-            pack(source, tmp_path / "out", 4)
+            pack(open_source(source), tmp_path / "out", 4)
 
 
 def test_tables_give_what_a_folder_gives(tmp_path: Path) -> None:
@@ -236,8 +238,8 @@ def test_tables_give_what_a_folder_gives(tmp_path: Path) -> None:
         folder = tmp_path / "set" / CLASSES[n % 3]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{n:02}.png").write_bytes(png(n))
-    one = pack(str(tmp_path / "set"), tmp_path / "one", 4)
-    two = pack(str(parquet(tmp_path)), tmp_path / "two", 4)
+    one = pack(open_source(str(tmp_path / "set")), tmp_path / "one", 4)
+    two = pack(open_source(str(parquet(tmp_path))), tmp_path / "two", 4)
     assert one.labels is not None
     assert two.labels is not None
 

@@ -1,14 +1,14 @@
-"""What a tree of names means. Every case is a layout that people really have."""
+"""The meaning of a tree of names. Every case is an arrangement that people really have."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagan.data.sources.tree import Layout, arrange, is_picture_name
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name
 from sagan.errors import SaganError
 
 
-def labeled(names: list[str], split: str = "train") -> tuple[dict[str, str | None], Layout]:
+def labeled(names: list[str], split: str = "train") -> tuple[dict[str, str | None], Arrangement]:
     """The layout, and each used file's class by name."""
     layout = arrange(names, split, "here")
     classes = {
@@ -35,7 +35,7 @@ def test_a_flat_folder_has_no_labels() -> None:
     assert layout.notes == ()
 
 
-def test_splits_are_told_apart_from_classes_also_inside_wrapping_folders() -> None:
+def test_splits_are_distinguished_from_classes_even_inside_wrapping_folders() -> None:
     names = ["set/x/Train/a/1.png", "set/x/Train/b/1.png", "set/x/test/a/1.png"]
     classes, layout = labeled(names)
     assert classes == {names[0]: "a", names[1]: "b"}
@@ -68,35 +68,35 @@ def test_all_splits_together_keep_trains_numbers() -> None:
     assert labeled(["train/1.png", "test/1.png"], "all")[1].classes == ()
 
 
-def test_a_split_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(SaganError, match=r"'val' in here: it has test, train;"):
+def test_the_error_for_a_missing_split_lists_the_splits() -> None:
+    with pytest.raises(SaganError, match=r"'val' in 'here': it has test, train;"):
         arrange(["train/a.png", "test/a.png"], "val", "here")
-    with pytest.raises(SaganError, match="'train' in here: it has test"):
+    with pytest.raises(SaganError, match=r"'train' in 'here': it has test"):
         arrange(["test/a.png"], "train", "here")
     with pytest.raises(SaganError, match="no train and test folders"):
         arrange(["a.png"], "test", "here")
 
 
-def test_a_train_among_cars_is_a_class_and_the_user_is_told() -> None:
+def test_a_train_among_cars_is_a_class_and_the_user_learns_of_it() -> None:
     classes, layout = labeled(["car/1.png", "train/1.png"])
     assert classes == {"car/1.png": "car", "train/1.png": "train"}
     assert "'train' is read as a class" in layout.notes[0]
 
 
-def test_one_class_folder_alone_is_no_label_and_the_user_is_told() -> None:
+def test_a_single_class_folder_is_not_a_label_and_the_user_learns_of_it() -> None:
     classes, layout = labeled(["cats/1.png", "cats/2.png"])
     assert set(classes.values()) == {None}
     assert "'cats'" in layout.notes[0]
 
 
-def test_stray_pictures_beside_class_folders_are_left_out_and_counted() -> None:
+def test_stray_images_beside_class_folders_are_left_out_and_counted() -> None:
     classes, layout = labeled(["preview.png", "a/1.png", "a/2.png", "b/1.png"])
     assert "preview.png" not in classes
     assert layout.classes == ("a", "b")
     assert layout.notes[0].startswith("1 pictures beside")
 
 
-def test_a_few_sub_folders_beside_many_pictures_are_no_classes() -> None:
+def test_a_few_sub_folders_beside_many_images_are_not_classes() -> None:
     names = [f"{i}.png" for i in range(9)] + ["edited/1.png", "old/1.png"]
     classes, layout = labeled(names)
     assert len(classes) == 11
@@ -104,14 +104,14 @@ def test_a_few_sub_folders_beside_many_pictures_are_no_classes() -> None:
     assert "without labels" in layout.notes[0]
 
 
-def test_pictures_outside_the_splits_are_left_out_and_counted() -> None:
+def test_images_outside_the_splits_are_left_out_and_counted() -> None:
     classes, layout = labeled(["logo.png", "train/1.png", "test/1.png", "extra/1.png"])
     assert classes == {"train/1.png": None}
     assert layout.notes[0].startswith("2 pictures outside")
 
 
-def test_no_pictures_is_an_error_that_says_what_was_looked_for() -> None:
-    with pytest.raises(SaganError, match=r"no pictures in here: .*\.webp"):
+def test_a_source_without_images_is_an_error_that_lists_the_extensions() -> None:
+    with pytest.raises(SaganError, match=r"no pictures in 'here': .*\.webp"):
         arrange([], "train", "here")
 
 
@@ -130,10 +130,10 @@ def test_no_pictures_is_an_error_that_says_what_was_looked_for() -> None:
         ("png", False),
     ],
 )
-def test_pictures_are_known_by_extension_and_system_files_are_not(
+def test_images_are_known_by_extension_and_system_files_do_not_count(
     name: str, expected: bool
 ) -> None:
-    assert is_picture_name(name) is expected
+    assert is_image_name(name) is expected
 
 
 PARTS = st.sampled_from(["a", "b", "train", "test", "Val", "c c"])
@@ -189,7 +189,7 @@ def test_imagenet_with_val_in_class_folders(wrapping: str) -> None:
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_imagenet_with_a_flat_val_has_no_labels_there_and_says_so(wrapping: str) -> None:
+def test_imagenet_with_a_flat_val_has_no_labels_in_it_and_a_note_says_so(wrapping: str) -> None:
     names = [f"{wrapping}train/{name}" for name in IMAGENET]
     names += [f"{wrapping}val/ILSVRC2012_val_0000000{n}.JPEG" for n in (1, 2)]
     assert labeled(names)[1].classes == ("n01440764", "n01443537")
@@ -198,7 +198,7 @@ def test_imagenet_with_a_flat_val_has_no_labels_there_and_says_so(wrapping: str)
     assert "'val' has no class folders, as 'train' has" in layout.notes[0]
 
 
-def test_tiny_imagenet_keeps_its_pictures_one_folder_deeper() -> None:
+def test_tiny_imagenet_is_read_although_its_images_are_one_folder_deeper() -> None:
     names = [f"tiny-imagenet-200/train/n0{n}/images/n0{n}_{i}.JPEG" for n in (1, 2) for i in (0, 1)]
     names += ["tiny-imagenet-200/val/images/val_0.JPEG", "tiny-imagenet-200/test/images/t_0.JPEG"]
     train, layout = labeled(names)
