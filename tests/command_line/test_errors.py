@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+
+from sagan.errors import SaganError
 
 
 def assert_one_line(result, *words: str) -> None:
@@ -87,6 +90,38 @@ def test_characters_missing_from_a_pipes_encoding_are_escaped(pictures, tmp_path
         check=True,
     )
     assert rb"\u65e5\u672c" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "sagan: not enough memory: ask for less at a time"),
+        (
+            PermissionError(13, "Permission denied", "a\x1bb"),
+            "sagan: 'a\ufffdb': Permission denied",
+        ),
+        (OSError("too many links"), "sagan: too many links"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line(sagan, monkeypatch, error, line) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sagan.model.open_model", fail)
+    assert_one_line(sagan("inspect", "model"), line)
+
+
+def test_a_warning_is_one_line_without_control_codes(sagan, monkeypatch) -> None:
+    def warn(*_: object) -> None:
+        warnings.warn("half\na \x1b[31mwarning", stacklevel=1)
+        raise SaganError("stop")
+
+    monkeypatch.setattr("sagan.model.open_model", warn)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # restored afterwards
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        result = sagan("inspect", "model")
+    assert result.err == "sagan: warning: half\ufffda \ufffd[31mwarning\nsagan: stop\n"
 
 
 def test_an_unknown_preset_suggests_similar_ones(sagan, pictures, tmp_path) -> None:

@@ -69,14 +69,24 @@ def test_the_commands_listed_here_are_all_commands() -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ([], ["data"])])
-def test_every_command_shows_a_runnable_example(command: list[str]) -> None:
+def test_the_help_of_every_command_ends_with_a_runnable_example(command: list[str]) -> None:
     found = get_command(app)
     for name in command:
         found = found.commands[name]  # type: ignore[attr-defined]
-    (example,) = re.findall(r"Example: \[bold\]sagan (.*)\[/\]", found.help or "")
+    (example,) = re.findall(r"Example: \[bold\]sagan (.*)\[/\]\Z", (found.help or "").strip())
     words = shlex.split(example)
     assert words[: len(command)] == command
     found.make_context("sagan", words[len(command) :])  # which parses, and runs nothing
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != ["data"]])
+def test_every_option_has_a_help_of_one_or_two_sentences(command: list[str]) -> None:
+    found = get_command(app)
+    for name in command:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    for parameter in found.params:
+        if parameter.name not in ("install_completion", "show_completion"):  # typer's own
+            assert re.fullmatch(r"[^\n]{8,200}\.", parameter.help or ""), parameter.name
 
 
 def test_the_help_of_evaluate_names_every_metric_and_the_defaults_of_python() -> None:
