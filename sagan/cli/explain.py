@@ -57,25 +57,15 @@ def explain(
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """
-    from sagan.explain.request import FIGURE_SAMPLES, NUM_DOTS, PAGE_SAMPLES, ExplainRequest
+    from sagan.explain.draw import write_figure
+    from sagan.explain.request import PAGE_SAMPLES, ExplainRequest
     from sagan.runtime.device import choose_device
 
-    photos, queries = image or [], query or []
-    request = ExplainRequest(out, html, photos, queries, grid, dots, num, classes)
+    photos = image or []
+    request = ExplainRequest(out, html, photos, query or [], grid, dots, num, classes)
     chosen = choose_device(device)
     if out is not None:
-        from sagan.explain import draw
-
-        choose = draw.interesting_dots(dots or NUM_DOTS)
-        if queries:
-            choose = draw.given_dots(queries)
-        elif grid is not None:
-            choose = draw.grid_dots(grid)
-        if photos:
-            draw.explain_photos(model, photos, out, choose, chosen)
-        else:
-            samples = request.samples(FIGURE_SAMPLES)
-            draw.explain_samples(model, out, choose, samples, classes, seed, chosen)
+        write_figure(model, out, request, seed, chosen)
         say(f"wrote {out}")
     if html is not None:
         from sagan.explorer.export import export_page

@@ -11,6 +11,7 @@ from sagan.errors import SaganError
 from sagan.explain.figure import QUERY_COLORS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
 from sagan.explain.receptive import receptive_field
+from sagan.explain.request import FIGURE_SAMPLES, NUM_DOTS, ExplainRequest
 from sagan.explain.statistics import grid_sides
 from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
@@ -58,7 +59,23 @@ def given_dots(points: Sequence[str]) -> Chooser:
     ]
 
 
-DEFAULT_DOTS = interesting_dots(4)
+DEFAULT_DOTS = interesting_dots(NUM_DOTS)
+
+
+def write_figure(
+    model: str, out: Path, request: ExplainRequest, seed: int, device: torch.device = CPU
+) -> None:
+    """Write the figure that was asked for; errors as for `explain_samples`."""
+    choose = interesting_dots(request.dots or NUM_DOTS)
+    if request.queries:
+        choose = given_dots(request.queries)
+    elif request.grid is not None:
+        choose = grid_dots(request.grid)
+    if request.photos:
+        explain_photos(model, request.photos, out, choose, device)
+    else:
+        samples = request.samples(FIGURE_SAMPLES)
+        explain_samples(model, out, choose, samples, request.classes, seed, device)
 
 
 def explain_samples(

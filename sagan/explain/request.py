@@ -19,13 +19,13 @@ class ExplainRequest:
         page: FILE.html to write.
         photos: images to show D's attention on, instead of G's on samples.
         queries: pixels "x,y" to ask about.
-        grid: ask about a grid of so many by so many pixels.
-        dots: how many pixels to choose.
+        grid: N, to ask about a grid of N x N pixels.
+        dots: how many query points to choose.
         num: how many samples.
         classes: comma-separated names or numbers.
 
     Raises:
-        SaganError: they do not fit together, or the page has another kind of name.
+        SaganError: options exclude each other, or the page is not named FILE.html.
     """
 
     figure: Path | None
@@ -47,8 +47,8 @@ class ExplainRequest:
             raise SaganError("--num and --classes choose samples: leave them out with --image")
         if self.figure is None and any(points):
             raise SaganError(
-                "--query, --grid and --dots are for figures, as on the page readers point for "
-                "themselves: leave them out, or give --out FILE.png"
+                "--query, --grid and --dots choose points of a figure, on the page readers choose "
+                "them: leave them out, or give --out FILE.png"
             )
         if self.page is not None:
             check_page_name(self.page)
