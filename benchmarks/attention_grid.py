@@ -23,7 +23,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from sagan.nn.attention import FORMS
+from sagan.nn.attention import FORMS, FormName
 from sagan.nn.attention_kernels import AttentionKernel, select_backend
 from sagan.runtime.malloc import keep_freed_memory
 
@@ -31,7 +31,7 @@ CACHE_BYTES = 2**22
 PRECISIONS = (torch.float32, torch.bfloat16)
 
 # Form, N, batch, channels, dtype.
-Cell: TypeAlias = tuple[str, int, int, int, torch.dtype]
+Cell: TypeAlias = tuple[FormName, int, int, int, torch.dtype]
 
 
 def auto(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ EAGER: dict[str, AttentionKernel] = {
 }
 
 
-def inputs(form: str, n: int, batch: int, channels: int, dtype: torch.dtype) -> list[Tensor]:
+def inputs(form: FormName, n: int, batch: int, channels: int, dtype: torch.dtype) -> list[Tensor]:
     """Return queries, keys and values of a layer with `channels`, and a cotangent."""
     m = n // 4 if FORMS[form].pool else n
     c = channels // FORMS[form].value_divisor

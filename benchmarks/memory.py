@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.naive import Attention
 from benchmarks.timing import progress, seconds
-from sagan.nn.attention import FORMS, SelfAttention2d
+from sagan.nn.attention import FORMS, FormName, SelfAttention2d
 from sagan.nn.attention_kernels import BACKENDS
 
 CHANNELS = 64
@@ -37,14 +37,14 @@ class MemoryResult:
         peak_bytes: above the inputs.
     """
 
-    form: str
+    form: FormName
     implementation: str
     positions: int
     seconds: float
     peak_bytes: int
 
 
-def measure(forms: list[str], sides: list[int], repetitions: int) -> list[MemoryResult]:
+def measure(forms: list[FormName], sides: list[int], repetitions: int) -> list[MemoryResult]:
     """Measure every form, size and implementation that free memory allows."""
     results = []
     for form in forms:
@@ -64,7 +64,7 @@ def measure(forms: list[str], sides: list[int], repetitions: int) -> list[Memory
     return results
 
 
-def needed_bytes(form: str, implementation: str, side: int) -> int:
+def needed_bytes(form: FormName, implementation: str, side: int) -> int:
     """Return a rough estimate: with a whole map, four are alive at once in the backward pass."""
     positions = side**2
     attended = positions // 4 if FORMS[form].pool else positions
@@ -77,7 +77,7 @@ def available_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-def in_a_process(form: str, implementation: str, side: int, repetitions: int) -> MemoryResult:
+def in_a_process(form: FormName, implementation: str, side: int, repetitions: int) -> MemoryResult:
     """Measure one layer in a new process."""
     arguments = [form, implementation, str(side), str(repetitions)]
     command = [sys.executable, "-m", "benchmarks.memory", *arguments]
@@ -85,7 +85,7 @@ def in_a_process(form: str, implementation: str, side: int, repetitions: int) ->
     return MemoryResult(**json.loads(done.stdout))
 
 
-def measure_here(form: str, implementation: str, side: int, repetitions: int) -> MemoryResult:
+def measure_here(form: FormName, implementation: str, side: int, repetitions: int) -> MemoryResult:
     """Measure one layer in this process, which must be fresh; long calls are not repeated."""
     layer = build_layer(form, implementation)
     run(layer, *inputs(8))
@@ -99,7 +99,7 @@ def measure_here(form: str, implementation: str, side: int, repetitions: int) ->
     return MemoryResult(form, implementation, side**2, statistics.median(taken), peak)
 
 
-def build_layer(form: str, implementation: str) -> nn.Module:
+def build_layer(form: FormName, implementation: str) -> nn.Module:
     """Return a layer with gamma = 1, since at 0 attention would not count."""
     layer: nn.Module
     if implementation == "naive":
@@ -155,7 +155,8 @@ def table(results: list[MemoryResult]) -> list[str]:
 def main() -> None:
     """Print one layer's figures as JSON, in the process that `in_a_process` starts."""
     form, implementation, side, repetitions = sys.argv[1:]
-    print(json.dumps(asdict(measure_here(form, implementation, int(side), int(repetitions)))))
+    result = measure_here(form, implementation, int(side), int(repetitions))  # type: ignore[arg-type]
+    print(json.dumps(asdict(result)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Printing for all commands."""
 
 import sys
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Print lines, of which names and model cards may come from anyone, without control codes."""
+    """Print lines without control codes: names and model cards may come from anyone."""
     print("\n".join(map(printable, lines)), flush=True)
 
 
