@@ -1,7 +1,7 @@
 """Measurements on this machine, in one run: `python -m benchmarks`, `python -m benchmarks.data`.
 
-naive.py holds the networks and the step as popular code writes them; each other file is a subject.
-All of them measure processors: a GPU is hidden before torch looks for one.
+`naive.py` has the networks and the step as popular code writes them; `workload.py` has the training
+that is timed. All benchmarks measure the CPU: GPUs are hidden before torch looks for them.
 """
 
 import os

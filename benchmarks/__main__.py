@@ -1,8 +1,8 @@
-"""Ours against naive code, side by side: `python -m benchmarks [PART ...]`.
+"""Our code and naive code side by side: `python -m benchmarks [PART ...]`.
 
 Parts: step, sampling, attention, memory, startup, curves, scaling; by default all of them, which
-takes the better part of an hour. Each writes PART.json and PART.md, with machine, versions and
-commit, into the folder of results. Nothing else should run meanwhile.
+takes most of an hour. Each writes PART.json and PART.md, with machine, versions and commit, into
+the results folder. Nothing else should run on the machine meanwhile.
 
     python -m benchmarks step --presets dcgan-64,cpu-32 --repetitions 3
     python -m benchmarks step --presets dcgan-64 --checkout ../Self-Attention-GAN
@@ -28,11 +28,11 @@ from sagan.runtime.malloc import keep_freed_memory
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Measure the parts given on the command line."""
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    # As the command line does: clearing fresh pages is the noisiest part of work on a virtual
-    # machine. In the part "step" each contender has a process of its own.
+    # As the command line does: on a virtual machine, clearing fresh pages is the main source of
+    # noise. In the part "step", each contender has its own process.
     keep_freed_memory()
     for part in arguments.parts or PARTS:
         progress(f"== {part}")
@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def write(out: Path, part: str, results: Any, lines: list[str]) -> None:
-    """Write PART.json and PART.md, and print the latter."""
-    described = machine.describe()
+    """Write PART.json and PART.md, and print PART.md."""
+    described = machine.describe_machine()
     record = {"part": part, "machine": described, "results": as_json(results)}
     (out / f"{part}.json").write_text(json.dumps(record, indent=1) + "\n")
     stamp = ", ".join(f"{name} {value}" for name, value in described.items())
@@ -55,7 +55,7 @@ def write(out: Path, part: str, results: Any, lines: list[str]) -> None:
 
 
 def as_json(results: Any) -> Any:
-    """Data classes as dictionaries."""
+    """Return results with data classes as dictionaries."""
     if isinstance(results, list):
         return [dataclasses.asdict(result) for result in results]
     return results
@@ -98,10 +98,10 @@ def run_curves(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
 
 
 def run_scaling(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
-    """Computed from what the part "step" left in the folder of results."""
+    """Compute from the part "step", which must be in the results folder."""
     file = arguments.out / "step.json"
     if not file.is_file():
-        raise SaganError(f"scaling is computed from {file}: measure the part step first")
+        raise SaganError(f"the part scaling needs '{file}': measure the part step first")
     steps = {
         result["preset"]: statistics.median(result["seconds"]["ours"])
         for result in json.loads(file.read_text())["results"]
@@ -121,7 +121,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[Any, list[str]]]] = {
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -134,27 +134,29 @@ def parse_arguments() -> argparse.Namespace:
         "--positions",
         type=lambda text: [int(number) for number in text.split(",")],
         default=[side**2 for side in memory.SIDES],
-        help="N of the parts memory and attention, squares",
+        help="N in the parts memory and attention; squares",
     )
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--checkout", type=Path, help="a checkout with sagan_models.py to time too")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder of results")
+    parser.add_argument("--checkout", type=Path, help="also time a checkout with sagan_models.py")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="results folder")
     arguments = parser.parse_args()
     for part in arguments.parts:
         if part not in PARTS:
-            parser.error(f"there is no part {part!r}: choose from {', '.join(PARTS)}")
+            parser.error(f"there is no part '{part}': choose from {', '.join(PARTS)}")
     if arguments.repetitions < 1:
-        parser.error("--repetitions is at least 1")
+        parser.error("--repetitions must be at least 1")
     return arguments
 
 
 def names(known: Any) -> Callable[[str], list[str]]:
-    """A type for comma-separated names out of `known`."""
+    """Return an argument type for comma-separated names from `known`."""
 
     def parse(text: str) -> list[str]:
         for name in text.split(","):
             if name not in known:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+                raise argparse.ArgumentTypeError(
+                    f"there is no '{name}': choose from {', '.join(known)}"
+                )
         return text.split(",")
 
     return parse

@@ -1,4 +1,4 @@
-"""Time of one attention layer, forward and backward: what "auto" picks against the eager ways."""
+"""Time of one attention layer, forward and backward: "auto" and two eager implementations."""
 
 import itertools
 import statistics
@@ -21,11 +21,11 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class AttentionResult:
-    """One shape's figures.
+    """Figures of one shape.
 
     Attributes:
         form: published form of the layer.
-        precision: of the products; float32 or bfloat16 by autocast.
+        precision: of the products; float32, or bfloat16 by autocast.
         channels: C.
         batch: B.
         positions: N.
@@ -40,7 +40,7 @@ class AttentionResult:
     seconds: Times
 
     def over_fastest_eager(self) -> list[float]:
-        """Time of "auto" over that of the faster eager way, repetition by repetition."""
+        """Return time of "auto" / time of the faster eager implementation, by repetition."""
         eager = min((self.seconds["eager"], self.seconds["naive"]), key=statistics.median)
         return ratios(self.seconds["auto"], eager)
 
@@ -48,13 +48,13 @@ class AttentionResult:
 def measure(
     forms: Sequence[str], precisions: Sequence[str], sides: Sequence[int], repetitions: int
 ) -> list[AttentionResult]:
-    """Every shape whose maps fit into the free memory."""
+    """Measure every shape with maps that fit into free memory."""
     results = []
     for shape in itertools.product(forms, precisions, CHANNELS, BATCHES, sides):
         form, precision, channels, batch, side = shape
         title = f"{form} {precision} C = {channels} B = {batch} N = {side**2:,}"
         if 4 * 4 * batch * side**4 > available_bytes():
-            progress(f"{title}: left out, not enough memory")
+            progress(f"{title}: skipped, not enough memory")
             continue
         times = _measure_shape(form, getattr(torch, precision), channels, batch, side, repetitions)
         results.append(AttentionResult(form, precision, channels, batch, side**2, times))
@@ -68,8 +68,8 @@ def _measure_shape(
     form: str, dtype: torch.dtype, channels: int, batch: int, side: int, repetitions: int
 ) -> Times:
     layers: dict[str, nn.Module] = {
-        way: SelfAttention2d(channels, form, spectral_norm=False, backend=way)  # type: ignore[arg-type]
-        for way in ("auto", "eager")
+        backend: SelfAttention2d(channels, form, spectral_norm=False, backend=backend)  # type: ignore[arg-type]
+        for backend in ("auto", "eager")
     }
     layers["naive"] = Attention(channels, form)
     works: dict[str, Callable[[], None]] = {}
@@ -79,7 +79,7 @@ def _measure_shape(
         x = torch.randn(batch, channels, side, side, dtype=dtype).to(memory_format=layout)
         works[name] = _pass(layer.to(memory_format=layout), x, torch.randn_like(x))
         works[name]()
-    # Short calls many times in a row: a clock and a cold cache would else be part of them.
+    # Short calls are repeated, so that the clock and a cold cache do not count.
     calls = max(1, 2**24 // (batch * side**4))
     return {
         name: [taken / calls for taken in times]
@@ -111,10 +111,10 @@ def _repeated(work: Callable[[], None], calls: int) -> Callable[[], None]:
 
 
 def table(results: list[AttentionResult]) -> list[str]:
-    """The figures as lines of markdown."""
+    """Return the figures as lines of Markdown."""
     lines = [
-        "One layer, forward and backward, milliseconds; the last column is the worst that matters: "
-        "auto over the faster eager way.",
+        "One layer, forward and backward, milliseconds; the last column is auto over the faster "
+        "eager implementation.",
         "",
         "| form | precision | C | B | N | auto | eager | naive | auto / fastest eager |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

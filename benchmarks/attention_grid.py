@@ -1,13 +1,14 @@
-"""`backend="auto"` against the fastest eager way: `python -m benchmarks.attention_grid`.
+"""`backend="auto"` against eager implementations: `python -m benchmarks.attention_grid`.
 
-Forward and backward for every form, N, batch, C and precision. The eager ways keep the whole map
-and leave the backward pass to autograd: `plain` (two products around a softmax), `einsum`, `left`
-(the transposed map, values to its left), `images` (`plain` in groups of images that fit the cache).
-All run in one process that keeps freed memory, as the command line does, in a new random order each
-time, each warmed up by an untimed run of its own just before. How fast a product is depends on
-where its matrices happen to lie, so each line is measured in several processes. A ratio is formed
-within each, of medians; the line's is the median over processes, for the way where it is highest. A
-ratio above 1 says that auto is slower. Prints a markdown table.
+Forward and backward for every form, N, batch, C and precision. The eager implementations keep the
+whole map and leave the backward pass to autograd: `plain` (two products around a softmax),
+`einsum`, `left` (the transposed map, values to its left), `images` (`plain` in groups of images
+that fit in cache). All run in one process that keeps freed memory, as the command line does, in a
+new random order each time, each right after an untimed run of its own. The speed of a product
+depends on the addresses of its matrices, so each line is measured in several processes. Ratios are
+formed from medians within a process; the line shows the median ratio over processes, for the
+implementation with the highest one. A ratio above 1 means that auto is slower. Prints a Markdown
+table.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from sagan.nn.attention import FORMS
+from sagan.nn.attention import FORMS, FormName
 from sagan.nn.attention_kernels import AttentionKernel, select_backend
 from sagan.runtime.malloc import keep_freed_memory
 
@@ -30,7 +31,7 @@ CACHE_BYTES = 2**22
 PRECISIONS = (torch.float32, torch.bfloat16)
 
 # Form, N, batch, channels, dtype.
-Cell: TypeAlias = tuple[str, int, int, int, torch.dtype]
+Cell: TypeAlias = tuple[FormName, int, int, int, torch.dtype]
 
 
 def auto(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -65,29 +66,29 @@ EAGER: dict[str, AttentionKernel] = {
 }
 
 
-def inputs(form: str, n: int, batch: int, channels: int, dtype: torch.dtype) -> list[Tensor]:
-    """Queries, keys and values as the layer has them at `channels`, then a cotangent."""
+def inputs(form: FormName, n: int, batch: int, channels: int, dtype: torch.dtype) -> list[Tensor]:
+    """Return queries, keys and values of a layer with `channels`, and a cotangent."""
     m = n // 4 if FORMS[form].pool else n
     c = channels // FORMS[form].value_divisor
-    generator = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     shapes = [(n, channels // 8), (m, channels // 8), (m, c), (n, c)]
-    tensors = [torch.randn(batch, *shape, generator=generator).to(dtype) for shape in shapes]
+    tensors = [torch.randn(batch, *shape, generator=rng).to(dtype) for shape in shapes]
     return [*(x.requires_grad_() for x in tensors[:3]), tensors[3]]
 
 
 def seconds(attend: AttentionKernel, tensors: list[Tensor]) -> float:
-    """One forward and backward."""
+    """Return the time of one forward and backward pass."""
     start = time.perf_counter()
     torch.autograd.grad(attend(*tensors[:3]), tensors[:3], tensors[3])
     return time.perf_counter() - start
 
 
 def medians(
-    ways: dict[str, AttentionKernel], tensors: list[Tensor], budget: float
+    kernels: dict[str, AttentionKernel], tensors: list[Tensor], budget: float
 ) -> dict[str, float]:
-    """At least one, and otherwise as many repetitions as fit into `budget` seconds."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    order: list[tuple[str, Callable[..., Tensor]]] = list(ways.items())
+    """Return medians over as many repetitions as fit into `budget` seconds, at least one."""
+    times: dict[str, list[float]] = {name: [] for name in kernels}
+    order: list[tuple[str, Callable[..., Tensor]]] = list(kernels.items())
     end = time.perf_counter() + budget
     while not times["auto"] or time.perf_counter() < end:
         random.shuffle(order)
@@ -98,33 +99,31 @@ def medians(
 
 
 def measure(cell: Cell, budget: float) -> dict[str, float]:
-    """Seconds by way, in this process."""
+    """Return seconds by implementation, in this process."""
     keep_freed_memory()
     return medians({"auto": auto, **EAGER}, inputs(*cell), budget)
 
 
 def line(cell: Cell, turns: list[dict[str, float]]) -> str:
-    """Medians over the processes, beside the eager way that auto compares worst with."""
+    """Return a table line: auto and the eager implementation with the highest ratio."""
     form, n, batch, channels, dtype = cell
-    ratios = {way: statistics.median(t["auto"] / t[way] for t in turns) for way in EAGER}
-    way = max(ratios, key=ratios.__getitem__)
-    ours, theirs = (1e3 * statistics.median(turn[name] for turn in turns) for name in ("auto", way))
+    ratios = {eager: statistics.median(t["auto"] / t[eager] for t in turns) for eager in EAGER}
+    best = max(ratios, key=ratios.__getitem__)
+    ours, theirs = (1e3 * statistics.median(t[name] for t in turns) for name in ("auto", best))
     precision = str(dtype).removeprefix("torch.")
-    return (
-        f"| {n} | {batch} | {channels} | {form} | {precision} | {ours:.2f} | {theirs:.2f} | {way} |"
-        f" {ratios[way]:.2f} |"
-    )
+    shape = f"| {n} | {batch} | {channels} | {form} | {precision} "
+    return f"{shape}| {ours:.2f} | {theirs:.2f} | {best} | {ratios[best]:.2f} |"
 
 
 def main() -> None:
-    """Print the table, a line as soon as it is measured."""
+    """Measure and print the table line by line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--n", type=int, nargs="+", default=[256, 1024, 4096])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--channels", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--form", nargs="+", default=list(FORMS), choices=FORMS)
-    parser.add_argument("--processes", type=int, default=3, help="for each line, one at a time")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each process")
+    parser.add_argument("--processes", type=int, default=3, help="per line, one at a time")
+    parser.add_argument("--seconds", type=float, default=1.0, help="per process")
     arguments = parser.parse_args()
     print("| N | batch | C | form | precision | auto, ms | eager, ms | which | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -1,13 +1,13 @@
 """A checkout of another implementation, timed on our protocol.
 
-The folder must hold a module `sagan_models` (it may import others beside it) with
+The folder must contain a module `sagan_models` (it may import others beside it) with
 
 * `Generator(batch_size, image_size, z_dim, conv_dim)`: latents (B, z_dim) -> images (B, 3, S, S),
 * `Discriminator(batch_size, image_size, conv_dim)`: images -> logits,
 
-either of which may put out a tuple whose first part counts. That is the interface of
-heykeetae/Self-Attention-GAN and of the many repositories that grew out of it. Their code runs as
-it is, in this process: give only a checkout that you would run anyway. The step around it follows
+either of which may return a tuple that starts with this. That is the interface of
+heykeetae/Self-Attention-GAN and its many descendants. Their code runs as it is, in this process:
+give only a checkout that you would run anyway. The step around it follows
 that repository's training loop with the hinge loss: D on real images, on fakes with gradients
 through G, both gradients set to zero, backward, Adam; then the same for G.
 """
@@ -28,7 +28,7 @@ from sagan.errors import SaganError
 
 
 class Checkout:
-    """A training of the checkout's networks at the sizes of a configuration of the dcgan family.
+    """Training of a checkout's networks, sized by a configuration of the dcgan family.
 
     Raises:
         SaganError: the folder has no such module, or it cannot be imported.
@@ -45,7 +45,7 @@ class Checkout:
         self.optimizer_d = _adam(self.discriminator, config.lr_d, config)
 
     def step(self) -> None:
-        """`d_steps` updates of D and one of G."""
+        """Update D `d_steps` times and G once."""
         for _ in range(self.config.d_steps):
             loss = F.relu(1 - _first(self.discriminator(next(self.batches).images))).mean()
             loss = loss + F.relu(1 + _first(self.discriminator(self._fake()))).mean()
@@ -66,18 +66,18 @@ class Checkout:
 
 
 def load_models(path: Path) -> ModuleType:
-    """The checkout's module.
+    """Import the checkout's module.
 
     Raises:
         SaganError: there is none, or it cannot be imported.
     """
     if not (path / "sagan_models.py").is_file():
-        raise SaganError(f"{path} has no sagan_models.py: give the folder of a checkout")
+        raise SaganError(f"'{path}' has no sagan_models.py: give the folder of a checkout")
     sys.path.insert(0, str(path.resolve()))
     try:
         return importlib.import_module("sagan_models")
     except Exception as error:
-        raise SaganError(f"{path}/sagan_models.py cannot be imported: {error}") from None
+        raise SaganError(f"cannot import '{path / 'sagan_models.py'}': {error}") from None
     finally:
         sys.path.pop(0)
 

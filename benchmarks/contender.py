@@ -1,8 +1,8 @@
-"""One side of the step benchmark in a process of its own: `python -m benchmarks.contender ...`.
+"""One contender of the step benchmark in its own process: `python -m benchmarks.contender ...`.
 
-What one does to the memory allocator, or leaves in it, then falls on no other. Ours keeps freed
-memory, as the command line does; the others run as they would on their own. The process takes a
-step for each line that it reads, and answers with an empty line.
+So none is affected by what another does to the memory allocator. Ours keeps freed memory, as the
+command line does; the others run as they would by themselves. The process takes a step for each
+line that it reads, and answers with an empty line.
 """
 
 import json
@@ -16,7 +16,7 @@ from sagan.runtime.malloc import keep_freed_memory
 
 
 class Contender:
-    """Starts the process, waits for its first step, and ends it at the end of the context.
+    """A process that trains: entering the context waits for its first step, leaving it ends it.
 
     Args:
         name: "ours", "naive" or "checkout".
@@ -33,7 +33,7 @@ class Contender:
         )
 
     def step(self) -> None:
-        """One step, in the other process."""
+        """Take one step, in the other process."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
@@ -58,10 +58,10 @@ class Contender:
 
 
 def make_step(name: str, config: Config, checkout: str) -> Callable[[], object]:
-    """What takes a step."""
+    """Return a function that takes a step."""
     from benchmarks.checkout import Checkout
     from benchmarks.naive import Naive
-    from benchmarks.step import NUM_CLASSES, ready_batches, start_training
+    from benchmarks.workload import NUM_CLASSES, ready_batches, start_training
 
     if name == "ours":
         keep_freed_memory()
@@ -72,7 +72,7 @@ def make_step(name: str, config: Config, checkout: str) -> Callable[[], object]:
 
 
 def main() -> None:
-    """Step, answer, wait, until standard input ends."""
+    """Take steps on request, until standard input ends."""
     name, settings, checkout = sys.argv[1:]
     step = make_step(name, parse_config(json.loads(settings)), checkout)
     step()

@@ -1,11 +1,11 @@
-"""Cost of a step against the batch and against the resolution, ours and naive in turn."""
+"""Cost of a step by batch size and by resolution, ours and naive in turn."""
 
 import statistics
 from dataclasses import dataclass
 
 from benchmarks.naive import Naive
-from benchmarks.step import NUM_CLASSES, configuration, ready_batches, start_training
-from benchmarks.timing import alternate
+from benchmarks.timing import Times, alternate
+from benchmarks.workload import NUM_CLASSES, configuration, ready_batches, start_training
 
 BATCHES = (8, 16, 32, 64, 128)
 RESOLUTIONS = (32, 64, 128)
@@ -15,20 +15,27 @@ WIDTH, BATCH = 16, 16
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One point: seconds a step at each repetition, by way ("ours", "naive")."""
+    """A point of a curve.
+
+    Attributes:
+        curve: "batch" or "resolution".
+        x: the batch size or the resolution.
+        batch_size: images per update.
+        seconds: per step at each repetition, of "ours" and "naive".
+    """
 
     curve: str
     x: int
     batch_size: int
-    seconds: dict[str, list[float]]
+    seconds: Times
 
-    def milliseconds_per_image(self, way: str) -> float:
-        """Median time of a step over its batch."""
-        return 1000 * statistics.median(self.seconds[way]) / self.batch_size
+    def milliseconds_per_image(self, name: str) -> float:
+        """Return the median time of a step divided by its batch size."""
+        return 1000 * statistics.median(self.seconds[name]) / self.batch_size
 
 
 def measure(repetitions: int) -> list[CurvePoint]:
-    """`cpu-32` at several batches, then one width at several resolutions."""
+    """Measure `cpu-32` at several batch sizes, then one width at several resolutions."""
     points = []
     for batch in BATCHES:
         points.append(_point("batch", batch, "cpu-32", repetitions, batch_size=batch))
@@ -49,13 +56,13 @@ def _point(curve: str, x: int, preset: str, repetitions: int, **settings: int) -
 
 
 def table(points: list[CurvePoint]) -> list[str]:
-    """The figures as lines of markdown."""
+    """Return the figures as lines of Markdown."""
     lines = [
-        "| against | | batch | ours, ms an image | naive, ms an image |",
+        "| by | | batch | ours, ms per image | naive, ms per image |",
         "| --- | --- | --- | --- | --- |",
     ]
     for point in points:
-        ours, naive = (point.milliseconds_per_image(way) for way in ("ours", "naive"))
+        ours, naive = (point.milliseconds_per_image(name) for name in ("ours", "naive"))
         lines.append(
             f"| {point.curve} | {point.x} | {point.batch_size} | {ours:.2f} | {naive:.2f} |"
         )

@@ -1,13 +1,13 @@
-"""How fast pictures are packed and fed: `python -m benchmarks.data [SRC]`.
+"""Speed and memory of packing and loading images: `python -m benchmarks.data [SRC]`.
 
-SRC is a zip or folder of pictures, such as cifar10.zip; without it, 5,000 small JPEGs are made.
-Every figure stands beside the plain way of doing the same, measured in alternation with it.
+SRC is a zip or folder of images, such as cifar10.zip; by default, 5,000 small JPEGs are made.
+Every figure is measured in turn with plain code that does the same.
 
 * loading: shuffled batches from a packed set, against opening, decoding and resizing each file
-  with Pillow; both give uint8 (B, S, S, 3) and run on one core.
-* packing: `sagan data pack` as a user runs it, against a bare loop of Pillow over the same files,
+  with Pillow; both return uint8 (B, S, S, 3) and run on one core.
+* packing: `sagan data pack` as a user runs it, against a bare Pillow loop over the same files,
   divided by the cores; with the peak of anonymous memory over all its processes.
-* waiting: the share of a training step that is spent in fetching its batch (--steps N).
+* waiting: the share of a training step spent fetching its batch (--steps N).
 """
 
 import argparse
@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from benchmarks import timing
 from sagan.data import BatchOrder, PackedDataset, open_dataset
 from sagan.data.workers import available_cores
 from sagan.images.decode import IMAGE_EXTENSIONS
@@ -35,16 +36,18 @@ REPETITIONS = 5
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("source", nargs="?", help="a zip or folder; by default one is made")
+    parser.add_argument("source", nargs="?", help="zip or folder; by default one is made")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
-    parser.add_argument("--steps", type=int, default=0, help="steps of cpu-32 to time; 0: none")
-    parser.add_argument("--memory-only", action="store_true", help="pack once, for its memory")
+    parser.add_argument("--steps", type=int, default=0, help="steps of cpu-32 to time")
+    parser.add_argument(
+        "--memory-only", action="store_true", help="pack once and report the memory"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        source = Path(arguments.source) if arguments.source else make_pictures(folder / "set", 5000)
+        source = Path(arguments.source) if arguments.source else make_images(folder / "set", 5000)
         if arguments.memory_only:
             report_memory(source, folder)
             return
@@ -54,12 +57,12 @@ def main() -> None:
             report_waiting(source, folder, arguments.steps)
 
 
-def make_pictures(folder: Path, num: int) -> Path:
-    """JPEGs of 32 x 32 soft blobs, which compress about as photographs do."""
+def make_images(folder: Path, num: int) -> Path:
+    """Write JPEGs of 32 x 32 soft blobs, which compress about like photos."""
     folder.mkdir()
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for n in range(num):
-        coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         image = Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         image.save(folder / f"{n:05}.jpg", quality=75)
     return folder
@@ -69,7 +72,7 @@ def make_pictures(folder: Path, num: int) -> Path:
 
 
 def report_loading(source: Path, scratch: Path, repetitions: int) -> None:
-    """Images a second on one core, packed and naive in turn."""
+    """Report images per second on one core, packed and naive in turn."""
     files = unpacked(source, scratch / "files", 5000)
     dataset = open_dataset(str(source), SIZE, cache=scratch / "cache")
     with one_core():
@@ -85,7 +88,7 @@ def report_loading(source: Path, scratch: Path, repetitions: int) -> None:
 
 
 def packed_batches(dataset: PackedDataset) -> Iterator[np.ndarray]:
-    """Batches as training fetches them."""
+    """Yield batches as training fetches them."""
     order = BatchOrder(len(dataset), BATCH, seed=0)
     batch = 0
     while True:
@@ -94,21 +97,21 @@ def packed_batches(dataset: PackedDataset) -> Iterator[np.ndarray]:
 
 
 def naive_batches(files: list[Path]) -> Iterator[np.ndarray]:
-    """Batches as a plain data set class fetches them: open, decode and resize every file."""
-    generator = np.random.default_rng(0)
+    """Yield batches as a plain data set class does: open, decode and resize every file."""
+    rng = np.random.default_rng(0)
     while True:
-        chosen = generator.integers(0, len(files), BATCH)
+        chosen = rng.integers(0, len(files), BATCH)
         yield np.stack([naive_load(files[index]) for index in chosen])
 
 
 def naive_load(path: Path) -> np.ndarray:
-    """One file as uint8 (S, S, 3)."""
+    """Return one file as uint8 (S, S, 3)."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
 def images_per_second(batches: Iterator[np.ndarray], seconds: float) -> float:
-    """Fetch batches for so long, after a first one."""
+    """Return the speed of fetching batches for some seconds, after a first one."""
     next(batches)
     start = now = time.perf_counter()
     num = 0
@@ -120,7 +123,7 @@ def images_per_second(batches: Iterator[np.ndarray], seconds: float) -> float:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this process on one core."""
+    """Keep this process on one core, where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -133,19 +136,19 @@ def one_core() -> Iterator[None]:
 
 
 def unpacked(source: Path, folder: Path, most: int) -> list[Path]:
-    """The source's first files as files."""
+    """Return the first image files of the source, extracted into `folder` if it is a zip."""
     if source.is_dir():
-        return sorted(file for file in source.rglob("*") if is_picture(file.name))[:most]
+        return sorted(file for file in source.rglob("*") if is_image(file.name))[:most]
     folder.mkdir()
     with zipfile.ZipFile(source) as archive:
-        names = [name for name in archive.namelist() if is_picture(name)][:most]
+        names = [name for name in archive.namelist() if is_image(name)][:most]
         for number, name in enumerate(names):
             (folder / f"{number:05}{Path(name).suffix}").write_bytes(archive.read(name))
     return sorted(folder.iterdir())
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file is one, by its name."""
+def is_image(name: str) -> bool:
+    """Return whether a file is an image, by its name."""
     return Path(name).suffix.lower() in IMAGE_EXTENSIONS
 
 
@@ -153,17 +156,17 @@ def is_picture(name: str) -> bool:
 
 
 def report_packing(source: Path, scratch: Path, repetitions: int) -> None:
-    """Seconds of the bare loop and of the command, in turn, over all splits."""
+    """Report seconds of the bare loop and of the command, in turn, over all splits."""
     seconds: dict[str, list[float]] = {"bare": [], "pack": []}
     peak, num = 0, bare_loop(source)
     for _ in range(repetitions):
-        seconds["bare"].append(timed(lambda: bare_loop(source)))
+        seconds["bare"].append(timing.seconds(lambda: bare_loop(source)))
         start = time.perf_counter()
         peak = max(peak, pack_by_command(source, "all", scratch / "packed"))
         seconds["pack"].append(time.perf_counter() - start)
     cores = available_cores()
     print(f"packing {num:,} pictures of {source.name}, seconds, {cores} cores")
-    print(f"  bare loop of Pillow          {spread(seconds['bare'], 2)}")
+    print(f"  bare Pillow loop             {spread(seconds['bare'], 2)}")
     print(f"  sagan data pack --split all  {spread(seconds['pack'], 2)}")
     for title, pick in (("medians", statistics.median), ("fastest", min)):
         ratio = pick(seconds["pack"]) / (pick(seconds["bare"]) / cores)
@@ -172,15 +175,15 @@ def report_packing(source: Path, scratch: Path, repetitions: int) -> None:
 
 
 def report_memory(source: Path, scratch: Path) -> None:
-    """The memory that packing a large set takes."""
+    """Report the memory that packing takes."""
     start = time.perf_counter()
     peak = pack_by_command(source, "all", scratch / "packed")
     seconds = time.perf_counter() - start
-    print(f"packing {source.name}: {peak / 1e6:,.0f} MB at most, {seconds:.0f} s")
+    print(f"packing {source.name}: peak memory {peak / 1e6:,.0f} MB, {seconds:.0f} s")
 
 
 def bare_loop(source: Path) -> int:
-    """Decode every picture on one core, keeping nothing."""
+    """Decode every image on one core, and return their number."""
     num = 0
     for data in encoded(source):
         np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -189,12 +192,12 @@ def bare_loop(source: Path) -> int:
 
 
 def encoded(source: Path) -> Iterator[bytes]:
-    """Every picture's file."""
+    """Yield the bytes of every image file."""
     if source.is_dir():
         yield from (file.read_bytes() for file in unpacked(source, source, sys.maxsize))
         return
     with zipfile.ZipFile(source) as archive:
-        yield from (archive.read(name) for name in archive.namelist() if is_picture(name))
+        yield from (archive.read(name) for name in archive.namelist() if is_image(name))
 
 
 def pack_by_command(source: Path, split: str, out: Path) -> int:
@@ -213,7 +216,7 @@ def pack_by_command(source: Path, split: str, out: Path) -> int:
 
 
 def anonymous_bytes(pid: int) -> int:
-    """Anonymous memory of a process and all its descendants (Linux only; elsewhere 0)."""
+    """Return the anonymous memory of a process and its descendants (Linux only; elsewhere 0)."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -231,7 +234,7 @@ def anonymous_bytes(pid: int) -> int:
 
 
 def report_waiting(source: Path, scratch: Path, steps: int) -> None:
-    """The share of training steps of cpu-32 that fetching batches takes."""
+    """Report the share of cpu-32's training steps spent fetching batches."""
     from sagan.config import resolve
     from sagan.run.directory import RunDescription
     from sagan.runtime.processes import make_accelerator
@@ -253,25 +256,18 @@ def report_waiting(source: Path, scratch: Path, steps: int) -> None:
     training._real_shards = timed_fetch  # type: ignore[method-assign, assignment]
     training.advance()
     waited[0] = 0.0
-    total = timed(lambda: [training.advance() for _ in range(steps)])
+    total = timing.seconds(lambda: [training.advance() for _ in range(steps)])
     print(
         f"training steps of cpu-32 (batch {config.batch_size}): {1000 * total / steps:.0f} ms each"
     )
-    print(f"  of which waiting for data: {100 * waited[0] / total:.3f} %")
+    print(f"  waiting for data: {100 * waited[0] / total:.3f}% of the time")
 
 
 # Figures.
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that something takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def spread(values: list[float], digits: int = 0) -> str:
-    """Median and range."""
+    """Return median and range, right-aligned."""
     middle = statistics.median(values)
     return f"{middle:>12,.{digits}f}   ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 

@@ -1,11 +1,11 @@
-"""How fast and how steady the page is served: `python -m benchmarks.explorer MODEL`.
+"""Latency and memory of the explorer's server: `python -m benchmarks.explorer MODEL`.
 
-Starts `sagan explore MODEL` as a user would, and asks it over HTTP.
+Starts `sagan explore MODEL` as a user would, and sends it HTTP requests.
 
-* alone: one visitor, samples with their maps that were never asked for before; then the same ones
-  again, from the server's memory; then galleries.
-* crowd: 50 visitors at once, each asking for new samples; errors, and the server's resident memory
-  after each round, once its memory of samples is full.
+* alone: one visitor who requests new samples with their maps; then the same ones again, from the
+  server's cache; then galleries.
+* crowd: 50 visitors at once, each requesting new samples; errors, and the server's resident memory
+  after each round, once its cache is full.
 """
 
 import argparse
@@ -26,12 +26,14 @@ WARM_UP = 5
 
 
 def main() -> None:
-    """Run both."""
+    """Run both benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", help="a run directory, a model file or a shipped model")
-    parser.add_argument("--requests", type=int, default=40, help="of a visitor alone")
+    parser.add_argument("model", help="run directory, model file or shipped model")
+    parser.add_argument(
+        "--requests", type=int, default=40, help="number of requests of the visitor alone"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--each", type=int, default=20, help="requests of a visitor in a round")
+    parser.add_argument("--each", type=int, default=20, help="requests per visitor and round")
     arguments = parser.parse_args()
     with served(arguments.model) as (address, pid):
         alone(address, arguments.requests)
@@ -40,7 +42,7 @@ def main() -> None:
 
 @contextmanager
 def served(model: str) -> Iterator[tuple[str, int]]:
-    """A server's host:port and its process."""
+    """Start a server; yield its host:port and process ID."""
     command = [sys.executable, "-u", "-m", "sagan", "explore", model, "--no-open", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -52,7 +54,7 @@ def served(model: str) -> Iterator[tuple[str, int]]:
 
 
 def alone(address: str, num: int) -> None:
-    """Milliseconds of one visitor's requests."""
+    """Report the latency of one visitor's requests."""
     connection = http.client.HTTPConnection(address)
     paths = [f"/api/sample?seed={seed}" for seed in range(num + WARM_UP)]
     for path in paths[:WARM_UP]:
@@ -64,7 +66,7 @@ def alone(address: str, num: int) -> None:
 
 
 def crowd(address: str, pid: int, rounds: int, each: int) -> None:
-    """Visitors at once, round after round."""
+    """Report latency, throughput and memory with many visitors, round by round."""
     print(f"{VISITORS} visitors at once, {each} new samples each:")
     with ThreadPoolExecutor(VISITORS) as visitors:
         for number in range(rounds):
@@ -77,19 +79,19 @@ def crowd(address: str, pid: int, rounds: int, each: int) -> None:
             times = [milliseconds for done in visits for milliseconds in done.result()]
             speed = len(times) / (time.perf_counter() - started)
             print(
-                f"  round {number + 1}: {len(times)} samples, no error, {speed:.0f} a second, "
+                f"  round {number + 1}: {len(times)} samples, no errors, {speed:.0f} per second, "
                 f"slowest {max(times):.0f} ms, resident {resident(pid):.0f} MiB"
             )
 
 
 def visit(address: str, first_seed: int, num: int) -> list[float]:
-    """One visitor's requests, in milliseconds."""
+    """Return the latency of one visitor's requests, in milliseconds."""
     connection = http.client.HTTPConnection(address, timeout=120)
     return [fetch(connection, f"/api/sample?seed={first_seed + i}") for i in range(num)]
 
 
 def fetch(connection: http.client.HTTPConnection, path: str) -> float:
-    """Milliseconds until the whole answer is there."""
+    """Return the milliseconds until the whole response has arrived."""
     started = time.perf_counter()
     connection.request("GET", path)
     response = connection.getresponse()
@@ -100,12 +102,12 @@ def fetch(connection: http.client.HTTPConnection, path: str) -> float:
 
 
 def resident(pid: int) -> float:
-    """Resident memory of a process, in MiB."""
+    """Return the resident memory of a process, in MiB."""
     return float(psutil.Process(pid).memory_info().rss / 2**20)
 
 
 def report(what: str, milliseconds: list[float]) -> None:
-    """Median and quartiles."""
+    """Print median and quartiles."""
     low, middle, high = statistics.quantiles(milliseconds, n=4)
     print(f"{what}: median {middle:.1f} ms, quartiles {low:.1f} to {high:.1f}")
 

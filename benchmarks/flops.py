@@ -1,10 +1,10 @@
-"""The floating-point operations that a training step needs, whoever computes it.
+"""Floating-point operations needed by a training step, in any implementation.
 
-Counted on the naive networks, which do each convolution of the published architecture at its
-published resolution on eager attention, with nothing recomputed. The step is a frugal one: no
-gradients through G in D's update, none of D's weights in G's update, real and fake images in one
-D pass. So a fused or rearranged kernel does not change the count, and wasted work is not in it.
-Convolutions and matrix products count (a multiplication and an addition each), pointwise
+They are counted on the naive networks, which do each convolution of the published architecture at
+its published resolution, use eager attention and recompute nothing. The step is an economical one:
+no gradients through G in D's update, none of D's weights in G's update, real and fake images in one
+D pass. So fused or rearranged kernels do not change the count, and it includes no wasted work.
+Convolutions and matrix products count (a multiplication and an addition each); pointwise
 operations and power iterations do not. 1x1 skips count at the smaller of their two
 resolutions, where they cost a quarter and give the same result.
 """
@@ -19,7 +19,7 @@ from sagan.config import Config
 
 
 def step_flops(config: Config, num_classes: int) -> int:
-    """Floating-point operations of one G update together with its D updates."""
+    """Return the operations of one G update together with its D updates."""
     with torch.device("meta"):
         generator, discriminator = naive.build(config, num_classes)
         for network in (generator, discriminator):
@@ -30,7 +30,7 @@ def step_flops(config: Config, num_classes: int) -> int:
 
 
 def sampling_flops(config: Config, num_classes: int) -> int:
-    """Floating-point operations of one generated image."""
+    """Return the operations of one generated image."""
     with torch.device("meta"):
         generator, _ = naive.build(config, num_classes)
         convolve_skips_at_the_smaller_resolution(generator)
@@ -73,9 +73,9 @@ def _draw(
 
 
 def convolve_skips_at_the_smaller_resolution(network: nn.Module) -> None:
-    """Let 1x1 skips convolve pooled maps, in place and with the same result.
+    """Make 1x1 skips convolve pooled maps, in place and with the same result.
 
-    What a G block has upsampled, pooling restores; what a D block will pool, upsampling repeats.
+    Pooling restores what a G block has upsampled; upsampling repeats what a D block will pool.
     """
     for block in network.modules():
         pools = isinstance(block, naive.DiscriminatorBlock) and not block.first

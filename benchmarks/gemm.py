@@ -1,4 +1,4 @@
-"""What the machine can do at best: the rate of square matrix products."""
+"""The machine's peak: the rate of square matrix products."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ SIDES = (1024, 2048, 3072, 4096)
 
 
 class Peak:
-    """The best rate of C = A B seen so far in one precision, over `SIDES`."""
+    """The best rate of C = A B so far in one precision, over `SIDES`."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -18,7 +18,7 @@ class Peak:
         self.side = 0
 
     def measure(self) -> None:
-        """Try every side once more; the smaller ones several times."""
+        """Measure every side once more, small ones several times."""
         for side in SIDES:
             a = torch.randn(side, side).to(self.dtype)
             b = torch.randn(side, side).to(self.dtype)

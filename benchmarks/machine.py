@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine and versions behind a figure."""
 
 import os
 import platform
@@ -13,8 +13,8 @@ import sagan
 ROOT = Path(__file__).parent.parent
 
 
-def describe() -> dict[str, object]:
-    """Machine, versions and commit."""
+def describe_machine() -> dict[str, object]:
+    """Return machine, versions and commit."""
     capabilities = torch.cpu.get_capabilities()
     names = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
     return {
@@ -32,7 +32,7 @@ def describe() -> dict[str, object]:
 
 
 def commit() -> str:
-    """The commit of this checkout, "+" after it if files differ from it; "" outside of git."""
+    """Return this checkout's commit, with "+" if files differ from it; "" outside git."""
     git = ["git", "-C", str(ROOT)]
     try:
         name = subprocess.run(
@@ -48,7 +48,7 @@ def commit() -> str:
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -58,6 +58,6 @@ def processor() -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 natively."""
+    """Return whether this processor multiplies bfloat16 natively."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

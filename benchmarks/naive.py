@@ -1,10 +1,10 @@
 """The same networks and the same step, written as popular PyTorch code writes them.
 
-What ours is measured against: eager float32 in NCHW, power iteration at every forward pass, the
-whole N x N attention map, 1x1 skips at the larger resolution (the published order), Adam as torch
-constructs it, two D forward passes, gradients through G in D's step and into D in G's step.
-Parameters have the shapes and, but for spectral normalization's, the names of ours, so that
-`copy_weights` can hold both to the same outputs.
+This is the baseline: eager float32 in NCHW, power iteration at every forward pass, the whole N x N
+attention map, 1x1 skips at the larger resolution (the published order), Adam with torch's defaults,
+two D forward passes, gradients through G in D's step and into D in G's step. Parameters have the
+shapes of ours and, except for spectral normalization's, their names, so that `copy_weights` can
+give both networks the same outputs.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from sagan.nn.channels import (
 
 
 class Attention(nn.Module):
-    """Equations 1 to 3 of the paper by way of the whole map."""
+    """Equations 1 to 3 of the paper, with the whole map."""
 
     def __init__(self, channels: int, form: str) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class BatchNorm(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Norm, ReLU, upsample, 3x3, norm, ReLU, 3x3; the skip upsamples, then convolves."""
+    """Norm, ReLU, upsampling, 3x3, norm, ReLU, 3x3; the skip upsamples, then convolves."""
 
     def __init__(self, in_channels: int, out_channels: int, num_classes: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class ResidualGenerator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """3x3, ReLU, 3x3, mean pool; the skip convolves, then pools, but for the first block's."""
+    """3x3, ReLU, 3x3, mean pooling; the skip convolves, then pools; the first one's pools first."""
 
     def __init__(self, in_channels: int, out_channels: int, first: bool, downsample: bool) -> None:
         super().__init__()
@@ -224,12 +224,12 @@ class DCGANDiscriminator(nn.Module):
 
 
 def attention_layers(sizes: tuple[int, ...], maps: dict[int, int], form: str) -> nn.ModuleDict:
-    """An attention layer for each of these sides of feature maps (side -> channels)."""
+    """Return attention layers for some sides of `maps` ({side: channels})."""
     return nn.ModuleDict({str(size): Attention(maps[size], form) for size in sizes})
 
 
 def normalize(network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float) -> None:
-    """torch's own spectral norm on every layer of these kinds but conditional batch norm's."""
+    """Apply torch's spectral norm to layers of these kinds, except in conditional batch norm."""
     tables = {
         t for norm in network.modules() if isinstance(norm, BatchNorm) for t in norm.modules()
     }
@@ -239,7 +239,7 @@ def normalize(network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float
 
 
 def build(config: Config, num_classes: int) -> tuple[nn.Module, nn.Module]:
-    """The naive generator and discriminator of a configuration."""
+    """Return the naive generator and discriminator of a configuration."""
     if config.family == "dcgan":
         return DCGANGenerator(config), DCGANDiscriminator(config)
     classes = num_classes if config.conditional else 0
@@ -248,14 +248,14 @@ def build(config: Config, num_classes: int) -> tuple[nn.Module, nn.Module]:
 
 @torch.no_grad()
 def copy_weights(ours: nn.Module, naive: nn.Module) -> None:
-    """Give a naive network the weights, statistics, u and v of ours, which must be trainable."""
+    """Copy weights, statistics, u and v of our network, unfolded, into a naive one."""
     own = naive.state_dict()
     for name, tensor in ours.state_dict().items():
         name = name.replace("parametrizations.weight.original", "weight_orig")
         name = name.replace("parametrizations.weight.0.", "weight_")
         layer = naive.get_submodule(name.rpartition(".")[0])
         if name.endswith("weight_v") and isinstance(layer, nn.Conv2d):
-            # Ours runs over (h, w, in), torch's over (in, h, w).
+            # Our v is ordered (h, w, in), torch's (in, h, w).
             tensor = tensor.view(*layer.kernel_size, -1).permute(2, 0, 1).flatten()
         own.pop(name).copy_(tensor)
     assert not own, f"ours has no {list(own)}"
@@ -270,12 +270,12 @@ class Batch:
 
 
 class Naive:
-    """A training of the naive networks.
+    """Training of the naive networks.
 
     Args:
         config: what to train.
         num_classes: of the data.
-        batches: real images, ready as a data loader's workers hand them over.
+        batches: real images, as a data loader returns them.
     """
 
     def __init__(self, config: Config, num_classes: int, batches: Iterator[Batch]) -> None:
@@ -288,7 +288,7 @@ class Naive:
         self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.lr_d, betas)
 
     def step(self) -> None:
-        """`d_steps` updates of D and one of G, with the hinge loss."""
+        """Update D `d_steps` times and G once, with the hinge loss."""
         for _ in range(self.config.d_steps):
             self.update_discriminator(next(self.batches))
         self.update_generator()
@@ -311,7 +311,7 @@ class Naive:
         self.optimizer_g.step()
 
     def fake(self) -> Batch:
-        """A batch of generated images, with gradients to G."""
+        """Return a batch of generated images, with gradients to G."""
         size = self.config.batch_size
         latents = torch.randn(size, self.config.latent_size)
         labels = None

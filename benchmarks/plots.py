@@ -1,4 +1,4 @@
-"""Plots of cost against batch, resolution and N from what was measured.
+"""Plots of measured cost against batch size, resolution and N.
 
 python -m benchmarks.plots results --out docs/images
 """
@@ -13,16 +13,17 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from benchmarks.curves import CurvePoint
-from benchmarks.memory import WAYS
+from benchmarks.memory import IMPLEMENTATIONS
 
 
 def main() -> None:
-    """Draw what there are results for."""
+    """Draw the parts that have results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("results", type=Path, help="where python -m benchmarks wrote")
+    parser.add_argument("results", type=Path, help="results folder of python -m benchmarks")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -34,22 +35,22 @@ def main() -> None:
             print(arguments.out / f"cost-{name}.png")
 
 
-def draw_curves(results: list[dict[str, Any]]) -> plt.Figure:
-    """Milliseconds an image against the batch and the resolution."""
+def draw_curves(results: list[dict[str, Any]]) -> Figure:
+    """Draw milliseconds per image against batch size and resolution."""
     points = [CurvePoint(**result) for result in results]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     for axis, curve in zip(axes, ("batch", "resolution"), strict=True):
         chosen = [point for point in points if point.curve == curve]
-        for way in ("naive", "ours"):
-            costs = [point.milliseconds_per_image(way) for point in chosen]
-            axis.plot([point.x for point in chosen], costs, marker="o", label=way)
+        for name in ("naive", "ours"):
+            costs = [point.milliseconds_per_image(name) for point in chosen]
+            axis.plot([point.x for point in chosen], costs, marker="o", label=name)
         _logarithmic(axis, curve, "a training step, ms per image", [p.x for p in chosen])
     axes[0].legend()
     return figure
 
 
-def draw_memory(results: list[dict[str, Any]]) -> plt.Figure:
-    """Time and peak memory of one layer against N, a row for each form."""
+def draw_memory(results: list[dict[str, Any]]) -> Figure:
+    """Draw time and peak memory of one layer against N, one row per form."""
     forms = list(dict.fromkeys(result["form"] for result in results))
     figure, grid = plt.subplots(
         len(forms), 2, figsize=(9, 3 * len(forms)), layout="constrained", squeeze=False
@@ -59,10 +60,10 @@ def draw_memory(results: list[dict[str, Any]]) -> plt.Figure:
             (row[0], "seconds", 1.0, "s"),
             (row[1], "peak_bytes", 1e-6, "MB above the inputs"),
         ):
-            for way in WAYS:
-                chosen = [r for r in results if (r["form"], r["way"]) == (form, way)]
+            for name in IMPLEMENTATIONS:
+                chosen = [r for r in results if (r["form"], r["implementation"]) == (form, name)]
                 costs = [max(scale * r[key], 1e-4) for r in chosen]
-                axis.plot([r["positions"] for r in chosen], costs, marker="o", label=way)
+                axis.plot([r["positions"] for r in chosen], costs, marker="o", label=name)
             sizes = sorted({r["positions"] for r in results})
             _logarithmic(axis, f"N, form {form}", label, sizes)
     grid[0][0].legend()

@@ -1,4 +1,4 @@
-"""Sampling: a loaded generator, spectral norm folded, against a naive unfolded float32 loop."""
+"""Sampling: a loaded generator, norms folded into its weights, against naive float32 code."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from torch import nn
 
 from benchmarks import naive
 from benchmarks.machine import has_bfloat16
-from benchmarks.step import NUM_CLASSES, configuration, describe, start_training
 from benchmarks.timing import Times, alternate, progress, ratios, spread
+from benchmarks.workload import NUM_CLASSES, configuration, describe_run, start_training
 from sagan import load_generator
 from sagan.config import Config
 from sagan.nn.base import GeneratorBase
@@ -28,14 +28,14 @@ NUM = 64
 
 @dataclass(frozen=True)
 class SamplingResult:
-    """One preset's figures.
+    """Figures of one preset.
 
     Attributes:
         preset: its name.
-        num: images drawn in each repetition.
+        num: images drawn per repetition.
         seconds: "naive", "float32" and, if the processor has it, "bfloat16".
-        largest_difference: between float32 and naive pixels, of 255.
-        mean_difference: between bfloat16 and float32 pixels, of 255; 0 without bfloat16.
+        largest_difference: between float32 and naive pixels, in [0, 255].
+        mean_difference: between bfloat16 and float32 pixels, in [0, 255]; 0 without bfloat16.
     """
 
     preset: str
@@ -46,7 +46,7 @@ class SamplingResult:
 
 
 def measure(preset: str, repetitions: int) -> SamplingResult:
-    """Time one preset after a step of training, which gives batch norm its statistics."""
+    """Time one preset after a step of training, which sets batch norm's statistics."""
     config = configuration(preset)
     progress(f"{preset}: a step of training")
     training = start_training(config)
@@ -70,10 +70,10 @@ def measure(preset: str, repetitions: int) -> SamplingResult:
 
 
 def saved_and_loaded(training: Training) -> dict[str, GeneratorBase]:
-    """The generator as a user loads it, in each precision that this processor multiplies."""
+    """Return the generator as a user loads it, in each precision of this processor."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        create_run(run, describe(training.config), {})
+        create_run(run, describe_run(training.config), {})
         training.save(run)
         loaded = {"float32": load_generator(run, "raw", "float32")}
         if has_bfloat16():
@@ -85,7 +85,7 @@ def saved_and_loaded(training: Training) -> dict[str, GeneratorBase]:
 def naive_sample(
     generator: nn.Module, config: Config, labels: npt.NDArray[np.int64] | None
 ) -> UInt8Array:
-    """The same images as `generator.sample`, as popular code draws them: uint8 (NUM, S, S, 3)."""
+    """Draw the images of `generator.sample` as popular code does: uint8 (NUM, S, S, 3)."""
     latents = seeded_latents(NUM, config.latent_size, seed=0)
     images = generator(latents, None if labels is None else torch.from_numpy(labels))
     images = ((images + 1) * 127.5).round().clamp(0, 255)
@@ -93,7 +93,7 @@ def naive_sample(
 
 
 def table(results: list[SamplingResult]) -> list[str]:
-    """The figures as lines of markdown."""
+    """Return the figures as lines of Markdown."""
     lines = [
         "| preset | images | naive, images/s | float32 | bfloat16 | float32 / naive "
         "| bfloat16 / naive | largest difference | mean difference |",
@@ -101,11 +101,11 @@ def table(results: list[SamplingResult]) -> list[str]:
     ]
     for result in results:
         speeds = {k: [result.num / s for s in taken] for k, taken in result.seconds.items()}
-        ways = [name for name in ("float32", "bfloat16") if name in speeds]
+        precisions = [name for name in ("float32", "bfloat16") if name in speeds]
+        missing = [""] * (2 - len(precisions))
         cells = [spread(speeds["naive"], 0)]
-        cells += [spread(speeds[way], 0) for way in ways] + [""] * (2 - len(ways))
-        cells += [spread(ratios(speeds[way], speeds["naive"]), 2) for way in ways]
-        cells += [""] * (2 - len(ways))
+        cells += [spread(speeds[name], 0) for name in precisions] + missing
+        cells += [spread(ratios(speeds[name], speeds["naive"]), 2) for name in precisions] + missing
         lines.append(
             f"| `{result.preset}` | {result.num} | {' | '.join(cells)} "
             f"| {result.largest_difference} / 255 | {result.mean_difference:.2f} / 255 |"
@@ -113,6 +113,6 @@ def table(results: list[SamplingResult]) -> list[str]:
     return [
         *lines,
         "",
-        "Differences: the largest of a float32 pixel to the naive one, "
-        "the mean of bfloat16 to float32.",
+        "Differences: the largest between float32 and naive pixels, "
+        "the mean between bfloat16 and float32 pixels.",
     ]

@@ -1,11 +1,11 @@
-"""Many machines, computed: what a step sends, and the share of its time that is left for work.
+"""Many machines, computed: the bytes that a step sends, and the efficiency that remains.
 
-Data-parallel training averages gradients once in each update: D's `d_steps` times a step, G's
-once, float32. A ring all-reduce sends and receives 2 (W - 1) / W of the gradients' bytes in every
-process (Patarasuk & Yuan 2009). Each process keeps the measured batch (weak scaling).
-Efficiency is the step's time alone over its time with communication: once with none of it hidden
-behind the backward pass (the worst case), and once with all of it hidden that the backward pass,
-taken as half the step, can hide. Latencies, slow neighbors and contention are not in it.
+Data-parallel training averages float32 gradients once per update: D's `d_steps` times per step,
+G's once. In a ring all-reduce, every process sends and receives 2 (W - 1) / W of the gradients'
+bytes (Patarasuk & Yuan 2009). Each process keeps the measured batch (weak scaling). Efficiency is
+the time of a step without communication over its time with it: in the worst case nothing overlaps
+with the backward pass, in the best case as much as half the step can hide. Latency, slow neighbors
+and contention are not included.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks import naive
-from benchmarks.step import NUM_CLASSES, configuration
+from benchmarks.workload import NUM_CLASSES, configuration
 
 GIGABITS = (1, 10, 100)
 PROCESSES = (2, 8, 64)
-BACKWARD = 0.5  # share of a step in which gradients become ready and can travel
+BACKWARD = 0.5  # share of a step in which gradients are computed and can be sent
 
 
 @dataclass(frozen=True)
 class Communication:
-    """Bytes of gradients that a step averages."""
+    """Bytes of gradients averaged in a step."""
 
     generator: int
     discriminator: int
@@ -34,7 +34,7 @@ class Communication:
 
 
 def communication(preset: str) -> Communication:
-    """What one step of a preset averages."""
+    """Return the bytes that one step of a preset averages."""
     config = configuration(preset)
     with torch.device("meta"):
         networks = naive.build(config, NUM_CLASSES)
@@ -45,21 +45,22 @@ def communication(preset: str) -> Communication:
 
 
 def ring_seconds(num_bytes: int, processes: int, gigabits: float) -> float:
-    """Time of one ring all-reduce at this bandwidth each way."""
+    """Return the time of one ring all-reduce at this bandwidth in each direction."""
     return 2 * (processes - 1) / processes * num_bytes * 8 / (gigabits * 1e9)
 
 
 def efficiencies(step: float, sending: float) -> tuple[float, float]:
-    """Nothing hidden, and all hidden that can be."""
+    """Return the worst and the best case, in [0, 1]."""
     return step / (step + sending), step / (step + max(0.0, sending - BACKWARD * step))
 
 
 def table(step_seconds: dict[str, float]) -> list[str]:
-    """The plan as lines of markdown, from each preset's measured seconds a step."""
+    """Return the figures as lines of Markdown, from each preset's measured seconds per step."""
     lines = [
-        "Efficiency with nothing hidden to all hidden that can be, at so many Gbit/s:",
+        "Efficiency, from no overlap with the backward pass to the best overlap, at 1, 10 and "
+        "100 Gbit/s:",
         "",
-        "| preset | step, s | MB of G | MB of D | MB a step | processes "
+        "| preset | step, s | MB of G | MB of D | MB per step | processes "
         f"| {' | '.join(map(str, GIGABITS))} |",
         f"| --- | --- | --- | --- | --- | --- |{' --- |' * len(GIGABITS)}",
     ]

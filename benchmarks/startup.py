@@ -1,7 +1,6 @@
-"""How long a user waits: `sagan --help`, and from the launch of a training to its first step."""
+"""Startup times: `sagan --help`, and from the launch of a training to its first step."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ PRESET, SIZE = "cpu-32", 32
 
 
 def measure(repetitions: int) -> Times:
-    """Seconds of "help" and "first step", the latter on the built-in pictures, packed before."""
+    """Return seconds of "help" and "first step"; training uses the built-in images, packed."""
     with tempfile.TemporaryDirectory() as scratch:
         data = str(open_dataset("openmoji", SIZE).path)
         runs = (Path(scratch) / str(number) for number in range(repetitions))
@@ -34,7 +33,7 @@ def show_help() -> None:
 
 
 def train_one_step(data: str, run: Path) -> None:
-    """Start a training and wait until it has recorded its first step; then stop it."""
+    """Start a training, wait for the record of its first step, and kill it."""
     command = [*SAGAN, "train", "--data", data, "--out", str(run), "--preset", PRESET]
     process = subprocess.Popen(
         [*command, "--set", "log_every=1", "--set", "sample_every=1000"],
@@ -42,18 +41,18 @@ def train_one_step(data: str, run: Path) -> None:
         env=os.environ | {"COLUMNS": "80"},
     )
     try:
-        # What is recorded of step 0 was there before any step.
+        # The record of step 0 is written before any step.
         while not any(record["step"] > 0 for record in read_records(run)):
             if process.poll() is not None:
                 raise SystemExit(f"sagan train ended with status {process.returncode}")
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
 def table(times: Times) -> list[str]:
-    """The figures as lines of markdown."""
+    """Return the figures as lines of Markdown."""
     return [
         "| | seconds |",
         "| --- | --- |",

@@ -1,4 +1,4 @@
-"""Times of things that do the same, taken in turn so that a machine's drift falls on all alike."""
+"""Timing of alternatives, taken in turn so that a machine's drift affects all alike."""
 
 import statistics
 import sys
@@ -9,14 +9,14 @@ Times = dict[str, list[float]]
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Return the time that one call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def alternate(works: Mapping[str, Callable[[], object]], repetitions: int, title: str) -> Times:
-    """Seconds of each work at each repetition; first calls are up to the caller."""
+    """Return the seconds of each work at each repetition; warming up is up to the caller."""
     times: Times = {name: [] for name in works}
     for repetition in range(1, repetitions + 1):
         for name, work in works.items():
@@ -26,16 +26,16 @@ def alternate(works: Mapping[str, Callable[[], object]], repetitions: int, title
 
 
 def progress(line: str) -> None:
-    """Tell how far a benchmark is; standard output is for results."""
+    """Print progress to standard error; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
 def ratios(slow: list[float], fast: list[float]) -> list[float]:
-    """How many times as long the first took as the second, repetition by repetition."""
+    """Return slow / fast, repetition by repetition."""
     return [a / b for a, b in zip(slow, fast, strict=True)]
 
 
 def spread(values: list[float], digits: int = 3) -> str:
-    """Median and range, as text."""
+    """Return median and range as text."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"

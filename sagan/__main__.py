@@ -1,4 +1,4 @@
-"""`python -m sagan`, which launchers such as `accelerate launch -m sagan` call."""
+"""`python -m sagan`, for launchers such as `accelerate launch -m sagan`."""
 
 from sagan.cli import main
 

@@ -1,4 +1,4 @@
-"""How a training shows itself: a live panel on a terminal, plain lines anywhere else."""
+"""The progress of training and other work: redrawn on a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -14,18 +14,18 @@ from rich.text import Text
 
 from sagan.errors import printable
 
-if TYPE_CHECKING:  # torch is not waited for where pictures are packed only
+if TYPE_CHECKING:  # packing does not need torch
     from sagan.run.stats import Record
     from sagan.training.recorder import Reporter
 
 
 def reporter_for(console: Console) -> "Reporter":
-    """The live panel if lines can be redrawn on the console, else plain lines."""
+    """Return the live panel if the console can redraw lines, else plain lines."""
     return LiveReporter(console) if console.is_interactive else PlainReporter(console)
 
 
 class _Clock:
-    """Time left, at the speed of the latest stretch, until the last step or the deadline."""
+    """Estimates the time left until the last step or the deadline, from the latest 50 marks."""
 
     def __init__(self, step: int, steps: int, deadline: float = math.inf) -> None:
         self.steps = steps
@@ -33,7 +33,7 @@ class _Clock:
         self._marks = deque([(time.monotonic(), step)], maxlen=50)
 
     def left(self, step: int) -> str:
-        """Time left from `step` on, such as "1:02:03"."""
+        """Return the time left at `step`, such as "1:02:03"; "-" while it is unknown."""
         self._marks.append((time.monotonic(), step))
         (then, before), (now, _) = self._marks[0], self._marks[-1]
         if step == before:
@@ -43,14 +43,14 @@ class _Clock:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as "m:ss" or "h:mm:ss"."""
+    """Return seconds as "m:ss" or "h:mm:ss"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def summary(record: "Record") -> dict[str, str]:
-    """What of a record is shown while training, by heading."""
+    """Return the values of a record that are shown while training, by heading."""
     shown = {
         "images/s": f"{record['images_per_second']:.0f}",
         "loss D": f"{record['loss/d']:.2f}",
@@ -74,17 +74,17 @@ def summary(record: "Record") -> dict[str, str]:
 
 
 class PlainReporter:
-    """One line per record."""
+    """Prints one line per record."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     def started(self, step: int, steps: int, deadline: float) -> None:
         self.clock = _Clock(step, steps, deadline)
-        self._say(f"step {step} of {steps}: " + ("training" if step == 0 else "going on"))
+        self._say(f"step {step} of {steps}: " + ("training" if step == 0 else "resuming"))
 
     def advanced(self, step: int) -> None:
-        """Lines are written with records only."""
+        """Print nothing: there are lines for records only."""
 
     def recorded(self, record: "Record") -> None:
         step = int(record["step"])
@@ -92,14 +92,14 @@ class PlainReporter:
         self._say(f"step {step}  left {self.clock.left(step)}  {values}")
 
     def closed(self) -> None:
-        """Nothing is drawn that would have to be taken down."""
+        """Do nothing: plain lines stay."""
 
     def _say(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 class LiveReporter:
-    """A progress bar over a table of the latest values, redrawn in place."""
+    """Redraws a progress bar above a table of the latest values."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -127,7 +127,7 @@ class LiveReporter:
             Text.assemble((name, "dim"), "\n", (value, "cyan"), justify="right")
             for name, value in summary(record).items()
         ]
-        # Columns go below each other where the terminal is narrow.
+        # On a narrow terminal, columns wrap.
         self._live.update(Group(self._bar, Columns(values, padding=(0, 2, 0, 0))))
 
     def closed(self) -> None:
@@ -135,16 +135,16 @@ class LiveReporter:
 
 
 class PackingProgress(AbstractContextManager["PackingProgress"]):
-    """A bar while pictures are looked at; shows nothing for what takes no time.
+    """A progress bar for reading or packing images; it appears with the first of them.
 
     Args:
-        console: where to draw; nothing is drawn if it is no terminal.
-        what: what is being done to the pictures.
+        console: where to draw; nothing is drawn unless it is a terminal.
+        title: the work being done, such as "packing".
     """
 
-    def __init__(self, console: Console, what: str) -> None:
+    def __init__(self, console: Console, title: str) -> None:
         self._bar = Progress(
-            TextColumn(what),
+            TextColumn(title),
             BarColumn(),
             TextColumn("{task.fields[counts]}"),
             console=console,
@@ -155,7 +155,7 @@ class PackingProgress(AbstractContextManager["PackingProgress"]):
         self._next = 0.0
 
     def __call__(self, done: int, total: int | None) -> None:
-        # Called for every picture, of which there may be ten thousand in a second.
+        # This is called up to ten thousand times per second: redraw ten times.
         now = time.monotonic()
         if now < self._next:
             return
@@ -174,15 +174,15 @@ class PackingProgress(AbstractContextManager["PackingProgress"]):
 
 
 class StageProgress(AbstractContextManager["StageProgress"]):
-    """One bar at a time for work in stages.
+    """A progress bar for work in stages, which shows one stage at a time.
 
     Args:
-        console: where to draw; nothing is drawn if it is no terminal.
+        console: where to draw; nothing is drawn unless it is a terminal.
     """
 
     def __init__(self, console: Console) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),  # names of files come from strangers
+            TextColumn("{task.description}", markup=False),  # it may quote file names
             BarColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
@@ -192,7 +192,7 @@ class StageProgress(AbstractContextManager["StageProgress"]):
         self._stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """So much of a stage is done; a total of 1 is work of which nobody knows how long it is."""
+        """Show that `done` of a stage's `total` is done; a total of 1 means an unknown length."""
         if stage != self._stage:
             self._stage, self._clock = stage, _Clock(done, total)
             self._bar.start()

@@ -1,4 +1,4 @@
-"""Errors that a user, rather than a programmer, is meant to read."""
+"""Errors meant for users rather than programmers."""
 
 import errno
 from typing import TYPE_CHECKING
@@ -16,24 +16,24 @@ _REMEDIES = {
 
 
 class SaganError(Exception):
-    """Something the user gave cannot be used.
+    """Something given by the user cannot be used.
 
-    The message is one line that says what is wrong, where, and how to mend it. The command line
-    prints it and exits with status 2; library callers may catch it as one family.
+    The message is one line that says what is wrong, where, and how to fix it. The command line
+    prints it and exits with status 2; library callers can catch all such errors by this class.
     """
 
 
 class UnreadableError(Exception):
-    """A single file cannot be used; the message is the reason, short enough for a table."""
+    """A single file cannot be read; the message is the reason, short enough for a table."""
 
 
 def printable(text: str) -> str:
-    """One line, in which what could steer a terminal (escapes, line feeds) is shown as U+FFFD."""
+    """Return text with line feeds, escapes and other control characters replaced by U+FFFD."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def first_problem(error: "ValidationError") -> str:
-    """Where in a file's content the first thing is wrong, and what, for a message of one line."""
+    """Return where the first problem is and what it is, as part of a one-line message."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "as a whole"
     return f"{where}: {first['msg']}"

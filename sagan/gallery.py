@@ -19,10 +19,22 @@ from sagan.storage.files import replacing, write_image
 from sagan.storage.fsync import flush
 from sagan.types import UInt8Array
 
+DEFAULT_NUM = 64  # samples
 MAX_ROWS = 10  # of an interpolation, unless classes are given
 ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # not supported, and hardly meant as folders
 FRAME_MILLISECONDS = 60  # of an animation
 MAX_GIF_SIDE = 2**16 - 1  # pixels
+
+
+def number_of_samples(num: int | None, frames: int | None) -> int:
+    """Return how many samples to draw: `num`, or `DEFAULT_NUM` without it.
+
+    Raises:
+        SaganError: there are to be frames of an interpolation, which has a row for each class.
+    """
+    if num is not None and frames is not None:
+        raise SaganError("--interpolate draws one row for each class: leave --num out")
+    return num or DEFAULT_NUM
 
 
 def write_samples(

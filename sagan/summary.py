@@ -1,4 +1,4 @@
-"""What there is to say about configurations, models and data sets, as tables and lines of text."""
+"""Configurations, models, presets and data sets as tables and lines of text."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from sagan.data import DatasetInfo
     from sagan.model import Model
     from sagan.nn.base import DiscriminatorBase, GeneratorBase
+    from sagan.run.directory import RunDescription
+
+MAX_LISTED = 20  # unreadable files and copies that are named; pack.json has them all
 
 
 def config_table(config: Config, title: str) -> Table:
-    """Every setting with its value, its meaning and, where they are few, its choices."""
-    named = Text(printable(title))  # no markup: a file may be called "photos [old]"
+    """Return a table of all settings: value, meaning and, if there are few, the choices."""
+    named = Text(printable(title))  # not markup, as in "photos [old]"
     table = Table(box=None, title=named, title_justify="left", padding=(0, 2, 0, 0))
     for heading in ("setting", "value", ""):
         table.add_column(heading, header_style="dim", style="dim" if not heading else "")
@@ -45,7 +48,7 @@ def _text(value: object) -> str:
 
 
 def network_lines(config: Config, num_classes: int) -> Iterator[str]:
-    """The size of both networks."""
+    """Yield a line on the size of each network."""
     from sagan.build import build_meta_networks, count_parameters
 
     generator, discriminator = build_meta_networks(config, num_classes)
@@ -58,8 +61,16 @@ def network_lines(config: Config, num_classes: int) -> Iterator[str]:
         yield f"{name:<13}{count_parameters(network):>12,} parameters, {layers}"
 
 
+def description_lines(description: "RunDescription") -> Iterator[str]:
+    """Yield lines on a run's data and networks."""
+    data = description.data
+    labels = f"{len(data['classes'])} classes" if data["classes"] else "no labels"
+    yield f"data         {data['source']}: {data['images']:,} pictures, {labels}"
+    yield from network_lines(description.config, len(data["classes"]))
+
+
 def model_lines(model: "Model") -> Iterator[str]:
-    """What a trained model is."""
+    """Yield lines on a trained model, its card last."""
     yield f"trained      {model.step:,} steps"
     yield f"classes      {', '.join(model.classes) or 'none: unconditional'}"
     yield from network_lines(model.config, len(model.classes))
@@ -71,7 +82,7 @@ def model_lines(model: "Model") -> Iterator[str]:
 
 
 def preset_lines() -> Iterator[str]:
-    """Each preset with its main settings and its source."""
+    """Yield two lines for each preset: its main settings and its source."""
     for name, preset in PRESETS.items():
         config = resolve(name)
         yield (
@@ -82,17 +93,13 @@ def preset_lines() -> Iterator[str]:
         yield f"{'':<21}{preset.source}"
 
 
-# So many unreadable files and copies are named; pack.json has them all.
-MANY = 20
-
-
 def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
-    """What was found in a source, and what it means for training."""
+    """Yield lines on what was found in a source and what it means for training."""
     from sagan.data import advice
 
     yield f"{info.source}: {info.num_images:,} pictures"
     if info.splits:
-        yield f"split        {info.split}, of {', '.join(info.splits)}"
+        yield f"split        {info.split} (of {', '.join(info.splits)})"
     if info.widths is not None and info.heights is not None:
         for name, spread in (("widths", info.widths), ("heights", info.heights)):
             yield (
@@ -104,9 +111,9 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     for name, count in info.counts.items():
         yield f"  {name:<24}{count:>9,}"
     unreadable = [f"{name}: {reason}" for name, reason in info.unreadable.items()]
-    yield from _some("unreadable", unreadable, len(unreadable))
+    yield from _first("unreadable", unreadable, len(unreadable))
     copies = [f"{name} is the same as {first}" for name, first in info.copies]
-    yield from _some("duplicate", copies, info.num_copies)
+    yield from _first("duplicate", copies, info.num_copies)
     for note in info.notes:
         yield f"note         {note}"
     if info.num_images:
@@ -115,9 +122,9 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
         yield f"warning      {warning}"
 
 
-def _some(heading: str, lines: Sequence[str], number: int) -> Iterator[str]:
-    """The first of many lines, and how many more there are."""
-    shown = lines[:MANY]
+def _first(heading: str, lines: Sequence[str], number: int) -> Iterator[str]:
+    """Yield the first of `number` lines, and how many more there are."""
+    shown = lines[:MAX_LISTED]
     for line in shown:
         yield f"{heading:<13}{line}"
     if number > len(shown):

@@ -1,4 +1,4 @@
-"""What `import sagan` offers, and that it costs nothing until used."""
+"""`import sagan` offers these names, and imports torch only when one of them needs it."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ NAMES = {
 }
 
 
-def test_the_public_names_are_these_and_all_are_there() -> None:
+def test_the_public_names_are_these_and_all_exist() -> None:
     assert set(sagan.__all__) == NAMES
     for name in NAMES:
         assert getattr(sagan, name) is not None

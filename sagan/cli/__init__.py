@@ -1,4 +1,4 @@
-"""The command line, a file for each group of commands. Only this room imports typer."""
+"""The command line, one file for each group of commands. Only this package imports typer."""
 
 from sagan.cli.app import main
 

@@ -1,5 +1,7 @@
-"""The command line: a thin skin. Each command imports what it needs when it runs, so that
-`sagan --help` answers without torch."""
+"""The entry of the command line, and how errors end.
+
+Each command imports what it needs when it runs, so that `sagan --help` does not wait for torch.
+"""
 
 import sys
 import threading
@@ -23,17 +25,17 @@ from sagan.runtime.malloc import keep_freed_memory
 
 app = typer.Typer(
     name="sagan",
-    help="Self-attention GANs: train on your pictures, sample, and see the attention.",
+    help="Self-attention GANs: train on your images, draw samples, and see what pixels attend to.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Look at a data set, or prepare it once.", no_args_is_help=True)
+data_app = typer.Typer(help="Inspect a data set, or pack it for training.", no_args_is_help=True)
 
 
 def main() -> None:
-    """Run the command line; what the user can mend ends in one line and exit status 2."""
+    """Run the command line; errors that the user can fix end in one line and exit status 2."""
     warnings.showwarning = _show_warning
     threading.excepthook = _thread_failed
     keep_freed_memory()
@@ -45,9 +47,10 @@ def main() -> None:
     except SaganError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder
-        _fail(": ".join(filter(None, (error.filename, reason(error)))))
+        where = f"'{error.filename}': " if error.filename else ""
+        _fail(where + reason(error))
     except MemoryError:
-        _fail("there is not enough memory for this: ask for less at a time")
+        _fail("not enough memory: ask for less at a time")
 
 
 def _fail(message: str) -> NoReturn:
@@ -67,7 +70,7 @@ def _show_warning(
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
-    # TensorBoard's thread, whose next caller is told as well: a full disk is to be one line.
+    # TensorBoard's own thread: its caller gets the same error, which must end in one line only.
     if not issubclass(failure.exc_type, OSError):
         threading.__excepthook__(failure)
 
@@ -81,7 +84,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

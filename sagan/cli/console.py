@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Printing for all commands."""
 
 import sys
 from collections.abc import Iterable
@@ -11,20 +11,22 @@ if TYPE_CHECKING:
 
 
 def show(lines: Iterable[str]) -> None:
-    # Names of classes and files, and a model's card, come from strangers.
+    """Print lines without control codes: names and model cards may come from anyone."""
     print("\n".join(map(printable, lines)), flush=True)
 
 
 def say(line: str) -> None:
+    """Print one line."""
     show([line])
 
 
 def say_nothing(line: str) -> None:
-    pass
+    """Take a line and print nothing: for all processes but the main one."""
 
 
 def open_console() -> "Console":
+    """Return a console that redraws lines only on a real terminal."""
     from rich.console import Console
 
-    # A log is none, though FORCE_COLOR calls it a terminal: lines in it cannot be redrawn.
+    # FORCE_COLOR makes rich take a log file for a terminal, and lines there cannot be redrawn.
     return Console(force_interactive=None if sys.stdout.isatty() else False)

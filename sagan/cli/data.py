@@ -6,18 +6,17 @@ from typing import Annotated
 import typer
 
 from sagan.cli.console import open_console, say, show
+from sagan.cli.options import SourceArgument, Split
 
 
 def data_info(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
-    split: Annotated[
-        str, typer.Option(help="Which part; all for every one of a folder, zip or CIFAR.")
-    ] = "train",
+    source: SourceArgument,
+    split: Split = "train",
     sheet: Annotated[
-        Path | None, typer.Option(help="FILE.png: also write a sheet with some of the pictures.")
+        Path | None, typer.Option(metavar="FILE.png", help="Contact sheet of some images to write.")
     ] = None,
 ) -> None:
-    """Count, measure and check the pictures of a source, and say what that means for training.
+    """Count, measure and check the images of a data set, and suggest how to train on it.
 
     Example: [bold]sagan data info photos/ --sheet photos.png[/]
     """
@@ -28,7 +27,7 @@ def data_info(
 
     if sheet is not None:
         check_contact_sheet(sheet)
-    with PackingProgress(open_console(), "looking at") as progress:
+    with PackingProgress(open_console(), "reading") as progress:
         info = describe(source, split=split, thumbnails=sheet is not None, progress=progress)
     show(dataset_lines(info))
     if sheet is not None:
@@ -37,21 +36,21 @@ def data_info(
 
 
 def data_pack(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="As for sagan train --data.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
-    size: Annotated[int, typer.Option(min=1, help="Side of the pictures in pixels.")],
-    split: Annotated[
-        str, typer.Option(help="Which part; all for every one of a folder, zip or CIFAR.")
-    ] = "train",
-    fit: Annotated[str, typer.Option(help="crop, pad or stretch to a square.")] = "crop",
+    source: SourceArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")],
+    split: Split = "train",
+    fit: Annotated[
+        str, typer.Option(help="How images are made square: crop, pad or stretch.")
+    ] = "crop",
     max_unreadable: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Stop when a greater share of files is unreadable."),
+        typer.Option(min=0.0, max=1.0, help="Stop if a larger share of the files is unreadable."),
     ] = 0.1,
 ) -> None:
     """Decode and resize a data set once, into a folder that training reads directly.
 
-    Interrupted, it leaves nothing behind under that name; the same command starts over.
+    If interrupted, it leaves nothing at OUT; run the same command again to start over.
 
     Example: [bold]sagan data pack photos/ photos-64 --size 64[/]
     """

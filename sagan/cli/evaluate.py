@@ -6,40 +6,41 @@ from typing import Annotated
 import typer
 
 from sagan.cli.console import open_console, say, say_nothing, show
-from sagan.cli.options import _MODEL, Seed
+from sagan.cli.options import MODEL, Device, Seed
 from sagan.errors import SaganError
 from sagan.runtime.extras import report_missing_library
 
 
 def evaluate(
-    model: Annotated[str | None, _MODEL] = None,
+    model: Annotated[str | None, MODEL] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Real pictures to compare with, as for sagan train.", show_default=False),
+        typer.Option(help="Real images to compare with, as for sagan train.", show_default=False),
     ] = None,
-    split: Annotated[str, typer.Option(help="Which part of the data is the reference.")] = "train",
+    split: Annotated[str, typer.Option(help="Split of the data to compare with.")] = "train",
     metrics: Annotated[
         str,
         typer.Option(
-            help="Any of fid, kid, is, precision, recall, density, coverage, intra-fid, "
-            "class-accuracy, near-copies, separated by commas."
+            help="Comma-separated list of fid, kid, is, precision, recall, density, coverage, "
+            "intra-fid, class-accuracy, near-copies."
         ),
     ] = "fid,kid,precision,recall,density,coverage",
     features: Annotated[
         str,
-        typer.Option(help="efficientnet-lite0 (needs no download), inception (for FID) or dinov2."),
+        typer.Option(help="efficientnet-lite0 (no download), inception (for FID) or dinov2."),
     ] = "efficientnet-lite0",
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights of inception or dinov2.")
     ] = None,
-    num: Annotated[int, typer.Option(min=2, help="How many samples.")] = 10_000,
+    num: Annotated[int, typer.Option(min=2, help="Number of samples.")] = 10_000,
     seed: Seed = 0,
-    truncation: Annotated[float, typer.Option(min=0.0, help="Scales the latents.")] = 1.0,
+    truncation: Annotated[float, typer.Option(min=0.0, help="Scale of the latents.")] = 1.0,
     raw: Annotated[
-        bool, typer.Option("--raw", help="The latest weights of G, not their average.")
+        bool, typer.Option("--raw", help="Use G's latest weights instead of their average.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers here.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write the numbers to this file."),
     ] = None,
     neighbors: Annotated[
         Path | None,
@@ -47,30 +48,29 @@ def evaluate(
             "--neighbors",
             "--neighbours",
             metavar="FILE.png",
-            help="Also draw samples beside their nearest training pictures.",
+            help="Also draw samples next to their nearest training images.",
         ),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A.json B.json", help="Rank two evaluations instead."),
+        typer.Option(metavar="A.json B.json", help="Compare two evaluations instead."),
     ] = None,
+    device: Device = None,
 ) -> None:
-    """Measure how near samples are to real pictures; numbers come with their protocol.
+    """Measure how close samples are to real images; every number comes with its protocol.
 
-    FID itself needs --features inception, and a download; other features give other names.
+    FID needs --features inception and a download; with other features the distances have other
+    names.
 
     Example: [bold]sagan evaluate runs/photos --data photos/ --json photos.json[/]
     """
     if compare is not None:
         if model is not None or data is not None:
-            raise SaganError("--compare looks at two files: leave MODEL and --data out")
-        from sagan.metrics.comparison import compare as ranked
-        from sagan.metrics.text import comparison_lines
-
-        show(comparison_lines(ranked(*compare)))
+            raise SaganError("--compare takes two files: leave MODEL and --data out")
+        _compare(*compare)
         return
     if model is None or data is None:
-        raise SaganError("give a MODEL and --data, or --compare A.json B.json")
+        raise SaganError("give MODEL and --data, or --compare A.json B.json")
     with report_missing_library():
         from sagan.metrics.command import EvaluationRequest, evaluate_request
         from sagan.metrics.plan import SamplePlan
@@ -79,19 +79,27 @@ def evaluate(
     from sagan.runtime.processes import join_processes, report_lost_processes
     from sagan.storage.files import write_json
 
-    main = join_processes().is_main_process
+    main = join_processes(device).is_main_process
     plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
     request = EvaluationRequest(
         model, data, split, metrics, features, weights, plan, neighbors, json_file
     )
     console = open_console()
     with (
-        report_lost_processes("see what that one says"),
+        report_lost_processes("see its message"),
         PackingProgress(console, "packing") as packing,
         StageProgress(console) as progress,
     ):
         document = evaluate_request(request, say if main else say_nothing, packing, progress)
     if main:
+        # Written last, so that the numbers are seen even where they cannot be saved.
         show(evaluation_lines(document))
-        if json_file is not None:  # last: what was computed is to be seen where it cannot be kept
+        if json_file is not None:
             write_json(json_file, document)
+
+
+def _compare(first: Path, second: Path) -> None:
+    from sagan.metrics.comparison import compare
+    from sagan.metrics.text import comparison_lines
+
+    show(comparison_lines(compare(first, second)))

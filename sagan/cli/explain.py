@@ -6,23 +6,24 @@ from typing import Annotated
 import typer
 
 from sagan.cli.console import say
-from sagan.cli.options import Classes, ModelName, Seed
-from sagan.errors import SaganError
+from sagan.cli.options import Classes, DeviceOrCPU, ModelName, Seed
 
 
 def explain(
     model: ModelName,
-    out: Annotated[Path | None, typer.Option(help="FILE.png, FILE.svg or FILE.pdf.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Figure to write: FILE.png, FILE.svg or FILE.pdf.")
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="FILE.html: a page to point at, without a server.")
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Interactive page to write; it needs no server."),
     ] = None,
     image: Annotated[
         list[Path] | None,
-        typer.Option(help="A picture: show D's attention on it, not G's; may be repeated."),
+        typer.Option(help="Show D's attention on this image, not G's on samples; repeatable."),
     ] = None,
     query: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X,Y", help="A pixel to ask about; may be repeated."),
+        list[str] | None, typer.Option(metavar="X,Y", help="Pixel to ask about; repeatable.")
     ] = None,
     grid: Annotated[
         int | None, typer.Option(min=1, max=8, help="Ask about a grid of N x N pixels.")
@@ -30,55 +31,47 @@ def explain(
     dots: Annotated[
         int | None,
         typer.Option(
-            min=1, max=6, help="How many pixels to find without --query and --grid; 4 unless given."
+            min=1,
+            max=6,
+            help="Number of query points to choose without --query or --grid; 4 by default.",
         ),
     ] = None,
     num: Annotated[
         int | None,
         typer.Option(
-            min=1, max=16, help="How many samples: 4 in a figure, 12 on a page, or one per class."
+            min=1,
+            max=16,
+            help="Number of samples; by default 4 in a figure, 12 on a page, or as many as "
+            "--classes names if these are more.",
         ),
     ] = None,
     classes: Classes = None,
     seed: Seed = 0,
+    device: DeviceOrCPU = "cpu",
 ) -> None:
-    """Show what pixels attend to: a dot, and the region it draws on lit up.
+    """Show what pixels attend to: a query point, and the region it attends to highlighted.
 
-    Without --query or --grid the dots are put where attention looks far and is the pixel's own.
-    Beside them: how far and how sharply every pixel looks, and what a convolution would see.
+    Without --query or --grid, query points are chosen where attention is long-range and specific
+    to the pixel. The figure also shows how far and how sharply each pixel attends, and what a
+    convolution would see.
 
     Example: [bold]sagan explain runs/photos --out attention.png --query 12,9[/]
     """
-    if out is None and html is None:
-        raise SaganError("say where to write: give --out FILE.png, --html FILE.html or both")
-    if sum(map(bool, (query, grid, dots))) > 1:
-        raise SaganError("--query, --grid and --dots each say where to look: give one of them")
-    if image and (num or classes):
-        raise SaganError("--num and --classes choose samples; with --image leave them out")
-    if out is None and (query or grid or dots):
-        raise SaganError(
-            "--query, --grid and --dots are for figures; on the page you point yourself: "
-            "leave them out, or give --out FILE.png"
-        )
-    if html is not None:
-        from sagan.storage.files import check_page_name
+    from sagan.explain.draw import write_figure
+    from sagan.explain.request import PAGE_SAMPLES, ExplainRequest
+    from sagan.runtime.device import choose_device
 
-        check_page_name(html)
-    asked = len(classes.split(",")) if classes else 0
+    photos = image or []
+    request = ExplainRequest(out, html, photos, query or [], grid, dots, num, classes)
+    chosen = choose_device(device)
     if out is not None:
-        from sagan.explain.draw import explain_photos, explain_samples, given_dots, grid_dots
-        from sagan.explain.draw import interesting_dots as interesting
-
-        choose = given_dots(query) if query else grid_dots(grid) if grid else interesting(dots or 4)
-        if image:
-            explain_photos(model, image, out, choose)
-        else:
-            explain_samples(model, out, choose, num or max(4, asked), classes, seed)
+        write_figure(model, out, request, seed, chosen)
         say(f"wrote {out}")
     if html is not None:
         from sagan.explorer.export import export_page
 
-        export_page(model, html, image or [], num or max(12, asked), classes, seed)
+        samples = request.samples(PAGE_SAMPLES)
+        export_page(model, html, photos, samples, classes, seed, chosen)
         say(f"wrote {html}")
 
 
@@ -86,33 +79,41 @@ def explore(
     model: ModelName,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="7326 unless that is taken; 0 for any free one."),
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port to listen on; by default 7326, or any free one if that is taken. 0 picks "
+            "any free one.",
+        ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")
+        str,
+        typer.Option(help="Address to bind to; 0.0.0.0 accepts connections from other machines."),
     ] = "127.0.0.1",
-    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the browser.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+    device: DeviceOrCPU = "cpu",
 ) -> None:
-    """Open a page where you point at a pixel and see where it looks.
+    """Open a page where you point at a pixel and see what it attends to.
 
-    For a run directory the page also shows how training goes, while it goes on.
+    For a run directory, the page also shows the training as it progresses.
 
     Example: [bold]sagan explore runs/photos[/]
     """
     from sagan.explorer.app import serve
+    from sagan.runtime.device import choose_device
 
-    serve(model, host, port, open_browser=not no_open)
+    serve(model, host, port, open_browser=not no_open, device=choose_device(device))
 
 
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run directory, also of a run in progress.")
+        Path, typer.Argument(metavar="RUN", help="Run directory; training may still be running.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The file to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")],
 ) -> None:
-    """Write one page on a run: samples and attention over time, curves, settings, environment.
+    """Write a one-page report: samples and attention over time, curves, settings, environment.
 
-    It is one file that needs no other and no network.
+    The page is a single file that works offline.
 
     Example: [bold]sagan report runs/photos --out photos.html[/]
     """

@@ -10,18 +10,19 @@ from sagan.cli.options import ModelName
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Model file to write.")],
     card: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.md", help="Its model card: data, license, recipe, weaknesses."),
+        typer.Option(
+            metavar="FILE.md", help="Model card to include: data, license, recipe, weaknesses."
+        ),
     ] = None,
     half: Annotated[
-        bool,
-        typer.Option("--half", help="Keep weights in 16 bits: half the size."),
+        bool, typer.Option("--half", help="Store weights as 16-bit floats, at half the size.")
     ] = False,
 ) -> None:
-    """Write one model file from a run: averaged generator, discriminator, configuration, card.
+    """Export a run as one model file: averaged generator, discriminator, configuration, card.
 
     Example: [bold]sagan export runs/photos photos.safetensors --card photos.md[/]
     """
@@ -33,7 +34,7 @@ def export(
 
 
 def inspect(model: ModelName) -> None:
-    """Say what a run or a model file is.
+    """Describe a run or a model file.
 
     Example: [bold]sagan inspect runs/photos[/]
     """
@@ -47,10 +48,10 @@ def inspect(model: ModelName) -> None:
 
 def presets(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Show all settings of this one.")
+        str | None, typer.Argument(metavar="NAME", help="Preset to show in full.")
     ] = None,
 ) -> None:
-    """List the recipes that --preset takes, or what one of them sets.
+    """List the presets, or show all settings of one.
 
     Example: [bold]sagan presets cpu-32[/]
     """

@@ -1,23 +1,41 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share."""
 
 from typing import Annotated
 
 import typer
 
+MODEL = typer.Argument(
+    metavar="MODEL",
+    help="Run directory, checkpoint folder, model file, or shipped model: cifar10-32, openmoji-64.",
+)
+ModelName = Annotated[str, MODEL]
 Source = Annotated[
     str,
     typer.Option(
         "--data",
-        help="openmoji (built in), a folder (class sub-folders become labels), a .zip of the same, "
-        "a packed set, .parquet, .arrow or webdataset .tar files, CIFAR's archives, or hf:NAME.",
+        help="openmoji (built in), a folder (subfolders become classes), a .zip of one, a packed "
+        "data set, .parquet, .arrow or WebDataset .tar files, CIFAR archives, or hf:NAME.",
     ),
 ]
-_MODEL = typer.Argument(
-    metavar="MODEL",
-    help="A run, a checkpoint's folder, a model file, or a shipped model: cifar10-32, openmoji-64.",
-)
-ModelName = Annotated[str, _MODEL]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SRC", help="Data set, as for sagan train --data.")
+]
+Split = Annotated[
+    str, typer.Option(help="Split to read; all reads every split of a folder, zip or CIFAR.")
+]
 Classes = Annotated[
     str | None, typer.Option(help="Class names or numbers, separated by commas; all by default.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Decides the latents.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the latents.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a setting of the preset; repeatable."
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="cpu, cuda or mps; by default a GPU if there is one."),
+]
+# For commands that draw only a few images, which the CPU does as fast.
+DeviceOrCPU = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda or mps.")]

@@ -1,7 +1,5 @@
 """`sagan demo` and `sagan train`."""
 
-import math
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sagan.cli.console import open_console, say, say_nothing, show
-from sagan.cli.options import Source
-from sagan.errors import SaganError
+from sagan.cli.options import Device, Settings, Source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,41 +16,40 @@ if TYPE_CHECKING:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the run and its pictures.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the run and its images.")] = Path(
         "sagan-demo"
     ),
-    minutes: Annotated[float, typer.Option(min=0.05, help="How long to train.")] = 3,
+    minutes: Annotated[float, typer.Option(min=0.05, help="Training time in minutes.")] = 3,
+    device: Device = None,
 ) -> None:
-    """Train a small model on the built-in pictures, then show samples and the attention.
+    """Train a small model on the built-in images, then draw samples and an attention figure.
 
-    Run it again to train on for as long.
+    Run it again to train for as long again.
 
     Example: [bold]sagan demo --minutes 3[/]
     """
     from sagan.demo import run_demo
 
-    if not math.isfinite(minutes):
-        raise SaganError(f"--minutes is a number of minutes, not {minutes}")
-    run_demo(out, minutes, open_console(), _train)
+    run_demo(out, minutes, open_console(), _train, device)
 
 
 def train(
     data: Source,
-    out: Annotated[Path, typer.Option(help="The run directory; one that holds a run goes on.")],
+    out: Annotated[
+        Path, typer.Option(help="Run directory. If it already holds a run, training resumes.")
+    ],
     preset: Annotated[
-        str | None, typer.Option(help="A recipe: see sagan presets. By default cpu-32.")
+        str | None, typer.Option(help="Preset (see sagan presets); cpu-32 by default.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Generator updates in all.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Total number of generator updates.")] = None,
+    settings: Settings = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Pack the pictures, show what would be trained, and stop."),
+        typer.Option("--dry-run", help="Pack the images, show what would be trained, and stop."),
     ] = False,
+    device: Device = None,
 ) -> None:
-    """Train on any pictures. The same command again resumes; Ctrl-C saves and stops.
+    """Train on your images. Ctrl-C saves and stops; run the same command again to resume.
 
     Example: [bold]sagan train --data photos/ --out runs/photos --preset cpu-32 --steps 3000[/]
     """
@@ -65,9 +61,10 @@ def train(
 
     from sagan.display import PackingProgress
     from sagan.runtime.processes import join_processes, report_lost_processes
+    from sagan.runtime.shell import quoted
     from sagan.training.session import RESUME, prepare
 
-    processes = join_processes()
+    processes = join_processes(device)
     notify = say if processes.is_main_process else say_nothing
     console = open_console()
     # The first process of a machine packs the data; the others find it in the cache.
@@ -81,31 +78,27 @@ def train(
         _show_session(session, console)
     if not dry_run:
         _train(session, console)
-        notify(f"done: {out}. Next: sagan sample {shlex.quote(str(out))} --out samples.png")
+        notify(f"done: {out}. Next: sagan sample {quoted(out)} --out samples.png")
 
 
 def _train(session: "Session", console: "Console", time_limit: float = float("inf")) -> None:
-    from accelerate import PartialState
-
     from sagan.display import reporter_for
+    from sagan.runtime.processes import join_processes
     from sagan.training.loop import Interrupted, train
 
     try:
         train(session, reporter_for(console), time_limit)
-    except Interrupted as interrupted:
-        if PartialState().is_main_process:
-            say(f"stopped at step {interrupted.step}, saved; the same command goes on from there")
-        sys.exit(128 + interrupted.signal_number)
+    except Interrupted as stopped:
+        if join_processes().is_main_process:
+            say(f"stopped at step {stopped.step} and saved; run the same command again to resume")
+        sys.exit(128 + stopped.signal_number)
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
-        print("stopped at once; the last checkpoint is what it was", file=sys.stderr)
+        print("stopped without saving; the last checkpoint is unchanged", file=sys.stderr)
         sys.exit(130)
 
 
 def _show_session(session: "Session", console: "Console") -> None:
-    from sagan.summary import config_table, network_lines
+    from sagan.summary import config_table, description_lines
 
-    config, data = session.description.config, session.description.data
-    console.print(config_table(config, session.description.preset))
-    labels = f"{len(data['classes'])} classes" if data["classes"] else "no labels"
-    say(f"data       {data['source']}: {data['images']:,} pictures, {labels}")
-    show(network_lines(config, len(data["classes"])))
+    console.print(config_table(session.description.config, session.description.preset))
+    show(description_lines(session.description))

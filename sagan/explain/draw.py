@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
 
 from sagan.errors import SaganError
 from sagan.explain.figure import QUERY_COLORS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
 from sagan.explain.receptive import receptive_field
+from sagan.explain.request import FIGURE_SAMPLES, NUM_DOTS, ExplainRequest
 from sagan.explain.statistics import grid_sides
 from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
 from sagan.images.decode import read_photo
 from sagan.model import open_model
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
+from sagan.runtime.device import CPU
 from sagan.sampling import grid_labels
 from sagan.types import FloatArray, UInt8Array
 
@@ -56,11 +59,33 @@ def given_dots(points: Sequence[str]) -> Chooser:
     ]
 
 
-DEFAULT_DOTS = interesting_dots(4)
+DEFAULT_DOTS = interesting_dots(NUM_DOTS)
+
+
+def write_figure(
+    model: str, out: Path, request: ExplainRequest, seed: int, device: torch.device = CPU
+) -> None:
+    """Write the figure that was asked for; errors as for `explain_samples`."""
+    choose = interesting_dots(request.dots or NUM_DOTS)
+    if request.queries:
+        choose = given_dots(request.queries)
+    elif request.grid is not None:
+        choose = grid_dots(request.grid)
+    if request.photos:
+        explain_photos(model, request.photos, out, choose, device)
+    else:
+        samples = request.samples(FIGURE_SAMPLES)
+        explain_samples(model, out, choose, samples, request.classes, seed, device)
 
 
 def explain_samples(
-    model: str, out: Path, choose: Chooser, num: int, classes: str | None, seed: int
+    model: str,
+    out: Path,
+    choose: Chooser,
+    num: int,
+    classes: str | None,
+    seed: int,
+    device: torch.device = CPU,
 ) -> None:
     """Draw the generator's attention on its own samples.
 
@@ -71,6 +96,7 @@ def explain_samples(
         num: how many samples.
         classes: comma-separated class names or numbers, used in turn; None for all.
         seed: decides the latents.
+        device: where the network computes.
 
     Raises:
         SaganError: the model, a query or a class does not exist, the model has no attention, or the
@@ -79,7 +105,7 @@ def explain_samples(
     check_format(out)
     opened = open_model(model)
     chosen = None if classes is None else opened.labels(classes)
-    generator = opened.generator()
+    generator = opened.generator().to(device)
     labels = grid_labels(num, generator.num_classes)
     if chosen is not None:
         labels = [chosen[i % len(chosen)] for i in range(num)]
@@ -88,14 +114,16 @@ def explain_samples(
     draw_figure(out, generator, images, maps, choose, titles)
 
 
-def explain_photos(model: str, photos: Sequence[Path], out: Path, choose: Chooser) -> None:
+def explain_photos(
+    model: str, photos: Sequence[Path], out: Path, choose: Chooser, device: torch.device = CPU
+) -> None:
     """Draw the discriminator's attention on photos, made square as the training images were.
 
     Arguments and errors are those of `explain_samples`; `photos` are image files.
     """
     check_format(out)
     opened = open_model(model)
-    discriminator = opened.discriminator()
+    discriminator = opened.discriminator().to(device)
     images = np.stack([read_photo(photo, discriminator.resolution, opened.fit) for photo in photos])
     maps = discriminator.attention(images)
     draw_figure(out, discriminator, images, maps, choose, [photo.name for photo in photos])

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import uvicorn
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -28,6 +29,7 @@ from sagan.explorer.uploads import MAX_BYTES, TooLargeError, UploadDecoder
 from sagan.explorer.work_queue import CACHE_BYTES, BusyError, WorkQueue
 from sagan.model import Model, open_model
 from sagan.run.directory import is_run
+from sagan.runtime.device import CPU
 
 BINARY = "application/octet-stream"
 _REVALIDATE = {"cache-control": "no-cache"}  # browsers may keep it, but must ask before they use it
@@ -47,7 +49,11 @@ _RESULTS: _Responses = {
 
 
 def create_app(
-    model: Model, run: Path | None, host: str = "127.0.0.1", cache_bytes: int = CACHE_BYTES
+    model: Model,
+    run: Path | None,
+    host: str = "127.0.0.1",
+    cache_bytes: int = CACHE_BYTES,
+    device: torch.device = CPU,
 ) -> FastAPI:
     """Return the web application for one model.
 
@@ -56,11 +62,12 @@ def create_app(
         run: the model's run directory, if it has one: the page then has a training tab.
         host: the address or name that the server will be bound to.
         cache_bytes: total size of cached galleries and samples.
+        device: where the networks compute.
 
     Raises:
         SaganError: the model's weights are damaged.
     """
-    renderer, queue = Renderer(model), WorkQueue(cache_bytes)
+    renderer, queue = Renderer(model, device), WorkQueue(cache_bytes)
     page, policy = served_page(model, renderer, with_training=run is not None)
 
     @contextlib.asynccontextmanager
@@ -213,7 +220,9 @@ def _error(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
 
-def serve(name: str, host: str, port: int | None, open_browser: bool) -> None:
+def serve(
+    name: str, host: str, port: int | None, open_browser: bool, device: torch.device = CPU
+) -> None:
     """Serve the page for a model until Ctrl-C.
 
     Args:
@@ -221,6 +230,7 @@ def serve(name: str, host: str, port: int | None, open_browser: bool) -> None:
         host: address or name to bind to.
         port: None for 7326, or any free port if that one is taken.
         open_browser: open the page in a browser, if there is a screen.
+        device: where the networks compute.
 
     Raises:
         SaganError: the model does not exist, or the address is not available.
@@ -228,7 +238,7 @@ def serve(name: str, host: str, port: int | None, open_browser: bool) -> None:
     model = open_model(name)
     run = Path(name) if is_run(Path(name)) else None
     with listen(host, port) as listener:
-        app = create_app(model, run, host)
+        app = create_app(model, run, host, device=device)
         print(f"exploring {name} at {url_of(listener, host)} (Ctrl-C to stop)", flush=True)
         server = uvicorn.Server(
             uvicorn.Config(

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -16,6 +17,7 @@ from sagan.explorer.page import STATIC, exported_page
 from sagan.explorer.renderer import GALLERY_SIZE, MAX_SEED, Renderer, SampleRequest
 from sagan.images.decode import read_photo
 from sagan.model import open_model
+from sagan.runtime.device import CPU
 from sagan.storage.files import write_bytes
 
 # The browser itself makes sure that the file contacts nobody.
@@ -32,6 +34,7 @@ def export_page(
     num: int = 12,
     classes: str | None = None,
     seed: int = 0,
+    device: torch.device = CPU,
 ) -> None:
     """Write one HTML file in which the reader points at samples or at photos.
 
@@ -42,6 +45,7 @@ def export_page(
         num: how many samples.
         classes: comma-separated class names or numbers, used in turn; None for all.
         seed: decides the latents.
+        device: where the networks compute.
 
     Raises:
         SaganError: the model, a class, the seed or a photo cannot be used, there are too many
@@ -54,7 +58,7 @@ def export_page(
             f"a page shows at most {GALLERY_SIZE} samples, not {num}: name fewer --classes"
         )
     model = open_model(name)
-    renderer = Renderer(model)
+    renderer = Renderer(model, device)
     if photos:
         size, fit = model.config.resolution, model.fit
         payloads = [renderer.judge(read_photo(photo, size, fit)) for photo in photos]

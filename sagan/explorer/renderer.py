@@ -12,6 +12,7 @@ from sagan.explorer.payload import Payload, to_safetensors
 from sagan.model import Model
 from sagan.nn.base import AttentionMaps, GeneratorBase
 from sagan.nn.inputs import seeded_latents
+from sagan.runtime.device import CPU
 from sagan.sampling import grid_labels, spherical_interpolation
 from sagan.types import UInt8Array
 
@@ -60,9 +61,9 @@ class Renderer:
         SaganError: the model's weights are damaged.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.generator = model.generator()
-        self.discriminator = model.discriminator()
+    def __init__(self, model: Model, device: torch.device = CPU) -> None:
+        self.generator = model.generator().to(device)
+        self.discriminator = model.discriminator().to(device)
 
     def gallery(self, request: GalleryRequest) -> bytes:
         """Return samples as safetensors: `images` uint8 (24, S, S, 3).

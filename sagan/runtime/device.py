@@ -1,8 +1,37 @@
-"""The device that networks run on."""
+"""Which device computes: the one place that decides."""
 
 import torch
+from accelerate.utils import parse_flag_from_env
+
+from sagan.errors import SaganError
+
+CPU = torch.device("cpu")
+DEVICES = ("cpu", "cuda", "mps")
 
 
-def default_device() -> torch.device:
-    """Return this machine's accelerator, such as a GPU, or else its CPU."""
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+def choose_device(name: str | None = None) -> torch.device:
+    """Return the device of this name or, without one, this machine's best.
+
+    Args:
+        name: one of `DEVICES`; None for the accelerator if there is one, else the CPU.
+            `accelerate launch --cpu` makes it the CPU.
+
+    Raises:
+        SaganError: there is no such device, or this machine has none.
+    """
+    if name is not None and name not in DEVICES:
+        raise SaganError(f"there is no device '{name}': choose {_listed(DEVICES)}")
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name is None:
+        refused = parse_flag_from_env("ACCELERATE_USE_CPU")
+        return CPU if refused or accelerator is None else accelerator
+    available = ["cpu"] if accelerator is None else ["cpu", accelerator.type]
+    if name not in available:
+        raise SaganError(
+            f"device '{name}' is not available on this machine: choose {_listed(available)}"
+        )
+    return torch.device(name)
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -13,6 +13,7 @@ from torch import distributed
 from torch.distributed import DistError, distributed_c10d
 
 from sagan.errors import SaganError
+from sagan.runtime.device import choose_device
 
 # The other processes wait while one packs images, downloads or computes metrics, which would exceed
 # NCCL's default of ten minutes. If a process dies, the launcher informs the others on the same
@@ -26,26 +27,25 @@ _LAUNCH = "start them with torchrun or accelerate launch"
 _SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 
 
-def runs_on_cpu() -> bool:
-    """Return whether to compute on the CPU; launchers then start processes with gloo.
-
-    That is so without an accelerator, and under `accelerate launch --cpu`.
-    """
-    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-
-
-def join_processes() -> PartialState:
+def join_processes(device: str | None = None) -> PartialState:
     """Join the processes that a launcher started, or be the only one.
 
     The processes meet at the first call; later calls return the same state.
 
+    Args:
+        device: where to compute (see `choose_device`); the first call decides.
+
     Raises:
         SaganError: a launcher started several processes without the addresses they need to meet,
-            or more than this machine has GPUs.
+            or more than this machine has GPUs; the device is not available, or the first call
+            chose another one.
     """
-    _refuse_shared_devices()
+    chosen = choose_device(device)
+    if not PartialState._shared_state:  # the first call
+        _refuse_shared_devices(chosen)
     try:
-        state = PartialState(cpu=runs_on_cpu(), timeout=SETUP_TIMEOUT)
+        # On CPUs, processes talk over gloo.
+        state = PartialState(cpu=chosen.type == "cpu", timeout=SETUP_TIMEOUT)
     except ValueError as error:
         raise SaganError(f"cannot join the other processes ({error}): {_LAUNCH}") from None
     announced = os.environ.get("WORLD_SIZE", "1")
@@ -54,13 +54,17 @@ def join_processes() -> PartialState:
             f"WORLD_SIZE announces {announced} processes, but this one found "
             f"{state.num_processes}: {_LAUNCH}"
         )
+    if device is not None and device != state.device.type:
+        raise SaganError(
+            f"cannot compute on '{device}': this process was set up for '{state.device.type}'"
+        )
     return state
 
 
-def _refuse_shared_devices() -> None:
+def _refuse_shared_devices(chosen: torch.device) -> None:
     """Refuse to share a GPU, which would only fail in NCCL, at the first exchange."""
     local = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    if runs_on_cpu() or not local.isdecimal():
+    if chosen.type == "cpu" or not local.isdecimal():
         return
     devices = torch.accelerator.device_count()
     if int(local) > devices:
@@ -102,9 +106,12 @@ def make_accelerator() -> Accelerator:
         )
     # Running statistics are averaged instead of overwritten by the first process's.
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    join_processes()  # before the accelerator does so with its shorter timeout
+    state = join_processes()  # before the accelerator does so with its shorter timeout
     return Accelerator(
-        cpu=runs_on_cpu(), mixed_precision="no", dynamo_backend="no", kwargs_handlers=handlers
+        cpu=state.device.type == "cpu",
+        mixed_precision="no",
+        dynamo_backend="no",
+        kwargs_handlers=handlers,
     )
 
 

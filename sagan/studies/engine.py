@@ -16,7 +16,7 @@ from rich.console import Console
 from sagan.data import open_dataset
 from sagan.display import PackingProgress, PlainReporter, StageProgress, duration, reporter_for
 from sagan.run.directory import alone_in
-from sagan.runtime.processes import refuse_launcher
+from sagan.runtime.processes import join_processes, refuse_launcher
 from sagan.studies import workers
 from sagan.studies.analysis.report import write_reports
 from sagan.studies.budget import (
@@ -36,7 +36,13 @@ from sagan.training.recorder import Reporter
 from sagan.types import Notify
 
 
-def run_study(request: StudyRequest, dry_run: bool, console: Console, say: Notify) -> None:
+def run_study(
+    request: StudyRequest,
+    dry_run: bool,
+    console: Console,
+    say: Notify,
+    device: str | None = None,
+) -> None:
     """Do the runs of a study that are still missing, and write its reports.
 
     Args:
@@ -44,12 +50,14 @@ def run_study(request: StudyRequest, dry_run: bool, console: Console, say: Notif
         dry_run: only say which runs there would be and what they would cost.
         console: where runs show their progress.
         say: called with each line for the user.
+        device: where to compute (see `choose_device`).
 
     Raises:
         SaganError: something does not fit.
         Interrupted: by a signal; the same request resumes.
     """
     refuse_launcher("start sagan study without it, and give --jobs")
+    join_processes(device)
     started = time.monotonic()
     draft = draft_plan(STUDIES[request.study], request)
     if draft.record is not None and request.steps is None:

@@ -1,5 +1,6 @@
 """Which runs a study has: from the user's request and what its folder already contains."""
 
+import math
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, parse_config, resolve, resume_config
 from sagan.errors import SaganError
 from sagan.nn.precision import resolve_precision
-from sagan.runtime.device import default_device
+from sagan.runtime.processes import join_processes
 from sagan.studies.budget import PROBE_STEPS
 from sagan.studies.record import StudyRecord, describe_data, read_record
 from sagan.studies.results import Result, result_path
@@ -38,6 +39,9 @@ class StudyRequest:
         steps: of each run; None for the preset's, or as many as the budget allows.
         budget_minutes: for all runs that are still missing; None for no limit.
         jobs: number of runs at a time.
+
+    Raises:
+        SaganError: steps and minutes are both given, or the minutes are not finite.
     """
 
     study: str
@@ -50,6 +54,12 @@ class StudyRequest:
     steps: int | None
     budget_minutes: float | None
     jobs: int
+
+    def __post_init__(self) -> None:
+        if self.budget_minutes is not None and not math.isfinite(self.budget_minutes):
+            raise SaganError(f"--budget-minutes {self.budget_minutes} is not a number of minutes")
+        if self.steps is not None and self.budget_minutes is not None:
+            raise SaganError("--steps and --budget-minutes both set the length of runs: give one")
 
     def command(self) -> str:
         """Return the command line of this request."""
@@ -134,7 +144,7 @@ class StudyPlan:
         config = self.config.with_labels(data.train.labels is not None)
         if self.record is None:
             # Named, so that runs on other machines compute in the same precision.
-            precision = str(resolve_precision(config.precision, default_device()))
+            precision = str(resolve_precision(config.precision, join_processes().device))
             named = {"precision": precision.removeprefix("torch.")}
             return replace(self, config=config.model_copy(update=named))
         check_same_study(self.request.out, self.record, self.study.name, config)

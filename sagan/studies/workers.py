@@ -26,6 +26,7 @@ from sagan.metrics.protocol import COMPUTED_WITH
 from sagan.run.stats import read_records
 from sagan.runtime.environment import describe_environment
 from sagan.runtime.malloc import keep_freed_memory
+from sagan.runtime.processes import join_processes
 from sagan.studies.definitions import STUDIES
 from sagan.studies.results import Result, make_result
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
@@ -69,7 +70,9 @@ def run_in_parallel(
     numbers = context.SimpleQueue()
     for number in range(jobs):
         numbers.put(number)
-    pool = ProcessPoolExecutor(jobs, context, _start_worker, (threads_per_job(jobs), numbers))
+    device = "cpu" if join_processes().device.type == "cpu" else None
+    arguments = (threads_per_job(jobs), device, numbers)
+    pool = ProcessPoolExecutor(jobs, context, _start_worker, arguments)
     waiting = iter(runs)
     failed: Exception | None = None
     try:
@@ -104,10 +107,10 @@ def run_in_parallel(
         raise failed
 
 
-def _start_worker(threads: int, numbers: "SimpleQueue[int]") -> None:
+def _start_worker(threads: int, device: str | None, numbers: "SimpleQueue[int]") -> None:
     """Set up a worker as the command line does; workers take several GPUs in turn."""
     keep_freed_memory()
-    if torch.accelerator.is_available():
+    if join_processes(device).device.type != "cpu":
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's and scikit-learn's

@@ -1,4 +1,4 @@
-"""`python -m benchmarks` measures a part, and times a checkout that follows the protocol."""
+"""`python -m benchmarks` measures parts, and times a checkout with the popular interface."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import scaling, step
+from benchmarks import scaling, step, workload
 from sagan.config import resolve
 from sagan.errors import SaganError
 
@@ -34,13 +34,13 @@ class Discriminator(nn.Module):
 
 @pytest.fixture
 def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """dcgan-64 in miniature, and one small matrix product for the peak."""
+    """Make dcgan-64 tiny, and the matrix product for the peak small."""
 
     def tiny(preset: str, overrides: dict[str, object]) -> object:
         small = {"channels_g": 8, "channels_d": 8, "batch_size": 2, "precision": "float32"}
         return resolve(preset, overrides | small)
 
-    monkeypatch.setattr(step, "resolve", tiny)
+    monkeypatch.setattr(workload, "resolve", tiny)
     monkeypatch.setattr("benchmarks.gemm.SIDES", (64,))
 
 
@@ -58,7 +58,7 @@ def test_a_part_writes_what_it_measured_with_its_machine(
     }
     words = [f"--{name}={value}" for name, value in options.items()]
     monkeypatch.setattr("sys.argv", ["benchmarks", "step", "scaling", *words])
-    monkeypatch.setattr(command, "keep_freed_memory", lambda: None)  # of the whole test process
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: None)  # not in the test process
     command.main()
     written = json.loads((tmp_path / "results" / "step.json").read_text())
     (result,) = written["results"]
@@ -69,14 +69,14 @@ def test_a_part_writes_what_it_measured_with_its_machine(
     assert "`dcgan-64`" in (tmp_path / "results" / "scaling.md").read_text()
 
 
-def test_a_folder_that_is_no_checkout_is_told_in_one_line(
+def test_a_folder_that_is_not_a_checkout_is_named_in_one_line(
     small_presets: None, tmp_path: Path
 ) -> None:
-    with pytest.raises(SaganError, match=r"has no sagan_models\.py"):
+    with pytest.raises(SaganError, match=rf"'{tmp_path}' has no sagan_models\.py"):
         step.measure("dcgan-64", 1, tmp_path)
 
 
 def test_two_processes_send_each_gradient_once_in_a_ring() -> None:
-    # 125 MB are 1 Gbit; of W = 2 processes each sends and receives 2 * 1/2 of it.
+    # 125 MB are 1 Gbit; each of W = 2 processes sends and receives 2 * 1/2 of it.
     assert scaling.ring_seconds(125_000_000, 2, 1) == pytest.approx(1)
     assert scaling.efficiencies(1, 1) == pytest.approx((0.5, 1 / 1.5))

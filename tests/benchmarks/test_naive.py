@@ -1,7 +1,7 @@
-"""The naive networks and step are those of the package: what is compared is one computation.
+"""The naive networks and step compute the same as the package's, so their times compare.
 
-In float64: in float32 a sum that is nearly zero has one sign here and another there, depending on
-the processor; ReLU then passes a gradient or none, and nothing bounds how far gradients differ.
+They are compared in float64: in float32 a sum near zero may differ in sign, depending
+on the processor; ReLU then passes a gradient or none, and gradients differ without bound.
 """
 
 import copy
@@ -28,14 +28,14 @@ def tiny(preset: str) -> Config:
 
 
 def open_gates(network: nn.Module) -> None:
-    """At gamma = 0, the start, attention would not be seen."""
+    """Set gamma off 0, its initial value, at which attention has no effect."""
     for name, parameter in network.named_parameters():
         if name.endswith("gamma"):
             nn.init.constant_(parameter, 0.7)
 
 
 def networks(config: Config) -> list[tuple[nn.Module, nn.Module]]:
-    """(ours, naive) of G and of D with the same weights, in float64."""
+    """Return (ours, naive) of G and of D with the same weights, in float64."""
     ours = build_networks(config, NUM_CLASSES)
     pairs = list(zip(ours, naive.build(config, NUM_CLASSES), strict=True))
     for own, other in pairs:
@@ -46,16 +46,16 @@ def networks(config: Config) -> list[tuple[nn.Module, nn.Module]]:
 
 
 def inputs(config: Config) -> tuple[Tensor, Tensor | None]:
-    source = torch.Generator().manual_seed(0)
-    latents = torch.randn(BATCH, config.latent_size, generator=source, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    latents = torch.randn(BATCH, config.latent_size, generator=rng, dtype=torch.float64)
     return latents, torch.arange(BATCH) % NUM_CLASSES if config.conditional else None
 
 
 def assert_same(actual: Tensor, expected: Tensor, name: str = "") -> None:
-    """But for rounding in float64: sums of up to BATCH * 64 * 64 terms, some thirty in a row.
+    """Compare up to rounding in float64: about thirty sums in a row of BATCH * 64 * 64 terms.
 
-    30 * 16384 * 1.1e-16 is 5e-11, which batch norm may enlarge. What is 0, as the gradient of a
-    bias before batch norm, both compute as the rounding errors of such a sum of terms about 1.
+    30 * 16384 * 1.1e-16 is 5e-11, which batch norm may enlarge. A gradient that is 0, such as that
+    of a bias before batch norm, is computed as the rounding errors of such a sum of terms about 1.
     """
     assert actual.dtype == torch.float64
     distance = (actual - expected).norm()

@@ -1,4 +1,4 @@
-"""Running the command line in this process, as a shell would see it."""
+"""The command line, run in this process with the results that a shell would see."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sagan.training.session import prepare
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left: its exit status, standard output and standard error."""
+    """A command's exit status, standard output and standard error."""
 
     status: int
     out: str
@@ -46,15 +46,15 @@ def sagan(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
 def _write_pictures(folder: Path, num: int, seed: int) -> None:
     folder.mkdir(parents=True)
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     for i in range(num):
-        pixels = random.integers(0, 256, (40, 36, 3), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Packed sets go to a folder of the tests', not to the user's cache."""
+    """Packed sets go to a folder of the tests instead of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -79,7 +79,7 @@ def labeled_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def splits(tmp_path_factory: pytest.TempPathFactory, labeled_pictures: Path) -> Path:
-    """The pictures that the conditional run was trained on, and others, as two splits."""
+    """The training pictures of the conditional run, and others, as two splits."""
     root = tmp_path_factory.mktemp("splits")
     for name in ("cat", "dog"):
         for split in ("train", "test"):

@@ -1,10 +1,11 @@
-"""Each command does what it says, on real files."""
+"""Each command does what its help says, on real files."""
 
 import json
 import zipfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sagan import demo
@@ -31,7 +32,7 @@ def test_training_runs_with_and_without_labels(sagan, request, tmp_path, preset,
     config = json.loads((run / "config.json").read_text())["config"]
     labeled = "labeled" in source.name
     assert config["conditional"] is (labeled and preset == "smoke")
-    assert ("ignored" in result.out) is (labeled and preset == "dcgan-64")
+    assert ("ignoring the 2 classes" in result.out) is (labeled and preset == "dcgan-64")
     side = 32 if preset == "smoke" else 64
     assert size_of(run / "samples" / "step-00000003.png")[0] % (side + 2) == side
     assert list((run / "attention").glob("step-00000003*.png"))
@@ -46,13 +47,13 @@ def test_a_dry_run_shows_the_configuration_and_trains_nothing(sagan, pictures, t
     assert not out.exists()
 
 
-def test_the_same_command_with_more_steps_goes_on(sagan, pictures, tmp_path) -> None:
+def test_the_same_command_with_more_steps_resumes(sagan, pictures, tmp_path) -> None:
     def train(steps: int):
         arguments = ["--data", pictures, "--preset", "smoke", *SMALL, "--out", tmp_path / "run"]
         return sagan("train", *arguments, "--steps", steps)
 
     assert "step 0 of 2: training" in train(2).out
-    assert "step 2 of 4: going on" in train(4).out
+    assert "step 2 of 4: resuming" in train(4).out
     assert (tmp_path / "run" / "checkpoints" / "step-00000004").is_dir()
 
 
@@ -61,20 +62,20 @@ def test_a_grid_has_one_column_for_each_class(sagan, labeled_run, tmp_path) -> N
     assert size_of(tmp_path / "g.png") == (2 * 34 - 2, 3 * 34 - 2)
 
 
-def test_single_pictures_lie_in_the_folder_of_their_class(sagan, labeled_run, tmp_path) -> None:
+def test_single_images_are_in_the_folder_of_their_class(sagan, labeled_run, tmp_path) -> None:
     assert sagan("sample", labeled_run, "--out", tmp_path / "files", "--num", 5).status == 0
     names = sorted(str(p.relative_to(tmp_path / "files")) for p in tmp_path.rglob("*.png"))
     assert names == [f"cat/0000{i}.png" for i in range(3)] + [f"dog/0000{i}.png" for i in range(2)]
 
 
-def test_a_zip_holds_the_classes_asked_for_only(sagan, labeled_run, tmp_path) -> None:
+def test_a_zip_contains_only_the_requested_classes(sagan, labeled_run, tmp_path) -> None:
     out = tmp_path / "s.zip"
     assert sagan("sample", labeled_run, "--out", out, "--num", 3, "--classes", "dog").status == 0
     with zipfile.ZipFile(out) as archive:
         assert archive.namelist() == [f"dog/0000{i}.png" for i in range(3)]
 
 
-def test_another_seed_gives_other_pictures_and_the_same_seed_the_same(sagan, run, tmp_path) -> None:
+def test_the_same_seed_gives_the_same_images_and_another_seed_others(sagan, run, tmp_path) -> None:
     def pixels(seed: int, name: str):
         arguments = ["--out", tmp_path / name, "--num", 4, "--seed", seed]
         assert sagan("sample", run, *arguments).status == 0
@@ -84,7 +85,7 @@ def test_another_seed_gives_other_pictures_and_the_same_seed_the_same(sagan, run
     assert not np.array_equal(pixels(1, "a.png"), pixels(2, "c.png"))
 
 
-def test_an_interpolation_is_a_strip_or_a_film(sagan, run, tmp_path) -> None:
+def test_an_interpolation_is_a_strip_or_an_animation(sagan, run, tmp_path) -> None:
     for name in ("way.png", "way.gif"):
         arguments = ["--out", tmp_path / name, "--interpolate", 5]
         assert sagan("sample", run, *arguments).status == 0
@@ -101,7 +102,7 @@ def test_explain_writes_a_figure(sagan, run, tmp_path, ending) -> None:
     assert out.stat().st_size > 1000
 
 
-def test_explain_writes_a_page_to_point_at_instead_of_a_figure(sagan, run, tmp_path) -> None:
+def test_explain_writes_an_interactive_page_instead_of_a_figure(sagan, run, tmp_path) -> None:
     out = tmp_path / "page.html"
     result = sagan("explain", run, "--html", out, "--seed", "3")
     assert (result.status, result.out) == (0, f"wrote {out}\n")
@@ -110,15 +111,15 @@ def test_explain_writes_a_page_to_point_at_instead_of_a_figure(sagan, run, tmp_p
     assert out.read_text().count('class="payload"') == 3
 
 
-def test_explain_and_explore_tell_what_they_cannot_do(sagan, run) -> None:
-    for arguments, message in (
-        (["explain", run], "say where to write"),
-        (["explore", "nowhere", "--no-open"], "there is no model 'nowhere'"),
-        (["explore", run, "--no-open", "--host", "no such host"], "cannot serve at"),
+def test_explain_and_explore_say_what_they_cannot_do(sagan, run) -> None:
+    for arguments, words in (
+        (["explain", run], ["nothing to write", "--out", "--html"]),
+        (["explore", "nowhere", "--no-open"], ["there is no model 'nowhere'"]),
+        (["explore", run, "--no-open", "--host", "no such host"], ["cannot serve at"]),
     ):
         result = sagan(*arguments)
         assert (result.status, result.err.count("\n")) == (2, 1)
-        assert message in result.err
+        assert all(word in result.err for word in words)
 
 
 def test_explain_shows_the_discriminators_attention_on_photos(sagan, run, tmp_path) -> None:
@@ -131,7 +132,7 @@ def test_explain_shows_the_discriminators_attention_on_photos(sagan, run, tmp_pa
     assert heights[1] > heights[0] + 256  # a row for each
 
 
-def test_explain_fits_a_photo_as_the_model_was_trained(sagan, pictures, tmp_path) -> None:
+def test_explain_pads_a_photo_as_the_training_images_were(sagan, pictures, tmp_path) -> None:
     packed, run = tmp_path / "packed", tmp_path / "run"
     assert sagan("data", "pack", pictures, packed, "--size", 32, "--fit", "pad").status == 0
     arguments = ("--data", packed, "--out", run, "--preset", "smoke", "--steps", 1)
@@ -148,7 +149,7 @@ def test_explain_fits_a_photo_as_the_model_was_trained(sagan, pictures, tmp_path
     assert drawn[0] == drawn[1]
 
 
-def test_explain_puts_all_layers_into_the_file_that_was_asked_for(sagan, tmp_path, pictures):
+def test_explain_draws_all_layers_into_one_file(sagan, tmp_path, pictures):
     settings = ("--set", "attention_g=8,16", "--set", "channels_g=8", "--steps", 1)
     run = tmp_path / "two"
     result = sagan("train", "--data", pictures, "--out", run, "--preset", "smoke", *settings)
@@ -159,7 +160,7 @@ def test_explain_puts_all_layers_into_the_file_that_was_asked_for(sagan, tmp_pat
     assert "generator.attention_16" in drawn
 
 
-def test_explain_names_the_classes_and_asks_about_as_many_dots_as_wanted(
+def test_explain_names_classes_and_draws_as_many_query_points_as_requested(
     sagan, labeled_run, tmp_path
 ) -> None:
     out = tmp_path / "a.svg"
@@ -171,6 +172,27 @@ def test_explain_names_the_classes_and_asks_about_as_many_dots_as_wanted(
         assert drawn.count("beyond 3×3<") == 4 * dots  # noqa: RUF001
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "--out", "o.png"],
+        ["explain", "--out", "o.png"],
+        ["explain", "--out", "o.png", "--image", "photo.png"],
+        ["explain", "--html", "o.html"],
+        ["explore", "--no-open", "--port", 0],
+    ],
+)
+def test_networks_compute_on_the_chosen_device(
+    sagan, run, tmp_path, monkeypatch, arguments
+) -> None:
+    """Nothing can be read back from the meta device, wherever it was put in place of another."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (50, 40), "teal").save("photo.png")
+    monkeypatch.setattr("sagan.runtime.device.choose_device", lambda name: torch.device("meta"))
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        sagan(*arguments, run, "--device", "cpu")
+
+
 def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> None:
     model = tmp_path / "model.safetensors"
     assert sagan("export", run, model).status == 0
@@ -179,14 +201,14 @@ def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> Non
     assert (tmp_path / "run.png").read_bytes() == (tmp_path / "model.png").read_bytes()
 
 
-def test_classes_of_a_shipped_model_can_be_drawn_right_away(sagan, tmp_path) -> None:
+def test_classes_of_a_shipped_model_are_drawn_by_name(sagan, tmp_path) -> None:
     out = tmp_path / "grid.png"
     result = sagan("sample", "cifar10-32", "--classes", "cat,ship", "--out", out)
     assert result.status == 0, result.err
     assert size_of(out) == (8 * 34 - 2, 8 * 34 - 2)
 
 
-def test_a_model_card_travels_with_the_model_and_cannot_steer_a_terminal(
+def test_a_model_file_contains_its_card_which_is_shown_without_control_codes(
     sagan, run, tmp_path
 ) -> None:
     card, model = tmp_path / "card.md", tmp_path / "model.safetensors"
@@ -196,7 +218,7 @@ def test_a_model_card_travels_with_the_model_and_cannot_steer_a_terminal(
     assert sagan("inspect", model).out.endswith("\n\n# Pieds carrés\n\ufffd[31mred\ufffd\n")
 
 
-def test_inspect_says_what_a_model_is(sagan, labeled_run) -> None:
+def test_inspect_describes_a_model(sagan, labeled_run) -> None:
     result = sagan("inspect", labeled_run)
     assert result.status == 0
     for word in ("generator.attention_16", "cat, dog", "channels_g", "gamma"):
@@ -230,7 +252,7 @@ def test_data_info_counts_classes(sagan, labeled_pictures) -> None:
         assert word in out
 
 
-def test_data_info_writes_a_contact_sheet_and_says_what_to_begin_with(
+def test_data_info_writes_a_contact_sheet_and_suggests_a_preset(
     sagan, labeled_pictures, tmp_path
 ) -> None:
     result = sagan("data", "info", labeled_pictures, "--sheet", tmp_path / "sheet.png")
@@ -240,7 +262,7 @@ def test_data_info_writes_a_contact_sheet_and_says_what_to_begin_with(
     assert "warning      14 pictures are few" in result.out
 
 
-def test_data_pack_tells_what_it_left_out_and_what_is_there_twice(sagan, tmp_path) -> None:
+def test_data_pack_reports_unreadable_files_and_duplicates(sagan, tmp_path) -> None:
     (tmp_path / "set").mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8), "teal").save(tmp_path / "set" / name)
@@ -266,7 +288,7 @@ def test_a_packed_set_trains_without_being_packed_again(sagan, pictures, tmp_pat
 def test_the_demo_ends_with_samples_and_an_attention_figure(
     sagan, pictures, tmp_path, monkeypatch
 ) -> None:
-    # The same demo on a handful of pictures: rendering all of OpenMoji is tests/data's business.
+    # The same demo on a handful of images: tests/data renders OpenMoji.
     def prepare(source, *rest):
         assert source == "openmoji"
         return session.prepare(str(pictures), *rest)

@@ -1,4 +1,4 @@
-"""A disk that takes no more: one line, exit status 2, and the old checkpoint whole."""
+"""A disk that cannot be written: one line, exit status 2, and the old checkpoint whole."""
 
 import errno
 import os
@@ -65,17 +65,17 @@ def newest(run: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "expected"),
     [
         (errno.EDQUOT, "Disk quota exceeded (free some of your quota)"),
         (errno.ENOSPC, "No space left on device (make room on that disk)"),
         (errno.EROFS, "Read-only file system (choose a place that can be written)"),
     ],
 )
-def test_quota_room_and_a_read_only_place_are_told_in_a_line_and_nothing_is_lost(
-    sagan, run: Path, pictures: Path, tmp_path: Path, monkeypatch, number: int, told: str
+def test_a_failed_write_is_reported_in_one_line_and_loses_nothing(
+    sagan, run: Path, pictures: Path, tmp_path: Path, monkeypatch, number: int, expected: str
 ) -> None:
-    """Here the system call is made to fail, for all of which a machine has one at most."""
+    """The system call is replaced, as no machine has all of these errors."""
     own = shutil.copytree(run, tmp_path / "run")
     before = {path: path.read_bytes() for path in (own / "checkpoints").rglob("*.*")}
 
@@ -90,12 +90,12 @@ def test_quota_room_and_a_read_only_place_are_told_in_a_line_and_nothing_is_lost
     (line,) = result.err.splitlines()
     assert line.startswith("sagan: cannot ")
     assert str(own) in line
-    assert told in line
+    assert expected in line
     assert before == {path: path.read_bytes() for path in (own / "checkpoints").rglob("*.*")}
     assert newest(own) == 2
 
 
-def test_a_full_disk_under_tensorboards_own_thread_is_a_line_as_well(
+def test_a_full_disk_in_tensorboards_own_thread_is_reported_in_one_line(
     sagan, run: Path, pictures: Path, tmp_path: Path, monkeypatch
 ) -> None:
     own = shutil.copytree(run, tmp_path / "run")
@@ -104,7 +104,7 @@ def test_a_full_disk_under_tensorboards_own_thread_is_a_line_as_well(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", write)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back what main sets
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # restores what main sets
     result = sagan("train", "--data", pictures, "--out", own, "--preset", "smoke", "--steps", 4,
                    "--set", "channels_g=8")  # fmt: skip
     assert result.status == 2
@@ -116,10 +116,10 @@ def test_a_full_disk_under_tensorboards_own_thread_is_a_line_as_well(
     assert newest(own) == 2
 
 
-def test_a_limit_on_the_size_of_files_is_told_in_a_line_and_nothing_is_lost(
+def test_a_file_size_limit_is_reported_in_one_line_and_loses_nothing(
     run: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    """A real error of the system, in the middle of writing a file of a checkpoint."""
+    """A real error of the system, in the middle of a checkpoint's file."""
     own = shutil.copytree(run, tmp_path / "run")
     largest = max(path.stat().st_size for path in (own / "checkpoints").rglob("*.safetensors"))
     settings = ["--steps", "4", "--set", "channels_d=16"]
@@ -140,14 +140,14 @@ def may_mount() -> bool:
     return bool(shutil.which("unshare")) and subprocess.run(command, check=False).returncode == 0
 
 
-def test_a_disk_that_fills_up_and_one_that_is_read_only_cost_a_line_and_nothing_else(
+def test_a_full_and_a_read_only_disk_are_reported_in_one_line_and_lose_nothing(
     run: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    """Real ones, in a namespace of their own."""
+    """Real disks, mounted in a namespace."""
     if not may_mount():
-        pytest.skip("NOT TRIED on a real disk: this system lets nobody mount one in a namespace")
+        pytest.skip("NOT TESTED on a real disk: this system does not allow mounts in a namespace")
     (tmp_path / "disk").mkdir()
-    # Packed before: the disk is for the run alone.
+    # Packed elsewhere, so that the disk is for the run alone.
     data = pack(open_source(str(pictures)), tmp_path / "packed", 32).path
     command = ["unshare", "--mount", "--map-root-user", sys.executable, "-c", ON_A_SMALL_DISK]
     arguments = [str(tmp_path / "disk"), "6m", str(data)]

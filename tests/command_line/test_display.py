@@ -1,4 +1,4 @@
-"""What a training shows of itself."""
+"""Progress on a terminal and in a log."""
 
 import io
 import math
@@ -75,10 +75,10 @@ def test_on_a_terminal_the_latest_values_are_redrawn_in_place(width: int) -> Non
     reporter.advanced(7)
     reporter.recorded(RECORD)
     reporter.closed()
-    told = re.sub(r"\x1b\[[0-9;]*m", "", text(shown))
+    output = re.sub(r"\x1b\[[0-9;]*m", "", text(shown))
     for value in ["step 7", "of 10", *SHOWN, "images/s", "D(fake)", "KD-EfficientNet", "0.00123"]:
-        assert value in told
-    assert "…" not in told
+        assert value in output
+    assert "…" not in output
 
 
 def test_a_terminal_that_cannot_redraw_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_packing_nothing_shows_nothing(terminal: bool) -> None:
     assert text(shown) == ""
 
 
-def test_a_strangers_name_is_shown_as_it_is_and_steers_nothing() -> None:
+def test_markup_and_control_codes_in_a_name_have_no_effect() -> None:
     shown = console(terminal=True)
     with StageProgress(shown) as progress:
         progress("features of a[/old]\x1b]0;b", 5, 10)
@@ -114,7 +114,7 @@ def test_a_strangers_name_is_shown_as_it_is_and_steers_nothing() -> None:
 @pytest.mark.parametrize(
     ("total", "expected"), [(1000, "500 of 1,000 pictures, 0:0"), (None, "500 pictures")]
 )
-def test_packing_shows_how_far_it_is_and_the_time_left(total: int | None, expected: str) -> None:
+def test_packing_shows_its_progress_and_the_time_left(total: int | None, expected: str) -> None:
     shown = console(terminal=True)
     with PackingProgress(shown, "packing") as progress:
         for done in (1, 500):

@@ -1,4 +1,4 @@
-"""The command line answers at once, and every command shows how it is used."""
+"""`--help` answers at once, and every command shows an example."""
 
 import re
 import shlex
@@ -36,7 +36,7 @@ try:
     sagan.cli.main()
 except SystemExit as end:
     assert end.code == 0, end.code
-loaded = {"torch", "matplotlib", "pydantic", "accelerate"} & set(sys.modules)
+loaded = {"torch", "numpy", "PIL", "matplotlib", "pydantic", "accelerate"} & set(sys.modules)
 assert not loaded, loaded
 """
 
@@ -62,24 +62,34 @@ def test_help_takes_less_than_twice_as_long_as_importing_what_it_is_drawn_with()
     assert min(answers) < 2 * min(imports)
 
 
-def test_the_commands_listed_here_are_all_there_are() -> None:
+def test_the_commands_listed_here_are_all_commands() -> None:
     top = get_command(app).commands  # type: ignore[attr-defined]
     below = {f"data {name}" for name in top["data"].commands}
     assert {" ".join(command) for command in COMMANDS} == {"", *top, *below}
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ([], ["data"])])
-def test_every_command_shows_a_runnable_example(command: list[str]) -> None:
+def test_the_help_of_every_command_ends_with_a_runnable_example(command: list[str]) -> None:
     found = get_command(app)
     for name in command:
         found = found.commands[name]  # type: ignore[attr-defined]
-    (example,) = re.findall(r"Example: \[bold\]sagan (.*)\[/\]", found.help or "")
+    (example,) = re.findall(r"Example: \[bold\]sagan (.*)\[/\]\Z", (found.help or "").strip())
     words = shlex.split(example)
     assert words[: len(command)] == command
     found.make_context("sagan", words[len(command) :])  # which parses, and runs nothing
 
 
-def test_evaluate_names_every_metric_and_computes_by_default_what_python_does() -> None:
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != ["data"]])
+def test_every_option_has_a_help_of_one_or_two_sentences(command: list[str]) -> None:
+    found = get_command(app)
+    for name in command:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    for parameter in found.params:
+        if parameter.name not in ("install_completion", "show_completion"):  # typer's own
+            assert re.fullmatch(r"[^\n]{8,200}\.", parameter.help or ""), parameter.name
+
+
+def test_the_help_of_evaluate_names_every_metric_and_the_defaults_of_python() -> None:
     from sagan.metrics import DEFAULT_METRICS, METRICS
     from sagan.metrics.features.network import DEFAULT_FEATURES, FEATURE_NETWORKS
 

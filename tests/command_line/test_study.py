@@ -150,12 +150,12 @@ def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["--steps", 5, "--budget-minutes", 1], "both say how long runs are: give one"),
+        (["--steps", 5, "--budget-minutes", 1], "both set the length of runs: give one"),
         (["--preset", "smokey"], "did you mean smoke?"),
         (["--variants", "nun"], "has no variant 'nun'"),
         (["--set", "conditional=true"], "in this study conditional is False"),
         (["--set", "attention_d=8"], "every variant has its own attention_d"),
-        (["--budget-minutes", "inf"], "--budget-minutes is a number of minutes"),
+        (["--budget-minutes", "inf"], "--budget-minutes inf is not a number of minutes"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(sagan, splits, tmp_path, arguments, what) -> None:

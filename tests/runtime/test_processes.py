@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from accelerate import PartialState
 from torch.distributed import DistBackendError
 
 from sagan.errors import SaganError
@@ -38,8 +39,9 @@ def test_processes_without_an_address_are_refused() -> None:
 def test_more_processes_than_gpus_are_refused_unless_the_launcher_chose_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    join_processes()
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(PartialState, "_shared_state", {})  # as in a new process
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: gpu)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(SaganError, match="4 processes on a machine with 2 GPUs"):

@@ -13,7 +13,7 @@ from sagan.errors import SaganError
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.model import load_discriminator
 from sagan.nn.base import DiscriminatorBase
-from sagan.runtime.device import default_device
+from sagan.runtime.processes import join_processes
 from sagan.studies.measure.probes import (
     LABEL_DRAWS,
     MIN_IMAGES_PER_CLASS,
@@ -93,7 +93,7 @@ def _pixels(run: StudyRun, data: StudyData, observer: RunObserver) -> Trained:
 
 
 def _features_of(network: DiscriminatorBase) -> FeatureExtractor:
-    return network.to(default_device()).features
+    return network.to(join_processes().device).features
 
 
 def _parameters_of_d(run: StudyRun, data: StudyData) -> dict[NetworkName, int]:

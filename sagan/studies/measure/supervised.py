@@ -12,7 +12,7 @@ from sagan.nn.augment import mirrored
 from sagan.nn.base import DiscriminatorBase
 from sagan.nn.precision import autocast, exact_float32, resolve_precision
 from sagan.nn.spectral_norm import advance_spectral_norm
-from sagan.runtime.device import default_device
+from sagan.runtime.processes import join_processes
 from sagan.training.optimizer import adam
 from sagan.training.randomness import keyed_rng
 from sagan.types import NamedProgress
@@ -37,7 +37,7 @@ def train_supervised(
         The network in evaluation mode, without the linear layer.
     """
     assert dataset.labels is not None
-    device = default_device()
+    device = join_processes().device
     network, classifier = _initial_networks(config, dataset, device)
     optimizer = adam(nn.ModuleList([network, classifier]), config.lr_d, BETAS)
     precision = resolve_precision(config.precision, device)
