@@ -199,7 +199,7 @@ def resolve(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
         SaganError: the preset or a field is unknown, or a value is invalid.
     """
     if preset not in PRESETS:
-        raise SaganError(f"there is no preset {preset!r}{_suggestion(preset, PRESETS)}")
+        raise SaganError(f"unknown preset {preset!r}{_suggestion(preset, PRESETS)}")
     return parse_config(PRESETS[preset].settings | dict(overrides or {}))
 
 
@@ -224,7 +224,7 @@ def parse_config(settings: Mapping[str, Any]) -> Config:
     """
     for key in settings:
         if key not in Config.model_fields:
-            raise SaganError(f"there is no setting {key!r}{_suggestion(key, Config.model_fields)}")
+            raise SaganError(f"unknown setting {key!r}{_suggestion(key, Config.model_fields)}")
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
@@ -264,7 +264,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             raise SaganError(f"--set {assignment!r} is not of the form key=value")
         if key not in Config.model_fields:
             raise SaganError(
-                f"--set {assignment!r}: there is no setting {key!r}"
+                f"--set {assignment!r}: unknown setting {key!r}"
                 f"{_suggestion(key, Config.model_fields)}"
             )
         settings[key] = _parse_value(key, text.strip())

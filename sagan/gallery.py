@@ -110,7 +110,7 @@ def write_interpolation(
     latents = spherical_interpolation(start, end, frames)
     rows = []
     for label in row_labels:
-        repeated = None if label is None else [label] * frames
+        repeated = [label] * frames if label is not None else None
         rows.append(generator.sample(frames, repeated, truncation=truncation, latents=latents))
     if kind == ".png":
         save_image(image_grid(np.concatenate(rows), frames), out)
@@ -139,7 +139,7 @@ def _row_labels(generator: GeneratorBase, labels: Sequence[int] | None) -> Seque
     """The label of each row of an interpolation; one row of None if there are none."""
     if labels is None and generator.num_classes:
         return range(min(generator.num_classes, MAX_ROWS))
-    return [None] if labels is None else labels
+    return labels if labels is not None else [None]
 
 
 def _files(

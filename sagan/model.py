@@ -107,7 +107,7 @@ class Model:
         """Return the labels of a comma-separated list of class names or numbers.
 
         Raises:
-            SaganError: there is no such class, or the model is unconditional.
+            SaganError: the class does not exist, or the model is unconditional.
         """
         if not self.classes:
             raise SaganError(f"'{self.origin}' is unconditional: it has no classes to choose from")
@@ -136,7 +136,7 @@ def load_generator(
             the processor supports it. Pixels then differ by less than 1 of 255 on average.
 
     Raises:
-        SaganError: there is no such model, or it is damaged.
+        SaganError: the model does not exist, or it is damaged.
         ValueError: `weights` or `precision` is unknown.
     """
     return open_model(path_or_name).generator(weights, precision)
@@ -149,7 +149,7 @@ def load_discriminator(path_or_name: str | Path) -> DiscriminatorBase:
         path_or_name: as for `load_generator`.
 
     Raises:
-        SaganError: there is no such model, or it is damaged.
+        SaganError: the model does not exist, or it is damaged.
     """
     return open_model(path_or_name).discriminator()
 
@@ -161,7 +161,7 @@ def open_model(path_or_name: str | Path) -> Model:
         path_or_name: as for `load_generator`.
 
     Raises:
-        SaganError: there is no such model, or it is damaged.
+        SaganError: the model does not exist, or it is damaged.
     """
     path = Path(path_or_name)
     if os.path.isdir(path):  # noqa: PTH112 -- unlike Path's, no error for an impossible name
@@ -175,7 +175,7 @@ def open_model(path_or_name: str | Path) -> Model:
         return replace(_open_file(shipped[str(path_or_name)]), origin=str(path_or_name))
     names = ", ".join(shipped)
     raise SaganError(
-        f"there is no model '{path_or_name}': give a run directory, a .safetensors file "
+        f"cannot find the model '{path_or_name}': give a run directory, a .safetensors file "
         f"or a shipped model ({names})"
     )
 
@@ -194,7 +194,7 @@ def _open_run(path: Path) -> Model:
     run.require()
     description = run.description
     checkpoint = checkpoint or run.newest_checkpoint
-    if checkpoint is None:
+    if not checkpoint:
         raise SaganError(f"'{run}' has no checkpoint yet: train longer, then try again")
     return Model(
         origin=str(path),

@@ -42,7 +42,7 @@ def _meaning(field: "FieldInfo") -> str:
 def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    if value is None or isinstance(value, bool):
+    if isinstance(value, bool | None):
         return json.dumps(value)  # as --set takes it
     return f"{value:g}" if isinstance(value, float) else str(value)
 

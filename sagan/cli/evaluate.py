@@ -69,7 +69,7 @@ def evaluate(
             raise SaganError("--compare takes two files: leave MODEL and --data out")
         _compare(*compare)
         return
-    if model is None or data is None:
+    if not (model and data):
         raise SaganError("give MODEL and --data, or --compare A.json B.json")
     with report_missing_library():
         from sagan.metrics.command import EvaluationRequest, evaluate_request

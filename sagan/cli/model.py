@@ -58,7 +58,7 @@ def presets(
     from sagan.config import resolve
     from sagan.summary import config_table, preset_lines
 
-    if name is None:
-        show(preset_lines())
-    else:
+    if name is not None:
         open_console().print(config_table(resolve(name), name))
+    else:
+        show(preset_lines())

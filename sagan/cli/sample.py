@@ -44,7 +44,7 @@ def sample(
 
     number, chosen = number_of_samples(num, interpolate), choose_device(device)
     opened = open_model(model)
-    labels = None if classes is None else opened.labels(classes)
+    labels = opened.labels(classes) if classes is not None else None
     generator = opened.generator(precision=precision).to(chosen)
     if interpolate is not None:
         write_interpolation(generator, out, interpolate, labels, seed, truncation)

@@ -23,7 +23,7 @@ PRESETS = {
 
 def resolution_for(info: DatasetInfo) -> int:
     """Return the largest of 32, 64, 128 and 256 pixels that half of the images have, or else 32."""
-    if info.short_sides is None:
+    if not info.short_sides:
         return min(PRESETS)
     return max((r for r in PRESETS if r <= info.short_sides.median), default=min(PRESETS))
 
@@ -87,7 +87,7 @@ def _class_warnings(info: DatasetInfo) -> Iterator[str]:
 
 
 def _size_warnings(info: DatasetInfo) -> Iterator[str]:
-    if info.short_sides is None:
+    if not info.short_sides:
         return
     modest, _ = PRESETS[resolution_for(info)]
     target, smallest = resolve(modest).resolution, info.short_sides.smallest

@@ -68,7 +68,7 @@ def open_dataset(
         return dataset
     for note in opened.notes:
         notify(note)
-    number = "" if opened.num_images is None else f"{opened.num_images:,} "
+    number = f"{opened.num_images:,} " if opened.num_images is not None else ""
     notify(f"packing {number}pictures at {size} x {size} into {folder}")
     dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
     _notify_findings(read_manifest(folder), folder, notify)

@@ -27,7 +27,7 @@ def check_contact_sheet(path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise SaganError(f"cannot write the contact sheet '{path}': give a name that ends in .png")
     if not path.parent.is_dir():
-        raise SaganError(f"cannot write the contact sheet '{path}': there is no such folder")
+        raise SaganError(f"cannot write the contact sheet '{path}': its folder does not exist")
 
 
 def write_contact_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path) -> None:

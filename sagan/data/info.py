@@ -134,7 +134,7 @@ def _examine(
 ) -> _Examined:
     facts = examine(data)
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    thumbnail = None if decode is None else decode(data, THUMBNAIL_SIZE, "crop")
+    thumbnail = decode(data, THUMBNAIL_SIZE, "crop") if decode is not None else None
     return _Examined(facts, digest, thumbnail)
 
 

@@ -65,8 +65,8 @@ def pack(
         fit: "crop" to the centered square, "pad" with white, or "stretch".
         max_unreadable: the share of unreadable images, 0 to 1, above which to stop.
         publish: how the finished folder takes its name: `replace` or `keep_first`.
-        progress: called with (images done, images in all) as they get done; the latter is None if
-            only reading them all would show it.
+        progress: called with (images done, images in all) as they get done; the latter may be
+            None, where only reading them all would show it.
 
     Raises:
         SaganError: an argument is out of range, the source is damaged, too many of its images are

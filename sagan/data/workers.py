@@ -200,7 +200,7 @@ class _Worker(Generic[T]):
         If the worker dies (out of memory, a crash in a decoder), the chunk's images are tried one
         by one to find the one that killed it, which is then unreadable.
         """
-        if self._process is None:
+        if not self._process:
             self._process = _start(self._work)
         try:
             return [(chunk, self._ask(self._process, [image.read for image in chunk]))]

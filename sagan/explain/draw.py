@@ -104,7 +104,7 @@ def explain_samples(
     """
     check_format(out)
     opened = open_model(model)
-    chosen = None if classes is None else opened.labels(classes)
+    chosen = opened.labels(classes) if classes is not None else None
     generator = opened.generator().to(device)
     labels = grid_labels(num, generator.num_classes)
     if chosen is not None:

@@ -34,8 +34,7 @@ def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
         ValueError: peak is 1 or less.
     """
     ratio = np.maximum(attention_row.astype(np.float64) * attention_row.size, 1)
-    if peak is None:
-        peak = max(float(ratio.max()), MIN_PEAK)
+    peak = peak if peak is not None else max(float(ratio.max()), MIN_PEAK)
     if not peak > 1:
         raise ValueError(f"peak must be above 1, uniform attention, not {peak}")
     return np.asarray(np.minimum(np.log(ratio) / np.log(peak), 1))

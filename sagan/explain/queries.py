@@ -90,7 +90,7 @@ def parse_query(text: str) -> tuple[int, int]:
         SaganError: the text has another form.
     """
     match = re.fullmatch(r"\s*(-?[0-9]{1,9})\s*,\s*(-?[0-9]{1,9})\s*", text)
-    if match is None:
+    if not match:
         raise SaganError(
             f"query {text[:40]!r} is not a pixel: "
             "give x,y in whole pixels from the top left corner, such as 12,20"

@@ -38,14 +38,14 @@ class ExplainRequest:
     classes: str | None
 
     def __post_init__(self) -> None:
-        if self.figure is None and self.page is None:
+        if not (self.figure or self.page):
             raise SaganError("nothing to write: give --out FILE.png, --html FILE.html or both")
         points = [bool(self.queries), self.grid is not None, self.dots is not None]
         if sum(points) > 1:
             raise SaganError("--query, --grid and --dots exclude each other: give one of them")
         if self.photos and (self.num is not None or self.classes is not None):
             raise SaganError("--num and --classes choose samples: leave them out with --image")
-        if self.figure is None and any(points):
+        if any(points) and not self.figure:
             raise SaganError(
                 "--query, --grid and --dots choose points of a figure, on the page readers choose "
                 "them: leave them out, or give --out FILE.png"

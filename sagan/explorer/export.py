@@ -63,7 +63,7 @@ def export_page(
         size, fit = model.config.resolution, model.fit
         payloads = [renderer.judge(read_photo(photo, size, fit)) for photo in photos]
     else:
-        labels = [None] if classes is None else model.labels(classes)
+        labels = model.labels(classes) if classes is not None else [None]
         payloads = [
             renderer.sample(SampleRequest(seed=seed, index=i, label=labels[i % len(labels)]))
             for i in _with_progress(range(num))

@@ -49,7 +49,7 @@ class History:
     def grid(self, step: int) -> bytes | None:
         """Return the PNG with the samples of a step; None if the run has none."""
         path = snapshots(self._samples).get(step)
-        return None if path is None else read_snapshot(path)
+        return read_snapshot(path) if path is not None else None
 
     @property
     def _samples(self) -> Path:

@@ -56,7 +56,7 @@ class Payload:
             tensors[f"bytes/{name}"], tensors[f"scale/{name}"] = quantize(attention)
             highlights = interesting_queries(attention, self.image, NUM_HIGHLIGHTS)
             tensors[f"highlights/{name}"] = np.array(highlights, dtype=np.int32)
-        return to_safetensors(tensors, {} if self.label is None else {"label": str(self.label)})
+        return to_safetensors(tensors, {"label": str(self.label)} if self.label is not None else {})
 
 
 def quantize(attention: Float32Array) -> tuple[UInt8Array, Float32Array]:

@@ -82,8 +82,8 @@ class Renderer:
             SaganError: the class does not exist.
         """
         labels = self._labels(request.label)
-        label = None if labels is None else labels[request.index]
-        one = None if label is None else [label]
+        label = labels[request.index] if labels is not None else None
+        one = [label] if label is not None else None
         latents = self._latents(request)
         with scaled_gammas(self.generator, request.gamma):
             images, maps = self.generator.sample(

@@ -43,7 +43,7 @@ class SecurityMiddleware:
             await send(message)
 
         refusal = self._refusal(scope)
-        if refusal is None:
+        if not refusal:
             await self.app(scope, receive, send_with_headers)
         else:
             await _send_error(send_with_headers, *refusal)
@@ -76,7 +76,7 @@ def is_own_host(header: str, bound: str) -> bool:
         name = urlsplit(f"//{header}").hostname
     except ValueError:
         return False
-    if name is None:
+    if not name:
         return False
     if name in ("localhost", bound.lower()):
         return True

@@ -25,7 +25,7 @@ def listen(host: str, port: int | None) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, None)[0][0]
         try:
-            return _bound(family, host, PORT if port is None else port)
+            return _bound(family, host, port if port is not None else PORT)
         except OSError:
             if port is not None:
                 raise
@@ -33,7 +33,7 @@ def listen(host: str, port: int | None) -> socket.socket:
     except UnicodeError:
         raise SaganError(f"cannot serve at '{host}': it is not a valid host name") from None
     except OSError as error:
-        where = f"{host}:{PORT if port is None else port}"
+        where = f"{host}:{port if port is not None else PORT}"
         raise SaganError(f"cannot serve at '{where}': {error.strerror}; try --port 0") from None
 
 

@@ -79,7 +79,7 @@ class WorkQueue:
         if done.cancelled():
             return
         del self._jobs[key]
-        if done.exception() is None:
+        if not done.exception():
             self._store(key, done.result())
 
     def _store(self, key: Hashable, result: bytes) -> None:

@@ -29,7 +29,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
 MAX_PIXELS = 89_478_485
 MAX_SIZE = 4096
-# Where a JPEG may have its orientation. Without them there is no need to search for it, which takes
+# Where a JPEG may have its orientation. Without them it need not be searched for, which takes
 # a tenth of the time of a small image.
 _METADATA = frozenset({"exif", "xmp"})
 

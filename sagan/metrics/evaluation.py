@@ -132,7 +132,7 @@ def _measure(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
 
 
 def _draw_neighbors(plan: EvaluationPlan, inputs: MetricInputs, samples: Samples) -> None:
-    if plan.neighbors is None:
+    if not plan.neighbors:
         return
     near = inputs.nearest_training
     shown = samples_to_show(near)

@@ -40,7 +40,7 @@ class Samples:
 
         Batch norm uses its running statistics, so a sample does not depend on the batch.
         """
-        labels = None if self.labels is None else self.labels[start:stop]
+        labels = self.labels[start:stop] if self.labels is not None else None
         latents = self._latents[start:stop]
         return self.generator.sample(
             stop - start, labels, truncation=self.truncation, latents=latents

@@ -44,7 +44,7 @@ def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.
         ValueError: no feature map has such a side, a map has fewer than 8 channels, or the form,
             backend or block is unknown.
     """
-    if spec is None:
+    if not spec:
         return nn.ModuleDict()
     if spec.block not in get_args(BlockName):
         choices = ", ".join(get_args(BlockName))

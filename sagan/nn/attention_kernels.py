@@ -136,8 +136,10 @@ class _Attention(torch.autograd.Function):
                     grad_query = by_query
                 else:
                     grad_query[:, rows] = by_query
-                grad_key = by_key.to(wide) if grad_key is None else grad_key.add_(by_key)
-                grad_value = by_value.to(wide) if grad_value is None else grad_value.add_(by_value)
+                grad_key = grad_key.add_(by_key) if grad_key is not None else by_key.to(wide)
+                grad_value = (
+                    grad_value.add_(by_value) if grad_value is not None else by_value.to(wide)
+                )
         assert grad_key is not None
         assert grad_value is not None
         return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), None
@@ -161,8 +163,7 @@ def _gradients(
         grad: gradient of the weighted values, (B, N, c).
         attention: the map (B, N, M), or None to compute it again.
     """
-    if attention is None:
-        attention = attention_map(query, key)
+    attention = attention if attention is not None else attention_map(query, key)
     grad_map = torch.bmm(grad, value.transpose(1, 2))
     grad_scores = torch._softmax_backward_data(grad_map, attention, -1, attention.dtype)
     return (

@@ -117,12 +117,11 @@ class GeneratorBase(nn.Module):
             ValueError: latents have another shape, or a number or seed is negative.
         """
         check_truncation(truncation)
-        if latents is None:
-            latents = seeded_latents(num, self.latent_size, seed)
+        latents = latents if latents is not None else seeded_latents(num, self.latent_size, seed)
         if latents.shape != (num, self.latent_size):
             expected = (num, self.latent_size)
             raise ValueError(f"latents must have shape {expected}, not {tuple(latents.shape)}")
-        label_tensor = None if labels is None else torch.as_tensor(labels)
+        label_tensor = torch.as_tensor(labels) if labels is not None else None
         check_labels(label_tensor, num, self.num_classes)
         layers = self.attention_layers() if return_attention else {}
         images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
@@ -132,7 +131,7 @@ class GeneratorBase(nn.Module):
         with _evaluating(self), recorded_maps(layers) as recorded, cast:
             for part in _batches(num):
                 z = truncation * latents[part].to(device, torch.float32)
-                y = None if label_tensor is None else label_tensor[part].to(device, torch.int64)
+                y = label_tensor[part].to(device, torch.int64) if label_tensor is not None else None
                 images[part] = to_uint8(self(z, y))
                 maps.append(_to_numpy(recorded))
         return (images, _concatenated(maps)) if return_attention else images

@@ -155,7 +155,7 @@ class Generator(GeneratorBase):
         initializer: sets each weight, in place, before it is normalized.
 
     Raises:
-        ValueError: there is no layout for the resolution, attention is at a size that no block
+        ValueError: the resolution has no layout, attention is at a size that no block
             outputs or on fewer than 8 channels, or its form, backend or block is unknown.
     """
 

@@ -127,7 +127,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise SaganError(
-            f"another process is at work in '{folder}': wait until it ends (if there is none, as "
+            f"another process is at work in '{folder}': wait until it ends (if nothing is, as "
             "after losing a machine on a shared disk, remove the file '.lock' there)"
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks

@@ -56,7 +56,7 @@ class Run:
 
     @cached_property
     def records(self) -> list[Record]:
-        """The records of stats.jsonl; empty if there is no such file."""
+        """The records of stats.jsonl; empty if the file does not exist."""
         return read_records(self.path)
 
     @cached_property
@@ -71,6 +71,6 @@ class Run:
     def records_until(self, step: int) -> list[Record]:
         """Return the records that stay valid when training resumes from a step's checkpoint.
 
-        Steps after it run again. With step 0 there is no checkpoint, and all of them do.
+        Steps after it run again. From step 0, without a checkpoint, all of them do.
         """
         return [record for record in self.records if step > 0 and record["step"] <= step]

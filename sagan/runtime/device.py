@@ -17,15 +17,15 @@ def choose_device(name: str | None = None) -> torch.device:
             `accelerate launch --cpu` makes it the CPU.
 
     Raises:
-        SaganError: there is no such device, or this machine has none.
+        SaganError: the device is unknown, or not available on this machine.
     """
     if name is not None and name not in DEVICES:
-        raise SaganError(f"there is no device '{name}': choose {_listed(DEVICES)}")
+        raise SaganError(f"unknown device '{name}': choose {_listed(DEVICES)}")
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name is None:
         refused = parse_flag_from_env("ACCELERATE_USE_CPU")
-        return CPU if refused or accelerator is None else accelerator
-    available = ["cpu"] if accelerator is None else ["cpu", accelerator.type]
+        return CPU if refused else accelerator or CPU
+    available = ["cpu", accelerator.type] if accelerator is not None else ["cpu"]
     if name not in available:
         raise SaganError(
             f"device '{name}' is not available on this machine: choose {_listed(available)}"

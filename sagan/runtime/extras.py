@@ -31,6 +31,6 @@ def report_missing_library() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _LIBRARIES:
+        if not error.name or error.name.partition(".")[0] not in _LIBRARIES:
             raise
         raise SaganError(f"evaluation needs the library '{error.name}': {INSTALL}") from None

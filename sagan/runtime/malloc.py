@@ -19,7 +19,7 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # such as musl
+    if not mallopt:  # such as musl
         return
     # If this is refused (0), stop: setting the other two would fix the threshold at 128 KiB.
     if mallopt(_MMAP_THRESHOLD, _KEPT_BYTES) or mallopt(_MMAP_THRESHOLD, _KEPT_BYTES_BEFORE_2_35):

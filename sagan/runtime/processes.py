@@ -132,7 +132,7 @@ class Processes:
 
     def all_reduce_max(self, *values: int) -> list[int]:
         """Return each value's maximum over the processes, waiting until all have called this."""
-        if self._group is None:
+        if not self._group:
             return list(values)
         maxima = torch.tensor(values)
         distributed.all_reduce(maxima, op=distributed.ReduceOp.MAX, group=self._group)

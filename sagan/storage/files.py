@@ -61,8 +61,8 @@ def open_file(
         follow_links: whether `path` itself may be a symbolic link.
 
     Raises:
-        UnreadableError: there is no such file, it is not a regular file, it is too large, or it is
-            a link that is not to be followed. The reason does not name the file.
+        UnreadableError: the file does not exist, is not a regular file, is too large, or is a link
+            that must not be followed. The reason does not name the file.
     """
     descriptor, _ = _open(path, max_bytes, follow_links)
     return os.fdopen(descriptor, "rb")

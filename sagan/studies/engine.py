@@ -220,7 +220,7 @@ def _read_study(study: Study, out: Path) -> tuple[StudyRecord | None, list[Resul
         SaganError: a file is damaged, or results cannot be compared with each other.
     """
     record = read_record(out)
-    if record is None:
+    if not record:
         return None, []
     results = read_results(out, record.study)
     check_same_protocol(out, results)

@@ -103,7 +103,7 @@ class StudyPlan:
     @property
     def chooses_steps(self) -> bool:
         """Whether the budget decides the steps: only in a new study, so that runs are equal."""
-        return self.request.budget_minutes is not None and self.record is None
+        return not self.record and self.request.budget_minutes is not None
 
     def runs(self) -> list[StudyRun]:
         """Return every variant with every seed, seed by seed.
@@ -142,7 +142,7 @@ class StudyPlan:
             SaganError: the study began with other images or another configuration.
         """
         config = self.config.with_labels(data.train.labels is not None)
-        if self.record is None:
+        if not self.record:
             # Named, so that runs on other machines compute in the same precision.
             precision = str(resolve_precision(config.precision, join_processes().device))
             named = {"precision": precision.removeprefix("torch.")}
@@ -224,7 +224,11 @@ def common_config(study: Study, request: StudyRequest, record: StudyRecord | Non
     if steps is None and record is not None:
         steps = record.config.steps
     # The study evaluates by itself, at the same steps in every run.
-    fixed = {**study.settings, "evaluate_every": 0, **({} if steps is None else {"steps": steps})}
+    fixed = {
+        **study.settings,
+        "evaluate_every": 0,
+        **({"steps": steps} if steps is not None else {}),
+    }
     settings = {**request.settings, **fixed}
     if record is not None and record.preset == request.preset:
         config = resume_config(record.config, settings)
@@ -286,7 +290,7 @@ def check_same_study(out: Path, record: StudyRecord, study: str, config: Config)
     """
     differences = [f"the study was {record.study}"] if record.study != study else []
     # Until the data is open, `conditional` may be undecided.
-    undecided = {"conditional"} if config.conditional is None else set()
+    undecided = set() if config.conditional is not None else {"conditional"}
     differences += _differences(record.config, config, MAY_DIFFER | undecided)
     if differences:
         raise SaganError(

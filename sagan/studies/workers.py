@@ -90,10 +90,10 @@ def run_in_parallel(
                 except Exception as error:
                     failed = failed or error
                     continue
-                if result is None:
+                if not result:
                     raise KeyboardInterrupt
                 yield run, result
-            if failed is None:
+            if not failed:
                 free = islice(waiting, jobs - len(running))
                 running |= {pool.submit(_execute_in_worker, run, paths): run for run in free}
     except BrokenProcessPool:

@@ -78,7 +78,7 @@ class Evaluator:
         if self._given_up or not self._due(last) or not self._affordable():
             return {}
         network = self._network or self._open()
-        if network is None:
+        if not network:
             return {}
         record: Record = {}
         try:
@@ -93,7 +93,7 @@ class Evaluator:
         return {**record, "metric/seconds": self._spent} if record else {}
 
     def _open(self) -> FeatureNetwork | None:
-        """Return the feature network; None if it is unavailable or there is no time for it now."""
+        """Return the feature network; None if it is unavailable or time is short."""
         error: Exception | None = None
         try:
             with self._timed():

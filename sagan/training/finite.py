@@ -46,7 +46,7 @@ class FiniteGuard:
             step: the number of the step, from 1.
         """
         zero = torch.zeros((), device=loss.device)
-        gradients = [zero if p.grad is None else p.grad for p in self._parameters]
+        gradients = [p.grad if p.grad is not None else zero for p in self._parameters]
         # The largest magnitude is finite if and only if every element is.
         largest = torch._foreach_norm(gradients, float("inf"))
         sizes = torch.stack([loss, *largest])

@@ -68,7 +68,7 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
         in_float32 = training.adversaries.precision == torch.float32
         stack.enter_context(exact_float32(enabled=in_float32))
         # All processes resume from the checkpoint that the main process has verified.
-        found = -1 if newest is None else checkpoint.step_of(newest)
+        found = checkpoint.step_of(newest) if newest is not None else -1
         (step,) = training.processes.all_reduce_max(found)
         if step >= 0:
             training.restore(checkpoint.folder_of(run.path, step))

@@ -114,7 +114,7 @@ def test_explain_writes_an_interactive_page_instead_of_a_figure(sagan, run, tmp_
 def test_explain_and_explore_say_what_they_cannot_do(sagan, run) -> None:
     for arguments, words in (
         (["explain", run], ["nothing to write", "--out", "--html"]),
-        (["explore", "nowhere", "--no-open"], ["there is no model 'nowhere'"]),
+        (["explore", "nowhere", "--no-open"], ["cannot find the model 'nowhere'"]),
         (["explore", run, "--no-open", "--host", "no such host"], ["cannot serve at"]),
     ):
         result = sagan(*arguments)

@@ -35,7 +35,7 @@ def test_without_an_accelerator_the_cpu_is_taken_and_others_are_refused() -> Non
 
 @pytest.mark.usefixtures("gpu")
 def test_an_unknown_device_and_one_of_another_machine_are_refused() -> None:
-    with pytest.raises(SaganError, match="there is no device 'gpu': choose cpu, cuda or mps"):
+    with pytest.raises(SaganError, match="unknown device 'gpu': choose cpu, cuda or mps"):
         choose_device("gpu")
     with pytest.raises(SaganError, match=r"'mps' is not available .* choose cpu or cuda"):
         choose_device("mps")

@@ -164,7 +164,7 @@ class InTar:
 
     def _content(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         file = archive.extractfile(member)
-        if file is None or member.size > MAX_PART_BYTES:
+        if not file or member.size > MAX_PART_BYTES:
             raise SaganError(f"{member.name} in '{self.path}' cannot be a part of CIFAR")
         with file:
             return file.read()

@@ -59,7 +59,7 @@ def arrange_by_json(names: Sequence[str], data: bytes, split: str, where: str) -
 def _labels(data: bytes, where: str) -> Mapping[str, int]:
     try:
         labels = json.loads(data)["labels"]
-        pairs = {} if labels is None else dict(labels)
+        pairs = dict(labels) if labels is not None else {}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SaganError(
             f"{DATASET_JSON} of '{where}' has no usable list of labels ({error})"

@@ -31,7 +31,7 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
         split: which part of it.
 
     Raises:
-        SaganError: it is none of these, cannot be read, has no images, or lacks the split.
+        SaganError: it is not one of these, cannot be read, has no images, or lacks the split.
     """
     if source == "openmoji":
         from sagan.data.sources.openmoji import OpenMojiSource

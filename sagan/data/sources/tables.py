@@ -86,7 +86,7 @@ class TableSource:
         listing: returns the sha256 hex over the set's listing.
 
     Raises:
-        SaganError: there is no such split, no column of images, or the rows cannot be read.
+        SaganError: the split or a column of images is missing, or the rows cannot be read.
     """
 
     decode = staticmethod(decode)

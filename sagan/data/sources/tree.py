@@ -121,7 +121,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
         where: the source's name in messages.
 
     Raises:
-        SaganError: there are no images, or there is no such split.
+        SaganError: there are no images, or the split does not exist.
     """
     if not names:
         raise SaganError(

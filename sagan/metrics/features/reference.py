@@ -53,7 +53,7 @@ def reference_features(
             fingerprint, which is checked when features of all images are extracted.
     """
     whole = rows is None
-    rows = np.arange(len(dataset)) if rows is None else rows
+    rows = rows if rows is not None else np.arange(len(dataset))
     folder = cache_folder("metrics") / _name(dataset, network, rows)
     shape = (len(rows), network.width)
     known = [_open_cached(folder, shape) is not None if processes.is_main_process else None]

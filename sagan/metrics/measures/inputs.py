@@ -31,7 +31,7 @@ class Features:
         """Return the features at ascending row numbers, without a copy if these are all rows."""
         if len(rows) == len(self):
             return self
-        labels = None if self.labels is None else self.labels[rows]
+        labels = self.labels[rows] if self.labels is not None else None
         return Features(self.features[rows], labels)
 
 

@@ -170,12 +170,12 @@ def _variant_grid(table: ResultTable) -> Grid:
 
 def _parameters(run: Result) -> list[str]:
     counts = [run.parameters.get(network) for network in NETWORK_NAMES]
-    return [ABSENT if count is None else f"{count:,}" for count in counts]
+    return [f"{count:,}" if count is not None else ABSENT for count in counts]
 
 
 def _over_seeds(statistics: SeedStatistics | None, spec: str) -> str:
     """Return mean and standard deviation over seeds, or a count of runs."""
-    if statistics is None:
+    if not statistics:
         return ABSENT
     if spec == COUNT_SPEC:
         return f"{sum(statistics.values.values()):.0f} of {len(statistics.values)}"

@@ -69,7 +69,7 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     return RunMetrics(
         numbers=document["metrics"]
         | {"failed": float(failed is not None)}
-        | ({} if failed is None else {"failure step": failed})
+        | ({"failure step": failed} if failed is not None else {})
         | last_values(curves, "dropped")
         | _stability_numbers(curves),
         curves=curves,
