@@ -1,5 +1,6 @@
 """Samples as files: a grid, a folder or zip of images, an interpolation."""
 
+import re
 import unicodedata
 import zipfile
 from collections import Counter
@@ -24,6 +25,11 @@ MAX_ROWS = 10  # of an interpolation, unless classes are given
 ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # not supported, and hardly meant as folders
 FRAME_MILLISECONDS = 60  # of an animation
 MAX_GIF_SIDE = 2**16 - 1  # pixels
+MAX_NAME_BYTES = 200  # of a folder; most systems allow 255
+
+# Windows allows none of these in a name, and keeps some names for devices.
+_INVALID_IN_NAMES = re.compile(r'[<>:"/\\|?*]')
+_RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def number_of_samples(num: int | None, frames: int | None) -> int:
@@ -161,8 +167,13 @@ def _files(
 
 
 def _folder_name(class_name: str) -> str:
-    """A class name as a safe folder name: model files may come from anyone."""
-    return printable(class_name).replace("/", "_").replace("\\", "_").lstrip(".") or "_"
+    """Return a class name as a folder name that is safe and valid on every system.
+
+    Model files may come from anyone, and samples written on one system are copied to another.
+    """
+    name = _INVALID_IN_NAMES.sub("_", printable(class_name)).lstrip(".")
+    name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip(". ")
+    return f"{name}_" if _RESERVED_NAMES.fullmatch(name) else name or "_"
 
 
 def _check_folder(out: Path) -> None:

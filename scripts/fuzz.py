@@ -50,7 +50,7 @@ from sagan.training.state import Training
 SETTINGS: dict[str, Any] = {
     "channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 4, "steps": 1,
 }  # fmt: skip
-GIGABYTE = 2**20  # in the kilobytes of ru_maxrss
+GIGABYTE = 2**30 if sys.platform == "darwin" else 2**20  # in the units of ru_maxrss
 SECONDS = 120  # for one file, on a machine that may be busy
 
 Load = Callable[[Path], object]

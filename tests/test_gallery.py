@@ -79,3 +79,26 @@ def test_an_interrupted_zip_leaves_the_old_one(
         draw(out)
     assert out.read_bytes() == before
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("class_name", "folder"),
+    [
+        ("3:00?", "3_00_"),
+        ("a<b>|*", "a_b___"),
+        ("etc. ", "etc"),
+        ("CON", "CON_"),
+        ("nul.tar", "nul.tar_"),
+        ("console", "console"),
+        ("..", "_"),
+        ("x" * 300, "x" * 200),
+        ("é" * 150, "é" * 100),
+    ],
+)
+def test_a_class_gets_a_folder_that_every_system_can_have(
+    tiny_config: Callable[..., Config], tmp_path: Path, class_name: str, folder: str
+) -> None:
+    generator, _ = build_networks(tiny_config(conditional=True), 2)
+    classes = (class_name, "other")
+    write_samples(generator.eval(), tmp_path / "out", 2, None, classes, seed=0, truncation=1.0)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {folder, "other"}

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import sys
 
 from sagan.errors import SaganError
 
@@ -58,7 +59,10 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
     # given as TCP explicitly.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "win32":  # there, SO_REUSEADDR lets another process take the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
     except OSError:

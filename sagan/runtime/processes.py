@@ -70,7 +70,7 @@ def _refuse_shared_devices(chosen: torch.device) -> None:
     if int(local) > devices:
         raise SaganError(
             f"{local} processes on a machine with {devices} GPUs: start {devices}, one for each "
-            f"(torchrun --nproc-per-node {devices})"
+            f"(torchrun --nproc-per-node {devices}), or train on CPUs with --device cpu"
         )
 
 

@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
 
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
@@ -23,7 +28,7 @@ def write(path: Path, content: bytes) -> None:
     """
     with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
         _write_all(descriptor, content)
-        os.fsync(descriptor)
+        _wait_for_disk(descriptor)
 
 
 def append(path: Path, content: bytes) -> None:
@@ -51,6 +56,19 @@ def _write_all(descriptor: int, content: bytes) -> None:
         left = left[os.write(descriptor, left) :]  # it may write less than it was asked to
 
 
+def _wait_for_disk(descriptor: int) -> None:
+    """Wait until the disk has written; macOS's own fsync only waits until the disk has the data."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+        else:
+            return
+    os.fsync(descriptor)
+
+
 def flush(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk.
 
@@ -61,7 +79,7 @@ def flush(path: Path) -> None:
         return
     with _opened(path, os.O_RDONLY) as descriptor:
         try:
-            os.fsync(descriptor)
+            _wait_for_disk(descriptor)
         except OSError as error:
             # Virtual machines' shared folders and some network disks cannot flush folders.
             if error.errno not in _NOT_SUPPORTED or not path.is_dir():
