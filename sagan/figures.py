@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
+FIGURE_FORMATS = (".png", ".svg", ".pdf")
 MAX_HUES = 10  # for this many lines; more are shaded from the first to the last
 LEGEND_ROWS = 14
 
@@ -66,7 +66,7 @@ def check_format(path: Path) -> None:
     Raises:
         SaganError: the extension is not one of FORMATS.
     """
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() not in FIGURE_FORMATS:
         raise SaganError(
             f"cannot tell the figure's format from '{path}': end it in .png, .svg or .pdf"
         )

@@ -20,7 +20,7 @@ from sagan.images.decode import FITS
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.spectral_norm import fold_spectral_norm
 from sagan.run.checkpoint import (
-    Tensors,
+    StateTensors,
     is_checkpoint,
     load_tensors,
     read_checkpoint,
@@ -59,7 +59,7 @@ class Model:
     fingerprint: str
     step: int
     card: str
-    read: Callable[[str], Tensors]
+    read: Callable[[str], StateTensors]
 
     def generator(
         self, weights: WeightsName = "ema", precision: PrecisionName = "float32"
@@ -100,7 +100,7 @@ class Model:
             digest.update(serialize_tensors({name: tensor}, {}))
         return digest.hexdigest()
 
-    def _tensors_of(self, weights: WeightsName) -> Tensors:
+    def _tensors_of(self, weights: WeightsName) -> StateTensors:
         return self.read("ema" if weights == "ema" else "generator")
 
     def labels(self, names: str) -> list[int]:
@@ -226,7 +226,7 @@ def _open_file(path: Path) -> Model:
     if bool(classes) != bool(config.conditional):
         raise SaganError(f"'{path}' is damaged: its classes do not fit its configuration")
 
-    def read(name: str) -> Tensors:
+    def read(name: str) -> StateTensors:
         if name == "generator":
             raise SaganError(
                 f"'{path}' contains only averaged weights: raw ones are in the run directory"
@@ -305,7 +305,7 @@ def _to_half(tensor: Tensor, origin: str) -> Tensor:
 
 
 def _build_for_inference(
-    build: Callable[..., NetworkT], model: Model, tensors: Tensors
+    build: Callable[..., NetworkT], model: Model, tensors: StateTensors
 ) -> NetworkT:
     """Build a network with these weights, spectral norm folded in, in evaluation mode.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sagan.cli.console import open_console, say, say_nothing, show
-from sagan.cli.options import MODEL, Device, Seed
+from sagan.cli.options import MODEL, Device, SeedOption
 from sagan.errors import SaganError
 from sagan.runtime.extras import report_missing_library
 
@@ -33,7 +33,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Weights of inception or dinov2.")
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="Number of samples.")] = 10_000,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Scale of the latents.")] = 1.0,
     raw: Annotated[
         bool, typer.Option("--raw", help="Use G's latest weights instead of their average.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sagan.cli.console import say
-from sagan.cli.options import Classes, DeviceOrCPU, ModelName, Seed
+from sagan.cli.options import Classes, DeviceOrCPU, ModelName, SeedOption
 
 
 def explain(
@@ -46,7 +46,7 @@ def explain(
         ),
     ] = None,
     classes: Classes = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     device: DeviceOrCPU = "cpu",
 ) -> None:
     """Show what pixels attend to: a query point, and the region it attends to highlighted.

@@ -9,7 +9,7 @@ MODEL = typer.Argument(
     help="Run directory, checkpoint folder, model file, or shipped model: cifar10-32, openmoji-64.",
 )
 ModelName = Annotated[str, MODEL]
-Source = Annotated[
+SourceOption = Annotated[
     str,
     typer.Option(
         "--data",
@@ -26,7 +26,7 @@ Split = Annotated[
 Classes = Annotated[
     str | None, typer.Option(help="Class names or numbers, separated by commas; all by default.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed of the latents.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Random seed of the latents.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from sagan.cli.console import say
-from sagan.cli.options import Classes, Device, ModelName, Seed
+from sagan.cli.options import Classes, Device, ModelName, SeedOption
 
 
 def sample(
@@ -16,7 +16,7 @@ def sample(
     ],
     num: Annotated[int | None, typer.Option(min=1, help="Number of images; 64 by default.")] = None,
     classes: Classes = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     truncation: Annotated[
         float, typer.Option(min=0.0, help="Scale of the latents; below 1, samples vary less.")
     ] = 1.0,

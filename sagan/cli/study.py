@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from sagan.cli.console import open_console, say
-from sagan.cli.options import Device, Settings, Source
+from sagan.cli.options import Device, Settings, SourceOption
 from sagan.runtime.extras import report_missing_library
 
 
@@ -20,7 +20,7 @@ def study(
             "stable?) or discriminator (are its features good?).",
         ),
     ],
-    data: Source,
+    data: SourceOption,
     out: Annotated[
         Path, typer.Option(help="Study folder. If it already holds a study, the study resumes.")
     ],

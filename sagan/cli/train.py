@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sagan.cli.console import open_console, say, say_nothing, show
-from sagan.cli.options import Device, Settings, Source
+from sagan.cli.options import Device, Settings, SourceOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ def demo(
 
 
 def train(
-    data: Source,
+    data: SourceOption,
     out: Annotated[
         Path, typer.Option(help="Run directory. If it already holds a run, training resumes.")
     ],

@@ -13,7 +13,7 @@ FEW_IMAGES = 2_000
 HEAVY_IMBALANCE = 10
 FEW_OF_A_CLASS = 100
 # For each resolution in pixels, the preset without a GPU and the preset with one.
-PRESETS = {
+SUGGESTED_PRESETS = {
     32: ("cpu-32", "sagan-32"),
     64: ("cpu-64", "sagan-64"),
     128: ("cpu-64", "sagan-128"),
@@ -24,13 +24,16 @@ PRESETS = {
 def resolution_for(info: DatasetInfo) -> int:
     """Return the largest of 32, 64, 128 and 256 pixels that half of the images have, or else 32."""
     if not info.short_sides:
-        return min(PRESETS)
-    return max((r for r in PRESETS if r <= info.short_sides.median), default=min(PRESETS))
+        return min(SUGGESTED_PRESETS)
+    return max(
+        (r for r in SUGGESTED_PRESETS if r <= info.short_sides.median),
+        default=min(SUGGESTED_PRESETS),
+    )
 
 
 def suggestion(info: DatasetInfo) -> str:
     """Return one line: which preset to start with, and how much disk its packed set takes."""
-    modest, large = PRESETS[resolution_for(info)]
+    modest, large = SUGGESTED_PRESETS[resolution_for(info)]
     size = resolve(modest).resolution
     packed = packed_bytes(info.num_images, size)
     more = "" if info.num_images >= FEW_IMAGES else ", with --set augment=adaptive"
@@ -89,7 +92,7 @@ def _class_warnings(info: DatasetInfo) -> Iterator[str]:
 def _size_warnings(info: DatasetInfo) -> Iterator[str]:
     if not info.short_sides:
         return
-    modest, _ = PRESETS[resolution_for(info)]
+    modest, _ = SUGGESTED_PRESETS[resolution_for(info)]
     target, smallest = resolve(modest).resolution, info.short_sides.smallest
     if info.short_sides.median < target:
         yield f"half of the pictures have fewer than {target} pixels and will be enlarged"

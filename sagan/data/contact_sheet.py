@@ -15,7 +15,7 @@ from sagan.types import UInt8Array
 _GAP = 2
 _CAPTION = 14
 # A contact sheet of a thousand classes would be too long for anyone to look at.
-MAX_CLASSES = 40
+MAX_CLASSES_SHOWN = 40
 
 
 def check_contact_sheet(path: Path) -> None:
@@ -35,7 +35,7 @@ def write_contact_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Pa
 
     Args:
         thumbnails: class name ("" without labels) -> images, uint8 (S, S, 3), as in
-            `DatasetInfo.thumbnails`. At most MAX_CLASSES classes are shown.
+            `DatasetInfo.thumbnails`. At most MAX_CLASSES_SHOWN classes are shown.
         path: the file, ending in .png.
 
     Raises:
@@ -47,7 +47,7 @@ def write_contact_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Pa
     step = THUMBNAIL_SIZE + _GAP
     rows = [
         (name if start == 0 else "", images[start : start + SHEET_COLUMNS])
-        for name, images in islice(thumbnails.items(), MAX_CLASSES)
+        for name, images in islice(thumbnails.items(), MAX_CLASSES_SHOWN)
         for start in range(0, min(len(images), SHEET_COLUMNS * SHEET_ROWS), SHEET_COLUMNS)
     ]
     heights = [step + (_CAPTION if name else 0) for name, _ in rows]

@@ -42,7 +42,7 @@ CHUNK_BYTES = 4 * 1024**2
 MAX_LOCAL_IMAGES = 512
 MAX_LOCAL_SECONDS = 1.0
 
-_WORKER = "import sys; sys.path[:] = {path!r}; from sagan.data.workers import serve; serve()"
+_WORKER = "import sys; sys.path[:] = {path!r}; from sagan.data.workers import serve_chunks; serve_chunks()"
 
 Read = Callable[[], bytes]
 
@@ -255,7 +255,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.communicate()  # also closes the pipes
 
 
-def serve() -> None:
+def serve_chunks() -> None:
     """Be a worker: read `work`, then chunks, from standard input until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

@@ -13,7 +13,7 @@ from sagan.report.snapshots import read_snapshot, snapshots
 from sagan.run.stats import parse_records
 from sagan.storage.files import open_file
 
-MAX_POINTS = 600  # of each curve: more than a chart has pixels
+MAX_HISTORY_POINTS = 600  # of each curve: more than a chart has pixels
 MAX_STATS_BYTES = 2**30  # a larger stats.jsonl is not an honest one
 
 
@@ -108,7 +108,9 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 def _thinned(points: dict[int, float]) -> tuple[list[int], list[float]]:
     steps = sorted(points)
-    if len(steps) > MAX_POINTS:
+    if len(steps) > MAX_HISTORY_POINTS:
         last = len(steps) - 1
-        steps = [steps[round(i * last / (MAX_POINTS - 1))] for i in range(MAX_POINTS)]
+        steps = [
+            steps[round(i * last / (MAX_HISTORY_POINTS - 1))] for i in range(MAX_HISTORY_POINTS)
+        ]
     return steps, [points[step] for step in steps]

@@ -13,7 +13,7 @@ from sagan.model import Model
 from sagan.report.html import render, script_json
 
 STATIC = Path(__file__).parent / "static"
-TEMPLATES = Path(__file__).parent / "templates"
+PAGE_TEMPLATES = Path(__file__).parent / "templates"
 
 # What a logit means depends on the loss that the discriminator was trained with.
 _SCORE_MEANING = {
@@ -46,7 +46,7 @@ def served_page(model: Model, renderer: Renderer, with_training: bool) -> tuple[
         "frame-ancestors 'none'"
     )
     page = render(
-        TEMPLATES / "served.html",
+        PAGE_TEMPLATES / "served.html",
         **_model_values(model, renderer),
         import_map=import_map,
         score_meaning=_SCORE_MEANING[model.config.loss],
@@ -70,7 +70,7 @@ def exported_page(
         payloads: encoded images with their maps, in base64.
     """
     return render(
-        TEMPLATES / "exported.html",
+        PAGE_TEMPLATES / "exported.html",
         **_model_values(model, renderer),
         policy=policy,
         style=Markup((STATIC / "page.css").read_text(encoding="utf-8")),  # our own: not escaped

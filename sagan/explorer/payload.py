@@ -16,7 +16,7 @@ from sagan.types import Float32Array, UInt8Array
 
 NUM_HIGHLIGHTS = 4  # query points that the page shows by itself, for each layer
 
-Tensors = Mapping[str, npt.NDArray[np.generic]]
+PayloadTensors = Mapping[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def quantize(attention: Float32Array) -> tuple[UInt8Array, Float32Array]:
     return np.rint(255 * np.sqrt(share)).astype(np.uint8), scale.astype(np.float32)
 
 
-def to_safetensors(tensors: Tensors, metadata: Mapping[str, str]) -> bytes:
+def to_safetensors(tensors: PayloadTensors, metadata: Mapping[str, str]) -> bytes:
     """Return arrays as the bytes of a safetensors file."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     return save(contiguous, dict(metadata))

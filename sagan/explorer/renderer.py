@@ -20,7 +20,7 @@ GALLERY_SIZE = 24  # samples side by side
 INTERPOLATION_STEPS = 64  # from one latent to another
 MAX_SEED = 2**32 - 1
 
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED, description="Decides the latents.")]
+SeedField = Annotated[int, Field(ge=0, le=MAX_SEED, description="Decides the latents.")]
 
 
 class GalleryRequest(BaseModel):
@@ -28,7 +28,7 @@ class GalleryRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: Seed = 0
+    seed: SeedField = 0
     label: int | None = Field(
         default=None, ge=0, le=2**31 - 1, description="A class; by default all in turn."
     )
@@ -41,7 +41,7 @@ class SampleRequest(GalleryRequest):
     """One sample of a gallery, or one interpolated between it and that of another seed."""
 
     index: int = Field(default=0, ge=0, lt=GALLERY_SIZE, description="Its place in the gallery.")
-    toward: Seed | None = Field(default=None, description="The seed to interpolate toward.")
+    toward: SeedField | None = Field(default=None, description="The seed to interpolate toward.")
     blend: int = Field(
         default=0, ge=0, le=INTERPOLATION_STEPS, description="Steps toward it, out of 64."
     )

@@ -17,7 +17,7 @@ from sagan.images.decode import check_size_and_fit, decode
 from sagan.types import UInt8Array
 
 MAX_BYTES = 32 * 2**20
-MAX_PIXELS = 50_000_000  # a phone camera's full resolution
+MAX_UPLOAD_PIXELS = 50_000_000  # a phone camera's full resolution
 MAX_MEMORY = 2 * 2**30  # a lossless WebP with that many pixels takes 1.4 GiB
 UPLOAD_SECONDS = 30.0
 DECODING_SECONDS = 10.0
@@ -119,7 +119,9 @@ def decode_standard_input(size: int, fit: str) -> None:
     """Write "+" and the pixels, or "-" and the reason, to standard output: the child's part."""
     _limit_memory()
     try:
-        image = decode(sys.stdin.buffer.read(), size, check_size_and_fit(size, fit), MAX_PIXELS)
+        image = decode(
+            sys.stdin.buffer.read(), size, check_size_and_fit(size, fit), MAX_UPLOAD_PIXELS
+        )
     except UnreadableError as error:
         sys.stdout.buffer.write(b"-" + str(error).encode())
     except MemoryError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Curve: TypeAlias = list[tuple[float, float]]  # (step, value), in order
 
-MAX_POINTS = 400  # of a curve: more cannot be distinguished on a page
+MAX_CURVE_POINTS = 400  # of a curve: more cannot be distinguished on a page
 MAX_VALUE = 1e30  # larger numbers are left out: axes soon overflow
 
 
@@ -81,7 +81,7 @@ def _curves(records: Sequence[Record]) -> dict[str, Curve]:
 
 
 def _thinned(curve: Curve) -> Curve:
-    stride = math.ceil(len(curve) / MAX_POINTS)
+    stride = math.ceil(len(curve) / MAX_CURVE_POINTS)
     return curve[::-stride][::-1]  # counted from the end, to keep the last point
 
 

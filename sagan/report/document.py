@@ -70,16 +70,16 @@ class Code:
     text: str
 
 
-Part: TypeAlias = Heading | Text | BulletList | Grid | Figure | Code
+DocumentPart: TypeAlias = Heading | Text | BulletList | Grid | Figure | Code
 FIGURES = "figures"
 
 
-def as_markdown(title: str, parts: Sequence[Part]) -> str:
+def as_markdown(title: str, parts: Sequence[DocumentPart]) -> str:
     """Return GitHub's markdown; its figures are files in the folder `FIGURES`."""
     return f"# {title}\n\n" + "\n\n".join(_markdown(part) for part in parts) + "\n"
 
 
-def _markdown(part: Part) -> str:
+def _markdown(part: DocumentPart) -> str:
     match part:
         case Heading(text):
             return f"## {text}"
@@ -100,7 +100,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def as_html(title: str, parts: Sequence[Part]) -> str:
+def as_html(title: str, parts: Sequence[DocumentPart]) -> str:
     """Return one page that needs no other file and no network."""
     from sagan.report.html import render  # markdown needs no templates
 

@@ -15,7 +15,7 @@ from sagan.run.run import Run
 from sagan.run.stats import Record
 from sagan.storage.files import check_page_name, write_bytes
 
-TEMPLATES = Path(__file__).parent / "templates"
+REPORT_TEMPLATES = Path(__file__).parent / "templates"
 
 MAX_FRAMES = 16  # images of a timelapse: bounds the size of the page
 ATTENTION = {
@@ -70,7 +70,7 @@ def _page(run: Run) -> str:
         _timelapse(run.path / "attention", "Attention", "what single pixels attend to"),
     )
     return render(
-        TEMPLATES / "run.html",
+        REPORT_TEMPLATES / "run.html",
         title=run.path.resolve().name,
         preset=description.preset,
         num_images=description.data.get("images"),

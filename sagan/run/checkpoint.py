@@ -41,7 +41,7 @@ FILES = (
     "state.json",
 )
 
-Tensors: TypeAlias = dict[str, Tensor]
+StateTensors: TypeAlias = dict[str, Tensor]
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -68,7 +68,7 @@ def folder_of(run: Path, step: int) -> Path:
 def save_checkpoint(
     run: Path,
     step: int,
-    tensors: Mapping[str, Tensors],
+    tensors: Mapping[str, StateTensors],
     state: Mapping[str, Any],
     keep: Callable[[int], bool] = lambda step: False,
 ) -> Path:
@@ -114,7 +114,7 @@ def save_checkpoint(
 
 
 def _write_checkpoint(
-    folder: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]
+    folder: Path, tensors: Mapping[str, StateTensors], state: Mapping[str, Any]
 ) -> None:
     """Write a checkpoint's files into an empty folder, with one at a time in memory."""
     digests = {}
@@ -194,7 +194,7 @@ def _damaged(path: Path) -> SaganError:
     return SaganError(f"'{path.parent}' is damaged: '{path.name}' is not what was written")
 
 
-def serialize_tensors(tensors: Tensors, metadata: dict[str, str]) -> bytes:
+def serialize_tensors(tensors: StateTensors, metadata: dict[str, str]) -> bytes:
     """Return tensors as the content of a safetensors file."""
     contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     return serialize(contiguous, metadata)
@@ -211,7 +211,7 @@ def _manifest_line(name: str, digests: Mapping[str, str]) -> bytes:
     return f'"{name}": "{digests[name]}"'.encode()
 
 
-def read_checkpoint(checkpoint: Path, name: str) -> Tensors:
+def read_checkpoint(checkpoint: Path, name: str) -> StateTensors:
     """Read one of a checkpoint's safetensors files.
 
     Raises:
@@ -224,7 +224,7 @@ def read_checkpoint(checkpoint: Path, name: str) -> Tensors:
         raise SaganError(f"cannot read '{path}': {error}") from None
 
 
-def load_tensors(network: nn.Module, tensors: Tensors, origin: str) -> None:
+def load_tensors(network: nn.Module, tensors: StateTensors, origin: str) -> None:
     """Copy tensors into a network with the same names and shapes.
 
     Raises:

@@ -211,7 +211,7 @@ class Training:
             "discriminator": self.adversaries.optimizer_d,
         }
 
-    def _tensors(self) -> dict[str, checkpoint.Tensors]:
+    def _tensors(self) -> dict[str, checkpoint.StateTensors]:
         """Return the content of a checkpoint's safetensors files."""
         networks = self._networks()
         optimizer = {

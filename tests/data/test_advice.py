@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sagan.data import DatasetInfo, Spread, advice, describe, open_source, pack
-from sagan.data.contact_sheet import MAX_CLASSES, write_contact_sheet
+from sagan.data.contact_sheet import MAX_CLASSES_SHOWN, write_contact_sheet
 from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
 from sagan.presets import PRESETS
@@ -26,7 +26,7 @@ def info(num: int = 50_000, side: int = 64, smallest: int = 64, **more: object) 
 
 
 def test_every_suggested_preset_exists_and_has_the_resolution() -> None:
-    for resolution, names in advice.PRESETS.items():
+    for resolution, names in advice.SUGGESTED_PRESETS.items():
         assert set(names) <= PRESETS.keys()
         assert names[1].endswith(f"-{resolution}")
 
@@ -129,7 +129,7 @@ def test_a_contact_sheet_of_very_many_classes_has_a_limited_height(tmp_path: Pat
     thumbnails = {f"class {n}": [np.zeros((4, 4, 3), np.uint8)] for n in range(500)}
     write_contact_sheet(thumbnails, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
-        assert image.height < MAX_CLASSES * 100
+        assert image.height < MAX_CLASSES_SHOWN * 100
 
 
 def test_a_contact_sheet_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sagan.explorer.history import MAX_POINTS, History
+from sagan.explorer.history import MAX_HISTORY_POINTS, History
 from sagan.report.snapshots import PNG_SIGNATURE
 from sagan.run.stats import parse_records
 
@@ -70,7 +70,7 @@ def test_a_step_recorded_twice_has_its_later_value(tmp_path: Path) -> None:
 def test_long_curves_are_thinned_evenly_and_keep_both_ends(tmp_path: Path) -> None:
     run = write(tmp_path, *(json.dumps({"step": s, "a": -s}) for s in range(5000)))
     steps, values = content(History(run))["series"]["a"]
-    assert len(steps) == MAX_POINTS
+    assert len(steps) == MAX_HISTORY_POINTS
     assert (steps[0], steps[-1]) == (0, 4999)
     assert values == [-s for s in steps]
     gaps = {b - a for a, b in pairwise(steps)}

@@ -390,7 +390,7 @@ def test_a_decoders_memory_is_enough_for_the_largest_image_and_limited(
     monkeypatch: pytest.MonkeyPatch, run_async: RunAsync
 ) -> None:
     monkeypatch.setattr(uploads, "DECODING_SECONDS", 120.0)  # this test is about memory alone
-    side = int(uploads.MAX_PIXELS**0.5)
+    side = int(uploads.MAX_UPLOAD_PIXELS**0.5)
     large = encoded(Image.new("I;16", (side, side)), compress_level=1)
     assert run_async(uploads.decode_in_child(large, 32, "crop")).max() == 0
     less = "import sagan.explorer.uploads as p; p.MAX_MEMORY = 2**29; decode("

@@ -14,7 +14,7 @@ import pytest
 
 from sagan.errors import SaganError
 from sagan.report import write_report
-from sagan.report.curves import MAX_POINTS, PANELS, drawn_panels
+from sagan.report.curves import MAX_CURVE_POINTS, PANELS, drawn_panels
 from sagan.report.page import MAX_FRAMES
 from sagan.run.stats import read_records
 
@@ -123,7 +123,7 @@ def test_a_long_run_has_a_page_of_bounded_size(run: Path, tmp_path: Path) -> Non
     assert (samples[0], samples[-1]) == ("step 3", "step 79")
     records = [{"step": step, "loss/d": float(step % 7)} for step in range(20_000)]
     ((_, svg),) = drawn_panels(records)
-    assert len(svg) < 200 * MAX_POINTS
+    assert len(svg) < 200 * MAX_CURVE_POINTS
 
 
 def test_every_number_that_a_run_records_has_a_panel(run: Path) -> None:

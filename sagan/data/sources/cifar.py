@@ -17,7 +17,7 @@ from PIL import Image
 
 from sagan.data.sources.base import SourceImage, digest_of, file_entries
 from sagan.data.sources.cifar_pickle import read_pickle
-from sagan.data.sources.tree import ALL_SPLITS, printable
+from sagan.data.sources.tree import ALL_SPLITS, printable_name
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import FITS, Fit, ImageFacts, pixels_of
 from sagan.storage.files import open_file, read_file
@@ -29,7 +29,7 @@ PIXEL_BYTES = 3 * SIDE * SIDE
 MAX_PART_BYTES = 512 * 1024**2
 
 # Labels and encoded images, PIXEL_BYTES each, of one file of the set.
-Part = tuple[Sequence[int], Sequence[bytes]]
+CifarPart = tuple[Sequence[int], Sequence[bytes]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Form:
     parts: dict[str, tuple[str, ...]]
     meta: str
     read_names: Callable[[bytes], tuple[str, ...]]
-    read_part: Callable[[bytes], Part]
+    read_part: Callable[[bytes], CifarPart]
 
 
 class Container(Protocol):
@@ -69,7 +69,7 @@ class CifarSource:
     num_images: int | None = None  # known only when the last file is open
 
     def __init__(self, container: Container, form: Form, split: str) -> None:
-        self.name = printable(str(container.path))
+        self.name = printable_name(str(container.path))
         self.split = split
         if split not in (*form.parts, ALL_SPLITS):
             raise SaganError(
@@ -182,7 +182,7 @@ def first_names(path: Path) -> list[str]:
 def form_of(names: Iterable[str]) -> Form | None:
     """Return the form of CIFAR that has files of these names, if any."""
     present = set(names)
-    for form in FORMS:
+    for form in CIFAR_FORMS:
         if {form.meta, *form.parts["train"], *form.parts["test"]} <= present:
             return form
     return None
@@ -192,7 +192,7 @@ def _lines(data: bytes) -> tuple[str, ...]:
     return tuple(data.decode("ascii", "replace").split())
 
 
-def _records(data: bytes, num_labels: int) -> Part:
+def _records(data: bytes, num_labels: int) -> CifarPart:
     record = num_labels + PIXEL_BYTES
     if not data or len(data) % record:
         raise ValueError(f"{len(data)} bytes are not a whole number of records of {record}")
@@ -222,7 +222,7 @@ def _pickled_names(data: bytes, key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _pickled_part(data: bytes, key: str) -> Part:
+def _pickled_part(data: bytes, key: str) -> CifarPart:
     content = read_pickle(data)
     labels, rows = content.get(key), content.get("data")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
@@ -232,7 +232,7 @@ def _pickled_part(data: bytes, key: str) -> Part:
     return labels, _Rows(rows)
 
 
-FORMS = (
+CIFAR_FORMS = (
     Form(
         "CIFAR-10, python version",
         {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable, unread_note
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable_name, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import read_file
@@ -20,7 +20,7 @@ class FolderSource:
     examine = staticmethod(examine)
 
     def __init__(self, path: Path, split: str) -> None:
-        self.name = printable(str(path))
+        self.name = printable_name(str(path))
         self.split = split
         self._path = path
         troubles: list[str] = []
@@ -31,8 +31,8 @@ class FolderSource:
             raise SaganError(f"no pictures in '{path}': {troubles[0]}")
         self._arrangement = self._arrange()
         self.splits = self._arrangement.splits
-        self.classes = tuple(map(printable, self._arrangement.classes))
-        self.notes = tuple(map(printable, (*self._arrangement.notes, *troubles)))
+        self.classes = tuple(map(printable_name, self._arrangement.classes))
+        self.notes = tuple(map(printable_name, (*self._arrangement.notes, *troubles)))
 
     def _arrange(self) -> Arrangement:
         labels = self._path / DATASET_JSON
@@ -52,7 +52,7 @@ class FolderSource:
         root = str(self._path)
         for index, label in self._arrangement.files:
             name = self._names[index]
-            yield SourceImage(printable(name), label, partial(read_file, f"{root}/{name}"))
+            yield SourceImage(printable_name(name), label, partial(read_file, f"{root}/{name}"))
 
     def listing_digest(self) -> str:
         def entries() -> Iterator[tuple[object, ...]]:

@@ -12,7 +12,7 @@ from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import open_file
 
-KINDS = (
+SOURCE_KINDS = (
     "a folder, a .zip, a packed data set, .parquet, .arrow or webdataset .tar files, "
     "CIFAR's own archives, 'hf:NAME' or 'openmoji'"
 )
@@ -43,7 +43,7 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
         return open_hub(source, split)
     path = Path(source).expanduser()
     if not path.exists():
-        raise SaganError(f"no data set at '{source}': give {KINDS}")
+        raise SaganError(f"no data set at '{source}': give {SOURCE_KINDS}")
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 
@@ -66,7 +66,7 @@ def _open_file(path: Path, split: str) -> Source:
         with open_file(path) as file:
             is_zip = zipfile.is_zipfile(file)
     except UnreadableError as error:
-        raise SaganError(f"cannot read '{path}': {error}; give {KINDS}") from None
+        raise SaganError(f"cannot read '{path}': {error}; give {SOURCE_KINDS}") from None
     if is_zip:
         return ZipSource(path, split)
     if form := cifar.form_of(cifar.first_names(path)):
@@ -78,4 +78,4 @@ def _open_file(path: Path, split: str) -> Source:
             f"cannot read the zip '{path}': its end is missing or damaged; copy or download it "
             "again"
         )
-    raise SaganError(f"cannot use the file '{path}' as a data set: give {KINDS}")
+    raise SaganError(f"cannot use the file '{path}' as a data set: give {SOURCE_KINDS}")

@@ -13,18 +13,18 @@ from pathlib import Path
 from sagan.data.sources.base import digest_of, file_entries
 from sagan.data.sources.rows import ArrowRows, ParquetRows, Rows, StreamedRows
 from sagan.data.sources.tables import TableSource, import_datasets, one_line
-from sagan.data.sources.tree import DEFAULT_SPLIT, is_image_name, printable
+from sagan.data.sources.tree import DEFAULT_SPLIT, is_image_name, printable_name
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import open_file
 
 # File name endings, and the loaders of `datasets` for them.
-KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
+TABLE_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
 _TAR_BLOCK = 512
 
 
 def kind_of(path: Path) -> str | None:
     """Return the loader for a file by its name, if there is one."""
-    return KINDS.get(path.suffix.lower())
+    return TABLE_KINDS.get(path.suffix.lower())
 
 
 def has_tables(folder: Path) -> bool:
@@ -64,7 +64,7 @@ def open_table(path: Path, split: str) -> TableSource:
     """
     # A name with brackets or stars is a name, not a pattern.
     where = {"data_files": glob.escape(str(path.resolve()))}
-    return _open(path, [path], split, partial(_load, KINDS[path.suffix.lower()], where))
+    return _open(path, [path], split, partial(_load, TABLE_KINDS[path.suffix.lower()], where))
 
 
 def open_folder(path: Path, split: str) -> TableSource:
@@ -77,7 +77,7 @@ def open_folder(path: Path, split: str) -> TableSource:
         listed, tables = sorted(path.rglob("*.json")), path.rglob("*.arrow")
         return _open(path, listed, split, partial(_load_saved, path), tables)
     files = list(_files(path))
-    kinds = sorted({KINDS[file.suffix.lower()] for file in files})
+    kinds = sorted({TABLE_KINDS[file.suffix.lower()] for file in files})
     if len(kinds) > 1:
         raise SaganError(f"'{path}' mixes {' and '.join(kinds)} files: point at one kind")
     where = {"data_dir": glob.escape(str(files[0].parent.resolve()))}
@@ -112,7 +112,7 @@ def _open(
     def digest() -> str:
         return digest_of("tables", path, (), file_entries(listed))
 
-    return TableSource(printable(str(path)), splits, split, digest)
+    return TableSource(printable_name(str(path)), splits, split, digest)
 
 
 def _check(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sagan.data.sources.base import SourceImage
 from sagan.data.sources.rows import Row, Rows
-from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL, printable
+from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL, printable_name
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import IMAGE_EXTENSIONS, decode, examine
 
@@ -31,7 +31,7 @@ LABEL_COLUMNS = (
     "target",
 )
 # More different labels than this are captions or identifiers, not classes.
-MAX_CLASSES = 10_000
+MAX_LABEL_VALUES = 10_000
 
 
 def import_datasets() -> ModuleType:
@@ -172,11 +172,11 @@ class TableSource:
         num_rows = 0
         for row in self._read([column]):
             num_rows += 1
-            if row[column] is not None and len(values) <= MAX_CLASSES:
+            if row[column] is not None and len(values) <= MAX_LABEL_VALUES:
                 values.add(row[column])
-        if not 1 < len(values) <= MAX_CLASSES:
-            more = "more than " if len(values) > MAX_CLASSES else ""
-            many = f"{more}{min(len(values), MAX_CLASSES):,}"
+        if not 1 < len(values) <= MAX_LABEL_VALUES:
+            more = "more than " if len(values) > MAX_LABEL_VALUES else ""
+            many = f"{more}{min(len(values), MAX_LABEL_VALUES):,}"
             note = f"the column '{column}' has {many} different values: read without labels"
             return Labels(note, num_rows=num_rows)
         ordered = sorted(values)
@@ -240,4 +240,4 @@ def _refuse(reason: str) -> bytes:
 
 def _row_name(number: int, cell: object) -> str:
     path = cell.get("path") if isinstance(cell, dict) else None
-    return printable(f"row {number}: {path}" if path else f"row {number}")
+    return printable_name(f"row {number}: {path}" if path else f"row {number}")

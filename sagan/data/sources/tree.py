@@ -101,7 +101,7 @@ def split_names(names: Iterable[str]) -> Iterator[Parts]:
         yield (*folders[folder], leaf)
 
 
-def printable(name: str) -> str:
+def printable_name(name: str) -> str:
     """Return a file's name in a form that can be printed and saved, even if it is not UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()
 

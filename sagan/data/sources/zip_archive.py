@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable, unread_note
+from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable_name, unread_note
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
@@ -42,7 +42,7 @@ class ZipSource:
     examine = staticmethod(examine)
 
     def __init__(self, path: Path, split: str) -> None:
-        self.name = printable(str(path))
+        self.name = printable_name(str(path))
         self.split = split
         self._path = path
         names, members = _read_directory(path)

@@ -14,10 +14,10 @@ from sagan.report.document import (
     FIGURES,
     BulletList,
     Code,
+    DocumentPart,
     Figure,
     Grid,
     Heading,
-    Part,
     Text,
     as_html,
     as_markdown,
@@ -66,7 +66,7 @@ def write_reports(
     return [out / name for name in (FIGURES, *contents)]
 
 
-def _parts(table: ResultTable, record: StudyRecord) -> Iterator[Part]:
+def _parts(table: ResultTable, record: StudyRecord) -> Iterator[DocumentPart]:
     outcomes = table.outcomes()
     missing = set(record.runs) - {result.name for result in table.results}
     yield Text(table.study.question)

@@ -167,7 +167,7 @@ def test_bytes_in_a_plain_column_and_names_as_labels_are_found(tmp_path: Path) -
 
 
 def test_captions_are_not_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagan.data.sources.tables.MAX_CLASSES", 4)
+    monkeypatch.setattr("sagan.data.sources.tables.MAX_LABEL_VALUES", 4)
     table = {"image": [png(n) for n in range(6)], "label": [f"caption {n}" for n in range(6)]}
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
     info = describe(str(tmp_path / "x.parquet"))
