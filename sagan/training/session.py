@@ -33,7 +33,7 @@ class Session:
     dataset: PackedDataset
 
 
-def prepare(
+def prepare_session(
     source: str,
     run: Path,
     preset: str | None,
