@@ -15,7 +15,7 @@ from sagan.images.grid import enlarged, grid_columns, image_grid
 from sagan.model import open_model
 from sagan.runtime.processes import join_processes
 from sagan.runtime.shell import quoted
-from sagan.training.session import Session, prepare
+from sagan.training.session import Session, prepare_session
 
 PRESET = "demo-32"
 SAMPLES = 64
@@ -46,7 +46,7 @@ def run_demo(
     join_processes(device)
     print(f"training a self-attention GAN on 4,495 OpenMoji pictures for {minutes:g} minutes")
     with PackingProgress(console, "packing") as progress:
-        session = prepare("openmoji", out, PRESET, {}, print, progress)
+        session = prepare_session("openmoji", out, PRESET, {}, print, progress)
     train(session, console, 60 * minutes)
     # 64 samples are drawn in a second on any CPU.
     generator = open_model(out).generator()

@@ -35,7 +35,7 @@ from sagan.run import checkpoint
 from sagan.run.stats import read_records
 from sagan.training.loop import Interrupted, train
 from sagan.training.recorder import Reporter
-from sagan.training.session import prepare
+from sagan.training.session import prepare_session
 
 STEPS = 12
 KILLS = 3  # per trial, or requests to stop
@@ -227,7 +227,7 @@ def _train(job: Job, run: Path, rank: int, port: int) -> None:
 def train_job(job: Job, run: Path) -> None:
     """Train in this process, together with the others that the environment names."""
     torch.set_num_threads(1)
-    session = prepare(str(job.data), run, "smoke", job.settings, lambda line: None)
+    session = prepare_session(str(job.data), run, "smoke", job.settings, lambda line: None)
     train(session, Silent())
 
 

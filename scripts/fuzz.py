@@ -44,7 +44,7 @@ from sagan.run.stats import read_records
 from sagan.runtime.processes import make_accelerator
 from sagan.training.loop import train
 from sagan.training.recorder import Reporter
-from sagan.training.session import prepare
+from sagan.training.session import prepare_session
 from sagan.training.state import Training
 
 SETTINGS: dict[str, Any] = {
@@ -217,12 +217,14 @@ def sound_targets(folder: Path) -> dict[str, Target]:
 
 def _model_targets(folder: Path) -> dict[str, Target]:
     packed = pack(open_source(str(_folder_of_images(folder))), folder / "packed", 32)
-    session = prepare(str(packed.path), folder / "run", "smoke", SETTINGS, lambda line: None)
+    session = prepare_session(
+        str(packed.path), folder / "run", "smoke", SETTINGS, lambda line: None
+    )
     train(session, Silent())
     export_model(open_model(folder / "run"), folder / "model.safetensors", card="# Card")
 
     def resume(run: Path) -> None:
-        again = prepare(str(packed.path), run, None, SETTINGS, lambda line: None)
+        again = prepare_session(str(packed.path), run, None, SETTINGS, lambda line: None)
         training = Training(again.description, packed, make_accelerator())
         begun = latest_checkpoint(run)
         if begun is not None:

@@ -111,7 +111,7 @@ def train_run() -> Callable[..., Path]:
     """train_run(run, dataset, key=value, ...): the command `sagan train`, without its display."""
     from sagan.training.loop import train
     from sagan.training.recorder import Reporter
-    from sagan.training.session import prepare
+    from sagan.training.session import prepare_session
 
     class Silent(Reporter):
         pass
@@ -124,7 +124,9 @@ def train_run() -> Callable[..., Path]:
         time_limit: float = float("inf"),
         **settings: Any,
     ) -> Path:
-        session = prepare(str(dataset.path), run, "smoke", TINY | settings, notify=lambda _: None)
+        session = prepare_session(
+            str(dataset.path), run, "smoke", TINY | settings, notify=lambda _: None
+        )
         assert session.run.path == run
         train(session, reporter or Silent(), time_limit)
         return run

@@ -62,7 +62,7 @@ def train(
     from sagan.display import PackingProgress
     from sagan.runtime.processes import join_processes, report_lost_processes
     from sagan.runtime.shell import quoted
-    from sagan.training.session import RESUME, prepare
+    from sagan.training.session import RESUME, prepare_session
 
     processes = join_processes(device)
     notify = say if processes.is_main_process else say_nothing
@@ -73,7 +73,7 @@ def train(
         processes.local_main_process_first(),
         PackingProgress(console, "packing") as progress,
     ):
-        session = prepare(data, out, preset, overrides, notify, progress)
+        session = prepare_session(data, out, preset, overrides, notify, progress)
     if processes.is_main_process:
         _show_session(session, console)
     if not dry_run:

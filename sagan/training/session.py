@@ -33,7 +33,7 @@ class Session:
     dataset: PackedDataset
 
 
-def prepare(
+def prepare_session(
     source: str,
     run: Path,
     preset: str | None,
@@ -90,10 +90,7 @@ def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Conf
             "put the images into one folder per class"
         )
     if labeled and not config.conditional:
-        notify(
-            f"the {dataset.num_classes} classes of {dataset.source} are ignored: the model is "
-            "unconditional"
-        )
+        notify(f"unconditional: ignoring the {dataset.num_classes} classes of {dataset.source}")
     return config
 
 

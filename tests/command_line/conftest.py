@@ -12,7 +12,7 @@ from rich.console import Console
 from sagan import cli
 from sagan.display import PlainReporter
 from sagan.training.loop import train
-from sagan.training.session import prepare
+from sagan.training.session import prepare_session
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def splits(tmp_path_factory: pytest.TempPathFactory, labeled_pictures: Path) -> 
 
 
 def _trained(source: Path, run: Path) -> Path:
-    session = prepare(str(source), run, "smoke", {"steps": 2, "channels_g": 8}, lambda line: None)
+    session = prepare_session(
+        str(source), run, "smoke", {"steps": 2, "channels_g": 8}, lambda line: None
+    )
     reporter = PlainReporter(Console(quiet=True))
     train(session, reporter)
     return run

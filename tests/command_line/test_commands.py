@@ -291,9 +291,9 @@ def test_the_demo_ends_with_samples_and_an_attention_figure(
     # The same demo on a handful of images: tests/data renders OpenMoji.
     def prepare(source, *rest):
         assert source == "openmoji"
-        return session.prepare(str(pictures), *rest)
+        return session.prepare_session(str(pictures), *rest)
 
-    monkeypatch.setattr(demo, "prepare", prepare)
+    monkeypatch.setattr(demo, "prepare_session", prepare)
     result = sagan("demo", "--out", tmp_path / "demo", "--minutes", 0.05)
     assert result.status == 0, result.err
     assert size_of(tmp_path / "demo" / "samples.png") == (8 * 98 - 2, 8 * 98 - 2)

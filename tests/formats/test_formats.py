@@ -14,7 +14,7 @@ from sagan.model import open_model
 from sagan.run.checkpoint import checkpoints, latest_checkpoint
 from sagan.training.loop import train
 from sagan.training.recorder import Reporter
-from sagan.training.session import prepare
+from sagan.training.session import prepare_session
 
 WRITTEN = Path(__file__).parent / "v0.1.0"
 
@@ -57,7 +57,9 @@ def test_a_packed_set_has_its_classes_fingerprint_and_images() -> None:
 def test_a_run_resumes_from_its_checkpoint(written: Path, no_images: None) -> None:
     run = written / "run"
     assert latest_checkpoint(run) == checkpoints(run)[-1]
-    session = prepare(str(written / "packed"), run, None, {"steps": 3}, notify=lambda _: None)
+    session = prepare_session(
+        str(written / "packed"), run, None, {"steps": 3}, notify=lambda _: None
+    )
     train(session, Silent())
     assert [path.name for path in checkpoints(run)] == ["step-00000002", "step-00000003"]
     steps = [json.loads(line)["step"] for line in (run / "stats.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The device is the one that was asked for, or this machine's best, or a line says why not."""
+"""The device is the requested one, or this machine's best, or a line says why not."""
 
 import pytest
 import torch

@@ -31,14 +31,14 @@ from sagan.data import PackedDataset
 from sagan.runtime.processes import make_accelerator
 from sagan.training import loop, recorder
 from sagan.training.state import Training
-from sagan.training.session import prepare
+from sagan.training.session import prepare_session
 
 source, run, results = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 AdaptiveAugment.ADJUST_EVERY = 2
 AdaptiveAugment.TARGET = -2.0  # p rises, whatever D says
 recorder.draw_images = lambda *_: {}
 settings = SETTINGS
-session = prepare(source, run, "smoke", settings, notify=lambda _: None)
+session = prepare_session(source, run, "smoke", settings, notify=lambda _: None)
 training = Training(session.description, session.dataset, make_accelerator())
 adversaries = training.adversaries
 found = {}
@@ -95,7 +95,7 @@ found["ema"] = training.average.generator.state_dict()
 found["p"] = adversaries.strength.p
 
 for name, more in VARIANTS.items():
-    other = prepare(source, run, "smoke", settings | more, notify=lambda _: None)
+    other = prepare_session(source, run, "smoke", settings | more, notify=lambda _: None)
     variant = Training(other.description, other.dataset, training.accelerator)
 
 

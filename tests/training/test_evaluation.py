@@ -241,7 +241,7 @@ def test_without_the_libraries_training_says_so_and_continues(
     monkeypatch.setattr(evaluation, "libraries_installed", lambda: False)
     monkeypatch.setattr(session, "libraries_installed", lambda: False)
     lines: list[str] = []
-    session.prepare(str(labeled.path), tmp_path / "run", "smoke", {}, lines.append)
+    session.prepare_session(str(labeled.path), tmp_path / "run", "smoke", {}, lines.append)
     assert [line for line in lines if "pip install '.[metrics]'" in line]
     run = train_run(tmp_path / "run", labeled, steps=2, **ALWAYS)
     assert not any(BEST_BY in record for record in read_records(run))

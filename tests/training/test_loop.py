@@ -28,7 +28,7 @@ from sagan.run.stats import read_records
 from sagan.training import adversaries, loop
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
-from sagan.training.session import prepare
+from sagan.training.session import prepare_session
 from sagan.training.signals import Requests
 from sagan.training.state import Training
 
@@ -206,7 +206,7 @@ def test_a_resumed_run_needs_no_preset(
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=1)
     settings = tiny_config(steps=1).model_dump(exclude={"conditional"})
-    session = prepare(str(unlabeled.path), run, None, settings, notify=lambda _: None)
+    session = prepare_session(str(unlabeled.path), run, None, settings, notify=lambda _: None)
     assert session.description.preset == "smoke"
 
 
@@ -218,12 +218,14 @@ def test_a_resumed_run_keeps_its_settings_without_repeating_them_even_if_its_pre
     changed = PRESETS["smoke"].model_copy(update={"settings": {"lr_g": 0.5}})
     monkeypatch.setitem(PRESETS, "smoke", changed)
     for preset in (None, "smoke"):
-        session = prepare(str(labeled.path), run, preset, {"steps": 9}, notify=lambda _: None)
+        session = prepare_session(
+            str(labeled.path), run, preset, {"steps": 9}, notify=lambda _: None
+        )
         assert session.description.config == begun.model_copy(update={"steps": 9})
     with pytest.raises(SaganError, match=r"lr_g was 0\.0002 and is now 0\.1"):
-        prepare(str(labeled.path), run, None, {"lr_g": 0.1}, notify=lambda _: None)
+        prepare_session(str(labeled.path), run, None, {"lr_g": 0.1}, notify=lambda _: None)
     with pytest.raises(SaganError, match="latent_size was 8 and is now 64"):
-        prepare(str(labeled.path), run, "demo-32", {}, notify=lambda _: None)
+        prepare_session(str(labeled.path), run, "demo-32", {}, notify=lambda _: None)
 
 
 @pytest.mark.usefixtures("no_images")
@@ -258,7 +260,7 @@ def test_labels_decide_whether_a_model_is_conditional_unless_it_is_set(
 
     def conditional(dataset: PackedDataset, **settings: Any) -> bool | None:
         source = str(dataset.path)
-        session = prepare(source, tmp_path / "run", "smoke", settings, lines.append)
+        session = prepare_session(source, tmp_path / "run", "smoke", settings, lines.append)
         return session.description.config.conditional
 
     assert conditional(labeled) is True
@@ -279,7 +281,7 @@ def test_a_family_without_labels_ignores_those_of_the_data_and_says_so(tmp_path:
     lines: list[str] = []
     settings = {"family": "dcgan", "resolution": 64}
     for preset, chosen in (("dcgan-64", {}), ("smoke", settings)):
-        session = prepare(source, tmp_path / "run", preset, chosen, lines.append)
+        session = prepare_session(source, tmp_path / "run", preset, chosen, lines.append)
         assert session.description.config.conditional is False, preset
     assert len(lines) == 2
 

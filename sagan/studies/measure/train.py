@@ -7,7 +7,7 @@ from sagan.build import build_meta_networks, count_parameters
 from sagan.run.stats import Record, read_records
 from sagan.studies.run import NetworkName, RunObserver, Series, StudyData, StudyRun
 from sagan.training.loop import train
-from sagan.training.session import prepare
+from sagan.training.session import prepare_session
 
 # Patterns of names in stats.jsonl. Times are left out, and sigma of the dozens of layers.
 KEPT_CURVES = ("loss/*", "logits/*", "gradient/*", "gamma/*", "attention/*", "augment/p", "dropped")
@@ -22,7 +22,7 @@ def train_run(run: StudyRun, data: StudyData, observer: RunObserver) -> list[Rec
     """
     settings = run.config.model_dump()
     source = str(data.train.path)
-    session = prepare(source, run.folder, run.preset, settings, notify=lambda _: None)
+    session = prepare_session(source, run.folder, run.preset, settings, notify=lambda _: None)
     train(session, observer.reporter)
     return read_records(run.folder)
 
