@@ -53,9 +53,12 @@ def test_a_package_whose_init_was_removed_with_the_driver_is_named_in_one_line(
 ) -> None:
     (tmp_path / "sagan" / "cli").mkdir(parents=True)
     shutil.copy(ROOT / "torch_sagan.py", tmp_path)
+    # Without site packages, and without whatever this process got its packages from.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     ended = subprocess.run(
-        [sys.executable, "-S", "-c", RUN], cwd=tmp_path, capture_output=True, text=True
-    )
+        [sys.executable, "-S", "-c", RUN],
+        env=environment, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
 
