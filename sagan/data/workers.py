@@ -42,7 +42,10 @@ CHUNK_BYTES = 4 * 1024**2
 MAX_LOCAL_IMAGES = 512
 MAX_LOCAL_SECONDS = 1.0
 
-_WORKER = "import sys; sys.path[:] = {path!r}; from sagan.data.workers import serve_chunks; serve_chunks()"
+_WORKER = (
+    "import sys; sys.path[:] = {path!r}; from sagan.data.workers import serve_chunks; "
+    "serve_chunks()"
+)
 
 Read = Callable[[], bytes]
 
