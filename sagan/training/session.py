@@ -90,7 +90,10 @@ def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Conf
             "put the images into one folder per class"
         )
     if labeled and not config.conditional:
-        notify(f"unconditional: ignoring the {dataset.num_classes} classes of {dataset.source}")
+        notify(
+            f"the {dataset.num_classes} classes of {dataset.source} are ignored: the model is "
+            "unconditional"
+        )
     return config
 
 
