@@ -50,7 +50,7 @@ def test_three_hundred_steps_follow_those_of_plain_operations(
     fast = losses(start_training(labeled), STEPS)
     monkeypatch.setattr(resnet, "upsample_convolve", two_step_up)
     monkeypatch.setattr(resnet, "convolve_downsample", two_step_down)
-    monkeypatch.setattr(SelfAttention2d, "_attend", lambda *_: eager)
+    monkeypatch.setattr(SelfAttention2d, "_kernel", lambda *_: eager)
     plain = losses(start_training(labeled), STEPS)
     apart = np.abs(fast - plain)
     assert 0 < apart[:5].max() < 1e-4
