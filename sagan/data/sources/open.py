@@ -25,7 +25,7 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
     the hub need libraries that take long to import, and some of which are optional.
 
     Args:
-        source: "openmoji", "hf:NAME[:CONFIG][:SPLIT]", or a path to: a folder of images, a zip of
+        source: `openmoji`, `hf:NAME[:CONFIG][:SPLIT]`, or a path to: a folder of images, a zip of
             the same, CIFAR-10's or -100's archive or unpacked folder, .parquet, .arrow or
             webdataset .tar files, or a folder of these.
         split: which part of it.
