@@ -183,7 +183,7 @@ def test_weights_other_than_ema_and_raw_are_refused(finished_run: Path) -> None:
 @pytest.mark.parametrize("name", ["no-such-model", "x" * 300, "a/b/c", "nul\0byte", "~"])
 def test_a_missing_model_is_refused_in_one_line(name: str) -> None:
     message = refusal(lambda: load_generator(name))
-    assert "no model" in message
+    assert "cannot find the model" in message
 
 
 def test_a_folder_that_is_not_a_run_is_refused_in_one_line(
