@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from sagan.errors import SaganError, UnreadableError
 from sagan.images import decode as decoding
@@ -55,6 +55,31 @@ def test_shrinking_averages_instead_of_picking_pixels() -> None:
     assert np.abs(image[2:-2, 2:-2].astype(int) - 127.5).max() < 3
 
 
+# Lanczos with three lobes overshoots twice on each side of an edge, unlike bicubic and bilinear.
+SHRUNK = [40, 41, 37, 50, 190, 203, 199, 200]
+ENLARGED = [40, 40, 40, 41, 45, 30, 23, 74, 166, 217, 210, 195, 199, 200, 200, 200]
+NOISE = [
+    [[101, 146, 117], [159, 161, 116], [107, 160, 149]],
+    [[117, 106, 141], [159, 111, 150], [162, 115, 125]],
+    [[97, 141, 99], [114, 105, 134], [153, 98, 158]],
+]
+
+
+def test_resampling_is_antialiased_lanczos_with_these_pixels() -> None:
+    """Other pixels, even by 1, would change the fingerprint of every packed set."""
+    edge = np.repeat(np.array([40, 200], np.uint8), 12)
+    rows = np.tile(edge[None, :, None], (24, 1, 3))
+    assert decode(encode(Image.fromarray(rows)), 8, "crop")[3, :, 0].tolist() == SHRUNK
+    wide = np.tile(edge[None, 8:16, None], (4, 1, 3))
+    assert decode(encode(Image.fromarray(wide)), 16, "stretch")[3, :, 0].tolist() == ENLARGED
+    assert decode(encode(Image.fromarray(wide)), 16, "pad")[8, :, 0].tolist() == ENLARGED
+
+
+def test_resampled_noise_has_these_pixels() -> None:
+    pixels = decode(encode(Image.fromarray(noise(9, 9))), 3, "crop")
+    assert pixels.tolist() == NOISE
+
+
 @pytest.mark.parametrize(
     ("orientation", "upright"),
     [
@@ -76,6 +101,32 @@ def test_exif_orientation_turns_the_image_upright(orientation: int, upright: obj
     assert np.array_equal(decode(data, 6, "crop"), upright(pixels))
 
 
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+def test_orientation_is_found_wherever_programs_write_it() -> None:
+    """ImageMagick writes EXIF into PNG as hexadecimal text, some cameras into XMP alone."""
+    pixels = np.repeat(np.repeat(noise(2, 2), 8, axis=0), 8, axis=1)
+    image, exif, text = Image.fromarray(pixels), Image.Exif(), PngImagePlugin.PngInfo()
+    exif[0x0112] = 6
+    profile = exif.tobytes()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(profile)}\n{profile.hex()}\n", zip=True)
+    files = {
+        "PNG as ImageMagick writes it": encode(image, pnginfo=text),
+        "WEBP": encode(image, "WEBP", exif=exif, lossless=True),
+        "TIFF": encode(image, "TIFF", exif=exif),
+        "JPEG": encode(image, "JPEG", exif=exif, quality=100, subsampling=0),
+        "JPEG with XMP": encode(image, "JPEG", xmp=XMP.encode(), quality=100, subsampling=0),
+    }
+    for name, data in files.items():
+        found = decode(data, 16, "crop").astype(int)
+        assert np.abs(found - np.rot90(pixels, -1)).max() <= 4 * ("JPEG" in name), name
+
+
 def test_transparency_is_laid_over_white() -> None:
     image = Image.fromarray(
         np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [0, 0, 0, 51], [9, 9, 9, 255]]], np.uint8)
@@ -93,9 +144,10 @@ def test_a_palette_with_a_transparent_color_is_laid_over_white() -> None:
 
 
 def test_sixteen_bit_gray_keeps_its_shades() -> None:
-    shades = np.array([[0, 0x7F7F], [0x80FF, 0xFFFF]], np.uint16)
-    pixels = decode(encode(Image.fromarray(shades)), 2, "crop")
-    assert pixels[..., 0].ravel().tolist() == [0, 0x7F, 0x80, 0xFF]
+    shades = np.array([[0, 0x00FF, 0x0100], [0x7F7F, 0x80FF, 0xFE00], [0xFEFF, 0xFF00, 0xFFFF]])
+    pixels = decode(encode(Image.fromarray(shades.astype(np.uint16))), 3, "crop")
+    # The high byte: dividing by 257 would give other pixels for three of these.
+    assert pixels[..., 0].ravel().tolist() == [0, 0, 1, 0x7F, 0x80, 0xFE, 0xFE, 0xFF, 0xFF]
     assert (pixels == pixels[..., :1]).all()
 
 
