@@ -353,17 +353,22 @@ def test_each_objective_trains(labeled: PackedDataset, start_training: Start, lo
     assert not any(torch.equal(before[name], after[name]) for name in before if "conv1" in name)
 
 
-def test_the_gradient_penalty_is_part_of_the_same_update(
-    unlabeled: PackedDataset, start_training: Start
+@pytest.mark.parametrize(("kind", "augment"), [("unlabeled", 0.0), ("labeled", 1.0)])
+def test_the_gradient_penalty_is_part_of_the_same_update_on_the_same_augmented_images(
+    kind: str, augment: float, start_training: Start, request: pytest.FixtureRequest
 ) -> None:
-    adversaries = start_training(unlabeled, loss="wasserstein-gp").adversaries
+    dataset = request.getfixturevalue(kind)
+    adversaries = start_training(dataset, loss="wasserstein-gp", augment=augment).adversaries
     weights = copy.deepcopy(adversaries.discriminator)
+    shards = real_shards(dataset, [0, 8, 16] if kind == "labeled" else [0, 1, 2])
     with watched(adversaries.discriminator) as judged:
-        result = discriminator_step(adversaries, KEY, real_shards(unlabeled, [0, 1, 2]))
-    (images, _), (mixed, _) = judged
+        result = discriminator_step(adversaries, KEY, shards)
+    (images, labels), (mixed, _) = judged
     real, fake = images[:3], images[3:]
-    # Each mixed image lies between its pair, at one share for all pixels.
-    share = ((mixed - real) / (fake - real)).flatten(1).median(dim=1).values
+    real_labels, fake_labels = (None, None) if labels is None else labels.chunk(2)
+    # Each mixed image lies between its pair, at one share for all pixels: those that cutout set to
+    # 0 in both have none.
+    share = ((mixed - real) / (fake - real)).flatten(1).nanmedian(dim=1).values
     assert ((share > 0) & (share < 1)).all()
     torch.testing.assert_close(mixed, real + share[:, None, None, None] * (fake - real))
 
@@ -371,9 +376,11 @@ def test_the_gradient_penalty_is_part_of_the_same_update(
     mixed.requires_grad_()
     penalty = 0.0
     for i in range(3):
-        (slope,) = torch.autograd.grad(weights(mixed[i : i + 1]).sum(), mixed, create_graph=True)
+        # Mixed images have the labels of the real ones.
+        logit = weights(mixed[i : i + 1], None if labels is None else real_labels[i : i + 1])
+        (slope,) = torch.autograd.grad(logit.sum(), mixed, create_graph=True)
         penalty = penalty + 10 * (slope[i].square().sum().sqrt() - 1) ** 2 / 3
-    loss = weights(fake).mean() - weights(real).mean() + penalty
+    loss = weights(fake, fake_labels).mean() - weights(real, real_labels).mean() + penalty
     loss.backward()
     assert float(result.loss) == pytest.approx(float(loss.detach()), rel=1e-4)
     assert_close(gradients(adversaries.discriminator), gradients(weights), share=2e-4)
