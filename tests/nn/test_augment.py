@@ -322,6 +322,28 @@ def test_p_follows_the_mean_over_processes() -> None:
     assert adaptive.p == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("sign_of_nan", [0.0, math.nan])
+def test_a_logit_that_is_not_a_number_counts_as_undecided_and_the_state_can_be_restored(
+    sign_of_nan: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update with such a logit may be dropped, and training continues.
+
+    On CPUs torch's sign of NaN is 0. Its documentation does not say so, and NumPy's is NaN.
+    """
+    sign = torch.Tensor.sign
+    monkeypatch.setattr(
+        torch.Tensor, "sign", lambda x: torch.where(x.isnan(), sign_of_nan, sign(x))
+    )
+    adaptive = AdaptiveAugment(p=0.2, images_to_full=977)
+    adaptive.observe(torch.tensor([math.nan, 1.0, 1.0, -math.inf]))
+    adaptive.adjust(4, alone)
+    state = json.loads(json.dumps(adaptive.state_dict()))
+    assert state == {"p": 0.2, "signs": 1.0, "images": 4, "updates": 1}
+    restored = AdaptiveAugment(p=0.9, images_to_full=977)
+    restored.load_state_dict(state)
+    assert restored.state_dict() == state
+
+
 def test_a_fixed_p_never_changes() -> None:
     for p in (0.0, 0.3, 1.0):
         adaptive = AdaptiveAugment(p=p, images_to_full=math.inf)
