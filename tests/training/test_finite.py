@@ -171,6 +171,17 @@ def test_on_a_device_that_is_rarely_read_weights_are_checked_before_drawing(
     assert list((tmp_path / "run" / "samples").iterdir()) == []
 
 
+@pytest.mark.parametrize("value", [3e38, -1e-45])
+def test_a_gradient_is_not_bad_for_its_size_alone(value: float) -> None:
+    """The sum of the squares of many finite numbers may be infinite."""
+    network = nn.Linear(2, 3)
+    guard = FiniteGuard("generator", network, adam(network, 0.1, (0.0, 0.9)))
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, value)
+    guard.check(torch.tensor(value), 1)
+    assert guard.report() == (0, "")
+
+
 def test_an_update_with_an_infinite_loss_is_dropped_even_if_its_gradients_are_finite() -> None:
     network = nn.Linear(2, 1)
     optimizer = adam(network, 0.1, (0.0, 0.9))
