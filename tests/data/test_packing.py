@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, fingerprint_of, open_source, pack
+from sagan.data import PackedDataset, describe, fingerprint_of, open_source, pack
 from sagan.data.sources.folder import FolderSource
 from sagan.errors import SaganError
 
@@ -71,6 +71,20 @@ def test_unreadable_files_are_skipped_with_their_reason_and_shift_nothing(tmp_pa
     ]
     assert manifest["counts"] == [14, 14]
     assert calls[-1] == (30, 30)
+
+
+def test_classes_without_a_readable_image_are_counted_as_0_at_the_start_and_at_the_end(
+    tmp_path: Path,
+) -> None:
+    root = shades(shades(tmp_path / "set", 30, "b"), 4, "c")
+    for name in ("a", "d"):
+        shades(root, 0, name)
+        (root / name / "broken.png").write_bytes(b"")
+    dataset = pack(open_source(str(root)), tmp_path / "out", 4)
+    assert dataset.classes == ("a", "b", "c", "d")
+    manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
+    assert manifest["counts"] == [0, 30, 4, 0]
+    assert dict(describe(str(tmp_path / "out")).counts) == {"a": 0, "b": 30, "c": 4, "d": 0}
 
 
 def test_more_than_a_tenth_unreadable_stops_and_leaves_nothing(tmp_path: Path) -> None:
