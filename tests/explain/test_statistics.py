@@ -118,6 +118,24 @@ def test_half_precision_rows_are_divided_by_their_sum():
     np.testing.assert_allclose(concentration(off), concentration(exact))
 
 
+@pytest.mark.parametrize("sum_", [0.981, 1.019])
+def test_rows_within_two_percent_of_1_are_accepted(sum_):
+    attention = random_attention(1, 16, 16, dtype=np.float64)
+    np.testing.assert_allclose(attention_entropy(sum_ * attention), attention_entropy(attention))
+    assert (attended_region(sum_ * attention[0, 3]) == attended_region(attention[0, 3])).all()
+
+
+@pytest.mark.parametrize("sum_", [0.979, 1.021])
+def test_one_row_more_than_two_percent_off_is_refused(sum_):
+    attention = random_attention(2, 16, 16, dtype=np.float64)
+    attention[1, 9] *= sum_
+    for measure in (attention_entropy, concentration, lambda a: attention_distance(a, 32)):
+        with pytest.raises(ValueError, match="sum to 1"):
+            measure(attention)
+    with pytest.raises(ValueError, match="sum to 1"):
+        attended_region(attention[1, 9])
+
+
 @pytest.mark.parametrize(("queries", "keys"), [(16, 16), (64, 16)])
 def test_attention_beyond_a_field_agrees_with_a_plain_loop(queries, keys):
     attention = random_attention(2, queries, keys)
