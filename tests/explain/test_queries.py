@@ -110,6 +110,33 @@ def test_dots_show_different_attention_if_there_is_any():
     assert {int(targets[query]) for query in queries} == {0, 7, 56, 63}
 
 
+def scene(dots):
+    """A map and an image in which only these cells, {(row, column): (key, contrast)}, stand out."""
+    image = np.full((32, 32, 3), 128, dtype=np.uint8)
+    attention = np.full((SIDE**2, 64), 1 / 64)
+    for (row, column), (key, contrast) in dots.items():
+        image[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += np.uint8(contrast)
+        attention[row * SIDE + column] = np.eye(64)[key]
+    return attention, image
+
+
+@pytest.mark.parametrize(("contrast", "chosen"), [(22, (10, 10)), (12, (4, 4))])
+def test_half_of_the_fastest_change_counts_in_full_and_less_does_not(contrast, chosen):
+    """The cell with the fastest change, 40, looks less far than the other one."""
+    dots = {(4, 4): (39, 40), (10, 10): (0, contrast)}
+    (query,) = interesting_queries(*scene(dots), 1)
+    assert divmod(query, SIDE) == chosen
+
+
+@pytest.mark.parametrize(("column", "second"), [(7, (1, 7)), (5, (13, 13))])
+def test_dots_gain_by_being_farther_apart_up_to_a_third_of_the_image(column, second):
+    """The dot in the first row has a tenth more score than the one in the far corner."""
+    dots = {(1, 1): (63, 40), (1, column): (56, 16), (13, 13): (7, 16)}
+    queries = interesting_queries(*scene(dots), 3)
+    assert [divmod(query, SIDE) for query in queries[:2]] == [(1, 1), second]
+    assert {divmod(query, SIDE) for query in queries} == set(dots)
+
+
 def test_noise_on_uniform_attention_does_not_decide_the_dots():
     image = flat()
     image[4:12, 20:28] = noise(8)
