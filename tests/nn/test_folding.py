@@ -63,7 +63,11 @@ def test_a_folded_generator_outputs_the_same_images_to_rounding(generator: Gener
 def test_only_norms_that_depend_on_labels_or_follow_a_sum_stay(
     generator: GeneratorBase,
 ) -> None:
-    norms = [m for m in folded(generator).modules() if isinstance(m, nn.BatchNorm2d)]
+    before, norms = (
+        [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+        for network in (generator, folded(generator))
+    )
+    assert len(before) == {DCGANGenerator: 4, Generator: 7}[type(generator)]
     # One at the start of each of three blocks and one at the end; three more depend on labels.
     expected = {DCGANGenerator: 0, Generator: 4 + 3 * bool(generator.num_classes)}
     assert len(norms) == expected[type(generator)]

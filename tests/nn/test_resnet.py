@@ -63,10 +63,10 @@ def tiny_discriminator(resolution: int = 32, num_classes: int = 0, **kwargs: Any
 
 def open_attention(network: nn.Module) -> None:
     """Give attention an effect: gamma is 0 in a new network."""
-    with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, SelfAttention2d):
-                layer.gamma.fill_(0.5)
+    layers = [layer for layer in network.modules() if isinstance(layer, SelfAttention2d)]
+    assert layers
+    for layer in layers:
+        nn.init.constant_(layer.gamma, 0.5)
 
 
 def state(network: nn.Module) -> dict[str, Tensor]:
@@ -134,10 +134,13 @@ def test_spectral_norm_adds_no_parameters_and_skips_the_tables_of_batch_norm() -
     for build in (tiny_generator, tiny_discriminator):
         network = build(num_classes=3)
         assert count(network) == count(build(num_classes=3, spectral_norm=None))
-        for name, layer in network.named_modules():
-            table = name.endswith((".gain", ".bias"))
-            if isinstance(layer, NORMALIZABLE):
-                assert is_spectrally_normalized(layer) is not table, name
+        layers = {n: m for n, m in network.named_modules() if isinstance(m, NORMALIZABLE)}
+        tables = {name for name in layers if name.endswith((".gain", ".bias"))}
+        # A table of gains and one of biases for each of the generator's six norms with classes.
+        assert len(tables) == (12 if build is tiny_generator else 0)
+        normalized = {name for name, layer in layers.items() if is_spectrally_normalized(layer)}
+        assert normalized == set(layers) - tables
+        assert len(normalized) > 10
     assert "embedding" in sigmas_of(tiny_discriminator(num_classes=3))
     assert not sigmas_of(tiny_generator(spectral_norm=None))
 
@@ -164,15 +167,21 @@ def test_the_discriminators_blocks_halve_images_to_4_or_at_32_to_8() -> None:
 def test_initial_weights_are_orthogonal_biases_zero_and_class_gains_one() -> None:
     for network in (tiny_generator(num_classes=3), tiny_discriminator(num_classes=3)):
         fold_spectral_norm(network)  # an orthogonal matrix has norm 1 already
+        checked = {"gain": 0, "bias": 0, "weight": 0}
         for name, layer in network.named_modules():
             if name.endswith((".gain", ".bias")):
                 expected = 1.0 if name.endswith(".gain") else 0.0
                 assert (layer.weight == expected).all(), name
+                checked[name.rpartition(".")[2]] += 1
             elif isinstance(layer, NORMALIZABLE):
                 singular = np.linalg.svd(layer.weight.detach().flatten(1).numpy())[1]  # type: ignore[operator,union-attr]
                 np.testing.assert_allclose(singular, 1, atol=1e-3, err_msg=name)
+                checked["weight"] += 1
                 if getattr(layer, "bias", None) is not None:
                     assert (layer.bias == 0).all(), name  # type: ignore[union-attr]
+        assert checked["weight"] > 10
+        num_tables = 6 if isinstance(network, Generator) else 0
+        assert (checked["gain"], checked["bias"]) == (num_tables, num_tables)
 
 
 def test_the_initializer_is_used_before_weights_are_normalized() -> None:
@@ -424,10 +433,13 @@ def test_every_parameter_of_both_networks_gets_a_gradient() -> None:
     open_attention(g), open_attention(d)
     labels = torch.tensor([0, 1, 2, 0])
     d(g(torch.randn(4, 8), labels), labels).square().sum().backward()
+    # A batch norm right after a convolution takes its bias away.
+    without_effect = {f"blocks.{i}.conv1.bias" for i in range(len(g.blocks))}
+    assert without_effect <= {name for name, _ in g.named_parameters()}
     for network in (g, d):
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
-            if not name.endswith(("conv1.bias",)):  # batch norm takes a constant away
+            if network is d or name not in without_effect:
                 assert parameter.grad.abs().max() > 0, name
 
 

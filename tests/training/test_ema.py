@@ -26,6 +26,18 @@ def is_averaged(name: str) -> bool:
     return not name.endswith((".u", ".v", "num_batches_tracked"))
 
 
+def test_weights_biases_and_running_statistics_are_averaged_and_nothing_else(
+    generator: Generator,
+) -> None:
+    """The tests below divide tensors into two kinds by name."""
+    averaged = {name for name in generator.state_dict() if is_averaged(name)}
+    statistics = {n for n in averaged if n.endswith(("running_mean", "running_var"))}
+    assert len(statistics) == 2 * 7  # two norms in each of three blocks, one at the end
+    assert averaged - statistics == {name for name, _ in generator.named_parameters()}
+    others = set(generator.state_dict()) - averaged
+    assert {name.rpartition(".")[2] for name in others} == {"u", "v", "num_batches_tracked"}
+
+
 def disturb(network: nn.Module, seed: int) -> dict[str, Tensor]:
     """Change every tensor, as an update would, and return a copy in float64."""
     rng = torch.Generator().manual_seed(seed)
@@ -138,6 +150,17 @@ def test_updating_the_average_does_not_change_the_generator(generator: Generator
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def assert_between(
+    average: nn.Module, before: dict[str, Tensor], target: dict[str, Tensor], decay: float
+) -> None:
+    """Every averaged tensor is `decay` of what it was plus the rest of its target."""
+    actual = {name: tensor for name, tensor in average.state_dict().items() if is_averaged(name)}
+    assert any(not torch.equal(before[name], target[name]) for name in actual)
+    for name, tensor in actual.items():
+        expected = decay * before[name] + (1 - decay) * target[name]
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6, msg=name)
+
+
 def test_a_training_step_moves_the_average_by_the_batch_size(
     unlabeled: PackedDataset,
     start_training: Callable[..., Any],
@@ -149,14 +172,8 @@ def test_a_training_step_moves_the_average_by_the_batch_size(
     training.advance()
     target = copied(training.adversaries.generator)
     decay = 2**-20  # the ramp-up at step 1: h = B / 20, whatever B
-    for name, tensor in training.average.generator.state_dict().items():
-        if is_averaged(name):
-            expected = decay * before[name] + (1 - decay) * target[name]
-            torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
+    assert_between(training.average.generator, before, target, decay)
     before = copied(training.average.generator)
     training.advance()
     target = copied(training.adversaries.generator)
-    for name, tensor in training.average.generator.state_dict().items():
-        if is_averaged(name):
-            expected = 2**-10 * before[name] + (1 - 2**-10) * target[name]
-            torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
+    assert_between(training.average.generator, before, target, 2**-10)
