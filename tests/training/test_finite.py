@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.run import checkpoint
+from sagan.run import checkpoint, directory
+from sagan.run.stats import read_records
 from sagan.training.finite import SKIPS_ON, FiniteGuard
 from sagan.training.optimizer import adam
 from sagan.training.state import Training
@@ -156,6 +157,37 @@ def test_a_run_stopped_by_a_bad_gradient_leaves_its_last_checkpoint_unchanged(
     with pytest.raises(SaganError, match="generator, step 4"):
         train_run(run, unlabeled, steps=6, checkpoint_every=1)
     assert checkpoint.latest_checkpoint(run) == run / "checkpoints" / "step-00000003"
+
+
+def test_a_stopped_run_may_resume_with_skip_and_later_with_stop(
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch, no_images: None,
+) -> None:  # fmt: skip
+    real = Training.advance
+
+    def advance(self: Training) -> Any:
+        if self.step not in (1, 3):
+            return real(self)
+        heal = poison(self.adversaries.generator, LAYER["generator"], float("nan"))
+        result = real(self)
+        heal()
+        return result
+
+    monkeypatch.setattr(Training, "advance", advance)
+    settings = {"checkpoint_every": 1, "log_every": 1}
+    run = tmp_path / "run"
+    with pytest.raises(SaganError, match=r"generator, step 2: .* on_nonfinite=skip"):
+        train_run(run, unlabeled, steps=3, **settings)
+    assert directory.read_description(run).config.on_nonfinite == "stop"
+    train_run(run, unlabeled, steps=3, on_nonfinite="skip", **settings)
+    assert directory.read_description(run).config.on_nonfinite == "skip"
+    assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [1, 2, 3]
+    with pytest.raises(SaganError, match="generator, step 4: "):
+        train_run(run, unlabeled, steps=5, on_nonfinite="stop", **settings)
+    train_run(run, unlabeled, steps=5, on_nonfinite="skip", **settings)
+    assert checkpoint.checkpoints(run)[-1].name == "step-00000005"
+    dropped = {record["step"]: record.get("dropped", 0) for record in read_records(run)}
+    assert dropped == {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 5: 2}  # also across restarts
 
 
 @pytest.mark.parametrize("settings", [{"sample_every": 2, "steps": 6}, {"steps": 3}])

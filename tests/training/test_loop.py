@@ -417,6 +417,21 @@ def test_a_changed_environment_that_changes_bits_is_reported_on_resuming(
 
 
 @pytest.mark.usefixtures("no_images")
+def test_another_precision_found_on_another_machine_is_reported_on_resuming(
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration, `precision=auto`, is the same, so resuming is not refused."""
+    monkeypatch.setattr(adversaries, "resolve_precision", lambda *_: torch.float32)
+    run = train_run(tmp_path / "run", unlabeled, steps=1, precision="auto")
+    monkeypatch.setattr(adversaries, "resolve_precision", lambda *_: torch.bfloat16)
+    with pytest.warns(UserWarning, match="precision was float32 and is now bfloat16") as caught:
+        train_run(run, unlabeled, steps=2, precision="auto")
+    assert len(caught) == 1
+    assert content(run)["step"] == 2
+    train_run(run, unlabeled, steps=3, precision="auto")  # reported once
+
+
+@pytest.mark.usefixtures("no_images")
 def test_only_the_newest_checkpoints_stay(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
