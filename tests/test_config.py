@@ -311,7 +311,7 @@ def check_one_line(change: Any) -> None:
         assert len(message.splitlines()) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(KEYS, JSON, max_size=3))
 def test_any_settings_give_a_configuration_or_an_error_in_one_line(
     changes: dict[str, Any],
@@ -320,7 +320,7 @@ def test_any_settings_give_a_configuration_or_an_error_in_one_line(
     check_one_line(lambda: parse_config(changes))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(KEYS, st.text(max_size=20) | JSON.map(json.dumps))
 def test_any_assignment_gives_a_configuration_or_an_error_in_one_line(key: str, text: str) -> None:
     check_one_line(lambda: resolve("smoke", parse_assignments([f"{key}={text}"])))

@@ -270,7 +270,7 @@ def test_a_truncated_model_file_is_refused_in_one_line(model_file: Path, tmp_pat
         assert "not a sagan model file" in refusal(lambda: load_generator(path))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_model_with_a_damaged_header_loads_or_is_refused_in_one_line(
     data: st.DataObject, model_file: Path, tmp_path_factory: pytest.TempPathFactory

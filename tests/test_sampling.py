@@ -9,7 +9,7 @@ from sagan.nn.inputs import seeded_latents
 from sagan.sampling import grid_labels, spherical_interpolation
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 9999), size=st.integers(2, 200), num=st.integers(2, 12))
 def test_interpolation_goes_from_start_to_end_with_evenly_changing_norms(
     seed: int, size: int, num: int

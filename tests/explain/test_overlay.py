@@ -71,7 +71,7 @@ def test_a_rectangle_has_four_segments_and_an_empty_region_has_none():
 
 
 @given(hnp.arrays(np.bool_, (5, 5)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_outline_is_as_long_as_the_border(region):
     padded = np.pad(region, 1)
     border = sum(

@@ -181,7 +181,7 @@ def test_concentration_of_one_key_is_one_key():
 
 
 @given(row_strategy(), st.sampled_from([0.1, 0.25, 0.5, 0.9, 1.0]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_region_has_the_mass_and_no_smaller_set_does(row, mass):
     region = attended_region(row, mass)
     assert region.shape == row.shape
@@ -193,7 +193,7 @@ def test_the_region_has_the_mass_and_no_smaller_set_does(row, mass):
 
 
 @given(row_strategy(), st.floats(0.01, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_concentration_is_the_share_of_the_region(row, mass):
     attention = np.broadcast_to(row, (1, 16, 16))
     assert (concentration(attention, mass) == attended_region(row, mass).mean()).all()

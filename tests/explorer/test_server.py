@@ -195,7 +195,7 @@ def test_schemathesis_finds_no_deviation_from_the_schema(
     for path in paths:
         examples = 4 if path == "/api/image" else 10  # each starts a process
 
-        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
         @given(case=operations[path].as_strategy(generation_mode=mode))
         def probe(case: schemathesis.Case) -> None:
             case.call_and_validate(excluded_checks=excluded)

@@ -19,7 +19,7 @@ def test_a_grid_contains_every_image_in_reading_order_on_white() -> None:
     assert (grid[6:, 12:] == 255).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(num=st.integers(1, 300), turns=st.integers(0, 40))
 def test_a_grid_is_near_square_with_a_class_per_column_where_that_fits(
     num: int, turns: int

@@ -32,7 +32,7 @@ def test_pixels_keep_their_place_and_the_input_is_not_changed() -> None:
     assert (x == before).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(value=st.floats(-3, 3, width=32))
 def test_to_uint8_rounds_to_the_nearest_byte_and_clamps(value: float) -> None:
     exact = min(max((value + 1) * 127.5, 0), 255)

@@ -358,7 +358,7 @@ def test_gradients_flow_through_the_returned_map_and_its_y() -> None:
     assert slope.abs().max() > 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     form=st.sampled_from(sorted(FORMS)),
     batch=st.integers(1, 3),

@@ -12,7 +12,7 @@ from sagan.errors import SaganError
 from sagan.nn.inputs import check_labels, seeded_latents
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**64),
     size=st.integers(1, 40),
@@ -28,7 +28,7 @@ def test_a_latent_depends_only_on_the_seed_and_its_index(
     assert torch.equal(seeded_latents(few, size, seed), longer[:few])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), other=st.integers(0, 2**32))
 def test_different_seeds_give_different_latents(seed: int, other: int) -> None:
     same = (seeded_latents(4, 8, seed) == seeded_latents(4, 8, other)).all(dim=1)

@@ -125,7 +125,7 @@ def test_a_transposed_convolutions_norm_is_not_that_of_its_weight_flattened_as_s
     assert abs(sigma_of(layer).item() / wrong - 1) > 0.01
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 999), advances=st.integers(0, 4))
 def test_the_estimate_never_exceeds_the_true_norm_and_starts_near_it(
     kind: str, seed: int, advances: int

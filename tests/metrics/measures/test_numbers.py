@@ -245,7 +245,7 @@ def test_two_samples_of_one_distribution_score_the_same_both_ways() -> None:
 # --- Nearest neighbors
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 30), st.integers(2, 30), st.integers(0, 99))
 def test_nearest_neighbors_agree_with_a_full_distance_matrix(n: int, m: int, seed: int) -> None:
     a, b = cloud(n, 3, seed), cloud(m, 3, seed + 100)
