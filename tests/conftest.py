@@ -22,6 +22,16 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of processors all claims here are; be
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in red, where nobody overlooks it, that the tests of the page did not run."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    untested = [report for report in skipped if "no Chromium" in str(report.longrepr)]
+    if untested:
+        line = f"tests of the page that DID NOT RUN for lack of Chromium: {len(untested)}"
+        terminalreporter.write_line(line, red=True, bold=True)
+
+
 # Small enough that a step takes hundredths of a second, large enough to have attention.
 TINY: dict[str, Any] = {
     "channels_g": 8,
