@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sagan.nn.augment import AdaptiveAugment, augment, color, cutout, translation
+from sagan.nn.augment import (
+    ADAPTIVE_IMAGES,
+    AdaptiveAugment,
+    augment,
+    color,
+    cutout,
+    mirrored,
+    translation,
+)
 
 Transformation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -82,6 +90,14 @@ def test_memory_layout_does_not_change_pixels() -> None:
     torch.testing.assert_close(
         augment(images, 0.8, seeded_rng(6)), augment(last, 0.8, seeded_rng(6)), rtol=1e-6, atol=1e-6
     )
+
+
+def test_half_of_the_images_are_mirrored_left_to_right_and_the_others_unchanged() -> None:
+    images = random_images(1, 2, 3).expand(10_000, -1, -1, -1)
+    found = mirrored(images, seeded_rng(7))
+    flipped = (found == images[:1].flip(3)).flatten(1).all(1)
+    assert (flipped ^ (found == images).flatten(1).all(1)).all()
+    assert abs(int(flipped.sum()) - 5000) < 200  # four standard deviations
 
 
 # ---------------------------------------------------------------------------------------------
@@ -299,6 +315,47 @@ def test_observations_count_only_until_the_next_adjustment() -> None:
     adaptive = AdaptiveAugment(p=0.5, images_to_full=1600)
     assert run(adaptive, [1.0] * 16)[-1] == pytest.approx(0.6)
     assert run(adaptive, [0.7] * 16)[-1] == pytest.approx(0.5)  # r = 0.4, though 0.7 over both
+
+
+def test_p_stays_at_exactly_the_target() -> None:
+    adaptive = AdaptiveAugment(p=0.5, images_to_full=1600)
+    assert run(adaptive, [0.8] * 16)[-1] == 0.5  # r = 0.6
+    assert adaptive.state_dict() == {"p": 0.5, "signs": 0, "images": 0, "updates": 0}
+
+
+def test_a_logit_of_0_counts_for_neither_side() -> None:
+    adaptive = AdaptiveAugment(p=0.5, images_to_full=1600)
+    adaptive.observe(torch.tensor([0.0, -0.0, 1e-30, 1e30, -1e-30]))
+    assert adaptive.state_dict()["signs"] == 1
+
+
+def test_signs_of_half_precision_logits_are_counted_exactly() -> None:
+    """A sum in bfloat16 would stop at 256."""
+    adaptive = AdaptiveAugment(p=0.5, images_to_full=1600)
+    for _ in range(400):
+        adaptive.observe(torch.ones(3, dtype=torch.bfloat16))
+    assert adaptive.state_dict()["signs"] == 1200
+
+
+def test_p_takes_100_000_real_images_from_0_to_1_by_default() -> None:
+    """As the code of Karras et al. for CIFAR-10."""
+    assert ADAPTIVE_IMAGES == 100_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"p": 1.01}, {"p": -0.01}, {"p": math.nan}, {"signs": math.nan}, {"signs": math.inf},
+        {"images": -1}, {"updates": -1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_impossible_state_is_refused_and_changes_nothing(change: dict[str, float]) -> None:
+    adaptive = AdaptiveAugment(p=0.2, images_to_full=977)
+    before = adaptive.state_dict()
+    with pytest.raises(ValueError, match="not the state"):
+        adaptive.load_state_dict(before | {"p": 0.3, "images": 5} | change)
+    assert adaptive.state_dict() == before
 
 
 def test_several_micro_batches_in_an_update_count_as_one_update() -> None:
