@@ -171,6 +171,17 @@ def test_the_penalty_uses_only_its_rng_and_passes_labels_on() -> None:
     assert not fake.requires_grad
 
 
+def test_the_penalty_takes_fakes_in_half_precision_and_has_the_real_images_dtype() -> None:
+    real, fake = torch.rand(2, 3, 2, 2), torch.rand(2, 3, 2, 2).bfloat16()
+
+    def penalty(fake: Tensor) -> Tensor:
+        rng = torch.Generator().manual_seed(1)
+        return gradient_penalty(lambda x, _: x.square().sum((1, 2, 3)), real, fake, None, rng)
+
+    assert penalty(fake).dtype == torch.float32
+    assert torch.equal(penalty(fake), penalty(fake.float()))
+
+
 def test_the_penalty_of_a_flat_critic_has_a_finite_gradient() -> None:
     """|gradient| is not differentiable at 0, where a naive root would give NaN."""
     w = torch.zeros(3, 2, 2, requires_grad=True)
