@@ -38,6 +38,26 @@ def test_the_copies_are_those_that_a_dictionary_finds(
     assert num_copies == len(shades) - len(set(shades))
 
 
+def test_a_hash_has_64_bits_and_depends_on_every_byte_and_not_on_the_memory_layout() -> None:
+    images = np.zeros((4 * 4 * 3 + 1, 4, 4, 3), dtype=np.uint8)
+    for n in range(4 * 4 * 3):
+        images[n].reshape(-1)[n] = 1
+    hashes = duplicates.image_hashes(images)
+    assert hashes.dtype == np.int64
+    assert len(np.unique(hashes)) == len(images)
+    assert hashes.min() < -(2**61)
+    assert hashes.max() > 2**61
+    turned = images[5].swapaxes(0, 1)
+    assert duplicates.image_hash(turned) == duplicates.image_hash(turned.copy())
+    assert duplicates.image_hash(turned) != duplicates.image_hash(images[5])
+
+
+@given(st.lists(st.integers(-3, 3), max_size=40))
+def test_the_first_of_each_are_in_order_and_equal_no_earlier_image(hashes: list[int]) -> None:
+    rows = duplicates.first_of_each(np.array(hashes, dtype=np.int64))
+    assert rows.tolist() == [n for n, value in enumerate(hashes) if value not in hashes[:n]]
+
+
 def test_a_limited_number_of_groups_is_named_but_all_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
