@@ -137,6 +137,21 @@ def test_dots_gain_by_being_farther_apart_up_to_a_third_of_the_image(column, sec
     assert {divmod(query, SIDE) for query in queries} == set(dots)
 
 
+def test_a_pixel_that_attends_to_everything_scores_next_to_nothing():
+    """Less than one that attends to its neighborhood, where colors change a fifth as fast."""
+    attention, image = scene({(4, 4): (9, 8)})
+    image[20:22, 20:22] += np.uint8(40)
+    assert interesting_queries(attention, image, 1) == [4 * SIDE + 4]
+
+
+def test_a_corner_has_no_advantage_in_looking_far():
+    """It is far from most of the image: three times as far on average as the middle."""
+    attention, image = scene({(0, 0): (27, 40), (7, 7): (39, 40)})
+    near_middle, edge = np.hypot(*(grid(8)[[27, 39]] - grid(SIDE)[[0, 7 * SIDE + 7]]).T)
+    assert near_middle > edge
+    assert interesting_queries(attention, image, 1) == [7 * SIDE + 7]
+
+
 def test_noise_on_uniform_attention_does_not_decide_the_dots():
     image = flat()
     image[4:12, 20:28] = noise(8)
@@ -218,8 +233,11 @@ def test_a_pixel_outside_the_image_is_the_users_error(pixel):
 
 
 def test_a_query_outside_the_grid_is_refused():
-    with pytest.raises(ValueError, match="outside"):
-        query_to_pixel(256, 32, SIDE)
+    for query in (256, -1):
+        with pytest.raises(ValueError, match="outside"):
+            query_to_pixel(query, 32, SIDE)
+    with pytest.raises(ValueError, match="image of 0 pixels"):
+        pixel_to_query(0, 0, 0, SIDE)
     with pytest.raises(ValueError, match="grid of side 0"):
         pixel_to_query(0, 0, 32, 0)
 
