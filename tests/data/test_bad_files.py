@@ -257,23 +257,30 @@ def test_an_archive_without_members_is_refused_in_one_line(tmp_path: Path) -> No
         pack(open_source(str(path)), tmp_path / "out", 4)
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_a_zip_with_any_bytes_changed_is_read_or_refused_in_one_line(
-    tmp_path: Path, seed: int
-) -> None:
+def test_a_zip_with_any_bytes_changed_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", good(12))
-    data = bytearray(path.read_bytes())
-    rng = np.random.default_rng(seed)
-    start = data.find(b"PK\x01\x02")  # the directory: members' bytes have a checksum
-    for place in rng.integers(start, len(data), 3):
-        data[place] = rng.integers(0, 256)
-    path.write_bytes(data)
-    try:
-        dataset = pack(open_source(str(path)), tmp_path / "out", 4, max_unreadable=1)
-    except SaganError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-        return
-    assert set(dataset.images[:, 0, 0, 0].tolist()) <= set(range(12))
+    sound = path.read_bytes()
+    start = sound.find(b"PK\x01\x02")  # the directory: members' bytes have a checksum
+    messages: list[str] = []
+    num_images: list[int] = []
+    for seed in range(30):
+        data = bytearray(sound)
+        rng = np.random.default_rng(seed)
+        for place in rng.integers(start, len(data), 3):
+            data[place] = rng.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            dataset = pack(open_source(str(path)), tmp_path / "out", 4, max_unreadable=1)
+        except SaganError as error:
+            messages.append(str(error))
+        else:
+            shades = dataset.images[:, 0, 0, 0].tolist()
+            assert set(shades) <= set(range(12)), seed
+            num_images.append(len(shades))
+    assert all(message and "\n" not in message for message in messages)
+    # Not trivially: some are refused; of the others some have lost images, some have not.
+    assert messages
+    assert min(num_images) < max(num_images) == 12
 
 
 def test_a_zip_is_read_on_a_system_without_pread(
