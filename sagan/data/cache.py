@@ -16,6 +16,11 @@ from sagan.storage.staging import keep_first
 from sagan.types import Notify, Progress
 
 
+# Raise it whenever the same source would give other pixels or labels: sets in the cache are then
+# packed again, while those packed by hand stay as they are.
+READING_VERSION = 2
+
+
 def _silent(message: str) -> None:
     pass
 
@@ -99,7 +104,7 @@ def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
 
 
 def _cache_name(source: Source, size: int, fit: str) -> str:
-    key = repr((FORMAT_VERSION, source.listing_digest(), size, fit, source.split))
+    key = repr((FORMAT_VERSION, READING_VERSION, source.listing_digest(), size, fit, source.split))
     name = Path(source.name).resolve().stem  # resolved, since "." has no stem
     stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)
     digest = hashlib.sha256(key.encode()).hexdigest()

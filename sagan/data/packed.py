@@ -18,7 +18,7 @@ from sagan.storage.files import read_file
 from sagan.types import Int64Array, UInt8Array
 
 IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "pack.json"
-# Also part of the cache's key: raise it whenever the same source would give other pixels.
+# Of the files. How sources are read has a version of its own: `cache.READING_VERSION`.
 FORMAT_VERSION = 1
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from sagan.data.sources.base import SourceImage, digest_of, file_entries
 from sagan.data.sources.cifar_pickle import read_pickle
-from sagan.data.sources.tree import ALL_SPLITS, printable_name
+from sagan.data.sources.names import printable_name
+from sagan.data.sources.tree import ALL_SPLITS
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import FITS, Fit, ImageFacts, pixels_of
 from sagan.storage.files import open_file, read_file

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable_name, unread_note
+from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
+from sagan.data.sources.names import is_image_name, printable_name, unread_note
+from sagan.data.sources.tree import Arrangement
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import read_file
@@ -29,20 +30,21 @@ class FolderSource:
         troubles += unread_note(found)
         if troubles and not self._names:
             raise SaganError(f"no pictures in '{path}': {troubles[0]}")
-        self._arrangement = self._arrange()
+        self._arrangement = self._arrange(found)
         self.splits = self._arrangement.splits
         self.classes = tuple(map(printable_name, self._arrangement.classes))
         self.notes = tuple(map(printable_name, (*self._arrangement.notes, *troubles)))
 
-    def _arrange(self) -> Arrangement:
-        labels = self._path / DATASET_JSON
-        if not labels.is_file():
-            return arrange(self._names, self.split, self.name)
-        try:
-            data = read_file(str(labels))
-        except UnreadableError as error:
-            raise SaganError(f"cannot read the labels in '{labels}': {error}") from None
-        return arrange_by_json(self._names, data, self.split, self.name)
+    def _arrange(self, found: list[str]) -> Arrangement:
+        def read(folder: str) -> bytes:
+            labels = self._path / folder / DATASET_JSON
+            try:
+                return read_file(str(labels))
+            except UnreadableError as error:
+                raise SaganError(f"cannot read the labels in '{labels}': {error}") from None
+
+        label_files = {folder: partial(read, folder) for folder in label_folders(found)}
+        return arrange_source(self._names, label_files, self.split, self.name)
 
     @property
     def num_images(self) -> int:

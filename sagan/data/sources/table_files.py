@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from sagan.data.sources.base import digest_of, file_entries
+from sagan.data.sources.names import is_image_name, printable_name
 from sagan.data.sources.rows import ArrowRows, ParquetRows, Rows, StreamedRows
 from sagan.data.sources.tables import TableSource, import_datasets, one_line
-from sagan.data.sources.tree import DEFAULT_SPLIT, is_image_name, printable_name
+from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import open_file
 

@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sagan.data.sources.base import SourceImage
+from sagan.data.sources.names import printable_name
 from sagan.data.sources.rows import Row, Rows
-from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL, printable_name
+from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import IMAGE_EXTENSIONS, decode, examine
 

@@ -4,10 +4,10 @@ Pure functions on names, shared by every source that has names, such as folders 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from sagan.data.sources.names import Parts, split_names
 from sagan.errors import SaganError
 from sagan.images.decode import IMAGE_EXTENSIONS
 
@@ -17,11 +17,6 @@ DEFAULT_SPLIT = "train"
 # All splits together.
 ALL_SPLITS = "all"
 NO_LABEL = -1
-
-# Formats of phones and cameras that cannot be read.
-UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"})
-
-Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -71,39 +66,6 @@ class _Tree:
             if folder and folder[0] in folders:
                 inner.setdefault(folder[1:], []).extend(files)
         return _Tree(inner)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a path names an image, by its extension; hidden and system files do not count."""
-    # Plain string operations: pathlib's would take a second per hundred thousand names.
-    if name[name.rfind(".") :].lower() not in IMAGE_EXTENSIONS:
-        return False
-    if name.startswith((".", "__MACOSX/", "@eaDir/")) or "/." in name:
-        return False
-    return "/__MACOSX/" not in name and "/@eaDir/" not in name  # zips by macOS, Synology's previews
-
-
-def unread_note(names: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each format of images that people have but that cannot be read."""
-    counts = Counter(Path(name).suffix.lower() for name in names)
-    for suffix, number in sorted(counts.items()):
-        if suffix in UNREAD:
-            yield f"{number:,} {suffix} files are not read: convert them to .jpg or .png first"
-
-
-def split_names(names: Iterable[str]) -> Iterator[Parts]:
-    """Split paths at their slashes; paths in the same folder share its parts in memory."""
-    folders: dict[str, Parts] = {"": ()}
-    for name in names:
-        folder, _, leaf = name.rpartition("/")
-        if folder not in folders:
-            folders[folder] = tuple(part for part in folder.split("/") if part not in ("", "."))
-        yield (*folders[folder], leaf)
-
-
-def printable_name(name: str) -> str:
-    """Return a file's name in a form that can be printed and saved, even if it is not UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:

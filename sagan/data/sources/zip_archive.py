@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import DATASET_JSON, arrange_by_json
-from sagan.data.sources.tree import Arrangement, arrange, is_image_name, printable_name, unread_note
+from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
+from sagan.data.sources.names import is_image_name, printable_name, unread_note
+from sagan.data.sources.tree import Arrangement
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
@@ -54,14 +55,17 @@ class ZipSource:
         self.notes = (*self._arrangement.notes, *notes)
 
     def _arrange(self, names: list[str], members: Members) -> Arrangement:
-        if DATASET_JSON not in names:
-            return arrange(self._names, self.split, self.name)
-        labels = members[names.index(DATASET_JSON)].item()
-        try:
-            data = read_member(str(self._path), DATASET_JSON, labels)
-        except UnreadableError as error:
-            raise SaganError(f"cannot read {DATASET_JSON} in '{self.name}': {error}") from None
-        return arrange_by_json(self._names, data, self.split, self.name)
+        def read(name: str) -> bytes:
+            try:
+                return read_member(str(self._path), name, members[names.index(name)].item())
+            except UnreadableError as error:
+                raise SaganError(f"cannot read '{name}' in '{self.name}': {error}") from None
+
+        label_files = {
+            folder: partial(read, f"{folder}/{DATASET_JSON}".lstrip("/"))
+            for folder in label_folders(names)
+        }
+        return arrange_source(self._names, label_files, self.split, self.name)
 
     @property
     def num_images(self) -> int:

@@ -37,6 +37,24 @@ def in_folder(root: Path, content: object) -> Path:
     return root / "x"
 
 
+def write_tree(
+    path: Path, images: dict[str, bytes], as_zip: bool, labels: dict[str, list[list[object]]]
+) -> str:
+    """Images and a dataset.json in each of some folders, as a folder or as a zip."""
+    files = dict(images)
+    for folder, pairs in labels.items():
+        files[f"{folder}dataset.json"] = json.dumps({"labels": pairs}).encode()
+    if as_zip:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    else:
+        for name, data in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(data)
+    return str(path)
+
+
 @pytest.mark.parametrize("write", [in_zip, in_folder])
 @pytest.mark.parametrize("form", [list, dict])
 def test_labels_are_the_files_and_folders_mean_nothing(tmp_path: Path, write, form) -> None:
@@ -52,6 +70,65 @@ def test_labels_are_the_files_and_folders_mean_nothing(tmp_path: Path, write, fo
 def test_null_instead_of_labels_means_a_set_without_labels(tmp_path: Path, write) -> None:
     source = open_source(str(write(tmp_path, {"labels": None})))
     assert pack(source, tmp_path / "out", 4).labels is None
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+@pytest.mark.parametrize("wrapping", ["set/", "a/b/"])
+def test_a_file_inside_a_folder_around_everything_counts(
+    tmp_path: Path, wrapping: str, as_zip: bool
+) -> None:
+    pairs = [[name, label] for name, label in zip(NAMES, [2, 0, 1, 0], strict=True)]
+    source = write_tree(
+        tmp_path / "x", {wrapping + name: png(n) for n, name in enumerate(NAMES)}, as_zip,
+        {wrapping: pairs},
+    )  # fmt: skip
+    dataset = pack(open_source(source), tmp_path / "out", 4)
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [2, 0, 1, 0]
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_each_split_may_have_its_file_and_test_is_numbered_as_train(
+    tmp_path: Path, as_zip: bool
+) -> None:
+    images = {f"set/{split}/{name}": png(n) for split in ("training", "test")
+              for n, name in enumerate(NAMES)}  # fmt: skip
+    labels = {
+        "set/training/": [[name, label] for name, label in zip(NAMES, [1, 5, 1, 5], strict=True)],
+        "set/test/": [[name, label] for name, label in zip(NAMES, [5, 5, 5, 2], strict=True)],
+    }
+    source = write_tree(tmp_path / "x", images, as_zip, labels)
+    train, test = (pack(open_source(source, s), tmp_path / s, 4) for s in ("train", "test"))
+    assert (train.classes, test.classes) == (("1", "5"), ("1", "5", "2"))
+    assert train.labels is not None
+    assert test.labels is not None
+    assert train.labels.tolist() == [0, 1, 0, 1]
+    assert test.labels.tolist() == [1, 1, 1, 2]
+    with pytest.raises(SaganError, match=r"no split 'val' .* define test, train"):
+        open_source(source, "val")
+    wrapped = write_tree(tmp_path / "y", {f"y/{n}": png(1) for n in NAMES}, as_zip, {"y/": []})
+    with pytest.raises(SaganError, match=r"no split 'test' .* define none"):
+        open_source(wrapped, "test")
+
+
+def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    images = {f"{folder}/{name}": png(1) for folder in ("a", "b") for name in NAMES}
+    labels = {f"{folder}/": [[name, 1] for name in NAMES] for folder in ("a", "b")}
+    with pytest.raises(SaganError, match=r"several files dataset\.json, in 'a', 'b'"):
+        open_source(write_tree(tmp_path / "x", images, False, labels))
+
+
+def test_a_name_with_two_labels_is_refused_and_a_negative_number_is_not_a_class(
+    tmp_path: Path,
+) -> None:
+    twice = [[NAMES[0], 0], [NAMES[0], 1]]
+    with pytest.raises(SaganError, match="two labels, 0 and 1"):
+        open_source(str(in_zip(tmp_path, {"labels": twice})))
+    pairs = [[name, n - 1] for n, name in enumerate(NAMES)]
+    info = describe(str(in_zip(tmp_path, {"labels": pairs})))
+    assert info.counts == {"0": 1, "1": 1, "2": 1}
+    assert info.notes[0].startswith("1 pictures have no label")
 
 
 def test_images_without_a_label_are_left_out_with_a_note(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagan.data.sources.tree import Arrangement, arrange, is_image_name
+from sagan.data.sources.names import is_image_name
+from sagan.data.sources.tree import Arrangement, arrange
 from sagan.errors import SaganError
 
 

@@ -1,0 +1,154 @@
+"""Facts that the name of a file or folder shows, before anything is read."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from sagan.images.decode import IMAGE_EXTENSIONS
+
+Parts = tuple[str, ...]
+
+# Folders of operating systems, disks and archivers, in lower case. Hidden folders are left out by
+# their dot, so that .Trash-1000 and the like need no entry.
+_SYSTEM_FOLDERS = frozenset(
+    {"__macosx", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot",
+     "$recycle.bin", "recycle.bin", "recycle bin", "recycler", "recycled", "$extend",
+     "system volume information", "lost+found", "lost.dir", "network trash folder",
+     "temporary items", "__pycache__", "node_modules"}
+)  # fmt: skip
+_RESCUED = re.compile(r"found\.\d{3}")  # what chkdsk leaves
+
+# Files that usually lie beside images; all others are counted in a note.
+_COMPANIONS = frozenset(
+    {".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
+     ".htm", ".pdf", ".py", ".ipynb", ".m", ".sh", ".db", ".ini", ".log", ".lnk", ".url", ".zip",
+     ".tar", ".gz", ".parquet", ".arrow"}
+)  # fmt: skip
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SPLIT_WORDS = {
+    "train": "train", "training": "train", "trn": "train",
+    "test": "test", "testing": "test", "tst": "test", "eval": "test", "evaluation": "test",
+    "holdout": "test",
+    "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val",
+    "development": "val",
+}  # fmt: skip
+# Words that say nothing beyond "these are the data".
+_EMPTY_WORDS = frozenset(
+    {"set", "sets", "data", "dataset", "split", "folder", "dir", "files", "image", "images", "img",
+     "imgs", "picture", "pictures", "photo", "photos", "jpeg", "jpg", "png"}
+)  # fmt: skip
+_IMAGE_WORDS = frozenset(
+    {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "input", "inputs",
+     "rgb", "original", "originals", "frame", "frames"}
+)  # fmt: skip
+_MASK_WORDS = frozenset(
+    {"mask", "masks", "gt", "groundtruth", "truth", "truths", "segmentation", "segmentations",
+     "seg", "segs", "label", "labels", "annotation", "annotations", "trimap", "trimaps", "matte",
+     "mattes", "labelmap", "labelmaps"}
+)  # fmt: skip
+_MASK_DETAILS = frozenset({"ground", "class", "object", "instance", "binary"})
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a path names an image, by its extension; hidden and system files do not count."""
+    # Plain string operations: pathlib's would take a second per hundred thousand names.
+    return name[name.rfind(".") :].lower() in IMAGE_EXTENSIONS and not is_hidden(name)
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether a folder (its own name, not a path) belongs to a system rather than to a data set."""
+    lower = name.lower()
+    hidden = name.startswith(".") and name not in (".", "..")
+    return hidden or lower in _SYSTEM_FOLDERS or _RESCUED.fullmatch(lower) is not None
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a path is that of a hidden file, or lies in a hidden or a system folder."""
+    folder, _, leaf = name.rpartition("/")
+    return leaf.startswith(".") or _in_system_folder(folder)
+
+
+@lru_cache(maxsize=4096)
+def _in_system_folder(folder: str) -> bool:
+    return any(map(is_system_folder, folder.split("/")))
+
+
+def unread_note(names: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each kind of file that is not read, except those that lie beside images."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        suffix = _suffix(name)
+        if suffix not in IMAGE_EXTENSIONS and suffix not in _COMPANIONS and not is_hidden(name):
+            counts[suffix] += 1
+    for suffix, number in sorted(counts.items()):
+        if suffix:
+            yield f"{number:,} {suffix} files are not read: convert them to .jpg or .png first"
+        elif number >= 5:  # a README or a LICENSE is not worth a line
+            yield f"{number:,} files without an extension are not read: call them .jpg or .png"
+
+
+def _suffix(name: str) -> str:
+    leaf = name[name.rfind("/") + 1 :]
+    dot = leaf.rfind(".")
+    return leaf[dot:].lower() if dot > 0 else ""
+
+
+def split_names(names: Iterable[str]) -> Iterator[Parts]:
+    """Split paths at their slashes; paths in the same folder share its parts in memory.
+
+    Folders are composed (Unicode NFC): macOS decomposes names, and a class that was copied from two
+    systems is still one class.
+    """
+    folders: dict[str, Parts] = {"": ()}
+    for name in names:
+        folder, _, leaf = name.rpartition("/")
+        if folder not in folders:
+            composed = unicodedata.normalize("NFC", folder)
+            folders[folder] = tuple(part for part in composed.split("/") if part not in ("", "."))
+        yield (*folders[folder], leaf)
+
+
+def printable_name(name: str) -> str:
+    """Return a file's name in a form that can be printed and saved, even if it is not UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+@lru_cache(maxsize=4096)
+def split_of(folder: str) -> tuple[str, Parts] | None:
+    """Return the split that a folder's name means, and what else the name says; None if none.
+
+    "Training Set" means ("train", ()), "DIV2K_valid_HR" ("val", ("div", "2", "k", "hr")).
+    """
+    splits, rest = [], []
+    for word in _words(folder):
+        # "trainset" and "testdata" are one word.
+        plain = re.sub(r"(sets?|data|images?|imgs)$", "", word)
+        if split := _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get(plain):
+            splits.append(split)
+        elif word not in _EMPTY_WORDS:
+            rest.append(word)
+    return (splits[0], tuple(rest)) if len(splits) == 1 else None
+
+
+def masks_of(folders: Iterable[str]) -> set[str]:
+    """Return those of the folders that have masks or other targets for the images of another.
+
+    A folder of masks has a partner with the same name but for words such as "images" and "masks":
+    `images/` and `masks/`, `train/` and `train_masks/`.
+    """
+    images, masks = set(), {}
+    for folder in folders:
+        words = _words(folder)
+        rest = tuple(w for w in words if w not in _MASK_WORDS | _IMAGE_WORDS | _EMPTY_WORDS)
+        if not _MASK_WORDS.isdisjoint(words):
+            masks[folder] = tuple(word for word in rest if word not in _MASK_DETAILS)
+        elif rest or not _IMAGE_WORDS.isdisjoint(words):
+            images.add(rest)
+    return {folder for folder, rest in masks.items() if rest in images}
