@@ -15,7 +15,6 @@ from sagan.storage.files import cache_folder
 from sagan.storage.staging import keep_first
 from sagan.types import Notify, Progress
 
-
 # Raise it whenever the same source would give other pixels or labels: sets in the cache are then
 # packed again, while those packed by hand stay as they are.
 READING_VERSION = 2

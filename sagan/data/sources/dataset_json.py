@@ -77,7 +77,7 @@ def _arrange_below(
     """Arrange the images of one of several splits, each with a dataset.json in its folder."""
     splits = tuple(sorted(name for name in folders if name is not None))
     asked = split_of(split)
-    key = asked[0] if asked else split
+    key: str | None = asked[0] if asked else split
     if None in folders and split in (DEFAULT_SPLIT, ALL_SPLITS):
         key = None
     if key not in folders:

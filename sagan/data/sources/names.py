@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from sagan.images.decode import IMAGE_EXTENSIONS
@@ -40,6 +40,9 @@ _EMPTY_WORDS = frozenset(
     {"set", "sets", "data", "dataset", "split", "folder", "dir", "files", "image", "images", "img",
      "imgs", "picture", "pictures", "photo", "photos", "jpeg", "jpg", "png"}
 )  # fmt: skip
+_PART = re.compile(r"(parts?|shards?|chunks?|batch|batches|pieces?|vol|volume)[-_ .]*\d+", re.I)
+_NUMBER = re.compile(r"\d+")
+
 _IMAGE_WORDS = frozenset(
     {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "input", "inputs",
      "rgb", "original", "originals", "frame", "frames"}
@@ -152,3 +155,28 @@ def masks_of(folders: Iterable[str]) -> set[str]:
         elif rest or not _IMAGE_WORDS.isdisjoint(words):
             images.add(rest)
     return {folder for folder, rest in masks.items() if rest in images}
+
+
+def are_parts(leaves: Mapping[str, Sequence[str]]) -> bool:
+    """Whether folders only divide a large set into parts of convenient size.
+
+    They do if they are called "part1", "shard-002" and the like, or by numbers of five digits or
+    more where all are thousands (as in FFHQ: 00000, 01000) or the numbers in the names of their
+    files run on from folder to folder.
+
+    Args:
+        leaves: names of files by folder.
+    """
+    if all(map(_PART.fullmatch, leaves)):
+        return True
+    if not all(len(folder) >= 5 and folder.isdecimal() for folder in leaves):
+        return False
+    if all(int(folder) % 1000 == 0 for folder in leaves):
+        return True
+    end = -1
+    for _, files in sorted(leaves.items()):
+        numbers = [int(found[-1]) for file in files if (found := _NUMBER.findall(file))]
+        if len(set(numbers)) < len(files) or min(numbers) <= end:
+            return False
+        end = max(numbers)
+    return True

@@ -4,14 +4,13 @@ Pure functions on names, shared by every source that has names, such as folders 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sagan.data.sources.names import Parts, split_names
+from sagan.data.sources.names import Parts, are_parts, masks_of, split_names, split_of
 from sagan.errors import SaganError
 from sagan.images.decode import IMAGE_EXTENSIONS
 
-SPLIT_NAMES = frozenset({"train", "test", "val", "valid", "validation"})
 # The split of everything in a source without splits, and the one that numbers the classes.
 DEFAULT_SPLIT = "train"
 # All splits together.
@@ -60,6 +59,14 @@ class _Tree:
     def loose(self) -> list[tuple[int, str]]:
         return self.files.get((), [])
 
+    def leaves(self) -> dict[str, list[str]]:
+        """Return the names of the files below each folder."""
+        leaves: dict[str, list[str]] = {}
+        for folder, files in self.files.items():
+            if folder:
+                leaves.setdefault(folder[0], []).extend(leaf for _, leaf in files)
+        return leaves
+
     def below(self, folders: set[str]) -> "_Tree":
         inner: dict[Parts, list[tuple[int, str]]] = {}
         for folder, files in self.files.items():
@@ -71,11 +78,12 @@ class _Tree:
 def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
     """Decide the meaning of a tree of images.
 
-    A folder that contains everything else is skipped. Then, if all folders (or two or more) are
-    named train, test, val, valid or validation, they are splits; otherwise the whole tree is one
-    split. Within a split, two or more sub-folders are classes, numbered in the order of their
-    names; all splits number classes as "train" does, so that a label means the same in each. The
-    split "all" is all of them together.
+    A folder that contains everything else is skipped, folders of masks beside their images are left
+    out, and numbered parts of a set are one folder. Then, if all folders (or two or more) are named
+    as splits, they are splits, called train, test and val whatever their spelling; otherwise the
+    whole tree is one split. Within a split, two or more sub-folders are classes, numbered in the
+    order of their names; all splits number classes as "train" does, so that a label means the same
+    in each. The split "all" is all of them together.
 
     Args:
         names: paths of images with forward slashes, relative to the source's root.
@@ -89,15 +97,15 @@ def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
         raise SaganError(
             f"no pictures in '{where}': searched for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
         )
-    tree = _tree(names)
-    # Case is folded for split names only: "Train" is train, but "Cat" is not "cat".
-    tree = _unwrap(tree, keep=_names_split)
-    splits = _splits(tree)
+    tree = _without_masks(_tree(names))
+    tree = _unwrap(tree, keep=lambda folder: split_of(folder) is not None)
+    splits = _splits(tree, split)
     if not splits:
         known = (DEFAULT_SPLIT, ALL_SPLITS)
         _require_split(split, known, where, "it has no train and test folders; leave out --split")
         return _arranged(tree, (), ())
 
+    split = _asked(split, splits)
     _require_split(
         split,
         (*splits, ALL_SPLITS),
@@ -105,6 +113,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
         f"it has {', '.join(splits)}; choose one with --split, or {ALL_SPLITS}",
     )
     chosen = _unwrapped_split(tree, splits, split)
+    chosen.notes[:0] = tree.notes
     _note_left_out(tree, set().union(*splits.values()), chosen.notes)
     numbering = _numbering(tree, splits, split)
     if numbering and not _is_labeled(chosen, numbering):
@@ -127,20 +136,47 @@ def _require_split(split: str, splits: tuple[str, ...], where: str, has: str) ->
         raise SaganError(f"no split '{split}' in '{where}': {has}")
 
 
-def _names_split(folder: str) -> bool:
-    return folder.lower() in SPLIT_NAMES
+def _without_masks(tree: _Tree) -> _Tree:
+    """Leave out folders with masks for the images in a folder beside them, at any depth."""
+    children: dict[Parts, set[str]] = {}
+    for folder in tree.files:
+        for depth, name in enumerate(folder):
+            children.setdefault(folder[:depth], set()).add(name)
+    masks = {(*parent, name) for parent, names in children.items() for name in masks_of(names)}
+    if not masks:
+        return tree
+    kept, num = {}, 0
+    for folder, files in tree.files.items():
+        if any(folder[:depth] in masks for depth in range(1, len(folder) + 1)):
+            num += len(files)
+        else:
+            kept[folder] = files
+    shown = "/".join(min(masks))
+    note = f"{num} pictures in '{shown}' and the like are masks of those beside it: left out"
+    return _Tree(kept, [note])
 
 
 def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:
     """Enter a folder that contains everything else, again and again, until `keep(name)` is true."""
-    while len(folders := tree.folders()) == 1 and not tree.loose():
-        (folder,) = folders
-        if keep(folder):
+    while (folders := tree.folders()) and not tree.loose():
+        if any(map(keep, folders)):
             break
+        if len(folders) > 1:
+            if not are_parts(tree.leaves()):
+                break
+            first, last = min(folders), max(folders)
+            notes = [
+                *tree.notes,
+                f"'{first}' to '{last}' are read as parts of one set, not classes",
+            ]
+            tree = tree.below(set(folders))
+            tree.notes = notes
+            continue
+        (folder,) = folders
         inner = tree.below({folder})
         # Zips often have one folder around everything, and a single class is not worth a label:
         # either way, go inside. Tell the user only if the folder could have been meant as a class.
-        inner.notes = [] if inner.folders() else [_one_folder(folder)]
+        inner.notes = tree.notes if inner.folders() else [*tree.notes, _one_folder(folder)]
         tree = inner
     return tree
 
@@ -149,20 +185,82 @@ def _one_folder(folder: str) -> str:
     return f"all pictures are in one folder, '{folder}': read as one set without labels"
 
 
-def _splits(tree: _Tree) -> dict[str, set[str]]:
-    """Return the folders of each split, by its name; empty if there are no splits here."""
-    folders = tree.folders()
-    named = sorted(filter(_names_split, folders), key=str.lower)
+def _splits(tree: _Tree, asked: str) -> dict[str, set[str]]:
+    """Return the folders of each split, by its name; empty if there are no splits here.
+
+    Args:
+        tree: the folders.
+        asked: the split that the user asked for.
+    """
+    folders = sorted(tree.folders(), key=str.lower)
+    found = {folder: meaning for folder in folders if (meaning := split_of(folder))}
+    # A name that says more than "train" means a split only beside another that says the same more:
+    # "birds_train" beside "birds_test", but not "bullet_train" beside "crash_test".
+    meanings: dict[Parts, set[str]] = {}
+    for split, rest in found.values():
+        meanings.setdefault(rest, set()).add(split)
+    named = {f: split for f, (split, rest) in found.items() if not rest or len(meanings[rest]) > 1}
+
+    alike = _same_inside(tree)
+    if alike and (named or _key(asked) in map(_key, folders)):
+        return _named_apart({folder: named.get(folder, _key(folder)) for folder in folders})
+    if alike:
+        tree.notes.append(
+            f"the folders {_listed(folders)} all have the same sub-folders, {_listed(alike)}, and "
+            f"are read as classes; if they are splits, choose one with --split {folders[0]}"
+        )
     if len(named) == 1 and len(folders) > 1:
         # A train among cars and buses, not the split.
+        (folder,) = named
         tree.notes.append(
-            f"'{named[0]}' is read as a class, because there are other folders beside it"
+            f"'{folder}' is read as a class, because there are other folders beside it"
         )
         return {}
-    splits: dict[str, set[str]] = {}
-    for folder in named:
-        splits.setdefault(folder.lower(), set()).add(folder)
-    return splits
+    return _named_apart(named)
+
+
+def _named_apart(splits: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the folders of each split, where several with one meaning keep their own names."""
+    spellings: dict[str, set[str]] = {}
+    for folder, split in splits.items():
+        spellings.setdefault(split, set()).add(_key(folder))
+    named: dict[str, set[str]] = {}
+    for folder, split in splits.items():
+        # Case does not count in names of splits: "Train" is train, but "Cat" is not "cat".
+        name = split if len(spellings[split]) == 1 else _key(folder)
+        named.setdefault(name, set()).add(folder)
+    return dict(sorted(named.items()))
+
+
+def _key(folder: str) -> str:
+    return folder.lower()
+
+
+def _asked(split: str, splits: Mapping[str, set[str]]) -> str:
+    """Return the name of the split that the user means, under any of its spellings."""
+    if split in splits or split == ALL_SPLITS:
+        return split
+    if _key(split) in splits:
+        return _key(split)
+    meaning = split_of(split)
+    return meaning[0] if meaning and meaning[0] in splits else split
+
+
+def _same_inside(tree: _Tree) -> list[str]:
+    """Return the sub-folders that all folders have, if these are all they have, and several."""
+    inside: dict[str, set[str]] = {}
+    for folder in tree.files:
+        if folder:
+            inside.setdefault(folder[0], set()).update(folder[1:2] or ("",))
+    different = set(map(frozenset, inside.values()))
+    if len(inside) < 2 or len(different) > 1 or tree.loose():
+        return []
+    (same,) = different
+    return sorted(same) if len(same) > 1 and "" not in same else []
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def _unwrapped_split(tree: _Tree, splits: dict[str, set[str]], split: str) -> _Tree:

@@ -170,6 +170,122 @@ def test_any_tree_gives_the_same_meaning_in_any_order_of_listing(
         assert layout.notes
 
 
+SPLIT_PAIRS = [
+    ("training", "testing"),
+    ("Training Set", "Test Set"),
+    ("train_images", "test_images"),
+    ("TRAIN", "EVAL"),
+    ("trainset", "testset"),
+    ("trn", "tst"),
+    ("train2017", "test2017"),
+    ("seg_train", "seg_test"),
+    ("flowers-train", "flowers-evaluation"),
+    ("TrainingData", "TestingData"),
+]
+
+
+@pytest.mark.parametrize(("train", "test"), SPLIT_PAIRS)
+@pytest.mark.parametrize("inner", ["", "images/"])
+def test_splits_are_known_under_the_names_that_people_give_them(
+    train: str, test: str, inner: str
+) -> None:
+    names = [f"{split}/{inner}{c}/{i}.png" for split in (train, test) for c in "ab" for i in "12"]
+    classes, layout = labeled(names)
+    assert layout.classes == ("a", "b")
+    assert layout.splits == ("test", "train")
+    assert set(classes) == set(names[:4])
+    for asked in ("test", test):
+        assert set(labeled(names, asked)[0]) == set(names[4:])
+
+
+@pytest.mark.parametrize("name", ["dev", "development", "valid", "Validation", "validation_set"])
+def test_val_may_be_spelled_in_any_way_by_folder_and_user(name: str) -> None:
+    names = ["train/1.png", f"{name}/2.png"]
+    for asked in ("val", "validation", name):
+        assert list(labeled(names, asked)[0]) == [names[1]]
+
+
+def test_folders_with_the_classes_of_train_are_splits_too() -> None:
+    names = [f"{split}/{c}/1.png" for split in ("extra", "train") for c in "012"]
+    assert labeled(names)[1].splits == ("extra", "train")
+    assert set(labeled(names)[0]) == set(names[3:])
+
+
+def test_splits_under_unknown_names_are_noted_and_can_be_chosen() -> None:
+    names = [f"{split}/{c}/1.png" for split in ("prueba", "entrenamiento") for c in "ab"]
+    _, layout = labeled(names)
+    assert layout.classes == ("entrenamiento", "prueba")
+    assert "same sub-folders, 'a', 'b'" in layout.notes[0]
+    assert labeled(names, "prueba")[0] == {names[0]: "a", names[1]: "b"}
+
+
+def test_names_that_only_contain_the_word_train_are_classes() -> None:
+    names = ["bullet_train/1.png", "crash_test/1.png", "car/1.png"]
+    assert labeled(names)[1].classes == ("bullet_train", "car", "crash_test")
+    names = ["steam train/1.png", "freight train/1.png"]
+    assert labeled(names)[1].classes == ("freight train", "steam train")
+
+
+def test_two_folders_of_one_split_keep_their_names() -> None:
+    names = [f"{split}/1.png" for split in ("trainA", "trainB", "testA", "testB")]
+    with pytest.raises(SaganError, match="it has testa, testb, traina, trainb"):
+        labeled(names)
+    assert list(labeled(names, "trainA")[0]) == ["trainA/1.png"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["00000/00000.png", "00000/00001.png", "01000/01000.png", "02000/02000.png"],
+        ["00000/img00000000.png", "00001/img00000001.png"],
+        ["part1/x.png", "part2/x.png"],
+        ["set/shard-00/a.png", "set/shard-01/b.png"],
+    ],
+)
+def test_numbered_parts_of_a_set_are_not_classes(names: list[str]) -> None:
+    classes, layout = labeled(names)
+    assert set(classes) == set(names)
+    assert layout.classes == ()
+    assert "parts of one set, not classes" in layout.notes[0]
+
+
+def test_parts_of_a_set_with_class_folders_are_joined() -> None:
+    names = [f"part{n}/{c}/{n}.png" for n in (1, 2) for c in ("cat", "dog")]
+    assert labeled(names)[1].classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "names", [["00001/0.png", "00002/0.png"], ["0/1.png", "1/2.png"], ["2019/1.png", "2020/2.png"]]
+)
+def test_numbers_of_people_digits_and_years_are_classes(names: list[str]) -> None:
+    assert len(labeled(names)[1].classes) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("images", "masks"),
+        ("train/images", "train/labels"),
+        ("JPEGImages", "SegmentationClass"),
+        ("train", "train_masks"),
+        ("imgs", "GT"),
+        ("original", "ground_truth"),
+    ],
+)
+def test_masks_beside_their_images_are_left_out_with_a_note(images: str, masks: str) -> None:
+    names = [f"{images}/1.png", f"{images}/2.png", f"{masks}/1.png", f"{masks}/2.png"]
+    classes, layout = labeled([*names, "test/images/1.png"] if "train" in images else names)
+    assert set(classes) == set(names[:2])
+    assert layout.classes == ()
+    assert "2 pictures in" in layout.notes[0]
+    assert "masks" in layout.notes[0]
+
+
+def test_faces_with_and_without_masks_are_classes() -> None:
+    for pair in (["with_mask", "without_mask"], ["mask", "no_mask"], ["masks", "hats"]):
+        assert len(labeled([f"{name}/1.png" for name in pair])[1].classes) == 2
+
+
 # ImageNet and its kin, as found on disk.
 
 IMAGENET = ["n01440764/n01440764_10026.JPEG", "n01440764/n01440764_10027.JPEG",
