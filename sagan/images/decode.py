@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    ImageOps,
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import read_file
@@ -20,12 +27,17 @@ from sagan.types import UInt8Array
 
 Fit = Literal["crop", "pad", "stretch"]
 
-IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
-)
 # Pillow goes by content, not by name. Without this list a file named x.png could reach any of its
 # fifty readers, one of which starts Ghostscript.
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+IMAGE_FORMATS = (
+    "JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM",
+    *(("AVIF",) if AvifImagePlugin.SUPPORTED else ()),
+)  # fmt: skip
+Image.preinit()  # registers the common formats and their extensions; the imports do the others
+# Photos of two lenses (MPO) are JPEG files, and so are those that Chrome has called .pjpeg.
+IMAGE_EXTENSIONS = frozenset(
+    extension for extension, format_ in Image.EXTENSION.items() if format_ in IMAGE_FORMATS
+) | {".mpo", ".pjpeg", ".pjp", ".jif", ".jfi"}
 # Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
 MAX_PIXELS = 89_478_485
 MAX_SIZE = 4096

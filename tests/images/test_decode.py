@@ -8,7 +8,13 @@ from PIL import Image, PngImagePlugin
 
 from sagan.errors import SaganError, UnreadableError
 from sagan.images import decode as decoding
-from sagan.images.decode import check_size_and_fit, decode, examine
+from sagan.images.decode import (
+    IMAGE_EXTENSIONS,
+    IMAGE_FORMATS,
+    check_size_and_fit,
+    decode,
+    examine,
+)
 
 
 def encode(image: Image.Image, format_: str = "PNG", **options: object) -> bytes:
@@ -211,6 +217,20 @@ def test_a_truncated_image_is_refused_unless_its_pixels_are_those_of_the_whole(
         else:
             assert np.array_equal(pixels, whole), end
     assert num_refused >= len(range(0, len(data) - 30, 7))
+
+
+def test_every_extension_of_a_format_that_can_be_decoded_is_an_image() -> None:
+    Image.init()
+    for extension, format_ in Image.EXTENSION.items():
+        assert (extension in IMAGE_EXTENSIONS) == (format_ in (*IMAGE_FORMATS, "MPO"))
+    assert {".jfif", ".jpe", ".tif", ".webp", ".pgm", ".apng"} <= IMAGE_EXTENSIONS
+
+
+@pytest.mark.skipif("AVIF" not in IMAGE_FORMATS, reason="this Pillow has no AVIF")
+def test_avif_is_decoded_where_pillow_can() -> None:
+    assert ".avif" in IMAGE_EXTENSIONS
+    data = encode(Image.new("RGB", (8, 8), (200, 100, 50)), "AVIF", quality=100)
+    assert np.abs(decode(data, 8, "crop").astype(int) - (200, 100, 50)).max() <= 3
 
 
 def test_examine_returns_size_after_rotation_mode_and_format() -> None:
