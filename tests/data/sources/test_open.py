@@ -122,6 +122,49 @@ def test_files_that_are_not_read_are_counted_by_extension(tmp_path: Path) -> Non
         )
 
 
+def test_a_link_to_a_folder_does_not_take_its_place(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set", FILES)
+    (root / "latest").symlink_to("train", target_is_directory=True)
+    (root / "a-first").symlink_to("test", target_is_directory=True)
+    source = open_source(str(root))
+    assert [name for name, _, _ in content(source)] == [n for n in FILES if n.startswith("train")]
+    assert source.classes == ("cat", "dog")
+    for link, target in (("latest", "train"), ("a-first", "test")):
+        assert f"'{root}/{link}' is the same folder as '{root}/{target}'" in source.notes
+
+
+def test_a_split_may_be_a_link_to_another(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set", FILES)
+    (root / "val").symlink_to("test", target_is_directory=True)
+    assert open_source(str(root), "val").num_images == 6
+    assert open_source(str(root), "test").num_images == 6
+
+
+def test_links_between_folders_do_not_multiply_without_end(tmp_path: Path) -> None:
+    for n in range(12):
+        folder = write_folder(tmp_path / str(n), {"x.png": png(n)})
+        for link in range(3):
+            (folder / f"link{link}").symlink_to(f"../{n + 1}", target_is_directory=True)
+    num = open_source(str(tmp_path)).num_images
+    assert num is not None
+    assert num <= 12 * 8
+
+
+SYSTEM_FOLDERS = ["$RECYCLE.BIN/S-1-5-21", "#recycle", "System Volume Information", "lost+found",
+                  "__MACOSX", "@eaDir", ".Trash-1000", "found.000", "RECYCLER",
+                  "cat/@eaDir"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEM_FOLDERS)
+def test_folders_of_systems_are_not_classes(tmp_path: Path, name: str) -> None:
+    files = {"cat/1.png": png(1), "dog/1.png": png(2), f"{name}/3.png": png(3)}
+    for source in (write_folder(tmp_path / "set", files), write_zip(tmp_path / "x.zip", files)):
+        opened = open_source(str(source))
+        assert opened.classes == ("cat", "dog")
+        assert opened.num_images == 2
+        assert opened.notes == ()
+
+
 def test_a_pipe_named_like_an_image_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.png": png(1)})
     os.mkfifo(tmp_path / "b.png")
