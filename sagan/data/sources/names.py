@@ -50,7 +50,7 @@ _IMAGE_WORDS = frozenset(
 _MASK_WORDS = frozenset(
     {"mask", "masks", "gt", "groundtruth", "truth", "truths", "segmentation", "segmentations",
      "seg", "segs", "label", "labels", "annotation", "annotations", "trimap", "trimaps", "matte",
-     "mattes", "labelmap", "labelmaps"}
+     "mattes", "labelmap", "labelmaps", "depth", "edge", "edges", "conditioning"}
 )  # fmt: skip
 _MASK_DETAILS = frozenset({"ground", "class", "object", "instance", "binary"})
 
@@ -140,6 +140,16 @@ def split_of(folder: str) -> tuple[str, Parts] | None:
     return (splits[0], tuple(rest)) if len(splits) == 1 else None
 
 
+def names_images(name: str) -> bool:
+    """Whether a name has a word for images in it, and none for masks."""
+    return not _IMAGE_WORDS.isdisjoint(_words(name)) and not names_masks(name)
+
+
+def names_masks(name: str) -> bool:
+    """Whether a name has a word for masks or other targets in it."""
+    return not _MASK_WORDS.isdisjoint(_words(name))
+
+
 def masks_of(folders: Iterable[str]) -> set[str]:
     """Return those of the folders that have masks or other targets for the images of another.
 
@@ -150,7 +160,7 @@ def masks_of(folders: Iterable[str]) -> set[str]:
     for folder in folders:
         words = _words(folder)
         rest = tuple(w for w in words if w not in _MASK_WORDS | _IMAGE_WORDS | _EMPTY_WORDS)
-        if not _MASK_WORDS.isdisjoint(words):
+        if names_masks(folder):
             masks[folder] = tuple(word for word in rest if word not in _MASK_DETAILS)
         elif rest or not _IMAGE_WORDS.isdisjoint(words):
             images.add(rest)

@@ -6,7 +6,7 @@ all rows in one group takes several times its size in memory.
 pyarrow and datasets are imported inside functions because they are optional, and slow to import.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class Rows(Protocol):
     def num_rows(self) -> int | None:
         """The number of rows, if it is known without reading them."""
 
+    @property
+    def differences(self) -> Mapping[str, str]:
+        """For each column that is not the same in all files: where it differs, in words."""
+
     def read(self, columns: list[str]) -> Iterator[Row]:
         """Yield every row's cells in these columns; images as {"bytes": ..., "path": ...}."""
 
@@ -41,11 +45,10 @@ class ParquetRows:
     """
 
     def __init__(self, files: Sequence[str]) -> None:
-        from datasets import Features
         from pyarrow import parquet
 
         self._files = files
-        self.features = Features.from_arrow_schema(parquet.read_schema(files[0]))
+        self.features, self.differences = _compared(files, map(parquet.read_schema, files))
         self.num_rows: int | None = sum(parquet.read_metadata(file).num_rows for file in files)
 
     def read(self, columns: list[str]) -> Iterator[Row]:
@@ -66,12 +69,9 @@ class ArrowRows:
     """
 
     def __init__(self, files: Sequence[str]) -> None:
-        from datasets import Features
-
         self._files = files
         self.num_rows: int | None = None
-        with _mapped(files[0]) as mapped:
-            self.features = Features.from_arrow_schema(_reader(mapped).schema)
+        self.features, self.differences = _compared(files, map(_arrow_schema, files))
 
     def read(self, columns: list[str]) -> Iterator[Row]:
         """Yield rows, as `Rows.read` does."""
@@ -82,6 +82,48 @@ class ArrowRows:
                     chosen = batch.select(columns)
                     for start in range(0, chosen.num_rows, BATCH_ROWS):
                         yield from chosen.slice(start, BATCH_ROWS).to_pylist()
+
+
+def _compared(files: Sequence[str], schemas: Iterable[Any]) -> "tuple[Features, dict[str, str]]":
+    """Return the columns of the first file, and where those of the others differ from them."""
+    from datasets import Features
+
+    first, *others = map(Features.from_arrow_schema, schemas)
+    differences: dict[str, str] = {}
+    for file, features in zip(files[1:], others, strict=True):
+        for column in (*first, *features):
+            if _kind(features.get(column)) != _kind(first.get(column)):
+                differences.setdefault(
+                    column,
+                    f"'{file}' has {_shown(features, column)}, but '{files[0]}' has "
+                    f"{_shown(first, column)}",
+                )
+    return first, differences
+
+
+def _kind(feature: Any) -> object:
+    """Return what decides whether two columns can be read as one: widths of numbers do not."""
+    kind = str(getattr(feature, "dtype", ""))
+    if hasattr(feature, "names"):
+        return tuple(feature.names)
+    for name in ("int", "float", "string", "binary"):
+        if kind.removeprefix("u").removeprefix("large_").startswith(name):
+            return name
+    return feature
+
+
+def _shown(features: Any, column: str) -> str:
+    if column not in features:
+        return f"no column '{column}'"
+    feature = features[column]
+    if hasattr(feature, "names"):
+        return f"'{column}' with the classes {', '.join(feature.names[:5])}"
+    return f"'{column}' as {getattr(feature, 'dtype', feature)}"
+
+
+def _arrow_schema(file: str) -> Any:
+    with _mapped(file) as mapped:
+        return _reader(mapped).schema
 
 
 def _mapped(file: str) -> Any:
@@ -116,6 +158,7 @@ class StreamedRows:
         splits = stream.info.splits
         promised = splits[split].num_examples if splits and split in splits else 0
         self.num_rows: int | None = promised or None
+        self.differences: dict[str, str] = {}
 
     def read(self, columns: list[str]) -> Iterator[Row]:
         """Yield rows, as `Rows.read` does."""

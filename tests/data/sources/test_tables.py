@@ -166,6 +166,115 @@ def test_bytes_in_a_plain_column_and_names_as_labels_are_found(tmp_path: Path) -
     assert "labels are read from the column 'category'" in manifest["notes"]
 
 
+def plain_table(path: Path, **columns: list[object]) -> Path:
+    num = len(next(iter(columns.values()))) if columns else 6
+    path.parent.mkdir(exist_ok=True)
+    cells = [{"bytes": png(n), "path": None} for n in range(num)]
+    pq.write_table(pa.table({"image": cells, **columns}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"label": ["0", "1", "2"] * 2}, "'label' as string, but .* 'label' as int64"),
+        ({}, "no column 'label', but .* 'label' as int64"),
+        ({"label": [[0], [1], [2]] * 2}, "'label' as .*, but .* 'label' as int64"),
+    ],
+)
+@pytest.mark.parametrize("first", ["a.parquet", "z.parquet"])
+def test_files_with_other_columns_are_refused_in_one_line(
+    tmp_path: Path, others: dict[str, list[object]], message: str, first: str
+) -> None:
+    plain_table(tmp_path / "set" / "m.parquet", label=[0, 1, 2] * 2)
+    plain_table(tmp_path / "set" / first, **others)
+    with pytest.raises(SaganError, match=r"do not fit together: .*'label'") as error:
+        pack(open_source(str(tmp_path / "set")), tmp_path / "out", 4)
+    assert "\n" not in str(error.value)
+    if first == "z.parquet":
+        assert error.match(message)
+
+
+def test_files_that_name_their_classes_differently_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    rows().to_parquet(str(tmp_path / "set" / "a.parquet"))
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES[::-1])}
+    )
+    content = [{"image": {"bytes": png(1), "path": "1.png"}, "label": 0}]
+    other = datasets.Dataset.from_list(content, features=features)
+    other.to_parquet(str(tmp_path / "set" / "b.parquet"))
+    with pytest.raises(SaganError, match=r"do not fit together: .*the classes ant"):
+        pack(open_source(str(tmp_path / "set")), tmp_path / "out", 4)
+
+
+@pytest.mark.parametrize(
+    ("columns", "best"),
+    [
+        (["mask", "image"], "image"),
+        (["depth_map", "Image"], "Image"),
+        (["segmentation", "scan"], "scan"),
+        (["conditioning_image", "target_img"], "target_img"),
+        (["labels_rgb", "left", "right"], "left"),
+    ],
+)
+def test_of_several_image_columns_the_one_called_image_counts_and_masks_come_last(
+    tmp_path: Path, columns: list[str], best: str
+) -> None:
+    cells = {name: [{"bytes": png(n), "path": None}] for n, name in enumerate(columns)}
+    features = datasets.Features({name: datasets.Image() for name in columns})
+    path = str(tmp_path / "x.parquet")
+    datasets.Dataset.from_dict(cells, features=features).to_parquet(path)
+    source = open_source(path)
+    assert pack(source, tmp_path / "out", 4).images[0, 0, 0, 0] == columns.index(best)
+    assert source.notes[0].startswith(f"pictures are read from the column '{best}', not from ")
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()])
+def test_whole_numbers_are_classes_even_if_stored_as_floats(tmp_path: Path, kind) -> None:
+    column = pa.array([0, 1, 2] * 2, pa.int64()).cast(kind)
+    path = plain_table(tmp_path / "x.parquet", label=column)
+    dataset = pack(open_source(str(path)), tmp_path / "out", 4)
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 1, 2] * 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        ([0.5, 1.0, 2.0] * 2, "the column 'label' has fractions such as 0.5"),
+        ([[0], [1], [2]] * 2, "the column 'label' holds "),
+    ],
+)
+def test_labels_that_are_not_classes_are_named(tmp_path: Path, labels, note: str) -> None:
+    info = describe(str(plain_table(tmp_path / "x.parquet", label=labels)))
+    assert not info.labeled
+    assert any(line.startswith(note) for line in info.notes)
+
+
+def test_minus_one_means_no_label_but_not_beside_one(tmp_path: Path) -> None:
+    path = plain_table(tmp_path / "x.parquet", label=[-1, 0, 1, 2, -1, 2])
+    info = describe(str(path))
+    assert info.counts == {"0": 1, "1": 1, "2": 2}
+    assert any("2 rows with a negative label" in note for note in info.notes)
+    info = describe(str(plain_table(tmp_path / "y.parquet", label=[-1, 1] * 3)))
+    assert info.counts == {"-1": 3, "1": 3}
+    info = describe(str(plain_table(tmp_path / "z.parquet", label=[-1] * 3)))
+    assert (info.num_images, info.labeled) == (3, False)
+
+
+def test_a_test_table_numbers_its_classes_as_train_does(tmp_path: Path) -> None:
+    plain_table(tmp_path / "set" / "train.parquet", label=["a", "b", "c"])
+    plain_table(tmp_path / "set" / "test.parquet", label=["c", "0", "b"])
+    source = open_source(str(tmp_path / "set"), "test")
+    dataset = pack(source, tmp_path / "out", 4)
+    assert dataset.classes == ("a", "b", "c", "0")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [2, 3, 1]
+    assert source.notes[1].endswith("classes that the train split does not have: 0")
+
+
 def test_captions_are_not_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sagan.data.sources.tables.MAX_LABEL_VALUES", 4)
     table = {"image": [png(n) for n in range(6)], "label": [f"caption {n}" for n in range(6)]}
