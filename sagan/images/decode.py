@@ -16,7 +16,7 @@ from PIL import (
     AvifImagePlugin,
     Image,
     ImageOps,
-    TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
@@ -133,6 +133,7 @@ def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         image = _open(data, max_pixels)
         try:
             image.load()
+            _mend_transparency(image, data)
             if not _METADATA.isdisjoint(image.info) or image.format != "JPEG":
                 ImageOps.exif_transpose(image, in_place=True)
         except Exception as error:
@@ -140,6 +141,17 @@ def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             # struct.error, zlib.error, IndexError ...). It all means the same: a damaged file.
             raise UnreadableError(_one_line(error)) from None
     return image
+
+
+def _mend_transparency(image: Image.Image, data: bytes) -> None:
+    """Bring the transparent color of a 16-bit PNG to the 8 bits to which Pillow converts it.
+
+    Pillow leaves the color at 16 bits, where it then equals no pixel.
+    """
+    color = image.info.get("transparency")
+    # The header's depth (PNG, section 11.2.1).
+    if image.format == "PNG" and isinstance(color, tuple) and data[24] == 16:
+        image.info["transparency"] = tuple(sample >> 8 for sample in color)
 
 
 def _one_line(error: Exception) -> str:
@@ -152,7 +164,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     try:
         if image.mode.startswith("I"):
-            return _high_byte(image).convert("RGB")
+            return _deep_gray(image)
         if image.mode == "F":
             raise UnreadableError("floating-point pixels of unknown range")
         if image.has_transparency_data:
@@ -162,10 +174,37 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         raise UnreadableError(_one_line(error)) from None
 
 
-def _high_byte(image: Image.Image) -> Image.Image:
-    # As Pillow itself does with 16-bit color; its convert() clips 16-bit gray to white instead.
-    samples = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
-    return Image.fromarray((samples >> 8).astype(np.uint8))
+# TIFF's tags (TIFF 6.0, section 8).
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0
+
+
+def _deep_gray(image: Image.Image) -> Image.Image:
+    """Return gray of more than 8 bits as RGB, by the high byte of the file's depth.
+
+    Not by the brightest pixel: an image is as dark beside the others as it was. Pillow's own
+    `convert` clips to white instead.
+
+    Raises:
+        UnreadableError: samples are negative or need more than 16 bits, so that their range is
+            unknown.
+    """
+    samples = np.asarray(image).astype(np.int64)
+    least, most = int(samples.min()), int(samples.max())
+    if least < 0 or most > 0xFFFF:
+        raise UnreadableError(
+            f"samples from {least} to {most}, of unknown range: save it with 8 or 16 bits"
+        )
+    bits = 16
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        (stated, *_) = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))
+        bits = stated if 8 < stated < 16 else 16
+        if image.tag_v2.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+            samples = (1 << bits) - 1 - samples
+    shades = (samples >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        shades[samples == transparent] = 255
+    return Image.fromarray(shades).convert("RGB")
 
 
 def _over_white(image: Image.Image) -> Image.Image:

@@ -1,6 +1,8 @@
 """An image file's pixels, compared with pixels worked out by hand."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -155,6 +157,45 @@ def test_sixteen_bit_gray_keeps_its_shades() -> None:
     # The high byte: dividing by 257 would give other pixels for three of these.
     assert pixels[..., 0].ravel().tolist() == [0, 0, 1, 0x7F, 0x80, 0xFE, 0xFE, 0xFF, 0xFF]
     assert (pixels == pixels[..., :1]).all()
+
+
+def deep_png(samples: np.ndarray, color_type: int, transparent: tuple[int, ...]) -> bytes:
+    """A 16-bit PNG with a transparent color, which Pillow does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checked = kind + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    height, width = samples.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+        + chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))
+        + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+def test_a_transparent_color_of_16_bits_is_laid_over_white() -> None:
+    gray = np.array([[0, 0x4000], [0x4001, 0xFFFF]])
+    pixels = decode(deep_png(gray, 0, (0x4000,)), 2, "crop")
+    assert pixels[..., 0].ravel().tolist() == [0, 255, 0x40, 255]
+    color = np.array([[[0x1000, 0x2000, 0x3000], [0x4000, 0x5000, 0x6000]]] * 2)
+    pixels = decode(deep_png(color, 2, (0x4000, 0x5000, 0x6000)), 2, "crop")
+    assert pixels[0].tolist() == [[0x10, 0x20, 0x30], [255, 255, 255]]
+
+
+def test_a_sixteen_bit_tiff_in_which_zero_is_white_is_not_inverted() -> None:
+    shades = np.array([[0, 0xFFFF], [0x8000, 0x4000]], np.uint16)
+    data = encode(Image.fromarray(shades), "TIFF", tiffinfo={262: 0})
+    assert decode(data, 2, "crop")[..., 0].ravel().tolist() == [255, 0, 0x7F, 0xBF]
+
+
+@pytest.mark.parametrize("samples", [[[0, 70_000]], [[-5, 5]]])
+def test_samples_of_unknown_range_are_refused_rather_than_clipped(samples: object) -> None:
+    data = encode(Image.fromarray(np.array(samples, np.int32)), "TIFF")
+    with pytest.raises(UnreadableError, match="of unknown range"):
+        decode(data, 2, "stretch")
 
 
 @pytest.mark.parametrize(
