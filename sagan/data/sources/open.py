@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from sagan.data.sources.base import Source
+from sagan.data.sources.names import is_image_name
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import open_file
@@ -16,6 +17,15 @@ SOURCE_KINDS = (
     "a folder, a .zip, a packed data set, .parquet, .arrow or webdataset .tar files, "
     "CIFAR's own archives, 'hf:NAME' or 'openmoji'"
 )
+
+_ARRAYS = "save its images as files, such as PNG, in a folder for each class"
+_UNPACK = "unpack it, and give the folder"
+# Formats that data sets come in and that are not read, with what to do.
+_INSTEAD = {
+    ".npz": _ARRAYS, ".npy": _ARRAYS, ".mat": _ARRAYS, ".h5": _ARRAYS, ".hdf5": _ARRAYS,
+    ".tfrecord": _ARRAYS, ".tfrecords": _ARRAYS, ".lmdb": _ARRAYS, ".mdb": _ARRAYS,
+    ".pt": _ARRAYS, ".7z": _UNPACK, ".rar": _UNPACK,
+}  # fmt: skip
 
 
 def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
@@ -27,7 +37,7 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
     Args:
         source: `openmoji`, `hf:NAME[:CONFIG][:SPLIT]`, or a path to: a folder of images, a zip of
             the same, CIFAR-10's or -100's archive or unpacked folder, .parquet, .arrow or
-            webdataset .tar files, or a folder of these.
+            webdataset .tar files, or a folder of these, or a .tar of a folder of images.
         split: which part of it.
 
     Raises:
@@ -60,6 +70,7 @@ def _open_folder(path: Path, split: str) -> Source:
 
 def _open_file(path: Path, split: str) -> Source:
     from sagan.data.sources import cifar, table_files
+    from sagan.data.sources.tar_archive import TarSource, is_tar_of_folders
     from sagan.data.sources.zip_archive import ZipSource
 
     try:
@@ -67,15 +78,25 @@ def _open_file(path: Path, split: str) -> Source:
             is_zip = zipfile.is_zipfile(file)
     except UnreadableError as error:
         raise SaganError(f"cannot read '{path}': {error}; give {SOURCE_KINDS}") from None
+    for suffix, instead in _INSTEAD.items():
+        if path.name.lower().endswith(suffix):
+            raise SaganError(f"cannot use '{path}': {suffix} is not read; {instead}")
     if is_zip:
         return ZipSource(path, split)
     if form := cifar.form_of(cifar.first_names(path)):
         return cifar.CifarSource(cifar.InTar(path), form, split)
+    if path.suffix.lower() == ".tar" and is_tar_of_folders(path):
+        table_files.check_whole(path)
+        return TarSource(path, split)
     if table_files.kind_of(path):
         return table_files.open_table(path, split)
+    if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        raise SaganError(f"cannot use '{path}': compressed archives are not read; {_UNPACK}")
     if path.suffix.lower() == ".zip":
         raise SaganError(
             f"cannot read the zip '{path}': its end is missing or damaged; copy or download it "
             "again"
         )
+    if is_image_name(path.name):
+        raise SaganError(f"'{path}' is one picture: give the folder that it is in")
     raise SaganError(f"cannot use the file '{path}' as a data set: give {SOURCE_KINDS}")

@@ -14,6 +14,7 @@ from sagan.data.sources.base import digest_of, file_entries
 from sagan.data.sources.names import is_image_name, printable_name
 from sagan.data.sources.rows import ArrowRows, ParquetRows, Rows, StreamedRows
 from sagan.data.sources.tables import TableSource, import_datasets, one_line
+from sagan.data.sources.tar_rows import TarRows
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import open_file
@@ -102,7 +103,7 @@ def _open(
         tables: further files that it reads.
     """
     for file in (*listed, *tables):
-        _check(file)
+        check_whole(file)
     try:
         splits = load()
     except SaganError:
@@ -116,7 +117,7 @@ def _open(
     return TableSource(printable_name(str(path)), splits, split, digest)
 
 
-def _check(path: Path) -> None:
+def check_whole(path: Path) -> None:
     """Refuse pipes and devices, which pyarrow would wait for, and tars that were cut short.
 
     `tarfile` takes these for shorter ones. A tar ends in blocks of 512 zeros (POSIX.1-2001, pax).
@@ -136,12 +137,11 @@ def _check(path: Path) -> None:
 
 def _load(kind: str, where: Mapping[str, str]) -> Mapping[str, Rows]:
     datasets = import_datasets()
-    if kind == "webdataset":
-        streams = datasets.load_dataset(kind, streaming=True, **where)
-        return {str(name): StreamedRows(stream, name) for name, stream in streams.items()}
     files = datasets.load_dataset_builder(kind, **where).config.data_files
-    rows = ParquetRows if kind == "parquet" else ArrowRows
-    return {str(name): rows(list(paths)) for name, paths in files.items()}
+    rows: dict[str, Callable[[list[str]], Rows]] = {
+        "parquet": ParquetRows, "arrow": ArrowRows, "webdataset": TarRows,
+    }  # fmt: skip
+    return {str(name): rows[kind](list(paths)) for name, paths in files.items()}
 
 
 def _load_saved(path: Path) -> Mapping[str, Rows]:

@@ -47,7 +47,7 @@ class ZipSource:
         self.split = split
         self._path = path
         names, members = _read_directory(path)
-        indices, notes = _usable(names)
+        indices, notes = usable_names(names)
         self._names = list(indices)
         self._members = members[list(indices.values())]
         self._arrangement = self._arrange(names, members)
@@ -121,7 +121,7 @@ class _Directory(zipfile.ZipFile):
     def add(self, info: zipfile.ZipInfo) -> None:
         """Keep what is needed of a member."""
         if info.filename and not info.is_dir():
-            self.names.append(_plain_name(info.filename))
+            self.names.append(plain_name(info.filename))
             self.records.extend(
                 (info.header_offset, info.compress_size, info.file_size, info.CRC,
                  info.compress_type, info.flag_bits & 1)
@@ -159,7 +159,7 @@ def _read_directory(path: Path) -> tuple[list[str], Members]:
     return directory.names, members
 
 
-def _usable(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+def usable_names(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
     """Return the images' names in order, each with its place in `names`; and notes."""
     indices: dict[str, int] = {}
     unsafe, repeated = [], []
@@ -185,7 +185,8 @@ def _usable(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
     return dict(sorted(indices.items())), notes
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a member's name with forward slashes."""
     # Some archivers on Windows write backslashes.
     return name.replace("\\", "/").removeprefix("./")
 

@@ -199,6 +199,22 @@ def test_the_listing_digest_changes_with_the_files_and_only_then(tmp_path: Path)
     assert open_source(str(root)).listing_digest() not in (before, added)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("x.npz", "save its images as files"), ("x.h5", "save its images"), ("x.rar", "unpack it"),
+     ("x.tar.gz", "unpack it"), ("x.png", "give the folder")],
+)  # fmt: skip
+def test_formats_that_are_not_read_are_refused_with_what_to_do(
+    tmp_path: Path, name: str, instead: str
+) -> None:
+    if name == "x.npz":
+        write_zip(tmp_path / name, {"arr_0.npy": b"x"})
+    else:
+        (tmp_path / name).write_bytes(png(1))
+    with pytest.raises(SaganError, match=instead):
+        open_source(str(tmp_path / name))
+
+
 def test_anything_else_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("hello")

@@ -275,6 +275,48 @@ def test_a_test_table_numbers_its_classes_as_train_does(tmp_path: Path) -> None:
     assert source.notes[1].endswith("classes that the train split does not have: 0")
 
 
+def test_a_webdataset_may_mix_image_formats_and_have_words_for_labels(tmp_path: Path) -> None:
+    files = {}
+    for n in range(65):
+        files[f"{n:05}.cls"] = (b"cat" if n % 2 else b"wild dog\n") if n else b"ant"
+        files[f"{n:05}.{'ppm' if n < 60 else 'PNG'}"] = (
+            png(n) if n >= 60 else b"P6 1 1 255 " + bytes([n] * 3)
+        )
+    dataset = pack(open_source(str(tar_of(tmp_path / "x.tar", files))), tmp_path / "out", 4)
+    assert dataset.images[:, 0, 0, 0].tolist() == list(range(65))
+    assert dataset.classes == ("ant", "cat", "wild dog")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0] + [1 if n % 2 else 2 for n in range(1, 65)]
+
+
+def test_a_sample_without_an_image_is_named_and_masks_are_not_its_image(tmp_path: Path) -> None:
+    files = {f"{n:02}.cls": str(n % 2).encode() for n in range(30)}
+    files |= {f"{n:02}.png": png(n) for n in range(29)}
+    files |= {f"{n:02}.mask.png": png(99) for n in range(29)}
+    path = tar_of(tmp_path / "x.tar", dict(sorted(files.items())))
+    dataset = pack(open_source(str(path)), tmp_path / "out", 4)
+    assert dataset.images[:, 0, 0, 0].tolist() == list(range(29))
+    manifest = json.loads((tmp_path / "out" / "pack.json").read_text())
+    assert [file["name"] for file in manifest["skipped"]] == ["row 29: 29"]
+
+
+def test_a_tar_of_class_folders_is_read_as_the_folder_would_be(tmp_path: Path) -> None:
+    files = {f"pets/{split}/{name}/{n}.png": png(n) for split in ("train", "test")
+             for name in ("cat", "dog") for n in range(2)}  # fmt: skip
+    path = tar_of(tmp_path / "pets.tar", files | {"pets/._x.png": b"", "../evil.png": png(1)})
+    source = open_source(str(path), "test")
+    dataset = pack(source, tmp_path / "out", 4)
+    assert dataset.classes == ("cat", "dog")
+    assert source.splits == ("test", "train")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 0, 1, 1]
+    assert dataset.images[:, 0, 0, 0].tolist() == [0, 1, 0, 1]
+    assert "point out of the archive" in source.notes[0]
+    digest = source.listing_digest()
+    assert open_source(str(path), "test").listing_digest() == digest
+    assert open_source(str(path)).listing_digest() != digest
+
+
 def test_captions_are_not_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sagan.data.sources.tables.MAX_LABEL_VALUES", 4)
     table = {"image": [png(n) for n in range(6)], "label": [f"caption {n}" for n in range(6)]}
