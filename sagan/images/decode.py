@@ -22,6 +22,7 @@ from PIL import (
 )
 
 from sagan.errors import SaganError, UnreadableError
+from sagan.images.color import to_srgb
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
@@ -66,10 +67,10 @@ class ImageFacts:
 def decode(data: bytes, size: int, fit: Fit, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     """Decode an image file: bytes -> uint8 (size, size, 3), RGB in 0..255.
 
-    EXIF orientation is applied, transparency is laid over white, animations give their first frame
-    and 16-bit samples their high byte. Resampling is Pillow's antialiased Lanczos on the full image
-    (JPEG's cheaper reduced decoding moves pixels by up to 10 of 255). An image that already has the
-    right size is not resampled.
+    EXIF orientation is applied, colors are converted to sRGB, transparency is laid over white,
+    animations give their first frame and 16-bit samples their high byte. Resampling is Pillow's
+    antialiased Lanczos on the full image (JPEG's cheaper reduced decoding moves pixels by up to 10
+    of 255). An image that already has the right size is not resampled.
 
     Raises:
         UnreadableError: the bytes are not an image, are damaged, or have more than `max_pixels`
@@ -160,9 +161,12 @@ def _one_line(error: Exception) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
+    profile = image.info.get("icc_profile")
+    if image.mode == "RGB" and "transparency" not in image.info and not profile:
         return image
     try:
+        if profile:
+            image = to_srgb(image)
         if image.mode.startswith("I"):
             return _deep_gray(image)
         if image.mode == "F":
