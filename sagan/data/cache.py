@@ -75,7 +75,11 @@ def open_dataset(
     number = f"{opened.num_images:,} " if opened.num_images is not None else ""
     notify(f"packing {number}pictures at {size} x {size} into {folder}")
     dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
-    _notify_findings(read_manifest(folder), folder, notify)
+    manifest = read_manifest(folder)
+    for note in manifest.notes:
+        if note not in opened.notes:  # seen only in the pixels
+            notify(note)
+    _notify_findings(manifest, folder, notify)
     return dataset
 
 

@@ -11,7 +11,11 @@ from sagan.data.sources.base import Decoder
 from sagan.data.workers import Read, each
 from sagan.errors import UnreadableError
 from sagan.images.decode import Fit
-from sagan.types import UInt8Array
+from sagan.types import BoolArray, UInt8Array
+
+# No channel of a flat image covers more of 0..255 than this: twice what 12-bit samples cover that
+# were saved as 16 bits.
+_FLAT = 31
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,13 @@ class DecodedChunk:
     Attributes:
         images: uint8 (n, S, S, 3), the readable images.
         hashes: the `image_hash` of each of these.
+        num_flat: how many of these are nearly of one color.
         unreadable: why the others are not, by their place in the chunk.
     """
 
     images: UInt8Array
     hashes: list[int]
+    num_flat: int
     unreadable: dict[int, str]
 
 
@@ -33,8 +39,22 @@ def decode_chunk(reads: Sequence[Read], decode: Decoder, size: int, fit: Fit) ->
     """Read and decode each image, to (size, size, 3)."""
     decoded = each(partial(decode, size=size, fit=fit), reads)
     images = [image for image in decoded if not isinstance(image, UnreadableError)]
+    stacked = np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8)
     return DecodedChunk(
-        np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8),
+        stacked,
         [image_hash(image) for image in images],
+        count_flat(stacked),
         {n: str(image) for n, image in enumerate(decoded) if isinstance(image, UnreadableError)},
     )
+
+
+def count_flat(images: UInt8Array) -> int:
+    """Count the images, uint8 (n, S, S, 3), that are nearly of one color."""
+    # A few pixels show it for almost every image, which saves most of the time.
+    step = max(1, images.shape[1] // 8)
+    suspects = images[_are_flat(images[:, ::step, ::step])]
+    return int(_are_flat(suspects).sum())
+
+
+def _are_flat(images: UInt8Array) -> BoolArray:
+    return (np.ptp(images, axis=(1, 2)) <= _FLAT).all(axis=1)

@@ -4,12 +4,13 @@ import ast
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from sagan.types import UInt8Array
+from sagan.types import Int64Array, UInt8Array
 
 # This many groups are listed by name; the rest are only counted.
 MAX_GROUPS = 1000
@@ -35,6 +36,21 @@ def first_of_each(hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.sort(rows)
 
 
+@dataclass(frozen=True)
+class Copies:
+    """The images of a set that equal others.
+
+    Attributes:
+        num: how many are copies of an earlier one.
+        num_contradicting: how many of these have another label than it.
+        named: groups of names of equal images, in the images' order; at most MAX_GROUPS.
+    """
+
+    num: int
+    num_contradicting: int
+    named: tuple[tuple[str, ...], ...]
+
+
 class DuplicateFinder:
     """Takes a set's images in turn, and says at the end which of them are copies.
 
@@ -58,15 +74,12 @@ class DuplicateFinder:
         """Close the file of names."""
         self._names.close()
 
-    def groups(self, images: UInt8Array) -> tuple[int, tuple[tuple[str, ...], ...]]:
+    def groups(self, images: UInt8Array, labels: Int64Array | None = None) -> Copies:
         """Compare images with equal hashes; call it after `close`.
 
         Args:
             images: the images that were added, uint8 (N, S, S, 3).
-
-        Returns:
-            The number of images that are copies of an earlier one, and groups of names of equal
-            images, in the images' order; at most MAX_GROUPS groups.
+            labels: theirs, int64 (N,), if they have any.
         """
         rows = [
             group
@@ -75,7 +88,12 @@ class DuplicateFinder:
         ]
         rows.sort()
         num_copies = sum(len(group) - 1 for group in rows)
-        return num_copies, self._named(rows[:MAX_GROUPS])
+        contradicting = 0
+        if labels is not None:
+            contradicting = sum(
+                int((labels[group[1:]] != labels[group[0]]).sum()) for group in rows
+            )
+        return Copies(num_copies, contradicting, self._named(rows[:MAX_GROUPS]))
 
     def _named(self, groups: list[list[int]]) -> tuple[tuple[str, ...], ...]:
         wanted = {row for group in groups for row in group}

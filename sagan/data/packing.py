@@ -38,6 +38,8 @@ Publish = Callable[[Path, Path], None]
 MAX_UNREADABLE = 0.1
 # In a source of unknown length, the share of unreadable images means nothing before this many.
 _ENOUGH_TO_JUDGE = 1000
+# Some images of one color are normal, too.
+_MANY_FLAT = 0.1
 _NAMES = "names.tmp"
 
 
@@ -127,6 +129,7 @@ class _SetWriter:
         self._fit: Fit = fit
         self._max_unreadable = max_unreadable
         self._labels = array("q")
+        self._num_flat = 0
         self._skipped: list[SkippedFile] = []
         self._fingerprint = Fingerprint()
         self._duplicates = DuplicateFinder(folder / _NAMES)
@@ -164,6 +167,7 @@ class _SetWriter:
                 readable = [image for n, image in enumerate(images) if n not in chunk.unreadable]
                 self._labels.extend(image.label for image in readable)
                 self._fingerprint.update(chunk.images)
+                self._num_flat += chunk.num_flat
                 self._duplicates.add((image.name for image in readable), chunk.hashes)
                 yield chunk.images
                 if progress is not None:
@@ -183,8 +187,8 @@ class _SetWriter:
         counts: tuple[int, ...] = ()
         if labels is not None:
             counts = tuple(np.bincount(labels, minlength=len(source.classes)).tolist())
-        num_copies, duplicates = self._duplicates.groups(
-            np.load(self._folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        copies = self._duplicates.groups(
+            np.load(self._folder / IMAGES, mmap_mode="r", allow_pickle=False), labels
         )
         return Manifest(
             format_version=FORMAT_VERSION,
@@ -196,11 +200,29 @@ class _SetWriter:
             classes=source.classes,
             counts=counts,
             skipped=tuple(self._skipped),
-            num_copies=num_copies,
-            duplicates=duplicates,
-            notes=source.notes,
+            num_copies=copies.num,
+            duplicates=copies.named,
+            notes=(*source.notes, *self._notes(shape[0], counts, copies.num_contradicting)),
             fingerprint=self._fingerprint.close(shape, labels, source.classes),
         )
+
+    def _notes(self, num: int, counts: tuple[int, ...], num_contradicting: int) -> Iterator[str]:
+        """Yield what only the packed pixels and labels show."""
+        classes = self._source.classes
+        if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
+            shown = ", ".join(f"'{name}'" for name in empty[:5]) + (" ..." if empty[5:] else "")
+            yield f"{len(empty):,} of {len(classes):,} classes have no pictures here: {shown}"
+        if num_contradicting:
+            yield (
+                f"{num_contradicting:,} pictures are copies of others with another label: see "
+                f"duplicates in {MANIFEST}"
+            )
+        if self._num_flat > _MANY_FLAT * num:
+            yield (
+                f"{self._num_flat:,} of {num:,} pictures are nearly of one color: samples of more "
+                "than 8 bits must use all of their range, and white on transparency is laid over "
+                "white"
+            )
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ def find(shades: list[int], folder: Path) -> tuple[int, tuple[tuple[str, ...], .
     names = (f"line\n{number} é" for number in range(len(images)))
     finder.add(names, [duplicates.image_hash(image) for image in images])
     finder.close()
-    return finder.groups(images)
+    found = finder.groups(images)
+    return found.num, found.named
 
 
 @given(shades=st.lists(st.integers(0, 5), max_size=30), collide=st.booleans())

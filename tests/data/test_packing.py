@@ -145,3 +145,47 @@ def test_the_fingerprint_depends_on_the_content_not_on_the_container(tmp_path: P
 def test_the_split_that_is_packed_is_the_sources_own(tmp_path: Path) -> None:
     source = FolderSource(shades(tmp_path / "set", 2, "test"), "test")
     assert pack(source, tmp_path / "out", 4).split == "test"
+
+
+def notes_of(packed: Path) -> list[str]:
+    notes = json.loads((packed / "pack.json").read_text())["notes"]
+    assert isinstance(notes, list)
+    return notes
+
+
+def test_images_of_nearly_one_color_are_counted_in_a_note(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    for n in range(6):
+        dark = np.tile(np.arange(8, dtype=np.uint16) * 585, (8, 1)) + n  # 12 bits of 16
+        Image.fromarray(dark).save(root / f"{n}.png")
+        icon = Image.new("LA", (8, 8), (255, 0))
+        icon.paste((255, 255), (2, 2, 6, 6))
+        icon.save(root / f"icon{n}.png")
+    pack(open_source(str(root)), tmp_path / "out", 8)
+    (note,) = notes_of(tmp_path / "out")
+    assert note.startswith("12 of 12 pictures are nearly of one color")
+
+
+def test_a_thin_line_is_not_one_color(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    line = np.full((16, 16), 255, np.uint8)
+    line[3] = 0
+    Image.fromarray(line).save(root / "line.png")
+    pack(open_source(str(root)), tmp_path / "out", 16)
+    assert notes_of(tmp_path / "out") == []
+
+
+def test_one_image_under_two_labels_is_noted(tmp_path: Path) -> None:
+    root = shades(shades(tmp_path / "set", 5, "b"), 3, "a")
+    pack(open_source(str(root)), tmp_path / "out", 4)
+    assert notes_of(tmp_path / "out")[0].startswith(
+        "3 pictures are copies of others with another label"
+    )
+
+
+def test_classes_without_images_are_noted(tmp_path: Path) -> None:
+    root = shades(shades(shades(tmp_path / "set", 5, "train/b"), 3, "train/a"), 2, "test/b")
+    pack(open_source(str(root), "test"), tmp_path / "out", 4)
+    assert notes_of(tmp_path / "out")[0] == "1 of 2 classes have no pictures here: 'a'"

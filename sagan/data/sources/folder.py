@@ -8,7 +8,13 @@ from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
-from sagan.data.sources.names import is_image_name, is_system_folder, printable_name, unread_note
+from sagan.data.sources.names import (
+    is_image_name,
+    is_system_folder,
+    label_tables_note,
+    printable_name,
+    unread_note,
+)
 from sagan.data.sources.tree import Arrangement
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
@@ -38,6 +44,8 @@ class FolderSource:
         if troubles and not self._names:
             raise SaganError(f"no pictures in '{path}': {troubles[0]}")
         self._arrangement = self._arrange(found)
+        if not self._arrangement.classes:
+            troubles += label_tables_note(found)
         self.splits = self._arrangement.splits
         self.classes = tuple(map(printable_name, self._arrangement.classes))
         self.notes = tuple(map(printable_name, (*self._arrangement.notes, *troubles)))

@@ -27,6 +27,10 @@ _COMPANIONS = frozenset(
      ".tar", ".gz", ".parquet", ".arrow"}
 )  # fmt: skip
 
+_LABEL_TABLE = re.compile(
+    r"(^|/)[^/]*(label|metadata|annotation|class|train|attr|target)[^/]*\.(csv|tsv|jsonl|txt|json)$",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SPLIT_WORDS = {
     "train": "train", "training": "train", "trn": "train",
@@ -91,6 +95,13 @@ def unread_note(names: Iterable[str]) -> Iterator[str]:
             yield f"{number:,} {suffix} files are not read: convert them to .jpg or .png first"
         elif number >= 5:  # a README or a LICENSE is not worth a line
             yield f"{number:,} files without an extension are not read: call them .jpg or .png"
+
+
+def label_tables_note(names: Iterable[str]) -> Iterator[str]:
+    """Yield a line for a table of labels beside images that have none; call it only for such."""
+    found = min((n for n in names if _LABEL_TABLE.search(n) and not is_hidden(n)), default=None)
+    if found:
+        yield f"'{found}' is not read: for labels, put the images into a folder for each class"
 
 
 def _suffix(name: str) -> str:

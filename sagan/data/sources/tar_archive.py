@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
-from sagan.data.sources.names import is_image_name, printable_name
+from sagan.data.sources.names import is_image_name, label_tables_note, printable_name
 from sagan.data.sources.zip_archive import plain_name, usable_names
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
@@ -59,6 +59,8 @@ class TarSource:
             for folder in label_folders(names)
         }
         self._arrangement = arrange_source(self._names, label_files, split, self.name)
+        if not self._arrangement.classes:
+            notes += label_tables_note(names)
         self.splits = self._arrangement.splits
         self.classes = tuple(map(printable_name, self._arrangement.classes))
         self.notes = tuple(map(printable_name, (*self._arrangement.notes, *notes)))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
-from sagan.data.sources.names import is_image_name, printable_name, unread_note
+from sagan.data.sources.names import is_image_name, label_tables_note, printable_name, unread_note
 from sagan.data.sources.tree import Arrangement
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import decode, examine
@@ -51,6 +51,8 @@ class ZipSource:
         self._names = list(indices)
         self._members = members[list(indices.values())]
         self._arrangement = self._arrange(names, members)
+        if not self._arrangement.classes:
+            notes += label_tables_note(names)
         self.splits, self.classes = self._arrangement.splits, self._arrangement.classes
         self.notes = (*self._arrangement.notes, *notes)
 

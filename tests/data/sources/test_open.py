@@ -165,6 +165,15 @@ def test_folders_of_systems_are_not_classes(tmp_path: Path, name: str) -> None:
         assert opened.notes == ()
 
 
+@pytest.mark.parametrize("table", ["labels.csv", "metadata.jsonl", "list_attr_celeba.txt"])
+def test_a_table_of_labels_beside_unlabeled_images_is_noted(tmp_path: Path, table: str) -> None:
+    files = {"1.png": png(1), "2.png": png(2), table: b"x"}
+    for source in (write_folder(tmp_path / "set", files), write_zip(tmp_path / "x.zip", files)):
+        assert open_source(str(source)).notes == (
+            f"'{table}' is not read: for labels, put the images into a folder for each class",
+        )
+
+
 def test_a_pipe_named_like_an_image_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.png": png(1)})
     os.mkfifo(tmp_path / "b.png")

@@ -170,6 +170,13 @@ def test_any_tree_gives_the_same_meaning_in_any_order_of_listing(
         assert layout.notes
 
 
+def test_class_names_that_differ_only_in_unicode_normalization_are_one_class() -> None:
+    names = ["caf\u00e9/1.png", "cafe\u0301/2.png", "tea/1.png"]
+    classes, layout = labeled(names)
+    assert layout.classes == ("caf\u00e9", "tea")
+    assert set(classes) == set(names)
+
+
 SPLIT_PAIRS = [
     ("training", "testing"),
     ("Training Set", "Test Set"),
