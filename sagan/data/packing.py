@@ -219,9 +219,9 @@ class _SetWriter:
             )
         if self._num_flat > _MANY_FLAT * num:
             yield (
-                f"{self._num_flat:,} of {num:,} pictures are nearly of one color: samples of more "
-                "than 8 bits must use all of their range, and white on transparency is laid over "
-                "white"
+                f"{self._num_flat:,} of {num:,} pictures are nearly of one color; look at some "
+                "with 'sagan data info --sheet': dark samples in 16-bit files become black, and "
+                "white on transparency is laid over white"
             )
 
 

@@ -56,7 +56,9 @@ def arrange_source(
     by_split: dict[str | None, list[str]] = {}
     for folder in sorted(used):
         found = [split_of(part) for part in folder.split("/")]
-        meaning = next((m[0] for m in reversed(found) if m and not m[1]), None)
+        # "pets_train" alone may be the set's name; beside "pets_test" it is a split.
+        plain = (m[0] for m in reversed(found) if m and (len(used) > 1 or not m[1]))
+        meaning = next(plain, None)
         by_split.setdefault(meaning, []).append(folder)
     if (len(by_split) > 1 and None in by_split) or any(len(f) > 1 for f in by_split.values()):
         raise SaganError(
