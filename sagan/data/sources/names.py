@@ -16,7 +16,7 @@ _SYSTEM_FOLDERS = frozenset(
     {"__macosx", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot",
      "$recycle.bin", "recycle.bin", "recycle bin", "recycler", "recycled", "$extend",
      "system volume information", "lost+found", "lost.dir", "network trash folder",
-     "temporary items", "__pycache__", "node_modules"}
+     "temporary items", "~snapshot", "@sharebin", "__pycache__", "node_modules"}
 )  # fmt: skip
 _RESCUED = re.compile(r"found\.\d{3}")  # what chkdsk leaves
 

@@ -46,6 +46,8 @@ class TarSource:
         names, places = _list(path)
         indices, notes = usable_names(names)
         self._names = list(indices)
+        if notes and not indices:
+            raise SaganError(f"no pictures in '{self.name}': {notes[0]}")
         self._places = [places[index] for index in indices.values()]
 
         def read(name: str) -> bytes:

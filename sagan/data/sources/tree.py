@@ -99,6 +99,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
         )
     tree = _without_masks(_tree(names))
     tree = _unwrap(tree, keep=lambda folder: split_of(folder) is not None)
+    tree = _splits_first(tree)
     splits = _splits(tree, split)
     if not splits:
         known = (DEFAULT_SPLIT, ALL_SPLITS)
@@ -183,6 +184,25 @@ def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:
 
 def _one_folder(folder: str) -> str:
     return f"all pictures are in one folder, '{folder}': read as one set without labels"
+
+
+def _splits_first(tree: _Tree) -> _Tree:
+    """Bring `cat/train/`, `cat/test/`, `dog/train/` ... into the order of `train/cat/` ..."""
+    inside: dict[str, set[str]] = {}
+    for folder in tree.files:
+        inside.setdefault(folder[0] if folder else "", set()).add("".join(folder[1:2]))
+    meanings = [
+        {found[0] for name in names if (found := split_of(name)) and not found[1]}
+        for names in inside.values()
+    ]
+    if len(inside) < 2 or any("" in names for names in inside.values()):
+        return tree
+    if not all(meanings) or len(set().union(*meanings)) < 2 or any(map(split_of, inside)):
+        return tree
+    swapped = {(folder[1], folder[0], *folder[2:]): files for folder, files in tree.files.items()}
+    first = min(inside)
+    note = f"splits are read from the folders inside '{first}' and the like, which are the classes"
+    return _Tree(swapped, [*tree.notes, note])
 
 
 def _splits(tree: _Tree, asked: str) -> dict[str, set[str]]:

@@ -49,6 +49,8 @@ class ZipSource:
         names, members = _read_directory(path)
         indices, notes = usable_names(names)
         self._names = list(indices)
+        if notes and not indices:
+            raise SaganError(f"no pictures in '{self.name}': {notes[0]}")
         self._members = members[list(indices.values())]
         self._arrangement = self._arrange(names, members)
         if not self._arrangement.classes:

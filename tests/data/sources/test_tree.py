@@ -212,6 +212,16 @@ def test_val_may_be_spelled_in_any_way_by_folder_and_user(name: str) -> None:
         assert list(labeled(names, asked)[0]) == [names[1]]
 
 
+def test_splits_inside_the_class_folders_are_splits() -> None:
+    names = [f"set/{c}/{split}/{n}.png" for c in ("cat", "dog") for split in ("test", "train")
+             for n in (1, 2)]  # fmt: skip
+    classes, layout = labeled([*names, "set/dog/extra/1.png"])
+    assert classes == {name: name[4:7] for name in names if "train" in name}
+    assert layout.splits == ("test", "train")
+    assert "inside 'cat' and the like" in layout.notes[0]
+    assert any("outside" in note for note in layout.notes)
+
+
 def test_folders_with_the_classes_of_train_are_splits_too() -> None:
     names = [f"{split}/{c}/1.png" for split in ("extra", "train") for c in "012"]
     assert labeled(names)[1].splits == ("extra", "train")
