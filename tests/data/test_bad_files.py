@@ -161,7 +161,8 @@ def test_names_that_leave_the_archive_are_left_out_with_a_note(tmp_path: Path) -
         1,
         2,
     ]
-    (note,) = json.loads((tmp_path / "out" / "pack.json").read_text())["notes"]
+    note, flat = json.loads((tmp_path / "out" / "pack.json").read_text())["notes"]
+    assert flat.startswith("3 of 3 pictures are nearly of one color")
     assert note.startswith("3 members whose names point out of the archive")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "x.zip"]
 
@@ -173,7 +174,8 @@ def test_of_two_members_with_one_name_the_later_counts_with_a_note(tmp_path: Pat
         for shade in (1, 2):
             archive.writestr("same.png", png(shade))
     assert pack(open_source(str(path)), tmp_path / "out", 4).images[:, 0, 0, 0].tolist() == [2]
-    (note,) = json.loads((tmp_path / "out" / "pack.json").read_text())["notes"]
+    note, flat = json.loads((tmp_path / "out" / "pack.json").read_text())["notes"]
+    assert flat.startswith("1 of 1 pictures are nearly of one color")
     assert "same.png" in note
 
 
