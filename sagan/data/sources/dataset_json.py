@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sagan.data.sources.names import is_hidden, split_names, split_of
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL, Arrangement, arrange
-from sagan.errors import SaganError
+from sagan.errors import SaganError, UnreadableError
 
 DATASET_JSON = "dataset.json"
 
@@ -14,12 +15,27 @@ DATASET_JSON = "dataset.json"
 LabelFiles = Mapping[str, Callable[[], bytes]]
 
 
-def label_folders(names: Iterable[str]) -> Iterator[str]:
-    """Yield the folder of each dataset.json among the names of a source's files, sorted."""
-    for name in sorted(names):
-        folder, _, leaf = name.rpartition("/")
-        if leaf == DATASET_JSON and not is_hidden(name):
-            yield folder
+def find_label_files(names: Iterable[str], read: Callable[[str], bytes], where: str) -> LabelFiles:
+    """Return the dataset.json files among a source's files.
+
+    Args:
+        names: paths of all files with forward slashes, relative to the source's root.
+        read: returns the content of one of them, or raises UnreadableError.
+        where: the source's name in messages.
+    """
+
+    def read_or_refuse(name: str) -> bytes:
+        try:
+            return read(name)
+        except UnreadableError as error:
+            raise SaganError(f"cannot read '{name}' in '{where}': {error}") from None
+
+    found = (name for name in sorted(names) if name.rpartition("/")[2] == DATASET_JSON)
+    return {
+        name.rpartition("/")[0]: partial(read_or_refuse, name)
+        for name in found
+        if not is_hidden(name)
+    }
 
 
 def arrange_source(

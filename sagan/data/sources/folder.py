@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
+from sagan.data.sources.dataset_json import arrange_source, find_label_files
 from sagan.data.sources.names import (
     is_image_name,
     is_system_folder,
@@ -16,7 +16,7 @@ from sagan.data.sources.names import (
     unread_note,
 )
 from sagan.data.sources.tree import Arrangement
-from sagan.errors import SaganError, UnreadableError
+from sagan.errors import SaganError
 from sagan.images.decode import decode, examine
 from sagan.storage.files import read_file
 
@@ -51,14 +51,10 @@ class FolderSource:
         self.notes = tuple(map(printable_name, (*self._arrangement.notes, *troubles)))
 
     def _arrange(self, found: list[str]) -> Arrangement:
-        def read(folder: str) -> bytes:
-            labels = self._path / folder / DATASET_JSON
-            try:
-                return read_file(str(labels))
-            except UnreadableError as error:
-                raise SaganError(f"cannot read the labels in '{labels}': {error}") from None
+        def read(name: str) -> bytes:
+            return read_file(self._path / name)
 
-        label_files = {folder: partial(read, folder) for folder in label_folders(found)}
+        label_files = find_label_files(found, read, self.name)
         return arrange_source(self._names, label_files, self.split, self.name)
 
     @property

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
+from sagan.data.sources.dataset_json import arrange_source, find_label_files
 from sagan.data.sources.names import is_image_name, label_tables_note, printable_name
 from sagan.data.sources.zip_archive import plain_name, usable_names
 from sagan.errors import SaganError, UnreadableError
@@ -51,15 +51,9 @@ class TarSource:
         self._places = [places[index] for index in indices.values()]
 
         def read(name: str) -> bytes:
-            try:
-                return read_place(str(path), *places[names.index(name)])
-            except UnreadableError as error:
-                raise SaganError(f"cannot read '{name}' in '{self.name}': {error}") from None
+            return read_place(str(path), *places[names.index(name)])
 
-        label_files = {
-            folder: partial(read, f"{folder}/{DATASET_JSON}".lstrip("/"))
-            for folder in label_folders(names)
-        }
+        label_files = find_label_files(names, read, self.name)
         self._arrangement = arrange_source(self._names, label_files, split, self.name)
         if not self._arrangement.classes:
             notes += label_tables_note(names)

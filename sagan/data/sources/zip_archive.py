@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import DATASET_JSON, arrange_source, label_folders
+from sagan.data.sources.dataset_json import arrange_source, find_label_files
 from sagan.data.sources.names import is_image_name, label_tables_note, printable_name, unread_note
 from sagan.data.sources.tree import Arrangement
 from sagan.errors import SaganError, UnreadableError
@@ -60,15 +60,9 @@ class ZipSource:
 
     def _arrange(self, names: list[str], members: Members) -> Arrangement:
         def read(name: str) -> bytes:
-            try:
-                return read_member(str(self._path), name, members[names.index(name)].item())
-            except UnreadableError as error:
-                raise SaganError(f"cannot read '{name}' in '{self.name}': {error}") from None
+            return read_member(str(self._path), name, members[names.index(name)].item())
 
-        label_files = {
-            folder: partial(read, f"{folder}/{DATASET_JSON}".lstrip("/"))
-            for folder in label_folders(names)
-        }
+        label_files = find_label_files(names, read, self.name)
         return arrange_source(self._names, label_files, self.split, self.name)
 
     @property
