@@ -8,17 +8,18 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from PIL import (
-    AvifImagePlugin,
     Image,
     ImageOps,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
+    features,
 )
 
 from sagan.errors import SaganError, UnreadableError
@@ -28,11 +29,16 @@ from sagan.types import UInt8Array
 
 Fit = Literal["crop", "pad", "stretch"]
 
+# Pillow has it since 11.3, and only where it was built with the codec.
+_HAS_AVIF = "avif" in features.modules and features.check("avif")
+if _HAS_AVIF:
+    import_module("PIL.AvifImagePlugin")
+
 # Pillow goes by content, not by name. Without this list a file named x.png could reach any of its
 # fifty readers, one of which starts Ghostscript.
 IMAGE_FORMATS = (
     "JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM",
-    *(("AVIF",) if AvifImagePlugin.SUPPORTED else ()),
+    *(("AVIF",) if _HAS_AVIF else ()),
 )  # fmt: skip
 Image.preinit()  # registers the common formats and their extensions; the imports do the others
 # Photos of two lenses (MPO) are JPEG files, and so are those that Chrome has called .pjpeg.
