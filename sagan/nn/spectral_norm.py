@@ -13,6 +13,7 @@ the parameter that is normalized.
 """
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -81,9 +82,7 @@ class SpectralNorm(nn.Module):
 
     def sigma(self, weight: Tensor) -> Tensor:
         """Return the estimate u^T W v, a scalar that W gets gradients through."""
-        u, v = self.u, self.v
-        if torch.is_grad_enabled():  # so that they may advance before the backward pass
-            u, v = u.clone(), v.clone()
+        u, v = self.u.clone(), self.v.clone()  # they may advance before the backward pass
         with without_autocast(weight):
             return torch.dot(u, torch.mv(self.matrix(weight), v))
 
@@ -204,9 +203,16 @@ class SpectralSpec:
 
     Attributes:
         eps: lower bound on the norms that u and v are divided by.
+
+    Raises:
+        ValueError: `eps` is negative, not finite or not a number.
     """
 
     eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.eps, int | float) or not 0 <= self.eps < math.inf:
+            raise ValueError(f"eps must be a small number such as 1e-12, not {self.eps!r}")
 
 
 def check_spectral_spec(spec: object) -> None:

@@ -226,6 +226,17 @@ def test_a_compiled_layer_computes_the_same_without_a_graph_break(
     assert_close(torch.autograd.grad(y.square().sum(), x)[0], expected, 1e-5)
 
 
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_an_exported_layer_computes_the_same_also_for_another_batch_size(
+    spectral_norm: bool,
+) -> None:
+    layer = make_layer(16, "pooled", spectral_norm, "auto")
+    x, more = random_map(2, 16, 4, 4), random_map(5, 16, 4, 4)
+    batch = {0: torch.export.Dim("batch", max=16)}
+    exported = torch.export.export(layer, (x,), dynamic_shapes=(batch,)).module()
+    assert_close(exported(more), layer(more), 1e-5)
+
+
 @pytest.mark.parametrize("backend", ["flash", "chunked"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradients_over_many_blocks_are_as_exact_as_over_one(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from sagan.nn.spectral_norm import (
+    SpectralSpec,
     advance_spectral_norm,
     apply_spectral_norm,
     fold_spectral_norm,
@@ -157,6 +158,12 @@ def test_weights_with_another_parametrization_are_left_alone_and_cannot_be_norma
     fold_spectral_norm(network)
     assert parametrize.is_parametrized(network[0])
     assert not parametrize.is_parametrized(network[1])
+
+
+@pytest.mark.parametrize("eps", [-1e-6, float("nan"), float("inf"), "1e-12", None])
+def test_a_bound_that_is_not_a_small_number_is_a_value_error(eps: Any) -> None:
+    with pytest.raises(ValueError, match="eps must be a small number"):
+        SpectralSpec(eps)
 
 
 def test_sigma_of_a_module_without_a_weight_of_its_own_is_a_type_error() -> None:
