@@ -581,7 +581,7 @@ def test_only_the_last_pass_is_recorded_and_nothing_after_the_context() -> None:
 
 def test_a_failing_pass_leaves_no_hook_behind() -> None:
     layer = make_layer()
-    with pytest.raises(RuntimeError), recorded_maps({"it": layer}):
+    with pytest.raises(ValueError, match="feature maps"), recorded_maps({"it": layer}):
         layer(torch.zeros(1, 3, 4, 4))
     assert not layer._forward_pre_hooks
 
