@@ -14,7 +14,8 @@ from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
-from sagan.nn.resnet import Discriminator, Generator, Initializer
+from sagan.nn.initialization import Initializer
+from sagan.nn.resnet import Discriminator, Generator
 from sagan.nn.spectral_norm import SpectralSpec
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -103,7 +104,7 @@ def build_discriminator(
 ) -> DiscriminatorBase:
     """Build only the discriminator, with weights drawn from torch's global random state."""
     family = _FAMILIES[config.family]
-    # A gradient penalty differentiates D twice, which fused attention does not support.
+    # A gradient penalty differentiates D twice: fused attention would only compute maps again.
     backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
     discriminator = family.discriminator(
         width=config.channels_d,

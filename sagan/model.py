@@ -77,6 +77,7 @@ class Model:
         generator = _build_for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
+        generator.classes = self.classes
         _check_numbers(generator, self.origin)
         return generator.requires_grad_(False)
 

@@ -11,6 +11,7 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]  # labels, row numbers
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Float32Array: TypeAlias = npt.NDArray[np.float32]  # features, attention maps
 Float64Array: TypeAlias = npt.NDArray[np.float64]  # statistics
+StrArray: TypeAlias = npt.NDArray[np.str_]  # names of classes
 FloatArray: TypeAlias = npt.NDArray[np.floating]  # of any precision
 
 Notify: TypeAlias = Callable[[str], None]  # called with one line for the user

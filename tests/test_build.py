@@ -32,7 +32,7 @@ def test_sizes_and_form_of_attention_are_those_of_the_configuration(family: str)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_gradient_penalty_gives_only_the_discriminator_eager_attention(family: str) -> None:
-    """It differentiates D twice, which fused attention cannot."""
+    """It differentiates D twice, which fused attention itself cannot."""
     g, d = build_networks(small(family, loss="wasserstein-gp"), 0)
     assert {layer.backend for layer in g.attention_layers().values()} == {"auto"}
     assert {layer.backend for layer in d.attention_layers().values()} == {"eager"}

@@ -28,9 +28,12 @@ from sagan.nn.attention_kernels import (
     AttentionKernel,
     BackendName,
     attention_map,
+    plain,
     select_backend,
 )
 from sagan.nn.channels import QUERY_DIVISOR
+from sagan.nn.initialization import Initializer, initialize_layers
+from sagan.nn.inputs import check_initializer, check_whole
 from sagan.nn.spectral_norm import apply_spectral_norm
 
 FormName: TypeAlias = Literal["full", "paper", "pooled"]
@@ -74,30 +77,37 @@ class SelfAttention2d(nn.Module):
         form: "full" (values C wide, no output convolution, biases; the popular PyTorch layer),
             "paper" (values C/8 wide, then back to C) or "pooled" (keys and values 2x2 max-pooled,
             values C/2 wide, then back to C; the authors' released code).
-        spectral_norm: whether the convolutions are spectrally normalized. If so, your own training
-            loop must call `sagan.nn.spectral_norm.advance_spectral_norm` before each update;
-            otherwise the estimate of sigma never changes.
+        spectral_norm: whether the convolutions are spectrally normalized, as in the networks of
+            the paper. If so, your own training loop must call
+            `sagan.nn.spectral_norm.advance_spectral_norm` before each update; otherwise the
+            estimate of sigma never changes, and a warning says so.
         backend: "eager" keeps the (N, M) map for backward; "flash" and "chunked" give the same
-            result in O(N) memory; "auto" chooses by shape and device.
+            result in O(N) memory; "auto" chooses by shape and device. All are differentiable
+            twice; a backward pass with `create_graph=True` keeps the map.
+        initializer: sets each convolution's weight, in place, before it is normalized, and with it
+            the biases become 0; None for the initial values of `nn.Conv2d`.
 
     A state dict of the popular layer (`query_conv`, `key_conv`, `value_conv`, `gamma`)
     loads into `form="full", spectral_norm=False`.
 
     Use float32 or bfloat16: without 1/sqrt(d), scores may overflow float16.
-    The transforms of `torch.func` need "flash": the other two define their own backward pass.
+    Inside the transforms of `torch.func`, the map is kept, whichever backend the layer has.
 
     Raises:
         ValueError: the form or backend is unknown, or there are fewer than 8 channels.
+        TypeError: `channels` is not a whole number, or `initializer` is not a function.
     """
 
     def __init__(
         self,
         channels: int,
         form: FormName = "full",
-        spectral_norm: bool = True,
+        spectral_norm: bool = False,
         backend: BackendName = "auto",
+        initializer: Initializer | None = None,
     ) -> None:
         super().__init__()
+        check_whole(channels=channels)
         if form not in FORMS:
             raise ValueError(f"unknown form {form!r}: choose from {', '.join(FORMS)}")
         if backend != "auto" and backend not in BACKENDS:
@@ -118,6 +128,9 @@ class SelfAttention2d(nn.Module):
         if self.has_output:  # v
             self.output = nn.Conv2d(value_channels, channels, kernel_size=1, bias=published.bias)
         self.gamma = nn.Parameter(torch.zeros(()))
+        if initializer is not None:
+            check_initializer(initializer)
+            initialize_layers(self.children(), initializer)
         if spectral_norm:
             apply_spectral_norm(self, (nn.Conv2d,))
         self.register_load_state_dict_pre_hook(_rename_popular_layer)
@@ -136,9 +149,10 @@ class SelfAttention2d(nn.Module):
         computed from this map, whichever backend the layer has.
 
         Raises:
-            ValueError: x is too small to be pooled.
+            ValueError: x has another number of dimensions or channels, or is too small to be
+                pooled.
         """
-        query, key = self._query_and_key(x)
+        query, key = self._query_and_key(x)  # checks x
         value = _positions(self._pooled(self.value(x)))  # h(x): (B, M, c), c = C, C/2 or C/8
         if return_attention:
             attention = attention_map(query, key)  # equation 1
@@ -156,6 +170,12 @@ class SelfAttention2d(nn.Module):
         return side**2 * attended**2
 
     def _query_and_key(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        channels = self.query.in_channels
+        if x.dim() != 4 or x.shape[1] != channels:
+            raise ValueError(
+                f"self-attention takes feature maps of shape (B, {channels}, H, W), "
+                f"not {tuple(x.shape)}"
+            )
         if self.pool and min(x.shape[-2:]) < 2:
             raise ValueError(f"a {x.shape[-2]} x {x.shape[-1]} feature map cannot be 2x2 pooled")
         query = _positions(self.query(x))  # g(x): (B, N, C/8)
@@ -166,6 +186,8 @@ class SelfAttention2d(nn.Module):
         return F.max_pool2d(x, 2) if self.pool else x
 
     def _kernel(self, query: Tensor, key: Tensor, value: Tensor) -> AttentionKernel:
+        if torch._C._are_functorch_transforms_active():
+            return plain
         if self.backend == "auto":
             return select_backend(query, key, value)
         return BACKENDS[self.backend]

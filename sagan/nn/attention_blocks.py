@@ -8,6 +8,7 @@ from torch import nn
 
 from sagan.nn.attention import FormName, SelfAttention2d
 from sagan.nn.attention_kernels import BackendName
+from sagan.nn.inputs import check_whole
 from sagan.nn.residual_control import ResidualControl2d
 
 BlockName: TypeAlias = Literal["attention", "residual"]
@@ -23,12 +24,21 @@ class AttentionSpec:
         backend: how attention is computed, as in `SelfAttention2d`.
         block: "attention", or "residual" for the paper's control in its place: a
             `ResidualControl2d` with as many parameters as the attention would have.
+
+    Raises:
+        TypeError: `sizes` is not a sequence of whole numbers.
     """
 
     sizes: tuple[int, ...]
     form: FormName = "pooled"
     backend: BackendName = "auto"
     block: BlockName = "attention"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sizes, list | tuple):
+            raise TypeError(f"sizes must be a tuple such as (16,), not {self.sizes!r}")
+        for size in self.sizes:
+            check_whole(size=size)
 
 
 def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.ModuleDict:
@@ -43,9 +53,14 @@ def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.
     Raises:
         ValueError: no feature map has such a side, a map has fewer than 8 channels, or the form,
             backend or block is unknown.
+        TypeError: `spec` is something else.
     """
-    if not spec:
+    if spec is None:
         return nn.ModuleDict()
+    if not isinstance(spec, AttentionSpec):
+        raise TypeError(
+            f"attention must be an AttentionSpec, such as AttentionSpec((16,)), not {spec!r}"
+        )
     if spec.block not in get_args(BlockName):
         choices = ", ".join(get_args(BlockName))
         raise ValueError(f"unknown block {spec.block!r}: choose from {choices}")
@@ -64,7 +79,7 @@ def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.
 
 def attention_block(spec: AttentionSpec, channels: int) -> nn.Module:
     """Build one block for a feature map of this many channels, at least 8."""
-    attention = SelfAttention2d(channels, spec.form, spectral_norm=False, backend=spec.backend)
+    attention = SelfAttention2d(channels, spec.form, backend=spec.backend)
     if spec.block == "attention":
         return attention
     return ResidualControl2d(channels, sum(p.numel() for p in attention.parameters()))

@@ -2,7 +2,10 @@
 
 `eager` keeps the map for the backward pass, `chunked` computes it again there, and `flash` calls
 torch's fused attention. The first two share a backward pass. It is written by hand because autograd
-orders the operands of its matrix products in a way that is slow in CPU libraries.
+orders the operands of its matrix products in a way that is slow in CPU libraries. Fused attention
+has no second derivative; where one is asked for, `flash` has the backward pass of `chunked`.
+
+`plain` is for the transforms of `torch.func`, which none of the three supports in full.
 """
 
 from collections.abc import Callable
@@ -37,11 +40,16 @@ def attention_map(query: Tensor, key: Tensor) -> Tensor:
     return torch.softmax(scores, dim=-1, dtype=scores.dtype)
 
 
+def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Compute the weighted values as written, with torch's own gradients: O(N*M) memory."""
+    return torch.bmm(attention_map(query, key), value)
+
+
 def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Compute the weighted values and keep the map for the backward pass: O(N*M) memory."""
     most = MAX_AUTOGRAD_ENTRIES if query.shape[2] < NARROW_CHANNELS else BLOCK_ENTRIES
     if query.shape[0] * query.shape[1] * key.shape[1] <= most:
-        return torch.bmm(attention_map(query, key), value)
+        return plain(query, key, value)
     return _in_groups(query, key, value, keep=torch.is_grad_enabled())
 
 
@@ -54,18 +62,43 @@ def chunked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Compute the same by fused `scaled_dot_product_attention`: O(N) memory, once differentiable.
+    """Compute the same by fused `scaled_dot_product_attention`: O(N) memory.
+
+    A backward pass with `create_graph=True` does not use the fused kernel.
 
     The fused kernels need contiguous rows of the same width for all three, and some need a multiple
     of 8. Otherwise torch silently falls back to materializing the map. Hence the padding with
     zeros, which does not change the result.
     """
     width = -(-value.shape[-1] // 8) * 8
-    query, key, padded = (
+    q, k, v = (
         F.pad(x, (0, width - x.shape[-1])).contiguous().unsqueeze(1) for x in (query, key, value)
     )
-    attended = F.scaled_dot_product_attention(query, key, padded, scale=1.0)
-    return attended.squeeze(1)[..., : value.shape[-1]]
+    attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    attended = attended.squeeze(1)[..., : value.shape[-1]]
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return attended  # compiled code has no second derivatives
+    return _TwiceDifferentiable.apply(attended, query, key, value)
+
+
+class _TwiceDifferentiable(torch.autograd.Function):
+    """The identity of fused attention's result, with a choice of the way back.
+
+    The gradient goes into the fused kernel's own backward pass, unless a second derivative is asked
+    for (`create_graph=True`). Then it bypasses the kernel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, attended: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        return attended.view_as(attended)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if not torch.is_grad_enabled():
+            return grad, None, None, None
+        query, key, value = ctx.saved_tensors
+        return None, *_backward(query, key, value, grad.to(value.dtype), [])
 
 
 def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
@@ -98,10 +131,9 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
-        ctx.rows = max(MIN_BLOCK_ROWS, _block_entries(query) // key.shape[1])
         attended = value.new_empty(*query.shape[:2], value.shape[2])
         maps = []
-        blocks = _blocks(query, ctx.rows)
+        blocks = _blocks(query, key)
         with without_autocast(query):
             for rows in blocks:
                 attention = attention_map(query[:, rows], key)
@@ -120,32 +152,46 @@ class _Attention(torch.autograd.Function):
         query, key, value, *maps = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, maps must depend on their inputs
             maps = []
-        grad = grad.contiguous()
-        blocks = _blocks(query, ctx.rows)
-        # The gradients of keys and values are sums over all blocks: add in float32 at least.
-        wide = torch.promote_types(key.dtype, torch.float32) if len(blocks) > 1 else key.dtype
-        grad_query = torch.empty_like(query)
-        grad_key: Tensor | None = None
-        grad_value: Tensor | None = None
-        with without_autocast(query):
-            for rows, attention in zip_longest(blocks, maps):
-                by_query, by_key, by_value = _gradients(
-                    query[:, rows], key, value, grad[:, rows], attention
-                )
-                if len(blocks) == 1:
-                    grad_query = by_query
-                else:
-                    grad_query[:, rows] = by_query
-                grad_key = grad_key.add_(by_key) if grad_key is not None else by_key.to(wide)
-                grad_value = (
-                    grad_value.add_(by_value) if grad_value is not None else by_value.to(wide)
-                )
-        assert grad_key is not None
-        assert grad_value is not None
-        return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), None
+        return *_backward(query, key, value, grad, maps), None
 
 
-def _blocks(query: Tensor, rows: int) -> list[slice]:
+def _backward(
+    query: Tensor, key: Tensor, value: Tensor, grad: Tensor, maps: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of query, key and value, computed in blocks of queries.
+
+    Args:
+        query: (B, N, d).
+        key: (B, M, d).
+        value: (B, M, c).
+        grad: gradient of the weighted values, (B, N, c).
+        maps: of each block; empty to compute them again.
+    """
+    grad = grad.contiguous()
+    blocks = _blocks(query, key)
+    # The gradients of keys and values are sums over all blocks: add in float32 at least.
+    wide = torch.promote_types(key.dtype, torch.float32) if len(blocks) > 1 else key.dtype
+    grad_query = torch.empty_like(query)
+    grad_key: Tensor | None = None
+    grad_value: Tensor | None = None
+    with without_autocast(query):
+        for rows, attention in zip_longest(blocks, maps):
+            by_query, by_key, by_value = _gradients(
+                query[:, rows], key, value, grad[:, rows], attention
+            )
+            if len(blocks) == 1:
+                grad_query = by_query
+            else:
+                grad_query[:, rows] = by_query
+            grad_key = grad_key.add_(by_key) if grad_key is not None else by_key.to(wide)
+            grad_value = grad_value.add_(by_value) if grad_value is not None else by_value.to(wide)
+    assert grad_key is not None
+    assert grad_value is not None
+    return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype)
+
+
+def _blocks(query: Tensor, key: Tensor) -> list[slice]:
+    rows = max(MIN_BLOCK_ROWS, _block_entries(query) // key.shape[1])
     return [slice(start, start + rows) for start in range(0, query.shape[1], rows)]
 
 

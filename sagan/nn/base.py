@@ -16,13 +16,20 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from sagan.errors import SaganError
 from sagan.images.pixels import to_float, to_uint8
 from sagan.nn.attention import SelfAttention2d, recorded_maps
-from sagan.nn.inputs import check_labels, check_truncation, seeded_latents
+from sagan.nn.inputs import (
+    check_labels,
+    check_truncation,
+    given_labels,
+    given_latents,
+    seeded_latents,
+)
 from sagan.nn.precision import autocast, exact_float32
 from sagan.nn.spectral_norm import is_spectrally_normalized
-from sagan.types import Float32Array, Int64Array, UInt8Array
+from sagan.types import Float32Array, FloatArray, Int64Array, StrArray, UInt8Array
 
 AttentionMaps: TypeAlias = dict[str, Float32Array]  # layer name -> (num, N, M)
-LabelsLike: TypeAlias = Sequence[int] | Int64Array | Tensor  # integers (num,)
+LabelsLike: TypeAlias = Sequence[int | str] | Int64Array | StrArray | Tensor  # (num,)
+LatentsLike: TypeAlias = FloatArray | Tensor  # (num, latent_size)
 
 # Images at a time in inference, to bound memory. Another size may change pixels by rounding.
 BATCH_SIZE = 64
@@ -36,6 +43,7 @@ class GeneratorBase(nn.Module):
         resolution: S, the side of the images in pixels.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
+        classes: their names, which `sample` takes as labels; a trained model has them.
         self_attention: the attention layers, by the side of their feature map.
         precision: dtype of convolutions and matrix products in `sample`: float32 or bfloat16.
     """
@@ -44,6 +52,7 @@ class GeneratorBase(nn.Module):
     resolution: int
     latent_size: int
     num_classes: int
+    classes: tuple[str, ...] = ()
     self_attention: nn.ModuleDict
     precision: torch.dtype = torch.float32
 
@@ -70,7 +79,7 @@ class GeneratorBase(nn.Module):
         labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
-        latents: Tensor | None = None,
+        latents: LatentsLike | None = None,
         return_attention: Literal[False] = False,
     ) -> UInt8Array: ...
 
@@ -81,7 +90,7 @@ class GeneratorBase(nn.Module):
         labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
-        latents: Tensor | None = None,
+        latents: LatentsLike | None = None,
         *,
         return_attention: Literal[True],
     ) -> tuple[UInt8Array, AttentionMaps]: ...
@@ -93,7 +102,7 @@ class GeneratorBase(nn.Module):
         labels: LabelsLike | None = None,
         seed: int = 0,
         truncation: float = 1.0,
-        latents: Tensor | None = None,
+        latents: LatentsLike | None = None,
         return_attention: bool = False,
     ) -> UInt8Array | tuple[UInt8Array, AttentionMaps]:
         """Generate images: uint8 (num, S, S, 3), on the CPU.
@@ -102,26 +111,29 @@ class GeneratorBase(nn.Module):
 
         Args:
             num: number of images.
-            labels: (num,) integers for a conditional model, None for an unconditional one.
+            labels: (num,) integers or names of classes for a conditional model, None for an
+                unconditional one.
             seed: determines the latents; image i depends only on (seed, i).
-            truncation: factor on the latents' standard deviation, from 0. Values below 1 give less
-                variety, and not always better images. (This is neither BigGAN's truncated normal
-                nor StyleGAN's psi.)
-            latents: float (num, latent_size), to use instead of `seed`.
+            truncation: factor on the latents' standard deviation, from 0 to 100. Values below 1
+                give less variety, and not always better images. (This is neither BigGAN's
+                truncated normal nor StyleGAN's psi.)
+            latents: (num, latent_size), from -1000 to 1000, to use instead of `seed`: a tensor or
+                a NumPy array.
             return_attention: also return {layer name: float32 (num, N, M)}; their rows sum to 1
                 (within 0.01 in bfloat16).
 
         Raises:
-            SaganError: labels are missing, superfluous or out of range, or `truncation` is
-                negative or not finite.
-            ValueError: latents have another shape, or a number or seed is negative.
+            SaganError: labels are missing, superfluous, unknown or out of range, or `truncation`
+                is out of range.
+            ValueError: latents have another shape or dtype or are out of range, or a number or
+                seed is negative.
         """
         check_truncation(truncation)
-        latents = latents if latents is not None else seeded_latents(num, self.latent_size, seed)
-        if latents.shape != (num, self.latent_size):
-            expected = (num, self.latent_size)
-            raise ValueError(f"latents must have shape {expected}, not {tuple(latents.shape)}")
-        label_tensor = torch.as_tensor(labels) if labels is not None else None
+        if latents is None:
+            chosen = seeded_latents(num, self.latent_size, seed)
+        else:
+            chosen = given_latents(latents, num, self.latent_size)
+        label_tensor = given_labels(labels, self.classes)
         check_labels(label_tensor, num, self.num_classes)
         layers = self.attention_layers() if return_attention else {}
         images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
@@ -130,7 +142,7 @@ class GeneratorBase(nn.Module):
         cast = autocast(device, self.precision)
         with _evaluating(self), recorded_maps(layers) as recorded, cast:
             for part in _batches(num):
-                z = truncation * latents[part].to(device, torch.float32)
+                z = truncation * chosen[part].to(device, torch.float32)
                 y = label_tensor[part].to(device, torch.int64) if label_tensor is not None else None
                 images[part] = to_uint8(self(z, y))
                 maps.append(_to_numpy(recorded))
@@ -215,6 +227,7 @@ class DiscriminatorBase(nn.Module):
 
     def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
         """Yield the network's inputs, batch by batch: (B, 3, S, S) in [-1, 1]."""
+        images = np.asarray(images)
         expected = (self.resolution, self.resolution, 3)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
             raise SaganError(

@@ -20,8 +20,14 @@ from sagan.nn.channels import (
     discriminator_feature_maps,
     generator_feature_maps,
 )
+from sagan.nn.inputs import (
+    check_forward_images,
+    check_forward_labels,
+    check_forward_latents,
+    check_whole,
+)
 from sagan.nn.precision import without_autocast
-from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
+from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm, check_spectral_spec
 
 
 class DCGANGenerator(GeneratorBase):
@@ -38,8 +44,9 @@ class DCGANGenerator(GeneratorBase):
             normalization.
 
     Raises:
-        ValueError: attention is at another size or on fewer than 8 channels, or its form, backend
-            or block is unknown.
+        ValueError: attention is at another size or on fewer than 8 channels, its form, backend or
+            block is unknown, or a number is too small.
+        TypeError: an argument is of another type.
     """
 
     family = "dcgan"
@@ -52,6 +59,8 @@ class DCGANGenerator(GeneratorBase):
         spectral_norm: SpectralSpec | None = SpectralSpec(),
     ) -> None:
         super().__init__()
+        check_whole(width=width, latent_size=latent_size)
+        check_spectral_spec(spectral_norm)
         self.resolution = DCGAN_RESOLUTION
         self.latent_size = latent_size
         self.num_classes = 0
@@ -68,7 +77,13 @@ class DCGANGenerator(GeneratorBase):
         self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1]; labels are ignored."""
+        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1].
+
+        Raises:
+            ValueError: latents have another shape or dtype, or there are labels.
+        """
+        check_forward_latents(latents, self.latent_size)
+        check_forward_labels(labels, latents, self.num_classes)
         x = latents[:, :, None, None].contiguous(memory_format=torch.channels_last)
         for size, layer, norm in zip(DCGAN_GENERATOR, self.layers, self.norms, strict=True):
             x = F.relu(norm(layer(x)), inplace=True)  # (B, C, size, size)
@@ -105,6 +120,8 @@ class DCGANDiscriminator(DiscriminatorBase):
         spectral_norm: SpectralSpec | None = SpectralSpec(),
     ) -> None:
         super().__init__()
+        check_whole(width=width)
+        check_spectral_spec(spectral_norm)
         self.resolution = DCGAN_RESOLUTION
         self.num_classes = 0
         channels = discriminator_feature_maps("dcgan", DCGAN_RESOLUTION, width)
@@ -121,6 +138,7 @@ class DCGANDiscriminator(DiscriminatorBase):
 
     def _hidden(self, images: Tensor) -> Tensor:
         """(B, 3, 64, 64) -> (B, 8 * width, 4, 4)."""
+        check_forward_images(images, self.resolution)
         x = images
         for size, layer in zip(DCGAN_DISCRIMINATOR, self.layers, strict=True):
             x = F.leaky_relu(layer(x), 0.1, inplace=True)  # (B, C, size, size)
@@ -137,7 +155,12 @@ class DCGANDiscriminator(DiscriminatorBase):
         return self._logits(features.unflatten(1, (-1, 4, 4)))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,); labels are ignored."""
+        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,).
+
+        Raises:
+            ValueError: images have another shape or dtype, or there are labels.
+        """
+        check_forward_labels(labels, images, self.num_classes)
         return self._logits(self._hidden(images)).flatten()
 
     def _logits(self, hidden: Tensor) -> Tensor:

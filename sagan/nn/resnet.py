@@ -6,9 +6,8 @@ al. 2017 with plain (not spectrally normalized) embeddings, the projection discr
 Koyama 2018.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
-from typing import TypeAlias
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -24,15 +23,21 @@ from sagan.nn.channels import (
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
+from sagan.nn.initialization import Initializer, initialize_layers
+from sagan.nn.inputs import (
+    check_forward_images,
+    check_forward_labels,
+    check_forward_latents,
+    check_initializer,
+    check_whole,
+)
 from sagan.nn.precision import without_autocast
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
 from sagan.nn.spectral_norm import (
-    NORMALIZABLE,
     SpectralSpec,
     apply_spectral_norm,
+    check_spectral_spec,
 )
-
-Initializer: TypeAlias = Callable[[Tensor], Tensor]  # sets a weight in place, and returns it
 
 
 def initialize(network: nn.Module, initializer: Initializer) -> None:
@@ -47,11 +52,7 @@ def initialize(network: nn.Module, initializer: Initializer) -> None:
         if isinstance(norm, ConditionalBatchNorm2d)
         for table in (norm.gain, norm.bias)
     }
-    for layer in network.modules():
-        if isinstance(layer, NORMALIZABLE) and layer not in tables:
-            initializer(layer.weight)  # type: ignore[arg-type]
-            if getattr(layer, "bias", None) is not None:
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    initialize_layers((layer for layer in network.modules() if layer not in tables), initializer)
 
 
 class UnconditionalBatchNorm2d(nn.Module):
@@ -156,7 +157,9 @@ class Generator(GeneratorBase):
 
     Raises:
         ValueError: the resolution has no layout, attention is at a size that no block
-            outputs or on fewer than 8 channels, or its form, backend or block is unknown.
+            outputs or on fewer than 8 channels, its form, backend or block is unknown, or a
+            number is too small.
+        TypeError: an argument is of another type.
     """
 
     family = "residual"
@@ -172,7 +175,8 @@ class Generator(GeneratorBase):
         initializer: Initializer = nn.init.orthogonal_,
     ) -> None:
         super().__init__()
-        _check_resolution(resolution)
+        _check_arguments(resolution, width, num_classes, spectral_norm, initializer)
+        check_whole(latent_size=latent_size)
         self.resolution = resolution
         self.latent_size = latent_size
         self.num_classes = num_classes
@@ -193,8 +197,14 @@ class Generator(GeneratorBase):
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm.eps)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1]."""
-        _check_labeled(labels, self.num_classes)
+        """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1].
+
+        Raises:
+            ValueError: latents or labels have another shape or dtype, or labels are missing or
+                superfluous.
+        """
+        check_forward_latents(latents, self.latent_size)
+        check_forward_labels(labels, latents, self.num_classes)
         x = self.linear(latents).unflatten(1, (-1, 4, 4))  # (B, C, 4, 4)
         x = x.contiguous(memory_format=torch.channels_last)
         for size, block in zip(self.sizes, self.blocks, strict=True):
@@ -279,7 +289,7 @@ class Discriminator(DiscriminatorBase):
         initializer: Initializer = nn.init.orthogonal_,
     ) -> None:
         super().__init__()
-        _check_resolution(resolution)
+        _check_arguments(resolution, width, num_classes, spectral_norm, initializer)
         self.resolution = resolution
         self.num_classes = num_classes
         channels = [width * multiple for multiple in RESIDUAL_DISCRIMINATOR[resolution]]
@@ -300,6 +310,7 @@ class Discriminator(DiscriminatorBase):
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) -> features float32 (B, D), summed over positions."""
+        check_forward_images(images, self.resolution)
         x = images
         for i, (size, block) in enumerate(zip(self.sizes, self.blocks, strict=True)):
             x = block(x)  # (B, C, size, size)
@@ -315,8 +326,13 @@ class Discriminator(DiscriminatorBase):
         return logits
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,)."""
-        _check_labeled(labels, self.num_classes)
+        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,).
+
+        Raises:
+            ValueError: images or labels have another shape or dtype, or labels are missing or
+                superfluous.
+        """
+        check_forward_labels(labels, images, self.num_classes)
         features = self.embed(images)
         weight = self.linear.weight  # (1, D)
         if self.embedding is not None:
@@ -326,14 +342,13 @@ class Discriminator(DiscriminatorBase):
         return logits
 
 
-def _check_resolution(resolution: int) -> None:
-    if resolution not in RESIDUAL_GENERATOR:
+def _check_arguments(
+    resolution: object, width: int, num_classes: int, spectral_norm: object, initializer: object
+) -> None:
+    if not isinstance(resolution, Integral) or resolution not in RESIDUAL_GENERATOR:
         choices = ", ".join(map(str, RESIDUAL_GENERATOR))
-        raise ValueError(f"no layout for resolution {resolution}: choose from {choices}")
-
-
-def _check_labeled(labels: Tensor | None, num_classes: int) -> None:
-    if num_classes and labels is None:
-        raise ValueError(
-            f"this network is conditional: give labels (B,) from 0 to {num_classes - 1}"
-        )
+        raise ValueError(f"no layout for resolution {resolution!r}: choose from {choices}")
+    check_whole(width=width)
+    check_whole(0, num_classes=num_classes)
+    check_spectral_spec(spectral_norm)
+    check_initializer(initializer)

@@ -7,9 +7,14 @@ update of a network, so that evaluation, gradient accumulation and the other net
 and v alone. Everything runs in the weight's own dtype, usually float32, with autocast off.
 
 Initialize a layer's weight *before* `apply_spectral_norm`: afterward `layer.weight` is computed
-from another parameter, and `nn.init` on it would silently do nothing.
+from another parameter, and `nn.init` on it does nothing. The next forward pass warns about that,
+and about training without `advance_spectral_norm`. Assigning works: `layer.weight = tensor` sets
+the parameter that is normalized.
 """
 
+import copy
+import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +27,8 @@ from torch.nn.utils import parametrize
 from sagan.nn.precision import without_autocast
 
 _INITIAL_ITERATIONS = 15  # so that sigma is already close to the true value in the first step
+_WATCHED_READS = 8  # of a new layer's weight, during which writing to the result is noticed
+_STALE_UPDATES = 3  # of a weight without advancing: more than a slip, and sigma is still close
 
 
 def _convolution_matrix(weight: Tensor) -> Tensor:
@@ -62,21 +69,22 @@ class SpectralNorm(nn.Module):
     u: Tensor
     v: Tensor
 
-    def __init__(self, weight: Tensor, matrix: Callable[[Tensor], Tensor], eps: float) -> None:
+    def __init__(
+        self, weight: Tensor, matrix: Callable[[Tensor], Tensor], eps: float, warned: set[str]
+    ) -> None:
         super().__init__()
         self.matrix = matrix
         self.eps = eps
         rows, columns = matrix(weight.detach()).shape
         self.register_buffer("u", F.normalize(_fixed_start(rows), dim=0, eps=eps).to(weight))
         self.register_buffer("v", weight.new_zeros(columns))
-        # A weight on the meta device has no values: u and v are loaded later, together with it.
-        for _ in range(0 if weight.is_meta else _INITIAL_ITERATIONS):
-            self.advance(weight.detach())
+        self._misuse = _MisuseWarnings(warned)
 
     def sigma(self, weight: Tensor) -> Tensor:
         """Return the estimate u^T W v, a scalar that W gets gradients through."""
+        u, v = self.u.clone(), self.v.clone()  # they may advance before the backward pass
         with without_autocast(weight):
-            return torch.dot(self.u, torch.mv(self.matrix(weight), self.v))
+            return torch.dot(u, torch.mv(self.matrix(weight), v))
 
     @torch.no_grad()
     def advance(self, weight: Tensor) -> None:
@@ -85,9 +93,97 @@ class SpectralNorm(nn.Module):
             matrix = self.matrix(weight)
             self.v.copy_(F.normalize(torch.mv(matrix.T, self.u), dim=0, eps=self.eps))
             self.u.copy_(F.normalize(torch.mv(matrix, self.v), dim=0, eps=self.eps))
+        self._misuse.stale_updates = 0
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight / self.sigma(weight)
+        normalized = weight / self.sigma(weight)
+        if _is_ordinary(weight):
+            self._misuse.check_written()
+            self._misuse.remember(normalized)
+            if self.training and torch.is_grad_enabled() and weight.requires_grad:
+                self._misuse.check_stale(weight)
+        return normalized
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Take a raw weight, and estimate its sigma: the first one, or one that is assigned."""
+        # A weight on the meta device has no values: u and v are loaded later, together with it.
+        for _ in range(0 if weight.is_meta else _INITIAL_ITERATIONS):
+            self.advance(weight.detach())
+        return weight
+
+
+class _MisuseWarnings:
+    """What a normalized weight remembers in order to warn, once each, about two mistakes.
+
+    Args:
+        warned: the warnings given so far, which the weights of a network share.
+
+    Attributes:
+        stale_updates: changes of the weight, as seen by forward passes, since u and v advanced.
+    """
+
+    def __init__(self, warned: set[str]) -> None:
+        self.stale_updates = 0
+        self._warned = warned
+        self._version: int | None = None  # of the raw weight; in-place operations increment it
+        self._reads = 0
+        self._returned: tuple[Tensor, Tensor] | None = None  # what was returned, and a copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_MisuseWarnings":
+        return _MisuseWarnings(copy.deepcopy(self._warned, memo))
+
+    def remember(self, normalized: Tensor) -> None:
+        """Keep what is about to be returned, if initialization may still write to it.
+
+        A layer's first reads are those of initialization and of its first steps. After them this
+        costs nothing.
+        """
+        if self._reads < _WATCHED_READS:
+            self._reads += 1
+            self._returned = (normalized.detach(), normalized.detach().clone())
+
+    def check_written(self) -> None:
+        """Warn if somebody wrote to the normalized weight, which is a computed tensor."""
+        returned, self._returned = self._returned, None
+        if returned is None or torch.equal(*returned) or returned[1].isnan().any():
+            return
+        self._warn(
+            "a spectrally normalized weight was set in place, which has no effect, since it is "
+            "computed from another parameter: initialize before normalization (pass "
+            "initializer=... to SelfAttention2d or the networks), or assign: layer.weight = tensor"
+        )
+
+    def check_stale(self, weight: Tensor) -> None:
+        """Warn if the weight was updated several times, but u and v never advanced."""
+        if weight._version == self._version:
+            return
+        self.stale_updates += self._version is not None
+        self._version = weight._version
+        if self.stale_updates == _STALE_UPDATES:
+            self._warn(
+                f"a spectrally normalized weight changed {_STALE_UPDATES} times while its sigma "
+                "was not estimated again: call sagan.nn.spectral_norm.advance_spectral_norm("
+                "network) before each update of the network"
+            )
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(message, stacklevel=2)
+
+
+def _is_ordinary(weight: Tensor) -> bool:
+    """Return whether code in Python may keep tensors computed from this weight.
+
+    It may not while torch traces or transforms it.
+    """
+    return (
+        type(weight) is nn.Parameter
+        and not weight.is_meta
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not torch._C._are_functorch_transforms_active()
+    )
 
 
 def _fixed_start(size: int) -> Tensor:
@@ -107,9 +203,26 @@ class SpectralSpec:
 
     Attributes:
         eps: lower bound on the norms that u and v are divided by.
+
+    Raises:
+        ValueError: `eps` is negative, not finite or not a number.
     """
 
     eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.eps, int | float) or not 0 <= self.eps < math.inf:
+            raise ValueError(f"eps must be a small number such as 1e-12, not {self.eps!r}")
+
+
+def check_spectral_spec(spec: object) -> None:
+    """Check the `spectral_norm` argument of a network.
+
+    Raises:
+        TypeError: it is neither a `SpectralSpec` nor None.
+    """
+    if spec is not None and not isinstance(spec, SpectralSpec):
+        raise TypeError(f"spectral_norm must be SpectralSpec() or None, not {spec!r}")
 
 
 def apply_spectral_norm(
@@ -129,11 +242,13 @@ def apply_spectral_norm(
     for kind in kinds:
         if not issubclass(kind, NORMALIZABLE):
             raise TypeError(f"spectral normalization of {kind.__name__} is not defined")
+    warned: set[str] = set()
     for layer in list(network.modules()):
         if isinstance(layer, kinds) and not is_spectrally_normalized(layer):
             if parametrize.is_parametrized(layer, "weight"):
                 raise ValueError(f"the weight of a {type(layer).__name__} is already parametrized")
-            norm = SpectralNorm(layer.weight, _weight_matrix(layer), eps)  # type: ignore[arg-type]
+            matrix = _weight_matrix(layer)
+            norm = SpectralNorm(layer.weight, matrix, eps, warned)  # type: ignore[arg-type]
             parametrize.register_parametrization(layer, "weight", norm, unsafe=True)
 
 

@@ -1,6 +1,8 @@
 """Self-attention against a float64 oracle that shares no code with it, and its published claims."""
 
 import copy
+import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from sagan.nn.attention_kernels import BACKENDS, AttentionKernel, select_backend
 from sagan.nn.spectral_norm import is_spectrally_normalized
 
 UNPOOLED = ["full", "paper"]
-TWICE_DIFFERENTIABLE = ["eager", "chunked"]
+IN_BLOCKS = ["eager", "chunked"]
 
 
 # --- the oracle -------------------------------------------------------------------------------
@@ -169,7 +171,7 @@ def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
+@pytest.mark.parametrize("backend", IN_BLOCKS)
 @pytest.mark.parametrize("form", FORMS)
 def test_computing_in_blocks_changes_neither_values_nor_gradients(form: str, backend: str) -> None:
     layer = make_layer(16, form, backend=backend)
@@ -177,12 +179,62 @@ def test_computing_in_blocks_changes_neither_values_nor_gradients(form: str, bac
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_first_and_second_derivatives_in_blocks_match_finite_differences(backend: str) -> None:
     inputs = [random_map(5, 24, d, seed=d).double().requires_grad_() for d in (2, 2, 3)]
     kernel = BACKENDS[backend]
     assert torch.autograd.gradcheck(kernel, inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(kernel, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_transforms_of_torch_func_compute_what_autograd_computes(
+    backend: str, spectral_norm: bool
+) -> None:
+    layer = make_layer(8, "full", spectral_norm, backend)
+    x = random_map(2, 8, 2, 3)
+
+    def loss(x: Tensor) -> Tensor:
+        return layer(x).square().sum()
+
+    (expected,) = torch.autograd.grad(loss(x.requires_grad_()), x)
+    x = x.detach()
+    assert_close(torch.func.grad(loss)(x), expected, 1e-5)
+    hessian = torch.autograd.functional.hessian(loss, x[:1])
+    assert_close(torch.func.jacrev(torch.func.grad(loss))(x[:1]), hessian, 1e-4)
+    assert_close(torch.func.vmap(lambda one: layer(one[None])[0])(x), layer(x), 1e-5)
+    parameters = {name: p.detach() for name, p in layer.named_parameters()}
+    gradients = torch.func.grad(
+        lambda values: torch.func.functional_call(layer, values, x).square().sum()
+    )(parameters)
+    loss(x).backward()
+    for name, parameter in layer.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:FutureWarning")  # torch's own, at its import
+@pytest.mark.parametrize(("backend", "spectral_norm"), [("auto", True), ("flash", False)])
+def test_a_compiled_layer_computes_the_same_without_a_graph_break(
+    backend: str, spectral_norm: bool
+) -> None:
+    layer = make_layer(16, "pooled", spectral_norm, backend)
+    x = random_map(2, 16, 4, 4).requires_grad_()
+    (expected,) = torch.autograd.grad(layer(x).square().sum(), x)
+    y = torch.compile(layer, backend="aot_eager", fullgraph=True)(x)
+    assert_close(y, layer(x), 1e-5)
+    assert_close(torch.autograd.grad(y.square().sum(), x)[0], expected, 1e-5)
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+def test_an_exported_layer_computes_the_same_also_for_another_batch_size(
+    spectral_norm: bool,
+) -> None:
+    layer = make_layer(16, "pooled", spectral_norm, "auto")
+    x, more = random_map(2, 16, 4, 4), random_map(5, 16, 4, 4)
+    batch = {0: torch.export.Dim("batch", max=16)}
+    exported = torch.export.export(layer, (x,), dynamic_shapes=(batch,)).module()
+    assert_close(exported(more), layer(more), 1e-5)
 
 
 @pytest.mark.parametrize("backend", ["flash", "chunked"])
@@ -206,7 +258,7 @@ def test_gradients_over_many_blocks_are_as_exact_as_over_one(
         assert_close(actual, truth, tolerance)
 
 
-@pytest.mark.parametrize("backend", TWICE_DIFFERENTIABLE)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_of_a_gradient_penalty_equal_the_oracle(
@@ -234,16 +286,30 @@ def test_gradients_of_a_gradient_penalty_equal_the_oracle(
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_flash_refuses_a_second_derivative_instead_of_giving_a_wrong_one(
+def test_flash_runs_the_fused_kernel_and_has_the_second_derivative_of_eager(
     memory_format: torch.memory_format,
 ) -> None:
-    """This also proves that the fused kernel runs: torch's slow path has second derivatives."""
+    """The fused kernel itself has no second derivative."""
     layer = make_layer(backend="flash")
     x = random_map(1, 16, 4, 4).to(memory_format=memory_format).requires_grad_()
-    with pytest.raises(RuntimeError, match=r"derivative|not implemented"):
-        torch.autograd.grad(
-            torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)[0].sum(), x
-        )
+    assert any("FlashAttention" in name for name in backward_nodes(layer(x)))
+    second = []
+    for backend in ("flash", "eager"):
+        layer.backend = backend
+        (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+        second.append(torch.autograd.grad(slope.square().sum(), x)[0])
+    assert_close(second[0], second[1], 1e-5)
+
+
+def backward_nodes(result: Tensor) -> set[str]:
+    """Return the names of all nodes in the graph of a result's backward pass."""
+    names, waiting = set(), [result.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None:
+            names.add(node.name())
+            waiting += [parent for parent, _ in node.next_functions]
+    return names
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -423,6 +489,65 @@ def test_a_new_layer_is_the_identity_bit_for_bit(form: Any, backend: Any) -> Non
     assert layer.gamma.shape == ()
 
 
+def weights_init(module: nn.Module) -> None:
+    """The function that most DCGANs pass to `apply`."""
+    if "Conv" in type(module).__name__:
+        nn.init.normal_(module.weight.data, 0.0, 0.02)  # type: ignore[operator,union-attr]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_bare_layer_is_not_normalized_and_takes_the_usual_initialization(form: Any) -> None:
+    layer = SelfAttention2d(64, form)
+    assert not any(is_spectrally_normalized(module) for module in layer.modules())
+    before = layer.value.weight.detach().clone()
+    nn.Sequential(layer).apply(weights_init)
+    assert not torch.equal(layer.value.weight, before)
+    assert layer.value.weight.std().item() == pytest.approx(0.02, rel=0.15)
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_an_initializer_sets_every_weight_before_it_is_normalized(
+    form: Any, spectral_norm: bool
+) -> None:
+    layer = SelfAttention2d(
+        16, form, spectral_norm, initializer=lambda weight: nn.init.constant_(weight, 0.5)
+    )
+    weights = {name: p for name, p in layer.named_parameters() if p.dim() == 4}
+    assert len(weights) == (3 if form == "full" else 4)
+    assert all((weight == 0.5).all() for weight in weights.values())
+    if spectral_norm:  # a constant matrix of 2 x 16 has the norm 0.5 * sqrt(32)
+        expected = 1 / 32**0.5
+        assert layer.query.weight.mean().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_initializer_that_is_a_name_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="initializer must be a function"):
+        SelfAttention2d(16, initializer="orthogonal")  # type: ignore[arg-type]
+
+
+def test_an_unnormalized_layer_can_be_pickled() -> None:
+    layer = make_layer(form="pooled")
+    twin = pickle.loads(pickle.dumps(layer))
+    x = random_map(1, 16, 4, 4)
+    assert torch.equal(twin(x), layer(x))
+
+
+@pytest.mark.parametrize("shape", [(16, 4, 4), (2, 8, 4, 4), (2, 4, 4, 16), (2, 16, 16)])
+def test_a_feature_map_of_another_shape_is_a_value_error_that_names_it(
+    shape: tuple[int, ...],
+) -> None:
+    for call in (SelfAttention2d(16), SelfAttention2d(16).attention):
+        with pytest.raises(ValueError, match=r"\(B, 16, H, W\), not " + re.escape(str(shape))):
+            call(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("channels", ["16", 16.0, None, True])
+def test_channels_that_are_not_a_whole_number_are_a_type_error(channels: Any) -> None:
+    with pytest.raises(TypeError, match="channels must be a whole number"):
+        SelfAttention2d(channels)
+
+
 def test_gamma_learns_from_the_first_step_though_it_is_zero() -> None:
     layer = SelfAttention2d(16)
     x = random_map(2, 16, 4, 4)
@@ -456,7 +581,7 @@ def test_only_the_last_pass_is_recorded_and_nothing_after_the_context() -> None:
 
 def test_a_failing_pass_leaves_no_hook_behind() -> None:
     layer = make_layer()
-    with pytest.raises(RuntimeError), recorded_maps({"it": layer}):
+    with pytest.raises(ValueError, match="feature maps"), recorded_maps({"it": layer}):
         layer(torch.zeros(1, 3, 4, 4))
     assert not layer._forward_pre_hooks
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from sagan import load_generator
 from sagan.errors import SaganError
 from sagan.nn import base
 from sagan.nn.attention import SelfAttention2d
@@ -66,8 +67,8 @@ def random_images(num: int, size: int = 32, seed: int = 0) -> np.ndarray[Any, np
 # --- labels and truncation ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("truncation", [float("nan"), float("inf"), -0.5])
-def test_a_truncation_that_is_negative_or_not_finite_is_refused(g: Generator, truncation) -> None:
+@pytest.mark.parametrize("truncation", [float("nan"), float("inf"), -0.5, 1e30, 100.5])
+def test_a_truncation_that_is_not_from_0_to_100_is_refused(g: Generator, truncation) -> None:
     with pytest.raises(SaganError, match="truncation"):
         g.sample(2, truncation=truncation)
 
@@ -101,6 +102,40 @@ def test_labels_that_are_not_integers_are_refused_not_rounded(
 ) -> None:
     with pytest.raises((SaganError, TypeError, ValueError)):
         conditional.sample(2, labels=[0.9, 1.7])  # type: ignore[list-item]
+
+
+def test_labels_may_be_names_of_classes(conditional: Generator) -> None:
+    named = copy.deepcopy(conditional)
+    named.classes = ("ant", "bee", "cat")
+    expected = conditional.sample(3, labels=[2, 0, 2])
+    for labels in (["cat", "ant", "cat"], np.array(["cat", "ant", "cat"]), ("cat", 0, 2)):
+        assert (named.sample(3, labels=labels) == expected).all()
+
+
+def test_names_that_a_model_does_not_know_are_refused(conditional: Generator) -> None:
+    with pytest.raises(SaganError, match=r"no class 'cat': .* unknown: give numbers"):
+        conditional.sample(2, labels=["cat", "ant"])
+    named = copy.deepcopy(conditional)
+    named.classes = ("ant", "bee", "cat")
+    with pytest.raises(SaganError, match=r"no class 'cow': .* are ant, bee, cat"):
+        named.sample(2, labels=["cat", "cow"])
+    with pytest.raises(SaganError, match=r"one label for each image, as \['cat'\]"):
+        named.sample(2, labels="cat")
+
+
+@pytest.mark.parametrize("labels", [[None, 1], [[0], [0, 1]], [{}, {}], 3, b"ab"])
+def test_labels_of_other_types_are_an_error_in_one_line(
+    conditional: Generator, labels: Any
+) -> None:
+    with pytest.raises(SaganError, match="labels") as caught:
+        conditional.sample(2, labels=labels)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loaded_generator_knows_the_names_of_its_classes() -> None:
+    generator = load_generator("cifar10-32")
+    assert generator.classes[3] == "cat"
+    assert (generator.sample(1, ["cat"]) == generator.sample(1, [3])).all()
 
 
 # --- sampling -----------------------------------------------------------------------------------
@@ -162,6 +197,37 @@ def test_latents_of_another_shape_are_a_value_error(g: Generator) -> None:
     for shape in [(3, 8), (2, 7), (16,)]:
         with pytest.raises(ValueError, match="latents"):
             g.sample(2, latents=torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_latents_may_be_numpy_arrays_even_read_only(g: Generator, dtype: Any) -> None:
+    latents = seeded_latents(2, 8, 3).numpy().astype(dtype)
+    latents.setflags(write=False)
+    expected = g.sample(2, latents=torch.tensor(latents).float())
+    assert (g.sample(2, latents=latents) == expected).all()
+    assert (g.sample(2, latents=latents.tolist()) == expected).all()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30, 1e300])
+def test_latents_that_are_not_finite_or_absurdly_large_are_a_value_error(
+    g: Generator, value: float
+) -> None:
+    latents = np.zeros((2, 8))
+    latents[1, 3] = value
+    for given in (latents, torch.from_numpy(latents)):
+        with pytest.raises(ValueError, match="latents must be finite and from -1000 to 1000"):
+            g.sample(2, latents=given)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.bool_, np.str_, object])
+def test_latents_that_are_not_real_numbers_are_a_value_error(g: Generator, dtype: Any) -> None:
+    with pytest.raises(ValueError, match="latents must be real numbers"):
+        g.sample(2, latents=np.zeros((2, 8)).astype(dtype))
+
+
+def test_uint8_images_may_be_a_tensor(d: Discriminator) -> None:
+    images = random_images(2)
+    np.testing.assert_array_equal(d.features(torch.from_numpy(images)), d.features(images))  # type: ignore[arg-type]
 
 
 def test_returning_maps_with_rows_that_sum_to_1_does_not_change_images(

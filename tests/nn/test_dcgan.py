@@ -145,7 +145,7 @@ def test_hidden_activations_are_leaky_with_a_slope_of_a_tenth() -> None:
     torch.testing.assert_close(inputs[0], torch.where(seen[0] > 0, seen[0], 0.1 * seen[0]))
 
 
-def test_images_are_64_x_64_and_in_range_and_labels_are_ignored() -> None:
+def test_images_are_64_x_64_and_in_range() -> None:
     g, d = tiny()
     g.eval()
     z = torch.randn(2, 5)
@@ -153,8 +153,6 @@ def test_images_are_64_x_64_and_in_range_and_labels_are_ignored() -> None:
         images = g(z)
         assert images.shape == (2, 3, 64, 64)
         assert images.abs().max() <= 1
-        assert torch.equal(g(z, torch.tensor([0, 7])), images)
-        assert torch.equal(d(images, torch.tensor([0, 7])), d(images))
         assert d(images).shape == (2,)
 
 

@@ -1,6 +1,8 @@
 """Spectral normalization matches numpy's SVD and a power iteration written out in float64."""
 
 import copy
+import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from sagan.nn.spectral_norm import (
+    SpectralSpec,
     advance_spectral_norm,
     apply_spectral_norm,
     fold_spectral_norm,
@@ -157,6 +160,12 @@ def test_weights_with_another_parametrization_are_left_alone_and_cannot_be_norma
     assert not parametrize.is_parametrized(network[1])
 
 
+@pytest.mark.parametrize("eps", [-1e-6, float("nan"), float("inf"), "1e-12", None])
+def test_a_bound_that_is_not_a_small_number_is_a_value_error(eps: Any) -> None:
+    with pytest.raises(ValueError, match="eps must be a small number"):
+        SpectralSpec(eps)
+
+
 def test_sigma_of_a_module_without_a_weight_of_its_own_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="ReLU"):
         sigma_of(nn.ReLU())
@@ -218,12 +227,116 @@ def test_advance_works_in_place_and_without_gradients() -> None:
     assert raw(layer).grad is None
 
 
-def test_advancing_between_forward_and_backward_is_an_error_not_a_wrong_gradient() -> None:
-    layer = normalized("linear")
-    loss = layer(argument(layer)).sum()
+@pytest.mark.parametrize("kind", KINDS)
+def test_advancing_between_forward_and_backward_does_not_change_the_gradient(kind: str) -> None:
+    layer, twin = normalized(kind), normalized(kind)
+    loss = layer(argument(layer)).square().sum()
     advance_spectral_norm(layer)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        loss.backward()
+    loss.backward()
+    twin(argument(twin)).square().sum().backward()
+    assert torch.equal(raw(layer).grad, raw(twin).grad)  # type: ignore[arg-type]
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+WRITES: dict[str, Callable[[nn.Module], object]] = {
+    "data.normal_": lambda layer: layer.weight.data.normal_(0, 0.02),  # type: ignore[operator,union-attr]
+    "init.normal_": lambda layer: nn.init.normal_(layer.weight, 0, 0.02),  # type: ignore[arg-type]
+    "data slice": lambda layer: layer.weight.data[0].zero_(),  # type: ignore[operator,index,union-attr]
+    "after a look": lambda layer: (layer.weight.std(), layer.weight.data.zero_()),  # type: ignore[operator,union-attr]
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_writing_to_a_normalized_weight_warns_in_the_next_forward_pass(
+    kind: str, write: str
+) -> None:
+    layer = normalized(kind)
+    WRITES[write](layer)
+    with pytest.warns(UserWarning, match="set in place, which has no effect") as caught:
+        layer(argument(layer))
+    assert len(caught) == 1
+    layer(argument(layer))
+
+
+def test_initializing_a_whole_normalized_network_warns_once() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
+    apply_spectral_norm(network, (nn.Conv2d,))
+    for layer in network:
+        WRITES["data.normal_"](layer)
+    with pytest.warns(UserWarning, match="initialize before normalization") as caught:
+        network(torch.zeros(1, 3, 8, 8))
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_assigning_a_weight_sets_the_raw_weight_and_its_sigma(kind: str) -> None:
+    layer = normalized(kind)
+    new = torch.randn(raw(layer).shape, generator=torch.Generator().manual_seed(5))
+    layer.weight = new.clone()
+    assert torch.equal(raw(layer), new)
+    expected = largest_singular_value(layer, new)
+    assert 0.9 * expected < sigma_of(layer).item() < (1 + 1e-5) * expected
+    layer(argument(layer)).sum().backward()
+    assert raw(layer).grad is not None
+
+
+def updates(layer: nn.Module, num: int, advance: bool, forwards: int = 2) -> None:
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    for _ in range(num):
+        if advance:
+            advance_spectral_norm(layer)
+        for _ in range(forwards):
+            optimizer.zero_grad()
+            layer(argument(layer)).square().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_without_advancing_warns_once(kind: str) -> None:
+    layer = normalized(kind)
+    with pytest.warns(UserWarning, match="call sagan.nn.spectral_norm.advance_") as caught:
+        updates(layer, 12, advance=False)
+    assert len(caught) == 1
+
+
+def test_training_that_advances_does_not_warn() -> None:
+    for kind in KINDS:
+        updates(normalized(kind), 12, advance=True, forwards=3)
+
+
+def test_evaluation_copies_and_frozen_layers_do_not_warn_however_their_weights_change() -> None:
+    """Averages of weights change with every update, and never advance u and v."""
+    for prepare in (
+        lambda layer: layer.eval(),
+        lambda layer: layer.requires_grad_(False),
+    ):
+        layer = prepare(normalized("conv"))
+        for _ in range(12):
+            with torch.no_grad():
+                raw(layer).mul_(1.01)
+            layer(argument(layer))
+    layer = normalized("conv")
+    for _ in range(12):
+        with torch.no_grad():
+            raw(layer).mul_(1.01)
+            layer(argument(layer))
+
+
+def test_watching_for_mistakes_keeps_no_tensor_after_the_first_passes() -> None:
+    layer = normalized("linear")
+    for _ in range(20):
+        output = weakref.ref(layer.weight)
+        layer(argument(layer))
+    assert output() is None
+    assert norm_of(layer)._misuse._returned is None
+
+
+def test_a_pickle_of_a_normalized_layer_is_refused_in_favor_of_its_state_dict() -> None:
+    with pytest.raises(RuntimeError, match=r"only supported through state_dict\(\)"):
+        pickle.dumps(normalized("linear"))
 
 
 def test_u_and_v_are_not_parameters_but_are_saved() -> None:
