@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -57,19 +58,21 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
     with report_lost_processes(RESUME), ExitStack() as stack:
         accelerator = make_accelerator()
         training = Training(session.description, session.dataset, accelerator)
-        newest = None
+        newest, environment = None, dict[str, Any]()
         if accelerator.is_main_process:
             stack.enter_context(directory.locked(run.path))
             environment = describe_training(accelerator, training.adversaries.precision)
             newest = run.newest_checkpoint
             if newest is not None:
                 warn_of_changes(run.environment, environment)
-            directory.create_run(run.path, session.description, environment)
-        in_float32 = training.adversaries.precision == torch.float32
-        stack.enter_context(exact_float32(enabled=in_float32))
         # All processes resume from the checkpoint that the main process has verified.
         found = checkpoint.step_of(newest) if newest is not None else -1
         (step,) = training.processes.all_reduce_max(found)
+        _check_steps(run, step, training.config.steps)
+        if accelerator.is_main_process:
+            directory.create_run(run.path, session.description, environment)
+        in_float32 = training.adversaries.precision == torch.float32
+        stack.enter_context(exact_float32(enabled=in_float32))
         if step >= 0:
             training.restore(checkpoint.folder_of(run.path, step))
         shorten_timeout()
@@ -83,6 +86,19 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
         evaluator = Evaluator(run, training)
         _train(run.path, training, evaluator, recorder, requests, deadline)
         accelerator.end_training()
+
+
+def _check_steps(run: Run, done: int, steps: int) -> None:
+    """Refuse to shorten a run below what it has done; its config.json would then be untrue.
+
+    Raises:
+        SaganError: `steps` is less than the steps done.
+    """
+    if done > steps:
+        raise SaganError(
+            f"'{run}' is at step {done} already, which is more than {steps} steps: ask for at "
+            f"least {done}, or give another --out"
+        )
 
 
 @contextmanager

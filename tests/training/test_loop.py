@@ -201,6 +201,17 @@ def test_steps_and_intervals_may_change(
 
 
 @pytest.mark.usefixtures("no_images")
+def test_fewer_steps_than_a_run_has_done_are_refused_and_not_recorded(
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabeled, steps=3)
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(SaganError, match="at step 3 already, which is more than 2 steps"):
+        train_run(run, unlabeled, steps=2)
+    assert (run / "config.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_images")
 def test_a_resumed_run_needs_no_preset(
     unlabeled: PackedDataset, tmp_path: Path, train_run: Train, tiny_config: Callable[..., Any]
 ) -> None:
