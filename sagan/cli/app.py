@@ -20,7 +20,7 @@ from sagan.cli.model import export, inspect, presets
 from sagan.cli.sample import sample
 from sagan.cli.study import study
 from sagan.cli.train import demo, train
-from sagan.errors import SaganError, printable, reason
+from sagan.errors import SaganError, is_out_of_memory, printable, reason, shorten
 from sagan.runtime.malloc import keep_freed_memory
 
 app = typer.Typer(
@@ -49,12 +49,14 @@ def main() -> None:
     except OSError as error:  # a full disk, a read-only folder
         where = f"'{error.filename}': " if error.filename else ""
         _fail(where + reason(error))
-    except MemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         _fail("not enough memory: ask for less at a time")
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"sagan: {printable(message)}", file=sys.stderr)
+    print(f"sagan: {shorten(printable(message))}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -66,7 +68,7 @@ def _show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    print(f"sagan: warning: {printable(str(message))}", file=sys.stderr)
+    print(f"sagan: warning: {shorten(printable(str(message)))}", file=sys.stderr)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

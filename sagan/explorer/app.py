@@ -19,7 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
 from sagan._version import __version__
-from sagan.errors import SaganError, UnreadableError
+from sagan.errors import SaganError, UnreadableError, is_out_of_memory, shorten
 from sagan.explorer.history import History
 from sagan.explorer.page import STATIC, served_page
 from sagan.explorer.renderer import GalleryRequest, Renderer, SampleRequest
@@ -44,6 +44,7 @@ _REFUSALS: _Responses = {
 _RESULTS: _Responses = {
     200: {"description": "A safetensors file", "content": {BINARY: {}}},
     429: {"description": "The server is busy", **_JSON},
+    503: {"description": "The server has not enough memory", **_JSON},
     **_REFUSALS,
 }
 
@@ -117,6 +118,13 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     async def postpone(request: Request, error: BusyError) -> JSONResponse:
         return _error(429, "the server is busy: try again in a moment")
+
+    @app.exception_handler(MemoryError)
+    @app.exception_handler(RuntimeError)
+    async def lack_memory(request: Request, error: Exception) -> JSONResponse:
+        if not is_out_of_memory(error):
+            raise error
+        return _error(503, "the server has not enough memory for this: try again later")
 
     @app.exception_handler(ClientDisconnect)
     async def give_up(request: Request, error: ClientDisconnect) -> Response:
@@ -217,7 +225,7 @@ async def _disconnected(request: Request) -> None:
 
 
 def _error(status: int, detail: str) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status)
+    return JSONResponse({"detail": shorten(detail)}, status)
 
 
 def serve(

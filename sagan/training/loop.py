@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, is_out_of_memory
 from sagan.nn.precision import exact_float32
 from sagan.run import checkpoint, directory
 from sagan.run.run import Run
@@ -55,7 +55,7 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
     deadline = time.monotonic() + time_limit
     # Read again: before the lock was acquired, another process may have trained here.
     run = Run(session.run.path)
-    with report_lost_processes(RESUME), ExitStack() as stack:
+    with report_lost_processes(RESUME), _report_out_of_memory(), ExitStack() as stack:
         accelerator = make_accelerator()
         training = Training(session.description, session.dataset, accelerator)
         newest, environment = None, dict[str, Any]()
@@ -76,7 +76,6 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
         if step >= 0:
             training.restore(checkpoint.folder_of(run.path, step))
         shorten_timeout()
-        stack.enter_context(_report_out_of_memory())
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
@@ -103,10 +102,12 @@ def _check_steps(run: Run, done: int, steps: int) -> None:
 
 @contextmanager
 def _report_out_of_memory() -> Iterator[None]:
-    """Say in one line what to do if the device runs out of memory."""
+    """Say in one line what to do if the device or the machine runs out of memory."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise SaganError(
             "the device has run out of memory: --set accumulation=2 (or 4) processes the batch in "
             "parts; otherwise lower batch_size, channels_g or channels_d"

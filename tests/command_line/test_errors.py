@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from sagan.errors import SaganError
 
@@ -377,3 +378,34 @@ def test_a_demo_does_not_replace_what_a_link_in_its_folder_leads_to(sagan, tmp_p
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "samples.png").symlink_to(tmp_path / "mine.png")
     assert_one_line(sagan("demo", "--out", tmp_path / "demo"), "samples.png' is a link")
+
+
+COMMANDS = {
+    "sample": ("sagan.gallery.write_samples", ["--out", "o.png"]),
+    "inspect": ("sagan.model.open_model", []),
+    "explain": ("sagan.explain.draw.write_figure", ["--out", "o.png"]),
+    "explore": ("sagan.explorer.app.create_app", ["--no-open", "--port", 0]),
+    "export": ("sagan.model.export_model", ["o.safetensors"]),
+    "report": ("sagan.report.write_report", ["--out", "o.html"]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_memory_that_runs_out_on_a_cpu_is_one_line_in_every_command(
+    command: str, sagan, run, tmp_path, monkeypatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    place, options = COMMANDS[command]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, full)
+    result = sagan(command, run, *options)
+    assert result.status == 2
+    assert result.err == "sagan: not enough memory: ask for less at a time\n"
+
+
+def test_a_refusal_is_short_even_if_a_name_is_long(sagan, tmp_path) -> None:
+    result = sagan("sample", "x" * 100_000, "--out", tmp_path / "o.png")
+    assert_one_line(result)
+    assert len(result.err) < 1100
