@@ -8,6 +8,7 @@ import typer
 
 from sagan.cli.console import open_console, say
 from sagan.cli.options import Device, Settings, SourceOption
+from sagan.cli.signals import end_at_once
 from sagan.runtime.extras import report_missing_library
 
 
@@ -53,6 +54,8 @@ def study(
     Example: [bold]sagan study attention --data photos/ --out studies/attention --steps 3000[/]
     """
     from sagan.config import parse_assignments
+
+    end_at_once()  # the runs' own processes save by themselves
 
     with report_missing_library():
         from sagan.studies.engine import run_study

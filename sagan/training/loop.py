@@ -23,7 +23,7 @@ from sagan.run.run import Run
 from sagan.runtime.environment import describe_training, warn_of_changes
 from sagan.runtime.processes import make_accelerator, report_lost_processes, shorten_timeout
 from sagan.training.evaluation import Evaluator
-from sagan.training.recorder import Recorder, Reporter
+from sagan.training.recorder import Recorder, Reporter, SilencedReporter
 from sagan.training.session import RESUME, Session
 from sagan.training.signals import Requests, received_requests
 from sagan.training.state import Training
@@ -50,7 +50,8 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
 
     Raises:
         SaganError: the data, the machine or the directory do not fit.
-        Interrupted: by Ctrl-C or SIGTERM; the run is saved.
+        Interrupted: by Ctrl-C, SIGTERM, a closed terminal or a closed standard output; the run is
+            saved.
     """
     deadline = time.monotonic() + time_limit
     # Read again: before the lock was acquired, another process may have trained here.
@@ -79,7 +80,7 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
-            recorder = Recorder(run, training, reporter)
+            recorder = Recorder(run, training, SilencedReporter(reporter, requests))
             stack.callback(recorder.close)
             recorder.started(deadline)
         evaluator = Evaluator(run, training)
