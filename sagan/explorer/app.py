@@ -5,9 +5,12 @@ import contextlib
 import hashlib
 import os
 import platform
+import signal
+import threading
 import webbrowser
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import torch
@@ -32,6 +35,7 @@ from sagan.run.directory import is_run
 from sagan.runtime.device import CPU
 
 BINARY = "application/octet-stream"
+END_SECONDS = 1.5  # after a signal; visitors have one second to receive their answers
 _REVALIDATE = {"cache-control": "no-cache"}  # browsers may keep it, but must ask before they use it
 
 # What the OpenAPI schema says of responses: {status: description and content types}.
@@ -228,6 +232,20 @@ def _error(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": shorten(detail)}, status)
 
 
+class _PromptServer(uvicorn.Server):
+    """A server that ends soon after a signal, whatever still runs.
+
+    Threads cannot be stopped: Python would wait for the job in progress, which may take minutes.
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        status = 0 if sig == signal.SIGINT else 128 + sig
+        deadline = threading.Timer(END_SECONDS, os._exit, [status])
+        deadline.daemon = True
+        deadline.start()
+        super().handle_exit(sig, frame)
+
+
 def serve(
     name: str, host: str, port: int | None, open_browser: bool, device: torch.device = CPU
 ) -> None:
@@ -248,7 +266,7 @@ def serve(
     with listen(host, port) as listener:
         app = create_app(model, run, host, device=device)
         print(f"exploring {name} at {url_of(listener, host)} (Ctrl-C to stop)", flush=True)
-        server = uvicorn.Server(
+        server = _PromptServer(
             uvicorn.Config(
                 app, log_level="warning", server_header=False, timeout_graceful_shutdown=1
             )
