@@ -59,7 +59,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"sagan: {shorten(printable(message))}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"sagan: {shorten(printable(message))}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -27,11 +27,18 @@ def say_nothing(line: str) -> None:
     """Take a line and print nothing: for all processes but the main one."""
 
 
-def discard_output() -> None:
-    """Write what is still printed to nowhere: nobody reads standard output any longer.
+def say_at_last(line: str) -> None:
+    """Print one line, on standard error if nobody reads standard output any longer.
 
-    Otherwise Python would fail at exit, when it flushes what is still buffered.
+    Output then goes to nowhere: otherwise Python would fail when it flushes the rest at its end.
     """
+    try:
+        say(line)
+        return
+    except OSError:  # its reader has ended, or the terminal was closed
+        pass
+    with contextlib.suppress(OSError, ValueError):
+        print(printable(line), file=sys.stderr)
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

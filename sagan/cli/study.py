@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sagan.cli.console import open_console, say
+from sagan.cli.console import open_console, say, say_at_last
 from sagan.cli.options import Device, Settings, SourceOption
 from sagan.cli.signals import end_at_once
 from sagan.runtime.extras import report_missing_library
@@ -70,5 +70,5 @@ def study(
     try:
         run_study(request, dry_run, open_console(), say, device)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        say("stopped; run the same command again to resume")
+        say_at_last("stopped; run the same command again to resume")
         sys.exit(128 + stopped.signal_number if isinstance(stopped, Interrupted) else 130)
