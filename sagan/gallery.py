@@ -17,6 +17,7 @@ from sagan.errors import SaganError, printable, reason
 from sagan.images.grid import grid_columns, image_grid
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
+from sagan.runtime.memory import check_memory
 from sagan.sampling import grid_labels, sample_batches, spherical_interpolation
 from sagan.storage.files import replacing, write_image
 from sagan.storage.fsync import flush
@@ -28,6 +29,7 @@ MAX_ROWS = 10  # of an interpolation, unless classes are given
 ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # not supported, and hardly meant as folders
 FRAME_MILLISECONDS = 60  # of an animation
 MAX_GIF_SIDE = 2**16 - 1  # pixels
+BYTES_PER_FILE = 500  # that a label and an archive's entry take in memory
 MAX_GRID_PIXELS = 2**28  # of an image with several samples: 0.8 GB, and as much to encode it
 MAX_NAME_BYTES = 200  # of a folder; most systems allow 255
 
@@ -69,7 +71,7 @@ def write_samples(
         truncation: scales the latents.
         progress: called with the images drawn so far, and `num`.
 
-    Memory does not grow with `num`, except for a grid. If the work is interrupted, or the disk is
+    Memory hardly grows with `num`, except for a grid. If the work is interrupted, or the disk is
     full, nothing is left.
 
     Raises:
@@ -79,6 +81,7 @@ def write_samples(
     kind = out.suffix.lower()
     if kind not in (".png", ".zip"):
         _check_folder(out)
+    check_memory(BYTES_PER_FILE * num, str(out), "the list of its images")
     sample_labels = _sample_labels(generator, num, labels)
     if kind == ".png":
         remedy = "write single images to FILE.zip or a folder"
