@@ -21,9 +21,12 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    from sagan.cli import main as run
+    try:
+        from sagan.cli import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules are still being imported
+        sys.exit(130)
 
 
 def is_ours(init: Path) -> bool:

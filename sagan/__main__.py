@@ -1,5 +1,10 @@
 """`python -m sagan`, for launchers such as `accelerate launch -m sagan`."""
 
-from sagan.cli import main
+import sys
 
-main()
+try:
+    from sagan.cli import main
+
+    main()
+except KeyboardInterrupt:  # while modules are still being imported
+    sys.exit(130)

@@ -15,6 +15,7 @@ from sagan.images.grid import enlarged, grid_columns, image_grid
 from sagan.model import open_model
 from sagan.runtime.processes import join_processes
 from sagan.runtime.shell import quoted
+from sagan.storage.files import refuse_links
 from sagan.training.session import Session, prepare_session
 
 PRESET = "demo-32"
@@ -43,6 +44,7 @@ def run_demo(
     """
     if not math.isfinite(minutes):
         raise SaganError(f"--minutes {minutes} is not a number of minutes")
+    refuse_links(out, ("samples.png", "attention.png"))
     join_processes(device)
     print(f"training a self-attention GAN on 4,495 OpenMoji pictures for {minutes:g} minutes")
     with PackingProgress(console, "packing") as progress:

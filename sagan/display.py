@@ -135,14 +135,15 @@ class LiveReporter:
 
 
 class PackingProgress(AbstractContextManager["PackingProgress"]):
-    """A progress bar for reading or packing images; it appears with the first of them.
+    """A progress bar for images that are read, packed or drawn; it appears with the first of them.
 
     Args:
         console: where to draw; nothing is drawn unless it is a terminal.
         title: the work being done, such as "packing".
+        after: seconds for which to draw nothing yet.
     """
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Console, title: str, after: float = 0.0) -> None:
         self._bar = Progress(
             TextColumn(title),
             BarColumn(),
@@ -152,7 +153,7 @@ class PackingProgress(AbstractContextManager["PackingProgress"]):
             disable=not console.is_interactive,
         )
         self._task: TaskID | None = None
-        self._next = 0.0
+        self._next = time.monotonic() + after if after else 0.0
 
     def __call__(self, done: int, total: int | None) -> None:
         # This is called up to ten thousand times per second: redraw ten times.

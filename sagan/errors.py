@@ -15,6 +15,15 @@ _REMEDIES = {
 }
 
 
+# What torch, NumPy and the system say when memory runs out, each with an error class of its own.
+_OUT_OF_MEMORY = (
+    *("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory"),
+    *("unable to allocate", "bad_alloc", "bad allocation", "alloc_failed"),
+    "can't start new thread",
+)
+MAX_MESSAGE = 1000  # characters
+
+
 class SaganError(Exception):
     """Something given by the user cannot be used.
 
@@ -30,6 +39,30 @@ class UnreadableError(Exception):
 def printable(text: str) -> str:
     """Return text with line feeds, escapes and other control characters replaced by U+FFFD."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shorten(text: str, most: int = MAX_MESSAGE) -> str:
+    """Return text of at most `most` characters, with the middle left out if it is longer.
+
+    A message may quote names and values of any length from files that come from anyone.
+    """
+    if len(text) <= most:
+        return text
+    end = most // 4  # where a message says how to mend it
+    return f"{text[: most - end - 5]} ... {text[-end:]}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a device or on the machine.
+
+    Torch raises a plain RuntimeError for its CPU allocator, and its own class for devices.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError | OSError | ImportError) and any(
+        phrase in message for phrase in _OUT_OF_MEMORY
+    )
 
 
 def first_problem(error: "ValidationError") -> str:

@@ -1,11 +1,13 @@
 """Samples as files: a grid, a folder or zip of images, an interpolation."""
 
+import os
 import re
 import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,20 @@ from sagan.errors import SaganError, printable, reason
 from sagan.images.grid import grid_columns, image_grid
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
-from sagan.sampling import grid_labels, spherical_interpolation
+from sagan.runtime.memory import check_memory
+from sagan.sampling import grid_labels, sample_batches, spherical_interpolation
 from sagan.storage.files import replacing, write_image
 from sagan.storage.fsync import flush
-from sagan.types import UInt8Array
+from sagan.storage.staging import filled, is_staged
+from sagan.types import Progress, UInt8Array
 
 DEFAULT_NUM = 64  # samples
 MAX_ROWS = 10  # of an interpolation, unless classes are given
 ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # not supported, and hardly meant as folders
 FRAME_MILLISECONDS = 60  # of an animation
 MAX_GIF_SIDE = 2**16 - 1  # pixels
+BYTES_PER_FILE = 500  # that a label and an archive's entry take in memory
+MAX_GRID_PIXELS = 2**28  # of an image with several samples: 0.8 GB, and as much to encode it
 MAX_NAME_BYTES = 200  # of a folder; most systems allow 255
 
 # Windows allows none of these in a name, and keeps some names for devices.
@@ -51,6 +57,7 @@ def write_samples(
     classes: Sequence[str],
     seed: int,
     truncation: float,
+    progress: Progress | None = None,
 ) -> None:
     """Write `num` samples: a grid if `out` is a .png, otherwise one file each in a folder or .zip.
 
@@ -62,22 +69,33 @@ def write_samples(
         classes: class names, which name the folders in a folder or zip.
         seed: decides the latents.
         truncation: scales the latents.
+        progress: called with the images drawn so far, and `num`.
+
+    Memory hardly grows with `num`, except for a grid. If the work is interrupted, or the disk is
+    full, nothing is left.
 
     Raises:
-        SaganError: samples are not written to this kind of file, or it cannot be written.
+        SaganError: samples are not written to this kind of file, it cannot be written, or a grid
+            would be too large.
     """
     kind = out.suffix.lower()
     if kind not in (".png", ".zip"):
         _check_folder(out)
+    check_memory(BYTES_PER_FILE * num, str(out), "the list of its images")
     sample_labels = _sample_labels(generator, num, labels)
-    images = generator.sample(num, sample_labels, seed, truncation)
+    if kind == ".png":
+        remedy = "write single images to FILE.zip or a folder"
+        _check_grid(num, generator.resolution, remedy)
+    batches = _counted(
+        sample_batches(generator, num, sample_labels, seed, truncation), num, progress
+    )
     if kind == ".png":
         columns = grid_columns(num, len(labels) if labels else generator.num_classes)
-        save_image(image_grid(images, columns), out)
+        save_image(image_grid(np.concatenate(list(batches)), columns), out)
     elif kind == ".zip":
-        _write_zip(out, _files(images, sample_labels, classes))
+        _write_zip(out, _files(batches, sample_labels, classes))
     else:
-        _write_folder(out, _files(images, sample_labels, classes))
+        _write_folder(out, _files(batches, sample_labels, classes))
 
 
 def write_interpolation(
@@ -112,6 +130,8 @@ def write_interpolation(
     row_labels = _row_labels(generator, labels)
     if kind == ".gif" and len(row_labels) * (generator.resolution + 2) > MAX_GIF_SIDE:
         raise SaganError(f"{len(row_labels)} rows are too many for a .gif: ask for fewer --classes")
+    remedy = "ask for fewer frames or --classes"
+    _check_grid(frames * len(row_labels), generator.resolution, remedy)
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
     rows = []
@@ -133,6 +153,30 @@ def write_interpolation(
         )
 
 
+def _check_grid(num: int, size: int, remedy: str) -> None:
+    """Refuse an image that would take gigabytes of memory.
+
+    Raises:
+        SaganError: the images together have more than `MAX_GRID_PIXELS`.
+    """
+    if num * size**2 > MAX_GRID_PIXELS:
+        raise SaganError(
+            f"{num:,} images of {size} x {size} are too many for one file, which takes "
+            f"{MAX_GRID_PIXELS // size**2:,}: {remedy}"
+        )
+
+
+def _counted(
+    batches: Iterator[UInt8Array], num: int, progress: Progress | None
+) -> Iterator[UInt8Array]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        if progress is not None:
+            progress(done, num)
+
+
 def _sample_labels(
     generator: GeneratorBase, num: int, labels: Sequence[int] | None
 ) -> list[int] | None:
@@ -149,11 +193,11 @@ def _row_labels(generator: GeneratorBase, labels: Sequence[int] | None) -> Seque
 
 
 def _files(
-    images: UInt8Array, labels: list[int] | None, classes: Sequence[str]
+    batches: Iterator[UInt8Array], labels: list[int] | None, classes: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Name and PNG of each sample: 00000.png, or CLASS/00000.png numbered within the class."""
     counts: Counter[str] = Counter()  # by folder: two class names may become one folder name
-    for i, image in enumerate(images):
+    for i, image in enumerate(chain.from_iterable(batches)):
         name = f"{i:05d}.png"
         if labels is not None:
             folder = _folder_name(classes[labels[i]])
@@ -182,16 +226,17 @@ def _check_folder(out: Path) -> None:
         raise SaganError(
             f"samples are written to FILE.png, FILE.zip or a folder, not to '{out.name}'"
         )
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and not all(map(is_staged, out.iterdir())):
         raise SaganError(f"'{out}' is not empty: name another folder, or empty this one")
 
 
 def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
     try:
-        for name, content in files:
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        with filled(Path(os.path.realpath(out))) as folder:
+            for name, content in files:
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
     except OSError as error:
         raise SaganError(f"cannot write to '{out}': {reason(error)}") from None
 

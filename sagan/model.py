@@ -17,10 +17,14 @@ from sagan.build import build_discriminator, build_generator, on_meta_device, sk
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
 from sagan.images.decode import FITS
-from sagan.nn.base import DiscriminatorBase, GeneratorBase
+from sagan.nn.attention import SelfAttention2d
+from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
+from sagan.nn.channels import generator_feature_maps
 from sagan.nn.spectral_norm import fold_spectral_norm
 from sagan.run.checkpoint import (
+    MAX_HEADER_BYTES,
     StateTensors,
+    header_bytes,
     is_checkpoint,
     load_tensors,
     read_checkpoint,
@@ -29,6 +33,7 @@ from sagan.run.checkpoint import (
     verify_checkpoint,
 )
 from sagan.run.run import Run
+from sagan.runtime.memory import check_memory
 from sagan.storage.files import write_bytes
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -67,13 +72,15 @@ class Model:
         """Return the generator, ready to sample: in evaluation mode, normalization folded in.
 
         Raises:
-            SaganError: the weights are missing, damaged or those of another network.
+            SaganError: the weights are missing, damaged or those of another network, or sampling
+                would take more memory than `sagan.runtime.memory` allows.
             ValueError: `weights` or `precision` is unknown.
         """
         if weights not in ("ema", "raw"):
             raise ValueError(f"weights must be 'ema' or 'raw', not {weights!r}")
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
+        _check_activations(self)
         generator = _build_for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
@@ -211,6 +218,8 @@ def _open_run(path: Path) -> Model:
 
 def _open_file(path: Path) -> Model:
     not_a_model = SaganError(f"'{path}' is not a sagan model file: make one with sagan export")
+    if header_bytes(path) > MAX_HEADER_BYTES:
+        raise not_a_model
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -326,6 +335,40 @@ def _build_for_inference(
     load_tensors(network, tensors, model.origin)
     fold_spectral_norm(network)
     return network.eval().requires_grad_(False)
+
+
+def _check_activations(model: Model) -> None:
+    """Refuse a generator with too large feature maps: small kernels can make large ones.
+
+    A block has up to three maps of its output's size at a time.
+    """
+    config = model.config
+    maps = generator_feature_maps(config.family, config.resolution, config.channels_g)
+    largest = max(channels * side**2 for side, channels in maps.items())
+    check_memory(3 * 4 * BATCH_SIZE * largest, model.origin, "sampling")
+
+
+def check_map_memory(
+    network: GeneratorBase | DiscriminatorBase, num: int, origin: str, each_entry: int = 4
+) -> None:
+    """Refuse attention maps that would take more memory than `sagan.runtime.memory` allows.
+
+    Args:
+        network: the network that the maps come from.
+        num: number of images.
+        origin: the model, for the message.
+        each_entry: bytes of an entry; in NumPy and torch 4.
+
+    Raises:
+        SaganError: they would.
+    """
+    check_memory(each_entry * num * map_entries(network), origin, "attention maps")
+
+
+def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
+    """Return the number of weights in one image's attention maps, of all layers together."""
+    layers = network.self_attention.items()
+    return sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
 
 
 def _check_numbers(network: nn.Module, origin: str) -> None:

@@ -1,7 +1,40 @@
 """Choose samples: labels in turn, and latents between two others."""
 
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from sagan.nn.base import BATCH_SIZE, GeneratorBase
+from sagan.types import UInt8Array
+
+
+def sample_batches(
+    generator: GeneratorBase, num: int, labels: Sequence[int] | None, seed: int, truncation: float
+) -> Iterator[UInt8Array]:
+    """Yield what `generator.sample` would return at once, a bounded number of images at a time.
+
+    Args:
+        generator: the network, ready to sample.
+        num: number of images.
+        labels: (num,) labels, None for an unconditional model.
+        seed: decides the latents; image i depends only on (seed, i), as in `seeded_latents`.
+        truncation: scales the latents.
+
+    Raises:
+        SaganError: as for `generator.sample`.
+    """
+    rng = np.random.Generator(np.random.Philox(seed))
+    for start in range(0, max(num, 1), BATCH_SIZE):
+        size = min(BATCH_SIZE, num - start)
+        latents = rng.standard_normal((size, generator.latent_size), dtype=np.float32)
+        yield generator.sample(
+            size,
+            labels[start : start + size] if labels is not None else None,
+            truncation=truncation,
+            latents=torch.from_numpy(latents),
+        )
 
 
 def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:

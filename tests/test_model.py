@@ -21,9 +21,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sagan.build import build_networks
+from sagan.config import resolve
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
-from sagan.model import export_model, load_discriminator, load_generator, open_model, shipped_models
+from sagan.explain.draw import DEFAULT_DOTS, explain_samples
+from sagan.explorer.renderer import Renderer
+from sagan.model import (
+    Model,
+    check_map_memory,
+    export_model,
+    load_discriminator,
+    load_generator,
+    open_model,
+    shipped_models,
+)
 
 
 @pytest.fixture
@@ -424,3 +436,58 @@ def test_a_configuration_larger_than_its_weights_takes_no_memory(
     save_file(load_file(model_file), hostile, metadata | {"config": json.dumps(settings)})
     assert "do not fit" in refusal(lambda: load_generator(hostile))
     assert "do not fit" in refusal(lambda: load_discriminator(hostile))
+
+
+@pytest.fixture(scope="module")
+def greedy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model file with attention among all 65,536 pixels: 16 GiB for a map."""
+    settings = {
+        "resolution": 256, "channels_g": 8, "channels_d": 4, "attention_form": "full",
+        "attention_g": (256,), "attention_d": (), "conditional": False, "latent_size": 8,
+    }  # fmt: skip
+    config = resolve("smoke", settings)
+    generator, discriminator = build_networks(config, 0)
+    states = {"ema": generator.state_dict(), "discriminator": discriminator.state_dict()}
+    path = tmp_path_factory.mktemp("greedy") / "greedy.safetensors"
+    export_model(Model("greedy", config, (), "crop", "", 1, "", states.__getitem__), path)
+    assert path.stat().st_size < 6e6
+    return path
+
+
+def test_a_small_file_cannot_ask_for_gigabytes_of_attention_maps(greedy_file: Path) -> None:
+    message = refusal(lambda: Renderer(open_model(greedy_file)))
+    assert "about 16.0 GiB of memory for attention maps" in message
+    assert "SAGAN_MEMORY_GIB=16" in message
+    out = greedy_file.with_suffix(".png")
+    assert "attention maps" in refusal(
+        lambda: explain_samples(str(greedy_file), out, DEFAULT_DOTS, 4, None, 0)
+    )
+
+
+def test_a_small_file_cannot_ask_for_gigabytes_of_feature_maps(
+    greedy_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_generator(greedy_file)
+    monkeypatch.setenv("SAGAN_MEMORY_GIB", "0.1")
+    assert "GiB of memory for sampling" in refusal(lambda: load_generator(greedy_file))
+
+
+def test_the_limit_of_memory_can_be_raised_and_must_be_a_number(
+    greedy_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = load_generator(greedy_file)
+    monkeypatch.setenv("SAGAN_MEMORY_GIB", "17")
+    check_map_memory(generator, 1, "greedy")
+    monkeypatch.setenv("SAGAN_MEMORY_GIB", "lots")
+    assert "SAGAN_MEMORY_GIB=lots" in refusal(lambda: check_map_memory(generator, 1, "greedy"))
+
+
+def test_a_header_of_a_million_keys_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagan.model.safe_open", lambda *_, **__: pytest.fail("was parsed"))
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as file:
+        file.write((2**26).to_bytes(8, "little") + b"{")
+        file.truncate(2**26 + 8)
+    assert "not a sagan model file" in refusal(lambda: load_generator(path))

@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs, so that `sagan --help` does not wait for torch.
 """
 
+import contextlib
 import sys
 import threading
 import warnings
@@ -18,9 +19,10 @@ from sagan.cli.evaluate import evaluate
 from sagan.cli.explain import explain, explore, report
 from sagan.cli.model import export, inspect, presets
 from sagan.cli.sample import sample
+from sagan.cli.signals import ending_in_order
 from sagan.cli.study import study
 from sagan.cli.train import demo, train
-from sagan.errors import SaganError, printable, reason
+from sagan.errors import SaganError, is_out_of_memory, printable, reason, shorten
 from sagan.runtime.malloc import keep_freed_memory
 
 app = typer.Typer(
@@ -43,18 +45,22 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # a pipe's encoding may lack a class name's letters
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with ending_in_order():
+            app()
     except SaganError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a read-only folder
         where = f"'{error.filename}': " if error.filename else ""
         _fail(where + reason(error))
-    except MemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         _fail("not enough memory: ask for less at a time")
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"sagan: {printable(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"sagan: {shorten(printable(message))}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -66,7 +72,8 @@ def _show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    print(f"sagan: warning: {printable(str(message))}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a closed terminal must not end a training
+        print(f"sagan: warning: {shorten(printable(str(message)))}", file=sys.stderr)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -99,9 +99,11 @@ def explore(
 
     Example: [bold]sagan explore runs/photos[/]
     """
+    from sagan.cli.signals import end_at_once
     from sagan.explorer.app import serve
     from sagan.runtime.device import choose_device
 
+    end_at_once()
     serve(model, host, port, open_browser=not no_open, device=choose_device(device))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sagan.cli.console import say
+from sagan.cli.console import open_console, say
 from sagan.cli.options import Classes, Device, ModelName, SeedOption
 
 
@@ -38,6 +38,7 @@ def sample(
 
     Example: [bold]sagan sample runs/photos --out grid.png --num 64[/]
     """
+    from sagan.display import PackingProgress
     from sagan.gallery import number_of_samples, write_interpolation, write_samples
     from sagan.model import open_model
     from sagan.runtime.device import choose_device
@@ -49,5 +50,8 @@ def sample(
     if interpolate is not None:
         write_interpolation(generator, out, interpolate, labels, seed, truncation)
     else:
-        write_samples(generator, out, number, labels, opened.classes, seed, truncation)
+        with PackingProgress(open_console(), "generating", after=2.0) as progress:
+            write_samples(
+                generator, out, number, labels, opened.classes, seed, truncation, progress
+            )
     say(f"wrote {out}")

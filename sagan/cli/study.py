@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from sagan.cli.console import open_console, say
+from sagan.cli.console import open_console, say, say_at_last
 from sagan.cli.options import Device, Settings, SourceOption
+from sagan.cli.signals import end_at_once
 from sagan.runtime.extras import report_missing_library
 
 
@@ -54,6 +55,8 @@ def study(
     """
     from sagan.config import parse_assignments
 
+    end_at_once()  # the runs' own processes save by themselves
+
     with report_missing_library():
         from sagan.studies.engine import run_study
         from sagan.studies.plan import StudyRequest
@@ -67,5 +70,5 @@ def study(
     try:
         run_study(request, dry_run, open_console(), say, device)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        say("stopped; run the same command again to resume")
+        say_at_last("stopped; run the same command again to resume")
         sys.exit(128 + stopped.signal_number if isinstance(stopped, Interrupted) else 130)

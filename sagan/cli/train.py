@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sagan.cli.console import open_console, say, say_nothing, show
+from sagan.cli.console import open_console, say, say_at_last, say_nothing, show
 from sagan.cli.options import Device, Settings, SourceOption
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def _train(session: "Session", console: "Console", time_limit: float = float("in
         train(session, reporter_for(console), time_limit)
     except Interrupted as stopped:
         if join_processes().is_main_process:
-            say(f"stopped at step {stopped.step} and saved; run the same command again to resume")
+            say_at_last(
+                f"stopped at step {stopped.step} and saved; run the same command again to resume"
+            )
         sys.exit(128 + stopped.signal_number)
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
         print("stopped without saving; the last checkpoint is unchanged", file=sys.stderr)

@@ -16,7 +16,7 @@ from sagan.explain.statistics import grid_sides
 from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
 from sagan.images.decode import read_photo
-from sagan.model import open_model
+from sagan.model import check_map_memory, open_model
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.runtime.device import CPU
 from sagan.sampling import grid_labels
@@ -109,6 +109,7 @@ def explain_samples(
     labels = grid_labels(num, generator.num_classes)
     if chosen is not None:
         labels = [chosen[i % len(chosen)] for i in range(num)]
+    check_map_memory(generator, num, model)
     images, maps = generator.sample(num, labels, seed, return_attention=True)
     titles = [opened.classes[label] for label in labels or ()]
     draw_figure(out, generator, images, maps, choose, titles)
@@ -124,6 +125,7 @@ def explain_photos(
     check_format(out)
     opened = open_model(model)
     discriminator = opened.discriminator().to(device)
+    check_map_memory(discriminator, len(photos), model)
     images = np.stack([read_photo(photo, discriminator.resolution, opened.fit) for photo in photos])
     maps = discriminator.attention(images)
     draw_figure(out, discriminator, images, maps, choose, [photo.name for photo in photos])

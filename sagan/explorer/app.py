@@ -5,9 +5,12 @@ import contextlib
 import hashlib
 import os
 import platform
+import signal
+import threading
 import webbrowser
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import torch
@@ -19,7 +22,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
 from sagan._version import __version__
-from sagan.errors import SaganError, UnreadableError
+from sagan.errors import SaganError, UnreadableError, is_out_of_memory, shorten
 from sagan.explorer.history import History
 from sagan.explorer.page import STATIC, served_page
 from sagan.explorer.renderer import GalleryRequest, Renderer, SampleRequest
@@ -32,6 +35,7 @@ from sagan.run.directory import is_run
 from sagan.runtime.device import CPU
 
 BINARY = "application/octet-stream"
+END_SECONDS = 1.5  # after a signal; visitors have one second to receive their answers
 _REVALIDATE = {"cache-control": "no-cache"}  # browsers may keep it, but must ask before they use it
 
 # What the OpenAPI schema says of responses: {status: description and content types}.
@@ -44,6 +48,7 @@ _REFUSALS: _Responses = {
 _RESULTS: _Responses = {
     200: {"description": "A safetensors file", "content": {BINARY: {}}},
     429: {"description": "The server is busy", **_JSON},
+    503: {"description": "The server has not enough memory", **_JSON},
     **_REFUSALS,
 }
 
@@ -117,6 +122,13 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     async def postpone(request: Request, error: BusyError) -> JSONResponse:
         return _error(429, "the server is busy: try again in a moment")
+
+    @app.exception_handler(MemoryError)
+    @app.exception_handler(RuntimeError)
+    async def lack_memory(request: Request, error: Exception) -> JSONResponse:
+        if not is_out_of_memory(error):
+            raise error
+        return _error(503, "the server has not enough memory for this: try again later")
 
     @app.exception_handler(ClientDisconnect)
     async def give_up(request: Request, error: ClientDisconnect) -> Response:
@@ -217,7 +229,21 @@ async def _disconnected(request: Request) -> None:
 
 
 def _error(status: int, detail: str) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status)
+    return JSONResponse({"detail": shorten(detail)}, status)
+
+
+class _PromptServer(uvicorn.Server):
+    """A server that ends soon after a signal, whatever still runs.
+
+    Threads cannot be stopped: Python would wait for the job in progress, which may take minutes.
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        status = 0 if sig == signal.SIGINT else 128 + sig
+        deadline = threading.Timer(END_SECONDS, os._exit, [status])
+        deadline.daemon = True
+        deadline.start()
+        super().handle_exit(sig, frame)
 
 
 def serve(
@@ -240,7 +266,7 @@ def serve(
     with listen(host, port) as listener:
         app = create_app(model, run, host, device=device)
         print(f"exploring {name} at {url_of(listener, host)} (Ctrl-C to stop)", flush=True)
-        server = uvicorn.Server(
+        server = _PromptServer(
             uvicorn.Config(
                 app, log_level="warning", server_header=False, timeout_graceful_shutdown=1
             )

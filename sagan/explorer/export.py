@@ -16,7 +16,7 @@ from sagan.errors import SaganError
 from sagan.explorer.page import STATIC, exported_page
 from sagan.explorer.renderer import GALLERY_SIZE, MAX_SEED, Renderer, SampleRequest
 from sagan.images.decode import read_photo
-from sagan.model import open_model
+from sagan.model import check_map_memory, open_model
 from sagan.runtime.device import CPU
 from sagan.storage.files import write_bytes
 
@@ -59,6 +59,9 @@ def export_page(
         )
     model = open_model(name)
     renderer = Renderer(model, device)
+    # A page keeps a byte for each entry, and base64 makes 4 of 3.
+    for network in (renderer.generator, renderer.discriminator):
+        check_map_memory(network, len(photos) or num, name, each_entry=2)
     if photos:
         size, fit = model.config.resolution, model.fit
         payloads = [renderer.judge(read_photo(photo, size, fit)) for photo in photos]

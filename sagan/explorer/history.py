@@ -10,11 +10,10 @@ from pathlib import Path
 
 from sagan.errors import UnreadableError
 from sagan.report.snapshots import read_snapshot, snapshots
-from sagan.run.stats import parse_records
+from sagan.run.stats import MAX_STATS_BYTES, parse_records
 from sagan.storage.files import open_file
 
 MAX_HISTORY_POINTS = 600  # of each curve: more than a chart has pixels
-MAX_STATS_BYTES = 2**30  # a larger stats.jsonl is not an honest one
 
 
 class History:
@@ -88,7 +87,7 @@ class _Curves:
     def _new_lines(self) -> bytes:
         """The lines since the last call, without a last one that is still being written."""
         try:
-            with open_file(self.path, MAX_STATS_BYTES) as file:
+            with open_file(self.path, MAX_STATS_BYTES, follow_links=False) as file:
                 file.seek(self._end)
                 new = file.read(MAX_STATS_BYTES)
         except UnreadableError:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sagan.explorer.payload import Payload, to_safetensors
-from sagan.model import Model
+from sagan.model import Model, check_map_memory
 from sagan.nn.base import AttentionMaps, GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.runtime.device import CPU
@@ -58,12 +58,14 @@ class Renderer:
     """Both networks of a model, ready to generate and to judge. Not thread-safe.
 
     Raises:
-        SaganError: the model's weights are damaged.
+        SaganError: the model's weights are damaged, or its attention maps are too large.
     """
 
     def __init__(self, model: Model, device: torch.device = CPU) -> None:
         self.generator = model.generator().to(device)
         self.discriminator = model.discriminator().to(device)
+        for network in (self.generator, self.discriminator):
+            check_map_memory(network, 1, model.origin)
 
     def gallery(self, request: GalleryRequest) -> bytes:
         """Return samples as safetensors: `images` uint8 (24, S, S, 3).

@@ -67,8 +67,8 @@ class WorkQueue:
                 del self._jobs[key]
 
     def close(self) -> None:
-        """Let the running job finish and drop the others."""
-        self._worker.shutdown(cancel_futures=True)
+        """Drop all jobs but the running one, which nobody waits for any longer."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, key: Hashable, work: Callable[[], bytes]) -> None:
         future = self._worker.submit(work)

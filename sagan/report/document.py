@@ -82,22 +82,31 @@ def as_markdown(title: str, parts: Sequence[DocumentPart]) -> str:
 def _markdown(part: DocumentPart) -> str:
     match part:
         case Heading(text):
-            return f"## {text}"
+            return f"## {_plain(text)}"
         case Text(text):
-            return text
+            return _plain(text)
         case BulletList():
-            return "\n".join(f"* **{head}**:{rest}" for head, rest in part.divided())
+            return "\n".join(
+                f"* **{_plain(head)}**:{_plain(rest)}" for head, rest in part.divided()
+            )
         case Grid(headings, rows, _):
             lines = [headings, ["---"] * len(headings), *rows]
             return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
         case Figure(title, _):
-            return f"![{title}]({FIGURES}/{part.file})"
+            return f"![{_plain(title)}]({FIGURES}/{part.file})"
         case Code(text):
-            return f"```\n{text}\n```"
+            longest = max(map(len, re.findall("`+", text)), default=0)
+            fence = "`" * max(3, longest + 1)  # so that the text cannot end its own block
+            return f"{fence}\n{text}\n{fence}"
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return _plain(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _plain(text: str) -> str:
+    """Return text in which names from elsewhere cannot be HTML, links or images."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("[", "\\[")
 
 
 def as_html(title: str, parts: Sequence[DocumentPart]) -> str:

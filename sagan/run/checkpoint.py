@@ -26,9 +26,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from sagan.errors import SaganError, reason
+from sagan.errors import SaganError, UnreadableError, reason
 from sagan.run.directory import RUN_FORMAT
-from sagan.storage.files import read_small, to_json
+from sagan.storage.files import open_file, read_small, to_json
 from sagan.storage.fsync import flush, rename, write
 from sagan.storage.staging import discard, remove_unfinished
 
@@ -40,6 +40,8 @@ FILES = (
     "optimizer.safetensors",
     "state.json",
 )
+
+MAX_HEADER_BYTES = 4 * 2**20
 
 StateTensors: TypeAlias = dict[str, Tensor]
 
@@ -218,9 +220,26 @@ def read_checkpoint(checkpoint: Path, name: str) -> StateTensors:
         SaganError: it is missing or damaged.
     """
     path = checkpoint / f"{name}.safetensors"
+    if header_bytes(path) > MAX_HEADER_BYTES:
+        raise SaganError(f"cannot read '{path}': its header is larger than 4 MiB")
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
+        raise SaganError(f"cannot read '{path}': {error}") from None
+
+
+def header_bytes(path: Path) -> int:
+    """Return how long the header of a safetensors file says it is.
+
+    A header lists all tensors: one of hundreds of MiB takes a minute, and memory, to be parsed.
+
+    Raises:
+        SaganError: the file cannot be read.
+    """
+    try:
+        with open_file(path) as file:
+            return int.from_bytes(file.read(8), "little")
+    except UnreadableError as error:
         raise SaganError(f"cannot read '{path}': {error}") from None
 
 

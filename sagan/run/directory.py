@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
-from sagan.storage.files import read_json, write_json
+from sagan.storage.files import read_json, refuse_links, write_json
 from sagan.storage.fsync import flush
 from sagan.storage.staging import is_unfinished, remove_unfinished
 
@@ -79,7 +79,8 @@ def check_run_folder(run: Path) -> None:
     """Check that a folder can be trained in: it is missing, empty, or a run directory.
 
     Raises:
-        SaganError: it is a file, contains something else, or its name is not valid UTF-8.
+        SaganError: it is a file, contains something else or a link in the place of a run's file or
+            folder, or its name is not valid UTF-8.
     """
     try:
         str(run).encode()
@@ -87,6 +88,7 @@ def check_run_folder(run: Path) -> None:
         raise SaganError(f"'{run}' is not a UTF-8 name: give another --out") from None
     if run.exists() and not run.is_dir():
         raise SaganError(f"'{run}' is a file, not a folder to train in: give another --out")
+    refuse_links(run, sorted(RUN_CONTENT))
     if run.is_dir() and not is_run(run):
         others = [
             path.name
@@ -97,6 +99,15 @@ def check_run_folder(run: Path) -> None:
             raise SaganError(
                 f"'{run}' contains other things, such as '{others[0]}': give another --out"
             )
+
+
+def check_readable(run: Path) -> None:
+    """Check that what is read of a run is not a link; images that are links are left out.
+
+    Raises:
+        SaganError: there is a link.
+    """
+    refuse_links(run, ("config.json", "environment.json", "stats.jsonl", "checkpoints"))
 
 
 @contextmanager
@@ -150,7 +161,7 @@ def read_description(run: Path) -> RunDescription:
         SaganError: it is missing or damaged.
     """
     path = run / "config.json"
-    content = read_json(path)
+    content = read_json(path, follow_links=False)
     try:
         config, preset, data = content["config"], content["preset"], content["data"]
         classes = data["classes"]
@@ -169,7 +180,7 @@ def read_description(run: Path) -> RunDescription:
 def read_environment(run: Path) -> dict[str, Any]:
     """Read RUN/environment.json; empty if it is missing or damaged, since it only informs."""
     with suppress(SaganError):
-        content = read_json(run / "environment.json")
+        content = read_json(run / "environment.json", follow_links=False)
         if isinstance(content, dict):
             return content
     return {}

@@ -6,7 +6,13 @@ from typing import Any
 
 from sagan.errors import SaganError
 from sagan.run.checkpoint import latest_checkpoint
-from sagan.run.directory import RunDescription, is_run, read_description, read_environment
+from sagan.run.directory import (
+    RunDescription,
+    check_readable,
+    is_run,
+    read_description,
+    read_environment,
+)
 from sagan.run.stats import Record, read_records
 
 
@@ -32,11 +38,12 @@ class Run:
         return is_run(self.path)
 
     def require(self) -> None:
-        """Check that the directory contains a run.
+        """Check that the directory contains a run, and no link among what is read.
 
         Raises:
-            SaganError: it does not.
+            SaganError: it does not, or there is a link.
         """
+        check_readable(self.path)
         if not self.exists:
             raise SaganError(f"'{self.path}' is not a run directory: it has no config.json")
 

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -162,6 +162,33 @@ def read_small(path: Path, *, follow_links: bool = True) -> bytes:
         raise SaganError(f"cannot read '{path}': {error}") from None
 
 
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which an entry, or anything inside it, is a symbolic link.
+
+    A folder may come from anyone, and what is read, written or removed in it must not lie
+    elsewhere. The folder itself may be a link, since the user has named it.
+
+    Args:
+        folder: the folder, which may be missing.
+        names: the entries to check; others are the user's own.
+
+    Raises:
+        SaganError: there is a link.
+        OSError: a folder cannot be listed.
+    """
+    pending = [folder / name for name in names]
+    while pending:
+        path = pending.pop()
+        if path.is_symlink():
+            raise SaganError(
+                f"'{path}' is a link, which may lead out of '{folder}': replace it by what it "
+                "leads to (cp -rL copies a folder without links)"
+            )
+        # A training that is still running may remove a folder meanwhile.
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
+            pending += [path / e.name for e in entries if e.is_symlink() or e.is_dir()]
+
+
 def read_text(path: Path) -> str:
     """Read a small text file.
 
@@ -174,13 +201,13 @@ def read_text(path: Path) -> str:
         raise SaganError(f"'{path}' is not a UTF-8 text file") from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, follow_links: bool = True) -> Any:
     """Read a small JSON file.
 
     Raises:
         SaganError: as `read_small`, or it is not JSON.
     """
-    content = read_small(path)
+    content = read_small(path, follow_links=follow_links)
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

@@ -145,6 +145,34 @@ def _would_be_locked(lock_file: Path) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def filled(out: Path) -> Iterator[Path]:
+    """Yield an empty folder to write to; at the end its content is in `out`, else nothing is.
+
+    Args:
+        out: a folder that is missing or, apart from unfinished work, empty. An empty folder stays
+            what it is, since it may be a disk of its own or the current one.
+
+    Raises:
+        OSError: a folder cannot be made or renamed.
+    """
+    if not out.is_dir():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with staged(out) as folder:
+            yield folder
+            folder.rename(out)
+        return
+    with staged(out / "files") as folder:
+        yield folder
+        for path in list(folder.iterdir()):
+            path.rename(out / path.name)
+
+
+def is_staged(path: Path) -> bool:
+    """Whether this is an unfinished folder of `staged`, or its lock."""
+    return re.fullmatch(rf"\..*\.[0-9a-f]{{32}}({_LOCK}|{_UNFINISHED})", path.name) is not None
+
+
 def replace(folder: Path, out: Path) -> None:
     """Give a finished folder its name, in place of a folder that has it.
 

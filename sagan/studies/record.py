@@ -7,8 +7,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sagan.config import Config
 from sagan.errors import SaganError
-from sagan.storage.files import read_small, write_bytes
+from sagan.storage.files import read_small, refuse_links, write_bytes
 from sagan.studies.run import StudyData
+
+# What a study reads and writes in its folder.
+STUDY_CONTENT = (
+    *("study.json", ".gitignore", ".lock", "results", "runs", "figures"),
+    *("report.html", "report.md", "results.csv", "summary.json"),
+)
 
 
 class SplitRecord(BaseModel):
@@ -69,8 +75,10 @@ def read_record(out: Path) -> StudyRecord | None:
     """Read OUT/study.json; return None if OUT does not contain a study.
 
     Raises:
-        SaganError: study.json is damaged, or missing while results or runs are present.
+        SaganError: study.json is damaged, or missing while results or runs are present, or there
+            is a link in the place of a study's file or folder.
     """
+    refuse_links(out, STUDY_CONTENT)
     path = out / "study.json"
     if not path.is_file():
         for left in ("results", "runs"):

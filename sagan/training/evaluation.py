@@ -108,7 +108,8 @@ class Evaluator:
     def _give_up(self, error: Exception | None) -> None:
         """Evaluate no more: no error of an evaluation is a reason to end a training."""
         if error is not None:
-            warnings.warn(f"training continues without evaluations: {error}", stacklevel=1)
+            reported = str(error).partition("\n")[0]  # torch adds a stack of its C++ calls
+            warnings.warn(f"training continues without evaluations: {reported}", stacklevel=1)
         self._given_up = True
 
     def saved(self) -> None:

@@ -12,17 +12,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, is_out_of_memory
 from sagan.nn.precision import exact_float32
 from sagan.run import checkpoint, directory
 from sagan.run.run import Run
 from sagan.runtime.environment import describe_training, warn_of_changes
 from sagan.runtime.processes import make_accelerator, report_lost_processes, shorten_timeout
 from sagan.training.evaluation import Evaluator
-from sagan.training.recorder import Recorder, Reporter
+from sagan.training.recorder import Recorder, Reporter, SilencedReporter
 from sagan.training.session import RESUME, Session
 from sagan.training.signals import Requests, received_requests
 from sagan.training.state import Training
@@ -49,35 +50,37 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
 
     Raises:
         SaganError: the data, the machine or the directory do not fit.
-        Interrupted: by Ctrl-C or SIGTERM; the run is saved.
+        Interrupted: by Ctrl-C, SIGTERM, a closed terminal or a closed standard output; the run is
+            saved.
     """
     deadline = time.monotonic() + time_limit
     # Read again: before the lock was acquired, another process may have trained here.
     run = Run(session.run.path)
-    with report_lost_processes(RESUME), ExitStack() as stack:
+    with report_lost_processes(RESUME), _report_out_of_memory(), ExitStack() as stack:
         accelerator = make_accelerator()
         training = Training(session.description, session.dataset, accelerator)
-        newest = None
+        newest, environment = None, dict[str, Any]()
         if accelerator.is_main_process:
             stack.enter_context(directory.locked(run.path))
             environment = describe_training(accelerator, training.adversaries.precision)
             newest = run.newest_checkpoint
             if newest is not None:
                 warn_of_changes(run.environment, environment)
-            directory.create_run(run.path, session.description, environment)
-        in_float32 = training.adversaries.precision == torch.float32
-        stack.enter_context(exact_float32(enabled=in_float32))
         # All processes resume from the checkpoint that the main process has verified.
         found = checkpoint.step_of(newest) if newest is not None else -1
         (step,) = training.processes.all_reduce_max(found)
+        _check_steps(run, step, training.config.steps)
+        if accelerator.is_main_process:
+            directory.create_run(run.path, session.description, environment)
+        in_float32 = training.adversaries.precision == torch.float32
+        stack.enter_context(exact_float32(enabled=in_float32))
         if step >= 0:
             training.restore(checkpoint.folder_of(run.path, step))
         shorten_timeout()
-        stack.enter_context(_report_out_of_memory())
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
-            recorder = Recorder(run, training, reporter)
+            recorder = Recorder(run, training, SilencedReporter(reporter, requests))
             stack.callback(recorder.close)
             recorder.started(deadline)
         evaluator = Evaluator(run, training)
@@ -85,12 +88,27 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
         accelerator.end_training()
 
 
+def _check_steps(run: Run, done: int, steps: int) -> None:
+    """Refuse to shorten a run below what it has done; its config.json would then be untrue.
+
+    Raises:
+        SaganError: `steps` is less than the steps done.
+    """
+    if done > steps:
+        raise SaganError(
+            f"'{run}' is at step {done} already, which is more than {steps} steps: ask for at "
+            f"least {done}, or give another --out"
+        )
+
+
 @contextmanager
 def _report_out_of_memory() -> Iterator[None]:
-    """Say in one line what to do if the device runs out of memory."""
+    """Say in one line what to do if the device or the machine runs out of memory."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise SaganError(
             "the device has run out of memory: --set accumulation=2 (or 4) processes the batch in "
             "parts; otherwise lower batch_size, channels_g or channels_d"

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sagan.explain import attention_distance, attention_entropy, concentration
-from sagan.nn.attention import SelfAttention2d
+from sagan.model import map_entries
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.nn.spectral_norm import sigmas_of
 from sagan.run.stats import Record
@@ -43,9 +43,7 @@ def measure_networks(generator: GeneratorBase, discriminator: DiscriminatorBase)
 
 def images_with_maps(network: GeneratorBase | DiscriminatorBase, most: int) -> int:
     """Return for how many images the attention maps fit into `MAX_ENTRIES`, at most `most`."""
-    layers = network.self_attention.items()
-    each = sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
-    return min(most, MAX_ENTRIES // max(each, 1))
+    return min(most, MAX_ENTRIES // max(map_entries(network), 1))
 
 
 def measure_attention(

@@ -2,15 +2,34 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
 
 from sagan.run.stats import Record
 from sagan.storage.files import write_bytes
 from sagan.storage.fsync import append, flush
 from sagan.types import UInt8Array
+
+
+@contextmanager
+def _host_name_left_out() -> Iterator[None]:
+    """Let TensorBoard name its files without this machine's name, as runs are shared with others.
+
+    The name is fixed in its code, so its own `socket` is replaced, and nobody else's.
+    """
+    module: Any = event_file_writer
+    original = module.socket
+    module.socket = SimpleNamespace(gethostname=lambda: "sagan")
+    try:
+        yield
+    finally:
+        module.socket = original
 
 
 class RecordWriter:
@@ -26,7 +45,8 @@ class RecordWriter:
     def __init__(self, run: Path, kept: Sequence[Record], step: int) -> None:
         self.path = run / "stats.jsonl"
         write_bytes(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
-        self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)
+        with _host_name_left_out():
+            self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)
 
     def write(self, record: Record) -> None:
         """Append one record; it has a "step"."""

@@ -1,7 +1,7 @@
 """Everything a training writes or reports besides checkpoints: records, images, progress."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from sagan.run.stats import Record
 from sagan.training.images import draw_images
 from sagan.training.measurements import measure_attention
 from sagan.training.record_writer import RecordWriter
+from sagan.training.signals import CLOSED_OUTPUT, Requests
 from sagan.training.state import Training
 from sagan.training.steps import DiscriminatorResult
 
@@ -32,6 +33,44 @@ class Reporter(Protocol):
 
     def closed(self) -> None:
         """The run has ended, was interrupted or failed; this is the last call."""
+
+
+class SilencedReporter:
+    """Passes calls on until one fails to write, and then asks the training to save and stop.
+
+    A terminal may be closed, and the program that reads the output may end, at any moment: that
+    must not cost the steps since the last checkpoint.
+
+    Args:
+        reporter: the reporter to call.
+        requests: where to ask.
+    """
+
+    def __init__(self, reporter: Reporter, requests: Requests) -> None:
+        self._reporter = reporter
+        self._requests = requests
+        self._silent = False
+
+    def started(self, step: int, steps: int, deadline: float) -> None:
+        self._call(lambda: self._reporter.started(step, steps, deadline))
+
+    def advanced(self, step: int) -> None:
+        self._call(lambda: self._reporter.advanced(step))
+
+    def recorded(self, record: Record) -> None:
+        self._call(lambda: self._reporter.recorded(record))
+
+    def closed(self) -> None:
+        self._call(self._reporter.closed)
+
+    def _call(self, report: Callable[[], None]) -> None:
+        if self._silent:
+            return
+        try:
+            report()
+        except OSError:
+            self._silent = True
+            self._requests.stop = self._requests.stop or CLOSED_OUTPUT
 
 
 class Recorder:

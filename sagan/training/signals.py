@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from types import FrameType
 
 _SAVE = getattr(signal, "SIGUSR1", None)  # not on Windows
+_HANGUP = getattr(signal, "SIGHUP", None)
+# What a shell reports of a program whose reader has gone; Windows does not have the signal.
+CLOSED_OUTPUT = 13
 
 
 class Requests:
     """The signals received, to be answered after the step in progress.
 
     Attributes:
-        stop: SIGINT (Ctrl-C) or SIGTERM, or 0. A second Ctrl-C interrupts at once.
+        stop: SIGINT (Ctrl-C), SIGTERM, SIGHUP (a closed terminal) or `CLOSED_OUTPUT`, or 0. A
+            second Ctrl-C interrupts at once.
         save: whether SIGUSR1 was received, by which SLURM and spot machines announce their end.
     """
 
@@ -38,6 +42,8 @@ def received_requests() -> Iterator[Requests]:
         yield requests
         return
     numbers = [signal.SIGINT, signal.SIGTERM, *([_SAVE] if _SAVE else [])]
+    if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:  # as nohup sets it
+        numbers.append(_HANGUP)
     before = {number: signal.signal(number, requests.receive) for number in numbers}
     try:
         yield requests

@@ -246,7 +246,7 @@ class Training:
             own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
             restore_optimizer(optimizer, networks[name], own)
         try:
-            state = read_json(folder / "state.json")
+            state = read_json(folder / "state.json", follow_links=False)
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.dropped = int(state["dropped"])
             self.adversaries.strength.load_state_dict(state["augment"])

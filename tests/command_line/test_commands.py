@@ -1,7 +1,13 @@
 """Each command does what its help says, on real files."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -300,3 +306,26 @@ def test_the_demo_ends_with_samples_and_an_attention_figure(
     assert size_of(tmp_path / "demo" / "samples.png") == (8 * 98 - 2, 8 * 98 - 2)
     assert (tmp_path / "demo" / "attention.png").is_file()
     assert "Next:" in result.out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_packing_that_is_asked_to_end_leaves_nothing(number: int, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(pictures / "0.png", compress_level=0)
+    for i in range(1, 300):
+        os.link(pictures / "0.png", pictures / f"{i}.png")
+    out = tmp_path / "out" / "packed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sagan", "data", "pack", str(pictures), str(out), "--size", "32"],
+        stderr=subprocess.PIPE,
+    )
+    while not list(out.parent.glob(".*.tmp")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert list(out.parent.iterdir()) == []

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from sagan.errors import SaganError
 
@@ -341,3 +342,70 @@ def test_comparing_a_file_that_is_not_an_evaluation_is_one_line(sagan, tmp_path)
 
 def test_a_report_on_a_folder_that_is_not_a_run_is_one_line(sagan, tmp_path) -> None:
     assert_one_line(sagan("report", tmp_path, "--out", tmp_path / "a.html"), "config.json")
+
+
+def test_every_command_refuses_a_run_with_a_link_in_it(sagan, run, pictures, tmp_path) -> None:
+    outside = shutil.move(shutil.copytree(run, tmp_path / "run") / "checkpoints", tmp_path / "out")
+    (tmp_path / "run" / "checkpoints").symlink_to(outside)
+    (outside / ".precious.tmp").touch()
+    before = sorted(outside.rglob("*"))
+    linked, target = tmp_path / "run", tmp_path / "target"
+    for command in (
+        ["train", "--data", pictures, "--out", linked, "--steps", 3],
+        ["sample", linked, "--out", f"{target}.png"],
+        ["evaluate", linked, "--data", pictures],
+        ["explain", linked, "--out", f"{target}.png"],
+        ["explore", linked, "--no-open"],
+        ["report", linked, "--out", f"{target}.html"],
+        ["export", linked, f"{target}.safetensors"],
+        ["inspect", linked],
+    ):
+        assert_one_line(sagan(*command), "checkpoints' is a link")
+    assert sorted(outside.rglob("*")) == before
+
+
+def test_a_study_is_not_written_through_a_link_in_its_folder(sagan, pictures, tmp_path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "runs").symlink_to(tmp_path / "outside")
+    options = ("--data", pictures, "--out", tmp_path / "study", "--preset", "smoke")
+    assert_one_line(sagan("study", "attention", *options), "runs' is a link")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_demo_does_not_replace_what_a_link_in_its_folder_leads_to(sagan, tmp_path) -> None:
+    (tmp_path / "mine.png").write_text("mine")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "samples.png").symlink_to(tmp_path / "mine.png")
+    assert_one_line(sagan("demo", "--out", tmp_path / "demo"), "samples.png' is a link")
+
+
+COMMANDS = {
+    "sample": ("sagan.gallery.write_samples", ["--out", "o.png"]),
+    "inspect": ("sagan.model.open_model", []),
+    "explain": ("sagan.explain.draw.write_figure", ["--out", "o.png"]),
+    "explore": ("sagan.explorer.app.create_app", ["--no-open", "--port", 0]),
+    "export": ("sagan.model.export_model", ["o.safetensors"]),
+    "report": ("sagan.report.write_report", ["--out", "o.html"]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_memory_that_runs_out_on_a_cpu_is_one_line_in_every_command(
+    command: str, sagan, run, tmp_path, monkeypatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    place, options = COMMANDS[command]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, full)
+    result = sagan(command, run, *options)
+    assert result.status == 2
+    assert result.err == "sagan: not enough memory: ask for less at a time\n"
+
+
+def test_a_refusal_is_short_even_if_a_name_is_long(sagan, tmp_path) -> None:
+    result = sagan("sample", "x" * 100_000, "--out", tmp_path / "o.png")
+    assert_one_line(result)
+    assert len(result.err) < 1100

@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import webbrowser
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -34,6 +36,39 @@ def test_it_prints_its_url_serves_there_and_ends_quietly_on_ctrl_c(run: Path) ->
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+SLOW = """
+import sys, time
+from sagan.explorer.app import serve
+from sagan.explorer.renderer import Renderer
+Renderer.gallery = lambda self, request: print("computing", flush=True) or time.sleep(60)
+serve(sys.argv[1], "127.0.0.1", 0, open_browser=False)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, {0}), (signal.SIGTERM, {143, -15})])
+def test_it_ends_within_two_seconds_of_a_signal_whatever_it_is_computing(
+    number: int, status: set[int], run: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        with ThreadPoolExecutor(1) as visitor:
+            answer = visitor.submit(urlopen, f"{url}/api/gallery")
+            assert process.stdout.readline() == "computing\n"
+            started = time.monotonic()
+            process.send_signal(number)
+            process.communicate(timeout=30)
+            # A busy machine adds to the two seconds; the work alone takes 60.
+            assert time.monotonic() - started < 4
+            assert answer.exception(timeout=30) is not None
+    assert process.returncode in status
 
 
 @pytest.fixture

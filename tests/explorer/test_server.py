@@ -559,3 +559,20 @@ def test_without_a_given_port_another_replaces_one_that_is_taken(
         monkeypatch.setattr("sagan.explorer.sockets.PORT", taken.getsockname()[1])
         with listen("127.0.0.1", None) as listener:
             assert listener.getsockname()[1] != taken.getsockname()[1]
+
+
+def test_the_server_survives_running_out_of_memory_and_says_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Renderer, request: Any) -> bytes:
+        torch.empty(2**60, dtype=torch.uint8)
+        raise AssertionError
+
+    with TestClient(create_app(open_model(run), run), base_url=OWN) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(Renderer, "gallery", full)
+            response = client.get("/api/gallery")
+        assert response.status_code == 503
+        assert "memory" in response.json()["detail"]
+        assert "\n" not in response.json()["detail"]
+        assert client.get("/api/gallery").status_code == 200

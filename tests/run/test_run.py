@@ -65,3 +65,50 @@ def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
     assert empty.records == []
     assert empty.environment == {}
     assert empty.newest_checkpoint is None
+
+
+ENTRIES = [*sorted(directory.RUN_CONTENT - {"tb"}), "tb", "checkpoints/step-00000009", "samples/x"]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_nothing_is_written_or_removed_through_a_link_in_a_run_directory(
+    entry: str, finished_run: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".precious.tmp").write_text("mine")
+    run_folder = shutil.copytree(finished_run, tmp_path / "run")
+    link = run_folder / entry
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(SaganError, match="is a link") as caught:
+        directory.locked(run_folder).__enter__()
+    assert str(link) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in outside.iterdir()] == [".precious.tmp"]
+
+
+@pytest.mark.parametrize("entry", ["config.json", "environment.json", "stats.jsonl", "checkpoints"])
+def test_nothing_is_read_through_a_link_in_a_run_directory(
+    entry: str, finished_run: Path, tmp_path: Path
+) -> None:
+    run_folder = shutil.copytree(finished_run, tmp_path / "run")
+    (run_folder / entry).rename(tmp_path / "elsewhere")
+    (run_folder / entry).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SaganError, match="is a link"):
+        Run(run_folder).require()
+
+
+def test_statistics_are_not_read_through_a_link_nor_from_a_device(tmp_path: Path) -> None:
+    (tmp_path / "stats.jsonl").symlink_to("/dev/zero")
+    with pytest.raises(SaganError, match="a symbolic link"):
+        stats.read_records(tmp_path)
+
+
+def test_a_run_directory_may_itself_be_a_link(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(shutil.copytree(finished_run, tmp_path / "run"))
+    Run(tmp_path / "link").require()
+    with directory.locked(tmp_path / "link"):
+        pass

@@ -201,6 +201,17 @@ def test_steps_and_intervals_may_change(
 
 
 @pytest.mark.usefixtures("no_images")
+def test_fewer_steps_than_a_run_has_done_are_refused_and_not_recorded(
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabeled, steps=3)
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(SaganError, match="at step 3 already, which is more than 2 steps"):
+        train_run(run, unlabeled, steps=2)
+    assert (run / "config.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_images")
 def test_a_resumed_run_needs_no_preset(
     unlabeled: PackedDataset, tmp_path: Path, train_run: Train, tiny_config: Callable[..., Any]
 ) -> None:
@@ -228,12 +239,24 @@ def test_a_resumed_run_keeps_its_settings_without_repeating_them_even_if_its_pre
         prepare_session(str(labeled.path), run, "demo-32", {}, notify=lambda _: None)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
 @pytest.mark.usefixtures("no_images")
 def test_running_out_of_memory_is_one_line_that_says_what_to_try(
-    unlabeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    unlabeled: PackedDataset,
+    tmp_path: Path,
+    train_run: Train,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(training: Training) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        raise error
 
     monkeypatch.setattr(Training, "advance", full)
     with pytest.raises(SaganError, match="accumulation=2") as caught:

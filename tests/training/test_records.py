@@ -19,6 +19,7 @@ from sagan.run.stats import read_records
 from sagan.sampling import grid_labels
 from sagan.training import measurements
 from sagan.training.measurements import measure_attention
+from sagan.training.record_writer import RecordWriter
 from sagan.training.recorder import Reporter
 from sagan.training.state import Training
 
@@ -201,3 +202,17 @@ def test_sample_grids_are_drawn_by_the_average(finished_run: Path) -> None:
 
     assert apart("ema") <= 1  # rounding: its normalization is folded in
     assert apart("raw") > 1
+
+
+def test_no_file_of_a_run_names_the_machine_it_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "alices-laptop")
+    writer = RecordWriter(tmp_path, [], 0)
+    writer.write({"step": 1, "loss/d": 1.0})
+    writer.close()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.parent.name for path in files} == {"tb", tmp_path.name}
+    for path in files:
+        assert "alices-laptop" not in path.name
+        assert b"alices-laptop" not in path.read_bytes()

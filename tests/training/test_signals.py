@@ -16,6 +16,7 @@ from sagan.errors import SaganError
 from sagan.run import checkpoint, directory
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
+from sagan.training.signals import CLOSED_OUTPUT
 from sagan.training.state import Training
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
@@ -136,3 +137,88 @@ def test_the_exit_status_of_the_command_names_the_signal(
     assert process.returncode == status, err
     assert "saved" in out
     assert checkpoint.latest_checkpoint(run) is not None
+
+
+def test_a_closed_terminal_saves_first_and_the_status_names_the_signal(
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted) as caught:
+        train_run(tmp_path / "run", unlabeled, steps=9, reporter=SendAt(2, signal.SIGHUP))
+    assert caught.value.signal_number == signal.SIGHUP
+    assert steps_saved(tmp_path / "run") == [caught.value.step]
+
+
+def test_a_hangup_that_is_ignored_as_under_nohup_does_not_stop_a_training(
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = train_run(tmp_path / "run", unlabeled, steps=3, reporter=SendAt(2, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert steps_saved(run) == [3]
+
+
+class WriteNowhere(Reporter):
+    """Reports to a reader that has gone."""
+
+    def advanced(self, step: int) -> None:
+        raise BrokenPipeError
+
+
+def test_output_that_cannot_be_written_saves_first_and_ends_the_training(
+    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted) as caught:
+        train_run(tmp_path / "run", unlabeled, steps=9, reporter=WriteNowhere())
+    assert caught.value.signal_number == CLOSED_OUTPUT
+    assert steps_saved(tmp_path / "run") == [caught.value.step]
+
+
+def test_a_reader_of_the_output_that_ends_leaves_a_saved_run(
+    unlabeled: PackedDataset, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "sagan", "train", "--data", str(unlabeled.path), "--out", str(run),
+        "--preset", "smoke", "--steps", "100000", "--set", "channels_g=8", "--set", "channels_d=8",
+        "--set", "sample_every=100000", "--set", "log_every=1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    while not process.stdout.readline().startswith("step 0"):
+        assert process.poll() is None
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 128 + CLOSED_OUTPUT
+    assert err.splitlines()[-1].startswith("stopped at step ")
+    assert "Traceback" not in err
+    assert checkpoint.latest_checkpoint(run) is not None
+
+
+CTRL_C_AT_IMPORT = """
+import runpy, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            raise KeyboardInterrupt
+
+module, entry = sys.argv[1:]
+sys.argv[:] = ["sagan", "inspect", "openmoji-64"]
+sys.meta_path.insert(0, Interrupting())
+if entry == "module":
+    runpy.run_module("sagan", run_name="__main__")
+else:
+    __import__("torch_sagan").main()
+"""
+
+
+@pytest.mark.parametrize("entry", ["module", "script"])
+@pytest.mark.parametrize("module", ["sagan.cli", "typer", "sagan.model", "torch"])
+def test_ctrl_c_while_modules_are_imported_is_silent(entry: str, module: str) -> None:
+    command = [sys.executable, "-c", CTRL_C_AT_IMPORT, module, entry]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")

@@ -47,6 +47,18 @@ def test_the_page_is_self_contained_and_escapes_its_text(reported: Path) -> None
     assert page.count("<svg") == len(list((reported / "figures").glob("*.svg")))
 
 
+def test_names_are_neither_html_nor_links_nor_the_end_of_a_block_in_the_markdown(
+    results, record, tmp_path: Path
+) -> None:
+    data = record.data.model_copy(update={"source": "<img src=x> ![x](http://x) &lt;"})
+    hostile = record.model_copy(update={"data": data, "commands": ["sagan study '\n```\n<b>'"]})
+    write_reports(STUDY, hostile, results(DISTANCES), tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "<img" not in report
+    assert "&lt;img src=x> !\\[x](http://x) &amp;lt;" in report
+    assert "\n````\nsagan study '\n```\n<b>'\n````\n" in report
+
+
 def test_every_figure_in_the_markdown_exists(reported: Path) -> None:
     shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (reported / "report.md").read_text())
     assert len(shown) >= 3
