@@ -180,9 +180,9 @@ def _counted(
 def _sample_labels(
     generator: GeneratorBase, num: int, labels: Sequence[int] | None
 ) -> list[int] | None:
-    if labels is None:
-        return grid_labels(num, generator.num_classes)
-    return [labels[i % len(labels)] for i in range(num)]
+    if labels is not None:
+        return [labels[i % len(labels)] for i in range(num)]
+    return grid_labels(num, generator.num_classes)
 
 
 def _row_labels(generator: GeneratorBase, labels: Sequence[int] | None) -> Sequence[int | None]:

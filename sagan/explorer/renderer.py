@@ -117,9 +117,9 @@ class Renderer:
 
     def _labels(self, label: int | None) -> list[int] | None:
         """The gallery's labels; the generator itself refuses a class that does not exist."""
-        if label is None:
-            return grid_labels(GALLERY_SIZE, self.generator.num_classes)
-        return [label] * GALLERY_SIZE
+        if label is not None:
+            return [label] * GALLERY_SIZE
+        return grid_labels(GALLERY_SIZE, self.generator.num_classes)
 
     def _latents(self, request: SampleRequest) -> Tensor:
         """Latents (1, latent_size)."""

@@ -29,16 +29,16 @@ def to_srgb(image: Image.Image) -> Image.Image:
         ValueError: Pillow cannot convert it.
     """
     plain_mode = _PLAIN_MODES.get(image.mode)
-    if plain_mode is None:
+    if not plain_mode:
         return image
     transform = _transform(image.info["icc_profile"], plain_mode)
-    if transform is None:
+    if not transform:
         return image
     if "transparency" in image.info:  # a color or an entry of the palette, found before it changes
         image = image.convert("LA" if plain_mode == "L" else "RGBA")
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
     converted = ImageCms.applyTransform(image.convert(plain_mode), transform)
-    if converted is None:
+    if not converted:
         return image
     if alpha is not None:
         converted.putalpha(alpha)
@@ -58,7 +58,7 @@ def _transform(profile: bytes, mode: str) -> Any:
         converted = ImageCms.applyTransform(colors, transform)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None  # damaged, or for another kind of pixels: viewers ignore it, too
-    if converted is None:
+    if not converted:
         return None
     moved = np.abs(np.asarray(converted).astype(int) - np.asarray(colors.convert("RGB")))
     return transform if moved.max() > _SAME else None

@@ -129,10 +129,10 @@ class GeneratorBase(nn.Module):
                 seed is negative.
         """
         check_truncation(truncation)
-        if latents is None:
-            chosen = seeded_latents(num, self.latent_size, seed)
-        else:
+        if latents is not None:
             chosen = given_latents(latents, num, self.latent_size)
+        else:
+            chosen = seeded_latents(num, self.latent_size, seed)
         label_tensor = given_labels(labels, self.classes)
         check_labels(label_tensor, num, self.num_classes)
         layers = self.attention_layers() if return_attention else {}

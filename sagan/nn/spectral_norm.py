@@ -145,7 +145,7 @@ class _MisuseWarnings:
     def check_written(self) -> None:
         """Warn if somebody wrote to the normalized weight, which is a computed tensor."""
         returned, self._returned = self._returned, None
-        if returned is None or torch.equal(*returned) or returned[1].isnan().any():
+        if not returned or torch.equal(*returned) or returned[1].isnan().any():
             return
         self._warn(
             "a spectrally normalized weight was set in place, which has no effect, since it is "

@@ -52,7 +52,7 @@ class TarRows:
         for file in self._files:
             with tarfile.open(file, mode="r:") as archive:
                 for key, sample in _samples(archive):
-                    if "cls" not in sample and _image_of(sample) is None:
+                    if "cls" not in sample and not _image_of(sample):
                         continue
                     row: Row = {}
                     if "image" in columns:
@@ -94,7 +94,7 @@ def _image_of(sample: _Sample) -> tarfile.TarInfo | None:
 
 def _image_cell(archive: tarfile.TarFile, key: str, sample: _Sample) -> dict[str, Any]:
     member = _image_of(sample)
-    if member is None:
+    if not member:
         return {"bytes": None, "path": key}
     # One byte too many is enough to be refused.
     return {"bytes": _content(archive, member, MAX_IMAGE_BYTES + 1), "path": member.name}

@@ -101,7 +101,7 @@ class ResultTable:
     def _advantages(self, claim: Claim) -> list[float]:
         one = self.statistics(claim.variant, claim.number)
         other = self.statistics(claim.against, claim.number)
-        if one is None or other is None:
+        if not (one and other):
             return []
         sign = 1 if claim.better == "higher" else -1
         shared = sorted(one.values.keys() & other.values.keys())
