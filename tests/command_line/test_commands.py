@@ -308,9 +308,10 @@ def test_the_demo_ends_with_samples_and_an_attention_figure(
     assert "Next:" in result.out
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_packing_that_is_asked_to_end_leaves_nothing(number: int, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fatal_hangup")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_packing_that_is_asked_to_end_leaves_nothing(name: str, tmp_path: Path) -> None:
+    number = getattr(signal, name)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)

@@ -160,8 +160,11 @@ def test_every_setting_is_a_field_of_the_configuration(page: Path) -> None:
 @by_page(PAGES)
 def test_every_setting_with_a_value_is_a_field_of_the_configuration(page: Path) -> None:
     for piece in inline_code(page):
-        # a keyword argument in Python has quotes or True: form="full", spectral_norm=False
-        found = re.fullmatch(r"([a-z][a-z0-9_]*)=(?!\"|True|False|None|\.\.\.)[\w.,-]*", piece)
+        # a keyword argument in Python has quotes, True or a dotted name: form="full",
+        # spectral_norm=False, initializer=torch.nn.init.orthogonal_
+        found = re.fullmatch(
+            r"([a-z][a-z0-9_]*)=(?!\"|True|False|None|\.\.\.|torch\.)[\w.,-]*", piece
+        )
         if found and found[1] != "key":
             assert found[1] in Config.model_fields, piece
 

@@ -14,8 +14,8 @@ from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_kernels import eager
 from sagan.training.state import Training
 
-STEPS = 300
-WINDOW = 50
+STEPS = 120
+WINDOW = 30
 
 
 def two_step_up(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -40,7 +40,7 @@ def running_mean(curve: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
 
 
-def test_three_hundred_steps_follow_those_of_plain_operations(
+def test_120_steps_follow_those_of_plain_operations(
     labeled: PackedDataset,
     start_training: Callable[..., Training],
     monkeypatch: pytest.MonkeyPatch,

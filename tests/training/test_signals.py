@@ -139,6 +139,7 @@ def test_the_exit_status_of_the_command_names_the_signal(
     assert checkpoint.latest_checkpoint(run) is not None
 
 
+@pytest.mark.usefixtures("fatal_hangup")
 def test_a_closed_terminal_saves_first_and_the_status_names_the_signal(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -7,17 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import arrange_source, find_label_files
+from sagan.data.sources.named import NamedSource
 from sagan.data.sources.names import (
     is_image_name,
     is_system_folder,
-    label_tables_note,
     printable_name,
     unread_note,
 )
-from sagan.data.sources.tree import Arrangement
-from sagan.errors import SaganError
-from sagan.images.decode import decode, examine
 from sagan.storage.files import read_file
 
 # Device and number of a folder.
@@ -27,39 +23,15 @@ _Identity = tuple[int, int]
 _MOST_NAMES = 8
 
 
-class FolderSource:
-    """Images in a folder and its sub-folders; see `tree.arrange` for the meaning of these."""
-
-    decode = staticmethod(decode)
-    examine = staticmethod(examine)
+class FolderSource(NamedSource):
+    """Images in a folder and its sub-folders."""
 
     def __init__(self, path: Path, split: str) -> None:
-        self.name = printable_name(str(path))
-        self.split = split
-        self._path = path
         troubles: list[str] = []
         found = sorted(_walk(path, troubles))
-        self._names = [name for name in found if is_image_name(name)]
+        names = [name for name in found if is_image_name(name)]
         troubles += unread_note(found)
-        if troubles and not self._names:
-            raise SaganError(f"no pictures in '{path}': {troubles[0]}")
-        self._arrangement = self._arrange(found)
-        if not self._arrangement.classes:
-            troubles += label_tables_note(found)
-        self.splits = self._arrangement.splits
-        self.classes = tuple(map(printable_name, self._arrangement.classes))
-        self.notes = tuple(map(printable_name, (*self._arrangement.notes, *troubles)))
-
-    def _arrange(self, found: list[str]) -> Arrangement:
-        def read(name: str) -> bytes:
-            return read_file(self._path / name)
-
-        label_files = find_label_files(found, read, self.name)
-        return arrange_source(self._names, label_files, self.split, self.name)
-
-    @property
-    def num_images(self) -> int:
-        return len(self._arrangement.files)
+        super().__init__(path, split, found, names, troubles, lambda name: read_file(path / name))
 
     def images(self) -> Iterator[SourceImage]:
         root = str(self._path)

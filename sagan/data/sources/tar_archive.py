@@ -7,11 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import arrange_source, find_label_files
-from sagan.data.sources.names import is_image_name, label_tables_note, printable_name
+from sagan.data.sources.named import NamedSource
+from sagan.data.sources.names import is_image_name, printable_name
 from sagan.data.sources.zip_archive import plain_name, usable_names
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import decode, examine
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
 
 # This many members show whether a tar is a webdataset.
@@ -33,37 +32,18 @@ def is_tar_of_folders(path: Path) -> bool:
     return in_folders and not any(name.endswith(".cls") for name in names)
 
 
-class TarSource:
-    """Images in a .tar without compression; see `tree.arrange` for the meaning of its folders."""
-
-    decode = staticmethod(decode)
-    examine = staticmethod(examine)
+class TarSource(NamedSource):
+    """Images in a .tar without compression."""
 
     def __init__(self, path: Path, split: str) -> None:
-        self.name = printable_name(str(path))
-        self.split = split
-        self._path = path
-        names, places = _list(path)
-        indices, notes = usable_names(names)
-        self._names = list(indices)
-        if notes and not indices:
-            raise SaganError(f"no pictures in '{self.name}': {notes[0]}")
+        found, places = _list(path)
+        indices, notes = usable_names(found)
         self._places = [places[index] for index in indices.values()]
 
         def read(name: str) -> bytes:
-            return read_place(str(path), *places[names.index(name)])
+            return read_place(str(path), *places[found.index(name)])
 
-        label_files = find_label_files(names, read, self.name)
-        self._arrangement = arrange_source(self._names, label_files, split, self.name)
-        if not self._arrangement.classes:
-            notes += label_tables_note(names)
-        self.splits = self._arrangement.splits
-        self.classes = tuple(map(printable_name, self._arrangement.classes))
-        self.notes = tuple(map(printable_name, (*self._arrangement.notes, *notes)))
-
-    @property
-    def num_images(self) -> int:
-        return len(self._arrangement.files)
+        super().__init__(path, split, found, list(indices), notes, read)
 
     def images(self) -> Iterator[SourceImage]:
         path = str(self._path)

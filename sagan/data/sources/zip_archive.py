@@ -12,11 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.dataset_json import arrange_source, find_label_files
-from sagan.data.sources.names import is_image_name, label_tables_note, printable_name, unread_note
-from sagan.data.sources.tree import Arrangement
+from sagan.data.sources.named import NamedSource
+from sagan.data.sources.names import is_image_name, unread_note
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import decode, examine
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
 from sagan.types import BoolArray
 
@@ -36,38 +34,18 @@ _USUAL_NAME_BYTES = 128
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 
 
-class ZipSource:
-    """Images in a zip archive; see `tree.arrange` for the meaning of its folders."""
-
-    decode = staticmethod(decode)
-    examine = staticmethod(examine)
+class ZipSource(NamedSource):
+    """Images in a zip archive."""
 
     def __init__(self, path: Path, split: str) -> None:
-        self.name = printable_name(str(path))
-        self.split = split
-        self._path = path
-        names, members = _read_directory(path)
-        indices, notes = usable_names(names)
-        self._names = list(indices)
-        if notes and not indices:
-            raise SaganError(f"no pictures in '{self.name}': {notes[0]}")
+        found, members = _read_directory(path)
+        indices, notes = usable_names(found)
         self._members = members[list(indices.values())]
-        self._arrangement = self._arrange(names, members)
-        if not self._arrangement.classes:
-            notes += label_tables_note(names)
-        self.splits, self.classes = self._arrangement.splits, self._arrangement.classes
-        self.notes = (*self._arrangement.notes, *notes)
 
-    def _arrange(self, names: list[str], members: Members) -> Arrangement:
         def read(name: str) -> bytes:
-            return read_member(str(self._path), name, members[names.index(name)].item())
+            return read_member(str(path), name, members[found.index(name)].item())
 
-        label_files = find_label_files(names, read, self.name)
-        return arrange_source(self._names, label_files, self.split, self.name)
-
-    @property
-    def num_images(self) -> int:
-        return len(self._arrangement.files)
+        super().__init__(path, split, found, list(indices), notes, read)
 
     def images(self) -> Iterator[SourceImage]:
         path, files = str(self._path), self._arrangement.files
