@@ -86,7 +86,7 @@ def _open_file(path: Path, split: str) -> Source:
     if form := cifar.form_of(cifar.first_names(path)):
         return cifar.CifarSource(cifar.InTar(path), form, split)
     if path.suffix.lower() == ".tar" and is_tar_of_folders(path):
-        table_files.check_whole(path)
+        table_files.check_complete(path)
         return TarSource(path, split)
     if table_files.kind_of(path):
         return table_files.open_table(path, split)

@@ -103,7 +103,7 @@ def _open(
         tables: further files that it reads.
     """
     for file in (*listed, *tables):
-        check_whole(file)
+        check_complete(file)
     try:
         splits = load()
     except SaganError:
@@ -117,7 +117,7 @@ def _open(
     return TableSource(printable_name(str(path)), splits, split, digest)
 
 
-def check_whole(path: Path) -> None:
+def check_complete(path: Path) -> None:
     """Refuse pipes and devices, which pyarrow would wait for, and tars that were cut short.
 
     `tarfile` takes these for shorter ones. A tar ends in blocks of 512 zeros (POSIX.1-2001, pax).
