@@ -13,8 +13,9 @@ SourceOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="openmoji (built in), a folder (subfolders become classes), a .zip of one, a packed "
-        "data set, .parquet, .arrow or WebDataset .tar files, CIFAR archives, or hf:NAME.",
+        help="avatars (built-in faces), openmoji, a folder (subfolders become classes), a .zip of "
+        "one, a packed data set, .parquet, .arrow or WebDataset .tar files, CIFAR archives, or "
+        "hf:NAME.",
     ),
 ]
 SourceArgument = Annotated[

@@ -1,3 +1,5 @@
+from .attributes import Attribute as Attribute
+from .attributes import read_attributes as read_attributes
 from .batches import BatchOrder as BatchOrder
 from .cache import open_dataset as open_dataset
 from .info import DatasetInfo as DatasetInfo

@@ -76,7 +76,8 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
 def _class_warnings(info: DatasetInfo) -> Iterator[str]:
     if not info.counts:
         return
-    (few, least), *_, (many, most) = sorted((count, name) for name, count in info.counts.items())
+    sizes = [(count, name) for name, count in info.counts.items()]
+    (few, least), (many, most) = min(sizes), max(sizes)
     if many > HEAVY_IMBALANCE * few:
         yield (
             f"classes are uneven: '{most}' has {many:,} pictures, '{least}' has {few:,}; samples "

@@ -7,7 +7,7 @@ from pathlib import Path
 from sagan.data.packed import FORMAT_VERSION, Manifest, PackedDataset, is_packed, read_manifest
 from sagan.data.packing import pack
 from sagan.data.sources.base import Source
-from sagan.data.sources.open import open_source
+from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError
 from sagan.images.decode import check_size_and_fit
@@ -54,10 +54,10 @@ def open_dataset(
     """
     checked_fit = check_size_and_fit(size, fit)
     path = Path(source).expanduser()
-    if source != "openmoji" and is_packed(path):
+    if not is_built_in(source) and is_packed(path):
         return _open_as_asked(path, size, split)
-    if source == "openmoji" and path.is_dir():
-        notify("'openmoji' is the built-in data set; for the folder of that name, write ./openmoji")
+    if is_built_in(source) and path.is_dir():
+        notify(f"'{source}' is a built-in data set; for the folder of that name, write ./{source}")
 
     opened = open_source(source, split or DEFAULT_SPLIT)
     folder = (cache or cache_folder("data")) / _cache_name(opened, size, checked_fit)

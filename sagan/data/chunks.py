@@ -1,6 +1,6 @@
 """Decoding a chunk of images in a worker process. Every worker imports this: keep it light."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,26 +26,45 @@ class DecodedChunk:
         images: uint8 (n, S, S, 3), the readable images.
         hashes: the `image_hash` of each of these.
         num_flat: how many of these are nearly of one color.
+        attributes: of each of these, if the source knows any.
         unreadable: why the others are not, by their place in the chunk.
     """
 
     images: UInt8Array
     hashes: list[int]
     num_flat: int
+    attributes: list[dict[str, str]]
     unreadable: dict[int, str]
 
 
-def decode_chunk(reads: Sequence[Read], decode: Decoder, size: int, fit: Fit) -> DecodedChunk:
-    """Read and decode each image, to (size, size, 3)."""
-    decoded = each(partial(decode, size=size, fit=fit), reads)
-    images = [image for image in decoded if not isinstance(image, UnreadableError)]
+def decode_chunk(
+    reads: Sequence[Read],
+    decode: Decoder,
+    size: int,
+    fit: Fit,
+    attributes: Callable[[bytes], dict[str, str]] | None = None,
+) -> DecodedChunk:
+    """Read and decode each image, to (size, size, 3), and find out its attributes."""
+    work = partial(_decode, decode=partial(decode, size=size, fit=fit), attributes=attributes)
+    decoded = each(work, reads)
+    pairs = [pair for pair in decoded if not isinstance(pair, UnreadableError)]
+    images = [image for image, _ in pairs]
     stacked = np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8)
     return DecodedChunk(
         stacked,
         [image_hash(image) for image in images],
         count_flat(stacked),
-        {n: str(image) for n, image in enumerate(decoded) if isinstance(image, UnreadableError)},
+        [found for _, found in pairs],
+        {n: str(pair) for n, pair in enumerate(decoded) if isinstance(pair, UnreadableError)},
     )
+
+
+def _decode(
+    data: bytes,
+    decode: Callable[[bytes], UInt8Array],
+    attributes: Callable[[bytes], dict[str, str]] | None,
+) -> tuple[UInt8Array, dict[str, str]]:
+    return decode(data), attributes(data) if attributes else {}
 
 
 def count_flat(images: UInt8Array) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sagan.data.packed import PackedDataset, is_packed, read_manifest
 from sagan.data.sources.base import Decoder, Source
-from sagan.data.sources.open import open_source
+from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.data.workers import map_images
 from sagan.errors import UnreadableError
@@ -112,7 +112,7 @@ def describe(
             are not an error here, however many there are.
     """
     path = Path(source).expanduser()
-    if source != "openmoji" and is_packed(path):
+    if not is_built_in(source) and is_packed(path):
         return _describe_packed(source, path, thumbnails)
     opened = open_source(source, split)
     survey = _Survey(opened.classes)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from sagan.data.attributes import ATTRIBUTES, AttributeTable
 from sagan.data.chunks import decode_chunk
 from sagan.data.duplicates import DuplicateFinder
 from sagan.data.packed import (
@@ -130,12 +131,13 @@ class _SetWriter:
         self._max_unreadable = max_unreadable
         self._labels = array("q")
         self._num_flat = 0
+        self._attributes = AttributeTable()
         self._skipped: list[SkippedFile] = []
         self._fingerprint = Fingerprint()
         self._duplicates = DuplicateFinder(folder / _NAMES)
 
     def write(self, progress: Progress | None) -> None:
-        """Write images.npy, labels.npy and pack.json."""
+        """Write images.npy, labels.npy, attributes.json and pack.json."""
         with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
             num = _write_rows(file, self._images(progress), self._size)
         self._check_unreadable(len(self._skipped) + num)
@@ -145,6 +147,9 @@ class _SetWriter:
         if labels is not None:
             with _synced(self._folder / LABELS) as file:
                 np.save(file, labels, allow_pickle=False)
+        if self._source.attributes is not None:
+            with _synced(self._folder / ATTRIBUTES) as file:
+                file.write(self._attributes.to_json().encode())
         manifest = self._manifest((num, self._size, self._size, 3), labels)
         (self._folder / _NAMES).unlink()
         with _synced(self._folder / MANIFEST) as file:
@@ -153,7 +158,13 @@ class _SetWriter:
     def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
         """Yield the readable images, uint8 (n, S, S, 3), a chunk at a time."""
         source = self._source
-        work = partial(decode_chunk, decode=source.decode, size=self._size, fit=self._fit)
+        work = partial(
+            decode_chunk,
+            decode=source.decode,
+            size=self._size,
+            fit=self._fit,
+            attributes=source.attributes,
+        )
         chunks = map_chunks(work, source.images(), source.num_images, packed_bytes(1, self._size))
         done = 0
         with contextlib.closing(chunks):
@@ -168,6 +179,8 @@ class _SetWriter:
                 self._labels.extend(image.label for image in readable)
                 self._fingerprint.update(chunk.images)
                 self._num_flat += chunk.num_flat
+                for attributes in chunk.attributes:
+                    self._attributes.add(attributes)
                 self._duplicates.add((image.name for image in readable), chunk.hashes)
                 yield chunk.images
                 if progress is not None:

@@ -143,3 +143,8 @@ def test_a_contact_sheet_that_cannot_be_written_is_refused(tmp_path: Path) -> No
 
 def test_thumbnails_are_made_only_on_request(tmp_path: Path) -> None:
     assert describe(str(colors(tmp_path))).thumbnails == {}
+
+
+def test_a_set_with_a_single_class_can_be_described() -> None:
+    (warning,) = advice.warnings(info(classes=("a",), counts={"a": 50}, num=50_000))
+    assert "the smallest class, 'a', has only 50" in warning

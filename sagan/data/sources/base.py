@@ -80,6 +80,13 @@ class Source(Protocol):
     def examine(self) -> Callable[[bytes], ImageFacts]:
         """The function from such bytes to facts; at module level. Raises UnreadableError."""
 
+    @property
+    def attributes(self) -> Callable[[bytes], dict[str, str]] | None:
+        """The function from such bytes to what the source knows of the image, if it knows anything.
+
+        Names -> values, such as `hairColor` -> "#d6b370"; at module level.
+        """
+
 
 def digest_of(
     kind: str, path: Path, classes: tuple[str, ...], entries: Iterable[tuple[object, ...]]

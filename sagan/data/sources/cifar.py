@@ -67,6 +67,7 @@ class CifarSource:
     """The images of CIFAR-10 or CIFAR-100 (its 100 fine classes), numbered as published."""
 
     splits: tuple[str, ...] = ("test", "train")
+    attributes = None
     num_images: int | None = None  # known only when the last file is open
 
     def __init__(self, container: Container, form: Form, split: str) -> None:

@@ -27,6 +27,7 @@ class NamedSource:
 
     decode = staticmethod(decode)
     examine = staticmethod(examine)
+    attributes = None
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ To add a kind of source, write a file with a class that has the attributes of `S
 in `open_source`.
 """
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sagan.storage.files import open_file
 
 SOURCE_KINDS = (
     "a folder, a .zip, a packed data set, .parquet, .arrow or webdataset .tar files, "
-    "CIFAR's own archives, 'hf:NAME' or 'openmoji'"
+    "CIFAR's own archives, 'hf:NAME', 'avatars' or 'openmoji'"
 )
 
 _ARRAYS = "save its images as files, such as PNG, in a folder for each class"
@@ -35,9 +36,10 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
     the hub need libraries that take long to import, and some of which are optional.
 
     Args:
-        source: `openmoji`, `hf:NAME[:CONFIG][:SPLIT]`, or a path to: a folder of images, a zip of
-            the same, CIFAR-10's or -100's archive or unpacked folder, .parquet, .arrow or
-            webdataset .tar files, or a folder of these, or a .tar of a folder of images.
+        source: `avatars[:STYLE,STYLE...][@NUMBER]`, `openmoji`, `hf:NAME[:CONFIG][:SPLIT]`, or a
+            path to: a folder of images, a zip of the same, CIFAR-10's or -100's archive or unpacked
+            folder, .parquet, .arrow or webdataset .tar files, or a folder of these, or a .tar of a
+            folder of images.
         split: which part of it.
 
     Raises:
@@ -47,6 +49,10 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
         from sagan.data.sources.openmoji import OpenMojiSource
 
         return OpenMojiSource(split)
+    if is_avatars(source):
+        from sagan.data.sources.avatars import AvatarsSource
+
+        return AvatarsSource(source, split)
     if source.startswith("hf:"):
         from sagan.data.sources.hub import open_hub
 
@@ -55,6 +61,16 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
     if not path.exists():
         raise SaganError(f"no data set at '{source}': give {SOURCE_KINDS}")
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
+
+
+def is_built_in(source: str) -> bool:
+    """Return whether a data set's name is that of built-in images, not a path or a hub's name."""
+    return source == "openmoji" or is_avatars(source)
+
+
+def is_avatars(source: str) -> bool:
+    """Return whether a data set's name asks for the built-in faces."""
+    return re.fullmatch("avatars(:[^/@]*)?(@[^/]*)?", source) is not None
 
 
 def _open_folder(path: Path, split: str) -> Source:

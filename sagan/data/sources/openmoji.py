@@ -1,7 +1,5 @@
 """The built-in data set: 4,495 OpenMoji drawings, rendered from SVG at any size.
 
-They are rendered with resvg, which gives the same pixels whatever the machine, its fonts and its
-graphics libraries.
 All emojis designed by OpenMoji, the open-source emoji and icon project, CC BY-SA 4.0.
 """
 
@@ -12,12 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-import resvg_py
-
 from sagan.data.sources.base import SourceImage
+from sagan.data.sources.svg import draw
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
-from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import Fit, ImageFacts, decode
+from sagan.errors import SaganError
+from sagan.images.decode import Fit, ImageFacts
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
@@ -28,31 +25,18 @@ ATTRIBUTION = (
 DRAWN_SIZE = 72  # every file says viewBox="0 0 72 72"
 
 
-def draw(data: bytes, size: int, fit: Fit) -> UInt8Array:
-    """Draw one SVG on white: UTF-8 bytes -> uint8 (size, size, 3), RGB in 0..255.
-
-    The drawings are square, so every fit gives the same result.
+def draw_emoji(data: bytes, size: int, fit: Fit) -> UInt8Array:
+    """Draw a file on white: UTF-8 bytes -> uint8 (size, size, 3), RGB in 0..255.
 
     Raises:
         UnreadableError: resvg cannot draw it.
     """
-    try:
-        png = resvg_py.svg_to_bytes(
-            svg_string=data.decode(),
-            width=size,
-            height=size,
-            background="#ffffff",
-            # Text would be drawn with whatever fonts the machine has. (No drawing has any.)
-            skip_system_fonts=True,
-        )
-    except ValueError as error:
-        raise UnreadableError(str(error)) from None
-    return decode(bytes(png), size, fit)
+    return draw(data.decode(), size, fit)
 
 
-def examine_drawing(data: bytes) -> ImageFacts:
+def examine_emoji(data: bytes) -> ImageFacts:
     """Return an SVG's facts, as `decode.examine` does; width and height are in its own units."""
-    draw(data, DRAWN_SIZE, "crop")
+    draw_emoji(data, DRAWN_SIZE, "crop")
     return ImageFacts(DRAWN_SIZE, DRAWN_SIZE, "RGB", "SVG")
 
 
@@ -70,8 +54,9 @@ class OpenMojiSource:
     name = "openmoji"
     splits: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
-    decode = staticmethod(draw)
-    examine = staticmethod(examine_drawing)
+    decode = staticmethod(draw_emoji)
+    examine = staticmethod(examine_emoji)
+    attributes = None
     notes: ClassVar[tuple[str, ...]] = (ATTRIBUTION,)
 
     def __init__(self, split: str = DEFAULT_SPLIT) -> None:

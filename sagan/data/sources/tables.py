@@ -101,6 +101,7 @@ class TableSource:
 
     decode = staticmethod(decode)
     examine = staticmethod(examine)
+    attributes = None
 
     def __init__(
         self,
