@@ -68,6 +68,9 @@ class Config(BaseModel):
     d_steps: Annotated[int, Field(gt=0, le=100)] = Field(1, description="D updates per G update")
     lr_g: LearningRate = Field(1e-4, description="learning rate of G")
     lr_d: LearningRate = Field(4e-4, description="learning rate of D")
+    lr_decay: float = Field(
+        0.0, ge=0, le=1, description="share of the steps, the last, in which both rates fall to 0"
+    )
     beta1: Beta = Field(0.0, description="decay of Adam's first moment")
     beta2: Beta = Field(0.999, description="decay of Adam's second moment")
     ema_half_life: float = Field(
@@ -79,6 +82,9 @@ class Config(BaseModel):
     )
 
     steps: Positive = Field(100_000, description="total number of G updates")
+    minutes: float = Field(
+        0.0, ge=0, le=10**6, description="time limit that decides the number of steps; 0: none"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 if the processor multiplies it natively"
     )
@@ -181,6 +187,7 @@ def _check_attention(network: str, sizes: Sequence[int], maps: Mapping[int, int]
 # What may change when a run is resumed: it affects how long and how often, not what is trained.
 MAY_CHANGE = (
     "steps",
+    "minutes",
     "checkpoint_every",
     "checkpoint_minutes",
     "keep_every",

@@ -13,18 +13,21 @@ from sagan.explain.draw import draw_figure
 from sagan.gallery import save_image
 from sagan.images.grid import enlarged, grid_columns, image_grid
 from sagan.model import open_model
+from sagan.run.run import Run
 from sagan.runtime.processes import join_processes
 from sagan.runtime.shell import quoted
 from sagan.storage.files import refuse_links
 from sagan.training.session import Session, prepare_session
+from sagan.training.time_plan import make_plan
 
 PRESET = "demo-32"
+DATA = "avatars@10000"
 SAMPLES = 64
 SCALE = 3  # 32 pixels are small on a screen
 EXPLAINED = 4  # samples in the attention figure
 ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
 
-Train = Callable[[Session, Console, float], None]
+Train = Callable[[Session, Console], None]
 
 
 def run_demo(
@@ -46,10 +49,12 @@ def run_demo(
         raise SaganError(f"--minutes {minutes} is not a number of minutes")
     refuse_links(out, ("samples.png", "attention.png"))
     join_processes(device)
-    print(f"training a self-attention GAN on 4,495 OpenMoji pictures for {minutes:g} minutes")
+    run = Run(out)
+    done = run.description.config.minutes if run.exists else 0.0
+    print(f"training a self-attention GAN on drawn faces for {minutes:g} minutes")
     with PackingProgress(console, "packing") as progress:
-        session = prepare_session("openmoji", out, PRESET, {}, print, progress)
-    train(session, console, 60 * minutes)
+        session = prepare_session(DATA, out, PRESET, {"minutes": done + minutes}, print, progress)
+    train(make_plan(session, print), console)
     # 64 samples are drawn in a second on any CPU.
     generator = open_model(out).generator()
     samples, figure = out / "samples.png", out / "attention.png"
@@ -57,15 +62,14 @@ def run_demo(
     save_image(image_grid(enlarged(images, SCALE), grid_columns(SAMPLES, 0)), samples)
     explained = {name: attention[:EXPLAINED] for name, attention in maps.items()}
     draw_figure(figure, generator, images[:EXPLAINED], explained)
-    run = quoted(out)
     print(
         f"""
 {samples}    samples drawn by the model so far
 {figure}  what single pixels attend to in them
 
 Next:
-  sagan demo --out {run} --minutes {minutes:g}            train for {minutes:g} minutes more
-  sagan explain {run} --out dots.png --query 16,10   ask about another pixel
+  sagan demo --out {quoted(out)} --minutes {minutes:g}            train for {minutes:g} minutes more
+  sagan explain {quoted(out)} --out dots.png --query 16,10   ask about another pixel
   sagan train --data YOUR_FOLDER --out runs/mine      train on your own pictures
 (if sagan is not found, run this first: {ACTIVATE})"""
     )

@@ -1,6 +1,5 @@
 """The progress of training and other work: redrawn on a terminal, plain lines elsewhere."""
 
-import math
 import time
 from collections import deque
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ from sagan.errors import printable
 
 if TYPE_CHECKING:  # packing does not need torch
     from sagan.run.stats import Record
+    from sagan.training.pace import Estimate
     from sagan.training.recorder import Reporter
 
 
@@ -25,11 +25,10 @@ def reporter_for(console: Console) -> "Reporter":
 
 
 class _Clock:
-    """Estimates the time left until the last step or the deadline, from the latest 50 marks."""
+    """Estimates the time left until the last step, from the latest 50 marks."""
 
-    def __init__(self, step: int, steps: int, deadline: float = math.inf) -> None:
+    def __init__(self, step: int, steps: int) -> None:
         self.steps = steps
-        self.deadline = deadline
         self._marks = deque([(time.monotonic(), step)], maxlen=50)
 
     def left(self, step: int) -> str:
@@ -38,8 +37,7 @@ class _Clock:
         (then, before), (now, _) = self._marks[0], self._marks[-1]
         if step == before:
             return "-"
-        by_steps = (self.steps - step) * (now - then) / (step - before)
-        return duration(max(0.0, min(by_steps, self.deadline - now)))
+        return duration((self.steps - step) * (now - then) / (step - before))
 
 
 def duration(seconds: float) -> str:
@@ -73,15 +71,38 @@ def summary(record: "Record") -> dict[str, str]:
     return shown
 
 
+def estimate_line(estimate: "Estimate") -> str:
+    """Return one line: steps, time, disk and memory of a training on this machine."""
+    return (
+        f"{estimate.steps:,} steps of {estimate.step_seconds:.3g} s: about "
+        f"{rough_duration(estimate.seconds)} here, {estimate.disk / 1e6:,.0f} MB of disk, "
+        f"{estimate.memory / 1e6:,.0f} MB of memory"
+    )
+
+
+def rough_duration(seconds: float) -> str:
+    """Return seconds as people say it: "40 seconds", "58 minutes", "3.5 hours", "12 days"."""
+    for unit, length, next_unit in (("second", 1, 100), ("minute", 60, 100), ("hour", 3600, 48)):
+        if seconds < next_unit * length:
+            value = seconds / length
+            shown = f"{value:.0f}" if unit != "hour" else f"{value:.1f}".removesuffix(".0")
+            return f"{shown} {unit}" if shown == "1" else f"{shown} {unit}s"
+    return f"{seconds / 86_400:.0f} days"
+
+
 class PlainReporter:
     """Prints one line per record."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
-    def started(self, step: int, steps: int, deadline: float) -> None:
-        self.clock = _Clock(step, steps, deadline)
+    def started(self, step: int, steps: int) -> None:
+        self.clock = _Clock(step, steps)
         self._say(f"step {step} of {steps}: " + ("training" if step == 0 else "resuming"))
+
+    def estimated(self, estimate: "Estimate") -> None:
+        self.clock.steps = estimate.steps
+        self._say(estimate_line(estimate))
 
     def advanced(self, step: int) -> None:
         """Print nothing: there are lines for records only."""
@@ -112,11 +133,17 @@ class LiveReporter:
         self._task: TaskID | None = None
         self._live = Live(console=console, refresh_per_second=4)
 
-    def started(self, step: int, steps: int, deadline: float) -> None:
-        self.clock = _Clock(step, steps, deadline)
+    def started(self, step: int, steps: int) -> None:
+        self.clock = _Clock(step, steps)
         self._task = self._bar.add_task("", total=steps, completed=step, left="-")
         self._live.start()
         self._live.update(self._bar)
+
+    def estimated(self, estimate: "Estimate") -> None:
+        self.clock.steps = estimate.steps
+        if self._task is not None:
+            self._bar.update(self._task, total=estimate.steps)
+        self.console.print(estimate_line(estimate), highlight=False, markup=False)
 
     def advanced(self, step: int) -> None:
         if self._task is not None:

@@ -98,3 +98,24 @@ PRESETS = {
         ),
     ),
 }  # fmt: skip
+
+
+class Rung(BaseModel):
+    """A preset that a plan for a time limit may choose.
+
+    Attributes:
+        preset: its name.
+        from_steps: with fewer steps than this, the preset before it draws better images.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    preset: str
+    from_steps: int = 0
+
+
+# By resolution, from the cheapest step to the dearest.
+LADDERS = {
+    32: (Rung(preset="demo-32"), Rung(preset="cpu-32", from_steps=3000)),
+    64: (Rung(preset="cpu-64"),),
+}

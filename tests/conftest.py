@@ -142,14 +142,13 @@ def train_run() -> Callable[..., Path]:
         dataset: PackedDataset,
         *,
         reporter: Reporter | None = None,
-        time_limit: float = float("inf"),
         **settings: Any,
     ) -> Path:
         session = prepare_session(
             str(dataset.path), run, "smoke", TINY | settings, notify=lambda _: None
         )
         assert session.run.path == run
-        train(session, reporter or Silent(), time_limit)
+        train(session, reporter or Silent())
         return run
 
     return run_it

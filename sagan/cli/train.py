@@ -1,18 +1,23 @@
 """`sagan demo` and `sagan train`."""
 
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sagan.cli.console import open_console, say, say_at_last, say_nothing, show
 from sagan.cli.options import Device, Settings, SourceOption
+from sagan.errors import SaganError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sagan.training.session import Session
+    from sagan.types import Notify
 
 
 def demo(
@@ -36,58 +41,99 @@ def demo(
 def train(
     data: SourceOption,
     out: Annotated[
-        Path, typer.Option(help="Run directory. If it already holds a run, training resumes.")
-    ],
+        Path | None,
+        typer.Option(help="Run directory. If it already holds a run, training resumes."),
+    ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Preset (see sagan presets); cpu-32 by default.")
+        str | None,
+        typer.Option(
+            help="Preset (see sagan presets); cpu-32 by default, with a time limit what suits it."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Total number of generator updates.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.05, help="Time limit: choose steps and preset for this machine."),
+    ] = None,
+    hours: Annotated[float | None, typer.Option(min=0.001, help="The same in hours.")] = None,
     settings: Settings = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Pack the images, show what would be trained, and stop."),
+        typer.Option(
+            "--dry-run",
+            help="Pack the images, show what would be trained and how long it takes, and stop.",
+        ),
     ] = False,
     device: Device = None,
 ) -> None:
     """Train on your images. Ctrl-C saves and stops; run the same command again to resume.
 
-    Example: [bold]sagan train --data photos/ --out runs/photos --preset cpu-32 --steps 3000[/]
+    Example: [bold]sagan train --data photos/ --out runs/photos --preset cpu-32 --minutes 60[/]
     """
-    from sagan.config import parse_assignments
-
-    overrides = parse_assignments(settings or [])
-    if steps is not None:
-        overrides["steps"] = steps
+    overrides = _overrides(settings or [], steps, minutes, hours)
+    if out is None and not dry_run:
+        raise SaganError("give a run directory with --out")
 
     from sagan.display import PackingProgress
     from sagan.runtime.processes import join_processes, report_lost_processes
     from sagan.runtime.shell import quoted
     from sagan.training.session import RESUME, prepare_session
+    from sagan.training.time_plan import make_plan
 
     processes = join_processes(device)
     notify = say if processes.is_main_process else say_nothing
     console = open_console()
-    # The first process of a machine packs the data; the others find it in the cache.
-    with (
-        report_lost_processes(RESUME),
-        processes.local_main_process_first(),
-        PackingProgress(console, "packing") as progress,
-    ):
-        session = prepare_session(data, out, preset, overrides, notify, progress)
-    if processes.is_main_process:
-        _show_session(session, console)
+    with report_lost_processes(RESUME), _run_directory(out) as run:
+        # The first process of a machine packs the data; the others find it in the cache.
+        with (
+            processes.local_main_process_first(),
+            PackingProgress(console, "packing") as progress,
+        ):
+            session = prepare_session(data, run, preset, overrides, notify, progress)
+        session = make_plan(session, notify)
+        if processes.is_main_process:
+            _show_session(session, console)
+        if dry_run:
+            _show_estimate(session, notify)
     if not dry_run:
         _train(session, console)
-        notify(f"done: {out}. Next: sagan sample {quoted(out)} --out samples.png")
+        notify(f"done: {run}. Next: sagan sample {quoted(run)} --out samples.png")
 
 
-def _train(session: "Session", console: "Console", time_limit: float = float("inf")) -> None:
+def _overrides(
+    settings: list[str], steps: int | None, minutes: float | None, hours: float | None
+) -> dict[str, Any]:
+    """Return the settings that replace a preset's."""
+    from sagan.config import parse_assignments
+
+    overrides = parse_assignments(settings)
+    limit = (minutes or 0.0) + 60 * (hours or 0.0)
+    if steps is not None:
+        overrides["steps"] = steps
+    if limit:
+        overrides["minutes"] = limit
+    if overrides.get("minutes") and "steps" in overrides:
+        raise SaganError("a time limit decides the number of steps: give one of the two")
+    return overrides
+
+
+@contextmanager
+def _run_directory(out: Path | None) -> Iterator[Path]:
+    """Yield the run directory; for a dry run without one, the name of a new one."""
+    if out is not None:
+        yield out
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "run"
+
+
+def _train(session: "Session", console: "Console") -> None:
     from sagan.display import reporter_for
     from sagan.runtime.processes import join_processes
     from sagan.training.loop import Interrupted, train
 
     try:
-        train(session, reporter_for(console), time_limit)
+        train(session, reporter_for(console))
     except Interrupted as stopped:
         if join_processes().is_main_process:
             say_at_last(
@@ -97,6 +143,17 @@ def _train(session: "Session", console: "Console", time_limit: float = float("in
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
         print("stopped without saving; the last checkpoint is unchanged", file=sys.stderr)
         sys.exit(130)
+
+
+def _show_estimate(session: "Session", notify: "Notify") -> None:
+    """Print what the training would take; every process calls this."""
+    from sagan.display import estimate_line
+    from sagan.run.checkpoint import step_of
+    from sagan.training.time_plan import estimate_training
+
+    newest = session.run.newest_checkpoint
+    done = step_of(newest) if newest is not None else 0
+    notify(estimate_line(estimate_training(session.description, session.dataset, done)))
 
 
 def _show_session(session: "Session", console: "Console") -> None:

@@ -5,7 +5,7 @@ RUN/config.json  environment.json  stats.jsonl  tb/  samples/  attention/  check
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,10 @@ class RunDescription:
         """How the images were made square: "crop", "pad" or "stretch"."""
         return str(self.data.get("fit", "crop"))  # the first runs of 0.1.0 do not record it
 
+    def with_steps(self, steps: int) -> "RunDescription":
+        """Return this description with another number of steps."""
+        return replace(self, config=self.config.model_copy(update={"steps": steps}))
+
 
 def create_run(run: Path, description: RunDescription, environment: Mapping[str, Any]) -> None:
     """Make a run directory with its config.json and environment.json.
@@ -65,6 +69,16 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
         raise SaganError(f"cannot make the run directory '{run}': {reason(error)}") from None
     remove_unfinished(run)
     remove_unfinished(run / "checkpoints")
+    write_description(run, description)
+    write_json(run / "environment.json", environment)
+
+
+def write_description(run: Path, description: RunDescription) -> None:
+    """Write RUN/config.json.
+
+    Raises:
+        SaganError: it cannot be written.
+    """
     content = {
         "format": RUN_FORMAT,
         "preset": description.preset,
@@ -72,7 +86,6 @@ def create_run(run: Path, description: RunDescription, environment: Mapping[str,
         "data": description.data,
     }
     write_json(run / "config.json", content)
-    write_json(run / "environment.json", environment)
 
 
 def check_run_folder(run: Path) -> None:

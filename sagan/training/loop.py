@@ -7,11 +7,9 @@ same to rounding only: float sums depend on their order, and the buckets in whic
 summed are rearranged after the first step.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from sagan.run.run import Run
 from sagan.runtime.environment import describe_training, warn_of_changes
 from sagan.runtime.processes import make_accelerator, report_lost_processes, shorten_timeout
 from sagan.training.evaluation import Evaluator
+from sagan.training.pace import Pace
 from sagan.training.recorder import Recorder, Reporter, SilencedReporter
 from sagan.training.session import RESUME, Session
 from sagan.training.signals import Requests, received_requests
@@ -38,22 +37,23 @@ class Interrupted(Exception):
         self.signal_number = signal_number
 
 
-def train(session: Session, reporter: Reporter, time_limit: float = math.inf) -> None:
+def train(session: Session, reporter: Reporter) -> None:
     """Train a run to its last step; a run that has begun resumes from its newest checkpoint.
+
+    With `minutes` in its configuration, the number of steps is corrected as the speed becomes
+    known, and config.json with it.
 
     Under `accelerate launch` or `torchrun` every process calls this.
 
     Args:
         session: what to train, on which data, into which run directory.
         reporter: shows how it is going.
-        time_limit: seconds after which to stop before the last step, saved like any other end.
 
     Raises:
         SaganError: the data, the machine or the directory do not fit.
         Interrupted: by Ctrl-C, SIGTERM, a closed terminal or a closed standard output; the run is
             saved.
     """
-    deadline = time.monotonic() + time_limit
     # Read again: before the lock was acquired, another process may have trained here.
     run = Run(session.run.path)
     with report_lost_processes(RESUME), _report_out_of_memory(), ExitStack() as stack:
@@ -76,15 +76,18 @@ def train(session: Session, reporter: Reporter, time_limit: float = math.inf) ->
         stack.enter_context(exact_float32(enabled=in_float32))
         if step >= 0:
             training.restore(checkpoint.folder_of(run.path, step))
+        pace = Pace(training, session.limit_changed)
+        if accelerator.is_main_process and training.steps != training.config.steps:
+            directory.write_description(run.path, session.description.with_steps(training.steps))
         shorten_timeout()
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
             recorder = Recorder(run, training, SilencedReporter(reporter, requests))
             stack.callback(recorder.close)
-            recorder.started(deadline)
+            recorder.started()
         evaluator = Evaluator(run, training)
-        _train(run.path, training, evaluator, recorder, requests, deadline)
+        _train(session, training, evaluator, recorder, requests, pace)
         accelerator.end_training()
 
 
@@ -116,37 +119,43 @@ def _report_out_of_memory() -> Iterator[None]:
 
 
 def _train(
-    run: Path,
+    session: Session,
     training: Training,
     evaluator: Evaluator,
     recorder: Recorder | None,
     requests: Requests,
-    deadline: float,
+    pace: Pace,
 ) -> None:
     """Do the steps; only the main process has a recorder.
 
     Raises:
         Interrupted: a signal asked to stop.
     """
-    config = training.config
+    run, config = session.run.path, training.config
     saved_at = time.monotonic()
-    while training.step < config.steps:
+    while training.step < training.steps:
         started = time.perf_counter()
         result, loss_g = training.advance()
-        now = time.monotonic()
-        overdue = 0 < 60 * config.checkpoint_minutes < now - saved_at
+        overdue = 0 < 60 * config.checkpoint_minutes < time.monotonic() - saved_at
+        corrected = pace.corrected_steps() if recorder is not None else 0
         # A signal or a deadline may reach one process only, or each at another step.
-        stop, late, save = training.processes.all_reduce_max(
-            requests.stop, now > deadline, requests.save or overdue
+        stop, late, save, steps = training.processes.all_reduce_max(
+            requests.stop, pace.late, requests.save or overdue, corrected
         )
-        ended = bool(late) or training.step == config.steps
-        due = stop or ended or save or training.step % config.checkpoint_every == 0
+        training.steps = training.step if late else steps or training.steps
+        ended = training.step == training.steps
+        due = stop or ended or save or steps or training.step % config.checkpoint_every == 0
         if due or training.reads_values:
             training.check_finite()
         training.seconds += time.perf_counter() - started
+        pace.stepped()
         # After a request to stop there may be little time: save, and do nothing else.
         evaluated = {} if stop else evaluator.after_step(last=ended)
         if recorder is not None:
+            if steps or late:
+                directory.write_description(run, session.description.with_steps(training.steps))
+            if pace.known or steps:
+                recorder.estimated(pace.estimate())
             recorder.stepped(result, loss_g, evaluated, last=ended, skip_images=bool(stop))
         if due or evaluator.improved:
             if recorder is not None:

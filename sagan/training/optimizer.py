@@ -13,6 +13,23 @@ def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.opt
     return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
 
 
+def decay_factor(step: int, steps: int, share: float) -> float:
+    """Return the factor of the learning rates at an update: 1, and in the end linearly to 0.
+
+    Args:
+        step: updates before this one, below `steps`.
+        steps: updates in all.
+        share: of the updates, the last, in which the factor falls; 0 for none.
+    """
+    return min(1.0, (steps - step) / (share * steps)) if share > 0 else 1.0
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of the following updates."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
     """Return both moments and the update count of each parameter: "PARAMETER/exp_avg" and so on."""
     return {

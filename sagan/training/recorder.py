@@ -13,6 +13,7 @@ from sagan.run.run import Run
 from sagan.run.stats import Record
 from sagan.training.images import draw_images
 from sagan.training.measurements import measure_attention
+from sagan.training.pace import Estimate
 from sagan.training.record_writer import RecordWriter
 from sagan.training.signals import CLOSED_OUTPUT, Requests
 from sagan.training.state import Training
@@ -22,8 +23,11 @@ from sagan.training.steps import DiscriminatorResult
 class Reporter(Protocol):
     """Shows how a training is going; called in the main process only."""
 
-    def started(self, step: int, steps: int, deadline: float) -> None:
-        """Training starts at `step`, 0 for a new run, until `steps` or a time.monotonic()."""
+    def started(self, step: int, steps: int) -> None:
+        """Training starts at `step`, 0 for a new run, and is to end at `steps`."""
+
+    def estimated(self, estimate: Estimate) -> None:
+        """It is known what the training will take, or a time limit has changed its steps."""
 
     def advanced(self, step: int) -> None:
         """A step has ended."""
@@ -51,8 +55,11 @@ class SilencedReporter:
         self._requests = requests
         self._silent = False
 
-    def started(self, step: int, steps: int, deadline: float) -> None:
-        self._call(lambda: self._reporter.started(step, steps, deadline))
+    def started(self, step: int, steps: int) -> None:
+        self._call(lambda: self._reporter.started(step, steps))
+
+    def estimated(self, estimate: Estimate) -> None:
+        self._call(lambda: self._reporter.estimated(estimate))
 
     def advanced(self, step: int) -> None:
         self._call(lambda: self._reporter.advanced(step))
@@ -94,13 +101,17 @@ class Recorder:
             self.writer = RecordWriter(self.run, kept, training.step)
         self._logged_step, self._logged_seconds = training.step, training.seconds
 
-    def started(self, deadline: float) -> None:
+    def started(self) -> None:
         """Report the start; in a new run, record the attention of the untrained networks."""
         training = self.training
-        self.reporter.started(training.step, training.config.steps, deadline)
+        self.reporter.started(training.step, training.steps)
         if training.step == 0 and (attention := self._attention()):
             with _writing_into(self.run):
                 self.writer.write({"step": 0, **attention})
+
+    def estimated(self, estimate: Estimate) -> None:
+        """Report what the training will take."""
+        self.reporter.estimated(estimate)
 
     def stepped(
         self,

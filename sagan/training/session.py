@@ -1,6 +1,6 @@
 """From a user's request to a run that can start: configuration, data, checks before resuming."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
 from sagan.data import PackedDataset, open_dataset
 from sagan.errors import SaganError
+from sagan.presets import LADDERS, Rung
 from sagan.run import directory
 from sagan.run.directory import RunDescription
 from sagan.run.run import Run
@@ -19,6 +20,32 @@ RESUME = "the same command resumes from the newest checkpoint"
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A recipe that a time plan may choose.
+
+    Attributes:
+        description: its configuration, and the data.
+        from_steps: with fewer steps than this, the candidate before it draws better images.
+    """
+
+    description: RunDescription
+    from_steps: int
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """What is left to decide about a run with a time limit, once its steps have been timed.
+
+    Attributes:
+        candidates: recipes, from the cheapest step to the dearest; one if the user chose it.
+        given: the settings that the user gave, which stay.
+    """
+
+    candidates: tuple[Candidate, ...]
+    given: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Session:
     """A run that is ready to start or to resume.
 
@@ -26,11 +53,16 @@ class Session:
         run: the run directory, which need not exist yet.
         description: configuration and data to train with.
         dataset: the images.
+        limit_changed: whether a run to resume began with another time limit, or without one.
+        plan: what `sagan.training.time_plan.make_plan` may choose from, in a new run with a time
+            limit. Until then, the description's steps and preset mean nothing.
     """
 
     run: Run
     description: RunDescription
     dataset: PackedDataset
+    limit_changed: bool = False
+    plan: TimePlan | None = None
 
 
 def prepare_session(
@@ -58,6 +90,9 @@ def prepare_session(
     directory.check_run_folder(run)
     found = Run(run)
     begun = found.description if found.exists else None
+    if "steps" in overrides and begun is not None:
+        overrides = {"minutes": 0.0, **overrides}  # what is asked for now replaces a time limit
+    asked = preset
     if begun is not None and preset in (None, begun.preset):
         preset, config = begun.preset, resume_config(begun.config, overrides)
     else:
@@ -77,7 +112,25 @@ def prepare_session(
     description = RunDescription(config, preset, data)
     if begun is not None:
         _check_resumed(run, begun, description)
+        limit_changed = begun.config.minutes != config.minutes
+        return Session(found, description, dataset, limit_changed=limit_changed)
+    if config.minutes:
+        rungs = (Rung(preset=asked),) if asked is not None else LADDERS[config.resolution]
+        plan = TimePlan(tuple(_candidates(rungs, overrides, data, dataset)), frozenset(overrides))
+        return Session(found, description, dataset, plan=plan)
     return Session(found, description, dataset)
+
+
+def _candidates(
+    rungs: Sequence[Rung],
+    overrides: Mapping[str, Any],
+    data: dict[str, Any],
+    dataset: PackedDataset,
+) -> Iterator[Candidate]:
+    """Yield the recipes that a time plan may choose from."""
+    for rung in rungs:
+        config = _follow_data(resolve(rung.preset, overrides), dataset, lambda _: None)
+        yield Candidate(RunDescription(config, rung.preset, data), rung.from_steps)
 
 
 def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Config:

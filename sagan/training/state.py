@@ -21,7 +21,12 @@ from sagan.training.adversaries import build_adversaries, synchronizes_batch_nor
 from sagan.training.ema import GeneratorAverage
 from sagan.training.finite import ADVICE
 from sagan.training.measurements import measure_networks
-from sagan.training.optimizer import optimizer_tensors, restore_optimizer
+from sagan.training.optimizer import (
+    decay_factor,
+    optimizer_tensors,
+    restore_optimizer,
+    set_learning_rate,
+)
 from sagan.training.shards import RealShard, Shards
 from sagan.training.steps import (
     DiscriminatorResult,
@@ -41,7 +46,9 @@ class Training:
 
     Attributes:
         step: steps done.
-        seconds: time spent in them, over the whole run.
+        steps: steps in all; a time limit changes it when the speed is known.
+        seconds: time spent in steps, over the whole run.
+        elapsed: time spent in everything, over the whole run.
         dropped: updates dropped because a loss or gradient was not finite.
 
     Raises:
@@ -62,7 +69,9 @@ class Training:
         self.adversaries = build_adversaries(config, dataset, accelerator)
         self.average = GeneratorAverage(self.adversaries.generator, config.ema_half_life)
         self.step = 0
+        self.steps = config.steps
         self.seconds = 0.0
+        self.elapsed = 0.0
         self.dropped = 0
 
     # -- One step -----------------------------------------------------------------------------
@@ -74,6 +83,7 @@ class Training:
             The result of the last discriminator update, and the generator's loss.
         """
         config, adversaries = self.config, self.adversaries
+        self._set_learning_rates()
         dropped_before, statistics_before = self._num_dropped(), self._copy_running_statistics()
         for update in range(config.d_steps):
             key = RandomKey(config.seed, self.step, update)
@@ -91,6 +101,12 @@ class Training:
             statistic.copy_(torch.where(dropped, before, statistic))
         self.average.update(config.batch_size, self.step)
         return result, loss_g
+
+    def _set_learning_rates(self) -> None:
+        config, adversaries = self.config, self.adversaries
+        factor = decay_factor(self.step, self.steps, config.lr_decay)
+        set_learning_rate(adversaries.optimizer_g, factor * config.lr_g)
+        set_learning_rate(adversaries.optimizer_d, factor * config.lr_d)
 
     def _real_shards(self, batch: int) -> list[RealShard]:
         """Load this process's shards of a batch, by the batch's number."""
@@ -222,10 +238,18 @@ class Training:
         states = {name: network.state_dict() for name, network in networks.items()}
         return states | {"optimizer": optimizer}
 
+    def checkpoint_bytes(self) -> int:
+        """Return the size of a checkpoint's tensors, with the moments of all parameters."""
+        networks = self._networks().values()
+        states = sum(t.nbytes for network in networks for t in network.state_dict().values())
+        optimized = (self.adversaries.generator, self.adversaries.discriminator)
+        return states + 2 * sum(p.nbytes for network in optimized for p in network.parameters())
+
     def _state(self) -> dict[str, object]:
         """Return the content of a checkpoint's state.json, except the step."""
         return {
             "seconds": self.seconds,
+            "elapsed": self.elapsed,
             "dropped": self.dropped,
             "augment": self.adversaries.strength.state_dict(),
         }
@@ -248,6 +272,7 @@ class Training:
         try:
             state = read_json(folder / "state.json", follow_links=False)
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.elapsed = float(state.get("elapsed", self.seconds))  # missing from older runs
             self.dropped = int(state["dropped"])
             self.adversaries.strength.load_state_dict(state["augment"])
         except (KeyError, TypeError, ValueError, OverflowError):

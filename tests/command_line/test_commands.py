@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from PIL import Image
 
 from sagan import demo
 from sagan.model import open_model
+from sagan.run.checkpoint import latest_checkpoint, step_of
+from sagan.run.directory import read_description
 from sagan.training import session
 
 SMALL = ["--set", "channels_g=8", "--set", "channels_d=8", "--set", "batch_size=4"]
@@ -51,7 +54,39 @@ def test_a_dry_run_shows_the_configuration_and_trains_nothing(sagan, pictures, t
     assert result.status == 0
     assert "lr_g" in result.out
     assert "parameters" in result.out
+    assert re.search(r"50 steps of [\d.e-]+ s: about \d+ .*, \d+ MB of disk", result.out)
     assert not out.exists()
+
+
+def test_a_dry_run_needs_no_run_directory_but_a_training_does(sagan, pictures, tmp_path) -> None:
+    arguments = ["--data", pictures, "--preset", "smoke", *SMALL]
+    assert sagan("train", *arguments, "--dry-run").status == 0
+    refused = sagan("train", *arguments)
+    assert (refused.status, refused.err) == (2, "sagan: give a run directory with --out\n")
+
+
+def test_a_time_limit_decides_the_steps_and_is_resumed(sagan, pictures, tmp_path) -> None:
+    out = tmp_path / "run"
+    arguments = ["--data", pictures, "--preset", "smoke", *SMALL, "--out", out]
+    result = sagan("train", *arguments, "--minutes", 0.05)
+    assert result.status == 0, result.err
+    assert "plan: smoke, " in result.out
+    config = read_description(out).config
+    assert (config.minutes, config.lr_decay) == (0.05, 0.5)
+    assert step_of(latest_checkpoint(out)) == config.steps
+    again = sagan("train", *arguments, "--minutes", 0.05)
+    assert again.status == 0
+    assert f"step {config.steps} of {config.steps}" in again.out
+    state = json.loads((latest_checkpoint(out) / "state.json").read_text())
+    longer = sagan("train", *arguments, "--hours", (state["elapsed"] + 3) / 3600)
+    assert longer.status == 0, longer.err
+    assert read_description(out).config.steps > config.steps
+
+
+def test_a_time_limit_and_a_number_of_steps_contradict_each_other(sagan, pictures) -> None:
+    refused = sagan("train", "--data", pictures, "--dry-run", "--steps", 5, "--minutes", 1)
+    assert refused.status == 2
+    assert "give one of the two" in refused.err
 
 
 def test_the_same_command_with_more_steps_resumes(sagan, pictures, tmp_path) -> None:
@@ -295,9 +330,9 @@ def test_a_packed_set_trains_without_being_packed_again(sagan, pictures, tmp_pat
 def test_the_demo_ends_with_samples_and_an_attention_figure(
     sagan, pictures, tmp_path, monkeypatch
 ) -> None:
-    # The same demo on a handful of images: tests/data renders OpenMoji.
+    # The same demo on a handful of images: tests/data renders avatars.
     def prepare(source, *rest):
-        assert source == "openmoji"
+        assert source == demo.DATA
         return session.prepare_session(str(pictures), *rest)
 
     monkeypatch.setattr(demo, "prepare_session", prepare)

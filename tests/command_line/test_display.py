@@ -1,7 +1,6 @@
 """Progress on a terminal and in a log."""
 
 import io
-import math
 import re
 import time
 
@@ -15,7 +14,9 @@ from sagan.display import (
     StageProgress,
     duration,
     reporter_for,
+    rough_duration,
 )
+from sagan.training.pace import Estimate
 
 RECORD = {
     "step": 7,
@@ -54,7 +55,7 @@ def test_off_a_terminal_each_record_is_one_plain_line() -> None:
     shown = console(terminal=False)
     reporter = reporter_for(shown)
     assert isinstance(reporter, PlainReporter)
-    reporter.started(0, 10, math.inf)
+    reporter.started(0, 10)
     reporter.advanced(7)
     reporter.recorded(RECORD)
     reporter.closed()
@@ -71,7 +72,7 @@ def test_on_a_terminal_the_latest_values_are_redrawn_in_place(width: int) -> Non
     shown = console(True, width)
     reporter = reporter_for(shown)
     assert isinstance(reporter, LiveReporter)
-    reporter.started(0, 10, math.inf)
+    reporter.started(0, 10)
     reporter.advanced(7)
     reporter.recorded(RECORD)
     reporter.closed()
@@ -86,13 +87,29 @@ def test_a_terminal_that_cannot_redraw_gets_plain_lines(monkeypatch: pytest.Monk
     assert isinstance(reporter_for(console(terminal=True)), PlainReporter)
 
 
-def test_the_time_left_ends_at_the_deadline() -> None:
-    shown = console(terminal=False)
-    reporter = PlainReporter(shown)
-    reporter.started(0, 10**9, time.monotonic() + 90)
-    time.sleep(0.01)
-    reporter.recorded(RECORD)
-    assert "left 1:30" in text(shown)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_estimate_says_what_a_training_takes_and_moves_its_end(terminal: bool) -> None:
+    shown = console(terminal)
+    reporter = reporter_for(shown)
+    reporter.started(0, 10)
+    reporter.estimated(Estimate(4100, 0.583, 3490, 100_000_000, 700_000_000))
+    reporter.advanced(7)
+    reporter.closed()
+    output = re.sub(r"\x1b\[[0-9;]*m", "", text(shown))
+    line = "4,100 steps of 0.583 s: about 58 minutes here, 100 MB of disk, 700 MB of memory"
+    assert line in output
+    assert ("of 4,100" in output) == terminal
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (1, "1 second"), (40.2, "40 seconds"), (99, "99 seconds"), (100, "2 minutes"),
+        (58 * 60, "58 minutes"), (6000, "1.7 hours"), (7200, "2 hours"), (86_400 * 12, "12 days"),
+    ],
+)  # fmt: skip
+def test_long_times_are_said_roughly(seconds: float, expected: str) -> None:
+    assert rough_duration(seconds) == expected
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -1,0 +1,102 @@
+"""A plan for the time that a person has: which recipe, and how many steps of it.
+
+Wide networks, several D steps and large batches draw better images in the end, but not in the
+first thousand steps. Which recipe is best depends on how many steps this machine does in the time,
+so a few steps of each are timed. Where one recipe overtakes another was found by experiment: see
+docs/experiments.md.
+"""
+
+import statistics
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sagan.data import PackedDataset
+from sagan.nn.precision import exact_float32
+from sagan.run.directory import RunDescription
+from sagan.runtime.processes import make_accelerator
+from sagan.training.pace import (
+    TIMED_STEPS,
+    WARM_UP_STEPS,
+    Estimate,
+    affordable_steps,
+    estimate,
+    expected_overhead,
+)
+from sagan.training.session import Session
+from sagan.training.state import Training
+from sagan.types import Notify
+
+DECAY = 0.5  # share of a planned training in which the learning rates fall
+# Presets count on many steps. A planned training has this many of each, or fewer sample grids where
+# they would take too much of the time.
+GRIDS, RECORDS, EVALUATIONS = 40, 100, 8
+GRID_SECONDS = 40.0  # of training for each grid, which takes about one
+
+
+def make_plan(session: Session, notify: Notify) -> Session:
+    """Choose recipe and steps of a new run with a time limit; return other sessions as they are.
+
+    Every process calls this.
+
+    Args:
+        session: as prepared.
+        notify: called with one line that says what was chosen.
+    """
+    if session.plan is None:
+        return session
+    chosen: RunDescription | None = None
+    for candidate in session.plan.candidates:
+        config = candidate.description.config
+        found = estimate_training(candidate.description, session.dataset)
+        seconds = 60 * config.minutes
+        steps = affordable_steps(seconds, found.step_seconds, expected_overhead(config))
+        if chosen is not None and steps < candidate.from_steps:
+            break  # those that follow are slower
+        planned = _planned_settings(steps, seconds)
+        kept = {key: value for key, value in planned.items() if key not in session.plan.given}
+        chosen = replace(candidate.description, config=config.model_copy(update=kept))
+    assert chosen is not None
+    config = chosen.config
+    notify(f"plan: {chosen.preset}, {config.steps:,} steps in {config.minutes:g} minutes")
+    return replace(session, description=chosen, plan=None)
+
+
+def _planned_settings(steps: int, seconds: float) -> dict[str, Any]:
+    grids = max(1, min(GRIDS, int(seconds / GRID_SECONDS)))
+    return {
+        "steps": steps,
+        "lr_decay": DECAY,
+        "sample_every": max(1, steps // grids),
+        "log_every": max(1, steps // RECORDS),
+        "evaluate_every": max(1, steps // EVALUATIONS),
+    }
+
+
+def estimate_training(
+    description: RunDescription, dataset: PackedDataset, done: int = 0
+) -> Estimate:
+    """Return what a training will take, from a few timed steps, which are then forgotten.
+
+    Every process calls this.
+
+    Args:
+        description: configuration and data.
+        dataset: the images.
+        done: steps that are done already.
+    """
+    accelerator = make_accelerator()
+    training = Training(description, dataset, accelerator)
+    times = []
+    with exact_float32(enabled=training.adversaries.precision == torch.float32):
+        for _ in range(WARM_UP_STEPS + TIMED_STEPS):
+            started = time.perf_counter()
+            training.advance()
+            training.check_finite()  # waits for the device
+            times.append(time.perf_counter() - started)
+    microseconds = round(1e6 * statistics.median(times[WARM_UP_STEPS:]))
+    (slowest,) = training.processes.all_reduce_max(microseconds)
+    training.step = done
+    return estimate(training, slowest / 1e6)
