@@ -59,6 +59,15 @@ PRESETS = {
             log_every=100,
         ),
     ),
+    "cpu-128": Preset(
+        source="ours: a night on two cores; not tried for longer",
+        settings=dict(
+            resolution=128, channels_g=16, channels_d=16, attention_g=(32,), attention_d=(32,),
+            batch_size=16, d_steps=2, lr_g=2e-4, lr_d=4e-4, ema_half_life=20_000,
+            augment="adaptive", steps=20_000, checkpoint_every=1000, sample_every=1000,
+            log_every=100,
+        ),
+    ),
     "sagan-32": Preset(
         source="StudioGAN's CIFAR-10 configuration (Kang et al. 2023)",
         settings=dict(
@@ -114,8 +123,14 @@ class Rung(BaseModel):
     from_steps: int = 0
 
 
-# By resolution, from the cheapest step to the dearest.
+# By resolution, from the cheapest step to the dearest. On a CPU, the last are out of reach.
 LADDERS = {
-    32: (Rung(preset="demo-32"), Rung(preset="cpu-32", from_steps=3000)),
-    64: (Rung(preset="cpu-64"),),
+    32: (
+        Rung(preset="demo-32"),
+        Rung(preset="cpu-32", from_steps=3000),
+        Rung(preset="sagan-32", from_steps=50_000),
+    ),
+    64: (Rung(preset="cpu-64"), Rung(preset="sagan-64", from_steps=20_000)),
+    128: (Rung(preset="cpu-128"), Rung(preset="sagan-128", from_steps=20_000)),
+    256: (Rung(preset="sagan-256"),),
 }

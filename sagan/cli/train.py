@@ -47,7 +47,7 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Preset (see sagan presets); cpu-32 by default, with a time limit what suits it."
+            help="Preset (see sagan presets); by default one that suits the size and time limit."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Total number of generator updates.")] = None,

@@ -7,6 +7,8 @@ from typing import Any
 
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
 from sagan.data import PackedDataset, open_dataset
+from sagan.data.packed import is_packed, read_manifest
+from sagan.data.sources.open import is_built_in
 from sagan.errors import SaganError
 from sagan.presets import LADDERS, Rung
 from sagan.run import directory
@@ -15,7 +17,7 @@ from sagan.run.run import Run
 from sagan.runtime.extras import INSTALL, libraries_installed
 from sagan.types import Notify, Progress
 
-DEFAULT_PRESET = "cpu-32"
+DEFAULT_PRESETS = {32: "cpu-32", 64: "cpu-64", 128: "cpu-128"}  # by the size of a packed set
 RESUME = "the same command resumes from the newest checkpoint"
 
 
@@ -78,7 +80,8 @@ def prepare_session(
     Args:
         source: the data to train on; packed into the cache if necessary.
         run: the run directory. If it already contains a run, training resumes.
-        preset: the preset; None takes that of the run to resume, or `DEFAULT_PRESET`.
+        preset: the preset; None takes that of the run to resume, or of `DEFAULT_PRESETS` the one
+            for a packed set's size, for other data cpu-32.
         overrides: configuration fields that replace the preset's. In a run to resume they replace
             those it began with, which need not be given again.
         notify: called with one line for each thing that the user should know.
@@ -96,7 +99,7 @@ def prepare_session(
     if begun is not None and preset in (None, begun.preset):
         preset, config = begun.preset, resume_config(begun.config, overrides)
     else:
-        preset = preset or DEFAULT_PRESET
+        preset = preset or _default_preset(source)
         config = resolve(preset, overrides)
     if config.evaluate_every and not libraries_installed():
         notify(f"no evaluations while training: they need {INSTALL}")
@@ -119,6 +122,12 @@ def prepare_session(
         plan = TimePlan(tuple(_candidates(rungs, overrides, data, dataset)), frozenset(overrides))
         return Session(found, description, dataset, plan=plan)
     return Session(found, description, dataset)
+
+
+def _default_preset(source: str) -> str:
+    path = Path(source).expanduser()
+    size = read_manifest(path).size if not is_built_in(source) and is_packed(path) else 0
+    return DEFAULT_PRESETS.get(size, DEFAULT_PRESETS[32])
 
 
 def _candidates(

@@ -25,7 +25,7 @@ from sagan.training.pace import (
     estimate,
     expected_overhead,
 )
-from sagan.training.session import Session
+from sagan.training.session import Candidate, Session
 from sagan.training.state import Training
 from sagan.types import Notify
 
@@ -47,21 +47,28 @@ def make_plan(session: Session, notify: Notify) -> Session:
     """
     if session.plan is None:
         return session
-    chosen: RunDescription | None = None
-    for candidate in session.plan.candidates:
-        config = candidate.description.config
-        found = estimate_training(candidate.description, session.dataset)
-        seconds = 60 * config.minutes
-        steps = affordable_steps(seconds, found.step_seconds, expected_overhead(config))
-        if chosen is not None and steps < candidate.from_steps:
-            break  # those that follow are slower
-        planned = _planned_settings(steps, seconds)
-        kept = {key: value for key, value in planned.items() if key not in session.plan.given}
-        chosen = replace(candidate.description, config=config.model_copy(update=kept))
-    assert chosen is not None
-    config = chosen.config
+    first, *dearer = session.plan.candidates
+    chosen, steps = first.description, _affordable_steps(session, first)
+    for candidate in dearer:
+        # It is not even timed if there are too few steps of a cheaper one.
+        if steps < candidate.from_steps:
+            break
+        fewer = _affordable_steps(session, candidate)
+        if fewer < candidate.from_steps:
+            break
+        chosen, steps = candidate.description, fewer
+    planned = _planned_settings(steps, 60 * chosen.config.minutes)
+    kept = {key: value for key, value in planned.items() if key not in session.plan.given}
+    config = chosen.config.model_copy(update=kept)
     notify(f"plan: {chosen.preset}, {config.steps:,} steps in {config.minutes:g} minutes")
-    return replace(session, description=chosen, plan=None)
+    return replace(session, description=replace(chosen, config=config), plan=None)
+
+
+def _affordable_steps(session: Session, candidate: Candidate) -> int:
+    """Return how many steps of a recipe fit into its time limit on this machine."""
+    config = candidate.description.config
+    step_seconds = estimate_training(candidate.description, session.dataset).step_seconds
+    return affordable_steps(60 * config.minutes, step_seconds, expected_overhead(config))
 
 
 def _planned_settings(steps: int, seconds: float) -> dict[str, Any]:
