@@ -11,7 +11,7 @@ from sagan.display import PackingProgress
 from sagan.errors import SaganError
 from sagan.explain.draw import draw_figure
 from sagan.gallery import save_image
-from sagan.images.grid import enlarged, grid_columns, image_grid
+from sagan.images.grid import grid_columns, image_grid, visible_scale
 from sagan.model import open_model
 from sagan.run.run import Run
 from sagan.runtime.processes import join_processes
@@ -23,7 +23,6 @@ from sagan.training.time_plan import make_plan
 PRESET = "demo-32"
 DATA = "avatars@10000"
 SAMPLES = 64
-SCALE = 3  # 32 pixels are small on a screen
 EXPLAINED = 4  # samples in the attention figure
 ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
 
@@ -59,9 +58,10 @@ def run_demo(
     generator = open_model(out).generator()
     samples, figure = out / "samples.png", out / "attention.png"
     images, maps = generator.sample(SAMPLES, return_attention=True)
-    save_image(image_grid(enlarged(images, SCALE), grid_columns(SAMPLES, 0)), samples)
+    scale, credits = visible_scale(generator.resolution, SAMPLES), session.description.credits
+    save_image(image_grid(images, grid_columns(SAMPLES, 0), scale), samples, credits)
     explained = {name: attention[:EXPLAINED] for name, attention in maps.items()}
-    draw_figure(figure, generator, images[:EXPLAINED], explained)
+    draw_figure(figure, generator, images[:EXPLAINED], explained, credits=credits)
     print(
         f"""
 {samples}    samples drawn by the model so far

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sagan.errors import SaganError
+from sagan.images.credits import PNG_KEYWORD
 from sagan.storage.files import write_bytes
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_FORMATS = (".png", ".svg", ".pdf")
+# The field of each format's metadata that has credits; PDF's own fields have none for rights.
+_CREDITS = {".png": PNG_KEYWORD, ".svg": "Rights", ".pdf": "Subject"}
 MAX_HUES = 10  # for this many lines; more are shaded from the first to the last
 LEGEND_ROWS = 14
 
@@ -41,11 +44,16 @@ def figure_style(salt: str = "sagan") -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path, credits: str = "") -> None:
     """Write a figure as PNG, SVG or PDF, according to the path's extension.
 
     Text stays text in SVG and PDF. The same figure gives the same bytes. Missing folders are
     created; an existing file is replaced once the whole figure is drawn.
+
+    Args:
+        figure: the figure.
+        path: FILE.png, FILE.svg or FILE.pdf.
+        credits: who made the images in it; saved in the file's metadata.
 
     Raises:
         SaganError: the extension is a different one, or the file cannot be written.
@@ -54,9 +62,10 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     check_format(path)
     extension = path.suffix.lower()
     unwanted = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[extension]
+    metadata = {unwanted: None} | ({_CREDITS[extension]: credits} if credits else {})
     drawn = io.BytesIO()
     with figure_style():
-        figure.savefig(drawn, format=extension[1:], dpi=figure.dpi, metadata={unwanted: None})
+        figure.savefig(drawn, format=extension[1:], dpi=figure.dpi, metadata=metadata)
     write_bytes(path, drawn.getvalue())
 
 

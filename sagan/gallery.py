@@ -9,12 +9,22 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from sagan.errors import SaganError, printable, reason
-from sagan.images.grid import grid_columns, image_grid
+from sagan.images.credits import credit_options
+from sagan.images.grid import (
+    GAP,
+    Captions,
+    captioned_grid,
+    captions_for,
+    enlarged,
+    grid_columns,
+    visible_scale,
+)
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.runtime.memory import check_memory
@@ -24,7 +34,11 @@ from sagan.storage.fsync import flush
 from sagan.storage.staging import filled, is_staged
 from sagan.types import Progress, UInt8Array
 
+# How much to enlarge samples; None is "auto" for several in one file, else 1.
+Scale: TypeAlias = int | Literal["auto"] | None
+
 DEFAULT_NUM = 64  # samples
+MAX_SCALE = 32
 MAX_ROWS = 10  # of an interpolation, unless classes are given
 ARCHIVES = (".tar", ".tgz", ".gz", ".7z", ".rar")  # not supported, and hardly meant as folders
 FRAME_MILLISECONDS = 60  # of an animation
@@ -49,6 +63,21 @@ def number_of_samples(num: int | None, frames: int | None) -> int:
     return num or DEFAULT_NUM
 
 
+def parse_scale(text: str | None) -> Scale:
+    """Return what `--scale` says.
+
+    Raises:
+        SaganError: it is neither "auto" nor a whole number from 1 to `MAX_SCALE`.
+    """
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    if not (text.isdecimal() and 1 <= int(text) <= MAX_SCALE):
+        raise SaganError(f"--scale '{text}' is neither auto nor a number from 1 to {MAX_SCALE}")
+    return int(text)
+
+
 def write_samples(
     generator: GeneratorBase,
     out: Path,
@@ -58,6 +87,9 @@ def write_samples(
     seed: int,
     truncation: float,
     progress: Progress | None = None,
+    *,
+    scale: Scale = None,
+    credits: str = "",
 ) -> None:
     """Write `num` samples: a grid if `out` is a .png, otherwise one file each in a folder or .zip.
 
@@ -70,6 +102,9 @@ def write_samples(
         seed: decides the latents.
         truncation: scales the latents.
         progress: called with the images drawn so far, and `num`.
+        scale: the factor by which to enlarge samples, each pixel to a square. With 1, a grid has
+            no names of classes either.
+        credits: of the training data; saved in every PNG.
 
     Memory hardly grows with `num`, except for a grid. If the work is interrupted, or the disk is
     full, nothing is left.
@@ -83,19 +118,25 @@ def write_samples(
         _check_folder(out)
     check_memory(BYTES_PER_FILE * num, str(out), "the list of its images")
     sample_labels = _sample_labels(generator, num, labels)
+    factor = _factor(scale, generator.resolution, num, in_one_file=kind == ".png")
     if kind == ".png":
         remedy = "write single images to FILE.zip or a folder"
-        _check_grid(num, generator.resolution, remedy)
+        _check_grid(num, generator.resolution * factor, remedy)
     batches = _counted(
         sample_batches(generator, num, sample_labels, seed, truncation), num, progress
     )
     if kind == ".png":
         columns = grid_columns(num, len(labels) if labels else generator.num_classes)
-        save_image(image_grid(np.concatenate(list(batches)), columns), out)
-    elif kind == ".zip":
-        _write_zip(out, _files(batches, sample_labels, classes))
+        names = [classes[label] for label in sample_labels or ()] if scale != 1 else []
+        captions = captions_for(names, columns)
+        grid = captioned_grid(np.concatenate(list(batches)), columns, factor, captions)
+        save_image(grid, out, credits)
+        return
+    files = _files(batches, sample_labels, classes, factor, credits)
+    if kind == ".zip":
+        _write_zip(out, files)
     else:
-        _write_folder(out, _files(batches, sample_labels, classes))
+        _write_folder(out, files)
 
 
 def write_interpolation(
@@ -105,6 +146,10 @@ def write_interpolation(
     labels: Sequence[int] | None,
     seed: int,
     truncation: float,
+    classes: Sequence[str] = (),
+    *,
+    scale: Scale = None,
+    credits: str = "",
 ) -> None:
     """Write an interpolation between two random latents: a strip (.png) or an animation (.gif).
 
@@ -118,6 +163,9 @@ def write_interpolation(
         labels: a row for each; None for the default.
         seed: decides the two latents.
         truncation: scales the latents.
+        classes: class names, written left of the rows.
+        scale: as for `write_samples`.
+        credits: as for `write_samples`.
 
     Raises:
         SaganError: the file is of another kind, cannot be written, or would be too tall for a GIF.
@@ -128,29 +176,42 @@ def write_interpolation(
             f"an interpolation is written to FILE.png or FILE.gif, not to '{out.name}'"
         )
     row_labels = _row_labels(generator, labels)
-    if kind == ".gif" and len(row_labels) * (generator.resolution + 2) > MAX_GIF_SIDE:
+    num = frames * len(row_labels)
+    factor = _factor(scale, generator.resolution, num, in_one_file=True)
+    if kind == ".gif" and len(row_labels) * (generator.resolution * factor + GAP) > MAX_GIF_SIDE:
         raise SaganError(f"{len(row_labels)} rows are too many for a .gif: ask for fewer --classes")
-    remedy = "ask for fewer frames or --classes"
-    _check_grid(frames * len(row_labels), generator.resolution, remedy)
+    _check_grid(num, generator.resolution * factor, "ask for fewer frames or --classes")
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
     rows = []
     for label in row_labels:
         repeated = [label] * frames if label is not None else None
         rows.append(generator.sample(frames, repeated, truncation=truncation, latents=latents))
+    names = [classes[label] for label in row_labels if label is not None] if classes else []
+    captions = Captions(rows=names if scale != 1 else ())
     if kind == ".png":
-        save_image(image_grid(np.concatenate(rows), frames), out)
-    else:
-        stacked = [image_grid(np.stack(column), 1) for column in zip(*rows, strict=True)]
-        animation = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
-        write_image(
-            out,
-            animation[0],
-            save_all=True,
-            append_images=animation[1:],
-            duration=FRAME_MILLISECONDS,
-            loop=0,
-        )
+        save_image(captioned_grid(np.concatenate(rows), frames, factor, captions), out, credits)
+        return
+    stacked = [
+        captioned_grid(np.stack(column), 1, factor, captions) for column in zip(*rows, strict=True)
+    ]
+    animation = [Image.fromarray(frame) for frame in stacked + stacked[-2:0:-1]]
+    write_image(
+        out,
+        animation[0],
+        save_all=True,
+        append_images=animation[1:],
+        duration=FRAME_MILLISECONDS,
+        loop=0,
+        **credit_options(kind, credits),
+    )
+
+
+def _factor(scale: Scale, size: int, num: int, in_one_file: bool) -> int:
+    """Return how much to enlarge `num` samples of `size` pixels."""
+    if scale == "auto" or (scale is None and in_one_file):
+        return visible_scale(size, num if in_one_file else 1)
+    return scale or 1
 
 
 def _check_grid(num: int, size: int, remedy: str) -> None:
@@ -193,9 +254,14 @@ def _row_labels(generator: GeneratorBase, labels: Sequence[int] | None) -> Seque
 
 
 def _files(
-    batches: Iterator[UInt8Array], labels: list[int] | None, classes: Sequence[str]
+    batches: Iterator[UInt8Array],
+    labels: list[int] | None,
+    classes: Sequence[str],
+    factor: int,
+    credits: str,
 ) -> Iterator[tuple[str, bytes]]:
     """Name and PNG of each sample: 00000.png, or CLASS/00000.png numbered within the class."""
+    options = credit_options(".png", credits)
     counts: Counter[str] = Counter()  # by folder: two class names may become one folder name
     for i, image in enumerate(chain.from_iterable(batches)):
         name = f"{i:05d}.png"
@@ -206,7 +272,7 @@ def _files(
             name = f"{folder}/{counts[folder_key]:05d}.png"
             counts[folder_key] += 1
         buffer = BytesIO()
-        Image.fromarray(image).save(buffer, "PNG")
+        Image.fromarray(enlarged(image, factor)).save(buffer, "PNG", **options)
         yield name, buffer.getvalue()
 
 
@@ -249,10 +315,10 @@ def _write_zip(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
         flush(temporary)
 
 
-def save_image(image: UInt8Array, out: Path) -> None:
-    """Write one image, uint8 (H, W, 3).
+def save_image(image: UInt8Array, out: Path, credits: str = "") -> None:
+    """Write one image, uint8 (H, W, 3), as FILE.png; it contains the credits of its data.
 
     Raises:
         SaganError: the file cannot be written.
     """
-    write_image(out, Image.fromarray(image))
+    write_image(out, Image.fromarray(image), **credit_options(".png", credits))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sagan.build import build_discriminator, build_generator, on_meta_device, skip_init
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
+from sagan.images.credits import checked_credits
 from sagan.images.decode import FITS
 from sagan.nn.attention import SelfAttention2d
 from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
@@ -55,6 +56,7 @@ class Model:
         step: number of generator updates.
         card: the model card, in Markdown; may be empty.
         read: reads the tensors of "generator" (raw weights), "ema" or "discriminator".
+        credits: who made its training images, in lines of text; "" if unknown.
     """
 
     origin: str
@@ -65,6 +67,7 @@ class Model:
     step: int
     card: str
     read: Callable[[str], StateTensors]
+    credits: str = ""
 
     def generator(
         self, weights: WeightsName = "ema", precision: PrecisionName = "float32"
@@ -212,6 +215,7 @@ def _open_run(path: Path) -> Model:
         fingerprint=str(description.data.get("fingerprint", "")),
         step=step_of(checkpoint),
         card="",
+        credits=description.credits,
         read=lambda name: read_checkpoint(checkpoint, name),
     )
 
@@ -257,6 +261,7 @@ def _open_file(path: Path) -> Model:
         fingerprint=metadata.get("fingerprint", ""),
         step=step,
         card=metadata.get("card", ""),
+        credits=checked_credits(metadata.get("credits")),
         read=read,
     )
 
@@ -300,6 +305,7 @@ def export_model(model: Model, out: Path, card: str = "", half: bool = False) ->
         "fingerprint": model.fingerprint,
         "step": str(model.step),
         "card": card or model.card,
+        "credits": model.credits,
     }
     write_bytes(out, serialize_tensors(tensors, metadata))
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from sagan.nn.base import BATCH_SIZE, GeneratorBase
 from sagan.types import UInt8Array
 
+GRID_IMAGES = 80  # in the grids that a training saves
+
 
 def sample_batches(
     generator: GeneratorBase, num: int, labels: Sequence[int] | None, seed: int, truncation: float

@@ -61,6 +61,27 @@ def network_lines(config: Config, num_classes: int) -> Iterator[str]:
         yield f"{name:<13}{count_parameters(network):>12,} parameters, {layers}"
 
 
+def training_lines(description: "RunDescription") -> Iterator[str]:
+    """Yield lines on what will be trained: the preset, what differs from it, data, networks."""
+    config, preset = description.config, description.preset
+    yield f"preset       {preset} (sagan presets {preset} lists all settings)"
+    yield (
+        f"plan         {config.resolution} px, {config.steps:,} steps, batch {config.batch_size}, "
+        f"seed {config.seed}"
+    )
+    if preset in PRESETS:
+        yield f"changed      {', '.join(_changes(config, resolve(preset))) or 'nothing'}"
+    yield from description_lines(description)
+
+
+def _changes(config: Config, preset: Config) -> Iterator[str]:
+    """Yield each setting that differs from the preset, with the preset's value."""
+    own, others = (c.model_dump(mode="json") for c in (config, preset))
+    for key, value in own.items():
+        if value != others[key] and others[key] is not None:  # null: left to the data
+            yield f"{key}={_text(value)} (preset: {_text(others[key])})"
+
+
 def description_lines(description: "RunDescription") -> Iterator[str]:
     """Yield lines on a run's data and networks."""
     data = description.data
@@ -74,6 +95,7 @@ def model_lines(model: "Model") -> Iterator[str]:
     yield f"trained      {model.step:,} steps"
     yield f"classes      {', '.join(model.classes) or 'none: unconditional'}"
     yield from network_lines(model.config, len(model.classes))
+    yield from credit_lines(model.credits)
     for network in (model.generator(), model.discriminator()):
         for name, layer in network.attention_layers().items():
             yield f"gamma        {float(layer.gamma.detach()):+.4f} in {name}"
@@ -96,6 +118,7 @@ def preset_lines() -> Iterator[str]:
 def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     """Yield lines on what was found in a source and what it means for training."""
     from sagan.data import advice
+    from sagan.runtime.machine import this_machine
 
     yield f"{info.source}: {info.num_images:,} pictures"
     if info.splits:
@@ -116,10 +139,17 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     yield from _first("duplicate", copies, info.num_copies)
     for note in info.notes:
         yield f"note         {note}"
+    yield from credit_lines(info.credits)
     if info.num_images:
-        yield f"suggestion   {advice.suggestion(info)}"
+        yield f"suggestion   {advice.suggestion(info, this_machine())}"
     for warning in advice.warnings(info):
         yield f"warning      {warning}"
+
+
+def credit_lines(credits: str) -> Iterator[str]:
+    """Yield a line for each line of credits."""
+    for i, line in enumerate(credits.splitlines()):
+        yield f"{'credits' if i == 0 else '':<13}{line}"
 
 
 def _first(heading: str, lines: Sequence[str], number: int) -> Iterator[str]:

@@ -31,7 +31,7 @@ def data_info(
         info = describe(source, split=split, thumbnails=sheet is not None, progress=progress)
     show(dataset_lines(info))
     if sheet is not None:
-        write_contact_sheet(info.thumbnails, sheet)
+        write_contact_sheet(info.thumbnails, sheet, info.credits)
         say(f"wrote {sheet}")
 
 
@@ -57,6 +57,7 @@ def data_pack(
     from sagan.data import open_source, pack
     from sagan.data.packed import read_manifest
     from sagan.display import PackingProgress
+    from sagan.summary import credit_lines
 
     with PackingProgress(open_console(), "packing") as progress:
         dataset = pack(
@@ -64,5 +65,5 @@ def data_pack(
             progress=progress,
         )  # fmt: skip
     manifest = read_manifest(out)
-    show((*manifest.notes, *manifest.findings()))
+    show((*manifest.notes, *manifest.findings(), *credit_lines(manifest.credits)))
     say(f"wrote {out}: {len(dataset):,} pictures of {size} x {size}")

@@ -28,6 +28,14 @@ def sample(
             "or FILE.gif; one row for each of --classes, or of the first ten.",
         ),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Enlarge each pixel to N x N; auto, the default except for single images, gives "
+            "each sample 96 pixels or more. With 1, a grid has no class names either.",
+        ),
+    ] = None,
     precision: Annotated[
         Literal["float32", "bfloat16"],
         typer.Option(help="bfloat16 is faster where the hardware has it, and nearly the same."),
@@ -39,19 +47,23 @@ def sample(
     Example: [bold]sagan sample runs/photos --out grid.png --num 64[/]
     """
     from sagan.display import PackingProgress
-    from sagan.gallery import number_of_samples, write_interpolation, write_samples
+    from sagan.gallery import number_of_samples, parse_scale, write_interpolation, write_samples
     from sagan.model import open_model
     from sagan.runtime.device import choose_device
 
     number, chosen = number_of_samples(num, interpolate), choose_device(device)
-    opened = open_model(model)
+    factor, opened = parse_scale(scale), open_model(model)
     labels = opened.labels(classes) if classes is not None else None
     generator = opened.generator(precision=precision).to(chosen)
     if interpolate is not None:
-        write_interpolation(generator, out, interpolate, labels, seed, truncation)
+        write_interpolation(
+            generator, out, interpolate, labels, seed, truncation, opened.classes,
+            scale=factor, credits=opened.credits,
+        )  # fmt: skip
     else:
         with PackingProgress(open_console(), "generating", after=2.0) as progress:
             write_samples(
-                generator, out, number, labels, opened.classes, seed, truncation, progress
-            )
+                generator, out, number, labels, opened.classes, seed, truncation, progress,
+                scale=factor, credits=opened.credits,
+            )  # fmt: skip
     say(f"wrote {out}")

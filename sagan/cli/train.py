@@ -92,7 +92,7 @@ def train(
             session = prepare_session(data, run, preset, overrides, notify, progress)
         session = make_plan(session, notify)
         if processes.is_main_process:
-            _show_session(session, console)
+            _show_session(session, console, in_full=dry_run)
         if dry_run:
             _show_estimate(session, notify)
     if not dry_run:
@@ -156,8 +156,9 @@ def _show_estimate(session: "Session", notify: "Notify") -> None:
     notify(estimate_line(estimate_training(session.description, session.dataset, done)))
 
 
-def _show_session(session: "Session", console: "Console") -> None:
-    from sagan.summary import config_table, description_lines
+def _show_session(session: "Session", console: "Console", in_full: bool) -> None:
+    from sagan.summary import config_table, training_lines
 
-    console.print(config_table(session.description.config, session.description.preset))
-    show(description_lines(session.description))
+    if in_full:
+        console.print(config_table(session.description.config, session.description.preset))
+    show(training_lines(session.description))

@@ -4,20 +4,28 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from sagan.data.packed import FORMAT_VERSION, Manifest, PackedDataset, is_packed, read_manifest
+from sagan.data.packed import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Manifest,
+    PackedDataset,
+    is_packed,
+    read_manifest,
+)
 from sagan.data.packing import pack
 from sagan.data.sources.base import Source
 from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError
+from sagan.images.credits import short_credits
 from sagan.images.decode import check_size_and_fit
 from sagan.storage.files import cache_folder
 from sagan.storage.staging import keep_first
 from sagan.types import Notify, Progress
 
-# Raise it whenever the same source would give other pixels or labels: sets in the cache are then
-# packed again, while those packed by hand stay as they are.
-READING_VERSION = 2
+# Raise it whenever the same source would give other pixels, labels or credits: sets in the cache
+# are then packed again, while those packed by hand stay as they are.
+READING_VERSION = 3
 
 
 def _silent(message: str) -> None:
@@ -55,7 +63,9 @@ def open_dataset(
     checked_fit = check_size_and_fit(size, fit)
     path = Path(source).expanduser()
     if not is_built_in(source) and is_packed(path):
-        return _open_as_asked(path, size, split)
+        packed = _open_as_asked(path, size, split)
+        _notify_credits(packed.credits, notify)
+        return packed
     if is_built_in(source) and path.is_dir():
         notify(f"'{source}' is a built-in data set; for the folder of that name, write ./{source}")
 
@@ -67,11 +77,13 @@ def open_dataset(
         manifest = read_manifest(folder)
         for note in manifest.notes:
             notify(note)
+        _notify_credits(dataset.credits, notify)
         notify(f"{len(dataset):,} pictures packed earlier in {folder}")
         _notify_findings(manifest, folder, notify)
         return dataset
     for note in opened.notes:
         notify(note)
+    _notify_credits(opened.credits, notify)
     number = f"{opened.num_images:,} " if opened.num_images is not None else ""
     notify(f"packing {number}pictures at {size} x {size} into {folder}")
     dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
@@ -81,6 +93,11 @@ def open_dataset(
             notify(note)
     _notify_findings(manifest, folder, notify)
     return dataset
+
+
+def _notify_credits(credits: str, notify: Notify) -> None:
+    if credits:
+        notify(f"credits: {short_credits(credits, f'in {MANIFEST}')}")
 
 
 def _notify_findings(manifest: Manifest, folder: Path, notify: Notify) -> None:

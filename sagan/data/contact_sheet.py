@@ -5,15 +5,17 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from sagan.data.info import SHEET_COLUMNS, SHEET_ROWS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
+from sagan.images.credits import credit_options
+from sagan.images.decode import pixels_of
+from sagan.images.lettering import LINE_HEIGHT, draw_lines, fitted
 from sagan.storage.files import write_image
 from sagan.types import UInt8Array
 
 _GAP = 2
-_CAPTION = 14
 # A contact sheet of a thousand classes would be too long for anyone to look at.
 MAX_CLASSES_SHOWN = 40
 
@@ -30,13 +32,16 @@ def check_contact_sheet(path: Path) -> None:
         raise SaganError(f"cannot write the contact sheet '{path}': its folder does not exist")
 
 
-def write_contact_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path) -> None:
+def write_contact_sheet(
+    thumbnails: Mapping[str, Sequence[UInt8Array]], path: Path, credits: str = ""
+) -> None:
     """Write a contact sheet: each class's name over a row of its images.
 
     Args:
         thumbnails: class name ("" without labels) -> images, uint8 (S, S, 3), as in
             `DatasetInfo.thumbnails`. At most MAX_CLASSES_SHOWN classes are shown.
         path: the file, ending in .png.
+        credits: who made the images; saved in the file.
 
     Raises:
         SaganError: it cannot be written, has another ending, or there are no images.
@@ -50,32 +55,24 @@ def write_contact_sheet(thumbnails: Mapping[str, Sequence[UInt8Array]], path: Pa
         for name, images in islice(thumbnails.items(), MAX_CLASSES_SHOWN)
         for start in range(0, min(len(images), SHEET_COLUMNS * SHEET_ROWS), SHEET_COLUMNS)
     ]
-    heights = [step + (_CAPTION if name else 0) for name, _ in rows]
-    sheet = Image.new("RGB", (SHEET_COLUMNS * step - _GAP, sum(heights)), "white")
+    heights = [step + (LINE_HEIGHT if name else 0) for name, _ in rows]
+    sheet = np.full((sum(heights), SHEET_COLUMNS * step - _GAP, 3), 255, dtype=np.uint8)
     top = 0
     for (name, images), height in zip(rows, heights, strict=True):
         if name:
-            ImageDraw.Draw(sheet).text((0, top), _drawable(name), "black", _font())
+            draw_lines(sheet, 0, top, [fitted(name, sheet.shape[1])])
         for column, image in enumerate(images):
-            sheet.paste(_scaled(image), (column * step, top + height - step))
+            left, upper = column * step, top + height - step
+            sheet[upper : upper + THUMBNAIL_SIZE, left : left + THUMBNAIL_SIZE] = _scaled(image)
         top += height
-    write_image(path, sheet)
+    write_image(path, Image.fromarray(sheet), **credit_options(".png", credits))
 
 
-def _scaled(pixels: UInt8Array) -> Image.Image:
+def _scaled(pixels: UInt8Array) -> UInt8Array:
+    if len(pixels) == THUMBNAIL_SIZE:
+        return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    if image.width == THUMBNAIL_SIZE:
-        return image
     # Small images keep their hard pixels; large ones are averaged.
     is_small = image.width < THUMBNAIL_SIZE
     method = Image.Resampling.NEAREST if is_small else Image.Resampling.LANCZOS
-    return image.resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), method)
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default()
-
-
-def _drawable(name: str) -> str:
-    # Pillow's own font has Latin letters only, with or without FreeType.
-    return name.encode("latin-1", "replace").decode("latin-1")
+    return pixels_of(image.resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), method))

@@ -17,6 +17,7 @@ from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.data.workers import map_images
 from sagan.errors import UnreadableError
+from sagan.images.credits import checked_credits
 from sagan.images.decode import ImageFacts
 from sagan.types import Progress, UInt8Array
 
@@ -58,6 +59,7 @@ class DatasetInfo:
         thumbnails: some images by class name ("" without labels), each uint8
             (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3).
         notes: decisions about the source that the user should know of.
+        credits: who made the images, in lines of text; "" if unknown.
     """
 
     source: str
@@ -76,6 +78,7 @@ class DatasetInfo:
     copies: tuple[tuple[str, str], ...]
     thumbnails: Mapping[str, tuple[UInt8Array, ...]]
     notes: tuple[str, ...]
+    credits: str = ""
 
     @property
     def labeled(self) -> bool:
@@ -203,6 +206,7 @@ class _Survey:
                 if (samples := self._samples[label])
             },
             notes=source.notes,
+            credits=source.credits,
         )
 
 
@@ -230,6 +234,7 @@ def _describe_packed(source: str, path: Path, thumbnails: bool) -> DatasetInfo:
         copies=tuple((name, group[0]) for group in manifest.duplicates for name in group[1:]),
         thumbnails=_packed_thumbnails(PackedDataset.open(path)) if thumbnails else {},
         notes=(f"packed from {manifest.source} with fit '{manifest.fit}'", *manifest.notes),
+        credits=checked_credits(manifest.credits),
     )
 
 

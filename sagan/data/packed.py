@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sagan.errors import SaganError, UnreadableError, first_problem
+from sagan.images.credits import checked_credits
 from sagan.images.decode import Fit
 from sagan.storage.files import read_file
 from sagan.types import Int64Array, UInt8Array
@@ -39,6 +40,7 @@ class Manifest(BaseModel):
         num_copies: how many images are the same, pixel for pixel, as an earlier one.
         duplicates: their names, in groups of equal images.
         notes: decisions about the source that the user should know of.
+        credits: who made the images, in lines of text; "" if unknown.
         fingerprint: sha256 hex over images, labels and classes.
     """
 
@@ -55,6 +57,7 @@ class Manifest(BaseModel):
     num_copies: int = Field(default=0, ge=0)  # missing from 0.1.0's first sets
     duplicates: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...]
+    credits: str = ""  # missing from 0.1.0's first sets
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
 
     def findings(self) -> Iterator[str]:
@@ -78,6 +81,7 @@ class PackedDataset:
         source: what it was packed from, in the user's words.
         split: which part of the source.
         fit: how its images were made square.
+        credits: who made the images, in lines of text; "" if unknown.
     """
 
     images: UInt8Array
@@ -88,6 +92,7 @@ class PackedDataset:
     source: str
     split: str
     fit: Fit
+    credits: str = ""
 
     @property
     def size(self) -> int:
@@ -119,7 +124,7 @@ class PackedDataset:
         labels = _open_labels(path, manifest)
         return cls(
             images, labels, manifest.classes, manifest.fingerprint, path, manifest.source,
-            manifest.split, manifest.fit,
+            manifest.split, manifest.fit, checked_credits(manifest.credits),
         )  # fmt: skip
 
 

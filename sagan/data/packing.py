@@ -215,6 +215,7 @@ class _SetWriter:
             skipped=tuple(self._skipped),
             num_copies=copies.num,
             duplicates=copies.named,
+            credits=source.credits,
             notes=(*source.notes, *self._notes(shape[0], counts, copies.num_contradicting)),
             fingerprint=self._fingerprint.close(shape, labels, source.classes),
         )

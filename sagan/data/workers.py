@@ -28,6 +28,7 @@ from typing import IO, Generic, TypeVar
 
 from sagan.data.sources.base import SourceImage
 from sagan.errors import UnreadableError
+from sagan.runtime.machine import available_cores
 
 T = TypeVar("T")
 
@@ -96,13 +97,6 @@ def map_chunks(
     if num_images is not None and num_images < MAX_LOCAL_IMAGES:
         return _map_here_at_first(work, iter(images), num_workers, result_bytes)
     return _map_in_workers(work, images, num_workers, result_bytes)
-
-
-def available_cores() -> int:
-    """Return how many cores this process may run on, which may be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _map_here(

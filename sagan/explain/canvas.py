@@ -57,12 +57,15 @@ def text_width(text: str, size: float = NORMAL) -> float:
     return float(font.get_width_height()[0]) / 64  # FreeType counts in 64ths
 
 
-def fitted(text: str, width: float) -> str:
-    """Return a user's text ready to print: one line, known characters, cut to a width in pixels."""
-    shown = "".join(c if _is_printable(c) else "\N{REPLACEMENT CHARACTER}" for c in text[:60])
-    if text_width(shown) <= width:
+def fitted(text: str, width: float, size: float = NORMAL, most: int = 60) -> str:
+    """Return a user's text ready to print: one line, known characters, cut to a width in pixels.
+
+    No more than `most` characters are looked at.
+    """
+    shown = "".join(c if _is_printable(c) else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
+    if text_width(shown, size) <= width:
         return shown
-    while shown and text_width(shown + "…") > width:
+    while shown and text_width(shown + "…", size) > width:
         shown = shown[:-1]
     return shown.rstrip() + "…"
 

@@ -14,6 +14,7 @@ from sagan.explain.statistics import (
     uniform_distance,
 )
 from sagan.explain.view import LayerView
+from sagan.images.credits import short_credits
 
 
 def dot_caption(half: float, beyond: float) -> list[str]:
@@ -73,6 +74,11 @@ def reading_note(sees_image: bool) -> str:
         "Distance: how far a pixel looks on average; corners are far from everything. "
         "Entropy: how spread out its attention is, from 0 (one key) to uniform."
     )
+
+
+def credit_line(credits: str) -> str:
+    """Return the line that credits the training images."""
+    return f"Trained on: {short_credits(credits, 'in the metadata of this file')}"
 
 
 def _percent(share: float) -> str:

@@ -112,7 +112,7 @@ def explain_samples(
     check_map_memory(generator, num, model)
     images, maps = generator.sample(num, labels, seed, return_attention=True)
     titles = [opened.classes[label] for label in labels or ()]
-    draw_figure(out, generator, images, maps, choose, titles)
+    draw_figure(out, generator, images, maps, choose, titles, opened.credits)
 
 
 def explain_photos(
@@ -128,7 +128,8 @@ def explain_photos(
     check_map_memory(discriminator, len(photos), model)
     images = np.stack([read_photo(photo, discriminator.resolution, opened.fit) for photo in photos])
     maps = discriminator.attention(images)
-    draw_figure(out, discriminator, images, maps, choose, [photo.name for photo in photos])
+    names = [photo.name for photo in photos]
+    draw_figure(out, discriminator, images, maps, choose, names, opened.credits)
 
 
 def draw_figure(
@@ -138,6 +139,7 @@ def draw_figure(
     maps: AttentionMaps,
     choose: Chooser = DEFAULT_DOTS,
     titles: Sequence[str] = (),
+    credits: str = "",
 ) -> None:
     """Write a figure of a network's attention, with a section for each layer.
 
@@ -148,6 +150,7 @@ def draw_figure(
         maps: {layer name: float32 (num, N, M)}.
         choose: which queries to show.
         titles: text below each image.
+        credits: of the data that the network was trained on.
 
     Raises:
         SaganError: the model has no attention layer, a query lies outside the image, or the file
@@ -166,4 +169,4 @@ def draw_figure(
         )
         for name, attention in maps.items()
     ]
-    save_figure(attention_figure(images, views, titles), out)
+    save_figure(attention_figure(images, views, titles, credits), out, credits)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sagan.explain.canvas import BLACK, LARGE, LINE, SMALL, Canvas, fitted, wrapped
-from sagan.explain.captions import dot_caption, layer_summary, reading_note
+from sagan.explain.captions import credit_line, dot_caption, layer_summary, reading_note
 from sagan.explain.overlay import NEARLY_UNIFORM
 from sagan.explain.panels import (
     HEAT_MAP,
@@ -55,6 +55,7 @@ PEAK = 16.0  # times uniform attention: the brightest heat, in every figure, so 
 # In pixels of the canvas.
 _MARGIN, _GAP = 24, 12
 _COLUMN_HEAD, _CAPTION, _BARS = 30, 62, 70
+MAX_CREDIT = 300  # characters of credits that are looked at; the file has them all
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,10 @@ class _Grid:
 
 
 def attention_figure(
-    images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str] = ()
+    images: UInt8Array,
+    layers: Sequence[LayerView],
+    titles: Sequence[str] = (),
+    credits: str = "",
 ) -> Figure:
     """Draw what chosen pixels attend to.
 
@@ -121,6 +125,7 @@ def attention_figure(
         images: uint8 `(num, H, W, 3)`, H = W.
         layers: the layers to show, at least one.
         titles: text below each image, of any kind; none by default.
+        credits: lines on who made the training images; the first is printed at the bottom.
 
     Returns:
         A figure without a window or global state, for `save_figure`.
@@ -134,6 +139,8 @@ def attention_figure(
     width = 2 * _MARGIN + max(grid.columns for grid in grids) * (PANEL + _GAP) - _GAP
     with figure_style():
         note = wrapped(reading_note(layers[0].sees_image), width - 2 * _MARGIN, SMALL)
+        if credits:
+            note.append(fitted(credit_line(credits), width - 2 * _MARGIN, SMALL, MAX_CREDIT))
         heads = [
             wrapped(layer_summary(layer, images.shape[1]), width - 2 * _MARGIN) for layer in layers
         ]

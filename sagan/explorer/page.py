@@ -89,4 +89,10 @@ def _model_values(model: Model, renderer: Renderer) -> dict[str, Any]:
         "gallery": GALLERY_SIZE,
         "gammas": renderer.gammas(),
     }
-    return {"name": name, "size": size, "step": model.step, "facts": script_json(facts)}
+    return {
+        "name": name,
+        "size": size,
+        "step": model.step,
+        "credits": model.credits.splitlines(),
+        "facts": script_json(facts),
+    }

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, image_hashes
 from sagan.errors import SaganError, reason
+from sagan.images.credits import joined_credits
 from sagan.metrics.document import evaluation_document
 from sagan.metrics.features.extraction import (
     FEATURES,
@@ -138,7 +139,8 @@ def _draw_neighbors(plan: EvaluationPlan, inputs: MetricInputs, samples: Samples
     shown = samples_to_show(near)
     images = np.concatenate([samples.draw(number, number + 1) for number in shown])
     chosen = Neighbors(near.distances[shown], near.indices[shown])
-    draw_neighbors(images, shown, chosen, plan.train.images, plan.neighbors)
+    credits = joined_credits(plan.model.credits, plan.train.credits)
+    draw_neighbors(images, shown, chosen, plan.train.images, plan.neighbors, credits)
 
 
 def _samples(plan: EvaluationPlan, device: torch.device) -> Samples:

@@ -30,6 +30,7 @@ def draw_neighbors(
     neighbors: Neighbors,
     train: UInt8Array,
     out: Path,
+    credits: str = "",
 ) -> None:
     """Write the figure: two samples per row, each with its nearest training images to the right.
 
@@ -39,13 +40,14 @@ def draw_neighbors(
         neighbors: their nearest training images, (2R, k).
         train: uint8 (M, S, S, 3), all training images.
         out: FILE.png, FILE.svg or FILE.pdf.
+        credits: who made the training images; saved in the file.
 
     Raises:
         SaganError: the file has another extension, or cannot be written.
     """
     with figure_style():
         figure = _figure(samples, numbers, neighbors, train)
-    save_figure(figure, out)
+    save_figure(figure, out, credits)
 
 
 def _figure(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sagan.errors import SaganError
+from sagan.runtime.device import multiplies_bfloat16
 
 Setting = TypeVar("Setting")
 
@@ -23,22 +24,13 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
     Raises:
         SaganError: bfloat16 on a processor where it would be slower than float32.
     """
-    native = _multiplies_bfloat16(device)
+    native = multiplies_bfloat16(device)
     if setting == "bfloat16" and not native:
         raise SaganError(
             f"this {device.type} does not multiply bfloat16 natively, so that it would be slower "
             "than float32: use --set precision=float32"
         )
     return torch.bfloat16 if native and setting != "float32" else torch.float32
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:

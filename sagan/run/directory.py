@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
+from sagan.images.credits import checked_credits
 from sagan.storage.files import read_json, refuse_links, write_json
 from sagan.storage.fsync import flush
 from sagan.storage.staging import is_unfinished, remove_unfinished
@@ -32,7 +33,7 @@ class RunDescription:
     Attributes:
         config: the whole configuration, with `conditional` decided.
         preset: the preset it started from.
-        data: the data set: source, fingerprint, number of images, class names, fit.
+        data: the data set: source, fingerprint, number of images, class names, fit, credits.
     """
 
     config: Config
@@ -48,6 +49,11 @@ class RunDescription:
     def fit(self) -> str:
         """How the images were made square: "crop", "pad" or "stretch"."""
         return str(self.data.get("fit", "crop"))  # the first runs of 0.1.0 do not record it
+
+    @property
+    def credits(self) -> str:
+        """Who made the images, in lines of text; "" if unknown, as in the first runs of 0.1.0."""
+        return checked_credits(self.data.get("credits"))
 
     def with_steps(self, steps: int) -> "RunDescription":
         """Return this description with another number of steps."""

@@ -33,5 +33,15 @@ def choose_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 natively, and so faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
 def _listed(names: tuple[str, ...] | list[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

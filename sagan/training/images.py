@@ -6,26 +6,30 @@ from sagan.explain.draw import draw_figure
 from sagan.gallery import save_image
 from sagan.images.grid import grid_columns, image_grid
 from sagan.nn.base import GeneratorBase
-from sagan.sampling import grid_labels
+from sagan.sampling import GRID_IMAGES, grid_labels
 from sagan.training.measurements import images_with_maps
 from sagan.training.record_writer import RecordWriter
 
-GRID_IMAGES = 80
 MAX_FIGURE_IMAGES = 4
 
 
-def draw_images(generator: GeneratorBase, run: Path, step: int, writer: RecordWriter) -> None:
+def draw_images(
+    generator: GeneratorBase, run: Path, step: int, writer: RecordWriter, credits: str = ""
+) -> None:
     """Write RUN/samples/step-N.png and RUN/attention/step-N.png, and the grid to TensorBoard.
 
-    The latents are the same at every step, so that the images make a film.
+    The latents are the same at every step, so that the images make a film. The grid has the
+    samples' own pixels and no text: what shows it enlarges it and adds names. Both files contain
+    the credits of the data.
     """
     classes = generator.num_classes
     images = generator.sample(GRID_IMAGES, grid_labels(GRID_IMAGES, classes))
     grid = image_grid(images, grid_columns(GRID_IMAGES, classes))
-    save_image(grid, run / "samples" / f"step-{step:08d}.png")
+    save_image(grid, run / "samples" / f"step-{step:08d}.png", credits)
     writer.write_image("samples", grid, step)
     explained = images_with_maps(generator, MAX_FIGURE_IMAGES)
     if explained and generator.attention_layers():
         labels = grid_labels(explained, classes)
         images, maps = generator.sample(explained, labels, return_attention=True)
-        draw_figure(run / "attention" / f"step-{step:08d}.png", generator, images, maps)
+        figure = run / "attention" / f"step-{step:08d}.png"
+        draw_figure(figure, generator, images, maps, credits=credits)

@@ -83,7 +83,8 @@ def train(session: Session, reporter: Reporter) -> None:
         requests = stack.enter_context(received_requests())
         recorder = None
         if accelerator.is_main_process:
-            recorder = Recorder(run, training, SilencedReporter(reporter, requests))
+            shown = SilencedReporter(reporter, requests)
+            recorder = Recorder(run, training, shown, session.description.credits)
             stack.callback(recorder.close)
             recorder.started()
         evaluator = Evaluator(run, training)

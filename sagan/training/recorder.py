@@ -87,15 +87,17 @@ class Recorder:
         run: the run, as found before training.
         training: the training to record.
         reporter: shows how it is going.
+        credits: of the data; saved in the images.
 
     Raises:
         SaganError: the run directory cannot be written to; any method may raise this.
     """
 
-    def __init__(self, run: Run, training: Training, reporter: Reporter) -> None:
+    def __init__(self, run: Run, training: Training, reporter: Reporter, credits: str = "") -> None:
         self.run = run.path
         self.training = training
         self.reporter = reporter
+        self.credits = credits
         with _writing_into(self.run):
             kept = run.records_until(training.step)
             self.writer = RecordWriter(self.run, kept, training.step)
@@ -138,7 +140,9 @@ class Recorder:
             self.reporter.recorded(record)
         with _writing_into(self.run):
             if (last or training.step % config.sample_every == 0) and not skip_images:
-                draw_images(training.average.generator, self.run, training.step, self.writer)
+                draw_images(
+                    training.average.generator, self.run, training.step, self.writer, self.credits
+                )
                 record |= self._attention()
             if record:
                 self.writer.write({"step": training.step, **record})

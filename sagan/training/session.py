@@ -111,6 +111,7 @@ def prepare_session(
         "images": len(dataset),
         "classes": list(dataset.classes),
         "fit": dataset.fit,
+        "credits": dataset.credits,
     }
     description = RunDescription(config, preset, data)
     if begun is not None:

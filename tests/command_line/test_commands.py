@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 
 from sagan import demo
+from sagan.images.grid import GAP
+from sagan.images.lettering import LINE_HEIGHT
 from sagan.model import open_model
 from sagan.run.checkpoint import latest_checkpoint, step_of
 from sagan.run.directory import read_description
@@ -89,6 +91,18 @@ def test_a_time_limit_and_a_number_of_steps_contradict_each_other(sagan, picture
     assert "give one of the two" in refused.err
 
 
+def test_train_prints_what_differs_from_the_preset_and_not_all_settings(
+    sagan, pictures, tmp_path
+) -> None:
+    arguments = ["--data", pictures, "--preset", "smoke", "--steps", 1, "--set", "d_steps=2"]
+    out = sagan("train", *arguments, "--out", tmp_path / "run").out
+    assert "changed      d_steps=2 (preset: 1), steps=1 (preset: 50)\n" in out
+    assert "plan         32 px, 1 steps, batch 16, seed 0\n" in out
+    assert f"data         {pictures}: " in out
+    assert "lr_g" not in out
+    assert len(out.partition("step 0 of 1")[0].splitlines()) < 10
+
+
 def test_the_same_command_with_more_steps_resumes(sagan, pictures, tmp_path) -> None:
     def train(steps: int):
         arguments = ["--data", pictures, "--preset", "smoke", *SMALL, "--out", tmp_path / "run"]
@@ -101,7 +115,25 @@ def test_the_same_command_with_more_steps_resumes(sagan, pictures, tmp_path) -> 
 
 def test_a_grid_has_one_column_for_each_class(sagan, labeled_run, tmp_path) -> None:
     assert sagan("sample", labeled_run, "--out", tmp_path / "g.png", "--num", 6).status == 0
-    assert size_of(tmp_path / "g.png") == (2 * 34 - 2, 3 * 34 - 2)
+    name, side = LINE_HEIGHT, 3 * 32 + GAP
+    assert size_of(tmp_path / "g.png") == (2 * side - GAP, name + 3 * side - GAP)
+
+
+def test_samples_are_enlarged_as_requested(sagan, labeled_run, tmp_path) -> None:
+    def drawn(out: str, *options: str) -> Path:
+        arguments = ("--out", tmp_path / out, "--num", 6, *options)
+        assert sagan("sample", labeled_run, *arguments).status == 0
+        return tmp_path / out
+
+    raw = drawn("raw.png", "--scale", "1")
+    assert size_of(raw) == (2 * 34 - 2, 3 * 34 - 2)  # without names
+    assert size_of(drawn("four.png", "--scale", "4"))[0] == 2 * 130 - 2
+    for folder, options, side in (("a", (), 32), ("b", ("--scale", "auto"), 96)):
+        assert size_of(drawn(folder, *options) / "cat" / "00000.png") == (side, side)
+    for wrong in ("0", "33", "1.5", "big", "-1"):
+        result = sagan("sample", labeled_run, "--out", tmp_path / "x.png", f"--scale={wrong}")
+        assert result.status == 2
+        assert f"--scale '{wrong}' is neither auto nor a number from 1 to 32" in result.err
 
 
 def test_single_images_are_in_the_folder_of_their_class(sagan, labeled_run, tmp_path) -> None:
@@ -131,7 +163,7 @@ def test_an_interpolation_is_a_strip_or_an_animation(sagan, run, tmp_path) -> No
     for name in ("way.png", "way.gif"):
         arguments = ["--out", tmp_path / name, "--interpolate", 5]
         assert sagan("sample", run, *arguments).status == 0
-    assert size_of(tmp_path / "way.png") == (5 * 34 - 2, 32)
+    assert size_of(tmp_path / "way.png") == (5 * 98 - 2, 96)
     with Image.open(tmp_path / "way.gif") as film:
         assert film.n_frames == 8  # there and back
 

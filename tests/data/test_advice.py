@@ -1,16 +1,20 @@
 """The advice of `sagan data info` on a set as training data, and its contact sheet."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sagan.config import resolve
 from sagan.data import DatasetInfo, Spread, advice, describe, open_source, pack
 from sagan.data.contact_sheet import MAX_CLASSES_SHOWN, write_contact_sheet
 from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
+from sagan.model import open_model
 from sagan.presets import PRESETS
+from sagan.runtime.machine import Machine
 from sagan.summary import dataset_lines
 
 
@@ -25,6 +29,10 @@ def info(num: int = 50_000, side: int = 64, smallest: int = 64, **more: object) 
     return DatasetInfo(**(fields | more))
 
 
+FAST, SLOW = Machine(2, has_bfloat16=True, has_gpu=False), Machine(2, False, False)
+GPU = Machine(8, has_bfloat16=False, has_gpu=True)
+
+
 def test_every_suggested_preset_exists_and_has_the_resolution() -> None:
     for resolution, names in advice.SUGGESTED_PRESETS.items():
         assert set(names) <= PRESETS.keys()
@@ -35,7 +43,42 @@ def test_every_suggested_preset_exists_and_has_the_resolution() -> None:
     ("side", "preset"), [(10, "cpu-32"), (63, "cpu-32"), (64, "cpu-64"), (300, "cpu-64")]
 )
 def test_the_preset_has_no_more_pixels_than_half_of_the_images(side: int, preset: str) -> None:
-    assert f"--preset {preset} " in advice.suggestion(info(side=side))
+    assert f"--preset {preset} " in advice.suggestion(info(side=side), FAST)
+
+
+@pytest.mark.parametrize(
+    ("machine", "num", "side", "preset"),
+    [
+        (FAST, 50_000, 64, "cpu-64"),
+        (SLOW, 50_000, 64, "cpu-32"),
+        (Machine(16, False, False), 50_000, 64, "cpu-64"),
+        (GPU, 50_000, 128, "sagan-128"),
+        (GPU, 50_000, 32, "sagan-32"),
+        (GPU, 800, 64, "cpu-64"),
+        (SLOW, 800, 64, "cpu-32"),
+    ],
+)
+def test_the_preset_depends_on_the_machine_and_on_the_number_of_images(
+    machine: Machine, num: int, side: int, preset: str
+) -> None:
+    suggested = advice.suggestion(info(num=num, side=side), machine)
+    assert f"--preset {preset} " in suggested
+    assert ("a night on 2 cores without bfloat16" in suggested) is (machine is SLOW)
+    assert ("hour" in suggested) is (machine not in (SLOW, GPU))
+
+
+@pytest.mark.parametrize("machine", [FAST, SLOW, GPU])
+@pytest.mark.parametrize("side", [32, 64, 256])
+def test_few_images_start_from_a_shipped_model_of_the_presets_resolution(
+    machine: Machine, side: int
+) -> None:
+    few = advice.suggestion(info(num=800, side=side), machine)
+    found = re.search(r"--preset (\S+) --from (\S+)", few)
+    assert found
+    preset, name = found.groups()
+    assert open_model(name).config.resolution == resolve(preset).resolution
+    assert "800 pictures are few" in few
+    assert "--from" not in advice.suggestion(info(num=50_000, side=side), machine)
 
 
 def test_disk_and_memory_are_those_of_the_packed_set(tmp_path: Path) -> None:
@@ -44,7 +87,7 @@ def test_disk_and_memory_are_those_of_the_packed_set(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{n}.png")
     pack(open_source(str(tmp_path)), tmp_path / "out", 32)
     size = sum(f.stat().st_size for f in (tmp_path / "out").iterdir() if f.suffix == ".npy")
-    assert "packed at 32 x 32: 154 kB" in advice.suggestion(describe(str(tmp_path)))
+    assert "packed at 32 x 32: 154 kB" in advice.suggestion(describe(str(tmp_path)), FAST)
     assert size == pytest.approx(154e3, rel=0.01)
 
 

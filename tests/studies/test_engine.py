@@ -255,7 +255,7 @@ def test_all_runs_have_the_precision_of_the_machine_that_began_the_study(
     run_study, performed, tmp_path, monkeypatch
 ) -> None:
     for native in (False, True):  # the study resumes on a machine with bfloat16
-        monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda _, native=native: native)
+        monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _, native=native: native)
         run_study(seeds=1 + native)
     assert {run.config.precision for run in performed} == {"float32"}
     assert json.loads((tmp_path / "study" / "study.json").read_text())["runs"] == names(performed)

@@ -31,6 +31,9 @@ STYLES = (
     "notionists", "miniavs", "dylan",
 )  # fmt: skip
 LICENSES = ("CC0 1.0", "CC BY 4.0")
+GENERATOR_CREDIT = (
+    "Avatars by DiceBear (https://www.dicebear.com), licenses at https://creativecommons.org"
+)
 DEFAULT_NUMBER = 20_000
 TEST_SHARE = 4  # training images for each test image
 MAX_NUMBER = 500_000
@@ -110,8 +113,8 @@ class AvatarsSource:
         return sum(self._numbers.values())
 
     @property
-    def credits(self) -> tuple[str, ...]:
-        return tuple(_credit(style) for style in self._styles)
+    def credits(self) -> str:
+        return "\n".join((GENERATOR_CREDIT, *map(_credit, self._styles)))
 
     def images(self) -> Iterator[SourceImage]:
         for split, number in self._numbers.items():

@@ -60,6 +60,13 @@ class Source(Protocol):
         """Decisions about the source that the user should know of, one line each."""
 
     @property
+    def credits(self) -> str:
+        """Who made the images and on what terms they may be used; lines of text, "" if unknown.
+
+        Whatever shows the images, or samples of a model trained on them, repeats it.
+        """
+
+    @property
     def num_images(self) -> int | None:
         """The number of images in `images`; None if only reading them all would show it."""
 

@@ -27,6 +27,8 @@ from sagan.types import UInt8Array
 SIDE = 32
 PIXEL_BYTES = 3 * SIDE * SIDE
 # CIFAR-100's train file, the largest, has 155 MB.
+# Its authors ask to be cited; they do not state a license.
+REFERENCE = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
 MAX_PART_BYTES = 512 * 1024**2
 
 # Labels and encoded images, PIXEL_BYTES each, of one file of the set.
@@ -87,6 +89,7 @@ class CifarSource:
         except ValueError as error:
             raise SaganError(f"cannot read {form.meta} in '{self.name}': {error}") from None
         self.notes: tuple[str, ...] = (f"{form.title}, as published",)
+        self.credits = f"{form.title.partition(',')[0]}: {REFERENCE}"
 
     def images(self) -> Iterator[SourceImage]:
         for part in self._parts:

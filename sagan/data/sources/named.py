@@ -25,6 +25,7 @@ class NamedSource:
             other or cannot be read.
     """
 
+    credits = ""
     decode = staticmethod(decode)
     examine = staticmethod(examine)
     attributes = None

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar
 
 from sagan.data.sources.base import SourceImage
 from sagan.data.sources.svg import draw
@@ -57,7 +56,8 @@ class OpenMojiSource:
     decode = staticmethod(draw_emoji)
     examine = staticmethod(examine_emoji)
     attributes = None
-    notes: ClassVar[tuple[str, ...]] = (ATTRIBUTION,)
+    notes: tuple[str, ...] = ()
+    credits = ATTRIBUTION
 
     def __init__(self, split: str = DEFAULT_SPLIT) -> None:
         if split not in (DEFAULT_SPLIT, ALL_SPLITS):

@@ -99,6 +99,7 @@ class TableSource:
         SaganError: the split or a column of images is missing, or the rows cannot be read.
     """
 
+    credits = ""
     decode = staticmethod(decode)
     examine = staticmethod(examine)
     attributes = None
