@@ -111,15 +111,28 @@ def report(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Run directory; training may still be running.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Page to write; it works offline.")
+    ] = None,
+    film: Annotated[
+        Path | None,
+        typer.Option(help="Film of the samples to write: FILE.webp, or FILE.gif, which is larger."),
+    ] = None,
 ) -> None:
     """Write a one-page report: samples and attention over time, curves, settings, environment.
 
-    The page is a single file that works offline.
+    With --film, write an animation of the samples that the training saved, or both.
 
-    Example: [bold]sagan report runs/photos --out photos.html[/]
+    Example: [bold]sagan report runs/photos --out photos.html --film photos.webp[/]
     """
-    from sagan.report import write_report
+    from sagan.errors import SaganError
+    from sagan.report import write_film, write_report
 
-    write_report(run, out)
-    say(f"wrote {out}")
+    if out is None and film is None:
+        raise SaganError("nothing to write: give --out FILE.html, --film FILE.webp or both")
+    if out is not None:
+        write_report(run, out)
+        say(f"wrote {out}")
+    if film is not None:
+        write_film(run, film)
+        say(f"wrote {film}")

@@ -85,6 +85,15 @@ def decode(data: bytes, size: int, fit: Fit, max_pixels: int = MAX_PIXELS) -> UI
     return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels)), size))
 
 
+def decode_whole(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
+    """Decode an image file as `decode` does, in its own size: bytes -> uint8 (H, W, 3).
+
+    Raises:
+        UnreadableError: as `decode`.
+    """
+    return pixels_of(_to_rgb(_load(data, max_pixels)))
+
+
 def pixels_of(image: Image.Image) -> UInt8Array:
     """Return an RGB image's pixels, uint8 (height, width, 3), faster than `np.asarray` does."""
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)

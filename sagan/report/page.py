@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, shorten
+from sagan.images.grid import GAP, captions_for, grid_columns, visible_scale
 from sagan.report.curves import drawn_panels
 from sagan.report.html import render
-from sagan.report.snapshots import read_snapshot, snapshots
+from sagan.report.snapshots import read_snapshot, snapshots, spread
+from sagan.run.directory import RunDescription
 from sagan.run.run import Run
 from sagan.run.stats import Record
+from sagan.sampling import GRID_IMAGES, grid_labels
 from sagan.storage.files import check_page_name, write_bytes
 
 REPORT_TEMPLATES = Path(__file__).parent / "templates"
@@ -34,12 +37,16 @@ class Timelapse:
         title: its heading.
         caption: what all images have in common.
         frames: step and data: URL of each image, in order; the last one is shown first.
+        width: at which to show the images, in pixels; None for their own.
+        names: of the columns of the images.
     """
 
     name: str
     title: str
     caption: str
     frames: Sequence[tuple[int, str]]
+    width: int | None = None
+    names: Sequence[str] = ()
 
 
 def write_report(run: Path, out: Path) -> None:
@@ -65,9 +72,10 @@ def write_report(run: Path, out: Path) -> None:
 def _page(run: Run) -> str:
     description = run.description
     first, latest = _merged(run.records[::-1]), _merged(run.records)
+    attention = _frames(run.path / "attention")
     timelapses = (
-        _timelapse(run.path / "samples", "Samples", "the same latents at every step"),
-        _timelapse(run.path / "attention", "Attention", "what single pixels attend to"),
+        _samples(description, _frames(run.path / "samples")),
+        Timelapse("attention", "Attention", "what single pixels attend to", attention),
     )
     return render(
         REPORT_TEMPLATES / "run.html",
@@ -82,6 +90,7 @@ def _page(run: Run) -> str:
         attention=_attention_over_time(first, latest),
         configuration=_as_text(description.config.model_dump(mode="json")),
         environment=_as_text(run.environment),
+        credits=description.credits.splitlines(),
     )
 
 
@@ -126,19 +135,26 @@ def _change(name: str, first: Record, latest: Record) -> str:
     )
 
 
-def _timelapse(folder: Path, title: str, caption: str) -> Timelapse:
-    frames = [
+def _samples(description: RunDescription, frames: Sequence[tuple[int, str]]) -> Timelapse:
+    """The saved grids, enlarged, with names at their columns or, failing that, in the caption."""
+    size, classes = description.config.resolution, description.classes
+    columns = grid_columns(GRID_IMAGES, len(classes))
+    in_turn = [classes[label] for label in grid_labels(GRID_IMAGES, len(classes)) or ()]
+    captions = captions_for(in_turn, columns)
+    caption = "the same latents at every step"
+    if captions.images:
+        caption += f", row by row, the classes in turn: {shorten(', '.join(classes))}"
+    width = (columns * (size + GAP) - GAP) * visible_scale(size, GRID_IMAGES)
+    return Timelapse("samples", "Samples", caption, frames, width, captions.columns)
+
+
+def _frames(folder: Path) -> list[tuple[int, str]]:
+    """Step and data: URL of at most MAX_FRAMES of a folder's images."""
+    return [
         (step, "data:image/png;base64," + base64.b64encode(content).decode())
-        for step, path in _spread(list(snapshots(folder).items()))
+        for step, path in spread(list(snapshots(folder).items()), MAX_FRAMES)
         if (content := read_snapshot(path)) is not None
     ]
-    return Timelapse(title.lower(), title, caption, frames)
-
-
-def _spread(frames: Sequence[tuple[int, Path]]) -> list[tuple[int, Path]]:
-    """At most MAX_FRAMES of them, evenly spread, with the first and the last."""
-    num = min(MAX_FRAMES, len(frames))
-    return [frames[round(i * (len(frames) - 1) / max(num - 1, 1))] for i in range(num)]
 
 
 def _as_text(content: Mapping[str, Any]) -> dict[str, str]:

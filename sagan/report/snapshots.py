@@ -5,10 +5,14 @@ to files that are not the run's, are not followed, and only PNG files are read.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sagan.errors import UnreadableError
 from sagan.storage.files import MAX_TEXT_BYTES, open_file, read_file
+
+FrameT = TypeVar("FrameT")
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -22,6 +26,12 @@ def snapshots(folder: Path) -> dict[int, Path]:
         return {}
     named = ((re.fullmatch(r"step-(\d{1,12})\.png", p.name), p) for p in folder.glob("step-*.png"))
     return dict(sorted((int(name[1]), path) for name, path in named if name and _is_png(path)))
+
+
+def spread(frames: Sequence[FrameT], most: int) -> list[FrameT]:
+    """Return at most `most` frames, evenly spread, with the first and the last."""
+    num = min(most, len(frames))
+    return [frames[round(i * (len(frames) - 1) / max(num - 1, 1))] for i in range(num)]
 
 
 def read_snapshot(path: Path) -> bytes | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import pytest
+from PIL import Image
 
 from sagan.errors import SaganError
 from sagan.report import write_report
@@ -111,6 +112,26 @@ def test_each_timelapse_ends_with_the_newest_image_and_shows_it_first(
     shown = [image["alt"] for image in page.all("img") if "hidden" not in image]
     assert shown == ["step 6", "step 6"]
     assert [i["alt"] for i in page.all("img")] == ["step 3", "step 6"] * 2
+
+
+def test_samples_are_shown_enlarged_with_the_names_of_their_columns(
+    run: Path, tmp_path: Path
+) -> None:
+    write_report(run, tmp_path / "run.html")
+    page = Page(tmp_path / "run.html")
+    with Image.open(run / "samples" / "step-00000006.png") as grid:
+        width = 3 * grid.width
+    assert [image.get("width") for image in page.all("img")] == [str(width)] * 2 + [None] * 2
+    names = [span["title"] for span in page.all("span") if "title" in span]
+    assert names == ["class0", "class1", "class2"] * 3
+
+
+def test_the_page_names_many_classes_in_its_caption(run: Path, tmp_path: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["classes"] = [f"kind{i}" for i in range(20)]
+    (run / "config.json").write_text(json.dumps(config))
+    write_report(run, tmp_path / "run.html")
+    assert "the classes in turn: kind0, kind1, kind2" in Page(tmp_path / "run.html").text
 
 
 def test_a_long_run_has_a_page_of_bounded_size(run: Path, tmp_path: Path) -> None:
