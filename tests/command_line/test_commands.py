@@ -279,7 +279,7 @@ def test_classes_of_a_shipped_model_are_drawn_by_name(sagan, tmp_path) -> None:
     out = tmp_path / "grid.png"
     result = sagan("sample", "cifar10-32", "--classes", "cat,ship", "--out", out)
     assert result.status == 0, result.err
-    assert size_of(out) == (8 * 34 - 2, 8 * 34 - 2)
+    assert size_of(out) == (8 * 98 - GAP, LINE_HEIGHT + 8 * 98 - GAP)
 
 
 def test_a_model_file_contains_its_card_which_is_shown_without_control_codes(
