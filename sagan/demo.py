@@ -11,11 +11,12 @@ from sagan.display import PackingProgress
 from sagan.errors import SaganError
 from sagan.explain.draw import draw_figure
 from sagan.gallery import save_image
-from sagan.images.grid import grid_columns, image_grid, visible_scale
+from sagan.images.grid import captioned_grid, captions_for, grid_columns, visible_scale
 from sagan.model import open_model
 from sagan.run.run import Run
 from sagan.runtime.processes import join_processes
 from sagan.runtime.shell import quoted
+from sagan.sampling import grid_labels
 from sagan.storage.files import refuse_links
 from sagan.training.session import Session, prepare_session
 from sagan.training.time_plan import make_plan
@@ -57,11 +58,16 @@ def run_demo(
     # 64 samples are drawn in a second on any CPU.
     generator = open_model(out).generator()
     samples, figure = out / "samples.png", out / "attention.png"
-    images, maps = generator.sample(SAMPLES, return_attention=True)
+    labels = grid_labels(SAMPLES, generator.num_classes)
+    names = [generator.classes[label] for label in labels or ()]
+    images, maps = generator.sample(SAMPLES, labels, return_attention=True)
+    columns = grid_columns(SAMPLES, generator.num_classes)
     scale, credits = visible_scale(generator.resolution, SAMPLES), session.description.credits
-    save_image(image_grid(images, grid_columns(SAMPLES, 0), scale), samples, credits)
+    grid = captioned_grid(images, columns, scale, captions_for(names, columns))
+    save_image(grid, samples, credits)
     explained = {name: attention[:EXPLAINED] for name, attention in maps.items()}
-    draw_figure(figure, generator, images[:EXPLAINED], explained, credits=credits)
+    titles = names[:EXPLAINED]
+    draw_figure(figure, generator, images[:EXPLAINED], explained, titles=titles, credits=credits)
     print(
         f"""
 {samples}    samples drawn by the model so far

@@ -66,7 +66,7 @@ def training_lines(description: "RunDescription") -> Iterator[str]:
     config, preset = description.config, description.preset
     yield f"preset       {preset} (sagan presets {preset} lists all settings)"
     yield (
-        f"plan         {config.resolution} px, {config.steps:,} steps, batch {config.batch_size}, "
+        f"recipe       {config.resolution} px, {config.steps:,} steps, batch {config.batch_size}, "
         f"seed {config.seed}"
     )
     if preset in PRESETS:

@@ -90,7 +90,10 @@ def _reasons(
         return
     cores = f"{machine.cores} {'core' if machine.cores == 1 else 'cores'}"
     kind = f"{cores} {'with' if machine.has_bfloat16 else 'without'} bfloat16"
-    yield f"{'a night' if is_slow(machine) else 'an hour or two'} on {kind}"
+    if is_slow(machine):
+        yield f"a night on {kind}; --minutes 60 instead finds what fits into an hour"
+    else:
+        yield f"an hour or two on {kind}"
     if preset != modest:
         yield f"{modest} takes longer to show anything"
     if info.num_images >= FEW_IMAGES:

@@ -97,7 +97,7 @@ def test_train_prints_what_differs_from_the_preset_and_not_all_settings(
     arguments = ["--data", pictures, "--preset", "smoke", "--steps", 1, "--set", "d_steps=2"]
     out = sagan("train", *arguments, "--out", tmp_path / "run").out
     assert "changed      d_steps=2 (preset: 1), steps=1 (preset: 50)\n" in out
-    assert "plan         32 px, 1 steps, batch 16, seed 0\n" in out
+    assert "recipe       32 px, 1 steps, batch 16, seed 0\n" in out
     assert f"data         {pictures}: " in out
     assert "lr_g" not in out
     assert len(out.partition("step 0 of 1")[0].splitlines()) < 10

@@ -64,7 +64,8 @@ def test_the_preset_depends_on_the_machine_and_on_the_number_of_images(
     suggested = advice.suggestion(info(num=num, side=side), machine)
     assert f"--preset {preset} " in suggested
     assert ("a night on 2 cores without bfloat16" in suggested) is (machine is SLOW)
-    assert ("hour" in suggested) is (machine not in (SLOW, GPU))
+    assert ("an hour or two on" in suggested) is (machine not in (SLOW, GPU))
+    assert ("--minutes 60" in suggested) is (machine is SLOW)
 
 
 @pytest.mark.parametrize("machine", [FAST, SLOW, GPU])
