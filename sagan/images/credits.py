@@ -43,7 +43,8 @@ def short_credits(credits: str, rest: str) -> str:
         rest: where to find the others, such as "in the file's metadata".
     """
     first, *others = credits.splitlines() or [""]
-    return f"{first} (and {len(others)} more lines {rest})" if others else first
+    lines = f"{len(others)} more line{'s' if others[1:] else ''}"
+    return f"{first} (and {lines} {rest})" if others else first
 
 
 def credit_options(extension: str, credits: str) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_credits_travel_from_a_source_to_the_run(source: str, tmp_path: Path) ->
         assert session.description.credits == CREDITS
         (line,) = [line for line in said if line.startswith("credits")]
         assert line == (
-            "credits: Pictures by Zoë <zoe@example.com>, CC BY 4.0 (and 1 more lines in pack.json)"
+            "credits: Pictures by Zoë <zoe@example.com>, CC BY 4.0 (and 1 more line in pack.json)"
         )
         assert describe(data).credits == CREDITS
 
