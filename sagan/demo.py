@@ -1,4 +1,4 @@
-"""The first command to try: it trains a model on the built-in images within minutes."""
+"""The first command to try: what a trained model draws, then a model trained within minutes."""
 
 import math
 import os
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sagan.display import PackingProgress
+from sagan.display import PackingProgress, rough_duration
 from sagan.errors import SaganError
 from sagan.explain.draw import draw_figure
 from sagan.gallery import save_image
 from sagan.images.grid import captioned_grid, captions_for, grid_columns, visible_scale
-from sagan.model import open_model
+from sagan.model import Model, open_model
+from sagan.report.strip import write_strip
 from sagan.run.run import Run
 from sagan.runtime.processes import join_processes
 from sagan.runtime.shell import quoted
@@ -21,10 +22,13 @@ from sagan.storage.files import refuse_links
 from sagan.training.session import Session, prepare_session
 from sagan.training.time_plan import make_plan
 
-PRESET = "demo-32"
 DATA = "avatars@10000"
-SAMPLES = 64
-EXPLAINED = 4  # samples in the attention figure
+SHIPPED = "openmoji-64"
+SAMPLES = 60
+EXPLAINED = 4  # samples in an attention figure
+FILES = ("trained.png", "samples.png", "attention.png", "progress.png")
+# The README's picture of the demo is of this many steps of demo-32.
+README_STEPS = 4000
 ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
 
 Train = Callable[[Session, Console], None]
@@ -33,13 +37,13 @@ Train = Callable[[Session, Console], None]
 def run_demo(
     out: Path, minutes: float, console: Console, train: Train, device: str | None = None
 ) -> None:
-    """Train for some minutes, write samples.png and attention.png, and suggest what to try next.
+    """Show a trained model's attention, train a model of faces for some minutes, and show it.
 
     Args:
         out: the run directory; if it already holds a run, training resumes.
         minutes: how long to train.
         console: where to show the progress.
-        train: trains a session for a number of seconds.
+        train: trains a session.
         device: where to train (see `sagan.runtime.device.choose_device`).
 
     Raises:
@@ -47,35 +51,69 @@ def run_demo(
     """
     if not math.isfinite(minutes):
         raise SaganError(f"--minutes {minutes} is not a number of minutes")
-    refuse_links(out, ("samples.png", "attention.png"))
+    refuse_links(out, FILES)
     join_processes(device)
+    trained, samples, attention, progress_strip = (out / name for name in FILES)
     run = Run(out)
-    done = run.description.config.minutes if run.exists else 0.0
-    print(f"training a self-attention GAN on drawn faces for {minutes:g} minutes")
-    with PackingProgress(console, "packing") as progress:
-        session = prepare_session(DATA, out, PRESET, {"minutes": done + minutes}, print, progress)
+    if not run.exists:
+        session = _prepare(out, minutes, console)
+        _draw_attention(open_model(SHIPPED), trained)
+        print(f"{trained}: what a trained model draws ({SHIPPED}), and what it attends to")
+    else:
+        session = _prepare(out, run.description.config.minutes + minutes, console)
+    print(f"training another one from scratch, for {minutes:g} minutes, on drawings of faces")
     train(make_plan(session, print), console)
-    # 64 samples are drawn in a second on any CPU.
-    generator = open_model(out).generator()
-    samples, figure = out / "samples.png", out / "attention.png"
-    labels = grid_labels(SAMPLES, generator.num_classes)
-    names = [generator.classes[label] for label in labels or ()]
-    images, maps = generator.sample(SAMPLES, labels, return_attention=True)
-    columns = grid_columns(SAMPLES, generator.num_classes)
-    scale, credits = visible_scale(generator.resolution, SAMPLES), session.description.credits
-    grid = captioned_grid(images, columns, scale, captions_for(names, columns))
-    save_image(grid, samples, credits)
-    explained = {name: attention[:EXPLAINED] for name, attention in maps.items()}
-    titles = names[:EXPLAINED]
-    draw_figure(figure, generator, images[:EXPLAINED], explained, titles=titles, credits=credits)
+    model = open_model(out)
+    _draw_grid(model, samples)
+    _draw_attention(model, attention)
+    write_strip(out, progress_strip)
     print(
         f"""
-{samples}    samples drawn by the model so far
-{figure}  what single pixels attend to in them
+{samples}    samples drawn by your model
+{attention}  what single pixels attend to in them
+{progress_strip}   how they came about
+{_how_far(out, model.step)}
 
 Next:
   sagan demo --out {quoted(out)} --minutes {minutes:g}            train for {minutes:g} minutes more
   sagan explain {quoted(out)} --out dots.png --query 16,10   ask about another pixel
-  sagan train --data YOUR_FOLDER --out runs/mine      train on your own pictures
+  sagan train --data YOUR_FOLDER --out runs/mine --minutes 60   your own pictures
 (if sagan is not found, run this first: {ACTIVATE})"""
     )
+
+
+def _prepare(out: Path, minutes: float, console: Console) -> Session:
+    with PackingProgress(console, "packing") as progress:
+        return prepare_session(DATA, out, None, {"minutes": minutes}, print, progress)
+
+
+def _draw_grid(model: Model, out: Path) -> None:
+    """Write samples of all classes; 60 are drawn in a second on any CPU."""
+    generator = model.generator()
+    labels = grid_labels(SAMPLES, generator.num_classes)
+    columns = grid_columns(SAMPLES, generator.num_classes)
+    names = [model.classes[label] for label in labels or ()]
+    grid = captioned_grid(
+        generator.sample(SAMPLES, labels),
+        columns,
+        visible_scale(generator.resolution, SAMPLES),
+        captions_for(names, columns),
+    )
+    save_image(grid, out, model.credits)
+
+
+def _draw_attention(model: Model, out: Path) -> None:
+    generator = model.generator()
+    labels = grid_labels(EXPLAINED, generator.num_classes)
+    titles = [model.classes[label] for label in labels or ()]
+    images, maps = generator.sample(EXPLAINED, labels, return_attention=True)
+    draw_figure(out, generator, images, maps, titles=titles, credits=model.credits)
+
+
+def _how_far(run: Path, step: int) -> str:
+    """Return a line that compares the training with the README's, at the speed just measured."""
+    if step >= README_STEPS:
+        return f"{step:,} steps; the README's picture took {README_STEPS:,}"
+    seconds = Run(run).records[-1]["seconds"] / step
+    left = rough_duration((README_STEPS - step) * seconds)
+    return f"{step:,} of the {README_STEPS:,} steps of the README's picture: {left} more here"

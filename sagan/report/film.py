@@ -6,18 +6,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from sagan.errors import SaganError, UnreadableError
+from sagan.errors import SaganError
 from sagan.images.credits import credit_options
-from sagan.images.decode import decode_whole
 from sagan.images.grid import (
     GAP,
     Captions,
     captioned_grid,
     captions_for,
-    split_grid,
     visible_scale,
 )
-from sagan.report.snapshots import read_snapshot, snapshots, spread
+from sagan.report.snapshots import read_grid, snapshots, spread
 from sagan.run.run import Run
 from sagan.sampling import GRID_IMAGES, grid_labels
 from sagan.storage.files import write_image
@@ -27,7 +25,6 @@ FORMATS = {".gif": {}, ".webp": {"quality": 80}}  # with Pillow's options
 # Pillow keeps all frames in memory, 100 MB at most, and half a minute of more would help nobody.
 MAX_FRAMES = 60
 MAX_FRAME_PIXELS = 2**19
-MAX_GRID_PIXELS = 2**24  # of a saved grid; those of 256-pixel samples have 5 million
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 120, 2400
 
 
@@ -80,7 +77,7 @@ class _Frames:
         self._paths = list(snapshots(run.path / "samples").items())
         self.shape: tuple[int, ...] = ()
         while self._paths and not self.shape:
-            newest = self._read(self._paths[-1][1])
+            newest = read_grid(self._paths[-1][1], self._size)
             if newest is None:
                 self._paths.pop()
             else:
@@ -97,24 +94,13 @@ class _Frames:
         rows = max(1, min(rows, MAX_FRAME_PIXELS // (columns * pitch**2)))
         names = self._names(rows, columns)
         for step, path in spread(self._paths, MAX_FRAMES):
-            cells = self._read(path)
+            cells = read_grid(path, self._size)
             if cells is None or cells.shape != self.shape:
                 continue
             images = cells[:rows, :columns].reshape(-1, *cells.shape[2:])
             title = " · ".join(filter(None, (f"step {step:,}", names.title)))
             captions = Captions(title, names.columns, (), names.images)
             yield captioned_grid(images, columns, scale, captions)
-
-    def _read(self, path: Path) -> UInt8Array | None:
-        """A saved grid, taken apart; None if it cannot be read or is not a grid."""
-        content = read_snapshot(path)
-        if content is None:
-            return None
-        try:
-            grid = decode_whole(content, MAX_GRID_PIXELS)
-        except UnreadableError:
-            return None
-        return split_grid(grid, self._size)
 
     def _names(self, rows: int, columns: int) -> Captions:
         """The class names of the shown cells, in the order of the labels of a saved grid."""

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from sagan.errors import UnreadableError
+from sagan.images.decode import decode_whole
+from sagan.images.grid import split_grid
 from sagan.storage.files import MAX_TEXT_BYTES, open_file, read_file
+from sagan.types import UInt8Array
 
 FrameT = TypeVar("FrameT")
 
+MAX_GRID_PIXELS = 2**24  # those of 256-pixel samples have 5 million
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -49,3 +53,23 @@ def _is_png(path: Path) -> bool:
             return file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
     except UnreadableError:
         return False
+
+
+def read_grid(path: Path, size: int) -> UInt8Array | None:
+    """Take a saved grid of samples apart: uint8 (rows, columns, S, S, 3).
+
+    Args:
+        path: the file.
+        size: S, the samples' side in pixels.
+
+    Returns:
+        None if it cannot be read or is not such a grid.
+    """
+    content = read_snapshot(path)
+    if content is None:
+        return None
+    try:
+        grid = decode_whole(content, MAX_GRID_PIXELS)
+    except UnreadableError:
+        return None
+    return split_grid(grid, size)
