@@ -25,7 +25,7 @@ from sagan.types import Notify, Progress
 
 # Raise it whenever the same source would give other pixels, labels or credits: sets in the cache
 # are then packed again, while those packed by hand stay as they are.
-READING_VERSION = 3
+READING_VERSION = 4
 
 
 def _silent(message: str) -> None:

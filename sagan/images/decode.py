@@ -24,6 +24,7 @@ from PIL import (
 
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.color import to_srgb
+from sagan.images.heif import HEIF_EXTENSIONS, can_read_heif, is_heif, open_heif
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
@@ -42,9 +43,11 @@ IMAGE_FORMATS = (
 )  # fmt: skip
 Image.preinit()  # registers the common formats and their extensions; the imports do the others
 # Photos of two lenses (MPO) are JPEG files, and so are those that Chrome has called .pjpeg.
-IMAGE_EXTENSIONS = frozenset(
-    extension for extension, format_ in Image.EXTENSION.items() if format_ in IMAGE_FORMATS
-) | {".mpo", ".pjpeg", ".pjp", ".jif", ".jfi"}
+IMAGE_EXTENSIONS = (
+    {extension for extension, format_ in Image.EXTENSION.items() if format_ in IMAGE_FORMATS}
+    | {".mpo", ".pjpeg", ".pjp", ".jif", ".jfi"}
+    | (HEIF_EXTENSIONS if can_read_heif() else frozenset())
+)
 # Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
 MAX_PIXELS = 89_478_485
 MAX_SIZE = 4096
@@ -128,9 +131,11 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise UnreadableError("empty file")
     try:
-        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        image = _identify(data)
     except UnidentifiedImageError:
         raise UnreadableError("not a picture in a known format") from None
+    except UnreadableError:
+        raise
     except Image.DecompressionBombError:
         raise UnreadableError(f"more than {max_pixels:,} pixels") from None
     except Exception as error:  # as in _load
@@ -140,6 +145,15 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if 0 in image.size:
         raise UnreadableError("no pixels")
     return image
+
+
+def _identify(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+    except UnidentifiedImageError:
+        if not is_heif(data):
+            raise
+    return open_heif(data)
 
 
 def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from sagan.images.decode import IMAGE_EXTENSIONS
+from sagan.images.heif import HEIF_EXTENSIONS, INSTALL
 
 Parts = tuple[str, ...]
 
@@ -92,7 +93,8 @@ def unread_note(names: Iterable[str]) -> Iterator[str]:
             counts[suffix] += 1
     for suffix, number in sorted(counts.items()):
         if suffix:
-            yield f"{number:,} {suffix} files are not read: convert them to .jpg or .png first"
+            cure = INSTALL if suffix in HEIF_EXTENSIONS else "convert them to .jpg or .png first"
+            yield f"{number:,} {suffix} files are not read: {cure}"
         elif number >= 5:  # a README or a LICENSE is not worth a line
             yield f"{number:,} files without an extension are not read: call them .jpg or .png"
 

@@ -108,7 +108,7 @@ def test_a_loop_of_links_ends_and_linked_folders_are_read(tmp_path: Path) -> Non
 
 
 def test_files_that_are_not_read_are_counted_by_extension(tmp_path: Path) -> None:
-    files = {"a/1.png": png(1), "b/1.jfif": png(2), "a/x.HEIC": b"x", "b/x.heic": b"x"}
+    files = {"a/1.png": png(1), "b/1.jfif": png(2), "a/x.NEF": b"x", "b/x.nef": b"x"}
     files |= {"a/x.tga": b"x", "b/x.jpg_large": b"x", "readme.txt": b"x", "LICENSE": b"x"}
     files |= {f"b/{n}": png(3) for n in range(5)}
     for source in (write_folder(tmp_path / "set", files), write_zip(tmp_path / "x.zip", files)):
@@ -116,8 +116,8 @@ def test_files_that_are_not_read_are_counted_by_extension(tmp_path: Path) -> Non
         assert opened.num_images == 2
         assert opened.notes == (
             "6 files without an extension are not read: call them .jpg or .png",
-            "2 .heic files are not read: convert them to .jpg or .png first",
             "1 .jpg_large files are not read: convert them to .jpg or .png first",
+            "2 .nef files are not read: convert them to .jpg or .png first",
             "1 .tga files are not read: convert them to .jpg or .png first",
         )
 
