@@ -137,6 +137,8 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     yield from _first("unreadable", unreadable, len(unreadable))
     copies = [f"{name} is the same as {first}" for name, first in info.copies]
     yield from _first("duplicate", copies, info.num_copies)
+    near_copies = [f"{name} is nearly the same as {first}" for name, first in info.near_copies]
+    yield from _first("near-copy", near_copies, info.num_near_copies)
     for note in info.notes:
         yield f"note         {note}"
     yield from credit_lines(info.credits)

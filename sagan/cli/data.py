@@ -27,7 +27,7 @@ def data_info(
 
     if sheet is not None:
         check_contact_sheet(sheet)
-    with PackingProgress(open_console(), "reading") as progress:
+    with PackingProgress(open_console(), "reading, then comparing") as progress:
         info = describe(source, split=split, thumbnails=sheet is not None, progress=progress)
     show(dataset_lines(info))
     if sheet is not None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sagan.config import resolve
 from sagan.data.info import DatasetInfo
-from sagan.data.packing import packed_bytes
+from sagan.data.packing import MANY_FLAT, packed_bytes
 from sagan.runtime.machine import Machine
 
 # With fewer images a discriminator soon memorizes them (Karras et al. 2020, arXiv 2006.06676,
@@ -127,6 +127,26 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
         yield (
             f"{info.num_copies:,} of {info.num_images:,} pictures are copies of others: samples "
             "will resemble these too often"
+        )
+    yield from _likeness_warnings(info)
+
+
+def _likeness_warnings(info: DatasetInfo) -> Iterator[str]:
+    if info.num_near_copies:
+        yield (
+            f"{info.num_near_copies:,} pictures look nearly the same as others (recompressed, "
+            "resized or cropped?): keep one of each, and none in both train and test"
+        )
+    if info.num_contradicting or info.num_near_contradicting:
+        near = f", {info.num_near_contradicting:,} nearly" if info.num_near_contradicting else ""
+        yield (
+            f"one picture under two labels: {info.num_contradicting:,} are copies of others with "
+            f"another label{near}; keep one label for each"
+        )
+    if info.num_flat > MANY_FLAT * info.num_images:
+        yield (
+            f"{info.num_flat:,} of {info.num_images:,} pictures are nearly of one color: look at "
+            "some with --sheet"
         )
 
 

@@ -10,12 +10,14 @@ from sagan.data.duplicates import image_hash
 from sagan.data.sources.base import Decoder
 from sagan.data.workers import Read, each
 from sagan.errors import UnreadableError
-from sagan.images.decode import Fit
+from sagan.images.decode import Fit, range_of
+from sagan.images.decode import decode as decode_file
+from sagan.images.depth import GrayRange
 from sagan.types import BoolArray, UInt8Array
 
 # No channel of a flat image covers more of 0..255 than this: twice what 12-bit samples cover that
 # were saved as 16 bits.
-_FLAT = 31
+FLAT_CONTRAST = 31
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class DecodedChunk:
         hashes: the `image_hash` of each of these.
         num_flat: how many of these are nearly of one color.
         attributes: of each of these, if the source knows any.
+        gray: the range of those that are files with gray of more than 8 bits.
         unreadable: why the others are not, by their place in the chunk.
     """
 
@@ -34,6 +37,7 @@ class DecodedChunk:
     hashes: list[int]
     num_flat: int
     attributes: list[dict[str, str]]
+    gray: GrayRange
     unreadable: dict[int, str]
 
 
@@ -45,26 +49,31 @@ def decode_chunk(
     attributes: Callable[[bytes], dict[str, str]] | None = None,
 ) -> DecodedChunk:
     """Read and decode each image, to (size, size, 3), and find out its attributes."""
-    work = partial(_decode, decode=partial(decode, size=size, fit=fit), attributes=attributes)
-    decoded = each(work, reads)
-    pairs = [pair for pair in decoded if not isinstance(pair, UnreadableError)]
-    images = [image for image, _ in pairs]
+    work = partial(_decode, decode=decode, size=size, fit=fit, attributes=attributes)
+    results = each(work, reads)
+    decoded = [result for result in results if not isinstance(result, UnreadableError)]
+    images = [image for image, _, _ in decoded]
     stacked = np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8)
     return DecodedChunk(
         stacked,
         [image_hash(image) for image in images],
         count_flat(stacked),
-        [found for _, found in pairs],
-        {n: str(pair) for n, pair in enumerate(decoded) if isinstance(pair, UnreadableError)},
+        [found for _, found, _ in decoded],
+        sum((gray for _, _, gray in decoded), GrayRange()),
+        {n: str(result) for n, result in enumerate(results) if isinstance(result, UnreadableError)},
     )
 
 
 def _decode(
     data: bytes,
-    decode: Callable[[bytes], UInt8Array],
+    decode: Decoder,
+    size: int,
+    fit: Fit,
     attributes: Callable[[bytes], dict[str, str]] | None,
-) -> tuple[UInt8Array, dict[str, str]]:
-    return decode(data), attributes(data) if attributes else {}
+) -> tuple[UInt8Array, dict[str, str], GrayRange]:
+    # Other decoders take bytes of other kinds, or know the range by now.
+    gray = range_of(data) if decode is decode_file else GrayRange()
+    return decode(data, size=size, fit=fit), attributes(data) if attributes else {}, gray
 
 
 def count_flat(images: UInt8Array) -> int:
@@ -76,4 +85,4 @@ def count_flat(images: UInt8Array) -> int:
 
 
 def _are_flat(images: UInt8Array) -> BoolArray:
-    return (np.ptp(images, axis=(1, 2)) <= _FLAT).all(axis=1)
+    return (np.ptp(images, axis=(1, 2)) <= FLAT_CONTRAST).all(axis=1)

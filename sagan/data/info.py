@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sagan.data.chunks import FLAT_CONTRAST
+from sagan.data.near_copies import as_signatures, near_copies
 from sagan.data.packed import PackedDataset, is_packed, read_manifest
 from sagan.data.sources.base import Decoder, Source
 from sagan.data.sources.open import is_built_in, open_source
@@ -18,13 +20,16 @@ from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.data.workers import map_images
 from sagan.errors import UnreadableError
 from sagan.images.credits import checked_credits
-from sagan.images.decode import ImageFacts
+from sagan.images.decode import ImageFacts, decode
+from sagan.images.depth import FULL_BITS, GrayRange
 from sagan.types import Progress, UInt8Array
 
 THUMBNAIL_SIZE = 64
 # A contact sheet shows one row of each class, or SHEET_ROWS rows of a set without classes.
 SHEET_COLUMNS = 12
 SHEET_ROWS = 12
+# This many copies are listed by name; the rest are only counted.
+MAX_NAMED = 1000
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,12 @@ class DatasetInfo:
         num_copies: how many images are the same file (in a packed set: the same pixels) as an
             earlier one.
         copies: some of these, each with the earlier one.
+        num_contradicting: how many of them have another label than it.
+        num_near_copies: how many images are nearly the same as an earlier one, but not quite; 0
+            for a packed set and for drawings, which are not compared.
+        near_copies: some of these, each with the earlier one.
+        num_near_contradicting: how many of them have another label than it.
+        num_flat: how many images are nearly of one color.
         thumbnails: some images by class name ("" without labels), each uint8
             (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3).
         notes: decisions about the source that the user should know of.
@@ -79,6 +90,11 @@ class DatasetInfo:
     thumbnails: Mapping[str, tuple[UInt8Array, ...]]
     notes: tuple[str, ...]
     credits: str = ""
+    num_contradicting: int = 0
+    num_near_copies: int = 0
+    near_copies: tuple[tuple[str, str], ...] = ()
+    num_near_contradicting: int = 0
+    num_flat: int = 0
 
     @property
     def labeled(self) -> bool:
@@ -102,13 +118,14 @@ def describe(
     thumbnails: bool = False,
     progress: Progress | None = None,
 ) -> DatasetInfo:
-    """Measure a source by decoding every image in full.
+    """Measure a source by decoding every image in full, and compare each with all others.
 
     Args:
         source: anything that `open_dataset` takes.
         split: which part of it.
         thumbnails: whether to keep some small images, for a contact sheet.
-        progress: called with (images done, images in all or None).
+        progress: called with (images done, images in all or None) while they are read, and again
+            while they are compared.
 
     Raises:
         SaganError: the source cannot be used, has no images, or lacks the split. Unreadable images
@@ -118,18 +135,26 @@ def describe(
     if not is_built_in(source) and is_packed(path):
         return _describe_packed(source, path, thumbnails)
     opened = open_source(source, split)
-    survey = _Survey(opened.classes)
-    work = partial(_examine, examine=opened.examine, decode=opened.decode if thumbnails else None)
-    results = map_images(work, opened.images(), opened.num_images)
-    with contextlib.closing(results):
+    survey = _surveyed(opened, opened.decode if thumbnails else None, progress)
+    if thumbnails and survey.gray.bits < FULL_BITS:
+        # Only all images together show the range that packing will use: once more, with it.
+        gray_decode = partial(decode, gray_bits=survey.gray.bits)
+        survey = _surveyed(opened, gray_decode, progress)
+    return survey.result(opened, progress)
+
+
+def _surveyed(source: Source, decode: Decoder | None, progress: Progress | None) -> "_Survey":
+    survey = _Survey(source.classes)
+    work = partial(_examine, examine=source.examine, decode=decode)
+    with contextlib.closing(map_images(work, source.images(), source.num_images)) as results:
         for done, (image, examined) in enumerate(results, 1):
             if isinstance(examined, UnreadableError):
                 survey.unreadable[image.name] = str(examined)
             else:
                 survey.add(image.name, image.label, examined)
             if progress is not None:
-                progress(done, opened.num_images)
-    return survey.result(opened)
+                progress(done, source.num_images)
+    return survey
 
 
 def _examine(
@@ -142,7 +167,7 @@ def _examine(
 
 
 class _Survey:
-    """Counts examined images; finding copies takes about 200 bytes of memory for each."""
+    """Counts examined images; finding copies takes about 600 bytes of memory for each."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.unreadable: dict[str, str] = {}
@@ -153,9 +178,13 @@ class _Survey:
         self._short_sides: Counter[int] = Counter()
         self._modes: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
-        self._first: dict[bytes, str] = {}
+        self._first: dict[bytes, tuple[str, int]] = {}
         self._copies: list[tuple[str, str]] = []
-        self._num_copies = 0
+        self._num_copies = self._num_contradicting = 0
+        self._signatures = bytearray()
+        self._compared: list[tuple[str, int]] = []
+        self._contrasts: Counter[tuple[bool, int]] = Counter()
+        self.gray = GrayRange()
         self._samples: defaultdict[int, list[tuple[bytes, str, UInt8Array]]] = defaultdict(list)
 
     def add(self, name: str, label: int, image: _Examined) -> None:
@@ -167,13 +196,29 @@ class _Survey:
         self._short_sides[min(facts.width, facts.height)] += 1
         self._modes[facts.mode] += 1
         self._formats[facts.format] += 1
-        first = self._first.setdefault(image.digest, name)
+        self.gray += facts.gray
+        if facts.contrast is not None:
+            self._contrasts[bool(facts.gray.num), facts.contrast] += 1
+        first, first_label = self._first.setdefault(image.digest, (name, label))
         if first != name:
             self._num_copies += 1
-            if len(self._copies) < 1000:
+            self._num_contradicting += label != first_label
+            if len(self._copies) < MAX_NAMED:
                 self._copies.append((name, first))
-        elif image.thumbnail is not None:
+            return
+        if facts.signature:
+            self._signatures += facts.signature
+            self._compared.append((name, label))
+        if image.thumbnail is not None:
             self._sample(label, image.digest, name, image.thumbnail)
+
+    def _num_flat(self) -> int:
+        stretch = 2 ** (FULL_BITS - self.gray.bits)
+        return sum(
+            num
+            for (is_deep, contrast), num in self._contrasts.items()
+            if contrast * (stretch if is_deep else 1) <= FLAT_CONTRAST
+        )
 
     def _sample(self, label: int, digest: bytes, name: str, thumbnail: UInt8Array) -> None:
         """Keep the images with the greatest digests: a random choice, but always the same."""
@@ -182,8 +227,12 @@ class _Survey:
         add = heapq.heappush if len(kept) < most else heapq.heappushpop
         add(kept, (digest, name, thumbnail))
 
-    def result(self, source: Source) -> DatasetInfo:
-        """Return the numbers of all images added."""
+    def result(self, source: Source, progress: Progress | None) -> DatasetInfo:
+        """Return the numbers of all images added, and which of them are nearly the same."""
+        pairs = [
+            (self._compared[row], self._compared[earlier])
+            for row, earlier in sorted(near_copies(as_signatures(self._signatures), progress))
+        ]
         labels = dict(enumerate(source.classes)) if source.classes else {NO_LABEL: ""}
         return DatasetInfo(
             source=source.name,
@@ -205,8 +254,13 @@ class _Survey:
                 for label, name in labels.items()
                 if (samples := self._samples[label])
             },
-            notes=source.notes,
             credits=source.credits,
+            notes=(*source.notes, *filter(None, [self.gray.note])),
+            num_contradicting=self._num_contradicting,
+            num_near_copies=len(pairs),
+            near_copies=tuple((name, first) for (name, _), (first, _) in pairs[:MAX_NAMED]),
+            num_near_contradicting=sum(label != first for (_, label), (_, first) in pairs),
+            num_flat=self._num_flat(),
         )
 
 

@@ -26,10 +26,11 @@ from sagan.data.packed import (
     SkippedFile,
     is_packed,
 )
-from sagan.data.sources.base import Source
+from sagan.data.sources.base import Decoder, Source
 from sagan.data.workers import map_chunks
 from sagan.errors import SaganError, reason
-from sagan.images.decode import Fit, check_size_and_fit
+from sagan.images.decode import Fit, check_size_and_fit, decode
+from sagan.images.depth import FULL_BITS, GrayRange
 from sagan.storage.staging import replace, staged
 from sagan.types import Int64Array, Progress, UInt8Array
 
@@ -40,7 +41,7 @@ MAX_UNREADABLE = 0.1
 # In a source of unknown length, the share of unreadable images means nothing before this many.
 _ENOUGH_TO_JUDGE = 1000
 # Some images of one color are normal, too.
-_MANY_FLAT = 0.1
+MANY_FLAT = 0.1
 _NAMES = "names.tmp"
 
 
@@ -83,7 +84,13 @@ def pack(
         out.parent.mkdir(parents=True, exist_ok=True)
         with staged(out) as folder:
             _check_room(source, out, size)
-            _SetWriter(source, folder, size, checked_fit, max_unreadable).write(progress)
+            writer = _SetWriter(source, folder, size, checked_fit, max_unreadable)
+            writer.write_images(progress)
+            if writer.gray.bits < FULL_BITS:
+                # Only all images together show the range that they use: once more, with it.
+                writer = _SetWriter(source, folder, size, checked_fit, max_unreadable, writer.gray)
+                writer.write_images(progress)
+            writer.write_rest()
             publish(folder, out)
     except OSError as error:
         raise SaganError(f"cannot write the packed data set '{out}': {reason(error)}") from None
@@ -122,27 +129,41 @@ class _SetWriter:
     """Writes one packed set into an empty folder."""
 
     def __init__(
-        self, source: Source, folder: Path, size: int, fit: Fit, max_unreadable: float
+        self,
+        source: Source,
+        folder: Path,
+        size: int,
+        fit: Fit,
+        max_unreadable: float,
+        gray: GrayRange | None = None,
     ) -> None:
+        self.gray = gray or GrayRange()
+        self._decode: Decoder = source.decode
+        if gray is not None:
+            self._decode = partial(decode, gray_bits=gray.bits)
         self._source = source
         self._folder = folder
         self._size = size
         self._fit: Fit = fit
         self._max_unreadable = max_unreadable
         self._labels = array("q")
+        self._num = 0
         self._num_flat = 0
         self._attributes = AttributeTable()
         self._skipped: list[SkippedFile] = []
         self._fingerprint = Fingerprint()
         self._duplicates = DuplicateFinder(folder / _NAMES)
 
-    def write(self, progress: Progress | None) -> None:
-        """Write images.npy, labels.npy, attributes.json and pack.json."""
+    def write_images(self, progress: Progress | None) -> None:
+        """Write images.npy."""
         with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
-            num = _write_rows(file, self._images(progress), self._size)
-        self._check_unreadable(len(self._skipped) + num)
-        if not num:
+            self._num = _write_rows(file, self._images(progress), self._size)
+        self._check_unreadable(len(self._skipped) + self._num)
+        if not self._num:
             raise SaganError(f"no pictures in '{self._source.name}'")
+
+    def write_rest(self) -> None:
+        """Write labels.npy, attributes.json and pack.json, after `write_images`."""
         labels = np.array(self._labels, dtype=np.int64) if self._source.classes else None
         if labels is not None:
             with _synced(self._folder / LABELS) as file:
@@ -150,7 +171,7 @@ class _SetWriter:
         if self._source.attributes is not None:
             with _synced(self._folder / ATTRIBUTES) as file:
                 file.write(self._attributes.to_json().encode())
-        manifest = self._manifest((num, self._size, self._size, 3), labels)
+        manifest = self._manifest((self._num, self._size, self._size, 3), labels)
         (self._folder / _NAMES).unlink()
         with _synced(self._folder / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1).encode())
@@ -160,7 +181,7 @@ class _SetWriter:
         source = self._source
         work = partial(
             decode_chunk,
-            decode=source.decode,
+            decode=self._decode,
             size=self._size,
             fit=self._fit,
             attributes=source.attributes,
@@ -179,6 +200,7 @@ class _SetWriter:
                 self._labels.extend(image.label for image in readable)
                 self._fingerprint.update(chunk.images)
                 self._num_flat += chunk.num_flat
+                self.gray += chunk.gray
                 for attributes in chunk.attributes:
                     self._attributes.add(attributes)
                 self._duplicates.add((image.name for image in readable), chunk.hashes)
@@ -231,7 +253,9 @@ class _SetWriter:
                 f"{num_contradicting:,} pictures are copies of others with another label: see "
                 f"duplicates in {MANIFEST}"
             )
-        if self._num_flat > _MANY_FLAT * num:
+        if self.gray.note:
+            yield self.gray.note
+        if self._num_flat > MANY_FLAT * num:
             yield (
                 f"{self._num_flat:,} of {num:,} pictures are nearly of one color; look at some "
                 "with 'sagan data info --sheet': dark samples in 16-bit files become black, and "

@@ -7,7 +7,7 @@ folder, from a zip and from any other source.
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,7 +16,6 @@ import numpy as np
 from PIL import (
     Image,
     ImageOps,
-    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
     features,
@@ -24,7 +23,9 @@ from PIL import (
 
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.color import to_srgb
+from sagan.images.depth import FULL_BITS, GrayRange, gray_range, may_be_deep, to_8_bits
 from sagan.images.heif import HEIF_EXTENSIONS, can_read_heif, is_heif, open_heif
+from sagan.images.signature import signature
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
@@ -65,27 +66,50 @@ class ImageFacts:
         height: likewise.
         mode: Pillow's, such as "RGB", "L" or "CMYK".
         format: the file format found in the bytes, such as "JPEG" or "PNG".
+        gray: the range of its samples, where that is not known to be 0 to 255.
+        contrast: the difference of the largest and the smallest value in a channel of its RGB
+            pixels, of all channels the greatest; None if it was not measured.
+        signature: its `signature`, empty if it was not measured.
     """
 
     width: int
     height: int
     mode: str
     format: str
+    gray: GrayRange = field(default_factory=GrayRange)
+    contrast: int | None = None
+    signature: bytes = field(default=b"", repr=False)
 
 
-def decode(data: bytes, size: int, fit: Fit, max_pixels: int = MAX_PIXELS) -> UInt8Array:
+def decode(
+    data: bytes,
+    size: int,
+    fit: Fit,
+    max_pixels: int = MAX_PIXELS,
+    gray_bits: int = FULL_BITS,
+) -> UInt8Array:
     """Decode an image file: bytes -> uint8 (size, size, 3), RGB in 0..255.
 
     EXIF orientation is applied, colors are converted to sRGB, transparency is laid over white,
-    animations give their first frame and 16-bit samples their high byte. Resampling is Pillow's
-    antialiased Lanczos on the full image (JPEG's cheaper reduced decoding moves pixels by up to 10
-    of 255). An image that already has the right size is not resampled.
+    animations give their first frame. Of 16-bit samples the high byte is taken; of gray ones that
+    of the `gray_bits` that their set uses (see `GrayRange`). Resampling is Pillow's antialiased
+    Lanczos on the full image (JPEG's cheaper reduced decoding moves pixels by up to 10 of 255). An
+    image that already has the right size is not resampled.
 
     Raises:
         UnreadableError: the bytes are not an image, are damaged, or have more than `max_pixels`
             pixels, which is at most MAX_PIXELS.
     """
-    return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels)), size))
+    return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels), gray_bits), size))
+
+
+def range_of(data: bytes) -> GrayRange:
+    """Return the range of an image file's samples if it is gray with more than 8 bits.
+
+    Raises:
+        UnreadableError: as `decode`.
+    """
+    return gray_range(_load(data)) if may_be_deep(data) else GrayRange()
 
 
 def decode_whole(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
@@ -109,8 +133,16 @@ def examine(data: bytes) -> ImageFacts:
         UnreadableError: as `decode`.
     """
     image = _load(data)
-    _to_rgb(image)
-    return ImageFacts(image.width, image.height, image.mode, image.format or "unknown")
+    rgb = _to_rgb(image)
+    return ImageFacts(
+        image.width, image.height, image.mode, image.format or "unknown", gray_range(image),
+        contrast_of(rgb), signature(rgb),
+    )  # fmt: skip
+
+
+def contrast_of(image: Image.Image) -> int:
+    """Return the greatest difference of two values within a channel of an RGB image."""
+    return int(np.ptp(image.getextrema(), axis=1).max())
 
 
 def check_size_and_fit(size: int, fit: str) -> Fit:
@@ -189,7 +221,7 @@ def _one_line(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, gray_bits: int = FULL_BITS) -> Image.Image:
     profile = image.info.get("icc_profile")
     if image.mode == "RGB" and "transparency" not in image.info and not profile:
         return image
@@ -197,7 +229,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         if profile:
             image = to_srgb(image)
         if image.mode.startswith("I"):
-            return _deep_gray(image)
+            return to_8_bits(image, gray_bits)
         if image.mode == "F":
             raise UnreadableError("floating-point pixels of unknown range")
         if image.has_transparency_data:
@@ -205,39 +237,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     except ValueError as error:
         raise UnreadableError(_one_line(error)) from None
-
-
-# TIFF's tags (TIFF 6.0, section 8).
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0
-
-
-def _deep_gray(image: Image.Image) -> Image.Image:
-    """Return gray of more than 8 bits as RGB, by the high byte of the file's depth.
-
-    Not by the brightest pixel: an image is as dark beside the others as it was. Pillow's own
-    `convert` clips to white instead.
-
-    Raises:
-        UnreadableError: samples are negative or need more than 16 bits, so that their range is
-            unknown.
-    """
-    samples = np.asarray(image).astype(np.int64)
-    least, most = int(samples.min()), int(samples.max())
-    if least < 0 or most > 0xFFFF:
-        raise UnreadableError(
-            f"samples from {least} to {most}, of unknown range: save it with 8 or 16 bits"
-        )
-    bits = 16
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        (stated, *_) = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))
-        bits = stated if 8 < stated < 16 else 16
-        if image.tag_v2.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
-            samples = (1 << bits) - 1 - samples
-    shades = (samples >> (bits - 8)).clip(0, 255).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        shades[samples == transparent] = 255
-    return Image.fromarray(shades).convert("RGB")
 
 
 def _over_white(image: Image.Image) -> Image.Image:

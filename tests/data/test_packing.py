@@ -157,7 +157,7 @@ def test_images_of_nearly_one_color_are_counted_in_a_note(tmp_path: Path) -> Non
     root = tmp_path / "set"
     root.mkdir()
     for n in range(6):
-        dark = np.tile(np.arange(8, dtype=np.uint16) * 585, (8, 1)) + n  # 12 bits of 16
+        dark = np.tile(np.arange(8, dtype=np.uint8) * 4, (8, 1)) + n % 4
         Image.fromarray(dark).save(root / f"{n}.png")
         icon = Image.new("LA", (8, 8), (255, 0))
         icon.paste((255, 255), (2, 2, 6, 6))

@@ -20,7 +20,8 @@ from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.data.sources.names import printable_name
 from sagan.data.sources.tree import ALL_SPLITS
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import FITS, Fit, ImageFacts, pixels_of
+from sagan.images.decode import FITS, Fit, ImageFacts, contrast_of, pixels_of
+from sagan.images.signature import signature
 from sagan.storage.files import open_file, read_file
 from sagan.types import UInt8Array
 
@@ -131,8 +132,10 @@ def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
 
 def examine_planes(data: bytes) -> ImageFacts:
     """Return the facts about planes, as `decode.examine` does for image files."""
-    decode_planes(data, SIDE, "crop")
-    return ImageFacts(SIDE, SIDE, "RGB", "CIFAR")
+    image = Image.fromarray(decode_planes(data, SIDE, "crop"))
+    return ImageFacts(
+        SIDE, SIDE, "RGB", "CIFAR", contrast=contrast_of(image), signature=signature(image)
+    )
 
 
 @dataclass(frozen=True)
