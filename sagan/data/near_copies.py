@@ -13,7 +13,7 @@ import numpy as np
 from sagan.images.signature import SIGNATURE_BYTES, SIGNATURE_SIDE
 from sagan.types import Float32Array, Int64Array, Progress, UInt8Array
 
-# Of ImageNet's photos, all correlate as much with versions of half the size or of JPEG's quality 30,
+# Of ImageNet's photos, all correlate as much with versions of half the size or JPEG's quality 30,
 # and 85 of 100 with a crop by 4%; 1 in 2,500 does with a different photo.
 _NEAR = 0.96
 # Leaves few pairs to align.

@@ -52,6 +52,11 @@ class FolderSource(NamedSource):
         return digest_of("folder", self._path, self.classes, entries())
 
 
+def has_images(folder: Path) -> bool:
+    """Whether a folder or one of its sub-folders has image files."""
+    return any(map(is_image_name, _walk(folder, [])))
+
+
 def _walk(root: Path, troubles: list[str]) -> Iterator[str]:
     """Yield the files' paths below `root`, with forward slashes; add what goes wrong to `troubles`.
 

@@ -57,6 +57,19 @@ _MASK_WORDS = frozenset(
      "seg", "segs", "label", "labels", "annotation", "annotations", "trimap", "trimaps", "matte",
      "mattes", "labelmap", "labelmaps", "depth", "edge", "edges", "conditioning"}
 )  # fmt: skip
+# In files' names, such a word stands between other characters than letters.
+_TARGET = (
+    r"(?:mask|gt|(?:ground[-_ ]?)?truth|seg(?:mentation)?|label(?:map|Ids|TrainIds)?|instanceIds|"
+    r"anno(?:tation)?|trimap|matte|alpha|depth|edge|superpixel)s?"
+)
+_BEFORE, _AFTER = r"(?:^|[-_. ])", r"(?=$|[-_. \d])"
+_MASK_FILE = re.compile(rf"{_BEFORE}{_TARGET}{_AFTER}", re.IGNORECASE)
+_MASK_NUMBER = re.compile(rf"({_BEFORE}{_TARGET})[-_. ]?\d+$", re.IGNORECASE)
+_KIND_WORD = re.compile(
+    rf"{_BEFORE}(?:{_TARGET}|image|img|picture|photo|rgb|class|object|instance|binary|color)"
+    rf"{_AFTER}",
+    re.IGNORECASE,
+)
 _MASK_DETAILS = frozenset({"ground", "class", "object", "instance", "binary"})
 
 
@@ -178,6 +191,39 @@ def masks_of(folders: Iterable[str]) -> set[str]:
         elif rest or not _IMAGE_WORDS.isdisjoint(words):
             images.add(rest)
     return {folder for folder, rest in masks.items() if rest in images}
+
+
+def mask_files(leaves: Sequence[str]) -> set[str]:
+    """Return those of a folder's images that are masks or other targets of others in it.
+
+    They are called as their image is but for such a word: `x_mask.png` beside `x.jpg`, `x_gt_1.png`
+    beside `x.png`, `mask_7.png` beside `image_7.png`. Where most files with such a word have no
+    image beside them, the word means something else.
+    """
+    named = [leaf for leaf in leaves if _MASK_FILE.search(_stem(leaf))]
+    if not named:
+        return set()
+    targets = set(named)
+    images = {_subject(leaf) for leaf in leaves if leaf not in targets}
+    if images != {""}:  # image.png and mask.png alone in a folder
+        images.discard("")
+    # A number after the word counts the masks of one image.
+    masks = {leaf for leaf in named if not images.isdisjoint(map(_subject, _numbering(leaf)))}
+    return masks if 2 * len(masks) >= len(named) else set()
+
+
+def _numbering(leaf: str) -> tuple[str, str]:
+    """Return a mask's name, and the same without a number after the word for masks."""
+    return leaf, _MASK_NUMBER.sub(r"\1", _stem(leaf)) + "."
+
+
+def _stem(leaf: str) -> str:
+    return leaf[: leaf.rfind(".")]
+
+
+def _subject(leaf: str) -> str:
+    """Return what a file shows: its name without words for images and masks."""
+    return _KIND_WORD.sub("", _stem(leaf)).strip("_-. ").lower()
 
 
 def are_parts(leaves: Mapping[str, Sequence[str]]) -> bool:

@@ -74,11 +74,15 @@ def is_avatars(source: str) -> bool:
 
 
 def _open_folder(path: Path, split: str) -> Source:
-    from sagan.data.sources import cifar, table_files
+    from sagan.data.sources import cifar, table_files, tar_archive
     from sagan.data.sources.folder import FolderSource
 
     if form := cifar.form_of(entry.name for entry in path.iterdir()):
         return cifar.CifarSource(cifar.InFolder(path), form, split)
+    if tars := tar_archive.tars_of_folders(path):
+        for tar in tars:
+            table_files.check_complete(tar)
+        return tar_archive.TarSource(path, split, tars)
     if table_files.has_tables(path):
         return table_files.open_folder(path, split)
     return FolderSource(path, split)

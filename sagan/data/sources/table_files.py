@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from sagan.data.sources.base import digest_of, file_entries
-from sagan.data.sources.names import is_image_name, printable_name
+from sagan.data.sources.folder import has_images
+from sagan.data.sources.names import is_hidden, is_image_name, printable_name, split_of
 from sagan.data.sources.rows import ArrowRows, ParquetRows, Rows, StreamedRows
-from sagan.data.sources.tables import TableSource, import_datasets, one_line
+from sagan.data.sources.tables import TableSource, image_column, import_datasets, one_line
 from sagan.data.sources.tar_rows import TarRows
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, UnreadableError
@@ -32,24 +33,46 @@ def kind_of(path: Path) -> str | None:
 def has_tables(folder: Path) -> bool:
     """Whether a folder is a set of tables: it, its `data` or its only sub-folder has such files.
 
-    A folder that also has images is not: a backup.tar among photos is a stray file.
+    A folder with images is not, unless a table has images too: a backup.tar among photos is a stray
+    file, as is a metadata.parquet.
     """
+    files = list(_files(folder))
+    if not files:
+        return _is_saved(folder)
     if any(is_image_name(entry.name) for entry in folder.iterdir()):
         return False
-    return any(_files(folder)) or _is_saved(folder)
+    return not has_images(folder) or any(map(_has_image_column, files))
+
+
+def _has_image_column(file: Path) -> bool:
+    if kind_of(file) == "webdataset":
+        return False
+    try:
+        import_datasets()
+        rows = ParquetRows if kind_of(file) == "parquet" else ArrowRows
+        image_column(rows([str(file)]).features, str(file))
+    except Exception:  # not installed, without images, or damaged in one of pyarrow's many ways
+        return False
+    return True
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place in (folder, *_inner(folder)):
+    for place in _places(folder):
         yield from sorted(file for file in place.iterdir() if kind_of(file))
 
 
-def _inner(folder: Path) -> list[Path]:
-    """Return the sub-folder in which a copy of a set on the hub has its files, if any."""
-    folders = [e for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")]
-    if len(folders) > 1:
-        return [entry for entry in folders if entry.name == "data"]
-    return folders
+def _places(folder: Path) -> Iterator[Path]:
+    """Yield the folders in which a set may have its files.
+
+    They are itself, its sub-folders for splits, and the sub-folder in which a copy of a set on the
+    hub has these, if any.
+    """
+    yield folder
+    folders = sorted(e for e in folder.iterdir() if e.is_dir() and not is_hidden(e.name + "/x"))
+    if splits := [entry for entry in folders if split_of(entry.name)]:
+        yield from splits
+    elif len(folders) == 1 or any(entry.name == "data" for entry in folders):
+        yield from _places(folders[0] if len(folders) == 1 else folder / "data")
 
 
 def _is_saved(folder: Path) -> bool:
@@ -82,7 +105,10 @@ def open_folder(path: Path, split: str) -> TableSource:
     kinds = sorted({TABLE_KINDS[file.suffix.lower()] for file in files})
     if len(kinds) > 1:
         raise SaganError(f"'{path}' mixes {' and '.join(kinds)} files: point at one kind")
-    where = {"data_dir": glob.escape(str(files[0].parent.resolve()))}
+    top = files[0].parent
+    if top != path and split_of(top.name):
+        top = top.parent
+    where = {"data_dir": glob.escape(str(top.resolve()))}
     return _open(path, sorted(files), split, partial(_load, kinds[0], where))
 
 
@@ -141,7 +167,11 @@ def _load(kind: str, where: Mapping[str, str]) -> Mapping[str, Rows]:
     rows: dict[str, Callable[[list[str]], Rows]] = {
         "parquet": ParquetRows, "arrow": ArrowRows, "webdataset": TarRows,
     }  # fmt: skip
-    return {str(name): rows[kind](list(paths)) for name, paths in files.items()}
+    splits = {
+        str(name): [path for path in paths if kind_of(Path(path)) == kind]
+        for name, paths in files.items()
+    }
+    return {name: rows[kind](paths) for name, paths in splits.items() if paths}
 
 
 def _load_saved(path: Path) -> Mapping[str, Rows]:

@@ -4,14 +4,14 @@ Everything is streamed: a few rows are in memory at a time, whatever the size of
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sagan.data.sources.base import SourceImage
-from sagan.data.sources.names import names_images, names_masks, printable_name
+from sagan.data.sources.names import names_images, names_masks, printable_name, split_of
 from sagan.data.sources.rows import Row, Rows
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
@@ -112,6 +112,7 @@ class TableSource:
         listing: Callable[[], str],
     ) -> None:
         self.name = name
+        split = _known_spelling(split, splits)
         self.split = split
         self.splits = tuple(sorted(splits)) if set(splits) != {DEFAULT_SPLIT} else ()
         if split not in splits:
@@ -121,7 +122,7 @@ class TableSource:
             )
         self._rows = splits[split]
         self._train = splits.get(DEFAULT_SPLIT, self._rows)
-        self._column, self._other_images = _image_column(self._rows.features, name)
+        self._column, self._other_images = image_column(self._rows.features, name)
         self._listing = listing
         self._check_alike(self._column)
 
@@ -258,6 +259,14 @@ class TableSource:
         return values, num_rows, num_negative
 
 
+def _known_spelling(split: str, splits: Iterable[str]) -> str:
+    """Return the split that is meant: "validation" for "val", where there is no other such."""
+    if split in splits or not (meaning := split_of(split)):
+        return split
+    same = [name for name in splits if split_of(name) == meaning]
+    return same[0] if len(same) == 1 else split
+
+
 def _ordered(values: set[Any]) -> list[Any]:
     numbers = sorted(value for value in values if not isinstance(value, str))
     return [*numbers, *sorted(value for value in values if isinstance(value, str))]
@@ -282,7 +291,7 @@ def _marked_labels(marked: Mapping[str, list[str]], train: "Features") -> Labels
     return Labels(note, column, classes, number)
 
 
-def _image_column(features: "Features", name: str) -> tuple[str, list[str]]:
+def image_column(features: "Features", name: str) -> tuple[str, list[str]]:
     """Return the column of images, and others that could have been meant.
 
     It is one that is marked as images, or called so, or else the only one of bytes. Of several

@@ -1,14 +1,16 @@
-"""Images in a .tar that contains a folder of images, read in place and never extracted."""
+"""Images in one or several .tar of folders of images, read in place and never extracted."""
 
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
+from sagan.data.sources.folder import has_images
 from sagan.data.sources.named import NamedSource
-from sagan.data.sources.names import is_image_name, printable_name
+from sagan.data.sources.names import is_hidden, is_image_name, printable_name, split_of
 from sagan.data.sources.zip_archive import plain_name, usable_names
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
@@ -17,47 +19,126 @@ from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
 _ENOUGH_TO_JUDGE = 1000
 
 
+# What numbers the shards of a set: "-0001", "_00001-of-00004".
+_SHARD_NUMBER = re.compile(r"[-_. ]?\d+([-_ ]?of[-_ ]?\d+)?$", re.IGNORECASE)
+
+
 def is_tar_of_folders(path: Path) -> bool:
     """Whether a .tar has images in folders and none of the labels (.cls) of a webdataset."""
+    names = _first_names(path)
+    in_folders = any("/" in name and is_image_name(name) for name in names)
+    return in_folders and not any(name.endswith(".cls") for name in names)
+
+
+def tars_of_folders(folder: Path) -> dict[Path, str]:
+    """Return the .tar files of a set that is divided into several, each with its folder in the set.
+
+    They are at the top of `folder`, or in sub-folders for splits. Either all contain folders of
+    images, so that `train-1.tar` and `train-2.tar` are parts of one folder `train`, or each is one
+    class, such as `cat.tar` and `dog.tar`.
+
+    Returns:
+        Nothing if it is another kind of set, such as webdataset files or a folder of images.
+    """
+    places = [folder, *sorted(e for e in folder.iterdir() if e.is_dir() and _is_place(e.name))]
+    tars = sorted(
+        entry
+        for place in places
+        for entry in place.iterdir()
+        if entry.suffix.lower() == ".tar" and not entry.name.startswith(".")
+    )
+    if not tars or has_images(folder):
+        return {}
+    stems = [tar.relative_to(folder).with_suffix("").as_posix() for tar in tars]
+    if all(map(is_tar_of_folders, tars)):
+        return {t: _SHARD_NUMBER.sub("", s) for t, s in zip(tars, stems, strict=True)}
+    if len(tars) > 1 and _are_classes(tars):
+        return dict(zip(tars, stems, strict=True))
+    return {}
+
+
+def _is_place(name: str) -> bool:
+    return name == "data" or split_of(name) is not None
+
+
+def _are_classes(tars: Sequence[Path]) -> bool:
+    """Whether each .tar is a class: called by a word, or as its images (n01440764_18.JPEG) are."""
+    listed = [[name for name in _first_names(tar) if not is_hidden(name)] for tar in tars]
+    if not all(names and all(map(is_image_name, names)) for names in listed):
+        return False
+    if all(n.startswith(t.stem) for t, names in zip(tars, listed, strict=True) for n in names):
+        return True
+    words = {_SHARD_NUMBER.sub("", tar.stem).lower() for tar in tars}
+    return len(words) == len(tars) and not any(map(split_of, words)) and "" not in words
+
+
+def _first_names(path: Path) -> list[str]:
     try:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            names = [
+            return [
                 plain_name(member.name)
                 for member in islice(archive, _ENOUGH_TO_JUDGE)
                 if member.isreg()
             ]
     except (UnreadableError, OSError, tarfile.TarError, ValueError):
-        return False  # which opening it as a table will explain
-    in_folders = any("/" in name and is_image_name(name) for name in names)
-    return in_folders and not any(name.endswith(".cls") for name in names)
+        return []  # which opening it as a table will explain
 
 
 class TarSource(NamedSource):
-    """Images in a .tar without compression."""
+    """Images in .tar files without compression.
 
-    def __init__(self, path: Path, split: str) -> None:
-        found, places = _list(path)
+    Args:
+        path: the file, or the folder of several.
+        split: as for `NamedSource`.
+        tars: as `tars_of_folders` returns them; by default `path` alone.
+    """
+
+    def __init__(self, path: Path, split: str, tars: Mapping[Path, str] | None = None) -> None:
+        self._tars = list(tars or [path])
+        found: list[str] = []
+        self._places: list[tuple[int, int, int]] = []
+        for number, tar in enumerate(self._tars):
+            names, places = _list(tar)
+            above = tars[tar] if tars else ""
+            taken = set(found)
+            found += [_placed(above, name, tar.stem, taken) for name in names]
+            self._places += [(number, offset, size) for offset, size in places]
         indices, notes = usable_names(found)
-        self._places = [places[index] for index in indices.values()]
+        by_name = dict(zip(found, self._places, strict=True))
+        self._places = [self._places[index] for index in indices.values()]
 
         def read(name: str) -> bytes:
-            return read_place(str(path), *places[found.index(name)])
+            number, offset, size = by_name[name]
+            return read_place(str(self._tars[number]), offset, size)
 
         super().__init__(path, split, found, list(indices), notes, read)
 
     def images(self) -> Iterator[SourceImage]:
-        path = str(self._path)
+        tars = list(map(str, self._tars))
         for index, label in self._arrangement.files:
-            read = partial(read_place, path, *self._places[index])
+            number, offset, size = self._places[index]
+            read = partial(read_place, tars[number], offset, size)
             yield SourceImage(printable_name(self._names[index]), label, read)
 
     def listing_digest(self) -> str:
-        changed = self._path.stat().st_mtime_ns
+        changed = [tar.stat().st_mtime_ns for tar in self._tars]
         entries = (
-            (self._names[index], label, *self._places[index], changed)
+            (self._names[index], label, *self._places[index], changed[self._places[index][0]])
             for index, label in self._arrangement.files
         )
         return digest_of("tar", self._path, self.classes, entries)
+
+
+def _placed(above: str, name: str, stem: str, taken: Container[str]) -> str:
+    """Return a member's path in a set of several .tar, unlike those of the others."""
+    if not above or name.startswith("/") or ".." in name.split("/"):
+        placed = name
+    else:
+        placed = f"{above}/{name}"
+    if placed not in taken:
+        return placed
+    folder, slash, leaf = placed.rpartition("/")
+    return f"{folder}{slash}{stem}-{leaf}"
 
 
 def _list(path: Path) -> tuple[list[str], list[tuple[int, int]]]:

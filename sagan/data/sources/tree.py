@@ -7,7 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sagan.data.sources.names import Parts, are_parts, masks_of, split_names, split_of
+from sagan.data.sources.names import (
+    Parts,
+    are_parts,
+    mask_files,
+    masks_of,
+    split_names,
+    split_of,
+)
 from sagan.errors import SaganError
 from sagan.images.decode import IMAGE_EXTENSIONS
 
@@ -97,7 +104,7 @@ def arrange(names: Sequence[str], split: str, where: str) -> Arrangement:
         raise SaganError(
             f"no pictures in '{where}': searched for {', '.join(sorted(IMAGE_EXTENSIONS))} files"
         )
-    tree = _without_masks(_tree(names))
+    tree = _without_mask_files(_without_masks(_tree(names)))
     tree = _unwrap(tree, keep=lambda folder: split_of(folder) is not None)
     tree = _splits_first(tree)
     splits = _splits(tree, split)
@@ -155,6 +162,20 @@ def _without_masks(tree: _Tree) -> _Tree:
     shown = "/".join(min(masks))
     note = f"{num} pictures in '{shown}' and the like are masks of those beside it: left out"
     return _Tree(kept, [note])
+
+
+def _without_mask_files(tree: _Tree) -> _Tree:
+    """Leave out masks that lie beside their images, in any folder."""
+    kept, shown, num = {}, "", 0
+    for folder, files in sorted(tree.files.items()):
+        masks = mask_files([leaf for _, leaf in files])
+        kept[folder] = [(index, leaf) for index, leaf in files if leaf not in masks]
+        num += len(files) - len(kept[folder])
+        shown = shown or (masks and "/".join((*folder, min(masks)))) or ""
+    if not num:
+        return tree
+    note = f"{num} pictures such as '{shown}' are masks of those beside them: left out"
+    return _Tree(kept, [*tree.notes, note])
 
 
 def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:

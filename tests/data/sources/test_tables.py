@@ -317,6 +317,93 @@ def test_a_tar_of_class_folders_is_read_as_the_folder_would_be(tmp_path: Path) -
     assert open_source(str(path)).listing_digest() != digest
 
 
+PETS = {f"{name}/{n}.png": png(10 * n + (name == "dog")) for name in ("cat", "dog")
+        for n in range(3)}  # fmt: skip
+CATS = {f"{n}.png": png(n) for n in range(2)}
+
+
+@pytest.mark.parametrize(
+    ("tars", "splits"),
+    [
+        ({"part1.tar": PETS, "part2.tar": PETS}, {"train": (6, 6)}),
+        ({"data/pets-000.tar": PETS, "data/pets-001.tar": PETS}, {"train": (6, 6)}),
+        ({"000.tar": PETS, "001.tar": PETS, "002.tar": PETS}, {"train": (9, 9)}),
+        ({"train.tar": PETS, "test.TAR": PETS}, {"train": (3, 3), "test": (3, 3)}),
+        (
+            {f"train-0000{n}-of-00002.tar": PETS for n in (0, 1)} | {"val.tar": PETS},
+            {"train": (6, 6), "val": (3, 3)},
+        ),
+        ({"train/0.tar": PETS, "train/1.tar": PETS, "test/0.tar": PETS},
+         {"train": (6, 6), "test": (3, 3)}),
+        ({"cat.tar": CATS, "dog.tar": CATS}, {"train": (2, 2)}),
+        (
+            {f"n0144076{n}.tar": {f"n0144076{n}_{i}.JPEG": png(i) for i in range(n + 1)}
+             for n in (0, 1)},
+            {"train": (1, 2)},
+        ),
+    ],
+)  # fmt: skip
+def test_several_tars_are_one_set_with_the_classes_and_splits_of_their_folders(
+    tmp_path: Path, tars: dict[str, dict[str, bytes]], splits: dict[str, tuple[int, int]]
+) -> None:
+    for name, files in tars.items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        tar_of(tmp_path / "set" / name, files)
+    for split, counts in splits.items():
+        source = open_source(str(tmp_path / "set"), split)
+        assert source.splits == (tuple(sorted(splits)) if len(splits) > 1 else ())
+        assert len({image.name for image in source.images()}) == sum(counts)
+        labels = [image.label for image in source.images()]
+        assert tuple(labels.count(label) for label in (0, 1)) == counts
+        assert len(source.classes) == 2
+        # Every image is the one that its place says.
+        shades = [image.read() for image in source.images()]
+        assert set(shades) <= {data for files in tars.values() for data in files.values()}
+        digest = source.listing_digest()
+        assert open_source(str(tmp_path / "set"), split).listing_digest() == digest
+
+
+def test_a_damaged_tar_among_several_is_refused_by_name(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        tar_of(tmp_path / name, PETS)
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:2048])
+    with pytest.raises(SaganError, match=r"'.*b\.tar': its end is missing"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("stray", ["backup.tar", "metadata.parquet"])
+def test_a_folder_of_images_with_a_stray_table_or_archive_is_a_folder_of_images(
+    tmp_path: Path, stray: str
+) -> None:
+    for name in ("train/cat/1.png", "train/dog/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(png(1))
+    if stray == "backup.tar":
+        tar_of(tmp_path / stray, PETS)
+    else:
+        pq.write_table(pa.table({"file_name": ["1.png"], "label": [3]}), tmp_path / stray)
+    source = open_source(str(tmp_path))
+    assert (source.classes, source.num_images) == (("cat", "dog"), 2)
+
+
+def test_a_table_of_images_with_a_figure_beside_it_is_a_table(tmp_path: Path) -> None:
+    parquet(tmp_path)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "figure.png").write_bytes(png(1))
+    assert open_source(str(tmp_path)).num_images == 30
+
+
+@pytest.mark.parametrize("top", ["", "data/", "set/"])
+def test_folders_of_tables_named_as_splits_are_splits(tmp_path: Path, top: str) -> None:
+    for split, num in (("train", 6), ("validation", 3)):
+        (tmp_path / top / split).mkdir(parents=True)
+        rows(num).to_parquet(str(tmp_path / top / split / "x.parquet"))
+    assert open_source(str(tmp_path)).num_images == 6
+    for spelling in ("validation", "val", "dev", "Valid"):
+        source = open_source(str(tmp_path), spelling)
+        assert (source.split, source.num_images) == ("validation", 3)
+
+
 def test_captions_are_not_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sagan.data.sources.tables.MAX_LABEL_VALUES", 4)
     table = {"image": [png(n) for n in range(6)], "label": [f"caption {n}" for n in range(6)]}

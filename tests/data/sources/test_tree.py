@@ -298,6 +298,50 @@ def test_masks_beside_their_images_are_left_out_with_a_note(images: str, masks: 
     assert "masks" in layout.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{}.png", "{}_mask.png"),
+        ("{}.jpg", "{}_seg.png"),
+        ("{}.jpg", "{}-label.png"),
+        ("{}.jpg", "{}_depth.png"),
+        ("{}.jpg", "{}.mask.png"),
+        ("{}_rgb.png", "{}_depth.png"),
+        ("{}-img.png", "{}-gt.png"),
+        ("image_{}.png", "mask_{}.png"),
+        ("benign ({}).png", "benign ({})_mask_1.png"),
+        ("ISIC_{}.jpg", "ISIC_{}_Segmentation.png"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["", "cat/", "train/cat/"])
+def test_masks_as_files_beside_images_are_left_out_with_a_note(
+    folder: str, image: str, mask: str
+) -> None:
+    images = [folder + image.format(n) for n in range(4)]
+    others = ["dog/1.png", "dog/2.png", "train/dog/1.png"]
+    kept = [*images, *(other for other in others if folder and other.startswith(folder[:-4]))]
+    classes, layout = labeled([*kept, *(folder + mask.format(n) for n in range(4))])
+    assert set(classes) == set(kept)
+    assert f"4 pictures such as '{folder}{mask.format(0)}' are masks" in layout.notes[0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["with_mask_1.jpg", "without_mask_1.jpg", "with_mask_2.jpg"],
+        ["mask_1.png", "mask_2.png", "face_1.png"],
+        ["alpha.png", "beta.png", "gamma.png"],
+        ["image.png", "mask.png", "hat.png"],
+        ["1.png", "1_mask.png", "a_label.png", "b_label.png", "c_label.png"],
+        ["x_masked.png", "x.png", "unmasked.png"],
+    ],
+)
+def test_a_word_for_masks_that_means_something_else_leaves_nothing_out(names: list[str]) -> None:
+    classes, layout = labeled(names)
+    assert set(classes) == set(names)
+    assert layout.notes == ()
+
+
 def test_faces_with_and_without_masks_are_classes() -> None:
     for pair in (["with_mask", "without_mask"], ["mask", "no_mask"], ["masks", "hats"]):
         assert len(labeled([f"{name}/1.png" for name in pair])[1].classes) == 2
