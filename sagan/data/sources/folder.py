@@ -52,6 +52,14 @@ class FolderSource(NamedSource):
         return digest_of("folder", self._path, self.classes, entries())
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, in order; none if it may not be listed."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208, since a million paths take seconds
+    except OSError:  # listing it as part of a set will say why
+        return []
+
+
 def has_images(folder: Path) -> bool:
     """Whether a folder or one of its sub-folders has image files."""
     return any(map(is_image_name, _walk(folder, [])))

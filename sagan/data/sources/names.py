@@ -17,7 +17,9 @@ _SYSTEM_FOLDERS = frozenset(
     {"__macosx", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot",
      "$recycle.bin", "recycle.bin", "recycle bin", "recycler", "recycled", "$extend",
      "system volume information", "lost+found", "lost.dir", "network trash folder",
-     "temporary items", "~snapshot", "@sharebin", "__pycache__", "node_modules"}
+     "temporary items", "~snapshot", "@sharebin", "@synoresource", "$winreagent", "$sysreset",
+     "$av_asw", "$windows.~bt", "$windows.~ws", "config.msi", "msdownld.tmp", "windowsimagebackup",
+     "_gsdata_", "__pycache__", "node_modules"}
 )  # fmt: skip
 _RESCUED = re.compile(r"found\.\d{3}")  # what chkdsk leaves
 
@@ -25,16 +27,19 @@ _RESCUED = re.compile(r"found\.\d{3}")  # what chkdsk leaves
 _COMPANIONS = frozenset(
     {".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
      ".htm", ".pdf", ".py", ".ipynb", ".m", ".sh", ".db", ".ini", ".log", ".lnk", ".url", ".zip",
-     ".tar", ".gz", ".parquet", ".arrow"}
+     ".tar", ".gz", ".parquet", ".arrow", ".xls", ".xlsx", ".mat"}
 )  # fmt: skip
 
+# Tables, whatever they are called, and texts whose name or folder says that they have labels.
 _LABEL_TABLE = re.compile(
-    r"(^|/)[^/]*(label|metadata|annotation|class|train|attr|target)[^/]*\.(csv|tsv|jsonl|txt|json)$",
+    r"\.(csv|tsv|jsonl|xlsx?|parquet|mat)$"
+    r"|(^|/)[^/]*(label|metadata|annotation|class|train|attr|target|identity|partition|instances|"
+    r"caption|truth)[^/]*(/[^/]*)?\.(txt|json|xml)$",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SPLIT_WORDS = {
-    "train": "train", "training": "train", "trn": "train",
+    "train": "train", "training": "train", "trn": "train", "trainval": "train",
     "test": "test", "testing": "test", "tst": "test", "eval": "test", "evaluation": "test",
     "holdout": "test",
     "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val",
@@ -70,7 +75,12 @@ _KIND_WORD = re.compile(
     rf"{_AFTER}",
     re.IGNORECASE,
 )
-_MASK_DETAILS = frozenset({"ground", "class", "object", "instance", "binary"})
+_MASK_DETAILS = frozenset({"ground", "class", "object", "instance", "binary", "fine", "coarse"})
+# A folder called by such words alone has masks, whatever the folder of their images is called.
+_SURE_MASK_WORDS = frozenset(
+    {"gt", "groundtruth", "truth", "segmentation", "segmentations", "annotation", "annotations",
+     "trimap", "trimaps", "matte", "mattes", "labelmap", "labelmaps"}
+)  # fmt: skip
 
 
 def is_image_name(name: str) -> bool:
@@ -156,13 +166,16 @@ def split_of(folder: str) -> tuple[str, Parts] | None:
     "Training Set" means ("train", ()), "DIV2K_valid_HR" ("val", ("div", "2", "k", "hr")).
     """
     splits, rest = [], []
-    for word in _words(folder):
+    words = _words(folder)
+    for word in words[1:] if words[:1] and words[0].isdecimal() else words:  # "01 Training"
         # "trainset" and "testdata" are one word.
         plain = re.sub(r"(sets?|data|images?|imgs)$", "", word)
         if split := _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get(plain):
             splits.append(split)
         elif word not in _EMPTY_WORDS:
             rest.append(word)
+    if splits == ["train", "val"]:  # train_val, a training set that includes the other
+        del splits[1]
     return (splits[0], tuple(rest)) if len(splits) == 1 else None
 
 
@@ -180,17 +193,22 @@ def masks_of(folders: Iterable[str]) -> set[str]:
     """Return those of the folders that have masks or other targets for the images of another.
 
     A folder of masks has a partner with the same name but for words such as "images" and "masks":
-    `images/` and `masks/`, `train/` and `train_masks/`.
+    `images/` and `masks/`, `train/` and `train_masks/`. Words such as "segmentations" and "gt" need
+    no partner, as in Cityscapes' `leftImg8bit/` and `gtFine/`.
     """
-    images, masks = set(), {}
-    for folder in folders:
+    images, masks, sure = set(), {}, set()
+    all_folders = set(folders)
+    for folder in all_folders:
         words = _words(folder)
         rest = tuple(w for w in words if w not in _MASK_WORDS | _IMAGE_WORDS | _EMPTY_WORDS)
-        if names_masks(folder):
+        if (telling := set(words) - _MASK_DETAILS) and telling <= _SURE_MASK_WORDS:
+            sure.add(folder)
+        elif names_masks(folder):
             masks[folder] = tuple(word for word in rest if word not in _MASK_DETAILS)
         elif rest or not _IMAGE_WORDS.isdisjoint(words):
             images.add(rest)
-    return {folder for folder, rest in masks.items() if rest in images}
+    found = {folder for folder, rest in masks.items() if rest in images}
+    return found | sure if all_folders - sure else found
 
 
 def mask_files(leaves: Sequence[str]) -> set[str]:

@@ -75,10 +75,13 @@ def is_avatars(source: str) -> bool:
 
 def _open_folder(path: Path, split: str) -> Source:
     from sagan.data.sources import cifar, table_files, tar_archive
-    from sagan.data.sources.folder import FolderSource
+    from sagan.data.sources.folder import FolderSource, names_in
 
-    if form := cifar.form_of(entry.name for entry in path.iterdir()):
+    names = names_in(path)
+    if form := cifar.form_of(names):
         return cifar.CifarSource(cifar.InFolder(path), form, split)
+    if any(map(is_image_name, names)):
+        return FolderSource(path, split)
     if tars := tar_archive.tars_of_folders(path):
         for tar in tars:
             table_files.check_complete(tar)

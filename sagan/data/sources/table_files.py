@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from sagan.data.sources.base import digest_of, file_entries
-from sagan.data.sources.folder import has_images
-from sagan.data.sources.names import is_hidden, is_image_name, printable_name, split_of
+from sagan.data.sources.folder import has_images, names_in
+from sagan.data.sources.names import is_image_name, is_system_folder, printable_name, split_of
 from sagan.data.sources.rows import ArrowRows, ParquetRows, Rows, StreamedRows
 from sagan.data.sources.tables import TableSource, image_column, import_datasets, one_line
 from sagan.data.sources.tar_rows import TarRows
@@ -39,8 +39,6 @@ def has_tables(folder: Path) -> bool:
     files = list(_files(folder))
     if not files:
         return _is_saved(folder)
-    if any(is_image_name(entry.name) for entry in folder.iterdir()):
-        return False
     return not has_images(folder) or any(map(_has_image_column, files))
 
 
@@ -58,7 +56,9 @@ def _has_image_column(file: Path) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     for place in _places(folder):
-        yield from sorted(file for file in place.iterdir() if kind_of(file))
+        for name in names_in(place):
+            if name.lower().endswith(tuple(TABLE_KINDS)):
+                yield place / name
 
 
 def _places(folder: Path) -> Iterator[Path]:
@@ -68,11 +68,14 @@ def _places(folder: Path) -> Iterator[Path]:
     hub has these, if any.
     """
     yield folder
-    folders = sorted(e for e in folder.iterdir() if e.is_dir() and not is_hidden(e.name + "/x"))
-    if splits := [entry for entry in folders if split_of(entry.name)]:
-        yield from splits
-    elif len(folders) == 1 or any(entry.name == "data" for entry in folders):
-        yield from _places(folders[0] if len(folders) == 1 else folder / "data")
+    names = names_in(folder)
+    if any(map(is_image_name, names)):  # perhaps a million: do not ask each if it is a folder
+        return
+    folders = [n for n in names if not is_system_folder(n) and (folder / n).is_dir()]
+    if splits := [name for name in folders if split_of(name)]:
+        yield from (folder / name for name in splits)
+    elif len(folders) == 1 or "data" in folders:
+        yield from _places(folder / (folders[0] if len(folders) == 1 else "data"))
 
 
 def _is_saved(folder: Path) -> bool:

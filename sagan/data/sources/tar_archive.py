@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from sagan.data.sources.base import SourceImage, digest_of
-from sagan.data.sources.folder import has_images
+from sagan.data.sources.folder import has_images, names_in
 from sagan.data.sources.named import NamedSource
 from sagan.data.sources.names import is_hidden, is_image_name, printable_name, split_of
 from sagan.data.sources.zip_archive import plain_name, usable_names
@@ -40,13 +40,13 @@ def tars_of_folders(folder: Path) -> dict[Path, str]:
     Returns:
         Nothing if it is another kind of set, such as webdataset files or a folder of images.
     """
-    places = [folder, *sorted(e for e in folder.iterdir() if e.is_dir() and _is_place(e.name))]
-    tars = sorted(
-        entry
+    places = [folder, *(folder / name for name in names_in(folder) if _is_place(name))]
+    tars = [
+        place / name
         for place in places
-        for entry in place.iterdir()
-        if entry.suffix.lower() == ".tar" and not entry.name.startswith(".")
-    )
+        for name in names_in(place)
+        if name.lower().endswith(".tar") and not name.startswith(".")
+    ]
     if not tars or has_images(folder):
         return {}
     stems = [tar.relative_to(folder).with_suffix("").as_posix() for tar in tars]

@@ -23,6 +23,8 @@ DEFAULT_SPLIT = "train"
 # All splits together.
 ALL_SPLITS = "all"
 NO_LABEL = -1
+# One image at the top for this many in folders is a stray one.
+_FEW = 10
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,9 @@ def _without_mask_files(tree: _Tree) -> _Tree:
 
 def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:
     """Enter a folder that contains everything else, again and again, until `keep(name)` is true."""
-    while (folders := tree.folders()) and not tree.loose():
+    while folders := (tree := _without_strays(tree)).folders():
+        if tree.loose():
+            break
         if any(map(keep, folders)):
             break
         if len(folders) > 1:
@@ -201,6 +205,24 @@ def _unwrap(tree: _Tree, keep: Callable[[str], bool]) -> _Tree:
         inner.notes = tree.notes if inner.folders() else [*tree.notes, _one_folder(folder)]
         tree = inner
     return tree
+
+
+def _without_strays(tree: _Tree) -> _Tree:
+    """Leave out a few images, such as a logo, beside the one folder with the folders of a set."""
+    loose, folders = tree.loose(), tree.folders()
+    if not loose or len(folders) != 1 or len(loose) * _FEW > folders.total():
+        return tree
+    inner = tree.below(set(folders))
+    if inner.loose() or len(inner.folders()) < 2:
+        return tree
+    (folder,) = folders
+    note = (
+        f"{len(loose)} pictures beside the folder '{folder}' are left out, "
+        f"such as '{min(leaf for _, leaf in loose)}'"
+    )
+    return _Tree(
+        {parts: files for parts, files in tree.files.items() if parts}, [*tree.notes, note]
+    )
 
 
 def _one_folder(folder: str) -> str:

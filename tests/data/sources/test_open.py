@@ -152,7 +152,8 @@ def test_links_between_folders_do_not_multiply_without_end(tmp_path: Path) -> No
 
 SYSTEM_FOLDERS = ["$RECYCLE.BIN/S-1-5-21", "#recycle", "System Volume Information", "lost+found",
                   "__MACOSX", "@eaDir", ".Trash-1000", "found.000", "RECYCLER",
-                  "cat/@eaDir"]  # fmt: skip
+                  "cat/@eaDir", "$WinREAgent", "@SynoResource", ".ipynb_checkpoints", ".thumbnails",
+                  "_gsdata_"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SYSTEM_FOLDERS)
@@ -165,7 +166,11 @@ def test_folders_of_systems_are_not_classes(tmp_path: Path, name: str) -> None:
         assert opened.notes == ()
 
 
-@pytest.mark.parametrize("table", ["labels.csv", "metadata.jsonl", "list_attr_celeba.txt"])
+@pytest.mark.parametrize(
+    "table",
+    ["labels.csv", "metadata.jsonl", "list_attr_celeba.txt", "train.csv", "styles.csv", "y.xlsx",
+     "_annotations.coco.json", "Annotations/1.xml", "labels/1.txt", "identity_CelebA.txt"],
+)  # fmt: skip
 def test_a_table_of_labels_beside_unlabeled_images_is_noted(tmp_path: Path, table: str) -> None:
     files = {"1.png": png(1), "2.png": png(2), table: b"x"}
     for source in (write_folder(tmp_path / "set", files), write_zip(tmp_path / "x.zip", files)):

@@ -188,6 +188,11 @@ SPLIT_PAIRS = [
     ("seg_train", "seg_test"),
     ("flowers-train", "flowers-evaluation"),
     ("TrainingData", "TestingData"),
+    ("01 Training", "02 Test"),
+    ("1_train", "2_test"),
+    ("trainval", "test"),
+    ("train_val", "test"),
+    ("Train (1)", "Test (1)"),
 ]
 
 
@@ -340,6 +345,29 @@ def test_a_word_for_masks_that_means_something_else_leaves_nothing_out(names: li
     classes, layout = labeled(names)
     assert set(classes) == set(names)
     assert layout.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("leftImg8bit/train/{}", "gtFine/train/{}"), ("CUB/{}", "segmentations/{}"),
+     ("bottle/{}", "ground_truth/{}"), ("JPEGs/{}", "Annotations/{}")],
+)  # fmt: skip
+def test_folders_that_can_only_be_masks_need_no_partner(images: str, masks: str) -> None:
+    names = [f"{images.format(c)}/{i}.png" for c in "ab" for i in range(2)]
+    classes, layout = labeled([*names, *(f"{masks.format(c)}/x{i}.png" for c in "ab" for i in "1")])
+    assert set(classes) == set(names)
+    assert layout.classes == ("a", "b")
+    assert "are masks" in layout.notes[0]
+
+
+def test_a_few_images_beside_the_one_folder_of_a_set_are_left_out_with_a_note() -> None:
+    names = [f"set/{split}/{c}/{i}.png" for split in ("train", "test") for c in "ab" for i in "123"]
+    classes, layout = labeled(["logo.png", *names])
+    assert set(classes) == set(names[:6])
+    assert layout.splits == ("test", "train")
+    assert layout.notes[0] == (
+        "1 pictures beside the folder 'set' are left out, such as 'logo.png'"
+    )
 
 
 def test_faces_with_and_without_masks_are_classes() -> None:
