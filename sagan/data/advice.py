@@ -138,10 +138,10 @@ def _likeness_warnings(info: DatasetInfo) -> Iterator[str]:
             "resized or cropped?): keep one of each, and none in both train and test"
         )
     if info.num_contradicting or info.num_near_contradicting:
-        near = f", {info.num_near_contradicting:,} nearly" if info.num_near_contradicting else ""
         yield (
             f"one picture under two labels: {info.num_contradicting:,} are copies of others with "
-            f"another label{near}; keep one label for each"
+            f"another label, and {info.num_near_contradicting:,} look nearly the same as one; "
+            "keep one label for each"
         )
     if info.num_flat > MANY_FLAT * info.num_images:
         yield (

@@ -229,9 +229,9 @@ class _Survey:
 
     def result(self, source: Source, progress: Progress | None) -> DatasetInfo:
         """Return the numbers of all images added, and which of them are nearly the same."""
+        found = dict(near_copies(as_signatures(self._signatures), progress))
         pairs = [
-            (self._compared[row], self._compared[earlier])
-            for row, earlier in sorted(near_copies(as_signatures(self._signatures), progress))
+            (self._compared[row], self._compared[earlier]) for row, earlier in sorted(found.items())
         ]
         labels = dict(enumerate(source.classes)) if source.classes else {NO_LABEL: ""}
         return DatasetInfo(

@@ -19,6 +19,8 @@ _USUAL_BITS = (8, 10, 12, 14)
 _OVERSHOOT = 65 / 64
 # Fewer images than this do not show what a set uses.
 _ENOUGH_IMAGES = 4
+# Samples of this many bits, read as 16, cover a sixteenth of the range.
+_DARK_BITS = 12
 
 # TIFF's tags (TIFF 6.0, section 8).
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0
@@ -50,6 +52,8 @@ class GrayRange:
         if not self.num or self._fitting == FULL_BITS:
             return ""
         found = f"the 16-bit gray pictures ({self.num:,}) have no sample above {self.largest:,}"
+        if self.bits == FULL_BITS and self._fitting > _DARK_BITS:
+            return ""
         if self.bits == FULL_BITS:
             return f"{found}: too few to tell if they have {self._fitting} bits, so they stay dark"
         return f"{found}: all of them are read as {self.bits}-bit"

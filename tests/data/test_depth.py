@@ -67,6 +67,7 @@ def test_a_few_images_do_not_show_their_range_and_the_note_says_so(tmp_path: Pat
     images, notes = packed(deep_set(tmp_path / "set", [4000] * 3), tmp_path / "out")
     assert images.max() == 15
     assert "too few to tell if they have 12 bits" in notes[0]
+    assert GrayRange(1, 0x4000).note == ""
 
 
 def test_the_pixels_do_not_depend_on_the_number_of_workers(
