@@ -27,9 +27,9 @@ from sagan.types import UInt8Array
 
 SIDE = 32
 PIXEL_BYTES = 3 * SIDE * SIDE
-# CIFAR-100's train file, the largest, has 155 MB.
 # Its authors ask to be cited; they do not state a license.
 REFERENCE = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
+# CIFAR-100's train file, the largest, has 155 MB.
 MAX_PART_BYTES = 512 * 1024**2
 
 # Labels and encoded images, PIXEL_BYTES each, of one file of the set.
