@@ -75,8 +75,13 @@ def train(
         raise SaganError("give a run directory with --out")
 
     from sagan.display import PackingProgress
-    from sagan.runtime.processes import join_processes, report_lost_processes
+    from sagan.runtime.processes import (
+        join_processes,
+        local_main_process_first,
+        report_lost_processes,
+    )
     from sagan.runtime.shell import quoted
+    from sagan.training.agreement import check_shared
     from sagan.training.session import RESUME, prepare_session
     from sagan.training.time_plan import make_plan
 
@@ -84,11 +89,10 @@ def train(
     notify = say if processes.is_main_process else say_nothing
     console = open_console()
     with report_lost_processes(RESUME), _run_directory(out) as run:
+        if not dry_run:
+            check_shared(run)  # before hours of packing
         # The first process of a machine packs the data; the others find it in the cache.
-        with (
-            processes.local_main_process_first(),
-            PackingProgress(console, "packing") as progress,
-        ):
+        with local_main_process_first(), PackingProgress(console, "packing") as progress:
             session = prepare_session(data, run, preset, overrides, notify, progress)
         session = make_plan(session, notify)
         if processes.is_main_process:

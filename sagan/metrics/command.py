@@ -9,7 +9,7 @@ from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.metrics.evaluation import evaluate, open_same_model
 from sagan.metrics.features.network import open_network
 from sagan.metrics.plan import SamplePlan, check_conditional, check_request, uses_train_images
-from sagan.runtime.processes import join_processes
+from sagan.runtime.processes import join_processes, local_main_process_first
 from sagan.storage.files import check_writable
 from sagan.types import NamedProgress, Notify, Progress
 
@@ -86,7 +86,7 @@ def evaluate_request(
         )  # fmt: skip
 
     # The first process of a machine packs and downloads; the others find it in the cache.
-    with processes.local_main_process_first():
+    with local_main_process_first():
         reference = opened(request.split)
         train = opened(DEFAULT_SPLIT) if request.needs_train else None
         network = open_network(request.features, request.weights)

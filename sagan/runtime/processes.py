@@ -1,10 +1,13 @@
 """The processes of a command, one or several: how they meet, decide alike and end together."""
 
+import atexit
 import os
-from collections.abc import Iterator
+import socket
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -12,15 +15,18 @@ from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env
 from torch import distributed
 from torch.distributed import DistError, distributed_c10d
 
+from sagan._version import __version__
 from sagan.errors import SaganError
 from sagan.runtime.device import choose_device
+from sagan.runtime.meeting import choose_interface, meeting_error, refuse_restarts_that_fail
+from sagan.runtime.watch import Watch, patience, waiting_for
 
-# The other processes wait while one packs images, downloads or computes metrics, which would exceed
-# NCCL's default of ten minutes. If a process dies, the launcher informs the others on the same
-# machine much sooner.
+Value = TypeVar("Value")
+
+# A process that is lost is noticed by `Watch`. These end the wait for one that answers but stays
+# away: while one packs images, downloads or computes metrics, and during training, where none works
+# alone for longer than it takes to draw, evaluate and save.
 SETUP_TIMEOUT = timedelta(hours=6)
-# During training no process works alone for longer than it takes to draw, evaluate and save: one
-# that stays away longer is lost, perhaps together with its machine.
 STEP_TIMEOUT = timedelta(minutes=30)
 
 _LAUNCH = "start them with torchrun or accelerate launch"
@@ -41,13 +47,24 @@ def join_processes(device: str | None = None) -> PartialState:
             chose another one.
     """
     chosen = choose_device(device)
-    if not PartialState._shared_state:  # the first call
+    first = not PartialState._shared_state
+    if first:
         _refuse_shared_devices(chosen)
+        refuse_restarts_that_fail()
+        choose_interface()
+    limit = patience()
     try:
-        # On CPUs, processes talk over gloo.
-        state = PartialState(cpu=chosen.type == "cpu", timeout=SETUP_TIMEOUT)
+        with waiting_for(
+            f"the other processes to start (for at most {limit.total_seconds():.0f} s)"
+        ):
+            # On CPUs, processes talk over gloo.
+            state = PartialState(cpu=chosen.type == "cpu", timeout=limit)
+            if first and state.num_processes > 1:
+                _begin_watch(state, limit)
     except ValueError as error:
         raise SaganError(f"cannot join the other processes ({error}): {_LAUNCH}") from None
+    except RuntimeError as error:
+        raise meeting_error(error) from None
     announced = os.environ.get("WORLD_SIZE", "1")
     if announced.isdecimal() and int(announced) > state.num_processes:
         raise SaganError(
@@ -58,7 +75,68 @@ def join_processes(device: str | None = None) -> PartialState:
         raise SaganError(
             f"cannot compute on '{device}': this process was set up for '{state.device.type}'"
         )
+    if first:
+        check_agreement(
+            {"sagan": __version__, "torch": torch.__version__},
+            "install the same versions on all machines",
+        )
     return state
+
+
+def _begin_watch(state: PartialState, limit: timedelta) -> None:
+    """Exchange host names, and watch over the other processes until this one ends."""
+    _hosts[:] = gather_objects(socket.gethostname())
+    mine = _hosts[state.process_index]
+    others = sorted(set(_hosts) - {mine})
+    where = f" (on {', '.join(others)})" if others else ""
+    Watch.current = Watch(f"another process of this command{where}", limit)
+    _set_timeout(SETUP_TIMEOUT)
+    atexit.register(_end_watch)
+
+
+_hosts: list[str] = []  # of the processes, by rank
+
+
+def name_ranks(ranks: list[int]) -> str:
+    """Return names of processes for a message: "rank 1 (node2)", "ranks 2 and 3 (node3)"."""
+    hosts = sorted({_hosts[rank] for rank in ranks})
+    listed = " and ".join(filter(None, (", ".join(map(str, ranks[:-1])), str(ranks[-1]))))
+    return f"rank{'s' * (len(ranks) > 1)} {listed} ({', '.join(hosts)})"
+
+
+def gather_objects(value: Value) -> list[Value]:
+    """Return every process's value, by rank; every process calls this."""
+    if not distributed.is_initialized():
+        return [value]
+    values: list[Value | None] = [None] * distributed.get_world_size()
+    with waiting_for("the other processes to get as far as this one"):
+        distributed.all_gather_object(values, value)
+    return cast(list[Value], values)
+
+
+def check_agreement(facts: Mapping[str, object], remedy: str) -> None:
+    """Check that the same holds in all processes, each of which calls this.
+
+    Args:
+        facts: values by name.
+        remedy: what to do where they differ, in the user's words.
+
+    Raises:
+        SaganError: they differ; every process raises it, and it names what differs where.
+    """
+    found = gather_objects({name: str(value) for name, value in facts.items()})
+    differences = []
+    for name in facts:
+        ranks: dict[str, list[int]] = {}
+        for rank, values in enumerate(found):
+            ranks.setdefault(values.get(name, "missing"), []).append(rank)
+        if len(ranks) > 1:
+            parts = [f"{value} on {name_ranks(where)}" for value, where in ranks.items()]
+            differences.append(f"{name} is {' but '.join(parts)}")
+    if differences:
+        raise SaganError(
+            f"the processes of this command differ: {'; '.join(differences)}: {remedy}"
+        )
 
 
 def _refuse_shared_devices(chosen: torch.device) -> None:
@@ -130,22 +208,46 @@ class Processes:
             group = distributed.new_group(backend="gloo", timeout=STEP_TIMEOUT)
             self._group = cast(distributed.ProcessGroup, group)
 
-    def all_reduce_max(self, *values: int) -> list[int]:
-        """Return each value's maximum over the processes, waiting until all have called this."""
+    def all_reduce_max(self, *values: int, what: str = "the other processes") -> list[int]:
+        """Return each value's maximum over the processes, waiting until all have called this.
+
+        Args:
+            values: this process's values.
+            what: what is waited for, as in `waiting_for`.
+        """
         if not self._group:
             return list(values)
         maxima = torch.tensor(values)
-        distributed.all_reduce(maxima, op=distributed.ReduceOp.MAX, group=self._group)
+        with waiting_for(what):
+            distributed.all_reduce(maxima, op=distributed.ReduceOp.MAX, group=self._group)
         result: list[int] = maxima.tolist()
         return result
+
+
+@contextmanager
+def local_main_process_first() -> Iterator[None]:
+    """Let the first process of each machine go before the others, which then find its files."""
+    state = PartialState()
+    first = state.is_local_main_process
+    if not first:
+        with waiting_for("the first process of this machine"):
+            state.wait_for_everyone()
+    yield
+    if first:
+        with waiting_for("the first processes of the other machines"):
+            state.wait_for_everyone()
 
 
 def shorten_timeout() -> None:
     """Wait for the other processes for at most `STEP_TIMEOUT` from now on."""
     if distributed.is_initialized():
-        # Older versions of torch have it under the private name only.
-        set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
-        set_timeout(STEP_TIMEOUT)
+        _set_timeout(STEP_TIMEOUT)
+
+
+def _set_timeout(timeout: timedelta) -> None:
+    # Older versions of torch have it under the private name only.
+    set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
+    set_timeout(timeout)
 
 
 @contextmanager
@@ -158,6 +260,8 @@ def report_lost_processes(remedy: str) -> Iterator[None]:
     Raises:
         SaganError: they cannot be reached; the message quotes what the network reports.
     """
+    if Watch.current is not None:
+        Watch.current.remedy = remedy
     try:
         yield
     except SaganError:
@@ -174,11 +278,29 @@ def report_lost_processes(remedy: str) -> Iterator[None]:
         ) from None
 
 
+def leave_processes() -> None:
+    """Tell the other processes that this one has done its work; they no longer watch over it."""
+    if Watch.current is not None:
+        Watch.current.leave()
+        Watch.current = None
+
+
+def _end_watch() -> None:
+    """Leave at exit; after an error that nothing caught, let the others notice instead."""
+    if hasattr(sys, "last_value"):
+        _leave()
+    else:
+        leave_processes()
+
+
 def _leave() -> None:
-    """Close gloo's connections.
+    """Close gloo's connections after an error.
 
     With gloo's threads still running, the interpreter aborts at exit about one time in ten, which
-    changes the exit status. Closing NCCL's would wait for the other processes.
+    changes the exit status. Closing NCCL's would wait for the other processes, and so would
+    closing gloo's while a process does not answer.
     """
-    if distributed.is_initialized() and distributed.get_backend() == "gloo":
+    watch, Watch.current = Watch.current, None
+    answered = watch is None or watch.stop()
+    if answered and distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()

@@ -19,7 +19,13 @@ from sagan.nn.precision import exact_float32
 from sagan.run import checkpoint, directory
 from sagan.run.run import Run
 from sagan.runtime.environment import describe_training, warn_of_changes
-from sagan.runtime.processes import make_accelerator, report_lost_processes, shorten_timeout
+from sagan.runtime.processes import (
+    leave_processes,
+    make_accelerator,
+    report_lost_processes,
+    shorten_timeout,
+)
+from sagan.training.agreement import check_shared
 from sagan.training.evaluation import Evaluator
 from sagan.training.pace import Pace
 from sagan.training.recorder import Recorder, Reporter, SilencedReporter
@@ -58,6 +64,7 @@ def train(session: Session, reporter: Reporter) -> None:
     run = Run(session.run.path)
     with report_lost_processes(RESUME), _report_out_of_memory(), ExitStack() as stack:
         accelerator = make_accelerator()
+        check_shared(run.path)
         training = Training(session.description, session.dataset, accelerator)
         newest, environment = None, dict[str, Any]()
         if accelerator.is_main_process:
@@ -89,6 +96,7 @@ def train(session: Session, reporter: Reporter) -> None:
             recorder.started()
         evaluator = Evaluator(run, training)
         _train(session, training, evaluator, recorder, requests, pace)
+        leave_processes()
         accelerator.end_training()
 
 
@@ -167,4 +175,5 @@ def _train(
         if ended:
             return
         if stop:
+            leave_processes()
             raise Interrupted(training.step, stop)

@@ -1,6 +1,5 @@
 """A training in progress: what a step updates, and what a checkpoint saves and restores."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,14 @@ from torch import Tensor, nn
 from sagan.data import BatchOrder, PackedDataset
 from sagan.errors import SaganError
 from sagan.images.pixels import to_device
+from sagan.nn.precision import resolve_precision
 from sagan.run import checkpoint
 from sagan.run.directory import RunDescription
 from sagan.run.stats import Record
 from sagan.runtime.processes import Processes
 from sagan.storage.files import read_json
 from sagan.training.adversaries import build_adversaries, synchronizes_batch_norm
+from sagan.training.agreement import check_alike
 from sagan.training.ema import GeneratorAverage
 from sagan.training.finite import ADVICE
 from sagan.training.measurements import measure_networks
@@ -63,7 +64,7 @@ class Training:
         self.dataset = dataset
         self.accelerator = accelerator
         self.processes = Processes(accelerator.num_processes)
-        _check_alike(self.processes, description)
+        check_alike(description, resolve_precision(config.precision, accelerator.device))
         self.shards = Shards.of(accelerator, config)
         self.order = BatchOrder(len(dataset), config.batch_size, config.seed)
         self.adversaries = build_adversaries(config, dataset, accelerator)
@@ -210,7 +211,7 @@ class Training:
                 self._state(),
                 keep=lambda step: step == best_step or (every > 0 and step % every == 0),
             )
-        self.processes.all_reduce_max(0)  # wait for the main process, whose disk may be slow
+        self.processes.all_reduce_max(0, what="the main process to save")
 
     def _networks(self) -> dict[str, nn.Module]:
         """Return the networks by the names of their files in a checkpoint."""
@@ -277,22 +278,6 @@ class Training:
             self.adversaries.strength.load_state_dict(state["augment"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise SaganError(f"'{folder / 'state.json'}' is damaged") from None
-
-
-def _check_alike(processes: Processes, description: RunDescription) -> None:
-    """Check that all processes train the same configuration on the same data.
-
-    Raises:
-        SaganError: they do not; every process raises it.
-    """
-    content = description.config.to_json() + str(description.data["fingerprint"])
-    number = int(hashlib.sha256(content.encode()).hexdigest()[:15], 16)
-    largest, negative_smallest = processes.all_reduce_max(number, -number)
-    if largest != -negative_smallest:
-        raise SaganError(
-            "the processes of this command differ in their settings or their images: start all "
-            "with the same command, on the same images (pack them once with sagan data pack)"
-        )
 
 
 def _running_statistics(network: nn.Module) -> list[Tensor]:
