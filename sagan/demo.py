@@ -15,7 +15,7 @@ from sagan.images.grid import captioned_grid, captions_for, grid_columns, visibl
 from sagan.model import Model, open_model
 from sagan.report.strip import write_strip
 from sagan.run.run import Run
-from sagan.runtime.processes import join_processes
+from sagan.runtime.processes import join_processes, refuse_launcher
 from sagan.runtime.shell import quoted
 from sagan.sampling import grid_labels
 from sagan.storage.files import refuse_links
@@ -52,6 +52,7 @@ def run_demo(
     if not math.isfinite(minutes):
         raise SaganError(f"--minutes {minutes} is not a number of minutes")
     refuse_links(out, FILES)
+    refuse_launcher("start sagan demo without a launcher")
     join_processes(device)
     trained, samples, attention, progress_strip = (out / name for name in FILES)
     run = Run(out)

@@ -28,6 +28,7 @@ from sagan.images.grid import (
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.runtime.memory import check_memory
+from sagan.runtime.watch import is_main_process
 from sagan.sampling import grid_labels, sample_batches, spherical_interpolation
 from sagan.storage.files import replacing, write_image
 from sagan.storage.fsync import flush
@@ -106,13 +107,18 @@ def write_samples(
             no names of classes either.
         credits: of the training data; saved in every PNG.
 
-    Memory hardly grows with `num`, except for a grid. If the work is interrupted, or the disk is
-    full, nothing is left.
+    Of several processes, each draws its share, and the main process writes. Memory hardly grows
+    with `num`, except for a grid. If the work is interrupted, or the disk is full, nothing is left.
 
     Raises:
         SaganError: samples are not written to this kind of file, it cannot be written, or a grid
             would be too large.
     """
+    if not is_main_process():
+        sample_labels = _sample_labels(generator, num, labels)
+        for _ in sample_batches(generator, num, sample_labels, seed, truncation):
+            pass  # this process's share, which the main process writes
+        return
     kind = out.suffix.lower()
     if kind not in (".png", ".zip"):
         _check_folder(out)

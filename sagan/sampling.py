@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from sagan.nn.base import BATCH_SIZE, GeneratorBase
+from sagan.runtime.watch import waiting_for
 from sagan.types import UInt8Array
 
 GRID_IMAGES = 80  # in the grids that a training saves
@@ -16,6 +17,9 @@ def sample_batches(
     generator: GeneratorBase, num: int, labels: Sequence[int] | None, seed: int, truncation: float
 ) -> Iterator[UInt8Array]:
     """Yield what `generator.sample` would return at once, a bounded number of images at a time.
+
+    Of several processes, each of which calls this, every one draws some of the batches; the main
+    process gets them all, and the others get nothing.
 
     Args:
         generator: the network, ready to sample.
@@ -27,16 +31,36 @@ def sample_batches(
     Raises:
         SaganError: as for `generator.sample`.
     """
+    several = distributed.is_initialized()
+    processes = distributed.get_world_size() if several else 1
+    rank = distributed.get_rank() if several else 0
     rng = np.random.Generator(np.random.Philox(seed))
-    for start in range(0, max(num, 1), BATCH_SIZE):
+    own, starts = None, range(0, max(num, 1), BATCH_SIZE)
+    for i, start in enumerate(starts):
         size = min(BATCH_SIZE, num - start)
+        # Drawn for the other processes' batches too, to get to this one's.
         latents = rng.standard_normal((size, generator.latent_size), dtype=np.float32)
-        yield generator.sample(
-            size,
-            labels[start : start + size] if labels is not None else None,
-            truncation=truncation,
-            latents=torch.from_numpy(latents),
-        )
+        if i % processes == rank:
+            own = generator.sample(
+                size,
+                labels[start : start + size] if labels is not None else None,
+                truncation=truncation,
+                latents=torch.from_numpy(latents),
+            )
+        if (i + 1) % processes == 0 or i + 1 == len(starts):
+            yield from _gathered(own)
+            own = None
+
+
+def _gathered(batch: UInt8Array | None) -> Iterator[UInt8Array]:
+    """Yield the batches of all processes, by rank, in the main process."""
+    batches: list[UInt8Array | None] = [batch]
+    if distributed.is_initialized():
+        main = distributed.get_rank() == 0
+        batches = [None] * distributed.get_world_size() if main else []
+        with waiting_for("the other processes to draw"):
+            distributed.gather_object(batch, batches if main else None)
+    yield from (one for one in batches if one is not None)
 
 
 def spherical_interpolation(start: Tensor, end: Tensor, num: int) -> Tensor:

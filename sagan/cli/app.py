@@ -4,6 +4,7 @@ Each command imports what it needs when it runs, so that `sagan --help` does not
 """
 
 import contextlib
+import os
 import sys
 import threading
 import warnings
@@ -88,8 +89,13 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+# Under a launcher, the processes of these commands work together, or refuse. Any other runs in one.
+_DIVIDED = {"demo", "train", "sample", "evaluate", "study"}
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -97,7 +103,10 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    pass
+    rank, number = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if rank != "0" and number != "1" and context.invoked_subcommand not in _DIVIDED:
+        print(f"sagan: process {rank} of {number} leaves this to process 0", file=sys.stderr)
+        raise typer.Exit
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (

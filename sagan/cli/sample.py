@@ -48,22 +48,25 @@ def sample(
     """
     from sagan.display import PackingProgress
     from sagan.gallery import number_of_samples, parse_scale, write_interpolation, write_samples
-    from sagan.model import open_model
-    from sagan.runtime.device import choose_device
+    from sagan.model import open_same_model
+    from sagan.runtime.processes import join_processes, report_lost_processes
 
-    number, chosen = number_of_samples(num, interpolate), choose_device(device)
-    factor, opened = parse_scale(scale), open_model(model)
-    labels = opened.labels(classes) if classes is not None else None
-    generator = opened.generator(precision=precision).to(chosen)
-    if interpolate is not None:
-        write_interpolation(
-            generator, out, interpolate, labels, seed, truncation, opened.classes,
-            scale=factor, credits=opened.credits,
-        )  # fmt: skip
-    else:
-        with PackingProgress(open_console(), "generating", after=2.0) as progress:
-            write_samples(
-                generator, out, number, labels, opened.classes, seed, truncation, progress,
+    number, factor = number_of_samples(num, interpolate), parse_scale(scale)
+    processes = join_processes(device)
+    with report_lost_processes("the same command starts again"):
+        opened = open_same_model(model)
+        labels = opened.labels(classes) if classes is not None else None
+        generator = opened.generator(precision=precision).to(processes.device)
+        if interpolate is None:
+            with PackingProgress(open_console(), "generating", after=2.0) as progress:
+                write_samples(
+                    generator, out, number, labels, opened.classes, seed, truncation, progress,
+                    scale=factor, credits=opened.credits,
+                )  # fmt: skip
+        elif processes.is_main_process:
+            write_interpolation(
+                generator, out, interpolate, labels, seed, truncation, opened.classes,
                 scale=factor, credits=opened.credits,
             )  # fmt: skip
-    say(f"wrote {out}")
+    if processes.is_main_process:
+        say(f"wrote {out}")

@@ -6,9 +6,10 @@ from typing import Any
 
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.sources.tree import DEFAULT_SPLIT
-from sagan.metrics.evaluation import evaluate, open_same_model
+from sagan.metrics.evaluation import evaluate
 from sagan.metrics.features.network import open_network
 from sagan.metrics.plan import SamplePlan, check_conditional, check_request, uses_train_images
+from sagan.model import open_same_model
 from sagan.runtime.processes import join_processes, local_main_process_first
 from sagan.storage.files import check_writable
 from sagan.types import NamedProgress, Notify, Progress
@@ -75,8 +76,8 @@ def evaluate_request(
     for out in (request.json_file, request.neighbors):
         if out is not None:
             check_writable(out)
-    processes = join_processes()
-    model = open_same_model(request.model, processes)
+    join_processes()
+    model = open_same_model(request.model)
     check_conditional(request.names, model)
 
     def opened(split: str) -> PackedDataset:

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,9 @@ from sagan.metrics.measures.table import DEFAULT_METRICS, Measure
 from sagan.metrics.neighbors import draw_neighbors, samples_to_show
 from sagan.metrics.plan import EvaluationPlan, SamplePlan
 from sagan.metrics.samples import Samples
-from sagan.model import Model, open_model
-from sagan.run.checkpoint import folder_of
-from sagan.run.directory import is_run
-from sagan.runtime.processes import join_processes
+from sagan.model import Model, open_same_model
+from sagan.runtime.processes import check_agreement, join_processes
+from sagan.runtime.watch import waiting_for
 from sagan.types import Int64Array, NamedProgress
 
 
@@ -74,8 +72,9 @@ def evaluate(
     Raises:
         SaganError: something does not fit, or is missing.
     """
+    join_processes()
     whole_plan = EvaluationPlan(
-        model=model if isinstance(model, Model) else open_same_model(model, join_processes()),
+        model=model if isinstance(model, Model) else open_same_model(model),
         reference=reference,
         train=train or reference,
         metrics=tuple(dict.fromkeys(metrics)),
@@ -84,27 +83,10 @@ def evaluate(
         neighbors=neighbors,
     )
     whole_plan.check()
+    check_agreement(
+        {"the images' fingerprint": reference.fingerprint[:16]}, "give all the same images"
+    )
     return evaluation_document(whole_plan, _measure(whole_plan, progress))
-
-
-def open_same_model(name: str | Path, processes: PartialState) -> Model:
-    """Open the same model in every process.
-
-    The newest checkpoint of a run may change while the run trains, so the main process chooses one
-    for all.
-
-    Raises:
-        SaganError: the model is missing or damaged.
-    """
-    step: list[int | None] = [None]
-    if processes.is_main_process:
-        model = open_model(name)
-        step[0] = model.step
-    broadcast_object_list(step)
-    if processes.is_main_process:
-        return model
-    newest = folder_of(Path(name), step[0] or 0)
-    return replace(open_model(newest if is_run(Path(name)) else name), origin=str(name))
 
 
 def _measure(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
@@ -127,7 +109,8 @@ def _measure(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
     except OSError as error:
         place = tempfile.gettempdir()
         raise SaganError(f"cannot write features to '{place}': {reason(error)}") from None
-    broadcast_object_list(found)
+    with waiting_for("the main process to compute the metrics"):
+        broadcast_object_list(found)
     values: dict[str, float] = found[0]
     return {name: v for name, v in values.items() if name.partition("/")[0] in plan.metrics}
 

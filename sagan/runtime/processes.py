@@ -47,8 +47,7 @@ def join_processes(device: str | None = None) -> PartialState:
             chose another one.
     """
     chosen = choose_device(device)
-    first = not PartialState._shared_state
-    if first:
+    if not PartialState._shared_state:  # the first call
         _refuse_shared_devices(chosen)
         refuse_restarts_that_fail()
         choose_interface()
@@ -59,7 +58,8 @@ def join_processes(device: str | None = None) -> PartialState:
         ):
             # On CPUs, processes talk over gloo.
             state = PartialState(cpu=chosen.type == "cpu", timeout=limit)
-            if first and state.num_processes > 1:
+            meets = state.num_processes > 1 and not _hosts
+            if meets:
                 _begin_watch(state, limit)
     except ValueError as error:
         raise SaganError(f"cannot join the other processes ({error}): {_LAUNCH}") from None
@@ -75,7 +75,7 @@ def join_processes(device: str | None = None) -> PartialState:
         raise SaganError(
             f"cannot compute on '{device}': this process was set up for '{state.device.type}'"
         )
-    if first:
+    if meets:
         check_agreement(
             {"sagan": __version__, "torch": torch.__version__},
             "install the same versions on all machines",

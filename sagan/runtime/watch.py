@@ -45,6 +45,11 @@ def patience() -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def is_main_process() -> bool:
+    """Return whether this process is the first of those that have met, or the only one."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
 class _Wait:
     """A wait that is reported less and less often, in the first two processes of a machine only."""
 

@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from sagan.metrics.features.network import FeatureNetwork
+from sagan.runtime.watch import waiting_for
 from sagan.storage.fsync import append, flush, write
 from sagan.types import Float32Array, NamedProgress, UInt8Array
 
@@ -75,7 +76,8 @@ def extract(
             found = dict(zip(widths, network(images), strict=True))
             own[: stop - start] = torch.cat([found[name] for name in files], dim=1)
         # In the order of processes, so rows first, first + 1, ... of all; any rest is padding.
-        rows: Tensor = gather(own)
+        with waiting_for(f"the other processes ({what})"):
+            rows: Tensor = gather(own)
         if processes.is_main_process:
             done = min(first + stride, num)
             parts = rows[: done - first].cpu().numpy()

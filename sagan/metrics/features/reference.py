@@ -19,6 +19,7 @@ from sagan.metrics.features.extraction import (
     no_progress,
 )
 from sagan.metrics.features.network import FeatureNetwork
+from sagan.runtime.watch import waiting_for
 from sagan.storage.files import cache_folder
 from sagan.storage.staging import keep_first, staged
 from sagan.types import Float32Array, Int64Array, NamedProgress
@@ -57,7 +58,8 @@ def reference_features(
     folder = cache_folder("metrics") / _name(dataset, network, rows)
     shape = (len(rows), network.width)
     known = [_open_cached(folder, shape) is not None if processes.is_main_process else None]
-    broadcast_object_list(known)
+    with waiting_for("the main process to look for features"):
+        broadcast_object_list(known)
     try:
         if not known[0]:
             if whole:
@@ -76,7 +78,8 @@ def reference_features(
 def _check_images(dataset: PackedDataset, processes: PartialState) -> None:
     """Check that the images have the fingerprint under which their features will be cached."""
     sound = [not processes.is_main_process or fingerprint_of(dataset) == dataset.fingerprint]
-    broadcast_object_list(sound)
+    with waiting_for("the main process to check the images"):
+        broadcast_object_list(sound)
     if not sound[0]:
         raise SaganError(
             f"the packed data set '{dataset.path}' is damaged: its images have changed since it "
