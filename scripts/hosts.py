@@ -716,7 +716,7 @@ def evaluate(cases: Cases, name: str) -> None:
 @case("link cut in evaluate")
 def cut_in_evaluate(cases: Cases, name: str) -> None:
     workers, _ = evaluation(cases, None, "cut")
-    time.sleep(4)
+    wait_until((cases.cluster.folder / "cache-cut" / "metrics").exists, 90)
     with cases.cluster.cut(workers[-1].host):
         refused(cases, name, workers, "so this process ends too", PATIENCE + SLACK)
 
@@ -780,9 +780,7 @@ def by_torchrun(cases: Cases, name: str) -> None:
 @case("torchrun --max-restarts 3, a worker killed")
 def elastic(cases: Cases, name: str) -> None:
     begun = time.monotonic()
-    launchers = torchrun(
-        cases, "elastic", "--max-restarts", "3", TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1"
-    )
+    launchers = torchrun(cases, "elastic", "--max-restarts", "3")
     at_step(cases.run_folder("elastic"), 4)
     _kill(_worker_of(cases.cluster.hosts[-1]), signal.SIGKILL)
     codes = end_launchers(launchers, 150)
@@ -791,17 +789,6 @@ def elastic(cases: Cases, name: str) -> None:
     ok = same == "same bits" or (len(cases.cluster.hosts) > 2 and same.startswith("differs"))
     seen = same or f"exit {_listed(codes)}"
     cases.row(name, "it comes back and finishes", seen, time.monotonic() - begun, ok)
-
-
-@case("torchrun --max-restarts 3 without the variable")
-def elastic_refused(cases: Cases, name: str) -> None:
-    begun = time.monotonic()
-    codes = end_launchers(torchrun(cases, "refused", "--max-restarts", "3"), 150)
-    text = (cases.cluster.folder / "refused-1.log").read_text()
-    said = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in text
-    ok = said and all(code == 1 for code in codes)  # torchrun's own status
-    seen = "refused with the cure" if said else f"exit {_listed(codes)}"
-    cases.row(name, "refused in one line", seen, time.monotonic() - begun, ok)
 
 
 def _worker_of(host: Host) -> int:

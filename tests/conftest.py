@@ -3,7 +3,11 @@
 import io
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +196,64 @@ def finished_run(
     run = tmp_path_factory.mktemp("runs") / "finished"
     settings = {"steps": 6, "checkpoint_every": 2, "log_every": 2, "sample_every": 3}
     return train_run(run, labeled, ema_half_life=20, **settings)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that the command line prints for errors."""
+        return [line for line in self.err.splitlines() if line.startswith("sagan: ")]
+
+
+@pytest.fixture
+def start_processes(tmp_path: Path) -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
+    """start_processes(commands, KEY=value, ...): one Python process each, numbered as by mpirun."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(commands: list[list[str]], **variables: str) -> list[subprocess.Popen[str]]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        inherited = {key: value for key, value in os.environ.items() if "ACCELERATE" not in key}
+        number = str(len(commands))
+        for rank, command in enumerate(commands):
+            numbered = {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": number,
+                "LOCAL_WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+                "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+                "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "huggingface"),
+                "SAGAN_CACHE": str(tmp_path / "cache"), "TORCH_CPP_LOG_LEVEL": "ERROR",
+            }  # fmt: skip
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, *command],
+                    env=inherited | numbered | variables,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        return started[-len(commands) :]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def end_of() -> Callable[[subprocess.Popen[str]], Ended]:
+    """end_of(process): how it ends, within a minute."""
+
+    def wait(process: subprocess.Popen[str]) -> Ended:
+        out, err = process.communicate(timeout=60)
+        return Ended(process.returncode, out, err)
+
+    return wait

@@ -1,16 +1,21 @@
-"""How processes on several machines find each other, and what to do where they do not."""
+"""How processes find each other, and what to do where they do not."""
 
 import os
+import re
 import socket
 import struct
 import sys
+import time
+import uuid
 from contextlib import suppress
+from datetime import timedelta
 from ipaddress import ip_address
+
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from sagan.errors import SaganError
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
-NO_SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 def is_several_machines() -> bool:
@@ -19,22 +24,59 @@ def is_several_machines() -> bool:
     return local is not None and os.environ.get("WORLD_SIZE", local) != local
 
 
-def refuse_restarts_that_fail() -> None:
-    """Refuse torchrun's restarts where the restarted processes would not find each other.
+def fresh_store(limit: timedelta) -> Store | None:
+    """Return a store for a process that torchrun may have restarted; None if it does not restart.
 
-    They would read the addresses of the ended ones, which torchrun's store still has (pytorch
-    issue 135712).
+    torchrun's own store outlives the processes. Restarted ones would read there the addresses of
+    those that have ended, and fail or wait in vain (pytorch issue 135712). So they agree on a new
+    prefix for their keys: each leaves a word that was never used before, until the first process
+    answers with a prefix and the words of all. An old answer does not have the new word.
+
+    Args:
+        limit: how long to wait for the others.
 
     Raises:
-        SaganError: restarts are asked for, without the variable that gives each a store of its own.
+        RuntimeError: the store or another process cannot be reached.
     """
-    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
-    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if restarts != "0" and shared and is_several_machines():
-        raise SaganError(
-            f"--max-restarts {restarts} would fail on several machines (pytorch issue 135712): set "
-            f"{NO_SHARED_STORE}=1 for torchrun on each of them, or leave --max-restarts out"
-        )
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    if not restarts or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False, timeout=limit)
+    rank, number = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return PrefixStore(new_prefix(store, rank, number, limit), store)
+
+
+def new_prefix(store: Store, rank: int, number: int, limit: timedelta) -> str:
+    """Return a prefix that all processes get, and that nobody has used in this store.
+
+    Args:
+        store: which ended processes may have used.
+        rank: this process's.
+        number: of processes, each of which calls this.
+        limit: how long to wait for the others.
+
+    Raises:
+        RuntimeError: one of them did not come.
+    """
+    own, answer = uuid.uuid4().hex, "sagan/answer"
+    words = [f"sagan/{other}" for other in range(1, number)]
+    if rank == 0:
+        for key in words:  # the others write theirs again
+            store.delete_key(key)
+    until = time.monotonic() + limit.total_seconds()
+    while time.monotonic() < until:
+        if rank == 0 and store.check(words):
+            store.set(answer, " ".join([own, *(store.get(key).decode() for key in words)]))
+            return own
+        if rank != 0:
+            store.set(words[rank - 1], own)
+            if store.check([answer]):
+                prefix, *answered = store.get(answer).decode().split()
+                if own in answered:
+                    return prefix
+        time.sleep(0.1)
+    raise RuntimeError(f"not all {number} processes started within {limit.total_seconds():.0f} s")
 
 
 def choose_interface() -> None:
@@ -56,7 +98,7 @@ def choose_interface() -> None:
 def meeting_error(error: Exception) -> SaganError:
     """Return one line for an error of torch while processes were meeting."""
     place = f"'{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}'"
-    reported = str(error).strip().partition("\n")[0][:200]
+    reported = re.sub(r"\[/\S*\] ?", "", str(error).strip().partition("\n")[0])[:200].rstrip(".")
     if "gloo" in reported.lower() or "connectFullMesh" in reported:
         name = socket.gethostname()
         own = f"; its own name '{name}' resolves to itself only" if own_name_is_local() else ""

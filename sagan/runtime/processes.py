@@ -18,8 +18,8 @@ from torch.distributed import DistError, distributed_c10d
 from sagan._version import __version__
 from sagan.errors import SaganError
 from sagan.runtime.device import choose_device
-from sagan.runtime.meeting import choose_interface, meeting_error, refuse_restarts_that_fail
-from sagan.runtime.watch import Watch, patience, waiting_for
+from sagan.runtime.meeting import choose_interface, fresh_store, meeting_error
+from sagan.runtime.watch import PATIENCE, Watch, patience, waiting_for
 
 Value = TypeVar("Value")
 
@@ -49,15 +49,22 @@ def join_processes(device: str | None = None) -> PartialState:
     chosen = choose_device(device)
     if not PartialState._shared_state:  # the first call
         _refuse_shared_devices(chosen)
-        refuse_restarts_that_fail()
         choose_interface()
     limit = patience()
     try:
         with waiting_for(
-            f"the other processes to start (for at most {limit.total_seconds():.0f} s)"
+            f"the other processes to start ({PATIENCE}: {limit.total_seconds():.0f} s)"
         ):
             # On CPUs, processes talk over gloo.
-            state = PartialState(cpu=chosen.type == "cpu", timeout=limit)
+            cpu = chosen.type == "cpu"
+            store = fresh_store(limit) if not distributed.is_initialized() else None
+            if store is not None:
+                rank, number = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+                distributed.init_process_group(
+                    "gloo" if cpu else "nccl",
+                    store=store, rank=rank, world_size=number, timeout=limit,
+                )  # fmt: skip
+            state = PartialState(cpu=cpu, timeout=limit)
             meets = state.num_processes > 1 and not _hosts
             if meets:
                 _begin_watch(state, limit)
