@@ -1,6 +1,7 @@
 """Two processes that `accelerate launch` starts do what one does with two micro-batches."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -331,29 +332,50 @@ def test_no_gradient_is_copied_to_another_memory_layout(ranks: Results, folder: 
 
 
 def test_processes_with_different_settings_all_refuse(
-    labeled: PackedDataset, tmp_path: Path
+    labeled: PackedDataset,
+    tmp_path: Path,
+    start_processes: Callable[..., Any],
+    end_of: Callable[..., Any],
 ) -> None:
-    """As when the commands or the images on two machines differ."""
-    port, children = free_port(), []
-    for rank in ("0", "1"):
-        command = [
-            sys.executable, "-m", "sagan", "train", "--data", str(labeled.path),
-            "--out", str(tmp_path / "run"), "--preset", "smoke", "--set", f"seed={rank}",
-        ]  # fmt: skip
-        numbered = environment(
-            tmp_path, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", CUDA_VISIBLE_DEVICES="",
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
-        )  # fmt: skip
-        children.append(
-            subprocess.Popen(
-                command, env=numbered, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        )
-    for child in children:
-        _, error = child.communicate(timeout=60)
-        assert child.returncode == 2, error
-        assert "differ in their settings or their images" in error
+    """As when the commands on two machines differ."""
+    commands = [
+        ["-m", "sagan", "train", "--data", str(labeled.path), "--out", str(tmp_path / "run"),
+         "--preset", "smoke", "--set", f"seed={rank}"]
+        for rank in (0, 1)
+    ]  # fmt: skip
+    for child in start_processes(commands, CUDA_VISIBLE_DEVICES=""):
+        end = end_of(child)
+        assert end.status == 2, end.err
+        assert len(end.errors) == 1
+        assert "seed is 0 on rank 0 (" in end.err
+        assert ") but 1 on rank 1 (" in end.err
+        assert "start all with the same command" in end.err
     assert not directory.is_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("holder", [0, 1])
+def test_a_run_that_not_all_processes_see_is_neither_resumed_nor_started_again(
+    holder: int,
+    finished_run: Path,
+    labeled: PackedDataset,
+    tmp_path: Path,
+    start_processes: Callable[..., Any],
+    end_of: Callable[..., Any],
+) -> None:
+    """As on two machines without a shared disk, when either is the first."""
+    shutil.copytree(finished_run, tmp_path / str(holder))
+    before = sorted(tmp_path.rglob("*"))
+    commands = [
+        ["-m", "sagan", "train", "--data", str(labeled.path), "--out", str(tmp_path / str(rank))]
+        for rank in (0, 1)
+    ]
+    for child in start_processes(commands, CUDA_VISIBLE_DEVICES=""):
+        end = end_of(child)
+        assert end.status == 2, end.err
+        assert len(end.errors) == 1
+        assert "is not the same folder in all processes: what rank 0 (" in end.err
+        assert "give an --out on a disk that all machines share" in end.err
+    assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
 def test_processes_that_torchrun_starts_on_a_cpu_form_one_group(tmp_path: Path) -> None:
