@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from sagan.build import build_discriminator, build_generator, on_meta_device, skip_init
 from sagan.config import Config, parse_config
@@ -26,7 +25,6 @@ from sagan.nn.spectral_norm import fold_spectral_norm
 from sagan.run.checkpoint import (
     MAX_HEADER_BYTES,
     StateTensors,
-    folder_of,
     header_bytes,
     is_checkpoint,
     load_tensors,
@@ -35,7 +33,6 @@ from sagan.run.checkpoint import (
     step_of,
     verify_checkpoint,
 )
-from sagan.run.directory import is_run
 from sagan.run.run import Run
 from sagan.runtime.memory import check_memory
 from sagan.storage.files import write_bytes
@@ -192,39 +189,6 @@ def open_model(path_or_name: str | Path) -> Model:
         f"cannot find the model '{path_or_name}': give a run directory, a .safetensors file "
         f"or a shipped model ({names})"
     )
-
-
-def open_same_model(path_or_name: str | Path) -> Model:
-    """Open the same model in every process, each of which calls this.
-
-    The newest checkpoint of a run may change while the run trains, so the main process chooses one
-    for all.
-
-    Raises:
-        SaganError: the model is missing or damaged, or not the same on all machines.
-    """
-    if not distributed.is_initialized():
-        return open_model(path_or_name)
-    from sagan.runtime.processes import check_agreement, gather_objects
-
-    path, problem, model = Path(path_or_name), None, None
-    try:
-        model = open_model(path_or_name)
-    except SaganError as error:
-        problem = error
-    step = gather_objects(model.step if model is not None else 0)[0]
-    if model is not None and model.step != step and is_run(path):
-        with suppress(SaganError):
-            model = replace(open_model(folder_of(path, step)), origin=str(path_or_name))
-    found = model.sha256()[:16] if model is not None else "missing or damaged"
-    check_agreement(
-        {f"the model '{path_or_name}'": found},
-        "every machine needs the same model under the same name",
-    )
-    if problem is not None:
-        raise problem
-    assert model is not None
-    return model
 
 
 def shipped_models() -> dict[str, Path]:

@@ -1,16 +1,56 @@
 """Choose samples: labels in turn, and latents between two others."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from sagan.errors import SaganError
+from sagan.model import Model, open_model
 from sagan.nn.base import BATCH_SIZE, GeneratorBase
+from sagan.run.checkpoint import folder_of
+from sagan.run.directory import is_run
 from sagan.runtime.watch import waiting_for
 from sagan.types import UInt8Array
 
 GRID_IMAGES = 80  # in the grids that a training saves
+
+
+def open_same_model(path_or_name: str | Path) -> Model:
+    """Open the same model in every process, each of which calls this.
+
+    The newest checkpoint of a run may change while the run trains, so the main process chooses one
+    for all.
+
+    Raises:
+        SaganError: the model is missing or damaged, or not the same on all machines.
+    """
+    if not distributed.is_initialized():
+        return open_model(path_or_name)
+    from sagan.runtime.processes import check_agreement, gather_objects
+
+    path, problem, model = Path(path_or_name), None, None
+    try:
+        model = open_model(path_or_name)
+    except SaganError as error:
+        problem = error
+    step = gather_objects(model.step if model is not None else 0)[0]
+    if model is not None and model.step != step and is_run(path):
+        with suppress(SaganError):
+            model = replace(open_model(folder_of(path, step)), origin=str(path_or_name))
+    found = model.sha256()[:16] if model is not None else "missing or damaged"
+    check_agreement(
+        {f"the model '{path_or_name}'": found},
+        "every machine needs the same model under the same name",
+    )
+    if problem is not None:
+        raise problem
+    assert model is not None
+    return model
 
 
 def sample_batches(

@@ -48,8 +48,8 @@ def sample(
     """
     from sagan.display import PackingProgress
     from sagan.gallery import number_of_samples, parse_scale, write_interpolation, write_samples
-    from sagan.model import open_same_model
     from sagan.runtime.processes import join_processes, report_lost_processes
+    from sagan.sampling import open_same_model
 
     number, factor = number_of_samples(num, interpolate), parse_scale(scale)
     processes = join_processes(device)

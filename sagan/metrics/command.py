@@ -9,8 +9,8 @@ from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.metrics.evaluation import evaluate
 from sagan.metrics.features.network import open_network
 from sagan.metrics.plan import SamplePlan, check_conditional, check_request, uses_train_images
-from sagan.model import open_same_model
 from sagan.runtime.processes import join_processes, local_main_process_first
+from sagan.sampling import open_same_model
 from sagan.storage.files import check_writable
 from sagan.types import NamedProgress, Notify, Progress
 

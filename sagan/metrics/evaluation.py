@@ -30,9 +30,10 @@ from sagan.metrics.measures.table import DEFAULT_METRICS, Measure
 from sagan.metrics.neighbors import draw_neighbors, samples_to_show
 from sagan.metrics.plan import EvaluationPlan, SamplePlan
 from sagan.metrics.samples import Samples
-from sagan.model import Model, open_same_model
+from sagan.model import Model
 from sagan.runtime.processes import check_agreement, join_processes
 from sagan.runtime.watch import waiting_for
+from sagan.sampling import open_same_model
 from sagan.types import Int64Array, NamedProgress
 
 
