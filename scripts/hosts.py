@@ -13,6 +13,7 @@ A process per machine imports the package once and forks the commands, which mak
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,9 @@ def main() -> int:
     if missing := what_is_missing():
         print(f"skipped: {missing}")
         return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):  # clean up first
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    remove_abandoned()
     failed = 0
     print(
         "| case | hosts | expected | seen | seconds | ok |\n| --- | --- | --- | --- | --- | --- |"
@@ -78,6 +82,15 @@ def what_is_missing() -> str:
         return f"network namespaces cannot be made here ({made.stderr.strip()})"
     subprocess.run(["ip", "netns", "del", probe], check=False)
     return ""
+
+
+def remove_abandoned() -> None:
+    """Remove the namespaces of earlier calls that were killed."""
+    found = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
+    for line in found.stdout.splitlines():
+        made = re.match(r"sagan(\d+)(switch|n\d+|probe)\b", line)
+        if made and not Path(f"/proc/{made[1]}").exists():
+            _remove_namespace(made[0])
 
 
 # ---------------------------------------------------------------------------------------------
