@@ -516,10 +516,8 @@ def lost(
     reference, expected = cases.run_folder("untouched"), "the bits of an untouched run"
     if len(workers) > 2:
         # Gradients of three and more are the same to rounding only after a restart, on any host.
-        reference, expected = (
-            folder.with_name(f"{run}-one-host"),
-            "the bits of a restart on one host",
-        )
+        reference = folder.with_name(f"{run}-one-host")
+        expected = "the bits of a restart on one host"
         shutil.copytree(folder, reference)
         finish(cases.start(cases.train(reference), [cases.cluster.hosts[0]] * len(workers)))
     workers = cases.start(cases.train(run))
