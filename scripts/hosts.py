@@ -604,7 +604,7 @@ def refused(
     ok = all(code == 2 for code in codes) and took < allowed
     ok = ok and all(len(line) == 1 for line in lines)
     ok = ok and any(words in line[0] for line in lines)
-    seen = f"exit {_listed(codes)}: {lines[0][0][7:160] if lines[0] else 'nothing'} ..."
+    seen = f"exit {_listed(codes)}: {lines[0][0][7:120] if lines[0] else 'nothing'} ..."
     cases.row(name, expected or "all refuse in one line", seen, took, ok)
     if not ok:
         show(workers)

@@ -19,7 +19,7 @@ from sagan._version import __version__
 from sagan.errors import SaganError
 from sagan.runtime.device import choose_device
 from sagan.runtime.meeting import choose_interface, fresh_store, meeting_error
-from sagan.runtime.watch import PATIENCE, Watch, patience, waiting_for
+from sagan.runtime.watch import GRACE, PATIENCE, Watch, patience, waiting_for
 
 Value = TypeVar("Value")
 
@@ -52,22 +52,10 @@ def join_processes(device: str | None = None) -> PartialState:
         choose_interface()
     limit = patience()
     try:
-        with waiting_for(
-            f"the other processes to start ({PATIENCE}: {limit.total_seconds():.0f} s)"
-        ):
-            # On CPUs, processes talk over gloo.
-            cpu = chosen.type == "cpu"
-            store = fresh_store(limit) if not distributed.is_initialized() else None
-            if store is not None:
-                rank, number = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-                distributed.init_process_group(
-                    "gloo" if cpu else "nccl",
-                    store=store, rank=rank, world_size=number, timeout=limit,
-                )  # fmt: skip
-            state = PartialState(cpu=cpu, timeout=limit)
-            meets = state.num_processes > 1 and not _hosts
-            if meets:
-                _begin_watch(state, limit)
+        state = _meet(chosen.type == "cpu", limit)
+        meets = state.num_processes > 1 and not _hosts
+        if meets:
+            _begin_watch(state, limit)
     except ValueError as error:
         raise SaganError(f"cannot join the other processes ({error}): {_LAUNCH}") from None
     except RuntimeError as error:
@@ -88,6 +76,28 @@ def join_processes(device: str | None = None) -> PartialState:
             "install the same versions on all machines",
         )
     return state
+
+
+def _meet(cpu: bool, limit: timedelta) -> PartialState:
+    seconds = limit.total_seconds()
+    what = f"the other processes to start ({PATIENCE}: {seconds:.0f} s)"
+
+    def silent() -> str:
+        return str(meeting_error(RuntimeError(f"gloo has not connected within {seconds:.0f} s")))
+
+    # One end of gloo's connections waits several times as long as it was asked to.
+    with waiting_for(what, seconds + 2 * GRACE, silent):
+        store = fresh_store(limit) if not distributed.is_initialized() else None
+        if store is not None:
+            distributed.init_process_group(
+                "gloo" if cpu else "nccl",
+                store=store,
+                rank=int(os.environ["RANK"]),
+                world_size=int(os.environ["WORLD_SIZE"]),
+                timeout=limit,
+            )
+        # On CPUs, processes talk over gloo.
+        return PartialState(cpu=cpu, timeout=limit)
 
 
 def _begin_watch(state: PartialState, limit: timedelta) -> None:

@@ -5,11 +5,12 @@ never silent, nor in vain, a thread of each process exchanges a word with all ot
 If one does not answer for the user's patience, or has ended, the processes that are left end too.
 """
 
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import ClassVar, NoReturn
@@ -73,11 +74,16 @@ class _Wait:
 
 
 @contextmanager
-def waiting_for(what: str) -> Iterator[None]:
+def waiting_for(
+    what: str, most: float = math.inf, otherwise: Callable[[], str] = str
+) -> Iterator[None]:
     """Say on standard error what is waited for, if the context takes longer than `FIRST_NOTICE`.
 
     Args:
         what: completes "waiting for".
+        most: seconds after which this process ends with exit status 2. For the time before the
+            processes have met only, when a watch has not begun.
+        otherwise: returns the line with which it ends.
     """
     wait = _Wait(f"waiting for {what}")
     if Watch.current is not None:  # its thread is there already, and starting one takes time
@@ -92,6 +98,9 @@ def waiting_for(what: str) -> Iterator[None]:
     def notify() -> None:
         while not ended.wait(BEAT):
             wait.consider()
+            if wait.seconds > most:
+                _print(otherwise())
+                os._exit(2)
 
     thread = threading.Thread(target=notify, daemon=True)
     thread.start()
