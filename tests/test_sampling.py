@@ -1,12 +1,16 @@
 """Interpolation between latents, and labels in turn."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sagan import sampling
 from sagan.nn.inputs import seeded_latents
-from sagan.sampling import grid_labels, spherical_interpolation
+from sagan.sampling import grid_labels, sample_batches, spherical_interpolation
 
 
 @settings(max_examples=50)
@@ -50,3 +54,51 @@ def test_grid_labels_are_the_classes_in_turn() -> None:
     assert grid_labels(5, 3) == [0, 1, 2, 0, 1]
     assert grid_labels(4, 1000) == [0, 1, 2, 3]
     assert grid_labels(5, 0) is None
+
+
+class Recorder:
+    """In a generator's place: an image shows its first latent and its label."""
+
+    latent_size = 3
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def sample(self, num: int, labels: list[int], *, truncation: float, latents: Any) -> Any:
+        assert len(latents) == len(labels) == num
+        self.drawn += num
+        return np.stack([truncation * latents[:, 0].numpy(), np.array(labels)], axis=1)
+
+
+@pytest.mark.parametrize("num", [1, 64, 65, 300])
+def test_each_of_three_processes_draws_a_share_and_the_main_one_gets_what_one_alone_draws(
+    num: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = list(range(num))
+
+    def draw(generator: Recorder) -> Any:
+        return list(sample_batches(generator, num, labels, 7, 0.5))  # type: ignore[arg-type]
+
+    alone, sent = Recorder(), {1: [], 2: []}  # type: ignore[var-annotated]
+    expected = draw(alone)
+    monkeypatch.setattr(sampling.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(sampling.distributed, "get_world_size", lambda: 3)
+    drawn = []
+    for rank in (2, 1, 0):
+
+        def gather(batch: Any, batches: list[Any] | None, rank: int = rank) -> None:
+            if batches is None:
+                sent[rank].append(batch)
+            else:
+                batches[:] = [batch, sent[1].pop(0), sent[2].pop(0)]
+
+        monkeypatch.setattr(sampling.distributed, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(sampling.distributed, "gather_object", gather)
+        generator = Recorder()
+        found = draw(generator)
+        drawn.append(generator.drawn)
+        assert len(found) == (len(expected) if rank == 0 else 0)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert sum(drawn) == num
+    assert max(drawn) <= 128

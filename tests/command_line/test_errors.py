@@ -409,3 +409,18 @@ def test_a_refusal_is_short_even_if_a_name_is_long(sagan, tmp_path) -> None:
     result = sagan("sample", "x" * 100_000, "--out", tmp_path / "o.png")
     assert_one_line(result)
     assert len(result.err) < 1100
+
+
+def test_under_a_launcher_only_the_first_process_does_what_is_not_divided(
+    sagan, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    out = tmp_path / "model.safetensors"
+    result = sagan("export", finished_run, out)
+    assert result.status == 0
+    assert result.err == "sagan: process 1 of 2 leaves this to process 0\n"
+    assert not out.exists()
+    monkeypatch.setenv("RANK", "0")
+    assert sagan("export", finished_run, out).status == 0
+    assert out.exists()

@@ -17,9 +17,10 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from sagan.runtime import watch
-watch.FIRST_NOTICE, watch.BEAT = 0.5, 0.1
+watch.BEAT = 0.1
 from sagan.runtime.processes import gather_objects, join_processes, report_lost_processes
 state = join_processes("cpu")
+watch.FIRST_NOTICE = 0.5  # not while they start
 folder = Path(sys.argv[1])
 with report_lost_processes("start it again"):
     (folder / f"met{state.process_index}").touch()
