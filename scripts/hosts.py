@@ -665,7 +665,7 @@ PATCHES = {
     ),
     "another version of torch": ("import torch; torch.__version__ = '9.9'", "torch is"),
     "bfloat16 on one host": (
-        "from sagan.nn import precision; precision._multiplies_bfloat16 = lambda device: True",
+        "from sagan.nn import precision; precision.multiplies_bfloat16 = lambda device: True",
         "--set precision=float32",
     ),
 }

@@ -35,7 +35,7 @@ FOLDERS = "sagan|docs|tests|scripts|benchmarks|runs"
 # Options of pip, torchrun and the benchmarks that pages mention by themselves
 OPTIONS_OF_OTHERS = {
     *("--checkout", "--index-url", "--max-restarts", "--rdzv-conf", "--rdzv-endpoint"),
-    "--shutdown-timeout",
+    *("--node-rank", "--shutdown-timeout"),
 }
 
 
