@@ -34,6 +34,7 @@ from sagan.training.steps import (
     discriminator_step,
     generator_step,
 )
+from sagan.training.transfer import Start
 
 
 class Training:
@@ -254,6 +255,11 @@ class Training:
             "augment": self.adversaries.strength.state_dict(),
         }
 
+    def start_from(self, start: Start) -> None:
+        """Take a model's tensors in place of initial ones, before the first step."""
+        for name, network in self._networks().items():
+            network.load_state_dict(network.state_dict() | start.tensors[name])
+
     def restore(self, folder: Path) -> None:
         """Resume from a checkpoint.
 
@@ -285,7 +291,10 @@ def _check_alike(processes: Processes, description: RunDescription) -> None:
     Raises:
         SaganError: they do not; every process raises it.
     """
-    content = description.config.to_json() + str(description.data["fingerprint"])
+    sources = [str(description.data["fingerprint"])]
+    if description.start is not None:
+        sources += description.start.sha256.values()
+    content = "".join([description.config.to_json(), *sources])
     number = int(hashlib.sha256(content.encode()).hexdigest()[:15], 16)
     largest, negative_smallest = processes.all_reduce_max(number, -number)
     if largest != -negative_smallest:
