@@ -10,7 +10,7 @@ resolutions by the block that they are in; those of another shape keep their ini
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -130,10 +130,7 @@ def start_from(model: Model, config: Config, classes: Sequence[str]) -> Start:
         SaganError: the model is damaged, has no discriminator, or no block of it fits; or a block
             to be frozen would not be the model's.
     """
-    read = {"generator": model.read("ema"), "discriminator": model.read("discriminator")}
-    if not read["discriminator"]:
-        raise SaganError(f"'{model.origin}' has no discriminator: start from a model with both")
-    model.generator(), model.discriminator()  # they refuse weights that are damaged
+    read = _read_checked(model)
     adapted = {
         "generator": generator_for_classes(_float32(read["generator"]), model.classes, classes),
         "discriminator": discriminator_for_classes(
@@ -166,6 +163,17 @@ def start_from(model: Model, config: Config, classes: Sequence[str]) -> Start:
         new_classes=tuple(name for name in classes if name not in model.classes),
     )
     return Start({**taken, "ema": taken["generator"]}, record)
+
+
+def _read_checked(model: Model) -> dict[str, StateTensors]:
+    """Read both networks' tensors, once, and refuse those that could not be used for samples."""
+    read = {name: model.read(name) for name in ("ema", "discriminator")}
+    if not read["discriminator"]:
+        raise SaganError(f"'{model.origin}' has no discriminator: start from a model with both")
+    as_read = replace(model, read=read.__getitem__)
+    as_read.generator()
+    as_read.discriminator()
+    return {"generator": read["ema"], "discriminator": read["discriminator"]}
 
 
 def _float32(tensors: StateTensors) -> StateTensors:
