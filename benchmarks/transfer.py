@@ -30,7 +30,7 @@ from benchmarks.timing import progress
 from sagan.cli.console import open_console
 from sagan.config import parse_assignments
 from sagan.data import PackedDataset, open_dataset, open_source, pack
-from sagan.data.advice import SUGGESTED_PRESETS
+from sagan.data.packed import is_packed
 from sagan.display import reporter_for
 from sagan.errors import SaganError
 from sagan.metrics import evaluate
@@ -38,10 +38,11 @@ from sagan.model import open_model
 from sagan.runtime.malloc import keep_freed_memory
 from sagan.training.loop import train
 from sagan.training.session import prepare_session
+from sagan.training.time_plan import make_plan
 
 ARMS = ("scratch", "from", "from-freeze")
-# A training ends by its time; evaluations and grids would take from it.
-UNTIMED = {"steps": 10**6, "evaluate_every": 0, "sample_every": 10**6, "checkpoint_minutes": 0.0}
+# All the time is for steps.
+UNTIMED = {"evaluate_every": 0, "sample_every": 10**6, "checkpoint_minutes": 0.0}
 
 
 def main() -> None:
@@ -74,7 +75,9 @@ def split_images(
     """
     folders = out / "train", out / "rest"
     if not all(folder.exists() for folder in folders):
-        dataset = open_dataset(source, size, split="all", notify=progress)
+        dataset = open_dataset(
+            source, size, split=None if is_packed(Path(source)) else "all", notify=progress
+        )
         for folder, rows in zip(folders, choose_rows(dataset, classes, num), strict=True):
             files = out / f"{folder.name}-files"
             shutil.rmtree(files, ignore_errors=True)
@@ -128,11 +131,12 @@ def measure(
         return found
     run = arguments.out / f"{arm}-{seed}"
     shutil.rmtree(run, ignore_errors=True)  # of a training that was stopped: its time is unknown
-    settings = UNTIMED | {"seed": seed} | parse_assignments(arguments.set)
-    start, preset = None, arguments.preset or SUGGESTED_PRESETS[size][0]
+    settings = UNTIMED | {"seed": seed, "minutes": arguments.minutes, "resolution": size}
+    settings |= parse_assignments(arguments.set)
+    start, preset = None, arguments.preset
     if arm != "scratch":
         start, preset = arguments.model, None
-        settings |= {"resolution": size} | parse_assignments(arguments.set_from)
+        settings |= parse_assignments(arguments.set_from)
     if arm == "from-freeze":
         settings["freeze_d"] = arguments.freeze
     session = prepare_session(
@@ -140,7 +144,8 @@ def measure(
     )
     progress(f"{arm}, seed {seed}: {arguments.minutes:g} minutes")
     started = time.perf_counter()
-    train(session, reporter_for(open_console()), 60 * arguments.minutes)
+    session = make_plan(session, progress)
+    train(session, reporter_for(open_console()))
     seconds = time.perf_counter() - started
     model = open_model(run)
     document = evaluate(model, rest, metrics=("fid", "kid"))
@@ -148,6 +153,7 @@ def measure(
         "arm": arm,
         "seed": seed,
         "model": arguments.model,
+        "preset": session.description.preset,
         "steps": model.step,
         "seconds": round(seconds, 1),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
@@ -190,8 +196,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=_listed, default=[], help="by default all")
     parser.add_argument("--images", type=int, default=800, help="images to train on")
     parser.add_argument("--arms", type=_listed, default=list(ARMS), help=", ".join(ARMS))
-    parser.add_argument("--freeze", type=int, default=1, help="freeze_d of the arm from-freeze")
-    parser.add_argument("--preset", help="of the arm scratch; by default the one for a CPU")
+    parser.add_argument("--freeze", type=int, default=2, help="freeze_d of the arm from-freeze")
+    parser.add_argument("--preset", help="of the arm scratch; by default what suits the time")
     parser.add_argument("--set", action="append", default=[], help="a setting of all arms")
     parser.add_argument("--set-from", action="append", default=[], help="one of the others only")
     parser.add_argument("--minutes", type=float, default=10)

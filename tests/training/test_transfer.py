@@ -28,6 +28,7 @@ from sagan.training.loop import train
 from sagan.training.recorder import Reporter
 from sagan.training.session import Session, prepare_session
 from sagan.training.state import Training
+from sagan.training.time_plan import make_plan
 from sagan.training.transfer import start_config, start_from
 
 SMALL: dict[str, Any] = {
@@ -339,7 +340,7 @@ def content(run: Path, step: int) -> dict[str, Any]:
         tensors = load_file(folder / f"{name}.safetensors")
         found |= {f"{name}/{key}": tensor for key, tensor in tensors.items()}
     state = json.loads((folder / "state.json").read_text())
-    del state["seconds"]
+    del state["seconds"], state["elapsed"]
     return found | {"state": state}
 
 
@@ -591,3 +592,19 @@ def test_two_processes_resume_bit_for_bit_and_start_from_the_same_weights(
     began = load_file(checkpoint.folder_of(whole, 0) / "discriminator.safetensors")
     newest = checkpoint.checkpoints(source)[-1]
     assert differing(began, load_file(newest / "discriminator.safetensors")) == []
+
+
+@pytest.mark.usefixtures("no_images")
+def test_a_time_limit_plans_the_steps_of_the_models_recipe_only(
+    source: Path, labeled: PackedDataset, tmp_path: Path
+) -> None:
+    session = session_from(source, tmp_path / "run", labeled, minutes=0.05)
+    assert session.plan is not None
+    (candidate,) = session.plan.candidates
+    assert candidate.description == session.description
+    planned = make_plan(session, lambda _: None)
+    assert planned.start is session.start
+    train(planned, Silent())
+    description = directory.read_description(tmp_path / "run")
+    assert description.start == session.description.start
+    assert description.config.channels_g == 8
