@@ -47,8 +47,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Preset (see sagan presets); by default one that suits the size and time limit, or "
-            "the recipe of the model to start from."
+            help="Preset (see sagan presets); by default one that suits the size and time limit, "
+            "or the recipe of the model to start from."
         ),
     ] = None,
     start: Annotated[

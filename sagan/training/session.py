@@ -10,6 +10,7 @@ from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import is_packed, read_manifest
 from sagan.data.sources.open import is_built_in
 from sagan.errors import SaganError
+from sagan.images.credits import joined_credits
 from sagan.model import Model, open_model
 from sagan.presets import LADDERS, Rung
 from sagan.run import directory
@@ -175,9 +176,7 @@ def _credits(dataset: PackedDataset, model: Model | None, begun: RunDescription 
     """Return who made the images, also those that a model to start from was trained on."""
     if begun is not None and begun.start is not None:
         return begun.credits
-    lines = dataset.credits.splitlines()
-    lines += model.credits.splitlines() if model is not None else []
-    return "\n".join(dict.fromkeys(lines))
+    return joined_credits(dataset.credits, model.credits if model is not None else "")
 
 
 def _augment_small_set(config: Config, dataset: PackedDataset) -> Config:

@@ -503,6 +503,24 @@ def test_what_was_taken_is_recorded_and_kept_when_a_run_resumes(
     assert json.loads((run / "config.json").read_text())["from"] == recorded
 
 
+@pytest.mark.usefixtures("no_images")
+def test_the_credits_are_those_of_the_new_images_and_of_the_models(
+    source: Path, labeled: PackedDataset, tmp_path: Path
+) -> None:
+    path = source / "config.json"
+    recorded = json.loads(path.read_text())
+    recorded["data"]["credits"] = "by Ann\nby Bob"
+    path.write_text(json.dumps(recorded))
+    packed = shutil.copytree(labeled.path, tmp_path / "packed")
+    manifest = json.loads((packed / "pack.json").read_text()) | {"credits": "by Bob\nby Cat"}
+    (packed / "pack.json").write_text(json.dumps(manifest))
+    dataset = PackedDataset.open(packed)
+    run = train_from(source, tmp_path / "run", dataset, steps=1)
+    assert open_model(run).credits == "by Bob\nby Cat\nby Ann"
+    train_from(None, run, dataset, steps=2)
+    assert open_model(run).credits == "by Bob\nby Cat\nby Ann"
+
+
 @pytest.mark.parametrize("damage", [5, {"model": 5}, {"model": "x", "more": 1}, []])
 def test_a_damaged_record_of_the_start_is_one_line(
     damage: object, finished_run: Path, tmp_path: Path
