@@ -64,7 +64,7 @@ def test_a_start_from_a_model_says_what_was_taken_and_what_was_not(
     assert not out.exists()
     refused = sagan("train", "--data", pictures, "--out", out, *chosen, "--set", "channels_d=16")
     assert refused.status == 2
-    assert refused.err.splitlines()[-1].startswith("error: channels_d=16 does not fit 'cifar10-32'")
+    assert refused.err.splitlines()[-1].startswith("sagan: channels_d=16 does not fit 'cifar10-32'")
 
 
 def test_a_dry_run_shows_the_configuration_and_trains_nothing(sagan, pictures, tmp_path) -> None:

@@ -23,7 +23,6 @@ from sagan.errors import SaganError
 from sagan.model import Model, export_model, open_model
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.run import checkpoint, directory
-from sagan.training import transfer
 from sagan.training.loop import train
 from sagan.training.recorder import Reporter
 from sagan.training.session import Session, prepare_session
@@ -256,11 +255,14 @@ def test_the_deconvolution_family_is_taken_whole() -> None:
 
 
 def test_networks_are_the_models_and_the_recipe_the_presets_or_the_models() -> None:
-    model = model_of(config_of(lr_g=0.003, attention_g=(8,), steps=77), OLD)
+    trained = {"lr_g": 0.003, "attention_g": (8,), "steps": 77, "beta1": 0.4, "d_steps": 5}
+    model = model_of(config_of(**trained), OLD)
     own = start_config(model, None, {"lr_d": 0.5})
-    assert (own.channels_g, own.attention_g, own.lr_g, own.lr_d) == (8, (8,), 0.003, 0.5)
-    assert own.steps == transfer.FEW_STEPS["steps"]
+    assert (own.channels_g, own.attention_g, own.beta1, own.lr_d) == (8, (8,), 0.4, 0.5)
+    assert (own.steps, own.lr_g, own.d_steps) == (2000, 4e-4, 1)
     assert own.conditional is None
+    penalized = model_of(config_of(**trained, loss="wasserstein-gp"), OLD)
+    assert start_config(penalized, None, {}).d_steps == 5
     of_preset = start_config(model, "sagan-32", {})
     assert (of_preset.channels_g, of_preset.attention_g) == (8, (8,))
     assert (of_preset.d_steps, of_preset.batch_size, of_preset.lr_g) == (5, 64, 2e-4)
