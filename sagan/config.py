@@ -19,7 +19,12 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError
-from sagan.nn.channels import QUERY_DIVISOR, discriminator_feature_maps, generator_feature_maps
+from sagan.nn.channels import (
+    QUERY_DIVISOR,
+    discriminator_feature_maps,
+    generator_feature_maps,
+    num_discriminator_blocks,
+)
 from sagan.presets import PRESETS
 
 Positive = Annotated[int, Field(gt=0, le=10**9)]
@@ -81,6 +86,10 @@ class Config(BaseModel):
         0.0, description="probability of differentiable augmentation, or adaptive"
     )
 
+    freeze_d: int = Field(
+        0, ge=0, description="D's first blocks that keep the weights of --from (FreezeD)"
+    )
+
     steps: Positive = Field(100_000, description="total number of G updates")
     minutes: float = Field(
         0.0, ge=0, le=10**6, description="time limit that decides the number of steps; 0: none"
@@ -130,6 +139,11 @@ class Config(BaseModel):
         maps_d = discriminator_feature_maps(self.family, self.resolution, self.channels_d)
         _check_attention("g", self.attention_g, maps_g)
         _check_attention("d", self.attention_d, maps_d)
+        blocks = num_discriminator_blocks(self.family, self.resolution)
+        if self.freeze_d > blocks:
+            raise ValueError(
+                f"freeze_d={self.freeze_d} is more than the {blocks} blocks that D has here"
+            )
         return self
 
     @field_validator("*", mode="before")

@@ -106,10 +106,7 @@ class Model:
 
         It covers their names, dtypes, shapes and bytes.
         """
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._tensors_of(weights).items()):
-            digest.update(serialize_tensors({name: tensor}, {}))
-        return digest.hexdigest()
+        return tensors_sha256(self._tensors_of(weights))
 
     def _tensors_of(self, weights: WeightsName) -> StateTensors:
         return self.read("ema" if weights == "ema" else "generator")
@@ -132,6 +129,14 @@ class Model:
         raise SaganError(
             f"no class {name!r} in '{self.origin}': its classes are {', '.join(self.classes)}"
         )
+
+
+def tensors_sha256(tensors: StateTensors) -> str:
+    """Return the SHA-256 of tensors: of their names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(serialize_tensors({name: tensor}, {}))
+    return digest.hexdigest()
 
 
 def load_generator(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sagan.data import DatasetInfo
     from sagan.model import Model
     from sagan.nn.base import DiscriminatorBase, GeneratorBase
-    from sagan.run.directory import RunDescription
+    from sagan.run.directory import RunDescription, StartRecord
 
 MAX_LISTED = 20  # unreadable files and copies that are named; pack.json has them all
 
@@ -64,7 +64,9 @@ def network_lines(config: Config, num_classes: int) -> Iterator[str]:
 def training_lines(description: "RunDescription") -> Iterator[str]:
     """Yield lines on what will be trained: the preset, what differs from it, data, networks."""
     config, preset = description.config, description.preset
-    yield f"preset       {preset} (sagan presets {preset} lists all settings)"
+    if preset in PRESETS:
+        listed = f" (sagan presets {preset} lists all settings)" if preset in PRESETS else ""
+    yield f"preset       {preset}{listed}"
     yield (
         f"recipe       {config.resolution} px, {config.steps:,} steps, batch {config.batch_size}, "
         f"seed {config.seed}"
@@ -87,7 +89,27 @@ def description_lines(description: "RunDescription") -> Iterator[str]:
     data = description.data
     labels = f"{len(data['classes'])} classes" if data["classes"] else "no labels"
     yield f"data         {data['source']}: {data['images']:,} pictures, {labels}"
+    if description.start is not None:
+        yield from start_lines(description.start)
     yield from network_lines(description.config, len(data["classes"]))
+
+
+def start_lines(start: "StartRecord") -> Iterator[str]:
+    """Yield lines on what a run took from the model that it started from."""
+    taken = ", ".join(
+        f"{part} of {whole} tensors of the {network}"
+        for network, (part, whole) in start.taken.items()
+    )
+    yield f"from         {start.model}, step {start.step:,}: {taken}"
+    yield f"fresh        {_listed(start.fresh) or 'none: all layers were taken'}"
+    if start.new_classes:
+        yield f"new classes  {_listed(start.new_classes)}"
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def model_lines(model: "Model") -> Iterator[str]:

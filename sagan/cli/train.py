@@ -47,7 +47,16 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Preset (see sagan presets); by default one that suits the size and time limit."
+            help="Preset (see sagan presets); by default one that suits the size and time limit, "
+            "or the recipe of the model to start from."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Model to start from: a run, a model file or a shipped model.",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Total number of generator updates.")] = None,
@@ -93,7 +102,7 @@ def train(
             check_shared(run)  # before hours of packing
         # The first process of a machine packs the data; the others find it in the cache.
         with local_main_process_first(), PackingProgress(console, "packing") as progress:
-            session = prepare_session(data, run, preset, overrides, notify, progress)
+            session = prepare_session(data, run, preset, overrides, notify, progress, start)
         session = make_plan(session, notify)
         if processes.is_main_process:
             _show_session(session, console, in_full=dry_run)

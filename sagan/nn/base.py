@@ -172,6 +172,10 @@ class DiscriminatorBase(nn.Module):
         """Return logits (B, K) of features (B, D): one for each label, K = 1 without labels."""
         raise NotImplementedError
 
+    def first_blocks(self, num: int) -> list[nn.Module]:
+        """Return the first `num` blocks, with the attention that follows them."""
+        raise NotImplementedError
+
     def attention_layers(self) -> dict[str, SelfAttention2d]:
         """Return the attention layers by name, such as "discriminator.attention_16"."""
         return _named("discriminator", self.self_attention)

@@ -64,3 +64,10 @@ def discriminator_feature_maps(family: str, resolution: int, width: int) -> dict
     for size, multiple in zip(sizes, multiples, strict=True):
         maps.setdefault(size, width * multiple)  # attention follows the first map of a size
     return maps
+
+
+def num_discriminator_blocks(family: str, resolution: int) -> int:
+    """Return how many blocks (of "dcgan": hidden layers) a discriminator has."""
+    if family == "dcgan":
+        return len(DCGAN_DISCRIMINATOR)
+    return len(RESIDUAL_DISCRIMINATOR[resolution])

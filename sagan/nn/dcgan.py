@@ -150,6 +150,11 @@ class DCGANDiscriminator(DiscriminatorBase):
         """Images (B, 3, 64, 64) -> features (B, 128 * width), the positions flattened."""
         return self._hidden(images).flatten(1)
 
+    def first_blocks(self, num: int) -> list[nn.Module]:
+        sizes = list(DCGAN_DISCRIMINATOR)[:num]
+        attention = [a for size, a in self.self_attention.items() if int(size) in sizes]
+        return [*self.layers[:num], *attention]
+
     def class_logits(self, features: Tensor) -> Tensor:
         """Features (B, 128 * width) -> logits (B, 1)."""
         return self._logits(features.unflatten(1, (-1, 4, 4)))

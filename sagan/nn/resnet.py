@@ -318,6 +318,10 @@ class Discriminator(DiscriminatorBase):
                 x = self.self_attention[str(size)](x)
         return F.relu(x).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
+    def first_blocks(self, num: int) -> list[nn.Module]:
+        attention = [a for size, a in self.self_attention.items() if int(size) in self.sizes[:num]]
+        return [*self.blocks[:num], *attention]
+
     def class_logits(self, features: Tensor) -> Tensor:
         """Features (B, D) -> logits (B, K), one for each label; K = 1 without labels."""
         logits: Tensor = self.linear(features)

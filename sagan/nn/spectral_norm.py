@@ -275,9 +275,14 @@ def _normalized(network: nn.Module) -> Iterator[tuple[str, SpectralNorm, Tensor]
 
 
 def advance_spectral_norm(network: nn.Module) -> None:
-    """Do one power iteration in every normalized layer; call it once per update of `network`."""
+    """Do one power iteration in every normalized layer; call it once per update of `network`.
+
+    Layers whose weight is frozen (`requires_grad=False`) are left alone: they stay the same
+    function, bit for bit.
+    """
     for _, norm, weight in _normalized(network):
-        norm.advance(weight)
+        if weight.requires_grad:
+            norm.advance(weight)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
@@ -27,6 +28,28 @@ RUN_CONTENT = {
 }  # fmt: skip
 
 
+class StartRecord(BaseModel):
+    """What a run took from the model that it started from.
+
+    Attributes:
+        model: the model's path or name.
+        step: of the model.
+        sha256: {network: SHA-256 of the tensors that were read}.
+        taken: {network: (tensors taken, all tensors of the new network)}.
+        fresh: blocks and layers of the new networks that did not start from the model.
+        new_classes: classes that the model does not have.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    step: int
+    sha256: dict[str, str]
+    taken: dict[str, tuple[int, int]]
+    fresh: tuple[str, ...]
+    new_classes: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class RunDescription:
     """The configuration and the data of a run, as in its config.json.
@@ -35,11 +58,13 @@ class RunDescription:
         config: the whole configuration, with `conditional` decided.
         preset: the preset it started from.
         data: the data set: source, fingerprint, number of images, class names, fit, credits.
+        start: the model it started from, "from" in the file; None if it started from scratch.
     """
 
     config: Config
     preset: str
     data: dict[str, Any]
+    start: StartRecord | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -86,11 +111,13 @@ def write_description(run: Path, description: RunDescription) -> None:
     Raises:
         SaganError: it cannot be written.
     """
+    start = description.start
     content = {
         "format": RUN_FORMAT,
         "preset": description.preset,
         "config": description.config.model_dump(mode="json"),
         "data": description.data,
+        **({"from": start.model_dump(mode="json")} if start is not None else {}),
     }
     write_json(run / "config.json", content)
 
@@ -185,16 +212,17 @@ def read_description(run: Path) -> RunDescription:
     try:
         config, preset, data = content["config"], content["preset"], content["data"]
         classes = data["classes"]
+        start = StartRecord.model_validate(content["from"]) if "from" in content else None
         sound = (
             isinstance(config, dict)
             and isinstance(classes, list)
             and all(isinstance(name, str) for name in classes)
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValidationError):
         sound = False
     if not sound:
         raise SaganError(f"'{path}' is not a run's configuration")
-    return RunDescription(parse_config(config), str(preset), data)
+    return RunDescription(parse_config(config), str(preset), data, start)
 
 
 def read_environment(run: Path) -> dict[str, Any]:

@@ -86,6 +86,9 @@ def build_adversaries(
     if synchronizes_batch_norm(accelerator):
         generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
     generator, discriminator = generator.to(device).train(), discriminator.to(device).train()
+    # FreezeD (Mo et al. 2020, arXiv 2002.10964), once and for all updates.
+    for block in discriminator.first_blocks(config.freeze_d):
+        block.requires_grad_(False)
     label_weights = None
     if config.conditional and dataset.labels is not None:
         counts = np.bincount(dataset.labels, minlength=dataset.num_classes)

@@ -95,6 +95,11 @@ def check_alike(description: RunDescription, precision: torch.dtype) -> None:
         {"the images' fingerprint": description.data["fingerprint"][:16]},
         "give all the same images (pack them once with sagan data pack)",
     )
+    start = description.start.sha256 if description.start is not None else {}
+    check_agreement(
+        {f"the {name} to start from": sha256[:16] for name, sha256 in start.items()},
+        "give all the same model with --from",
+    )
     check_agreement(
         {"the precision": str(precision).removeprefix("torch.")},
         f"name one that all machines have (precision={settings['precision']} depends on the "

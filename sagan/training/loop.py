@@ -83,6 +83,9 @@ def train(session: Session, reporter: Reporter) -> None:
         stack.enter_context(exact_float32(enabled=in_float32))
         if step >= 0:
             training.restore(checkpoint.folder_of(run.path, step))
+        elif session.start is not None:
+            training.start_from(session.start)
+            training.save(run.path)  # so that resuming does not need the model
         pace = Pace(training, session.limit_changed)
         if accelerator.is_main_process and training.steps != training.config.steps:
             directory.write_description(run.path, session.description.with_steps(training.steps))

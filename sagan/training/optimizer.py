@@ -9,8 +9,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    """Return Adam (Kingma & Ba 2015) over a network's parameters, one fused kernel per update."""
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+    """Return Adam (Kingma & Ba 2015) over what a network trains, one fused kernel per update."""
+    return torch.optim.Adam(_trained(network).values(), lr=lr, betas=betas, fused=True)
 
 
 def decay_factor(step: int, steps: int, share: float) -> float:
@@ -34,7 +34,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> d
     """Return both moments and the update count of each parameter: "PARAMETER/exp_avg" and so on."""
     return {
         f"{name}/{key}": value
-        for name, parameter in network.named_parameters()
+        for name, parameter in _trained(network).items()
         for key, value in optimizer.state[parameter].items()
     }
 
@@ -42,12 +42,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> d
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, network: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
-    """Restore the state that `optimizer_tensors` returned.
+    """Restore the state that `optimizer_tensors` returned; before the first update it is empty.
 
     Raises:
         SaganError: the tensors belong to another network.
     """
-    for name, parameter in network.named_parameters():
+    if not tensors:
+        return
+    for name, parameter in _trained(network).items():
         shapes = {"step": torch.Size(), **dict.fromkeys(_MOMENTS, parameter.shape)}
         saved = {key: tensors[f"{name}/{key}"] for key in shapes if f"{name}/{key}" in tensors}
         if {key: tensor.shape for key, tensor in saved.items()} != shapes:
@@ -55,3 +57,8 @@ def restore_optimizer(
         # In the parameter's memory layout, because the fused kernel reads them side by side.
         state = {key: torch.empty_like(parameter).copy_(saved[key]) for key in _MOMENTS}
         optimizer.state[parameter] = {"step": saved["step"].clone().to(parameter.device), **state}
+
+
+def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are not frozen, by name."""
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}

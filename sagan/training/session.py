@@ -1,7 +1,7 @@
 """From a user's request to a run that can start: configuration, data, checks before resuming."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,15 @@ from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import is_packed, read_manifest
 from sagan.data.sources.open import is_built_in
 from sagan.errors import SaganError
+from sagan.images.credits import joined_credits
+from sagan.model import Model, open_model
 from sagan.presets import LADDERS, Rung
 from sagan.run import directory
+from sagan.run.checkpoint import checkpoints
 from sagan.run.directory import RunDescription
 from sagan.run.run import Run
 from sagan.runtime.extras import INSTALL, libraries_installed
+from sagan.training.transfer import SMALL_SET, Start, start_config, start_from
 from sagan.types import Notify, Progress
 
 DEFAULT_PRESETS = {32: "cpu-32", 64: "cpu-64", 128: "cpu-128"}  # by the size of a packed set
@@ -31,7 +35,7 @@ class Candidate:
     """
 
     description: RunDescription
-    from_steps: int
+    from_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Session:
         limit_changed: whether a run to resume began with another time limit, or without one.
         plan: what `sagan.training.time_plan.make_plan` may choose from, in a new run with a time
             limit. Until then, the description's steps and preset mean nothing.
+        start: what a run at its beginning takes from a model; None if it starts from scratch or
+            has a checkpoint, which has everything.
     """
 
     run: Run
@@ -65,6 +71,7 @@ class Session:
     dataset: PackedDataset
     limit_changed: bool = False
     plan: TimePlan | None = None
+    start: Start | None = None
 
 
 def prepare_session(
@@ -74,6 +81,7 @@ def prepare_session(
     overrides: Mapping[str, Any],
     notify: Notify,
     progress: Progress | None = None,
+    start: str | None = None,
 ) -> Session:
     """Resolve the configuration, open the data, and compare both with the run's, if it has begun.
 
@@ -86,6 +94,8 @@ def prepare_session(
             those it began with, which need not be given again.
         notify: called with one line for each thing that the user should know.
         progress: called while packing, with images done and images in all.
+        start: a model to start from (see `sagan.training.transfer`): a run directory, a model file
+            or a shipped model. A run to resume has it already and does not need it.
 
     Raises:
         SaganError: something does not fit; one line says what.
@@ -96,8 +106,12 @@ def prepare_session(
     if "steps" in overrides and begun is not None:
         overrides = {"minutes": 0.0, **overrides}  # what is asked for now replaces a time limit
     asked = preset
+    model = _model_to_start_from(found, start)
     if begun is not None and preset in (None, begun.preset):
         preset, config = begun.preset, resume_config(begun.config, overrides)
+    elif begun is None and model is not None:
+        config = start_config(model, preset, overrides)
+        preset = preset or f"from {model.origin}"
     else:
         preset = preset or _default_preset(source)
         config = resolve(preset, overrides)
@@ -105,24 +119,68 @@ def prepare_session(
         notify(f"no evaluations while training: they need {INSTALL}")
     dataset = open_dataset(source, config.resolution, notify=notify, progress=progress)
     config = _follow_data(config, dataset, notify)
+    if begun is None and model is not None and "augment" not in overrides:
+        config = _augment_small_set(config, dataset)
+    if config.freeze_d and model is None and (begun is None or begun.start is None):
+        raise SaganError(
+            "freeze_d keeps what a model has learned: give the model with --from, or freeze_d=0"
+        )
     data = {
         "source": dataset.source,
         "fingerprint": dataset.fingerprint,
         "images": len(dataset),
         "classes": list(dataset.classes),
         "fit": dataset.fit,
-        "credits": dataset.credits,
+        "credits": _credits(dataset, model, begun),
     }
-    description = RunDescription(config, preset, data)
+    description = RunDescription(config, preset, data, begun.start if begun is not None else None)
     if begun is not None:
-        _check_resumed(run, begun, description)
-        limit_changed = begun.config.minutes != config.minutes
-        return Session(found, description, dataset, limit_changed=limit_changed)
-    if config.minutes:
-        rungs = (Rung(preset=asked),) if asked is not None else LADDERS[config.resolution]
-        plan = TimePlan(tuple(_candidates(rungs, overrides, data, dataset)), frozenset(overrides))
-        return Session(found, description, dataset, plan=plan)
-    return Session(found, description, dataset)
+        _check_resumed(run, begun, description, start)
+    taken = None
+    if model is not None:
+        taken = start_from(model, config, description.classes)
+        if begun is not None and begun.start != taken.record:
+            raise SaganError(
+                f"'{model.origin}' has changed since '{run}' began to start from it: give another "
+                "--out"
+            )
+        description = replace(description, start=taken.record)
+    session = Session(found, description, dataset, start=taken)
+    if begun is not None:
+        return replace(session, limit_changed=begun.config.minutes != config.minutes)
+    if not config.minutes:
+        return session
+    candidates = [Candidate(description)]
+    if asked is None and model is None:  # which would decide the networks
+        candidates = list(_candidates(LADDERS[config.resolution], overrides, data, dataset))
+    return replace(session, plan=TimePlan(tuple(candidates), frozenset(overrides)))
+
+
+def _model_to_start_from(run: Run, start: str | None) -> Model | None:
+    """Return the model that a run starts from; None if it starts from scratch, or has started.
+
+    A run saves what it took before its first step, so the model is only needed until then.
+    """
+    if not run.exists:
+        return open_model(start) if start is not None else None
+    begun = run.description.start
+    if begun is None or checkpoints(run.path):
+        return None
+    return open_model(begun.model)
+
+
+def _credits(dataset: PackedDataset, model: Model | None, begun: RunDescription | None) -> str:
+    """Return who made the images, also those that a model to start from was trained on."""
+    if begun is not None and begun.start is not None:
+        return begun.credits
+    return joined_credits(dataset.credits, model.credits if model is not None else "")
+
+
+def _augment_small_set(config: Config, dataset: PackedDataset) -> Config:
+    """Switch adaptive augmentation on for a small set, if the loss allows for it."""
+    if len(dataset) >= SMALL_SET or config.augment != 0 or config.loss == "wasserstein-gp":
+        return config
+    return config.model_copy(update={"augment": "adaptive"})
 
 
 def _default_preset(source: str) -> str:
@@ -160,13 +218,19 @@ def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Conf
     return config
 
 
-def _check_resumed(run: Path, begun: RunDescription, requested: RunDescription) -> None:
-    """Refuse to resume with another configuration or other data than the run began with."""
+def _check_resumed(
+    run: Path, begun: RunDescription, requested: RunDescription, start: str | None
+) -> None:
+    """Refuse to resume with a configuration, data or start other than those the run began with."""
     changed = forbidden_changes(
         begun.config.model_dump(), requested.config.model_dump(), MAY_CHANGE
     )
     if begun.data.get("fingerprint") != requested.data["fingerprint"]:
         changed.append(f"the data was '{begun.data.get('source')}' and has changed")
+    origin = begun.start.model if begun.start is not None else None
+    if start is not None and str(Path(start)) != origin:
+        before = f"from '{origin}'" if origin is not None else "without --from"
+        changed.append(f"it began {before} and not from '{start}'")
     if changed:
         raise SaganError(
             f"'{run}' contains a run with other settings: {'; '.join(changed)}. "

@@ -35,6 +35,7 @@ from sagan.training.steps import (
     discriminator_step,
     generator_step,
 )
+from sagan.training.transfer import Start
 
 
 class Training:
@@ -254,6 +255,11 @@ class Training:
             "dropped": self.dropped,
             "augment": self.adversaries.strength.state_dict(),
         }
+
+    def start_from(self, start: Start) -> None:
+        """Take a model's tensors in place of initial ones, before the first step."""
+        for name, network in self._networks().items():
+            network.load_state_dict(network.state_dict() | start.tensors[name])
 
     def restore(self, folder: Path) -> None:
         """Resume from a checkpoint.

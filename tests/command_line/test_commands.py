@@ -50,6 +50,23 @@ def test_training_runs_with_and_without_labels(sagan, request, tmp_path, preset,
     assert list((run / "attention").glob("step-00000003*.png"))
 
 
+def test_a_start_from_a_model_says_what_was_taken_and_what_was_not(
+    sagan, pictures, tmp_path
+) -> None:
+    out = tmp_path / "run"
+    chosen = ("--from", "cifar10-32", "--set", "attention_d=8", "--dry-run")
+    result = sagan("train", "--data", pictures, "--out", out, *chosen)
+    assert result.status == 0, result.err
+    (line,) = re.findall(r"^from +cifar10-32, step 14,000: (.*)$", result.out, re.MULTILINE)
+    assert re.fullmatch(r"92 of 92 tensors of the generator, 44 of 57 tensors of the disc.*", line)
+    assert re.search(r"^fresh +discriminator\.self_attention\.8$", result.out, re.MULTILINE)
+    assert re.search(r"^channels_g +32 ", result.out, re.MULTILINE)
+    assert not out.exists()
+    refused = sagan("train", "--data", pictures, "--out", out, *chosen, "--set", "channels_d=16")
+    assert refused.status == 2
+    assert refused.err.splitlines()[-1].startswith("sagan: channels_d=16 does not fit 'cifar10-32'")
+
+
 def test_a_dry_run_shows_the_configuration_and_trains_nothing(sagan, pictures, tmp_path) -> None:
     out = tmp_path / "run"
     result = sagan("train", "--data", pictures, "--out", out, "--preset", "smoke", "--dry-run")
