@@ -77,6 +77,7 @@ def train(
     from sagan.display import PackingProgress
     from sagan.runtime.processes import join_processes, report_lost_processes
     from sagan.runtime.shell import quoted
+    from sagan.training.loop import check_steps
     from sagan.training.session import RESUME, prepare_session
     from sagan.training.time_plan import make_plan
 
@@ -91,6 +92,8 @@ def train(
         ):
             session = prepare_session(data, run, preset, overrides, notify, progress)
         session = make_plan(session, notify)
+        if dry_run and processes.is_main_process:
+            check_steps(session)
         if processes.is_main_process:
             _show_session(session, console, in_full=dry_run)
         if dry_run:
