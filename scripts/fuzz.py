@@ -37,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e9, help="start no case after this time")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--only", type=int, action="append", help="number of a case; repeatable")
     parser.add_argument(
@@ -56,10 +57,8 @@ def main() -> int:
         and not (asked.no_huge and kind in entries.HUGE)
     ]  # fmt: skip
     numbers = asked.only or range(asked.cases)
-    # Not below a folder that only root may enter: some cases run as another user.
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="sagan-fuzz-") as name:
+    with tempfile.TemporaryDirectory(prefix="sagan-fuzz-") as name:
         folder = Path(name).resolve()
-        folder.chmod(0o755)
         _prepare(folder, huge=not asked.no_huge)
         started = time.monotonic()
         outcomes = list(_all_outcomes(folder, chosen, kinds, asked, list(numbers)))
@@ -100,8 +99,11 @@ def _all_outcomes(
             status = 1
             try:
                 worker = Worker(folder, folder / f"worker{job}", asked.seed)
+                deadline = time.monotonic() + 60 * asked.minutes
                 for outcome in worker.outcomes(chosen, kinds, numbers[job :: asked.jobs]):
                     os.write(writer, (json.dumps(outcome) + "\n").encode())
+                    if time.monotonic() > deadline:
+                        break
                 status = 0
             except BaseException:
                 traceback.print_exc()
@@ -115,7 +117,7 @@ def _all_outcomes(
             outcome = json.loads(line)
             if outcome["problems"]:
                 _show(outcome)
-            if done % 500 == 0:
+            if done % 250 == 0:
                 print(f"{done} done", flush=True)
             yield outcome
     if any(os.waitpid(child, 0)[1] for child in workers):
@@ -174,7 +176,7 @@ class Worker:
             # The user has named the victim itself, and what that leads to.
             follows=command.follows or (kind == "link" and source.is_file()),
             reads=kind != "hard link",  # of a file with two names, both are its own
-            nobody=kind == "unreadable" and os.geteuid() == 0,
+            without_rights=kind == "unreadable" and os.geteuid() == 0,
         )  # fmt: skip
         judge.remove(place)
         return {"number": number, "command": command.name, "target": target, "kind": kind,

@@ -40,13 +40,15 @@ class Command:
 
 
 TRAIN = "train --data SOUND/packed --out VICTIM --steps"
+TINY = "--preset smoke --set channels_g=8 --set channels_d=8 --set batch_size=4"
 STUDY = "study attention --data SOUND/packed --out VICTIM --preset smoke --steps 5"
 VARIANTS = "--variants none,attention-16"
 COMMANDS = (
-    Command("train, resumed", ("run",), f"{TRAIN} 4", 1.5),
-    Command("train --dry-run", ("run",), f"{TRAIN} 4 --dry-run", 2),
-    Command("train --data", ("packed",), "train --data VICTIM --out OUT/run --dry-run", 2),
-    Command("train --out", ("samples",), f"{TRAIN} 1 --preset smoke --dry-run", 0.3),
+    Command("train, resumed", ("run",), f"{TRAIN} 4", 0.7),
+    Command("train --dry-run", ("run",), f"{TRAIN} 4 --dry-run", 0.7),
+    Command("train --data", ("packed",),
+            f"train --data VICTIM --out OUT/run --dry-run {TINY}", 1.5),
+    Command("train --out", ("samples",), f"{TRAIN} 1 --dry-run {TINY}", 0.3),
     Command("inspect", MODEL, "inspect VICTIM", 3),
     Command("inspect CHECKPOINT", ("run",), "inspect VICTIM/checkpoints/step-00000002", 1),
     Command("export", MODEL, "export VICTIM OUT/x.safetensors", 2),
@@ -60,7 +62,7 @@ COMMANDS = (
     Command("explain --image", ("photo.png", "photo.webp"),
             "explain SOUND/run --html OUT/x.html --image VICTIM", 1),
     Command("explore", MODEL, "explore VICTIM --port 0 --no-open", 4),
-    Command("report", ("run",), "report VICTIM --out OUT/x.html", 2),
+    Command("report", ("run",), "report VICTIM --out OUT/x.html", 1),
     Command("evaluate", (*MODEL, "packed"), "evaluate", 0.4),  # see `line_for`
     Command("evaluate --compare", ("evaluations",),
             "evaluate --compare VICTIM/a.json VICTIM/b.json", 1, follows=True),

@@ -44,6 +44,8 @@ def change_entry(setting: Setting, kind: str, rng: random.Random) -> str:
     entries = [setting.victim, *sorted(setting.victim.rglob("*"))]
     if kind in ("link", "hard link", "unreadable") and len(entries) > 1:
         entries = entries[1:]  # what the user names may be a link
+    elif kind == "link" and setting.victim.is_dir():
+        return "nothing: empty"
     if kind == "name":
         entries = [entry for entry in entries if entry.is_dir()] or entries
     if kind in ("huge text", "huge header"):
@@ -146,7 +148,7 @@ def _other_type(entry: Path, setting: Setting, rng: random.Random) -> str:
 
 
 def _unreadable(entry: Path, setting: Setting, rng: random.Random) -> str:
-    """Take all permissions; the command then runs as another user than root."""
+    """Take permissions; the command then runs without root's rights to ignore them."""
     mode = rng.choice([0, 0, 0o222, 0o444, 0o555])
     entry.chmod(mode)
     return f"mode {mode:o}"
@@ -198,7 +200,7 @@ CHANGES: dict[str, Change] = {
 }
 KINDS = ("content", *CHANGES)
 HUGE = ("huge text", "huge header")
-NEED_ROOT = ("device", "unreadable")  # as root, permissions do not matter: another user is taken
+NEED_ROOT = ("device",)
 
 
 def make_huge_files(folder: Path) -> None:

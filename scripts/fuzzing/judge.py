@@ -6,11 +6,13 @@ link in what it was given, read. What is read by Python is seen by an audit hook
 path by where its links lead; what is read by native code is seen by the decoy's times of access.
 """
 
+import ctypes
 import os
 import resource
 import select
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -27,7 +29,6 @@ SECONDS = 10  # that a command may take, without the time it waits for a process
 STOP_SECONDS = 120  # by the clock
 STOP_BYTES = 3 * GIB // 2  # so that the machine does not run out
 MAX_LINE = 520  # characters of a refusal
-NOBODY = 65534
 
 
 class Decoy:
@@ -165,7 +166,13 @@ class Verdict:
 
 
 def carry_out(
-    act: Callable[[], None], place: Path, decoy: Decoy, *, follows: bool, reads: bool, nobody: bool
+    act: Callable[[], None],
+    place: Path,
+    decoy: Decoy,
+    *,
+    follows: bool,
+    reads: bool,
+    without_rights: bool,
 ) -> Verdict:
     """Call `act` in a child process and judge it.
 
@@ -175,13 +182,13 @@ def carry_out(
         decoy: what must stay untouched.
         follows: whether links may be followed for reading.
         reads: whether times of access tell of reading through a link.
-        nobody: give up root's rights first.
+        without_rights: give up root's rights first.
     """
     log = place / "log"
     log.mkdir()
     child = os.fork()
     if child == 0:
-        _be_child(act, place, decoy.folder, log, follows, nobody)
+        _be_child(act, place, decoy.folder, log, follows, without_rights)
     status, seconds, memory, stopped = _wait(child)
     verdict = Verdict(status, seconds=seconds, mebibytes=memory // 2**20)
     problems = verdict.problems
@@ -266,7 +273,12 @@ def _waited(process: int) -> float:
 
 
 def _be_child(
-    act: Callable[[], None], place: Path, decoy: Path, log: Path, follows: bool, nobody: bool
+    act: Callable[[], None],
+    place: Path,
+    decoy: Path,
+    log: Path,
+    follows: bool,
+    without_rights: bool,
 ) -> None:
     status = 1
     try:
@@ -280,8 +292,8 @@ def _be_child(
                        "HOME": str(place / "tmp"), "COLUMNS": "100"}  # fmt: skip
         (place / "tmp").mkdir()
         tempfile.tempdir = None  # look it up again
-        if nobody:
-            _become_nobody(place)
+        if without_rights:
+            _give_up_rights()
 
         def report(line: str) -> None:
             os.write(trespasses, f"{line[:300]}\n".encode(errors="replace"))
@@ -301,12 +313,11 @@ def _be_child(
         os._exit(status)
 
 
-def _become_nobody(place: Path) -> None:
-    for path in (place, *place.rglob("*")):
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+def _give_up_rights() -> None:
+    """Make permissions matter: root keeps its files, but may no longer ignore their modes."""
+    header, nothing = struct.pack("Ii", 0x20080522, 0), bytes(24)
+    if ctypes.CDLL(None, use_errno=True).capset(header, nothing):
+        raise OSError(ctypes.get_errno(), "cannot give up root's rights")
 
 
 def remove(place: Path) -> None:
