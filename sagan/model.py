@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -83,7 +83,9 @@ class Model:
             raise ValueError(f"weights must be 'ema' or 'raw', not {weights!r}")
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
-        _check_feature_maps(self, _generator_map_sizes(self), "sampling")
+        config = self.config
+        maps = generator_feature_maps(config.family, config.resolution, config.channels_g)
+        _check_feature_maps(self, maps, "sampling")
         generator = _build_for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
@@ -98,7 +100,10 @@ class Model:
             SaganError: the weights are damaged or those of another network, or computing would take
                 more memory than `sagan.runtime.memory` allows.
         """
-        _check_feature_maps(self, _discriminator_map_sizes(self), "the discriminator")
+        config = self.config
+        maps = discriminator_feature_maps(config.family, config.resolution, config.channels_d)
+        before_halving = {2 * side: channels for side, channels in maps.items()}
+        _check_feature_maps(self, before_halving, "the discriminator")
         discriminator = _build_for_inference(build_discriminator, self, self.read("discriminator"))
         _check_numbers(discriminator, self.origin)
         return discriminator
@@ -345,30 +350,18 @@ def _build_for_inference(
     return network.eval().requires_grad_(False)
 
 
-def _check_feature_maps(model: Model, sizes: Iterable[int], purpose: str) -> None:
+def _check_feature_maps(model: Model, maps: Mapping[int, int], purpose: str) -> None:
     """Refuse a network with too large feature maps: small kernels can make large ones.
 
-    A block has up to three maps at a time.
+    A block has up to three maps of its larger side at a time.
 
     Args:
         model: the network's model.
-        sizes: numbers of entries of one image's maps.
+        maps: larger side of each block -> its channels.
         purpose: for the message.
     """
-    check_memory(3 * 4 * BATCH_SIZE * max(sizes), model.origin, purpose)
-
-
-def _generator_map_sizes(model: Model) -> Iterator[int]:
-    config = model.config
-    maps = generator_feature_maps(config.family, config.resolution, config.channels_g)
-    return (channels * side**2 for side, channels in maps.items())
-
-
-def _discriminator_map_sizes(model: Model) -> Iterator[int]:
-    """Yield the sizes of maps before their block halves their sides."""
-    config = model.config
-    maps = discriminator_feature_maps(config.family, config.resolution, config.channels_d)
-    return (channels * (2 * side) ** 2 for side, channels in maps.items())
+    largest = max(channels * side**2 for side, channels in maps.items())
+    check_memory(3 * 4 * BATCH_SIZE * largest, model.origin, purpose)
 
 
 def check_map_memory(
