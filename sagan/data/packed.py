@@ -18,7 +18,7 @@ from sagan.images.decode import Fit
 from sagan.storage.files import read_file
 from sagan.types import Int64Array, UInt8Array
 
-MAX_MANIFEST_BYTES = 16 * 1024**2
+MAX_MANIFEST_BYTES = 8 * 1024**2
 IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "pack.json"
 # Of the files. How sources are read has a version of its own: `cache.READING_VERSION`.
 FORMAT_VERSION = 1
@@ -154,23 +154,7 @@ def read_manifest(path: Path) -> Manifest:
         text = read_file(path / MANIFEST, MAX_MANIFEST_BYTES, follow_links=False).decode()
     except (UnreadableError, UnicodeDecodeError) as error:
         raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"{MANIFEST} is not JSON: {error}") from None
-    return _checked(path, text, content)
-
-
-def _checked(path: Path, text: str, content: Any) -> Manifest:
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version != FORMAT_VERSION:
-        raise SaganError(
-            f"the packed data set '{path}' has format version {version}, but this sagan reads "
-            f"version {FORMAT_VERSION}: pack it again"
-        )
-    # One unknown name is enough: an error that lists a million takes gigabytes.
-    if isinstance(content, dict) and (unknown := content.keys() - Manifest.model_fields.keys()):
-        raise _damaged(path, f"{MANIFEST} has an unknown entry {min(unknown)[:100]!r}")
+    _check_fields(path, text)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -178,6 +162,24 @@ def _checked(path: Path, text: str, content: Any) -> Manifest:
     if len(manifest.counts) != len(manifest.classes):
         raise _damaged(path, f"{MANIFEST} does not have one count for each class")
     return manifest
+
+
+def _check_fields(path: Path, text: str) -> None:
+    """Check version and names of fields, as an error of pydantic lists all mistakes at length."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"{MANIFEST} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise _damaged(path, f"{MANIFEST} is not an object")
+    version = content.get("format_version")
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise SaganError(
+            f"the packed data set '{path}' has format version {version}, but this sagan reads "
+            f"version {FORMAT_VERSION}: pack it again"
+        )
+    if unknown := content.keys() - Manifest.model_fields.keys():
+        raise _damaged(path, f"{MANIFEST} has an unknown entry {min(unknown)[:100]!r}")
 
 
 def _open_labels(path: Path, manifest: Manifest) -> Int64Array | None:

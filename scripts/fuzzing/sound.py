@@ -60,25 +60,32 @@ def _models(folder: Path) -> None:
     export_model(open_model(run), folder / "model.safetensors", card="# Card")
 
 
-def _study(folder: Path) -> None:
-    """Write a study's folder, with made-up numbers and one real run."""
-    from rich.console import Console
-
+def make_studies_quick() -> None:
+    """Let the runs of a study only make up numbers: a missing one would train for a minute."""
     from sagan.metrics.features.network import DEFAULT_DISTANCE
     from sagan.studies import engine
     from sagan.studies.definitions.attention import STUDY
-    from sagan.studies.plan import StudyRequest
     from sagan.studies.run import RunMetrics
 
     def perform(run: Any, data: Any, observer: Any) -> RunMetrics:
         numbers = {DEFAULT_DISTANCE: 1.0 + 0.1 * run.config.seed + 0.01 * len(run.name)}
-        return RunMetrics(
-            numbers, {"loss": [(0, 1.0), (1, 2.0)]}, {"generator": 1}, step_seconds=0.5
-        )
+        curves = {"loss": [(0, 1.0), (1, 2.0)]}
+        return RunMetrics(numbers, curves, {"generator": 1}, step_seconds=0.5)
 
     engine.STUDIES[STUDY.name] = replace(
         STUDY, perform=perform, prepare=lambda data, progress: None
     )
+
+
+def _study(folder: Path) -> None:
+    """Write a study's folder, with made-up numbers and one real run."""
+    from rich.console import Console
+
+    from sagan.studies import engine
+    from sagan.studies.definitions.attention import STUDY
+    from sagan.studies.plan import StudyRequest
+
+    make_studies_quick()
     request = StudyRequest(
         study=STUDY.name, data=str(folder / "packed"), out=folder / "study", preset="smoke",
         settings={}, variants=("none", "attention-16"), seeds=2, steps=5, budget_minutes=None,

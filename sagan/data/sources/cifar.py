@@ -18,6 +18,7 @@ from PIL import Image
 from sagan.data.sources.base import SourceImage, digest_of, file_entries
 from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.data.sources.names import printable_name
+from sagan.data.sources.tar_archive import open_tar
 from sagan.data.sources.tree import ALL_SPLITS
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import FITS, Fit, ImageFacts, contrast_of, pixels_of
@@ -186,12 +187,12 @@ def _open_tar(file: BinaryIO) -> tarfile.TarFile:
     start = file.read(6)
     file.seek(0)
     if start.startswith(b"\x1f\x8b"):
-        return tarfile.open(fileobj=file, mode="r:gz")
+        return open_tar(file, "r:gz")
     if start.startswith(b"BZh"):
-        return tarfile.open(fileobj=file, mode="r:bz2")
+        return open_tar(file, "r:bz2")
     if start == b"\xfd7zXZ\0":
-        return tarfile.open(fileobj=file, mode="r:xz")
-    return tarfile.open(fileobj=file, mode="r:")
+        return open_tar(file, "r:xz")
+    return open_tar(file)
 
 
 def first_names(path: Path) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 from sagan.data import describe, open_source, pack
 from sagan.data.sources import cifar
 from sagan.data.sources.cifar_pickle import read_pickle
+from sagan.data.sources.tar_archive import open_tar
 from sagan.errors import SaganError
 
 NAMES = ("airplane", "automobile", "bird")
@@ -265,3 +266,19 @@ def test_an_archive_that_unpacks_to_more_than_cifar_is_not_unpacked(tmp_path) ->
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress(huge.tobuf()))
     for name in ("b.tar", "b.tar.gz"):
         assert cifar.first_names(tmp_path / name) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_gigabytes_of_attributes_are_refused_before_they_are_read(tmp_path, kind) -> None:
+    header = tarfile.TarInfo("name")
+    header.type, header.size = kind, 2**36
+    path = tmp_path / "x.tar"
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(path, 2**36 + 512)
+    with pytest.raises(SaganError, match=r"x\.tar"):
+        open_source(str(path))
+    with (
+        path.open("rb") as file,
+        pytest.raises(tarfile.ReadError, match="68,719,476,736 bytes of attributes"),
+    ):
+        open_tar(file)
