@@ -36,6 +36,7 @@ def main() -> int:
     """Carry out the cases and print a table; return 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--start", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=1e9, help="start no case after this time")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
@@ -56,7 +57,7 @@ def main() -> int:
         if (os.geteuid() == 0 or kind not in entries.NEED_ROOT)
         and not (asked.no_huge and kind in entries.HUGE)
     ]  # fmt: skip
-    numbers = asked.only or range(asked.cases)
+    numbers = asked.only or range(asked.start, asked.cases)
     with tempfile.TemporaryDirectory(prefix="sagan-fuzz-") as name:
         folder = Path(name).resolve()
         _prepare(folder, huge=not asked.no_huge)

@@ -13,7 +13,7 @@ from sagan.storage.files import read_file
 Record: TypeAlias = dict[str, float]  # numbers by name, among them "step"
 
 # A larger stats.jsonl, or one with more numbers, is not an honest one: a million steps, of which
-# every tenth is recorded, take less.
+# every twentieth is recorded, take less.
 MAX_STATS_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 64 * 2**10
 MAX_NUMBERS = 4_000_000
