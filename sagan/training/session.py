@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sagan.build import build_meta_networks, count_parameters
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import is_packed, read_manifest
@@ -15,6 +16,7 @@ from sagan.run import directory
 from sagan.run.directory import RunDescription
 from sagan.run.run import Run
 from sagan.runtime.extras import INSTALL, libraries_installed
+from sagan.runtime.memory import check_memory
 from sagan.types import Notify, Progress
 
 DEFAULT_PRESETS = {32: "cpu-32", 64: "cpu-64", 128: "cpu-128"}  # by the size of a packed set
@@ -116,6 +118,7 @@ def prepare_session(
     description = RunDescription(config, preset, data)
     if begun is not None:
         _check_resumed(run, begun, description)
+        _check_memory(run, description)
         limit_changed = begun.config.minutes != config.minutes
         return Session(found, description, dataset, limit_changed=limit_changed)
     if config.minutes:
@@ -158,6 +161,13 @@ def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Conf
             "unconditional"
         )
     return config
+
+
+def _check_memory(run: Path, description: RunDescription) -> None:
+    """Refuse a run with larger networks than memory allows: its config.json may be anyone's."""
+    networks = build_meta_networks(description.config, len(description.classes))
+    # Each parameter with its gradient, Adam's two moments and, in G, its average.
+    check_memory(5 * 4 * sum(map(count_parameters, networks)), str(run), "training its networks")
 
 
 def _check_resumed(run: Path, begun: RunDescription, requested: RunDescription) -> None:
