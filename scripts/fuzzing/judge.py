@@ -181,7 +181,7 @@ def carry_out(
         place: the folder in which files may be changed; OUT, the child's files, are in it.
         decoy: what must stay untouched.
         follows: whether links may be followed for reading.
-        reads: whether times of access tell of reading through a link.
+        reads: whether reading the decoy counts: a file with two names may be read by the other.
         without_rights: give up root's rights first.
     """
     log = place / "log"
@@ -211,7 +211,7 @@ def carry_out(
     if status == 2 and not (one_line or err.startswith("Usage: ")):
         problems.append(f"{len(refusals)} lines for a refusal")
     problems += decoy.problems(reading=reads and not follows)
-    if _says_secret(place) and not follows:
+    if reads and not follows and _says_secret(place):
         problems.append("wrote what is secret")
     verdict.message = (lines or out.splitlines() or [""])[-1]
     if problems:
