@@ -21,7 +21,7 @@ _OUT_OF_MEMORY = (
     *("unable to allocate", "bad_alloc", "bad allocation", "alloc_failed"),
     "can't start new thread",
 )
-MAX_MESSAGE = 1000  # characters
+MAX_MESSAGE = 500  # characters
 
 
 class SaganError(Exception):
@@ -67,7 +67,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def first_problem(error: "ValidationError") -> str:
     """Return where the first problem is and what it is, as part of a one-line message."""
-    first = error.errors()[0]
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"])) or "as a whole"
     return f"{where}: {first['msg']}"
 

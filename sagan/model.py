@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from sagan.images.credits import checked_credits
 from sagan.images.decode import FITS
 from sagan.nn.attention import SelfAttention2d
 from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
-from sagan.nn.channels import generator_feature_maps
+from sagan.nn.channels import discriminator_feature_maps, generator_feature_maps
 from sagan.nn.spectral_norm import fold_spectral_norm
 from sagan.run.checkpoint import (
     MAX_HEADER_BYTES,
@@ -83,7 +83,9 @@ class Model:
             raise ValueError(f"weights must be 'ema' or 'raw', not {weights!r}")
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
-        _check_activations(self)
+        config = self.config
+        maps = generator_feature_maps(config.family, config.resolution, config.channels_g)
+        _check_feature_maps(self, maps, "sampling")
         generator = _build_for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
@@ -95,8 +97,13 @@ class Model:
         """Return the discriminator in evaluation mode, spectral normalization folded in.
 
         Raises:
-            SaganError: the weights are damaged or those of another network.
+            SaganError: the weights are damaged or those of another network, or computing would take
+                more memory than `sagan.runtime.memory` allows.
         """
+        config = self.config
+        maps = discriminator_feature_maps(config.family, config.resolution, config.channels_d)
+        before_halving = {2 * side: channels for side, channels in maps.items()}
+        _check_feature_maps(self, before_halving, "the discriminator")
         discriminator = _build_for_inference(build_discriminator, self, self.read("discriminator"))
         _check_numbers(discriminator, self.origin)
         return discriminator
@@ -348,15 +355,18 @@ def _build_for_inference(
     return network.eval().requires_grad_(False)
 
 
-def _check_activations(model: Model) -> None:
-    """Refuse a generator with too large feature maps: small kernels can make large ones.
+def _check_feature_maps(model: Model, maps: Mapping[int, int], purpose: str) -> None:
+    """Refuse a network with too large feature maps: small kernels can make large ones.
 
-    A block has up to three maps of its output's size at a time.
+    A block has up to three maps of its larger side at a time.
+
+    Args:
+        model: the network's model.
+        maps: larger side of each block -> its channels.
+        purpose: for the message.
     """
-    config = model.config
-    maps = generator_feature_maps(config.family, config.resolution, config.channels_g)
     largest = max(channels * side**2 for side, channels in maps.items())
-    check_memory(3 * 4 * BATCH_SIZE * largest, model.origin, "sampling")
+    check_memory(3 * 4 * BATCH_SIZE * largest, model.origin, purpose)
 
 
 def check_map_memory(

@@ -469,8 +469,10 @@ def test_a_small_file_cannot_ask_for_gigabytes_of_feature_maps(
     greedy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_generator(greedy_file)
+    load_discriminator(greedy_file)
     monkeypatch.setenv("SAGAN_MEMORY_GIB", "0.1")
     assert "GiB of memory for sampling" in refusal(lambda: load_generator(greedy_file))
+    assert "GiB of memory for the discriminator" in refusal(lambda: load_discriminator(greedy_file))
 
 
 def test_the_limit_of_memory_can_be_raised_and_must_be_a_number(

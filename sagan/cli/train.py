@@ -91,6 +91,7 @@ def train(
     )
     from sagan.runtime.shell import quoted
     from sagan.training.agreement import check_shared
+    from sagan.training.loop import check_steps
     from sagan.training.session import RESUME, prepare_session
     from sagan.training.time_plan import make_plan
 
@@ -104,6 +105,8 @@ def train(
         with local_main_process_first(), PackingProgress(console, "packing") as progress:
             session = prepare_session(data, run, preset, overrides, notify, progress, start)
         session = make_plan(session, notify)
+        if dry_run and processes.is_main_process:
+            check_steps(session)
         if processes.is_main_process:
             _show_session(session, console, in_full=dry_run)
         if dry_run:

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from sagan.errors import SaganError, UnreadableError, first_problem
 from sagan.images.credits import checked_credits
@@ -18,9 +18,14 @@ from sagan.images.decode import Fit
 from sagan.storage.files import read_file
 from sagan.types import Int64Array, UInt8Array
 
+MAX_MANIFEST_BYTES = 8 * 1024**2
 IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "pack.json"
 # Of the files. How sources are read has a version of its own: `cache.READING_VERSION`.
 FORMAT_VERSION = 1
+
+
+# At the first mistake, for a list may have a million.
+Names: TypeAlias = Annotated[tuple[str, ...], FailFast()]
 
 
 class SkippedFile(BaseModel):
@@ -51,12 +56,12 @@ class Manifest(BaseModel):
     fit: Fit
     size: int = Field(ge=1)
     num_images: int = Field(ge=1)
-    classes: tuple[str, ...]
-    counts: tuple[int, ...]
-    skipped: tuple[SkippedFile, ...]
+    classes: Names
+    counts: Annotated[tuple[int, ...], FailFast()]
+    skipped: Annotated[tuple[SkippedFile, ...], FailFast()]
     num_copies: int = Field(default=0, ge=0)  # missing from 0.1.0's first sets
-    duplicates: tuple[tuple[str, ...], ...] = ()
-    notes: tuple[str, ...]
+    duplicates: Annotated[tuple[Names, ...], FailFast()] = ()
+    notes: Names
     credits: str = ""  # missing from 0.1.0's first sets
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
 
@@ -146,23 +151,10 @@ def read_manifest(path: Path) -> Manifest:
         )
     try:
         # It may be large: it names every skipped file.
-        text = read_file(path / MANIFEST).decode()
+        text = read_file(path / MANIFEST, MAX_MANIFEST_BYTES, follow_links=False).decode()
     except (UnreadableError, UnicodeDecodeError) as error:
         raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"{MANIFEST} is not JSON: {error}") from None
-    return _checked(path, text, content)
-
-
-def _checked(path: Path, text: str, content: Any) -> Manifest:
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version != FORMAT_VERSION:
-        raise SaganError(
-            f"the packed data set '{path}' has format version {version}, but this sagan reads "
-            f"version {FORMAT_VERSION}: pack it again"
-        )
+    _check_fields(path, text)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -170,6 +162,24 @@ def _checked(path: Path, text: str, content: Any) -> Manifest:
     if len(manifest.counts) != len(manifest.classes):
         raise _damaged(path, f"{MANIFEST} does not have one count for each class")
     return manifest
+
+
+def _check_fields(path: Path, text: str) -> None:
+    """Check version and names of fields, as an error of pydantic lists all mistakes at length."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"{MANIFEST} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise _damaged(path, f"{MANIFEST} is not an object")
+    version = content.get("format_version")
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise SaganError(
+            f"the packed data set '{path}' has format version {version}, but this sagan reads "
+            f"version {FORMAT_VERSION}: pack it again"
+        )
+    if unknown := content.keys() - Manifest.model_fields.keys():
+        raise _damaged(path, f"{MANIFEST} has an unknown entry {min(unknown)[:100]!r}")
 
 
 def _open_labels(path: Path, manifest: Manifest) -> Int64Array | None:
@@ -194,6 +204,8 @@ def _open_labels(path: Path, manifest: Manifest) -> Int64Array | None:
 
 def _map_array(path: Path) -> npt.NDArray[Any]:
     # Mapped, not read, so that a header that promises terabytes costs nothing and fails.
+    if path.is_symlink():  # a folder may come from anyone: what is read must not lie elsewhere
+        raise _damaged(path.parent, f"{path.name} is a link")
     if not path.is_file():
         raise _damaged(path.parent, f"{path.name} is missing")
     try:

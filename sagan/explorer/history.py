@@ -78,20 +78,25 @@ class _Curves:
         inode, size, _ = _identity(self.path) or (0, 0, 0)
         if inode != self._inode or size < self._end:
             self.points, self._inode, self._end = {}, inode, 0
-        for record in parse_records(self._new_lines()):
+        try:
+            records = parse_records(self._new_lines())
+        except UnreadableError:
+            records = []
+        for record in records:
             step = int(record["step"])
             for name, value in record.items():
                 if name != "step" and math.isfinite(value):
                     self.points.setdefault(name, {})[step] = value
 
     def _new_lines(self) -> bytes:
-        """The lines since the last call, without a last one that is still being written."""
-        try:
-            with open_file(self.path, MAX_STATS_BYTES, follow_links=False) as file:
-                file.seek(self._end)
-                new = file.read(MAX_STATS_BYTES)
-        except UnreadableError:
-            return b""
+        """The lines since the last call, without a last one that is still being written.
+
+        Raises:
+            UnreadableError: the file cannot be read, or is too large.
+        """
+        with open_file(self.path, MAX_STATS_BYTES, follow_links=False) as file:
+            file.seek(self._end)
+            new = file.read(MAX_STATS_BYTES)
         complete = new[: new.rfind(b"\n") + 1]
         self._end += len(complete)
         return complete

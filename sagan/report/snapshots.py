@@ -12,11 +12,12 @@ from typing import TypeVar
 from sagan.errors import UnreadableError
 from sagan.images.decode import decode_whole
 from sagan.images.grid import split_grid
-from sagan.storage.files import MAX_TEXT_BYTES, open_file, read_file
+from sagan.storage.files import open_file, read_file
 from sagan.types import UInt8Array
 
 FrameT = TypeVar("FrameT")
 
+MAX_SNAPSHOT_BYTES = 16 * 1024**2
 MAX_GRID_PIXELS = 2**24  # those of 256-pixel samples have 5 million
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -41,7 +42,7 @@ def spread(frames: Sequence[FrameT], most: int) -> list[FrameT]:
 def read_snapshot(path: Path) -> bytes | None:
     """Return a PNG file's content; None if the file is not one of those that `snapshots` lists."""
     try:
-        content = read_file(path, MAX_TEXT_BYTES, follow_links=False)
+        content = read_file(path, MAX_SNAPSHOT_BYTES, follow_links=False)
     except UnreadableError:
         return None
     return content if content.startswith(PNG_SIGNATURE) else None
@@ -49,7 +50,7 @@ def read_snapshot(path: Path) -> bytes | None:
 
 def _is_png(path: Path) -> bool:
     try:
-        with open_file(path, MAX_TEXT_BYTES, follow_links=False) as file:
+        with open_file(path, MAX_SNAPSHOT_BYTES, follow_links=False) as file:
             return file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
     except UnreadableError:
         return False

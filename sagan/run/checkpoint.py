@@ -14,21 +14,21 @@ import json
 import os
 import re
 import shutil
-import stat
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from sagan.errors import SaganError, UnreadableError, reason
 from sagan.run.directory import RUN_FORMAT
-from sagan.storage.files import open_file, read_small, to_json
+from sagan.runtime.memory import check_memory
+from sagan.storage.files import MAX_TEXT_BYTES, open_file, read_small, to_json
 from sagan.storage.fsync import flush, rename, write
 from sagan.storage.staging import discard, remove_unfinished
 
@@ -166,9 +166,7 @@ def verify_checkpoint(checkpoint: Path) -> None:
     """
     digests = {name: _sha256(checkpoint / name) for name in FILES}
     manifest = checkpoint / "manifest.json"
-    if manifest.is_symlink():
-        raise _damaged(manifest)
-    written = read_small(manifest)
+    written = read_small(manifest, follow_links=False)
     if written != _manifest(digests):
         wrong = [name for name in FILES if _manifest_line(name, digests) not in written]
         # If every file differs, or none does, the manifest itself is damaged.
@@ -177,19 +175,38 @@ def verify_checkpoint(checkpoint: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    """Return the digest of a regular file; a link, pipe or device counts as damage."""
+    """Return the digest of a file; a link, pipe or device counts as damage, as does a wrong size.
+
+    Raises:
+        SaganError: it cannot be read, or is larger than `sagan.runtime.memory` allows.
+    """
     digest = hashlib.sha256()
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise _damaged(path)
-        with path.open("rb") as file:
+        most = MAX_TEXT_BYTES if path.suffix == ".json" else None
+        with open_file(path, most, follow_links=False) as file:
+            check_memory(os.fstat(file.fileno()).st_size, str(path), "its content")
+            # A file that may be of any size takes any time to be read: its header, which says how
+            # long it is, comes first.
+            if path.suffix == ".safetensors" and not _is_whole(path):
+                raise _damaged(path)
             while block := file.read(2**20):
                 digest.update(block)
-    except OSError as error:
+    except (OSError, UnreadableError) as error:
         raise SaganError(
             f"'{path.parent}' is damaged: cannot read '{path.name}': {reason(error)}"
         ) from None
     return digest.hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a safetensors file is as long as its header says."""
+    if header_bytes(path) > MAX_HEADER_BYTES:
+        return False
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except SafetensorError:
+        return False
 
 
 def _damaged(path: Path) -> SaganError:
@@ -220,7 +237,7 @@ def read_checkpoint(checkpoint: Path, name: str) -> StateTensors:
         SaganError: it is missing or damaged.
     """
     path = checkpoint / f"{name}.safetensors"
-    if header_bytes(path) > MAX_HEADER_BYTES:
+    if header_bytes(path, follow_links=False) > MAX_HEADER_BYTES:
         raise SaganError(f"cannot read '{path}': its header is larger than 4 MiB")
     try:
         return load_file(path)
@@ -228,7 +245,7 @@ def read_checkpoint(checkpoint: Path, name: str) -> StateTensors:
         raise SaganError(f"cannot read '{path}': {error}") from None
 
 
-def header_bytes(path: Path) -> int:
+def header_bytes(path: Path, *, follow_links: bool = True) -> int:
     """Return how long the header of a safetensors file says it is.
 
     A header lists all tensors: one of hundreds of MiB takes a minute, and memory, to be parsed.
@@ -237,7 +254,7 @@ def header_bytes(path: Path) -> int:
         SaganError: the file cannot be read.
     """
     try:
-        with open_file(path) as file:
+        with open_file(path, follow_links=follow_links) as file:
             return int.from_bytes(file.read(8), "little")
     except UnreadableError as error:
         raise SaganError(f"cannot read '{path}': {error}") from None

@@ -23,8 +23,9 @@ from sagan.storage.fsync import rename, write
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Limits of a text or JSON file, and of an image file: no honest one is larger.
-MAX_TEXT_BYTES = 16 * 1024**2
+# Limits of a text or JSON file, and of an image file: no honest one is larger. JSON of small values
+# takes a hundred times its size in memory.
+MAX_TEXT_BYTES = 2 * 1024**2
 MAX_IMAGE_BYTES = 256 * 1024**2
 
 # Opening a pipe would otherwise wait for a writer, a terminal could become this process's own, and

@@ -103,6 +103,17 @@ def train(session: Session, reporter: Reporter) -> None:
         accelerator.end_training()
 
 
+def check_steps(session: Session) -> None:
+    """Refuse what `train` would refuse: fewer steps than the run has done.
+
+    Raises:
+        SaganError: they are fewer, or all checkpoints are damaged.
+    """
+    newest = session.run.newest_checkpoint
+    if newest is not None:
+        _check_steps(session.run, checkpoint.step_of(newest), session.description.config.steps)
+
+
 def _check_steps(run: Run, done: int, steps: int) -> None:
     """Refuse to shorten a run below what it has done; its config.json would then be untrue.
 

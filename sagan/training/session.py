@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sagan.build import build_meta_networks, count_parameters
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import is_packed, read_manifest
@@ -18,6 +19,7 @@ from sagan.run.checkpoint import checkpoints
 from sagan.run.directory import RunDescription
 from sagan.run.run import Run
 from sagan.runtime.extras import INSTALL, libraries_installed
+from sagan.runtime.memory import check_memory
 from sagan.training.transfer import SMALL_SET, Start, start_config, start_from
 from sagan.types import Notify, Progress
 
@@ -136,6 +138,7 @@ def prepare_session(
     description = RunDescription(config, preset, data, begun.start if begun is not None else None)
     if begun is not None:
         _check_resumed(run, begun, description, start)
+        _check_memory(run, description)
     taken = None
     if model is not None:
         taken = start_from(model, config, description.classes)
@@ -216,6 +219,13 @@ def _follow_data(config: Config, dataset: PackedDataset, notify: Notify) -> Conf
             "unconditional"
         )
     return config
+
+
+def _check_memory(run: Path, description: RunDescription) -> None:
+    """Refuse a run with larger networks than memory allows: its config.json may be anyone's."""
+    networks = build_meta_networks(description.config, len(description.classes))
+    # Each parameter with its gradient, Adam's two moments and, in G, its average.
+    check_memory(5 * 4 * sum(map(count_parameters, networks)), str(run), "training its networks")
 
 
 def _check_resumed(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,22 @@ def as_archive(path: Path) -> None:
         np.savez(file, labels=np.zeros(6, np.int64))
 
 
+def link_images(path: Path) -> None:
+    """To the very same images: a set is complete in its folder."""
+    (path / "images.npy").rename(path.parent / "elsewhere.npy")
+    (path / "images.npy").symlink_to(path.parent / "elsewhere.npy")
+
+
+def link_manifest(path: Path) -> None:
+    (path / "pack.json").rename(path.parent / "elsewhere.json")
+    (path / "pack.json").symlink_to(path.parent / "elsewhere.json")
+
+
 DAMAGE = {
+    "images that are a link": link_images,
+    "a manifest that is a link": link_manifest,
+    "a manifest of 8 MiB": edit(source="x" * 2**23),
+    "a list of other things": edit(skipped=[0] * 1000),
     "no manifest": lambda path: (path / "pack.json").unlink(),
     "no images": lambda path: (path / "images.npy").unlink(),
     "no labels": lambda path: (path / "labels.npy").unlink(),
@@ -98,6 +114,19 @@ def test_a_damaged_set_is_refused_in_one_line_that_names_it(
         PackedDataset.open(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_manifest_of_many_unknown_entries_takes_little_memory(
+    whole: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(whole, tmp_path / "set")
+    edit(**{f"key{i}": i for i in range(200_000)})(path)
+    tracemalloc.start()
+    with pytest.raises(SaganError, match="unknown entry 'key0'"):
+        PackedDataset.open(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 150 * 2**20
 
 
 def test_nothing_can_be_written_through_an_open_set(whole: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, UnreadableError
 from sagan.model import export_model, open_model
 from sagan.run import checkpoint, directory
 from sagan.run.checkpoint import latest_checkpoint, save_checkpoint, verify_checkpoint
@@ -317,16 +318,40 @@ def test_a_file_that_cannot_be_read_counts_as_damaged(
 ) -> None:
     save_checkpoint(run, 1, CONTENT, {})
     newest = save_checkpoint(run, 2, CONTENT, {})
-    plain = Path.open
+    plain = checkpoint.open_file
 
     def opened(path: Path, *arguments: Any, **more: Any) -> Any:
         if path == newest / "ema.safetensors":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise UnreadableError(os.strerror(errno.EIO))
         return plain(path, *arguments, **more)
 
-    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(checkpoint, "open_file", opened)
     with pytest.warns(UserWarning, match=r"ema\.safetensors.*going back 1 steps"):
         assert latest_checkpoint(run) == run / "checkpoints" / "step-00000001"
+
+
+@pytest.mark.parametrize("name", checkpoint.FILES)
+def test_a_file_of_terabytes_is_refused_without_being_read(
+    run: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file with holes takes no space, whatever its size, and hours to be read."""
+    monkeypatch.setenv("SAGAN_MEMORY_GIB", "1e6")  # not refused for its size alone
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    os.truncate(folder / name, 2**40)
+    started = time.monotonic()
+    assert damage(folder) == name
+    assert time.monotonic() - started < 5
+
+
+def test_a_sound_header_with_more_content_than_memory_allows_is_refused(run: Path) -> None:
+    folder = save_checkpoint(run, 1, CONTENT, {})
+    tensor = {"dtype": "F32", "shape": [2**33], "data_offsets": [0, 2**35]}
+    header = json.dumps({"a": tensor}).encode()
+    path = folder / "generator.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + 2**35)
+    message = refusal(lambda: verify_checkpoint(folder))
+    assert f"'{path}' needs about 32.0 GiB of memory for its content" in message
 
 
 @pytest.mark.parametrize(

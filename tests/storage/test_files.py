@@ -108,7 +108,7 @@ def test_each_reason_that_a_small_file_cannot_be_read_is_given(tmp_path: Path) -
     for name, read, words in (
         ("absent", read_small, "No such file"),
         (".", read_small, "not a regular file"),
-        ("large", read_small, "larger than 16 MiB"),
+        ("large", read_small, "larger than 2 MiB"),
         ("latin", read_text, "not a UTF-8 text file"),
         ("latin", read_json, "not JSON"),
         ("nested", read_json, "not JSON"),

@@ -218,6 +218,17 @@ def test_steps_and_intervals_may_change(
     assert directory.read_description(run).config.steps == 2
 
 
+def test_a_run_that_asks_for_gigabytes_of_networks_is_refused_before_they_are_made(
+    finished_run: Path, labeled: PackedDataset, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    found = json.loads((run / "config.json").read_text())
+    found["config"] |= {"channels_g": 4096, "channels_d": 4096}
+    (run / "config.json").write_text(json.dumps(found))
+    with pytest.raises(SaganError, match="GiB of memory for training its networks"):
+        prepare_session(str(labeled.path), run, None, {}, lambda line: None)
+
+
 @pytest.mark.usefixtures("no_images")
 def test_fewer_steps_than_a_run_has_done_are_refused_and_not_recorded(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -220,3 +222,19 @@ def test_no_file_of_a_run_names_the_machine_it_was_trained_on(
     for path in files:
         assert "alices-laptop" not in path.name
         assert b"alices-laptop" not in path.read_bytes()
+
+
+def test_a_copy_of_hard_links_stays_as_it_was_when_the_run_is_resumed(
+    finished_run: Path, tmp_path: Path, labeled: PackedDataset, train_run
+) -> None:
+    original = shutil.copytree(finished_run, tmp_path / "original")
+    shutil.copytree(original, tmp_path / "run", copy_function=os.link)
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in original.rglob("*") if path.is_file()}
+
+    before = content()
+    settings = json.loads((original / "config.json").read_text())["config"]
+    del settings["conditional"]
+    train_run(tmp_path / "run", labeled, **settings | {"steps": 7})
+    assert content() == before

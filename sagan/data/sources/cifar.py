@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from PIL import Image
 from sagan.data.sources.base import SourceImage, digest_of, file_entries
 from sagan.data.sources.cifar_pickle import read_pickle
 from sagan.data.sources.names import printable_name
+from sagan.data.sources.tar_archive import open_tar
 from sagan.data.sources.tree import ALL_SPLITS
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import FITS, Fit, ImageFacts, contrast_of, pixels_of
@@ -30,7 +31,7 @@ PIXEL_BYTES = 3 * SIDE * SIDE
 # Its authors ask to be cited; they do not state a license.
 REFERENCE = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
 # CIFAR-100's train file, the largest, has 155 MB.
-MAX_PART_BYTES = 512 * 1024**2
+MAX_PART_BYTES = 256 * 1024**2
 
 # Labels and encoded images, PIXEL_BYTES each, of one file of the set.
 CifarPart = tuple[Sequence[int], Sequence[bytes]]
@@ -160,7 +161,7 @@ class InTar:
 
     def read(self, name: str) -> bytes:
         try:
-            with open_file(self.path) as file, tarfile.open(fileobj=file) as archive:
+            with open_file(self.path) as file, _open_tar(file) as archive:
                 for member in archive:
                     if member.isfile() and Path(member.name).name == name:
                         return self._content(archive, member)
@@ -178,11 +179,34 @@ class InTar:
             return file.read()
 
 
+def _open_tar(file: BinaryIO) -> tarfile.TarFile:
+    """Open a tar by what it begins with; tarfile would try all its decompressors in turn.
+
+    One of them reads files of zeros to their end.
+    """
+    start = file.read(6)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return open_tar(file, "r:gz")
+    if start.startswith(b"BZh"):
+        return open_tar(file, "r:bz2")
+    if start == b"\xfd7zXZ\0":
+        return open_tar(file, "r:xz")
+    return open_tar(file)
+
+
 def first_names(path: Path) -> list[str]:
     """Return the first few names in a tar, without their folders; none for any other file."""
     try:
-        with open_file(path) as file, tarfile.open(fileobj=file) as archive:
-            return [Path(member.name).name for member in islice(archive, 16) if member.isfile()]
+        with open_file(path) as file, _open_tar(file) as archive:
+            names, num_bytes = [], 0
+            for member in islice(archive, 16):
+                # The step to the next one unpacks this one: a few bytes may become terabytes.
+                num_bytes += member.size
+                if num_bytes > 2 * MAX_PART_BYTES:
+                    break
+                names += [Path(member.name).name] if member.isfile() else []
+            return names
     except Exception:  # tarfile raises whatever the decompressors do
         return []
 

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from sagan.data.sources.base import SourceImage, digest_of
 from sagan.data.sources.folder import has_images, names_in
@@ -15,12 +16,44 @@ from sagan.data.sources.zip_archive import plain_name, usable_names
 from sagan.errors import SaganError, UnreadableError
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing only since Python 3.11
+
+# tarfile reads these whole: they contain long names and other attributes of the next member.
+_EXTENSIONS = {
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+}  # fmt: skip
+_MAX_EXTENSION_BYTES = 2**20
+
 # This many members show whether a tar is a webdataset.
 _ENOUGH_TO_JUDGE = 1000
 
 
 # What numbers the shards of a set: "-0001", "_00001-of-00004".
 _SHARD_NUMBER = re.compile(r"[-_. ]?\d+([-_ ]?of[-_ ]?\d+)?$", re.IGNORECASE)
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar, refused if its attributes might not fit into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Self":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _EXTENSIONS and member.size > _MAX_EXTENSION_BYTES:
+            raise tarfile.ReadError(f"{member.size:,} bytes of attributes")
+        return member
+
+
+def open_tar(
+    file: BinaryIO, mode: Literal["r:", "r:gz", "r:bz2", "r:xz"] = "r:"
+) -> tarfile.TarFile:
+    """Open a tar that may be anyone's.
+
+    Raises:
+        Exception: whatever tarfile and its decompressors raise.
+    """
+    return tarfile.open(fileobj=file, mode=mode, tarinfo=_Member)
 
 
 def is_tar_of_folders(path: Path) -> bool:
@@ -74,7 +107,7 @@ def _are_classes(tars: Sequence[Path]) -> bool:
 
 def _first_names(path: Path) -> list[str]:
     try:
-        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with open_file(path) as file, open_tar(file) as archive:
             return [
                 plain_name(member.name)
                 for member in islice(archive, _ENOUGH_TO_JUDGE)
@@ -145,7 +178,7 @@ def _list(path: Path) -> tuple[list[str], list[tuple[int, int]]]:
     """Return the names of all files in a tar, and the offset and size of the content of each."""
     names, places = [], []
     try:
-        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with open_file(path) as file, open_tar(file) as archive:
             for member in archive:
                 vars(archive)["members"].clear()  # tarfile would keep a kilobyte for each
                 if member.isreg() and not member.issparse():

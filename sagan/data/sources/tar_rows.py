@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sagan.data.sources.names import is_hidden, is_image_name, names_masks
 from sagan.data.sources.rows import Row
-from sagan.storage.files import MAX_IMAGE_BYTES
+from sagan.data.sources.tar_archive import open_tar
+from sagan.storage.files import MAX_IMAGE_BYTES, open_file
 
 if TYPE_CHECKING:
     pass
@@ -50,7 +51,7 @@ class TarRows:
     def read(self, columns: list[str]) -> Iterator[Row]:
         """Yield rows, as `Rows.read` does."""
         for file in self._files:
-            with tarfile.open(file, mode="r:") as archive:
+            with open_file(file) as opened, open_tar(opened) as archive:
                 for key, sample in _samples(archive):
                     if "cls" not in sample and not _image_of(sample):
                         continue
@@ -62,7 +63,7 @@ class TarRows:
                     yield row
 
     def _is_labeled(self, file: str) -> bool:
-        with tarfile.open(file, mode="r:") as archive:
+        with open_file(file) as opened, open_tar(opened) as archive:
             return any(member.name.endswith(".cls") for member in islice(archive, _ENOUGH_TO_JUDGE))
 
 

@@ -1,16 +1,22 @@
 """CIFAR as published, in its four forms, in an archive or unpacked; and hostile pickles."""
 
+import gzip
 import io
+import os
 import pickle
 import pickletools
+import re
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sagan.data import describe, open_source, pack
+from sagan.data.sources import cifar
 from sagan.data.sources.cifar_pickle import read_pickle
+from sagan.data.sources.tar_archive import open_tar
 from sagan.errors import SaganError
 
 NAMES = ("airplane", "automobile", "bird")
@@ -232,3 +238,47 @@ def test_a_hostile_archive_is_refused_in_one_line(tmp_path) -> None:
     with pytest.raises(SaganError, match=r"data_batch_1.*asks for os\.system") as error:
         pack(open_source(str(in_folder(tmp_path, files))), tmp_path / "out", 32)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_of_zeros_is_refused_at_once(tmp_path) -> None:
+    """Of the decompressors for a .tar, one would read zeros to their end."""
+    path = tmp_path / "zeros.tar.xz"
+    path.touch()
+    os.truncate(path, 2**40)
+    started = time.monotonic()
+    with pytest.raises(SaganError, match=re.escape(str(path))):
+        open_source(str(path))
+    assert time.monotonic() - started < 5
+
+
+def test_an_archive_that_unpacks_to_more_than_cifar_is_not_unpacked(tmp_path) -> None:
+    names = []
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", compresslevel=1) as archive:
+        for i in range(3):
+            member = tarfile.TarInfo(f"zeros{i}")
+            member.size = 2**20
+            archive.addfile(member, io.BytesIO(bytes(member.size)))
+            names.append(member.name)
+    assert cifar.first_names(tmp_path / "a.tar.gz") == names
+    huge = tarfile.TarInfo("huge")
+    huge.size = 2**40
+    (tmp_path / "b.tar").write_bytes(huge.tobuf())
+    (tmp_path / "b.tar.gz").write_bytes(gzip.compress(huge.tobuf()))
+    for name in ("b.tar", "b.tar.gz"):
+        assert cifar.first_names(tmp_path / name) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_gigabytes_of_attributes_are_refused_before_they_are_read(tmp_path, kind) -> None:
+    header = tarfile.TarInfo("name")
+    header.type, header.size = kind, 2**36
+    path = tmp_path / "x.tar"
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(path, 2**36 + 512)
+    with pytest.raises(SaganError, match=r"x\.tar"):
+        open_source(str(path))
+    with (
+        path.open("rb") as file,
+        pytest.raises(tarfile.ReadError, match="68,719,476,736 bytes of attributes"),
+    ):
+        open_tar(file)
