@@ -65,8 +65,7 @@ def training_lines(description: "RunDescription") -> Iterator[str]:
     """Yield lines on what will be trained: the preset, what differs from it, data, networks."""
     config, preset = description.config, description.preset
     if preset in PRESETS:
-        listed = f" (sagan presets {preset} lists all settings)" if preset in PRESETS else ""
-    yield f"preset       {preset}{listed}"
+        yield f"preset       {preset} (sagan presets {preset} lists all settings)"
     yield (
         f"recipe       {config.resolution} px, {config.steps:,} steps, batch {config.batch_size}, "
         f"seed {config.seed}"

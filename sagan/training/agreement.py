@@ -95,10 +95,10 @@ def check_alike(description: RunDescription, precision: torch.dtype) -> None:
         {"the images' fingerprint": description.data["fingerprint"][:16]},
         "give all the same images (pack them once with sagan data pack)",
     )
-    start = description.start.sha256 if description.start is not None else {}
+    started = description.start.sha256.values() if description.start is not None else ["none"]
     check_agreement(
-        {f"the {name} to start from": sha256[:16] for name, sha256 in start.items()},
-        "give all the same model with --from",
+        {"the model to start from": " and ".join(digest[:16] for digest in started)},
+        "give all the same --from",
     )
     check_agreement(
         {"the precision": str(precision).removeprefix("torch.")},
