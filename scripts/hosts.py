@@ -210,7 +210,7 @@ def environment(**more: str) -> dict[str, str]:
     }  # fmt: skip
     return inherited | {
         "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-        "SAGAN_PATIENCE": str(PATIENCE), "TORCH_CPP_LOG_LEVEL": "ERROR", **more,
+        "SAGAN_PATIENCE": str(PATIENCE), "TORCH_CPP_LOG_LEVEL": "FATAL", **more,
     }  # fmt: skip
 
 

@@ -229,7 +229,7 @@ def start_processes(tmp_path: Path) -> Iterator[Callable[..., list[subprocess.Po
                 "LOCAL_WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
                 "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
                 "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "huggingface"),
-                "SAGAN_CACHE": str(tmp_path / "cache"), "TORCH_CPP_LOG_LEVEL": "ERROR",
+                "SAGAN_CACHE": str(tmp_path / "cache"),
             }  # fmt: skip
             started.append(
                 subprocess.Popen(

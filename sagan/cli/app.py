@@ -42,6 +42,9 @@ def main() -> None:
     warnings.showwarning = _show_warning
     threading.excepthook = _thread_failed
     keep_freed_memory()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # torch's own reports of a lost connection are stacks of C++ calls; ours is one line.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a pipe's encoding may lack a class name's letters
             stream.reconfigure(errors="backslashreplace")

@@ -20,7 +20,7 @@ from sagan.runtime import watch
 watch.BEAT = 0.1
 from sagan.runtime.processes import gather_objects, join_processes, report_lost_processes
 state = join_processes("cpu")
-watch.FIRST_NOTICE = 0.5  # not while they start
+watch.FIRST_NOTICE, watch.Watch.current._limit = 0.5, 2.0  # not while they start
 folder = Path(sys.argv[1])
 with report_lost_processes("start it again"):
     (folder / f"met{state.process_index}").touch()
@@ -45,7 +45,9 @@ def wait_for(*files: Path) -> None:
 def pair(start_processes: Callable[..., Any], tmp_path: Path) -> list[Any]:
     """Two processes that have met."""
     command = ["-c", SCRIPT, str(tmp_path)]
-    processes: list[Any] = start_processes([command, command], SAGAN_PATIENCE="2")
+    processes: list[Any] = start_processes(
+        [command, command], SAGAN_PATIENCE="50", TORCH_CPP_LOG_LEVEL="ERROR"
+    )
     wait_for(tmp_path / "met0", tmp_path / "met1")
     return processes
 
