@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sagan.config import Config
+from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
@@ -82,6 +83,12 @@ class _SkipInit(TorchFunctionMode):
 def count_parameters(network: nn.Module) -> int:
     """Return the number of parameters, without buffers such as running statistics."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
+    """Return the number of weights in one image's attention maps, of all layers together."""
+    layers = network.self_attention.items()
+    return sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
 
 
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:

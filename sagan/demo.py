@@ -14,6 +14,7 @@ from sagan.gallery import save_image
 from sagan.images.grid import captioned_grid, captions_for, grid_columns, visible_scale
 from sagan.model import Model, open_model
 from sagan.report.strip import write_strip
+from sagan.run.directory import check_run_folder
 from sagan.run.run import Run
 from sagan.runtime.processes import join_processes, refuse_launcher
 from sagan.runtime.shell import quoted
@@ -35,7 +36,12 @@ Train = Callable[[Session, Console], None]
 
 
 def run_demo(
-    out: Path, minutes: float, console: Console, train: Train, device: str | None = None
+    out: Path,
+    minutes: float,
+    console: Console,
+    train: Train,
+    device: str | None = None,
+    start: str | None = None,
 ) -> None:
     """Show a trained model's attention, train a model of faces for some minutes, and show it.
 
@@ -45,6 +51,7 @@ def run_demo(
         console: where to show the progress.
         train: trains a session.
         device: where to train (see `sagan.runtime.device.choose_device`).
+        start: a model to start from; None trains from scratch.
 
     Raises:
         SaganError: the minutes are not finite, or the device or the directory cannot be used.
@@ -56,13 +63,19 @@ def run_demo(
     join_processes(device)
     trained, samples, attention, progress_strip = (out / name for name in FILES)
     run = Run(out)
+    earlier = run.description.config.minutes if run.exists else 0.0
     if not run.exists:
-        session = _prepare(out, minutes, console)
+        check_run_folder(out)
         _draw_attention(open_model(SHIPPED), trained)
         print(f"{trained}: what a trained model draws ({SHIPPED}), and what it attends to")
-    else:
-        session = _prepare(out, run.description.config.minutes + minutes, console)
-    print(f"training another one from scratch, for {minutes:g} minutes, on drawings of faces")
+    print(
+        f"now training {'one from scratch' if start is None else f'on from {start}'}, "
+        f"for {minutes:g} minutes, on drawings of faces"
+    )
+    with PackingProgress(console, "packing") as progress:
+        session = prepare_session(
+            DATA, out, None, {"minutes": earlier + minutes}, print, progress, start
+        )
     train(make_plan(session, print), console)
     model = open_model(out)
     _draw_grid(model, samples)
@@ -81,11 +94,6 @@ Next:
   sagan train --data YOUR_FOLDER --out runs/mine --minutes 60   your own pictures
 (if sagan is not found, run this first: {ACTIVATE})"""
     )
-
-
-def _prepare(out: Path, minutes: float, console: Console) -> Session:
-    with PackingProgress(console, "packing") as progress:
-        return prepare_session(DATA, out, None, {"minutes": minutes}, print, progress)
 
 
 def _draw_grid(model: Model, out: Path) -> None:

@@ -13,12 +13,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sagan.build import build_discriminator, build_generator, on_meta_device, skip_init
+from sagan.build import (
+    build_discriminator,
+    build_generator,
+    map_entries,
+    on_meta_device,
+    skip_init,
+)
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
 from sagan.images.credits import checked_credits
 from sagan.images.decode import FITS
-from sagan.nn.attention import SelfAttention2d
 from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
 from sagan.nn.channels import discriminator_feature_maps, generator_feature_maps
 from sagan.nn.spectral_norm import fold_spectral_norm
@@ -384,12 +389,6 @@ def check_map_memory(
         SaganError: they would.
     """
     check_memory(each_entry * num * map_entries(network), origin, "attention maps")
-
-
-def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
-    """Return the number of weights in one image's attention maps, of all layers together."""
-    layers = network.self_attention.items()
-    return sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
 
 
 def _check_numbers(network: nn.Module, origin: str) -> None:

@@ -20,14 +20,25 @@ if TYPE_CHECKING:
     from sagan.types import Notify
 
 
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="MODEL",
+        help="Model to start from: a run, a model file or a shipped model.",
+    ),
+]
+
+
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run and its images.")] = Path(
         "sagan-demo"
     ),
     minutes: Annotated[float, typer.Option(min=0.05, help="Training time in minutes.")] = 3,
+    start: StartOption = None,
     device: Device = None,
 ) -> None:
-    """Train a small model on the built-in images, then draw samples and an attention figure.
+    """Show what a trained model draws, then train a small one on built-in drawings of faces.
 
     Run it again to train for as long again.
 
@@ -35,7 +46,7 @@ def demo(
     """
     from sagan.demo import run_demo
 
-    run_demo(out, minutes, open_console(), _train, device)
+    run_demo(out, minutes, open_console(), _train, device, start)
 
 
 def train(
@@ -51,14 +62,7 @@ def train(
             "or the recipe of the model to start from."
         ),
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="MODEL",
-            help="Model to start from: a run, a model file or a shipped model.",
-        ),
-    ] = None,
+    start: StartOption = None,
     steps: Annotated[int | None, typer.Option(help="Total number of generator updates.")] = None,
     minutes: Annotated[
         float | None,

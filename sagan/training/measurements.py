@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sagan.build import map_entries
 from sagan.explain import attention_distance, attention_entropy, concentration
-from sagan.model import map_entries
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.nn.spectral_norm import sigmas_of
 from sagan.run.stats import Record
