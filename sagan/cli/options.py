@@ -34,6 +34,14 @@ Settings = Annotated[
         "--set", metavar="KEY=VALUE", help="Override a setting of the preset; repeatable."
     ),
 ]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="MODEL",
+        help="Model to start from: a run, a model file or a shipped model.",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="cpu, cuda or mps; by default a GPU if there is one."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sagan.cli.console import open_console, say, say_at_last, say_nothing, show
-from sagan.cli.options import Device, Settings, SourceOption
+from sagan.cli.options import Device, Settings, SourceOption, StartOption
 from sagan.errors import SaganError
 
 if TYPE_CHECKING:
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 
     from sagan.training.session import Session
     from sagan.types import Notify
-
-
-StartOption = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        metavar="MODEL",
-        help="Model to start from: a run, a model file or a shipped model.",
-    ),
-]
 
 
 def demo(
