@@ -23,7 +23,7 @@ from sagan.storage.files import refuse_links
 from sagan.training.session import Session, prepare_session
 from sagan.training.time_plan import make_plan
 
-DATA = "avatars@10000"
+DATA = "avatars:toon-head@8000"
 SHIPPED = "openmoji-64"
 SAMPLES = 60
 EXPLAINED = 4  # samples in an attention figure
