@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +135,12 @@ class PackedDataset:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a folder claims to be a packed set; `PackedDataset.open` checks the claim."""
-    return (path / MANIFEST).is_file()
+    """Whether a folder claims to be a packed set; `PackedDataset.open` checks the claim.
+
+    A link or a folder of that name claims it, too: opening refuses them, where reading the folder
+    as a collection of images would follow them.
+    """
+    return os.path.lexists(path / MANIFEST)
 
 
 def read_manifest(path: Path) -> Manifest:

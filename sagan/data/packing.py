@@ -24,7 +24,6 @@ from sagan.data.packed import (
     Manifest,
     PackedDataset,
     SkippedFile,
-    is_packed,
 )
 from sagan.data.sources.base import Decoder, Source
 from sagan.data.workers import map_chunks
@@ -103,7 +102,7 @@ def packed_bytes(num_images: int, size: int) -> int:
 
 
 def _check_replaceable(out: Path) -> None:
-    if out.is_dir() and (is_packed(out) or not any(out.iterdir())):
+    if out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir())):
         return
     if out.exists() or out.is_symlink():
         raise SaganError(

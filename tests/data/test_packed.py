@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, open_source, pack
+from sagan.data import PackedDataset, describe, open_dataset, open_source, pack
 from sagan.errors import SaganError
 
 
@@ -136,3 +136,24 @@ def test_nothing_can_be_written_through_an_open_set(whole: Path) -> None:
     for array in (dataset.images, dataset.labels):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "dangling"])
+def test_a_set_with_something_else_in_its_manifests_place_is_not_read_as_images(
+    whole: Path, tmp_path: Path, kind: str
+) -> None:
+    path = shutil.copytree(whole, tmp_path / "set")
+    (path / "pack.json").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (8, 8)).save(elsewhere / "secret.png")
+    if kind == "folder":
+        (path / "pack.json").mkdir()
+    else:
+        (path / "pack.json").symlink_to(elsewhere if kind == "link" else tmp_path / "nothing")
+    for read in (
+        lambda: open_dataset(str(path), 8, cache=tmp_path / "cache"),
+        lambda: describe(str(path)),
+    ):
+        with pytest.raises(SaganError, match=r"is damaged: pack\.json cannot be read"):
+            read()
