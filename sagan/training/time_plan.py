@@ -32,7 +32,7 @@ from sagan.types import Notify
 DECAY = 0.5  # share of a planned training in which the learning rates fall
 # Presets count on many steps. A planned training has this many of each, or fewer sample grids where
 # they would take too much of the time.
-GRIDS, RECORDS, EVALUATIONS = 40, 100, 8
+GRIDS, RECORDS, EVALUATIONS = 40, 50, 8
 GRID_SECONDS = 40.0  # of training for each grid, which takes about one
 
 
