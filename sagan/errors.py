@@ -21,7 +21,7 @@ _OUT_OF_MEMORY = (
     *("unable to allocate", "bad_alloc", "bad allocation", "alloc_failed"),
     "can't start new thread",
 )
-MAX_MESSAGE = 500  # characters
+MAX_MESSAGE = 800  # characters
 
 
 class SaganError(Exception):

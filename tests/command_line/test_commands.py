@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -266,7 +267,6 @@ def test_explain_names_classes_and_draws_as_many_query_points_as_requested(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["sample", "--out", "o.png"],
         ["explain", "--out", "o.png"],
         ["explain", "--out", "o.png", "--image", "photo.png"],
         ["explain", "--html", "o.html"],
@@ -282,6 +282,19 @@ def test_networks_compute_on_the_chosen_device(
     monkeypatch.setattr("sagan.runtime.device.choose_device", lambda name: torch.device("meta"))
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
         sagan(*arguments, run, "--device", "cpu")
+
+
+def test_samples_are_computed_on_the_chosen_device(sagan, run, tmp_path, monkeypatch) -> None:
+    chosen = []
+
+    def join(device):
+        chosen.append(device)
+        return SimpleNamespace(device=torch.device("meta"), is_main_process=True)
+
+    monkeypatch.setattr("sagan.runtime.processes.join_processes", join)
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        sagan("sample", run, "--out", tmp_path / "o.png", "--device", "cpu")
+    assert chosen == ["cpu"]
 
 
 def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from sagan.data.sources.openmoji import OpenMojiSource, draw
+from sagan.data.sources.openmoji import OpenMojiSource, draw_emoji
 from sagan.metrics.features.network import open_network
 from sagan.metrics.measures.density_coverage import density_coverage
 from sagan.metrics.measures.frechet import frechet_distance
@@ -24,7 +24,7 @@ def drawings(kind: str) -> UInt8Array:
     """Return 3 * EACH images of a kind, spaced, since neighbors are variants of each other."""
     emoji = [p for p in OpenMojiSource().images() if p.name.startswith(KINDS[kind])]
     chosen = np.linspace(0, len(emoji) - 1, 3 * EACH).astype(int)
-    return np.stack([draw(emoji[i].read(), SIZE, "crop") for i in chosen])
+    return np.stack([draw_emoji(emoji[i].read(), SIZE, "crop") for i in chosen])
 
 
 def blurred(images: UInt8Array, radius: float) -> UInt8Array:
