@@ -69,7 +69,7 @@ def run_demo(
         _draw_attention(open_model(SHIPPED), trained)
         print(f"{trained}: what a trained model draws ({SHIPPED}), and what it attends to")
     print(
-        f"now training {'one from scratch' if start is None else f'on from {start}'}, "
+        f"now training {f'on from {start}' if start else 'one from scratch'}, "
         f"for {minutes:g} minutes, on drawings of faces"
     )
     with PackingProgress(console, "packing") as progress:

@@ -128,7 +128,7 @@ def report(
     from sagan.errors import SaganError
     from sagan.report import write_film, write_report
 
-    if out is None and film is None:
+    if not out and not film:
         raise SaganError("nothing to write: give --out FILE.html, --film FILE.webp or both")
     if out is not None:
         write_report(run, out)

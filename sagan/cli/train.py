@@ -74,7 +74,7 @@ def train(
     Example: [bold]sagan train --data photos/ --out runs/photos --preset cpu-32 --minutes 60[/]
     """
     overrides = _overrides(settings or [], steps, minutes, hours)
-    if out is None and not dry_run:
+    if not out and not dry_run:
         raise SaganError("give a run directory with --out")
 
     from sagan.display import PackingProgress

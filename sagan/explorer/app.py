@@ -179,7 +179,7 @@ def _add_history(app: FastAPI, history: History) -> None:
     ) -> Response:
         """The samples drawn after a step, as PNG."""
         content = history.grid(step)
-        if content is None:
+        if not content:
             return _error(404, f"step {step} has no grid of samples")
         return _tagged(content, if_none_match, "image/png")
 

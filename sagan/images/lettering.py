@@ -84,7 +84,7 @@ def _shape(character: str) -> tuple[tuple[int, int], bytes]:
 def _font() -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along: found without the time that its import takes."""
     spec = find_spec("matplotlib")
-    if spec is None or spec.origin is None:
+    if not spec or not spec.origin:
         raise ModuleNotFoundError("matplotlib is not installed")
     path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
     # The basic layout is part of Pillow, so that text is the same on every machine.

@@ -68,7 +68,7 @@ class _Frames:
     """The frames of a run's film. All have the shape of the newest grid; others are left out.
 
     Attributes:
-        shape: of the newest grid that can be read; empty if there is none.
+        shape: of the newest grid that can be read; empty without one.
     """
 
     def __init__(self, run: Run) -> None:
@@ -78,10 +78,10 @@ class _Frames:
         self.shape: tuple[int, ...] = ()
         while self._paths and not self.shape:
             newest = read_grid(self._paths[-1][1], self._size)
-            if newest is None:
-                self._paths.pop()
-            else:
+            if newest is not None:
                 self.shape = newest.shape
+            else:
+                self._paths.pop()
 
     def drawn(self) -> Iterator[UInt8Array]:
         """Yield each frame, uint8 (H, W, 3), in the order of steps."""

@@ -67,7 +67,7 @@ def read_grid(path: Path, size: int) -> UInt8Array | None:
         None if it cannot be read or is not such a grid.
     """
     content = read_snapshot(path)
-    if content is None:
+    if not content:
         return None
     try:
         grid = decode_whole(content, MAX_GRID_PIXELS)

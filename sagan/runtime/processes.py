@@ -318,6 +318,6 @@ def _leave() -> None:
     closing gloo's while a process does not answer.
     """
     watch, Watch.current = Watch.current, None
-    answered = watch is None or watch.stop()
+    answered = not watch or watch.stop()
     if answered and distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()

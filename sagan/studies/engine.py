@@ -60,7 +60,7 @@ def run_study(
     join_processes(device)
     started = time.monotonic()
     draft = draft_plan(STUDIES[request.study], request)
-    if draft.record is not None and request.steps is None:
+    if draft.record is not None and not request.steps:
         say(f"resuming with {draft.config.steps:,} steps, as the study began")
     engine = StudyEngine(draft, console, say, started)
     if dry_run:

@@ -221,7 +221,7 @@ def common_config(study: Study, request: StudyRequest, record: StudyRecord | Non
         if request.settings.get(key, value) != value:
             raise SaganError(f"in this study {key} is {value}: leave out --set {key}")
     steps = request.steps
-    if steps is None and record is not None:
+    if record is not None and not steps:
         steps = record.config.steps
     # The study evaluates by itself, at the same steps in every run.
     fixed = {

@@ -111,7 +111,7 @@ def prepare_session(
     model = _model_to_start_from(found, start)
     if begun is not None and preset in (None, begun.preset):
         preset, config = begun.preset, resume_config(begun.config, overrides)
-    elif begun is None and model is not None:
+    elif model is not None and not begun:
         config = start_config(model, preset, overrides)
         preset = preset or f"from {model.origin}"
     else:
@@ -121,9 +121,9 @@ def prepare_session(
         notify(f"no evaluations while training: they need {INSTALL}")
     dataset = open_dataset(source, config.resolution, notify=notify, progress=progress)
     config = _follow_data(config, dataset, notify)
-    if begun is None and model is not None and "augment" not in overrides:
+    if model is not None and not begun and "augment" not in overrides:
         config = _augment_small_set(config, dataset)
-    if config.freeze_d and model is None and (begun is None or begun.start is None):
+    if config.freeze_d and not model and not (begun and begun.start):
         raise SaganError(
             "freeze_d keeps what a model has learned: give the model with --from, or freeze_d=0"
         )
@@ -154,7 +154,7 @@ def prepare_session(
     if not config.minutes:
         return session
     candidates = [Candidate(description)]
-    if asked is None and model is None:  # which would decide the networks
+    if not asked and not model:  # which would decide the networks
         candidates = list(_candidates(LADDERS[config.resolution], overrides, data, dataset))
     return replace(session, plan=TimePlan(tuple(candidates), frozenset(overrides)))
 
@@ -167,7 +167,7 @@ def _model_to_start_from(run: Run, start: str | None) -> Model | None:
     if not run.exists:
         return open_model(start) if start is not None else None
     begun = run.description.start
-    if begun is None or checkpoints(run.path):
+    if not begun or checkpoints(run.path):
         return None
     return open_model(begun.model)
 

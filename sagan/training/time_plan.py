@@ -45,7 +45,7 @@ def make_plan(session: Session, notify: Notify) -> Session:
         session: as prepared.
         notify: called with one line that says what was chosen.
     """
-    if session.plan is None:
+    if not session.plan:
         return session
     first, *dearer = session.plan.candidates
     chosen, steps = first.description, _affordable_steps(session, first)

@@ -54,7 +54,7 @@ def decode_avatar(data: bytes, size: int, fit: Fit) -> UInt8Array:
 def examine_avatar(data: bytes) -> ImageFacts:
     """Return an avatar's facts, as `decode.examine` does; width and height in its own units."""
     found = re.search(r'viewBox="0 0 (\d+) (\d+)"', json.loads(data)["svg"])
-    if found is None:
+    if not found:
         raise UnreadableError("a drawing without a size")
     return ImageFacts(int(found[1]), int(found[2]), "RGB", "SVG")
 
@@ -97,12 +97,12 @@ class AvatarsSource:
         if split not in (*self.splits, ALL_SPLITS):
             raise SaganError(f"no split '{split}' in avatars: it has test, train, or {ALL_SPLITS}")
         found = _SPEC.fullmatch(spec)
-        if found is None:
+        if not found:
             raise SaganError(f"'{spec}' is not {FORM}")
         self.name = spec
         self.split = split
         self._styles = _parse_styles(found["styles"])
-        # As with folders, one class is none.
+        # As with folders, a single class gives no labels.
         self.classes = self._styles if len(self._styles) > 1 else ()
         number = _parse_number(found["number"])
         numbers = {"train": number, "test": -(-number // TEST_SHARE)}

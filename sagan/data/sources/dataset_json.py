@@ -149,7 +149,7 @@ def arrange_by_json(
 
     The file contains {"labels": [[name, label], ...]}, a mapping of the same, or {"labels": null},
     which means that there are no labels. Labels are whole numbers; the classes are those that
-    occur, named by their numbers. A negative number means that there is no label. Folders mean
+    occur, named by their numbers. A negative number means "without a label". Folders mean
     nothing.
 
     Args:

@@ -260,7 +260,7 @@ class TableSource:
 
 
 def _known_spelling(split: str, splits: Iterable[str]) -> str:
-    """Return the split that is meant: "validation" for "val", where there is no other such."""
+    """Return the split that is meant: "validation" for "val", unless there is another such."""
     if split in splits or not (meaning := split_of(split)):
         return split
     same = [name for name in splits if split_of(name) == meaning]
