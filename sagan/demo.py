@@ -28,7 +28,7 @@ SHIPPED = "openmoji-64"
 SAMPLES = 60
 EXPLAINED = 4  # samples in an attention figure
 FILES = ("trained.png", "samples.png", "attention.png", "progress.png")
-# The README's picture of the demo is of this many steps of demo-32.
+# The picture that the README is to show has this many steps of demo-32; it is not made yet.
 README_STEPS = 4000
 ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
 
