@@ -517,7 +517,7 @@ def test_on_a_phone_in_landscape_the_picture_leaves_room_to_scroll(
     before = page.evaluate("scrollY")
     session = context.new_cdp_session(page)
     swipe(session, [(333, box["y"] + box["height"] + 30 - 20 * i) for i in range(8)])
-    assert page.evaluate("scrollY") > before
+    page.wait_for_function("before => scrollY > before", arg=before)
     context.close()
 
 

@@ -61,7 +61,7 @@ def test_pointing_at_a_curve_goes_to_that_step_in_the_timelapse_and_all_charts(
     training.mouse.move(box["x"] + box["width"] * 0.51, box["y"] + 20)
     expect(image).to_have_attribute("alt", "Samples after 2 steps")
     assert values(training, "Loss")["discriminator"] == "0.667"  # of step 3
-    assert image.evaluate("image => image.naturalWidth") == 100
+    expect(image).to_have_js_property("naturalWidth", 100)
 
 
 def test_the_timelapse_plays_and_its_slider_goes_to_any_grid(training: Page) -> None:
