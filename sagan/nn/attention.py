@@ -91,7 +91,8 @@ class SelfAttention2d(nn.Module):
     loads into `form="full", spectral_norm=False`.
 
     Use float32 or bfloat16: without 1/sqrt(d), scores may overflow float16.
-    Inside the transforms of `torch.func`, the map is kept, whichever backend the layer has.
+    Inside the transforms of `torch.func`, and in what `torch.export` makes of the layer, the map is
+    kept, whichever backend the layer has.
 
     Raises:
         ValueError: the form or backend is unknown, or there are fewer than 8 channels.
@@ -186,7 +187,8 @@ class SelfAttention2d(nn.Module):
         return F.max_pool2d(x, 2) if self.pool else x
 
     def _kernel(self, query: Tensor, key: Tensor, value: Tensor) -> AttentionKernel:
-        if torch._C._are_functorch_transforms_active():
+        # Blocks depend on the batch size, which an exported graph leaves open.
+        if torch._C._are_functorch_transforms_active() or torch.compiler.is_exporting():
             return plain
         if self.backend == "auto":
             return select_backend(query, key, value)

@@ -5,7 +5,8 @@ torch's fused attention. The first two share a backward pass. It is written by h
 orders the operands of its matrix products in a way that is slow in CPU libraries. Fused attention
 has no second derivative; where one is asked for, `flash` has the backward pass of `chunked`.
 
-`plain` is for the transforms of `torch.func`, which none of the three supports in full.
+`plain` is for the transforms of `torch.func`, which none of the three supports in full, and for
+`torch.export`, where the batch size is unknown.
 """
 
 from collections.abc import Callable
