@@ -1,6 +1,5 @@
 """Trained models: the one way to open run directories, model files and shipped models."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -36,6 +35,7 @@ from sagan.run.checkpoint import (
     read_checkpoint,
     serialize_tensors,
     step_of,
+    tensors_sha256,
     verify_checkpoint,
 )
 from sagan.run.run import Run
@@ -113,6 +113,18 @@ class Model:
         _check_numbers(discriminator, self.origin)
         return discriminator
 
+    def metadata(self) -> dict[str, str]:
+        """Return what a file with this model's weights says of them, as text or JSON."""
+        return {
+            "config": json.dumps(self.config.model_dump(mode="json")),
+            "classes": json.dumps(self.classes),
+            "fit": self.fit,
+            "fingerprint": self.fingerprint,
+            "step": str(self.step),
+            "card": self.card,
+            "credits": self.credits,
+        }
+
     def sha256(self, weights: WeightsName = "ema") -> str:
         """Return the SHA-256 of the generator's tensors, in 64 hex digits.
 
@@ -141,14 +153,6 @@ class Model:
         raise SaganError(
             f"no class {name!r} in '{self.origin}': its classes are {', '.join(self.classes)}"
         )
-
-
-def tensors_sha256(tensors: StateTensors) -> str:
-    """Return the SHA-256 of tensors: of their names, dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(serialize_tensors({name: tensor}, {}))
-    return digest.hexdigest()
 
 
 def load_generator(
@@ -313,22 +317,18 @@ def export_model(model: Model, out: Path, card: str = "", half: bool = False) ->
     tensors = {f"generator.{name}": t for name, t in model.read("ema").items()}
     tensors |= {f"discriminator.{name}": t for name, t in model.read("discriminator").items()}
     if half:
-        tensors = {name: _to_half(t, f"'{model.origin}': {name}") for name, t in tensors.items()}
-    metadata = {
-        "format": "pt",
-        "config": json.dumps(model.config.model_dump(mode="json")),
-        "classes": json.dumps(model.classes),
-        "fit": model.fit,
-        "fingerprint": model.fingerprint,
-        "step": str(model.step),
-        "card": card or model.card,
-        "credits": model.credits,
-    }
+        tensors = {name: to_half(t, f"'{model.origin}': {name}") for name, t in tensors.items()}
+    described = replace(model, card=card or model.card)
+    metadata = {"format": "pt", **described.metadata()}
     write_bytes(out, serialize_tensors(tensors, metadata))
 
 
-def _to_half(tensor: Tensor, origin: str) -> Tensor:
-    """Convert a kernel or matrix to float16; vectors, which need little space, are kept."""
+def to_half(tensor: Tensor, origin: str) -> Tensor:
+    """Convert a kernel or matrix to float16; vectors, which need little space, are kept.
+
+    Raises:
+        SaganError: it has values beyond float16's range.
+    """
     if tensor.dim() < 2:
         return tensor
     half = tensor.half()

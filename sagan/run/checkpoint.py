@@ -219,6 +219,14 @@ def serialize_tensors(tensors: StateTensors, metadata: dict[str, str]) -> bytes:
     return serialize(contiguous, metadata)
 
 
+def tensors_sha256(tensors: StateTensors) -> str:
+    """Return the SHA-256 of tensors: of their names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(serialize_tensors({name: tensor}, {}))
+    return digest.hexdigest()
+
+
 def _manifest(digests: Mapping[str, str]) -> bytes:
     """Return a manifest: the sha256 of each file, and one of all these and the format."""
     content: dict[str, Any] = {"format": RUN_FORMAT, "sha256": dict(sorted(digests.items()))}

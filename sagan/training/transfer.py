@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sagan.build import build_meta_networks
 from sagan.config import Config, parse_config, resolve
 from sagan.errors import SaganError
-from sagan.model import Model, tensors_sha256
+from sagan.model import Model
 from sagan.nn.base import DiscriminatorBase
 from sagan.nn.channels import (
     RESIDUAL_GENERATOR,
@@ -27,7 +27,7 @@ from sagan.nn.channels import (
     residual_generator_sizes,
 )
 from sagan.nn.spectral_norm import apply_spectral_norm
-from sagan.run.checkpoint import StateTensors
+from sagan.run.checkpoint import StateTensors, tensors_sha256
 from sagan.run.directory import StartRecord
 
 Shapes: TypeAlias = dict[str, torch.Size]
