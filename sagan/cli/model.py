@@ -5,13 +5,20 @@ from typing import Annotated
 
 import typer
 
-from sagan.cli.console import open_console, say, show
+from sagan.cli.console import open_console, show
 from sagan.cli.options import ModelName
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Model file to write.")],
+    model: ModelName,
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="File to write: NAME.safetensors, a model file; NAME.onnx, or NAME.pt2 for "
+            "torch.export, one network for other programs.",
+        ),
+    ],
     card: Annotated[
         Path | None,
         typer.Option(
@@ -21,16 +28,28 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store weights as 16-bit floats, at half the size.")
     ] = False,
+    discriminator: Annotated[
+        bool,
+        typer.Option(
+            "--discriminator", help=".onnx, .pt2: write the discriminator, not the generator."
+        ),
+    ] = False,
+    maps: Annotated[
+        bool, typer.Option("--maps", help=".onnx, .pt2: also output the attention maps.")
+    ] = False,
 ) -> None:
-    """Export a run as one model file: averaged generator, discriminator, configuration, card.
+    """Export a model as one model file, or one of its networks as ONNX or for torch.export.
+
+    A model file has both networks, the configuration and the card, and every command reads it.
 
     Example: [bold]sagan export runs/photos photos.safetensors --card photos.md[/]
     """
-    from sagan.model import export_model, open_model
+    from sagan.exporting import formats
+    from sagan.model import open_model
     from sagan.storage.files import read_text
 
-    export_model(open_model(run), out, read_text(card) if card else "", half)
-    say(f"wrote {out}")
+    text = read_text(card) if card else ""
+    show(formats.export(open_model(model), out, text, half, discriminator, maps))
 
 
 def inspect(model: ModelName) -> None:

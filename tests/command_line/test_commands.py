@@ -305,6 +305,16 @@ def test_an_exported_model_draws_what_its_run_draws(sagan, run, tmp_path) -> Non
     assert (tmp_path / "run.png").read_bytes() == (tmp_path / "model.png").read_bytes()
 
 
+def test_a_network_is_exported_for_other_programs(sagan, labeled_run, tmp_path) -> None:
+    out = tmp_path / "judge.pt2"
+    result = sagan("export", labeled_run, out, "--discriminator", "--maps", "--half")
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[0].startswith(f"wrote {out}: the discriminator as a program")
+    assert "discriminator.attention_16" in result.out
+    assert result.err == ""
+    assert out.is_file()
+
+
 def test_classes_of_a_shipped_model_are_drawn_by_name(sagan, tmp_path) -> None:
     out = tmp_path / "grid.png"
     result = sagan("sample", "cifar10-32", "--classes", "cat,ship", "--out", out)

@@ -369,6 +369,14 @@ def test_every_command_refuses_a_run_with_a_link_in_it(sagan, run, pictures, tmp
     assert sorted(outside.rglob("*")) == before
 
 
+def test_an_export_that_cannot_be_is_refused_in_one_line(sagan, run, tmp_path) -> None:
+    (tmp_path / "folder.pt2").mkdir()
+    assert_one_line(sagan("export", run, tmp_path / "a.zip"), "a.zip' does not end in")
+    assert_one_line(sagan("export", run, tmp_path / "folder.pt2"), "folder.pt2'")
+    assert_one_line(sagan("export", tmp_path / "no", tmp_path / "a.pt2"), "cannot find", "no'")
+    assert_one_line(sagan("export", run, tmp_path / "a.safetensors", "--maps"), "--maps")
+
+
 def test_a_study_is_not_written_through_a_link_in_its_folder(sagan, pictures, tmp_path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "study").mkdir()
@@ -390,7 +398,7 @@ COMMANDS = {
     "inspect": ("sagan.model.open_model", []),
     "explain": ("sagan.explain.draw.write_figure", ["--out", "o.png"]),
     "explore": ("sagan.explorer.app.create_app", ["--no-open", "--port", 0]),
-    "export": ("sagan.model.export_model", ["o.safetensors"]),
+    "export": ("sagan.exporting.formats.export_model", ["o.safetensors"]),
     "report": ("sagan.report.write_report", ["--out", "o.html"]),
 }
 

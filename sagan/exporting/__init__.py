@@ -1,0 +1,1 @@
+"""Trained networks as files for other runtimes; one file here for each format."""

@@ -1,0 +1,119 @@
+"""The shipped models compute in onnxruntime, and from .pt2 files, what they do in torch."""
+
+import functools
+import re
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sagan.explorer.renderer import scaled_gammas
+from sagan.exporting.program import NetworkProgram, trace_network
+from sagan.exporting.pt2_file import pt2_content
+from sagan.model import open_model, shipped_models
+from sagan.nn.attention import recorded_maps
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
+
+onnx_file = pytest.importorskip("sagan.exporting.onnx_file")
+
+DOCS = Path(__file__).parents[2] / "docs"
+BATCHES = (1, 2, 7, 64)
+TOLERANCE = 1e-4
+
+
+@functools.cache
+def exported(name: str, discriminator: bool) -> tuple[NetworkProgram, bytes, bytes]:
+    """A network of a shipped model as program, as ONNX and as .pt2 file."""
+    model = open_model(name)
+    traced = trace_network(model, discriminator, maps=True)
+    return (
+        traced,
+        onnx_file.onnx_content(traced, model.metadata()),
+        pt2_content(traced, model.metadata()),
+    )
+
+
+def inputs_like(traced: NetworkProgram, num: int) -> dict[str, Tensor]:
+    """Inputs for `num` images."""
+    rng = torch.Generator().manual_seed(num)
+    made = {"gamma_scale": torch.tensor(0.5), "labels": torch.arange(num) % 10}
+    for name in ("latents", "images"):
+        if name in traced.inputs:
+            shape = (num, *traced.inputs[name].shape[1:])
+            made[name] = torch.tanh(torch.randn(shape, generator=rng))
+    return {name: made[name] for name in traced.inputs}
+
+
+def generated(generator: GeneratorBase, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    layers = generator.attention_layers()
+    with scaled_gammas(generator, float(inputs["gamma_scale"])), recorded_maps(layers) as maps:
+        return {"images": generator(inputs["latents"], inputs.get("labels")), **maps}
+
+
+def judged(discriminator: DiscriminatorBase, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    with recorded_maps(discriminator.attention_layers()) as maps:
+        logits = discriminator(inputs["images"], inputs.get("labels"))
+        features = discriminator.embed(inputs["images"])
+    return {
+        "logits": logits,
+        "features": features,
+        "class_logits": discriminator.class_logits(features),
+        **maps,
+    }
+
+
+@pytest.mark.parametrize("discriminator", [False, True], ids=["generator", "discriminator"])
+@pytest.mark.parametrize("name", shipped_models())
+@torch.no_grad()
+def test_a_shipped_network_computes_the_same_in_every_runtime(
+    name: str, discriminator: bool
+) -> None:
+    traced, onnx_content, pt2 = exported(name, discriminator)
+    function = torch.export.load(BytesIO(pt2)).module()
+    model = open_model(name)
+    network = model.discriminator() if discriminator else model.generator()
+    for num in BATCHES:
+        inputs = inputs_like(traced, num)
+        if isinstance(network, GeneratorBase):
+            expected = generated(network, inputs)
+        else:
+            expected = judged(network, inputs)
+        outputs = dict(zip(traced.outputs, onnx_file.run_onnx(onnx_content, inputs), strict=True))
+        for key, other in function(*inputs.values()).items():
+            for output in (outputs[key], other.numpy()):
+                np.testing.assert_allclose(output, expected[key], atol=TOLERANCE, err_msg=key)
+
+
+def test_the_examples_in_the_docs_run_and_draw_what_sample_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, onnx_content, pt2 = exported("cifar10-32", False)
+    (tmp_path / "cats.onnx").write_bytes(onnx_content)
+    (tmp_path / "cats.pt2").write_bytes(pt2)
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "exporting.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec("\n".join(blocks), names)
+    own = open_model("cifar10-32").generator().sample(16, ["cat"] * 16, seed=0)
+    assert np.abs(names["pixels"].astype(int) - own).max() <= 1
+    with Image.open("cats.png") as drawn:
+        assert drawn.size == (16 * 32, 32)
+    assert names["attention"].shape == (16, 256, 64)
+    assert names["outputs"]["images"].shape == (4, 3, 32, 32)
+    assert names["outputs"]["generator.attention_16"].shape == (4, 256, 64)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_the_sizes_in_the_docs_are_those_of_the_files(name: str) -> None:
+    page = (DOCS / "exporting.md").read_text(encoding="utf-8")
+    for network in ("generator", "discriminator"):
+        (size,) = re.findall(rf"^\| `{name}` \| {network} \| ([\d.]+) MB ", page, re.MULTILINE)
+        _, onnx_content, _ = exported(name, network == "discriminator")
+        assert abs(float(size) - len(onnx_content) / 1e6) < 0.1
