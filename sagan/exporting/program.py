@@ -11,7 +11,6 @@ torch.export traces the function once. Normalization is folded into the weights 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +22,6 @@ from sagan.model import Model, check_map_memory, to_half
 from sagan.nn.attention import SelfAttention2d, recorded_maps
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.inputs import seeded_latents
-
-NetworkT = TypeVar("NetworkT", GeneratorBase, DiscriminatorBase)
 
 EXAMPLES = 2  # images to trace with; torch.export would take 1 for a constant
 
@@ -48,7 +45,7 @@ class NetworkProgram:
     Attributes:
         network: "generator" or "discriminator".
         inputs: an example of each input by its name, in the order of the function's arguments.
-        outputs: what torch computes from them, by name.
+        outputs: what the model computes from them, by name; all weights in float32.
         program: the traced function. It returns a dictionary like `outputs`.
     """
 
@@ -73,17 +70,25 @@ def trace_network(
         SaganError: the model's weights are damaged, its attention maps take too much memory, or
             weights are too large for float16.
     """
-    if discriminator:
-        return _trace_discriminator(_prepare(model.discriminator(), model, half), maps)
-    return _trace_generator(_prepare(model.generator(), model, half), maps)
-
-
-def _prepare(network: NetworkT, model: Model, half: bool) -> NetworkT:
-    """Lay out a network's weights for a file."""
+    make = _discriminator_function if discriminator else _generator_function
+    network, function, inputs = make(model, maps)
     check_map_memory(network, EXAMPLES, model.origin)  # an exported graph computes them whole
-    if half:
-        _store_in_half(network, model.origin)
-    return network.to(memory_format=torch.contiguous_format)
+    arguments = tuple(inputs.values())
+    batch = Dim("batch")
+    with torch.no_grad():
+        outputs = function(*arguments)
+        if half:
+            _store_in_half(network, model.origin)
+        network.to(memory_format=torch.contiguous_format)
+        program = torch.export.export(
+            function,
+            arguments,
+            dynamic_shapes={name: {0: batch} if x.dim() else None for name, x in inputs.items()},
+            strict=False,
+        )
+    return NetworkProgram(
+        "discriminator" if discriminator else "generator", inputs, outputs, program
+    )
 
 
 def _store_in_half(network: nn.Module, origin: str) -> None:
@@ -101,17 +106,25 @@ class _ToFloat32(nn.Module):
         return weight.float()
 
 
-def _trace_generator(generator: GeneratorBase, maps: bool) -> NetworkProgram:
+def _generator_function(
+    model: Model, maps: bool
+) -> tuple[GeneratorBase, nn.Module, dict[str, Tensor]]:
+    """Return the generator, the function of its files, and an example of the function's inputs."""
+    generator = model.generator()
     inputs = {"latents": seeded_latents(EXAMPLES, generator.latent_size, seed=0)}
     kind: type[_Generate] = _GenerateUnlabeled
     if generator.num_classes:
         kind = _GenerateLabeled
         inputs["labels"] = _example_labels(generator.num_classes)
     inputs["gamma_scale"] = torch.ones(())
-    return _trace("generator", kind(generator, maps), inputs)
+    return generator, kind(generator, maps).eval(), inputs
 
 
-def _trace_discriminator(discriminator: DiscriminatorBase, maps: bool) -> NetworkProgram:
+def _discriminator_function(
+    model: Model, maps: bool
+) -> tuple[DiscriminatorBase, nn.Module, dict[str, Tensor]]:
+    """Return the same for the discriminator."""
+    discriminator = model.discriminator()
     rng = torch.Generator().manual_seed(0)
     shape = (EXAMPLES, 3, discriminator.resolution, discriminator.resolution)
     inputs = {"images": 2 * torch.rand(shape, generator=rng) - 1}
@@ -119,24 +132,11 @@ def _trace_discriminator(discriminator: DiscriminatorBase, maps: bool) -> Networ
     if discriminator.num_classes:
         kind = _JudgeLabeled
         inputs["labels"] = _example_labels(discriminator.num_classes)
-    return _trace("discriminator", kind(discriminator, maps), inputs)
+    return discriminator, kind(discriminator, maps).eval(), inputs
 
 
 def _example_labels(num_classes: int) -> Tensor:
     return torch.arange(EXAMPLES) % num_classes
-
-
-@torch.no_grad()
-def _trace(network: str, function: nn.Module, inputs: dict[str, Tensor]) -> NetworkProgram:
-    function.eval()
-    batch = Dim("batch")
-    program = torch.export.export(
-        function,
-        tuple(inputs.values()),
-        dynamic_shapes={name: {0: batch} if x.dim() else None for name, x in inputs.items()},
-        strict=False,
-    )
-    return NetworkProgram(network, inputs, function(*inputs.values()), program)
 
 
 # Outputs are dictionaries, so that each has its name. torch.export names the inputs of a function

@@ -23,7 +23,9 @@ def test_the_ending_decides_the_format(labeled_model: Model, tmp_path: Path) -> 
     assert lines[1] == (
         "images, labels -> logits, features, class_logits, discriminator.attention_16"
     )
-    assert lines[2] == "run from the file, it differs from the model by at most 0"
+    said, _, difference = lines[2].rpartition(" ")
+    assert said == "run from the file, it differs from the model by at most"
+    assert 0 <= float(difference) < 1e-4
     assert b"# Another card" in program.read_bytes()
 
 
@@ -36,13 +38,13 @@ def test_the_difference_from_the_model_is_measured(
         exact = network_format(out)
 
         def run(content: bytes, inputs: Any) -> Any:
-            return [output + np.float32(0.25) for output in exact.run(content, inputs)]
+            return [output + np.float32(0.5) for output in exact.run(content, inputs)]
 
         return formats.NetworkFormat(exact.title, exact.content, run)
 
     monkeypatch.setattr(formats, "_network_format", inexact)
     lines = list(formats.export(labeled_model, tmp_path / "a.pt2", discriminator=True))
-    assert lines[2].endswith("at most 0.2")
+    assert lines[2].endswith("at most 0.5")
 
 
 @pytest.mark.parametrize("name", ["a", "a.onnx.zip", ".onnx", "a.ONNX", "a.pt"])
