@@ -4,15 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
 from sagan.errors import SaganError
 from sagan.storage.files import cache_folder
-
-StateDict: TypeAlias = dict[str, Tensor]
+from sagan.storage.torch_files import StateDict, checked_state_dict, read_torch_file
 
 
 @dataclass(frozen=True)
@@ -89,11 +86,4 @@ def read_state_dict(path: Path) -> StateDict:
     Raises:
         SaganError: the file does not contain a dictionary of tensors.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the file is untrusted, and the reader may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SaganError(f"'{path}' does not contain weights: {reason}") from None
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise SaganError(f"'{path}' does not contain weights: it is not a dictionary of tensors")
-    return content
+    return checked_state_dict(read_torch_file(path), str(path))
