@@ -113,13 +113,16 @@ def build_discriminator(
     family = _FAMILIES[config.family]
     # A gradient penalty differentiates D twice: fused attention would only compute maps again.
     backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
+    own_arguments = family.own_arguments(config, num_classes, initializer)
+    if config.rectified_skip:  # in the residual family only
+        own_arguments["rectified_skip"] = True
     discriminator = family.discriminator(
         width=config.channels_d,
         attention=AttentionSpec(
             config.attention_d, config.attention_form, backend, config.attention_block
         ),
         spectral_norm=_spectral_spec(config, config.spectral_norm_d),
-        **family.own_arguments(config, num_classes, initializer),
+        **own_arguments,
     )
     return _channels_last(discriminator)
 

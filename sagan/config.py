@@ -32,7 +32,7 @@ Channels = Annotated[int, Field(gt=0, le=4096)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
-_FLAGS = ("conditional", "spectral_norm_g", "spectral_norm_d", "flip")
+_FLAGS = ("conditional", "spectral_norm_g", "spectral_norm_d", "rectified_skip", "flip")
 
 
 class Config(BaseModel):
@@ -60,6 +60,9 @@ class Config(BaseModel):
     spectral_norm_d: bool = Field(True, description="spectral normalization in D")
     spectral_norm_eps: float = Field(
         1e-6, gt=0, le=1e-2, description="lower bound on norms in spectral normalization"
+    )
+    rectified_skip: bool = Field(
+        False, description="D's skips get rectified inputs, as an in-place ReLU made them elsewhere"
     )
     init: Literal["orthogonal", "xavier", "normal"] = Field(
         "orthogonal", description="initial weights of the residual family; dcgan uses torch's"
@@ -125,6 +128,8 @@ class Config(BaseModel):
             raise ValueError("family dcgan is unconditional: give conditional=false")
         if self.family == "dcgan" and self.init != "orthogonal":
             raise ValueError("family dcgan uses torch's initial weights: leave init out")
+        if self.family == "dcgan" and self.rectified_skip:
+            raise ValueError("family dcgan has no skips: leave rectified_skip out")
         if self.augment == "adaptive" and self.loss == "wasserstein-gp":
             raise ValueError(
                 "augment=adaptive depends on the sign of D's logits, which has no meaning with "

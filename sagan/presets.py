@@ -86,6 +86,12 @@ PRESETS = {
         source="Zhang et al. 2018 and its released code (which leaves beta2 at 0.999)",
         settings=_SAGAN_128,
     ),
+    "sagan-128-studiogan": Preset(
+        source="StudioGAN's ImageNet configuration (Kang et al. 2023): attention at 64 x 64",
+        settings=_SAGAN_128 | dict(
+            attention_g=(64,), attention_d=(64,), beta2=0.999, init="orthogonal",
+        ),
+    ),
     "sagan-256": Preset(
         source="ours, sagan-128 with one block more, after StudioGAN's 256 layout",
         settings=_SAGAN_128 | dict(resolution=256, attention_g=(64,), attention_d=(64,)),
@@ -93,8 +99,8 @@ PRESETS = {
     "sagan-128-long-batch": Preset(
         source="mmgeneration's best SAGAN (sagan_128 noaug, after BigGAN-PyTorch's SAGAN script)",
         settings=_SAGAN_128 | dict(
-            accumulation=8, beta2=0.999, ema_half_life=177_000, flip=False,
-            spectral_norm_eps=1e-8,
+            attention_g=(64,), attention_d=(64,), accumulation=8, beta2=0.999,
+            ema_half_life=177_000, flip=False, spectral_norm_eps=1e-8,
         ),
     ),
     "dcgan-64": Preset(

@@ -42,8 +42,14 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         batch_size=256, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.9, d_steps=1, steps=1_000_000,
         attention_form="pooled",
     ),
+    "sagan-128-studiogan": dict(
+        resolution=128, channels_g=64, channels_d=64, attention_g=(64,), attention_d=(64,),
+        batch_size=256, lr_g=1e-4, lr_d=4e-4, beta1=0.0, beta2=0.999, d_steps=1, steps=1_000_000,
+        attention_form="pooled", spectral_norm_g=True, spectral_norm_d=True, ema_half_life=0.0,
+        init="orthogonal", loss="hinge",
+    ),
     "sagan-128-long-batch": dict(
-        resolution=128, channels_g=64, channels_d=64, attention_g=(32,), attention_d=(32,),
+        resolution=128, channels_g=64, channels_d=64, attention_g=(64,), attention_d=(64,),
         batch_size=32 * 8, accumulation=8, init="xavier", flip=False, spectral_norm_eps=1e-8,
     ),
     "dcgan-64": dict(

@@ -236,10 +236,16 @@ class FirstDiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """F(x) + skip(x), at half the resolution if `downsample`: ReLU, 3x3, ReLU, 3x3, mean pool."""
+    """F(x) + skip(x), at half the resolution if `downsample`: ReLU, 3x3, ReLU, 3x3, mean pool.
 
-    def __init__(self, in_channels: int, out_channels: int, downsample: bool) -> None:
+    With `rectified_skip` the skip gets ReLU(x): see `Discriminator`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, downsample: bool, rectified_skip: bool = False
+    ) -> None:
         super().__init__()
+        self.rectified_skip = rectified_skip
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
         self.downsample = downsample
@@ -250,7 +256,10 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W), or H/2 x W/2."""
         # The first ReLU is not in place: the skip needs x with its negative values.
-        h = F.relu(self.conv1(F.relu(x)), inplace=True)
+        rectified = F.relu(x)
+        if self.rectified_skip:
+            x = rectified
+        h = F.relu(self.conv1(rectified), inplace=True)
         if self.downsample:
             h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
             # A 1x1 convolution commutes with mean pooling and costs a quarter after it.
@@ -272,6 +281,9 @@ class Discriminator(DiscriminatorBase):
         spectral_norm: how every convolution and linear layer and the label embedding are
             normalized; None for no normalization.
         initializer: as for `Generator`.
+        rectified_skip: whether the skips of all blocks but the first get their input after its
+            ReLU. Published weights need this where an in-place ReLU changed that input, as in
+            StudioGAN; the paper's D is without it.
 
     Raises:
         ValueError: as for `Generator`.
@@ -287,6 +299,7 @@ class Discriminator(DiscriminatorBase):
         attention: AttentionSpec | None = None,
         spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
+        rectified_skip: bool = False,
     ) -> None:
         super().__init__()
         _check_arguments(resolution, width, num_classes, spectral_norm, initializer)
@@ -298,7 +311,9 @@ class Discriminator(DiscriminatorBase):
         self.blocks = nn.ModuleList([FirstDiscriminatorBlock(3, channels[0])])
         for i in range(1, len(channels)):
             downsample = self.sizes[i] < self.sizes[i - 1]
-            self.blocks.append(DiscriminatorBlock(channels[i - 1], channels[i], downsample))
+            self.blocks.append(
+                DiscriminatorBlock(channels[i - 1], channels[i], downsample, rectified_skip)
+            )
         maps = discriminator_feature_maps("residual", resolution, width)
         self.self_attention = attention_blocks(attention, maps)
         self.linear = nn.Linear(channels[-1], 1)

@@ -40,7 +40,7 @@ SMALL_SET = 10_000
 ARCHITECTURE = (
     "family", "resolution", "channels_g", "channels_d", "latent_size", "attention_g",
     "attention_d", "attention_form", "attention_block", "spectral_norm_g", "spectral_norm_d",
-    "spectral_norm_eps", "init",
+    "spectral_norm_eps", "rectified_skip", "init",
 )  # fmt: skip
 FIXED = (
     "family", "channels_g", "channels_d", "latent_size", "spectral_norm_g", "spectral_norm_d",

@@ -288,6 +288,20 @@ def test_a_discriminator_blocks_skip_passes_negative_values_and_does_not_change_
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("downsample", [True, False])
+def test_a_rectified_skip_is_what_an_in_place_relu_makes_of_a_discriminator_block(
+    downsample: bool,
+) -> None:
+    plain = DiscriminatorBlock(4, 4, downsample).double()
+    block = DiscriminatorBlock(4, 4, downsample, rectified_skip=True).double()
+    block.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    before = x.clone()
+    torch.testing.assert_close(block(x), plain(F.relu(x)))
+    assert not torch.allclose(block(x), plain(x))
+    assert torch.equal(x, before)
+
+
 def test_a_generator_block_does_not_change_its_input() -> None:
     for training in (True, False):
         block = GeneratorBlock(4, 4, num_classes=0).train(training)
