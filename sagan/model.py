@@ -60,7 +60,7 @@ class Model:
         fingerprint: that of its training images in their pack.json; "" if unknown.
         step: number of generator updates.
         card: the model card, in Markdown; may be empty.
-        read: reads the tensors of "generator" (raw weights), "ema" or "discriminator".
+        read: reads the tensors of "generator" (raw weights), "ema" or "discriminator", if any.
         credits: who made its training images, in lines of text; "" if unknown.
     """
 
@@ -102,14 +102,16 @@ class Model:
         """Return the discriminator in evaluation mode, spectral normalization folded in.
 
         Raises:
-            SaganError: the weights are damaged or those of another network, or computing would take
-                more memory than `sagan.runtime.memory` allows.
+            SaganError: it is missing, damaged or another network's, or computing would take more
+                memory than `sagan.runtime.memory` allows.
         """
         config = self.config
         maps = discriminator_feature_maps(config.family, config.resolution, config.channels_d)
-        before_halving = {2 * side: channels for side, channels in maps.items()}
-        _check_feature_maps(self, before_halving, "the discriminator")
-        discriminator = _build_for_inference(build_discriminator, self, self.read("discriminator"))
+        _check_feature_maps(self, {2 * side: c for side, c in maps.items()}, "the discriminator")
+        tensors = self.read("discriminator")
+        if not tensors:
+            raise SaganError(f"'{self.origin}' has no discriminator: use a model with both")
+        discriminator = _build_for_inference(build_discriminator, self, tensors)
         _check_numbers(discriminator, self.origin)
         return discriminator
 
@@ -292,7 +294,6 @@ def _are_names(classes: object) -> bool:
 
 
 def _check_fit(fit: str, origin: Path) -> str:
-    """Return `fit` if it is known."""
     if fit not in FITS:
         raise SaganError(f"'{origin}' is damaged: its images were made square by unknown {fit!r}")
     return fit
@@ -305,8 +306,7 @@ def export_model(model: Model, out: Path, card: str = "", half: bool = False) ->
         model: the model to write.
         out: NAME.safetensors; an existing file is replaced.
         card: a model card, in Markdown; by default the model's own.
-        half: store weights as float16, which halves the file. A loaded model still computes in
-            float32.
+        half: store weights as float16; a loaded model still computes in float32.
 
     Raises:
         SaganError: the path cannot be written or does not end in .safetensors, or weights are too

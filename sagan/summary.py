@@ -115,9 +115,15 @@ def model_lines(model: "Model") -> Iterator[str]:
     """Yield lines on a trained model, its card last."""
     yield f"trained      {model.step:,} steps"
     yield f"classes      {', '.join(model.classes) or 'none: unconditional'}"
-    yield from network_lines(model.config, len(model.classes))
+    size_g, size_d = network_lines(model.config, len(model.classes))
+    networks: list[GeneratorBase | DiscriminatorBase] = [model.generator()]
+    if model.read("discriminator"):
+        networks.append(model.discriminator())
+    else:
+        size_d = "discriminator: none, as this model was imported without it"
+    yield from (size_g, size_d)
     yield from credit_lines(model.credits)
-    for network in (model.generator(), model.discriminator()):
+    for network in networks:
         for name, layer in network.attention_layers().items():
             yield f"gamma        {float(layer.gamma.detach()):+.4f} in {name}"
     if model.card:

@@ -18,7 +18,7 @@ from sagan._version import __version__
 from sagan.cli.data import data_info, data_pack
 from sagan.cli.evaluate import evaluate
 from sagan.cli.explain import explain, explore, report
-from sagan.cli.model import export, inspect, presets
+from sagan.cli.model import export, import_weights, inspect, presets
 from sagan.cli.sample import sample
 from sagan.cli.signals import ending_in_order
 from sagan.cli.study import study
@@ -118,6 +118,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in _COMMANDS:
     app.command()(command)
+app.command("import")(import_weights)  # the command's name is a keyword of Python
 data_app.command("info")(data_info)
 data_app.command("pack")(data_pack)
 app.add_typer(data_app, name="data")

@@ -1,4 +1,4 @@
-"""`sagan export`, `sagan inspect` and `sagan presets`."""
+"""`sagan export`, `sagan import`, `sagan inspect` and `sagan presets`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +50,47 @@ def export(
 
     text = read_text(card) if card else ""
     show(formats.export(open_model(model), out, text, half, discriminator, maps))
+
+
+def import_weights(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="State dict or checkpoint with the generator."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Model file to write.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="PROJECT",
+            help="studiogan, mmgeneration, biggan-pytorch, heykeetae, mimicry, or auto.",
+        ),
+    ] = "auto",
+    discriminator: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File with the discriminator, if it is another one."),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Take the latest weights of the generator, not averaged.")
+    ] = False,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What the file does not say: norm_eps=1e-5, rectified_skip=true, channels=bgr.",
+        ),
+    ] = None,
+) -> None:
+    """Import another project's SAGAN as a model file, with the same images and logits.
+
+    Example: [bold]sagan import G.pth sagan.safetensors --from studiogan --discriminator D.pth[/]
+    """
+    from sagan.imports.convert import import_model
+    from sagan.model import export_model
+
+    model = import_model(file, source, discriminator, raw, assume or ())
+    export_model(model, out)
+    show([*model.card.splitlines(), f"wrote {out}"])
 
 
 def inspect(model: ModelName) -> None:

@@ -22,6 +22,7 @@ COMMANDS = [
     ["report"],
     ["explore"],
     ["export"],
+    ["import"],
     ["presets"],
     ["inspect"],
     ["data"],
