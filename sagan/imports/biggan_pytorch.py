@@ -28,7 +28,6 @@ def _generator(tensors: Tensors, facts: Facts) -> residual.Converted:
         )
     blocks = _blocks(tensors)
     eps = facts.norm_eps
-    mean, variance = (tensors.take(name, 1) for name in _statistics(tensors, "output_layer.0"))
     gain, bias = (tensors.take(f"output_layer.0.{kind}", 1) for kind in ("gain", "bias"))
     parts = residual.GeneratorParts(
         linear=tensors.layer("linear", 2),
@@ -38,7 +37,7 @@ def _generator(tensors: Tensors, facts: Facts) -> residual.Converted:
             )
             for b in blocks
         ],
-        norm=Norm(mean, variance, gain, bias, eps),
+        norm=tensors.norm_with(*_statistics(tensors, "output_layer.0"), gain, bias, eps),
         to_rgb=tensors.layer("output_layer.2"),
         attention=_attention(tensors, len(blocks)),
     )
@@ -72,7 +71,7 @@ def _attention(tensors: Tensors, num_blocks: int) -> dict[int, Attention]:
 
 def _norm(tensors: Tensors, name: str, eps: float) -> Norm:
     gain, bias = (tensors.layer(f"{name}.{kind}", 2).weight for kind in ("gain", "bias"))
-    return tensors.conditional_norm(*_statistics(tensors, name), 1 + gain, bias, eps)
+    return tensors.norm_with(*_statistics(tensors, name), 1 + gain, bias, eps)
 
 
 def _statistics(tensors: Tensors, name: str) -> tuple[str, str]:

@@ -102,7 +102,7 @@ def _norm(tensors: Tensors, name: str, eps: float) -> Norm:
         tensors.layer(f"{name}.{kind}_embedding", 2).folded().weight for kind in ("weight", "bias")
     )
     mean, variance = f"{name}.norm.running_mean", f"{name}.norm.running_var"
-    return tensors.conditional_norm(mean, variance, 1 + gain, bias, eps)
+    return tensors.norm_with(mean, variance, 1 + gain, bias, eps)
 
 
 PEER = Peer(

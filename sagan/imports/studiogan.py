@@ -83,7 +83,7 @@ def _norm(tensors: Tensors, name: str, eps: float) -> Norm:
 
 def _conditional(tensors: Tensors, name: str, gain: Tensor, bias: Tensor, eps: float) -> Norm:
     mean, variance = f"{name}.bn.running_mean", f"{name}.bn.running_var"
-    return tensors.conditional_norm(mean, variance, 1 + gain, bias, eps)
+    return tensors.norm_with(mean, variance, 1 + gain, bias, eps)
 
 
 PEER = Peer(

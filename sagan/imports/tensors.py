@@ -167,23 +167,29 @@ class Tensors:
 
     def norm(self, name: str, eps: float) -> Norm:
         """Return the batch norm of this name, without labels."""
-        mean, variance, gain, bias = (
-            self.take(f"{name}.{kind}", 1)
-            for kind in ("running_mean", "running_var", "weight", "bias")
-        )
-        return Norm(mean, variance, gain, bias, eps)
+        gain, bias = (self.take(f"{name}.{kind}", 1) for kind in ("weight", "bias"))
+        return self.norm_with(f"{name}.running_mean", f"{name}.running_var", gain, bias, eps)
 
-    def conditional_norm(
-        self, mean: str, variance: str, gain: Tensor, bias: Tensor, eps: float
-    ) -> Norm:
-        """Return the batch norm with statistics of these names and tables (classes, C)."""
+    def norm_with(self, mean: str, variance: str, gain: Tensor, bias: Tensor, eps: float) -> Norm:
+        """Return the batch norm with statistics of these names, and gains and biases.
+
+        Args:
+            mean: the name of the running mean (C,).
+            variance: the name of the running variance (C,).
+            gain: (C,), or a table (classes, C).
+            bias: as `gain`.
+            eps: what it adds to the variance.
+
+        Raises:
+            SaganError: their numbers of channels differ.
+        """
         norm = Norm(self.take(mean, 1), self.take(variance, 1), gain, bias, eps)
-        for table in (gain, bias):
-            if table.shape[1:] != norm.mean.shape:
-                raise SaganError(
-                    f"'{self.origin}': '{mean}' has {len(norm.mean)} channels, but its labels give "
-                    f"{table.shape[1]}"
-                )
+        channels = [tensor.shape[-1] for tensor in (norm.mean, norm.variance, gain, bias)]
+        if len(set(channels)) > 1:
+            raise SaganError(
+                f"'{self.origin}': the batch norm of '{mean}' has {channels[0]} channels, but its "
+                f"variance, gains and biases have {', '.join(map(str, channels[1:]))}"
+            )
         return norm
 
     def attention(self, name: str, pattern: str) -> Attention:

@@ -54,6 +54,7 @@ COMMANDS = (
     Command("inspect", MODEL, "inspect VICTIM", 3),
     Command("inspect CHECKPOINT", ("run",), "inspect VICTIM/checkpoints/step-00000002", 1),
     Command("export", MODEL, "export VICTIM OUT/x.safetensors", 2),
+    Command("import", ("weights.pth",), "import VICTIM OUT/x.safetensors", 1),
     Command("export --card", ("card.md",), "export SOUND/run OUT/x.safetensors --card VICTIM", 0.3),
     Command("sample", MODEL, "sample VICTIM --out OUT/x.png --num 2", 2),
     Command("sample --out FOLDER", ("samples",), "sample SOUND/run --out VICTIM --num 2", 0.5),

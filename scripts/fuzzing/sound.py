@@ -33,6 +33,7 @@ def build(folder: Path) -> None:
     _cifar_archive(folder / "cifar", folder / "cifar.tar.gz")
     _parquet(folder / "x.parquet")
     _tar(folder / "x.tar")
+    _weights(folder / "weights.pth")
     (folder / "photo.png").write_bytes(_image(0, "png"))
     (folder / "photo.webp").write_bytes(_image(0, "webp"))
     (folder / "card.md").write_text("# Card\n")
@@ -115,6 +116,17 @@ def _evaluations(folder: Path) -> None:
             plan=SamplePlan(12, 0, 1.0, "ema"),
         )  # fmt: skip
         write_json(folder / "evaluations" / f"{name}.json", document)
+
+
+def _weights(path: Path) -> None:
+    """Write a generator's checkpoint as another project does, with random weights."""
+    import torch
+    from safetensors.torch import load_file
+
+    tests = Path(__file__).parents[2] / "tests"
+    tensors = load_file(tests / "imports" / "golden" / "studiogan.safetensors")
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith("generator.")}
+    torch.save({"step": 1, "state_dict": own}, path)
 
 
 def _image(number: int, ending: str) -> bytes:

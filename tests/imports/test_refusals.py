@@ -75,12 +75,12 @@ def test_what_is_no_file_of_torch_is_refused(tmp_path: Path) -> None:
         (lambda g: g["bn4.running_mean"].fill_(torch.nan), "not finite"),
         (lambda g: g.update({"bn4.bias": torch.ones(2, 2)}), "in 1 dimensions"),
         (lambda g: g.update({"bn4.bias": torch.ones(16, dtype=torch.int64)}), "floating-point"),
-        (lambda g: g.update({"bn4.bias": torch.ones(15)}), "norm.bias would be (15,)"),
+        (lambda g: g.update({"conv2d5.bias": torch.ones(4)}), "to_rgb.bias would be (4,)"),
         (lambda g: g.update({"linear0.weight_u": torch.ones(3)}), "has 3 values, not 256"),
         (lambda g: g.update({"blocks.2.0.sigma": torch.ones(2)}), "has 2 values, not one"),
         (
             lambda g: g.update({"blocks.0.0.bn1.bn.running_mean": torch.ones(8)}),
-            "has 8 channels, but its labels give 16",
+            "has 8 channels, but its variance, gains and biases have 16, 16, 16",
         ),
         (
             lambda g: [g.pop(name) for name in list(g) if name.startswith("blocks.3.")],
@@ -99,7 +99,8 @@ def test_a_changed_generator_is_refused_with_the_place(
 
 def test_a_layout_that_ours_does_not_have_is_refused(golden: Golden, tmp_path: Path) -> None:
     generator = golden("studiogan").generator
-    torch.save(generator | {"bn4.running_mean": torch.zeros(4)}, tmp_path / "G.pth")
+    norm = {f"bn4.{k}": torch.ones(4) for k in ("running_mean", "running_var", "weight", "bias")}
+    torch.save(generator | norm, tmp_path / "G.pth")
     assert "16, 16, 16, 4 channels, where our layout at 32" in refusal(tmp_path / "G.pth")
 
 
