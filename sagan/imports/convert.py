@@ -1,7 +1,7 @@
 """From a file of another project to a model of ours."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,37 +103,34 @@ def _project(tensors: Tensors, source: str) -> str:
     )
 
 
-def _with_assumptions(peer: Peer, facts: Facts, assume: Sequence[str]) -> Facts:
-    """Return the facts with those replaced that the user knows better."""
-    kinds = {field.name: field for field in fields(Facts)}
-    values: Mapping[str, Any] = {
-        "rectified_skip": {"true": True, "false": False},
-        "channels": {"rgb": "rgb", "bgr": "bgr"},
-    }
-    for assignment in assume:
-        key, _, text = assignment.partition("=")
-        if key not in kinds or key not in peer.open_facts:
-            raise SaganError(
-                f"--assume {assignment!r}: for {peer.title} choose from "
-                f"{', '.join(peer.open_facts)}"
-            )
-        if key == "norm_eps":
-            value: Any = _positive(text)
-        else:
-            value = values[key].get(text)
-        if value is None:
-            choices = " or ".join(values[key]) if key in values else "a number such as 1e-5"
-            raise SaganError(f"--assume {assignment!r}: {key} is {choices}")
-        facts = replace(facts, **{key: value})
-    return facts
-
-
 def _positive(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
         return None
     return value if 0 < value < 1 else None
+
+
+# How to read a fact, giving None for what it cannot be; and what it can be.
+_FACTS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "norm_eps": (_positive, "a number such as 1e-5"),
+    "rectified_skip": ({"true": True, "false": False}.get, "true or false"),
+    "channels": ({"rgb": "rgb", "bgr": "bgr"}.get, "rgb or bgr"),
+}
+
+
+def _with_assumptions(peer: Peer, facts: Facts, assume: Sequence[str]) -> Facts:
+    """Return the facts with those replaced that the user knows better."""
+    for assignment in assume:
+        key, _, text = assignment.partition("=")
+        if key not in peer.open_facts:
+            choices = ", ".join(peer.open_facts) or "nothing"
+            raise SaganError(f"--assume {assignment!r}: for {peer.title} choose from {choices}")
+        read, values = _FACTS[key]
+        if (value := read(text)) is None:
+            raise SaganError(f"--assume {assignment!r}: {key} is {values}")
+        facts = replace(facts, **{key: value})
+    return facts
 
 
 def _as_given(value: object) -> str:

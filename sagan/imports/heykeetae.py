@@ -69,7 +69,7 @@ def _normalized(layer: Layer) -> tuple[StateDict, Tensor]:
 
 
 def _scaled(norm: Norm, factor: Tensor) -> Norm:
-    """Return the batch norm whose output for `factor * x` is that of `norm` for x."""
+    """Return the batch norm that makes of `factor * x` what `norm` makes of x."""
     variance = norm.variance * factor**2
     spread = torch.sqrt((variance + norm.eps) / (norm.variance + norm.eps))
     return replace(

@@ -48,7 +48,7 @@ class Layer:
         return Layer(self.weight / self.sigma, self.bias)
 
     def with_outputs_reversed(self) -> "Layer":
-        """Return the convolution whose outputs come in the reverse order."""
+        """Return the convolution with its outputs in the reverse order."""
         bias, u = (t.flip(0) if t is not None else None for t in (self.bias, self.u))
         return Layer(self.weight.flip(0), bias, u, self.v)
 

@@ -12,7 +12,7 @@ from sagan.imports.convert import PEERS, import_model
 from sagan.model import export_model, open_model
 from sagan.summary import model_lines
 
-PROJECTS = [name for name in PEERS if name != "mimicry"]  # whose networks are always refused
+PROJECTS = [name for name in PEERS if name != "mimicry"]  # always refused
 Saved = Callable[[str], tuple[Path, Path | None]]
 EXACT = {"rtol": 0.0, "atol": 1e-5}
 
@@ -34,7 +34,7 @@ def test_a_model_file_of_imported_weights_draws_and_judges_as_the_project_did(
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_sample_and_inspect_take_an_imported_model_whose_project_is_recognized(
+def test_the_project_is_recognized_and_sample_and_inspect_take_the_model(
     project: str, golden: Any, saved: Saved, tmp_path: Path
 ) -> None:
     file = tmp_path / "imported.safetensors"
