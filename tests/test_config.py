@@ -234,6 +234,7 @@ def test_the_deconvolution_family_has_only_resolution_64_and_is_unconditional() 
     assert "64" in refusal(family="dcgan", resolution=32)
     assert "unconditional" in refusal(family="dcgan", resolution=64, conditional=True)
     assert "leave init out" in refusal(family="dcgan", resolution=64, init="normal")
+    assert "no skips" in refusal(family="dcgan", resolution=64, rectified_skip=True)
 
 
 def test_augmentation_cannot_adapt_to_wasserstein_logits() -> None:

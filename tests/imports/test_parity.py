@@ -11,6 +11,7 @@ from sagan import load_discriminator, load_generator
 from sagan.imports.convert import PEERS, import_model
 from sagan.model import export_model, open_model
 from sagan.summary import model_lines
+from sagan.training.transfer import start_config
 
 PROJECTS = [name for name in PEERS if name != "mimicry"]  # always refused
 Saved = Callable[[str], tuple[Path, Path | None]]
@@ -106,6 +107,13 @@ def test_facts_that_a_file_does_not_show_can_be_given(golden: Any, saved: Saved)
     images = model.generator()(expected.latents, expected.labels)
     assert (images - rgb).abs().max() > 1e-3
     assert model.config.rectified_skip
+
+
+def test_a_training_that_starts_from_an_imported_model_keeps_its_networks(saved: Saved) -> None:
+    file, discriminator = saved("studiogan")
+    config = start_config(import_model(file, discriminator=discriminator), None, {})
+    assert config.rectified_skip
+    assert (config.channels_g, config.channels_d, config.latent_size) == (4, 4, 8)
 
 
 def test_the_configuration_in_a_checkpoint_of_mmgeneration_is_heeded(
