@@ -15,7 +15,7 @@ from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
-from sagan.nn.initialization import Initializer
+from sagan.nn.initialization import Initializer, named_random_state
 from sagan.nn.resnet import Discriminator, Generator
 from sagan.nn.spectral_norm import SpectralSpec
 
@@ -31,16 +31,17 @@ INITIALIZERS: dict[str, Initializer] = {
 def build_networks(config: Config, num_classes: int) -> tuple[GeneratorBase, DiscriminatorBase]:
     """Build both networks with the initial weights of `config.seed`: float32, channels_last.
 
-    torch's global random state does not change.
+    Configurations that differ in a layer of a network, such as attention, have the same weights in
+    all other layers. torch's global random state does not change.
 
     Args:
         config: the configuration; the networks take labels if `config.conditional`.
         num_classes: number of classes of the data set.
     """
     initializer = INITIALIZERS[config.init]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed GPUs, too
+    with named_random_state(config.seed, "generator"):
         generator = build_generator(config, num_classes, initializer)
+    with named_random_state(config.seed, "discriminator"):
         discriminator = build_discriminator(config, num_classes, initializer)
     return generator, discriminator
 
@@ -92,7 +93,7 @@ def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
 
 
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:
-    """Build only the generator, with weights drawn from torch's global random state."""
+    """Build only the generator; dcgan's weights are drawn from torch's global random state."""
     family = _FAMILIES[config.family]
     generator = family.generator(
         width=config.channels_g,
@@ -109,7 +110,7 @@ def build_generator(config: Config, num_classes: int, initializer: Initializer) 
 def build_discriminator(
     config: Config, num_classes: int, initializer: Initializer
 ) -> DiscriminatorBase:
-    """Build only the discriminator, with weights drawn from torch's global random state."""
+    """Build only the discriminator; dcgan's weights are drawn from torch's global random state."""
     family = _FAMILIES[config.family]
     # A gradient penalty differentiates D twice: fused attention would only compute maps again.
     backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
@@ -147,6 +148,7 @@ def _residual_arguments(
         "resolution": config.resolution,
         "num_classes": num_classes if config.conditional else 0,
         "initializer": initializer,
+        "seed": config.seed,
     }
 
 

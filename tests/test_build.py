@@ -79,3 +79,32 @@ def test_weights_depend_only_on_the_seed_and_the_global_rng_does_not_change(fami
         states = [network.state_dict() for network in (one, same, different)]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
         assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attention_g": (), "attention_d": ()},
+        {"attention_g": (16,)},
+        {"attention_block": "residual"},
+        {"attention_form": "full"},
+    ],
+)
+def test_layers_that_two_configurations_share_start_with_the_same_weights(
+    family: str, change: dict[str, Any]
+) -> None:
+    for one, other in zip(
+        build_networks(small(family), 0), build_networks(small(family, **change), 0), strict=True
+    ):
+        tensors, others = one.state_dict(), other.state_dict()
+        shared = [name for name in tensors if "self_attention" not in name]
+        assert shared == [name for name in others if "self_attention" not in name]
+        assert all(torch.equal(tensors[name], others[name]) for name in shared)
+
+
+def test_layers_of_the_same_shape_start_with_different_weights() -> None:
+    g, d = build_networks(small("residual", channels_d=8), 0)
+    weights = [m.weight for m in [*g.modules(), *d.modules()] if isinstance(m, torch.nn.Conv2d)]
+    kinds = {(tuple(weight.shape), float(weight.sum().detach())) for weight in weights}
+    assert len(kinds) == len(weights)

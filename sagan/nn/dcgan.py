@@ -73,8 +73,10 @@ class DCGANGenerator(GeneratorBase):
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
         if spectral_norm is not None:
             apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm.eps)
+        # Drawn before attention, so that the weights do not depend on it.
+        to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
         self.self_attention = attention_blocks(attention, channels)
-        self.to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
+        self.to_rgb = to_rgb
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1].
@@ -133,8 +135,9 @@ class DCGANDiscriminator(DiscriminatorBase):
         )
         if spectral_norm is not None:
             apply_spectral_norm(self.layers, (nn.Conv2d,), spectral_norm.eps)
+        last = nn.Conv2d(widths[-1], 1, kernel_size=4)  # drawn before attention, as in G
         self.self_attention = attention_blocks(attention, channels)
-        self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
+        self.last = last
 
     def _hidden(self, images: Tensor) -> Tensor:
         """(B, 3, 64, 64) -> (B, 8 * width, 4, 4)."""

@@ -6,6 +6,7 @@ al. 2017 with plain (not spectrally normalized) embeddings, the projection discr
 Koyama 2018.
 """
 
+from contextlib import nullcontext
 from itertools import pairwise
 from numbers import Integral
 
@@ -23,7 +24,11 @@ from sagan.nn.channels import (
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
-from sagan.nn.initialization import Initializer, initialize_layers
+from sagan.nn.initialization import (
+    Initializer,
+    initialize_layers,
+    named_random_state,
+)
 from sagan.nn.inputs import (
     check_forward_images,
     check_forward_labels,
@@ -40,11 +45,18 @@ from sagan.nn.spectral_norm import (
 )
 
 
-def initialize(network: nn.Module, initializer: Initializer) -> None:
+def initialize(network: nn.Module, initializer: Initializer, seed: int | None = None) -> None:
     """Initialize, in place, the weights of all convolutions, linear layers and embeddings.
 
     Their biases are set to 0. The tables of conditional batch norm keep their own initial values: a
     gain of 1 and a bias of 0.
+
+    Args:
+        network: the network.
+        initializer: sets each weight.
+        seed: makes each weight a function of the seed, the network's class and the layer's name,
+            so that networks that differ in a layer have the same weights in all others; None to
+            draw one after another from torch's global random state.
     """
     tables = {
         table
@@ -52,7 +64,11 @@ def initialize(network: nn.Module, initializer: Initializer) -> None:
         if isinstance(norm, ConditionalBatchNorm2d)
         for table in (norm.gain, norm.bias)
     }
-    initialize_layers((layer for layer in network.modules() if layer not in tables), initializer)
+    for name, layer in network.named_modules():
+        if layer not in tables:
+            full_name = f"{type(network).__name__}.{name}"
+            with named_random_state(seed, full_name) if seed is not None else nullcontext():
+                initialize_layers((layer,), initializer)
 
 
 class UnconditionalBatchNorm2d(nn.Module):
@@ -154,6 +170,8 @@ class Generator(GeneratorBase):
         spectral_norm: how every convolution and linear layer is normalized; None for no
             normalization.
         initializer: sets each weight, in place, before it is normalized.
+        seed: makes each initial weight a function of seed and layer, whatever other layers there
+            are; None to draw one after another from torch's global random state.
 
     Raises:
         ValueError: the resolution has no layout, attention is at a size that no block
@@ -173,6 +191,7 @@ class Generator(GeneratorBase):
         attention: AttentionSpec | None = None,
         spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         _check_arguments(resolution, width, num_classes, spectral_norm, initializer)
@@ -192,7 +211,7 @@ class Generator(GeneratorBase):
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], 3, kernel_size=3, padding=1)
 
-        initialize(self, initializer)
+        initialize(self, initializer, seed)
         if spectral_norm is not None:
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm.eps)
 
@@ -284,6 +303,7 @@ class Discriminator(DiscriminatorBase):
         rectified_skip: whether the skips of all blocks but the first get their input after its
             ReLU. Published weights need this where an in-place ReLU changed that input, as in
             StudioGAN; the paper's D is without it.
+        seed: as for `Generator`.
 
     Raises:
         ValueError: as for `Generator`.
@@ -300,6 +320,7 @@ class Discriminator(DiscriminatorBase):
         spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
         rectified_skip: bool = False,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         _check_arguments(resolution, width, num_classes, spectral_norm, initializer)
@@ -319,7 +340,7 @@ class Discriminator(DiscriminatorBase):
         self.linear = nn.Linear(channels[-1], 1)
         self.embedding = nn.Embedding(num_classes, channels[-1]) if num_classes else None
 
-        initialize(self, initializer)
+        initialize(self, initializer, seed)
         if spectral_norm is not None:
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
 
