@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sagan.config import Config
 from sagan.errors import SaganError
@@ -12,7 +12,7 @@ from sagan.studies.run import StudyData
 
 # What a study reads and writes in its folder.
 STUDY_CONTENT = (
-    *("study.json", ".gitignore", ".lock", "results", "runs", "figures"),
+    *("study.json", ".gitignore", ".lock", "results", "runs", "pilot", "figures"),
     *("report.html", "report.md", "results.csv", "summary.json"),
 )
 
@@ -36,6 +36,39 @@ class DataRecord(BaseModel):
     test: SplitRecord | None = None
 
 
+class PlanRecord(BaseModel):
+    """What was laid down before the first result.
+
+    Attributes:
+        delta: size of the smallest effect of interest: a share of a distance, or a difference of
+            accuracies.
+        claims: number of claims, which verdicts are corrected for.
+        variants: names of the variants.
+        looks: numbers of seeds after which verdicts are drawn, ascending; the last one is the
+            number that was planned.
+        deviations: of a paired difference between seeds, by number, in the units of delta: as the
+            pilot estimates it.
+        assumed: the same, as assumed: an upper confidence limit.
+        pilot_steps: steps of the pilot's runs.
+        core_hours: of all planned runs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    delta: float = Field(gt=0)
+    claims: int = Field(ge=1)
+    variants: list[str]
+    looks: list[int] = Field(min_length=1)
+    deviations: dict[str, float]
+    assumed: dict[str, float]
+    pilot_steps: int
+    core_hours: float
+
+    @property
+    def seeds(self) -> int:
+        """The planned number of seeds."""
+        return self.looks[-1]
+
+
 class StudyRecord(BaseModel):
     """Contents of study.json.
 
@@ -47,6 +80,7 @@ class StudyRecord(BaseModel):
         data: the images.
         commands: command lines that contributed runs, the first one first.
         runs: names of all runs that were requested.
+        plan: what was laid down before the first result, if anything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +91,7 @@ class StudyRecord(BaseModel):
     data: DataRecord
     commands: list[str]
     runs: list[str] = []
+    plan: PlanRecord | None = None
 
 
 def describe_data(data: StudyData) -> DataRecord:
@@ -99,4 +134,4 @@ def write_record(out: Path, record: StudyRecord) -> None:
     write_bytes(
         out / "study.json", (record.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
     )
-    write_bytes(out / ".gitignore", b"/runs/\n/.lock\n")
+    write_bytes(out / ".gitignore", b"/runs/\n/pilot/runs/\n/.lock\n")

@@ -26,6 +26,8 @@ class Result(BaseModel):
         parameters: number of parameters of each network that the run has.
         numbers: measured numbers by name.
         curves: (x, y) by name, x ascending.
+        blocks: some of the numbers on disjoint blocks of the images they were measured on, the
+            same blocks in every run; from these follows what other images might have given.
         protocol: conditions under which the numbers were measured.
         cost: seconds per training "step", and seconds of the "whole" run, including what earlier
             processes recorded of it. Kept apart from the numbers, since it differs from one
@@ -42,6 +44,7 @@ class Result(BaseModel):
     parameters: dict[NetworkName, int]
     numbers: dict[str, FiniteFloat]
     curves: dict[str, list[tuple[FiniteFloat, FiniteFloat]]]
+    blocks: dict[str, list[FiniteFloat]] = {}
     protocol: dict[str, JsonValue]
     cost: dict[Literal["step", "whole"], FiniteFloat] = Field(min_length=2)
     environment: dict[str, JsonValue]
@@ -50,6 +53,12 @@ class Result(BaseModel):
     def name(self) -> str:
         """Name of its run."""
         return run_name(self.variant, self.seed)
+
+    @property
+    def core_hours(self) -> float:
+        """Hours that it took, times the number of its threads."""
+        threads = self.environment.get("threads", 1)
+        return self.cost["whole"] / 3600 * (threads if isinstance(threads, int) else 1)
 
 
 def make_result(
@@ -64,6 +73,7 @@ def make_result(
         parameters=metrics.parameters,
         numbers={name: v for name, v in metrics.numbers.items() if math.isfinite(v)},
         curves={name: _rounded(curve) for name, curve in metrics.curves.items()},
+        blocks={name: [float(f"{v:.6g}") for v in found] for name, found in metrics.blocks.items()},
         protocol=metrics.protocol,
         cost={"step": metrics.step_seconds, "whole": seconds},
         environment=dict(environment),

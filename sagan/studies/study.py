@@ -58,6 +58,26 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class SmallestEffect:
+    """Delta: the smallest difference in a claim's number that would matter to anybody.
+
+    Attributes:
+        size: above 0.
+        relative: whether it is a share of the number of the variant that is compared with.
+    """
+
+    size: float
+    relative: bool
+
+    def margin(self, number: float) -> float:
+        """Return delta for a run, given the number of the run that it is compared with."""
+        return self.size * number if self.relative else self.size
+
+    def __str__(self) -> str:
+        return f"{self.size:.3g} of the other variant's" if self.relative else f"{self.size:.3g}"
+
+
+@dataclass(frozen=True)
 class Column:
     """A number in the report's tables.
 
@@ -74,6 +94,8 @@ class Column:
     of_runs: bool = False
 
 
+SMALLEST_DISTANCE = SmallestEffect(0.05, relative=True)  # of a distance to the training images
+SMALLEST_ACCURACY = SmallestEffect(0.01, relative=False)
 DROPPED_COLUMN = Column("dropped", "dropped updates (not finite)", ".0f")  # if there were any
 
 
@@ -111,6 +133,7 @@ class Study:
         claims: claims; those without runs of both variants are left out of the report.
         columns: columns of the report's tables.
         charts: figures of the report, each drawn if results have its curves.
+        smallest: delta, of all claims' numbers, unless a plan lays down another size.
         settings: fields of the configuration that are fixed in every run, whatever the preset.
         by_layer: prefix of curves; the report tabulates their last values, one layer per row.
         splits: splits of the data set that the study uses.
@@ -125,6 +148,7 @@ class Study:
     claims: tuple[Claim, ...]
     columns: tuple[Column, ...]
     charts: tuple[Chart, ...]
+    smallest: SmallestEffect
     settings: ConfigOverrides = field(default_factory=dict)
     by_layer: str = ""
     splits: tuple[str, ...] = ("train",)

@@ -31,6 +31,8 @@ def kernel_distance(
     """
     rng = np.random.Generator(np.random.Philox(seed))
     size = min(SUBSET_SIZE, len(samples), len(reference))
+    if size == len(samples) == len(reference):
+        subsets = 1  # all of them would be the same
 
     def subset(features: Float32Array) -> Float32Array:
         return features[np.sort(rng.choice(len(features), size, replace=False))]

@@ -1,17 +1,15 @@
-"""What the differences between two variants over a few seeds allow us to say.
+"""Intervals of the mean difference between two variants, over a few seeds.
 
-Runs are paired by seed, which decides data order, augmentation, latents and initial weights; the
-initial weights still differ between variants with different layers. The verdict follows from
-Student's interval of the mean difference. The percentile bootstrap is reported beside it because
-it is customary, but decides nothing: resampled means never leave the range of the differences, so
-with three seeds it excludes 0 whenever all three have the same sign, which happens in a quarter of
-the cases where nothing differs.
+Runs are paired by seed, which decides data order, augmentation, latents and the initial weights of
+all layers that two variants share. Student's interval belongs to the tests in decisions.py. The
+percentile bootstrap is reported beside it because it is customary, but decides nothing: resampled
+means never leave the range of the differences, so with three seeds it excludes 0 whenever all three
+have the same sign, which happens in a quarter of the cases where nothing differs.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import stats
@@ -20,8 +18,6 @@ from sagan.types import Float64Array
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-
-Verdict: TypeAlias = Literal["supported", "not supported", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Difference:
         return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def paired_difference(values: Sequence[float]) -> Difference:
+def paired_difference(values: Sequence[float] | Float64Array) -> Difference:
     """Summarize paired differences, one or more."""
     array = np.asarray(values, dtype=np.float64)
     low, high = _student_interval(array)
@@ -74,15 +70,32 @@ def _student_interval(values: Float64Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def verdict(advantage: Difference) -> Verdict:
-    """Return the verdict on a claim, given the advantage of the variant claimed to be better.
+def interval_over_images(differences: Float64Array, mean: float) -> tuple[float, float]:
+    """Return an interval of a mean difference over seeds and over images, at `CONFIDENCE`.
 
-    "supported" if the interval lies above 0, "not supported" if it lies below, else "undecided".
-    If nothing differs and differences are normal, a claim is called supported in 2.5% of the
-    cases. Differences that are all equal, such as counts, do not tell how much seeds vary.
+    Student's interval over seeds holds for the images that were measured. This one is wider by how
+    much blocks of images differ: seeds and blocks are crossed random effects, each with its mean
+    square, and degrees of freedom follow from Satterthwaite (1946).
+
+    Args:
+        differences: by seed and block of images, (seeds, blocks), at least 2 x 2.
+        mean: the mean difference, on all images.
     """
-    if math.isclose(advantage.low, advantage.high, rel_tol=1e-9):
-        return "undecided"
-    if advantage.low > 0:
-        return "supported"
-    return "not supported" if advantage.high < 0 else "undecided"
+    seeds, blocks = differences.shape
+    by_seed = differences.mean(axis=1, keepdims=True)
+    by_block = differences.mean(axis=0, keepdims=True)
+    rest = differences - by_seed - by_block + differences.mean()
+    squares = np.array(
+        [
+            blocks * by_seed.var(ddof=1),
+            seeds * by_block.var(ddof=1),
+            (rest**2).sum() / ((seeds - 1) * (blocks - 1)),
+        ]
+    )
+    degrees = np.array([seeds - 1, blocks - 1, (seeds - 1) * (blocks - 1)])
+    combined = max(squares @ [1, 1, -1], squares[0])  # never less than over seeds alone
+    if combined == 0:
+        return mean, mean
+    freedom = combined**2 / (squares**2 / degrees).sum()
+    reach = stats.t.isf((1 - CONFIDENCE) / 2, freedom) * math.sqrt(combined / differences.size)
+    return mean - reach, mean + reach

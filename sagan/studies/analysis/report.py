@@ -23,10 +23,11 @@ from sagan.report.document import (
     as_markdown,
 )
 from sagan.storage.files import to_json, write_bytes
+from sagan.studies.analysis.decisions import LEVEL
 from sagan.studies.analysis.figures import drawn_figures
 from sagan.studies.analysis.intervals import CONFIDENCE, RESAMPLES
-from sagan.studies.analysis.table import ClaimOutcome, ResultTable, SeedStatistics
-from sagan.studies.record import StudyRecord
+from sagan.studies.analysis.table import ClaimOutcome, ResultTable, SeedStatistics, all_decided
+from sagan.studies.record import PlanRecord, StudyRecord
 from sagan.studies.results import Result
 from sagan.studies.run import NETWORK_NAMES
 from sagan.studies.study import COUNT_SPEC, Study
@@ -49,7 +50,7 @@ def write_reports(
     Returns:
         The files that were written; for the figures only their folder.
     """
-    table = ResultTable(study, results)
+    table = ResultTable(study, results, record.plan)
     title = f"Study: {study.name}"
     parts = list(_parts(table, record))
     for part in parts:
@@ -70,7 +71,9 @@ def _parts(table: ResultTable, record: StudyRecord) -> Iterator[DocumentPart]:
     outcomes = table.outcomes()
     missing = set(record.runs) - {result.name for result in table.results}
     yield Text(table.study.question)
-    if missing:
+    if record.plan is not None:
+        yield BulletList([_progress(table, outcomes, record.plan)])
+    elif missing:
         yield BulletList(
             [f"incomplete: {len(missing)} of {len(record.runs)} runs; verdicts may change"]
         )
@@ -78,7 +81,7 @@ def _parts(table: ResultTable, record: StudyRecord) -> Iterator[DocumentPart]:
     yield Heading("Findings")
     if outcomes:
         yield BulletList([sentence(outcome, record.config) for outcome in outcomes])
-    yield Text(_how_to_read(outcomes))
+    yield Text(_how_to_read(table, outcomes))
     yield Heading("Variants")
     yield _variant_grid(table)
     for title, svg in drawn_figures(table):
@@ -113,6 +116,23 @@ def _setup(table: ResultTable, record: StudyRecord) -> str:
     )
 
 
+def _progress(table: ResultTable, outcomes: Sequence[ClaimOutcome], plan: PlanRecord) -> str:
+    """Return how far a planned study has come."""
+    seeds = table.complete_seeds()
+    past = [look for look in plan.looks if look <= seeds]
+    planned = f"planned: verdicts after {_listed(plan.looks)} seeds"
+    if all_decided(outcomes, plan):
+        return f"{planned}; every claim is decided after {past[-1]}"
+    if seeds >= plan.seeds:
+        return f"{planned}; all of them are done"
+    return f"{planned}; {seeds} are done, so verdicts may change"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def sentence(outcome: ClaimOutcome, config: Config) -> str:
     """Return the verdict on a claim, the length of training, the claim and the interval."""
     advantage, claim = outcome.advantage, outcome.claim
@@ -121,24 +141,38 @@ def sentence(outcome: ClaimOutcome, config: Config) -> str:
     if seeds > 1:
         spread = (
             f"{CONFIDENCE:.0%} interval {advantage.low:+.3g} to {advantage.high:+.3g}, "
-            f"{seeds} seeds"
+            f"{seeds} seeds; delta {outcome.delta:.3g}"
         )
+    needed = ""
+    if outcome.seeds_needed is not None:
+        needed = f" About {outcome.seeds_needed:,} seeds would decide it{_hours(outcome)}."
     return (
         f"{outcome.verdict} after {config.steps:,} steps of {config.batch_size} images: "
         f"{claim.sentence}. Advantage in {claim.number} "
-        f"({claim.better} is better): {advantage.mean:+.3g} ({spread})."
+        f"({claim.better} is better): {advantage.mean:+.3g} ({spread}).{needed}"
     )
 
 
-def _how_to_read(outcomes: Sequence[ClaimOutcome]) -> str:
+def _hours(outcome: ClaimOutcome) -> str:
+    hours = outcome.hours_needed
+    return f", in {hours:.2g} core-hours more" if hours is not None else ""
+
+
+def _how_to_read(table: ResultTable, outcomes: Sequence[ClaimOutcome]) -> str:
     if not outcomes:
         return "No claim can be assessed yet: none has both of its variants with the same seed."
+    planned = "This is valid only if the number of seeds was chosen before the first result."
+    if table.plan is not None:
+        planned = "Seeds and delta were laid down before the first result."
     return (
-        "A claim is supported if the interval of the mean advantage lies above 0, not supported if "
-        "it lies below, and undecided otherwise. Runs are paired by seed; the interval is "
-        f"Student's. If nothing differs, a claim is supported in {(1 - CONFIDENCE) / 2:.1%} of the "
-        "cases; intervals are not corrected for the number of claims. This is valid only if the "
-        "number of seeds was chosen before the first result was seen."
+        "Runs are paired by seed. A claim is supported if the mean advantage is above 0 by "
+        "Student's t test, and contradicted if it is below. There is no effect larger than delta "
+        "if two one-sided tests show that it is smaller than delta in both directions. Otherwise "
+        f"the claim is undecided. Delta is {table.smallest} {outcomes[0].claim.number}. In at most "
+        f"{LEVEL:.0%} of such studies any claim is given a wrong direction, and in at most "
+        f"{LEVEL:.0%} any is wrongly said to have no effect: both tests are corrected for the "
+        "number of claims (Holm) and of looks. Intervals and p-values in the tables are not "
+        f"corrected. {planned}"
     )
 
 
@@ -188,23 +222,33 @@ def _difference_grid(outcomes: Sequence[ClaimOutcome]) -> Grid:
     rows = []
     for outcome in outcomes:
         advantage, claim = outcome.advantage, outcome.claim
-        low, high = advantage.bootstrap
         rows.append(
             [
                 f"{claim.variant} over {claim.against}",
                 outcome.verdict,
                 claim.number,
                 f"{advantage.mean:+.3g}",
-                f"{advantage.low:+.3g} to {advantage.high:+.3g}",
+                _ends((advantage.low, advantage.high)),
+                f"{outcome.delta:.3g}",
+                f"{outcome.p_differs:.2g}",
+                f"{outcome.p_small:.2g}",
+                "{:+.3g} to {:+.3g}".format(*outcome.over_images)
+                if outcome.over_images
+                else ABSENT,
                 ", ".join(f"{value:+.3g}" for value in advantage.values),
-                f"{low:+.3g} to {high:+.3g}",
+                _ends(advantage.bootstrap),
             ]
         )
     return Grid(
-        ["advantage of", "verdict", "in", "mean", f"Student, {CONFIDENCE:.0%}", "by seed",
+        ["advantage of", "verdict", "in", "mean", f"Student, {CONFIDENCE:.0%}", "delta",
+         "p: no difference", "p: delta or more", "over seeds and images", "by seed",
          f"bootstrap, {RESAMPLES:,} resamples"],
         rows,
     )  # fmt: skip
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return f"{interval[0]:+.3g} to {interval[1]:+.3g}" if interval is not None else ABSENT
 
 
 def _layer_grid(table: ResultTable) -> Grid:
@@ -276,8 +320,10 @@ def study_summary(table: ResultTable) -> dict[str, Any]:
 
     Returns:
         The contents of summary.json: "study", "confidence", "claims" (a list with "claim",
-        "number", "variant", "against", "advantages", "mean", "interval", "bootstrap", "verdict")
-        and "variants" {variant: {number: {"mean", "values"}}}. "interval" is null with one seed.
+        "number", "variant", "against", "advantages", "mean", "interval", "over images",
+        "bootstrap", "delta", "p" {"difference", "delta"}, "verdict", "seeds needed") and "variants"
+        {variant: {number: {"mean", "values"}}}. Null are "interval" with one seed, "over images" if
+        runs left nothing for it, and "seeds needed" of a claim that is decided.
     """
     return {
         "study": table.study.name,
@@ -291,8 +337,12 @@ def study_summary(table: ResultTable) -> dict[str, Any]:
                 "advantages": outcome.advantage.values,
                 "mean": outcome.advantage.mean,
                 "interval": _finite(outcome.advantage.low, outcome.advantage.high),
+                "over images": outcome.over_images,
                 "bootstrap": outcome.advantage.bootstrap,
+                "delta": outcome.delta,
+                "p": {"difference": outcome.p_differs, "delta": outcome.p_small},
                 "verdict": outcome.verdict,
+                "seeds needed": outcome.seeds_needed,
             }
             for outcome in table.outcomes()
         ],

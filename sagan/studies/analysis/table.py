@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from sagan.studies.analysis.intervals import Difference, Verdict, paired_difference, verdict
+from sagan.studies.analysis.decisions import VERDICTS, Verdict, evidence, settle
+from sagan.studies.analysis.intervals import Difference, interval_over_images, paired_difference
+from sagan.studies.analysis.power import seeds_needed
+from sagan.studies.record import PlanRecord
 from sagan.studies.results import Result
 from sagan.studies.study import Chart, Claim, Study
+from sagan.types import Float64Array
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,48 @@ class ClaimOutcome:
         claim: the claim.
         advantage: of the variant claimed to be better; positive is in favor of the claim.
         verdict: what may be said of the claim.
+        delta: the smallest effect of interest, in the unit of the number.
+        p_differs: two-sided p-value of "nothing differs", uncorrected.
+        p_small: p-value of "an effect of delta or more", uncorrected.
+        over_images: ends of the interval over seeds and images; None if runs did not leave what it
+            follows from.
+        seeds_needed: number of seeds that would decide the claim, as far as these tell; None if it
+            is decided or they do not tell.
+        hours_needed: core-hours of the seeds that are missing from it; None as well.
     """
 
     claim: Claim
     advantage: Difference
     verdict: Verdict
+    delta: float
+    p_differs: float
+    p_small: float
+    over_images: tuple[float, float] | None
+    seeds_needed: int | None
+    hours_needed: float | None
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """A claim's runs, paired by seed, in the order of seeds.
+
+    Attributes:
+        claim: the claim.
+        advantages: (seeds,).
+        margins: delta of each pair, (seeds,).
+        blocks: advantages on blocks of images, (seeds, blocks); None if not all runs have them.
+        hours: mean core-hours of a seed's two runs.
+        last: number of seeds at the last look so far, or of all seeds before the first.
+        p: as `evidence` returns them, (looks, 3); 1 at looks that are still to come.
+    """
+
+    claim: Claim
+    advantages: Float64Array
+    margins: Float64Array
+    blocks: Float64Array | None
+    hours: float
+    last: int
+    p: Float64Array
 
 
 @dataclass(frozen=True)
@@ -65,10 +106,16 @@ class ResultTable:
     Args:
         study: the study.
         results: at least one of its results.
+        plan: what was laid down before the first result, if anything.
     """
 
-    def __init__(self, study: Study, results: Sequence[Result]) -> None:
+    def __init__(
+        self, study: Study, results: Sequence[Result], plan: PlanRecord | None = None
+    ) -> None:
         self.study = study
+        self.plan = plan
+        smallest = study.smallest
+        self.smallest = replace(smallest, size=plan.delta) if plan is not None else smallest
         present = {result.variant for result in results}
         self.variants = [variant for variant in study.variants if variant.name in present]
         order = {variant.name: place for place, variant in enumerate(self.variants)}
@@ -89,23 +136,68 @@ class ResultTable:
         return SeedStatistics(values, float(array.mean()), deviation)
 
     def outcomes(self) -> list[ClaimOutcome]:
-        """Return the outcome of each claim for which both variants have runs with a shared seed."""
-        found = []
-        for claim in self.study.claims:
-            advantages = self._advantages(claim)
-            if advantages:
-                difference = paired_difference(advantages)
-                found.append(ClaimOutcome(claim, difference, verdict(difference)))
-        return found
+        """Return the outcome of each claim for which both variants have runs with a shared seed.
 
-    def _advantages(self, claim: Claim) -> list[float]:
-        one = self.statistics(claim.variant, claim.number)
-        other = self.statistics(claim.against, claim.number)
-        if not (one and other):
+        With a plan, verdicts are drawn at its looks only, from as many seeds. Without one, they are
+        drawn once, from all seeds.
+        """
+        pairs = [found for claim in self.study.claims if (found := self._pairs(claim))]
+        if not pairs:
             return []
+        looks = self.plan.looks if self.plan is not None else [1]
+        family = max(len(pairs), self.plan.claims if self.plan is not None else 1)
+        verdicts = settle(np.stack([found.p for found in pairs], axis=1), looks, family)
+        return [
+            _outcome(found, VERDICTS[place], family)
+            for found, place in zip(pairs, verdicts, strict=True)
+        ]
+
+    def _pairs(self, claim: Claim) -> _Pairs | None:
+        """Pair a claim's runs by seed; None if there are none."""
+        ours, theirs = (
+            {r.seed: r for r in self.of(name) if claim.number in r.numbers}
+            for name in (claim.variant, claim.against)
+        )
+        shared = sorted(ours.keys() & theirs.keys())
+        if not shared:
+            return None
         sign = 1 if claim.better == "higher" else -1
-        shared = sorted(one.values.keys() & other.values.keys())
-        return [sign * (one.values[seed] - other.values[seed]) for seed in shared]
+        one, other = (
+            np.array([runs[seed].numbers[claim.number] for seed in shared])
+            for runs in (ours, theirs)
+        )
+        advantages = sign * (one - other)
+        margins = np.array([self.smallest.margin(number) for number in other])
+        blocks = [
+            [runs[seed].blocks.get(claim.number, []) for seed in shared] for runs in (ours, theirs)
+        ]
+        complete = {len(found) for runs in blocks for found in runs}
+        looks = self.plan.looks if self.plan is not None else [len(shared)]
+        # Without a plan seeds need not begin with 0.
+        reached = (
+            [look for look in looks if look <= _unbroken(shared)]
+            if self.plan is not None
+            else looks
+        )
+        p = np.ones((len(looks), 3))
+        for place, look in enumerate(reached):
+            p[place] = evidence(advantages[:look], margins[:look])
+        return _Pairs(
+            claim=claim,
+            advantages=advantages,
+            margins=margins,
+            blocks=sign * (np.array(blocks[0]) - np.array(blocks[1]))
+            if len(complete) == 1 and complete != {0}
+            else None,
+            hours=float(np.mean([ours[s].core_hours + theirs[s].core_hours for s in shared])),
+            last=max(reached, default=len(shared)),
+            p=p,
+        )
+
+    def complete_seeds(self) -> int:
+        """Return the number of seeds, from 0 on, with a run of each variant."""
+        seeds = [{result.seed for result in self.of(v.name)} for v in self.variants]
+        return _unbroken(sorted(set.intersection(*seeds)))
 
     def band(self, variant: str, chart: Chart) -> SeedBand | None:
         """Return a chart's curve of a variant over its seeds; None if no run has it.
@@ -131,6 +223,38 @@ class ResultTable:
                 if name.startswith(self.study.by_layer) and curve:
                     ends.setdefault(name.removeprefix(self.study.by_layer), []).append(curve[-1][1])
         return {name: float(np.mean(values)) for name, values in ends.items()}
+
+
+def _unbroken(seeds: Sequence[int]) -> int:
+    """Return how many of these ascending seeds come before the first that is missing."""
+    return next((i for i, seed in enumerate(seeds) if i != seed), len(seeds))
+
+
+def all_decided(outcomes: Sequence[ClaimOutcome], plan: PlanRecord) -> bool:
+    """Return whether every planned claim has a verdict, so that no further seed is needed."""
+    decided = [outcome for outcome in outcomes if outcome.verdict != "undecided"]
+    return len(decided) >= plan.claims
+
+
+def _outcome(pairs: _Pairs, verdict: Verdict, family: int) -> ClaimOutcome:
+    used = slice(pairs.last)
+    advantage = paired_difference(pairs.advantages[used])
+    better, worse, small = evidence(pairs.advantages[used], pairs.margins[used])
+    delta = float(pairs.margins[used].mean())
+    over_images = None
+    if pairs.blocks is not None and pairs.last > 1 and pairs.blocks.shape[1] > 1:
+        over_images = interval_over_images(pairs.blocks[used], advantage.mean)
+    needed = hours = None
+    deviation = float(np.std(advantage.values, ddof=1)) if pairs.last > 1 else 0.0
+    if verdict == "undecided" and deviation > 0 and delta > 0:
+        # An effect that is larger than delta takes fewer seeds.
+        needed = seeds_needed(max(delta, abs(advantage.mean)) / deviation, family)
+    if needed is not None:
+        hours = max(0, needed - pairs.last) * pairs.hours
+    return ClaimOutcome(
+        pairs.claim, advantage, verdict, delta, min(1.0, 2 * min(better, worse)), float(small),
+        over_images, needed, hours,
+    )  # fmt: skip
 
 
 def _joined(result: Result, chart: Chart) -> dict[float, float]:

@@ -17,6 +17,7 @@ from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.studies.study import (
     ATTENTION_NOTE,
     COMMON_SETTINGS,
+    SMALLEST_DISTANCE,
     Chart,
     Claim,
     ConfigOverrides,
@@ -107,6 +108,7 @@ STUDY = Study(
     perform=perform,
     claims=tuple(_claims()),
     columns=QUALITY_COLUMNS,
+    smallest=SMALLEST_DISTANCE,
     charts=(
         Chart("Absolute value of gamma in G", "gamma/generator.*"),
         Chart("Absolute value of gamma in D", "gamma/discriminator.*"),

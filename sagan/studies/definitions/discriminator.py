@@ -39,6 +39,7 @@ from sagan.studies.study import (
     ATTENTION_NOTE,
     COMMON_SETTINGS,
     DROPPED_COLUMN,
+    SMALLEST_ACCURACY,
     Chart,
     Claim,
     Column,
@@ -253,6 +254,7 @@ STUDY = Study(
         Column(DEFAULT_DISTANCE, f"{DEFAULT_DISTANCE} of G", ".4f"),
         DROPPED_COLUMN,
     ),
+    smallest=SMALLEST_ACCURACY,
     charts=(
         Chart(
             "Accuracy of the linear probe by labels per class",

@@ -34,6 +34,7 @@ from sagan.studies.run import NetworkName, RunMetrics, RunObserver, Series, Stud
 from sagan.studies.study import (
     COMMON_SETTINGS,
     COUNT_SPEC,
+    SMALLEST_DISTANCE,
     Chart,
     Claim,
     Column,
@@ -199,6 +200,7 @@ STUDY = Study(
         Column("gradient of generator, largest", "of G, largest recorded"),
         *(Column(title, title) for title in LARGEST_SIGMA.values()),
     ),
+    smallest=SMALLEST_DISTANCE,
     charts=(
         Chart(f"{DEFAULT_DISTANCE} to the training images (lower is better)", DEFAULT_DISTANCE),
         Chart("Mean logit of real images", "logits/real"),
