@@ -9,6 +9,7 @@ import typer
 from sagan.cli.console import open_console, say, say_at_last
 from sagan.cli.options import Device, Settings, SourceOption
 from sagan.cli.signals import end_at_once
+from sagan.errors import SaganError
 from sagan.runtime.extras import report_missing_library
 
 
@@ -30,7 +31,12 @@ def study(
         str | None,
         typer.Option(help="Variants to run, separated by commas; docs/studies.md lists them."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of runs of each variant.")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of runs of each variant; by default as many as planned, or 3."
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps of each run; by default the preset's.")
     ] = None,
@@ -41,6 +47,28 @@ def study(
         int, typer.Option(min=1, help="Number of runs at a time; they share the cores.")
     ] = 1,
     settings: Settings = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Before the first run: do a pilot of short runs, and print and save how many "
+            "seeds decide the study, and what they cost.",
+        ),
+    ] = False,
+    delta: Annotated[
+        float | None,
+        typer.Option(
+            help="With --plan: smallest effect of interest, as a share of a distance (by default "
+            "0.05) or a difference of accuracies (0.01)."
+        ),
+    ] = None,
+    pilot_seeds: Annotated[
+        int, typer.Option(min=2, help="With --plan: number of pilot runs of each variant.")
+    ] = 4,
+    pilot_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --plan: their steps; by default a tenth of --steps."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and their estimated cost, and stop.")
     ] = False,
@@ -48,8 +76,8 @@ def study(
 ) -> None:
     """Test a claim of the SAGAN paper: training runs, intervals over seeds, a verdict, a report.
 
-    Run the same command again to resume. More seeds or variants can be added
-    to a finished study.
+    Run the same command again to resume. A study with --plan decides first how
+    many seeds it needs; to one without, more seeds or variants can be added later.
 
     Example: [bold]sagan study attention --data photos/ --out studies/attention --steps 3000[/]
     """
@@ -59,15 +87,18 @@ def study(
 
     with report_missing_library():
         from sagan.studies.engine import run_study
-        from sagan.studies.plan import StudyRequest
+        from sagan.studies.request import PilotRequest, StudyRequest
     from sagan.training.loop import Interrupted
 
+    if delta is not None and not plan:
+        raise SaganError("--delta is laid down by --plan: give both, or neither")
     names = [part.strip() for part in (variants or "").split(",") if part.strip()]
     overrides = parse_assignments(settings or [])
-    request = StudyRequest(
-        name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs
-    )
+    pilot = PilotRequest(delta, pilot_seeds, pilot_steps) if plan else None
     try:
+        request = StudyRequest(
+            name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs, pilot
+        )
         run_study(request, dry_run, open_console(), say, device)
     except (Interrupted, KeyboardInterrupt) as stopped:
         say_at_last("stopped; run the same command again to resume")

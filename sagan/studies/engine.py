@@ -1,10 +1,12 @@
 """Carry out a study: open its data, decide its steps, do the runs that are missing, report.
 
 What a study has measured so far is in its results. After a kill the same request continues with
-the runs that have no result, and each of these resumes from its last checkpoint.
+the runs that have no result, and each of these resumes from its last checkpoint. A planned study
+ends at the first look at which every claim has a verdict.
 """
 
 import functools
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +17,12 @@ from rich.console import Console
 
 from sagan.data import open_dataset
 from sagan.display import PackingProgress, PlainReporter, StageProgress, duration, reporter_for
+from sagan.errors import SaganError
 from sagan.run.directory import alone_in
 from sagan.runtime.processes import join_processes, refuse_launcher
 from sagan.studies import workers
 from sagan.studies.analysis.report import write_reports
+from sagan.studies.analysis.table import ResultTable, all_decided
 from sagan.studies.budget import (
     PROBE_STEPS,
     Cost,
@@ -27,8 +31,10 @@ from sagan.studies.budget import (
     measure_cost,
 )
 from sagan.studies.definitions import STUDIES
-from sagan.studies.plan import StudyPlan, StudyRequest, check_configurations, draft_plan
-from sagan.studies.record import StudyRecord, read_record, write_record
+from sagan.studies.pilot import lay_down, plan_lines
+from sagan.studies.plan import PILOT_FOLDER, StudyPlan, check_configurations, draft_plan
+from sagan.studies.record import PlanRecord, StudyRecord, read_record, write_record
+from sagan.studies.request import StudyRequest
 from sagan.studies.results import Result, check_same_protocol, read_results, write_result
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.studies.study import Study
@@ -67,7 +73,10 @@ def run_study(
         engine.show_plan()
         return
     with alone_in(request.out):
-        engine.run()
+        if request.pilot is not None:
+            engine.plan()
+        else:
+            engine.run()
 
 
 @dataclass(frozen=True)
@@ -106,36 +115,96 @@ class StudyEngine:
         costs = self._measure_costs(plan, data)
         if plan.chooses_steps:
             plan = self._with_affordable_steps(plan, costs)
-        for line in plan_lines(plan, costs):
+        for line in cost_lines(plan, costs):
             self.say(line)
+
+    def plan(self) -> None:
+        """Plan the study from a pilot, unless it is planned, and say what was laid down.
+
+        Raises:
+            SaganError: there are results already, or the plan is another one.
+        """
+        assert self.request.pilot is not None
+        record, results = _read_study(self.study, self.request.out)
+        laid_down = record.plan if record is not None else None
+        if laid_down is None and results:
+            raise SaganError(
+                f"'{self.request.out}' contains results, and a plan comes before the first one: "
+                "give another --out"
+            )
+        if laid_down is None:
+            laid_down = self._lay_down()
+        elif self.request.pilot.delta not in (None, laid_down.delta):
+            raise SaganError(
+                f"'{self.request.out}' is planned with --delta {laid_down.delta:g}: leave it out, "
+                "or give another --out"
+            )
+        pilot = read_results(self.request.out / PILOT_FOLDER, self.study.name)
+        for line in plan_lines(self.draft, laid_down, pilot):
+            self.say(line)
+
+    def _lay_down(self) -> PlanRecord:
+        """Do the runs of the pilot that are missing, and write study.json with the plan."""
+        data = self._open_data()
+        plan = self.draft.for_data(data)
+        runs, folder = plan.pilot_runs(), self.request.out / PILOT_FOLDER
+        earlier = {result.name: result for result in read_results(folder, self.study.name)}
+        pending = [
+            run for run in runs if run.name not in earlier or earlier[run.name].config != run.config
+        ]
+        if pending:
+            self._prepare(data)
+            self.say(f"pilot: {len(pending)} runs of {runs[0].config.steps:,} steps")
+            self._run(pending, data, folder)
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+        names = {run.name for run in runs}
+        results = [r for r in read_results(folder, self.study.name) if r.name in names]
+        check_same_protocol(folder, results)
+        laid_down = lay_down(plan, results)
+        write_record(self.request.out, plan.to_record(data, laid_down))
+        return laid_down
 
     def run(self) -> None:
         """Do the runs that have no result, if there are any, and write reports on all runs."""
         # First of all: results that cannot be reported are better found before hours of training.
         _read_study(self.study, self.request.out)
-        if not self.draft.pending_runs():
+        plan = self.draft
+        data: StudyData | None = None
+        try:
+            for seeds in plan.stages():
+                if plan.pending_runs(seeds):
+                    if data is None:
+                        plan, data = self._begin()
+                    pending = plan.pending_runs(seeds)
+                    self.say(f"{len(pending)} runs of {plan.config.steps:,} steps")
+                    self._run(pending, data, self.request.out)
+                if plan.laid_down is not None and self._all_decided(plan.laid_down):
+                    self.say(f"every claim has its verdict after {seeds} seeds")
+                    break
+        finally:  # a study that is stopped still reports the results it has
             self._report()
-            return
+
+    def _begin(self) -> tuple[StudyPlan, StudyData]:
+        """Open the data, decide what is open, write study.json, and prepare what runs share."""
         data = self._open_data()
         plan = self.draft.for_data(data)
         if plan.chooses_steps:
             plan = self._with_affordable_steps(plan, self._measure_costs(plan, data))
         write_record(self.request.out, plan.to_record(data))
         self._prepare(data)
-        pending = plan.pending_runs()
-        self.say(f"{len(pending)} runs of {plan.config.steps:,} steps")
-        try:
-            self._run(pending, data)
-        finally:  # a study that is stopped still reports the results it has
-            self._report()
+        return plan, data
 
-    def _run(self, pending: Sequence[StudyRun], data: StudyData) -> None:
+    def _all_decided(self, laid_down: PlanRecord) -> bool:
+        _, results = _read_study(self.study, self.request.out)
+        return all_decided(ResultTable(self.study, results, laid_down).outcomes(), laid_down)
+
+    def _run(self, pending: Sequence[StudyRun], data: StudyData, folder: Path) -> None:
         if self.request.jobs == 1:
             results = self._run_in_turn(pending, data)
         else:
             results = workers.run_in_parallel(pending, data, self.request.jobs)
         for number, (run, result) in enumerate(results, start=1):
-            write_result(self.request.out, run.name, result)
+            write_result(folder, run.name, result)
             self.say(
                 f"{number} of {len(pending)}: {run.name} took {duration(result.cost['whole'])}, "
                 + headline(self.study, result)
@@ -194,7 +263,7 @@ class StudyEngine:
         return plan.with_steps(affordable_steps(pending, left, self.request.jobs))
 
 
-def plan_lines(plan: StudyPlan, costs: Mapping[str, Cost]) -> Iterator[str]:
+def cost_lines(plan: StudyPlan, costs: Mapping[str, Cost]) -> Iterator[str]:
     """Yield a line for each variant with missing runs, and one for all runs together."""
     pending, steps = plan.pending_runs(), plan.config.steps
     for variant in plan.variants:

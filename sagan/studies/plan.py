@@ -1,18 +1,17 @@
 """Which runs a study has: from the user's request and what its folder already contains."""
 
 import math
-import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, parse_config, resolve, resume_config
 from sagan.errors import SaganError
 from sagan.nn.precision import resolve_precision
 from sagan.runtime.processes import join_processes
 from sagan.studies.budget import PROBE_STEPS
-from sagan.studies.record import StudyRecord, describe_data, read_record
+from sagan.studies.record import PlanRecord, StudyRecord, describe_data, read_record
+from sagan.studies.request import StudyRequest
 from sagan.studies.results import Result, result_path
 from sagan.studies.run import StudyData, StudyRun, run_name
 from sagan.studies.study import Study, Variant
@@ -22,61 +21,9 @@ from sagan.studies.study import Study, Variant
 MIN_LOG_LINES, MIN_CHECKPOINTS = 60, 4
 MAX_SAMPLE_GRIDS, MIN_STEPS_BETWEEN_GRIDS = 10, 100
 MAY_DIFFER = frozenset(MAY_CHANGE) - {"steps"}  # between runs that are compared
-
-
-@dataclass(frozen=True)
-class StudyRequest:
-    """What the user asks for, in the user's words.
-
-    Attributes:
-        study: name of the study.
-        data: where the images are.
-        out: the study's folder; if it already contains the study, the study resumes.
-        preset: preset of all runs.
-        settings: fields of the configuration that replace the preset's.
-        variants: names; empty for the study's default variants.
-        seeds: number of seeds, counted from 0.
-        steps: of each run; None for the preset's, or as many as the budget allows.
-        budget_minutes: for all runs that are still missing; None for no limit.
-        jobs: number of runs at a time.
-
-    Raises:
-        SaganError: steps and minutes are both given, or the minutes are not finite.
-    """
-
-    study: str
-    data: str
-    out: Path
-    preset: str
-    settings: Mapping[str, Any]
-    variants: Sequence[str]
-    seeds: int
-    steps: int | None
-    budget_minutes: float | None
-    jobs: int
-
-    def __post_init__(self) -> None:
-        if self.budget_minutes is not None and not math.isfinite(self.budget_minutes):
-            raise SaganError(f"--budget-minutes {self.budget_minutes} is not a number of minutes")
-        if self.steps is not None and self.budget_minutes is not None:
-            raise SaganError("--steps and --budget-minutes both set the length of runs: give one")
-
-    def command(self) -> str:
-        """Return the command line of this request."""
-        words = ["sagan", "study", self.study, "--data", self.data, "--out", str(self.out)]
-        words += ["--preset", self.preset, "--seeds", str(self.seeds)]
-        if self.variants:
-            words += ["--variants", ",".join(self.variants)]
-        for key, value in self.settings.items():
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += ["--set", f"{key}={text}"]
-        if self.steps is not None:
-            words += ["--steps", str(self.steps)]
-        if self.budget_minutes is not None:
-            words += ["--budget-minutes", f"{self.budget_minutes:g}"]
-        if self.jobs > 1:
-            words += ["--jobs", str(self.jobs)]
-        return shlex.join(words)
+DEFAULT_SEEDS = 3  # of a study without a plan
+PILOT_FOLDER, FIRST_PILOT_SEED = "pilot", 1000  # a pilot shares no seed with the study
+PILOT_SHARE = 0.1  # of a run's steps
 
 
 @dataclass(frozen=True)
@@ -105,6 +52,23 @@ class StudyPlan:
         """Whether the budget decides the steps: only in a new study, so that runs are equal."""
         return not self.record and self.request.budget_minutes is not None
 
+    @property
+    def seeds(self) -> int:
+        """The number of seeds that are asked for, or else planned."""
+        if self.request.seeds is not None:
+            return self.request.seeds
+        return self.laid_down.seeds if self.laid_down is not None else DEFAULT_SEEDS
+
+    @property
+    def laid_down(self) -> PlanRecord | None:
+        """What study.json says was laid down before the first result, if anything."""
+        return self.record.plan if self.record is not None else None
+
+    def stages(self) -> list[int]:
+        """Return the numbers of seeds after which to look at the results, the last one at last."""
+        looks = self.laid_down.looks if self.laid_down is not None else []
+        return [*(look for look in looks if look < self.seeds), self.seeds]
+
     def runs(self) -> list[StudyRun]:
         """Return every variant with every seed, seed by seed.
 
@@ -112,20 +76,33 @@ class StudyPlan:
             SaganError: a variant does not fit the configuration.
         """
         folder = self.request.out / "runs"
-        return list(self._runs(self.config, self.request.seeds, folder))
+        return list(self._runs(self.config, range(self.seeds), folder))
 
-    def pending_runs(self) -> list[StudyRun]:
-        """Return the runs that have no result yet."""
-        out = self.request.out
-        return [run for run in self.runs() if not result_path(out, run.name).is_file()]
+    def pending_runs(self, seeds: int | None = None) -> list[StudyRun]:
+        """Return the runs of the first seeds, by default of all, that have no result yet."""
+        out, bound = self.request.out, math.inf if seeds is None else seeds
+        return [
+            run
+            for run in self.runs()
+            if run.config.seed < bound and not result_path(out, run.name).is_file()
+        ]
 
     def probe_runs(self, folder: Path) -> list[StudyRun]:
         """Return a run of `PROBE_STEPS` steps of each variant, with its directory in `folder`."""
         short = self.config.model_copy(update={"steps": PROBE_STEPS})
-        return list(self._runs(short, 1, folder))
+        return list(self._runs(short, range(1), folder))
 
-    def _runs(self, config: Config, seeds: int, folder: Path) -> Iterator[StudyRun]:
-        for seed in range(seeds):
+    def pilot_runs(self) -> list[StudyRun]:
+        """Return the runs of the pilot: the variants with seeds and fewer steps of its own."""
+        pilot = self.request.pilot
+        assert pilot is not None
+        steps = pilot.steps or max(PROBE_STEPS, round(PILOT_SHARE * self.config.steps))
+        short = self.config.model_copy(update={"steps": min(steps, self.config.steps)})
+        seeds = range(FIRST_PILOT_SEED, FIRST_PILOT_SEED + pilot.seeds)
+        return list(self._runs(short, seeds, self.request.out / PILOT_FOLDER / "runs"))
+
+    def _runs(self, config: Config, seeds: Iterable[int], folder: Path) -> Iterator[StudyRun]:
+        for seed in seeds:
             for variant in self.variants:
                 yield StudyRun(
                     study=self.study.name,
@@ -161,17 +138,25 @@ class StudyPlan:
         """Return the plan with this number of steps for each run."""
         return replace(self, config=self.config.model_copy(update={"steps": steps}))
 
-    def to_record(self, data: StudyData) -> StudyRecord:
-        """Return the contents of study.json, with this request's command and runs added."""
+    def to_record(self, data: StudyData, laid_down: PlanRecord | None = None) -> StudyRecord:
+        """Return the contents of study.json, with this request's command and runs added.
+
+        Args:
+            data: the images.
+            laid_down: the plan, if this request laid it down.
+        """
         commands = self.record.commands if self.record else []
         runs = self.record.runs if self.record else []
+        seeds = laid_down.seeds if laid_down is not None else self.seeds
+        asked = self._runs(self.config, range(seeds), self.request.out)
         return StudyRecord(
             study=self.study.name,
             preset=self.request.preset,
             config=self.config,
             data=describe_data(data),
             commands=list(dict.fromkeys([*commands, self.request.command()])),
-            runs=list(dict.fromkeys([*runs, *(run.name for run in self.runs())])),
+            runs=list(dict.fromkeys([*runs, *(run.name for run in asked)])),
+            plan=laid_down if laid_down is not None else self.laid_down,
         )
 
 
@@ -179,15 +164,37 @@ def draft_plan(study: Study, request: StudyRequest) -> StudyPlan:
     """Plan a study without looking at its data.
 
     Raises:
-        SaganError: a variant or setting does not fit, or the folder contains another study.
+        SaganError: a variant or setting does not fit, the folder contains another study, or more is
+            asked for than was planned.
     """
     record = read_record(request.out)
     config = common_config(study, request, record)
     if record is not None:
         check_same_study(request.out, record, study.name, config)
-    plan = StudyPlan(study, request, record, chosen_variants(study, request.variants), config)
+    planned = record.plan if record is not None else None
+    names = request.variants or (planned.variants if planned is not None else ())
+    plan = StudyPlan(study, request, record, chosen_variants(study, names), config)
+    if planned is not None:
+        _check_planned(request.out, planned, plan)
     plan.runs()  # so that a variant that does not fit is reported before anything is packed
     return plan
+
+
+def _check_planned(out: Path, planned: PlanRecord, plan: StudyPlan) -> None:
+    """Refuse what was not planned, since verdicts would no longer be as certain as they say.
+
+    Raises:
+        SaganError: there are more seeds, or other variants, than the plan in OUT has.
+    """
+    others = [variant.name for variant in plan.variants if variant.name not in planned.variants]
+    if others:
+        raise SaganError(
+            f"'{out}' is planned without the variant '{others[0]}': give another --out"
+        )
+    if plan.seeds > planned.seeds:
+        raise SaganError(
+            f"'{out}' is planned for {planned.seeds} seeds: give at most as many, or another --out"
+        )
 
 
 def chosen_variants(study: Study, names: Sequence[str]) -> list[Variant]:

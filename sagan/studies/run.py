@@ -89,15 +89,15 @@ class RunMetrics:
     Attributes:
         numbers: by name; numbers that could not be measured are absent.
         curves: by name.
-        blocks: numbers on disjoint blocks of images, by name (see `Result`).
         parameters: number of parameters of each network that the run has.
         protocol: conditions under which the numbers were measured.
         step_seconds: seconds per training step; 0 if nothing was trained.
+        blocks: numbers on disjoint blocks of images, by name (see `Result`).
     """
 
     numbers: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Series] = field(default_factory=dict)
-    blocks: dict[str, list[float]] = field(default_factory=dict)
     parameters: dict[NetworkName, int] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
     step_seconds: float = 0.0
+    blocks: dict[str, list[float]] = field(default_factory=dict)

@@ -23,7 +23,7 @@ from sagan.presets import PRESETS
 from sagan.studies import engine, workers
 from sagan.studies.budget import MIN_STEPS, USABLE_SHARE, Cost, affordable_steps
 from sagan.studies.definitions.attention import STUDY
-from sagan.studies.plan import StudyRequest
+from sagan.studies.request import StudyRequest
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.studies.study import Study
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from sagan.studies.analysis.sequential import nominal_levels
-from sagan.types import BoolArray, Float64Array, Int64Array
+from sagan.types import Float64Array, Int64Array
 
 # Of a wrong direction of any claim of a study, and of a wrong "no effect" of any.
 LEVEL = 0.05
@@ -82,28 +82,34 @@ def settle(
     bounds = [claim_bounds(level / left, looks) for left in range(1, family + 1)]
     one_sided, two_one_sided = np.moveaxis(np.array(bounds), 0, -1)  # each (2, looks, family)
     better, worse, small = np.moveaxis(p, -1, 0)
-    differs = _holm(np.minimum(better, worse), one_sided)
+    differs, small_enough = (
+        _holm(found, bounds)
+        for found, bounds in ((np.minimum(better, worse), one_sided), (small, two_one_sided))
+    )
+    at_finding = np.maximum(differs, 0)[None]
+    is_better = np.take_along_axis(better < worse, at_finding, axis=0)[0]
     return np.select(
-        [_holm(small, two_one_sided), differs & (better[-1] < worse[-1]), differs],
+        [small_enough >= 0, (differs >= 0) & is_better, differs >= 0],
         [NO_EFFECT, SUPPORTED, CONTRADICTED],
         UNDECIDED,
     )
 
 
-def _holm(p: Float64Array, bounds: Float64Array) -> BoolArray:
-    """Return which claims a test has found something of by the last look.
+def _holm(p: Float64Array, bounds: Float64Array) -> Int64Array:
+    """Return the look, from 0, at which a test finds something of each claim; -1 if at none.
 
     Args:
         p: (looks, ..., claims).
         bounds: of p, by look and by the number of claims left less one: (looks, family).
     """
     family = bounds.shape[1]
-    found = np.zeros(p.shape[1:], dtype=np.bool_)
-    for values, by_number_left in zip(p, bounds, strict=False):
+    found_at = np.full(p.shape[1:], -1)
+    for look, values in enumerate(p):
         for _ in range(p.shape[-1]):  # each finding widens the level of the claims that are left
-            left = family - found.sum(axis=-1, keepdims=True)
-            found |= values <= by_number_left[np.maximum(left, 1) - 1]
-    return found
+            left = family - (found_at >= 0).sum(axis=-1, keepdims=True)
+            found = values <= bounds[look][np.maximum(left, 1) - 1]
+            found_at[found & (found_at < 0)] = look
+    return found_at
 
 
 def claim_bounds(level: float, looks: Sequence[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:

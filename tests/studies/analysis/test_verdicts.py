@@ -11,7 +11,6 @@ from sagan.studies.analysis.sequential import nominal_levels
 from sagan.studies.analysis.table import ResultTable
 from sagan.studies.definitions import discriminator, spectral_norm
 from sagan.studies.definitions.attention import STUDY
-from sagan.studies.record import PlanRecord
 
 SIMULATED = 2000
 RATIO = 1.0  # delta in standard deviations of the paired differences
@@ -95,7 +94,7 @@ def test_looking_three_times_at_the_uncorrected_level_would_be_wrong_too_often()
 
 
 def test_levels_at_looks_are_those_of_the_published_tables() -> None:
-    """Bounds of z by Lan & DeMets for three equal steps at 0.025 one-sided, as ldbounds has them."""
+    """Bounds of z for three equal steps at 0.025 one-sided, spent as Lan & DeMets do."""
     found = stats.norm.isf(nominal_levels(0.025, (1, 2, 3)))
     assert found == pytest.approx([3.7103, 2.5114, 1.9930], abs=1e-4)
     assert nominal_levels(0.05, (7,)) == pytest.approx((0.05,))
@@ -108,6 +107,14 @@ def test_holm_decides_a_claim_that_needs_others_to_be_decided_first() -> None:
     p[0, 1, 0] = 0.013
     assert [VERDICTS[v] for v in settle(p, [1])] == ["supported", "undecided", "undecided"]
     assert VERDICTS[settle(p, [1], family=10)[0]] == "undecided"
+
+
+def test_what_an_early_look_finds_stays_found_whatever_the_next_looks_say() -> None:
+    p = np.ones((3, 2, 3))  # of looks that are still to come, p-values are 1
+    p[0, 0, 0] = p[0, 1, 1] = 1e-6
+    assert [VERDICTS[v] for v in settle(p, [4, 6, 8])] == ["supported", "contradicted"]
+    p[1:, 0, 1] = 1e-9
+    assert VERDICTS[settle(p, [4, 6, 8])[0]] == "supported"
 
 
 def test_a_share_of_the_other_number_is_tested_as_a_ratio_of_means() -> None:

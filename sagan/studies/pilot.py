@@ -1,0 +1,158 @@
+"""How many seeds a study needs, from a pilot: some short runs of each variant."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sagan.display import duration
+from sagan.errors import SaganError
+from sagan.studies.analysis.power import (
+    MAX_PLANNED,
+    POWER,
+    planned_looks,
+    seeds_needed,
+    upper_deviation,
+)
+from sagan.studies.budget import Cost, mean_concurrency
+from sagan.studies.plan import StudyPlan
+from sagan.studies.record import PlanRecord
+from sagan.studies.results import Result
+from sagan.studies.study import Claim, SmallestEffect
+
+
+def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
+    """Return the plan of a study that decides each of its claims with `POWER`.
+
+    Args:
+        plan: the study, with the pilot among the request.
+        results: of the pilot's runs.
+
+    Raises:
+        SaganError: no claim has both of its variants, its differences do not vary, or it would
+            need more seeds than anybody runs.
+    """
+    smallest = _smallest(plan)
+    runs = {(result.variant, result.seed): result for result in results}
+    names = {variant.name for variant in plan.variants}
+    claims = [claim for claim in plan.study.claims if {claim.variant, claim.against} <= names]
+    if not claims:
+        raise SaganError("no claim compares two of these variants: give other --variants")
+    seeds = sorted({result.seed for result in results})
+    deviations: dict[str, float] = {}
+    assumed: dict[str, float] = {}
+    for number in dict.fromkeys(claim.number for claim in claims):
+        about = [claim for claim in claims if claim.number == number]
+        differences = np.array([_differences(claim, runs, seeds, smallest) for claim in about])
+        degrees = (len(seeds) - 1) * min(len(about), len({c.variant for c in about}))
+        deviations[number] = float(np.sqrt(differences.var(axis=1, ddof=1).mean()))
+        assumed[number] = upper_deviation(deviations[number], degrees)
+    needed = [_needed(smallest, assumed[number], number, len(claims)) for number in assumed]
+    looks = planned_looks(max(needed))
+    costs = pilot_costs(results)
+    return PlanRecord(
+        delta=smallest.size,
+        claims=len(claims),
+        variants=[variant.name for variant in plan.variants],
+        looks=list(looks),
+        deviations=deviations,
+        assumed=assumed,
+        pilot_steps=results[0].config.steps,
+        core_hours=looks[-1] * _seconds_of_a_seed(plan, costs) / 3600 * _threads(results),
+    )
+
+
+def _smallest(plan: StudyPlan) -> SmallestEffect:
+    """Return the smallest effect of interest: the user's or the study's."""
+    assert plan.request.pilot is not None
+    size = plan.request.pilot.delta or plan.study.smallest.size
+    return SmallestEffect(size, plan.study.smallest.relative)
+
+
+def _differences(
+    claim: Claim, runs: dict[tuple[str, int], Result], seeds: Sequence[int], delta: SmallestEffect
+) -> np.ndarray:
+    """Return the paired differences of a claim in units of delta's size, (seeds,)."""
+    one, other = (
+        np.array([_number(runs[name, seed], claim.number) for seed in seeds])
+        for name in (claim.variant, claim.against)
+    )
+    return (one - other) / (other.mean() if delta.relative else 1.0)
+
+
+def _number(result: Result, number: str) -> float:
+    if number not in result.numbers:
+        raise SaganError(
+            f"the pilot's run {result.name} has no {number}, perhaps because it diverged: give "
+            "more --pilot-steps, or other --set"
+        )
+    return result.numbers[number]
+
+
+def _needed(delta: SmallestEffect, deviation: float, number: str, claims: int) -> int:
+    if deviation == 0:
+        raise SaganError(
+            f"{number} is the same for all seeds of the pilot: give more --pilot-steps"
+        )
+    seeds = seeds_needed(delta.size / deviation, claims)
+    if seeds is None:
+        raise SaganError(
+            f"{number} varies so much between the pilot's seeds that a difference of "
+            f"{delta.size:g} would take more than {MAX_PLANNED:,} seeds: give a larger --delta, or "
+            "more steps"
+        )
+    return seeds
+
+
+def pilot_costs(results: Sequence[Result]) -> dict[str, Cost]:
+    """Return the mean cost of a run of each variant, from the pilot's times."""
+    by_variant: dict[str, list[Result]] = {}
+    for result in results:
+        by_variant.setdefault(result.variant, []).append(result)
+    return {
+        name: Cost(
+            step=float(np.mean([r.cost["step"] for r in runs])),
+            rest=float(
+                np.mean([max(0.0, r.cost["whole"] - r.config.steps * r.cost["step"]) for r in runs])
+            ),
+        )
+        for name, runs in by_variant.items()
+    }
+
+
+def _seconds_of_a_seed(plan: StudyPlan, costs: dict[str, Cost]) -> float:
+    return sum(costs[variant.name].seconds(plan.config.steps) for variant in plan.variants)
+
+
+def _threads(results: Sequence[Result]) -> float:
+    """Return the mean number of threads of a run: core-hours to an hour."""
+    return float(np.mean([r.core_hours * 3600 / r.cost["whole"] for r in results]))
+
+
+def plan_lines(plan: StudyPlan, laid_down: PlanRecord, results: Sequence[Result]) -> Iterator[str]:
+    """Yield what was laid down, in lines for the user.
+
+    Args:
+        plan: the study.
+        laid_down: its plan.
+        results: of the pilot's runs.
+    """
+    smallest = SmallestEffect(laid_down.delta, plan.study.smallest.relative)
+    for number, deviation in laid_down.deviations.items():
+        yield (
+            f"smallest effect of interest: {smallest} {number}. Paired differences of seeds vary "
+            f"by {deviation:.3g} in the pilot ({laid_down.pilot_steps:,} steps); assumed: "
+            f"{laid_down.assumed[number]:.3g}"
+        )
+    *early, last = laid_down.looks
+    runs = last * len(laid_down.variants)
+    yield (
+        f"{last} seeds of {len(laid_down.variants)} variants decide each of {laid_down.claims} "
+        f"claims with {POWER:.0%} power"
+        + (f"; verdicts also after {' and '.join(map(str, early))} seeds" if early else "")
+    )
+    seconds = last * _seconds_of_a_seed(plan, pilot_costs(results))
+    yield (
+        f"{runs} runs of {plan.config.steps:,} steps: {laid_down.core_hours:.3g} core-hours, about "
+        f"{duration(seconds / mean_concurrency(runs, plan.request.jobs))} with --jobs "
+        f"{plan.request.jobs}"
+    )

@@ -1,0 +1,97 @@
+"""What the user asks of a study, in the user's words."""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sagan.errors import SaganError
+
+
+@dataclass(frozen=True)
+class PilotRequest:
+    """What the user lays down and asks for with --plan.
+
+    Attributes:
+        delta: size of the smallest effect of interest; None for the study's.
+        seeds: number of pilot runs of each variant, at least 2.
+        steps: of each pilot run; None for `PILOT_SHARE` of a run's steps.
+    """
+
+    delta: float | None
+    seeds: int
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What the user asks for, in the user's words.
+
+    Attributes:
+        study: name of the study.
+        data: where the images are.
+        out: the study's folder; if it already contains the study, the study resumes.
+        preset: preset of all runs.
+        settings: fields of the configuration that replace the preset's.
+        variants: names; empty for the study's default variants.
+        seeds: number of seeds, counted from 0; None for as many as were planned.
+        steps: of each run; None for the preset's, or as many as the budget allows.
+        budget_minutes: for all runs that are still missing; None for no limit.
+        jobs: number of runs at a time.
+        pilot: how to plan the study; None to do its runs.
+
+    Raises:
+        SaganError: steps and minutes are both given, the minutes are not finite, or delta is not
+            above 0.
+    """
+
+    study: str
+    data: str
+    out: Path
+    preset: str
+    settings: Mapping[str, Any]
+    variants: Sequence[str]
+    seeds: int | None
+    steps: int | None
+    budget_minutes: float | None
+    jobs: int
+    pilot: PilotRequest | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget_minutes is not None and not math.isfinite(self.budget_minutes):
+            raise SaganError(f"--budget-minutes {self.budget_minutes} is not a number of minutes")
+        if self.steps is not None and self.budget_minutes is not None:
+            raise SaganError("--steps and --budget-minutes both set the length of runs: give one")
+        if self.pilot is None:
+            return
+        if self.budget_minutes is not None or self.seeds is not None:
+            raise SaganError("--plan decides the number of seeds: give --steps and nothing else")
+        if self.pilot.delta is not None and not 0 < self.pilot.delta < math.inf:
+            raise SaganError(f"--delta {self.pilot.delta} is not an effect: give a number above 0")
+
+    def command(self) -> str:
+        """Return the command line of this request."""
+        words = ["sagan", "study", self.study, "--data", self.data, "--out", str(self.out)]
+        words += ["--preset", self.preset]
+        if self.seeds is not None:
+            words += ["--seeds", str(self.seeds)]
+        if self.variants:
+            words += ["--variants", ",".join(self.variants)]
+        for key, value in self.settings.items():
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += ["--set", f"{key}={text}"]
+        if self.steps is not None:
+            words += ["--steps", str(self.steps)]
+        if self.budget_minutes is not None:
+            words += ["--budget-minutes", f"{self.budget_minutes:g}"]
+        if self.jobs > 1:
+            words += ["--jobs", str(self.jobs)]
+        if self.pilot is not None:
+            words += ["--plan", "--pilot-seeds", str(self.pilot.seeds)]
+            if self.pilot.delta is not None:
+                words += ["--delta", f"{self.pilot.delta:g}"]
+            if self.pilot.steps is not None:
+                words += ["--pilot-steps", str(self.pilot.steps)]
+        return shlex.join(words)

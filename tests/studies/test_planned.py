@@ -1,0 +1,159 @@
+"""Planned studies: the pilot, what is laid down, and looks that end a study early."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.metrics.features.network import DEFAULT_DISTANCE
+from sagan.studies import engine
+from sagan.studies.definitions.attention import STUDY
+from sagan.studies.request import PilotRequest, StudyRequest
+from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
+
+ADVANTAGE = 0.2  # of attention-16 over none; distances are about 1
+NOISE = 0.02  # standard deviation of a run
+CalledStudy = Callable[..., list[str]]
+
+
+@pytest.fixture
+def performed(monkeypatch: pytest.MonkeyPatch) -> list[StudyRun]:
+    """The runs so far of a study with a known advantage and known noise."""
+    runs: list[StudyRun] = []
+
+    def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics:
+        runs.append(run)
+        rng = np.random.default_rng([run.config.seed, len(run.variant)])
+        distance = 1 - ADVANTAGE * (run.variant == "attention-16") + NOISE * rng.standard_normal()
+        return RunMetrics({DEFAULT_DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
+
+    fake = replace(STUDY, perform=perform, prepare=lambda data, progress: None)
+    monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
+    return runs
+
+
+@pytest.fixture
+def study(labeled: PackedDataset, tmp_path: Path) -> CalledStudy:
+    """study(plan=True or False, field=value of the request, ...) returns what was printed."""
+
+    def call(*, plan: bool = False, delta: float | None = None, **asked: Any) -> list[str]:
+        request = StudyRequest(
+            study=STUDY.name, data=str(labeled.path), out=tmp_path / "study", preset="smoke",
+            settings={}, variants=["none", "attention-16"], seeds=None, steps=600,
+            budget_minutes=None, jobs=1, pilot=PilotRequest(delta, 8, None) if plan else None,
+        )  # fmt: skip
+        said: list[str] = []
+        engine.run_study(replace(request, **asked), False, Console(quiet=True), said.append)
+        return said
+
+    return call
+
+
+def recorded(tmp_path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tmp_path / "study" / "study.json").read_text())
+    return found
+
+
+def test_a_plan_is_laid_down_from_short_runs_with_seeds_of_their_own(
+    study, performed, tmp_path
+) -> None:
+    said = study(plan=True)
+    assert {run.config.seed for run in performed} == set(range(1000, 1008))
+    assert {run.config.steps for run in performed} == {60}
+    plan = recorded(tmp_path)["plan"]
+    assert plan["delta"] == 0.05
+    assert plan["claims"] == 1
+    # sqrt(2) * NOISE, and with 7 degrees of freedom 1.35 times as much to be safe
+    estimated = plan["deviations"][DEFAULT_DISTANCE]
+    assert 0.4 < estimated / (np.sqrt(2) * NOISE) < 1.8
+    assert plan["assumed"][DEFAULT_DISTANCE] == pytest.approx(1.353 * estimated, rel=1e-3)
+    assert len(recorded(tmp_path)["runs"]) == 2 * plan["looks"][-1]
+    text = "\n".join(said)
+    assert f"{plan['looks'][-1]} seeds of 2 variants decide each of 1 claims with 90% power" in text
+    assert "core-hours" in text
+    assert not (tmp_path / "study" / "results").exists()
+    assert not (tmp_path / "study" / "pilot" / "runs").exists()
+
+
+def test_a_plan_is_printed_again_without_another_pilot(study, performed) -> None:
+    said = study(plan=True)
+    performed.clear()
+    assert study(plan=True)[-2:] == said[-2:]
+    assert not performed
+    with pytest.raises(SaganError, match=r"is planned with --delta 0\.05"):
+        study(plan=True, delta=0.1)
+
+
+def test_a_pilot_that_was_stopped_resumes(study, performed, tmp_path) -> None:
+    study(plan=True)
+    first = recorded(tmp_path)["plan"]
+    (tmp_path / "study" / "study.json").unlink()
+    (tmp_path / "study" / "pilot" / "results" / "none-seed1001.json").unlink()
+    performed.clear()
+    study(plan=True)
+    assert [run.name for run in performed] == ["none-seed1001"]
+    again = recorded(tmp_path)["plan"]
+    assert {k: v for k, v in again.items() if k != "core_hours"} == {
+        k: v for k, v in first.items() if k != "core_hours"
+    }
+
+
+def test_a_planned_study_ends_at_the_first_look_that_decides_everything(
+    study, performed, tmp_path
+) -> None:
+    study(plan=True, delta=0.02)
+    looks = recorded(tmp_path)["plan"]["looks"]
+    assert len(looks) == 3
+    performed.clear()
+    said = study()
+    assert {run.config.seed for run in performed} == set(range(looks[0]))
+    assert f"every claim has its verdict after {looks[0]} seeds" in said
+    (claim,) = json.loads((tmp_path / "study" / "summary.json").read_text())["claims"]
+    assert claim["verdict"] == "supported"
+    report = (tmp_path / "study" / "report.md").read_text()
+    assert f"every claim is decided after {looks[0]}" in report
+    performed.clear()
+    study()
+    assert not performed
+
+
+def test_there_is_no_verdict_between_looks(study, performed, tmp_path) -> None:
+    study(plan=True, delta=0.02)
+    looks = recorded(tmp_path)["plan"]["looks"]
+    study(seeds=looks[0] - 1)
+    (claim,) = json.loads((tmp_path / "study" / "summary.json").read_text())["claims"]
+    assert claim["verdict"] == "undecided"
+    assert claim["p"]["difference"] < 1e-3
+    assert "so verdicts may change" in (tmp_path / "study" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"seeds": 10_000}, "is planned for"),
+        ({"variants": ["none", "attention-8"]}, "is planned without the variant 'attention-8'"),
+    ],
+)
+def test_what_was_not_planned_is_refused(study, performed, asked, what) -> None:
+    study(plan=True)
+    with pytest.raises(SaganError, match=what):
+        study(**asked)
+
+
+def test_a_plan_after_the_first_result_is_refused(study, performed) -> None:
+    study(seeds=1)
+    with pytest.raises(SaganError, match="a plan comes before the first one"):
+        study(plan=True)
+
+
+@pytest.mark.parametrize("asked", [{"seeds": 3}, {"steps": None, "budget_minutes": 5.0}])
+def test_a_plan_takes_no_number_of_seeds_and_no_budget(study, asked) -> None:
+    with pytest.raises(SaganError, match="--plan decides the number of seeds"):
+        study(plan=True, **asked)
