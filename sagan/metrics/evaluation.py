@@ -1,7 +1,7 @@
 """From a trained model and real images to numbers, with the protocol they were measured under."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def evaluate(
     network: FeatureNetwork | None = None,
     plan: SamplePlan | None = None,
     neighbors: Path | None = None,
+    observe: Callable[[MetricInputs], None] | None = None,
     progress: NamedProgress = no_progress,
 ) -> dict[str, Any]:
     """Measure how close a model's samples are to real images.
@@ -62,6 +63,7 @@ def evaluate(
         network: computes features of images; by default EfficientNet-Lite0.
         plan: which samples; by default 10,000 of the averaged generator.
         neighbors: FILE.png for samples beside their nearest training images.
+        observe: called in the main process with what the metrics were computed from.
         progress: called in the main process.
 
     Returns:
@@ -87,10 +89,14 @@ def evaluate(
     check_agreement(
         {"the images' fingerprint": reference.fingerprint[:16]}, "give all the same images"
     )
-    return evaluation_document(whole_plan, _measure(whole_plan, progress))
+    return evaluation_document(whole_plan, _measure(whole_plan, observe, progress))
 
 
-def _measure(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
+def _measure(
+    plan: EvaluationPlan,
+    observe: Callable[[MetricInputs], None] | None,
+    progress: NamedProgress,
+) -> dict[str, float]:
     """Compute the metrics, by the names of --metrics; every process returns the same.
 
     Raises:
@@ -106,6 +112,8 @@ def _measure(plan: EvaluationPlan, progress: NamedProgress) -> dict[str, float]:
             if inputs is not None:
                 found[0] = _compute(plan.measures, inputs, progress)
                 _draw_neighbors(plan, inputs, samples)
+                if observe is not None:
+                    observe(inputs)
                 del inputs  # some systems cannot remove files that are mapped
     except OSError as error:
         place = tempfile.gettempdir()

@@ -13,7 +13,7 @@ from sagan.studies.budget import PROBE_STEPS
 from sagan.studies.record import PlanRecord, StudyRecord, describe_data, read_record
 from sagan.studies.request import StudyRequest
 from sagan.studies.results import Result, result_path
-from sagan.studies.run import StudyData, StudyRun, run_name
+from sagan.studies.run import FINAL_SAMPLES, StudyData, StudyRun, run_name
 from sagan.studies.study import Study, Variant
 
 # Bounds on how often a run logs, saves and generates sample grids, whatever its steps. A grid takes
@@ -101,6 +101,12 @@ class StudyPlan:
         seeds = range(FIRST_PILOT_SEED, FIRST_PILOT_SEED + pilot.seeds)
         return list(self._runs(short, seeds, self.request.out / PILOT_FOLDER / "runs"))
 
+    @property
+    def samples(self) -> int:
+        """Number of samples to measure: no more than the images that a run of the study sees."""
+        seen = math.inf if self.chooses_steps else self.config.steps * self.config.batch_size
+        return int(min(FINAL_SAMPLES, seen))
+
     def _runs(self, config: Config, seeds: Iterable[int], folder: Path) -> Iterator[StudyRun]:
         for seed in seeds:
             for variant in self.variants:
@@ -110,6 +116,7 @@ class StudyPlan:
                     config=config_of(variant, seed, config),
                     preset=self.request.preset,
                     folder=folder / run_name(variant.name, seed),
+                    samples=self.samples,
                 )
 
     def for_data(self, data: StudyData) -> "StudyPlan":

@@ -22,6 +22,9 @@ def run_name(variant: str, seed: int) -> str:
     return f"{variant}-seed{seed}"
 
 
+FINAL_SAMPLES = 10_000  # to measure of a run that saw at least as many training images
+
+
 @dataclass(frozen=True)
 class StudyRun:
     """A variant with a seed.
@@ -32,6 +35,7 @@ class StudyRun:
         config: the full configuration, including seed and steps.
         preset: the preset it is based on.
         folder: its run directory.
+        samples: how many of the finished run are measured, at most.
     """
 
     study: str
@@ -39,6 +43,7 @@ class StudyRun:
     config: Config
     preset: str
     folder: Path
+    samples: int = FINAL_SAMPLES
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from sagan.metrics.features.network import DEFAULT_DISTANCE
-from sagan.studies.measure.quality import QUALITY_COLUMNS, measure_quality, prepare_reference
+from sagan.studies.measure.quality import QUALITY_COLUMNS, measure_final_quality, prepare_reference
 from sagan.studies.measure.train import (
     kept_curves,
     last_values,
@@ -34,7 +34,7 @@ _G, _D = "attention/generator.*", "attention/discriminator.*"
 def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics:
     """Train, then measure samples of the last step."""
     records = train_run(run, data, observer)
-    document = measure_quality(run.folder, data, observer.progress)
+    document, blocks = measure_final_quality(run, data, observer.progress)
     curves = kept_curves(records)
     return RunMetrics(
         numbers=document["metrics"] | last_values(curves, "gamma/", "attention/", "dropped"),
@@ -42,6 +42,7 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
         parameters=parameters_of(run, data),
         protocol=document["protocol"],
         step_seconds=seconds_per_step(records),
+        blocks=blocks,
     )
 
 

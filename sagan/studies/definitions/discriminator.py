@@ -14,6 +14,7 @@ from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.model import load_discriminator
 from sagan.nn.base import DiscriminatorBase
 from sagan.runtime.processes import join_processes
+from sagan.studies.measure.blocks import accuracy_by_block
 from sagan.studies.measure.probes import (
     LABEL_DRAWS,
     MIN_IMAGES_PER_CLASS,
@@ -22,8 +23,8 @@ from sagan.studies.measure.probes import (
     LabeledFeatures,
     accuracy_interval,
     few_label_accuracy,
-    linear_accuracy,
-    neighbor_accuracy,
+    linear_hits,
+    neighbor_hits,
 )
 from sagan.studies.measure.quality import measure_quality, prepare_reference
 from sagan.studies.measure.supervised import train_supervised
@@ -64,7 +65,8 @@ Trained = tuple[FeatureExtractor, RunMetrics]
 
 def _adversarial(run: StudyRun, data: StudyData, observer: RunObserver) -> Trained:
     records = train_run(run, data, observer)
-    document = measure_quality(run.folder, data, observer.progress, DISTANCE_SAMPLES, ["kid"])
+    samples = min(DISTANCE_SAMPLES, run.samples)
+    document = measure_quality(run.folder, data, observer.progress, samples, ["kid"])
     curves = kept_curves(records)
     return _features_of(load_discriminator(run.folder)), RunMetrics(
         numbers={DEFAULT_DISTANCE: document["metrics"][DEFAULT_DISTANCE]}
@@ -156,14 +158,16 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
         for per_class in LABELS_PER_CLASS
         if (accuracy := few_label_accuracy(train, test, per_class, seed)) is not None
     }
-    linear, penalty = linear_accuracy(train, test, seed)
+    hits, penalty = linear_hits(train, test, seed)
+    hits_of_neighbors = neighbor_hits(train, test)
+    linear = float(hits.mean())
     low, high = accuracy_interval(linear, len(test))
     numbers = {
         LINEAR_ACCURACY: linear,
         f"{LINEAR_ACCURACY}, low": low,
         f"{LINEAR_ACCURACY}, high": high,
         f"{LINEAR_ACCURACY}, penalty": penalty,
-        NEIGHBOR_ACCURACY: neighbor_accuracy(train, test),
+        NEIGHBOR_ACCURACY: float(hits_of_neighbors.mean()),
         "features": float(train.features.shape[1]),
         **{f"{LINEAR_ACCURACY}, {n} labels per class": value for n, value in by_labels.items()},
     }
@@ -174,6 +178,10 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
         numbers=trained.numbers | numbers,
         curves=trained.curves | {ACCURACY_BY_LABELS: list(by_labels.items())},
         protocol=trained.protocol | _protocol(data),
+        blocks={
+            LINEAR_ACCURACY: accuracy_by_block(hits),
+            NEIGHBOR_ACCURACY: accuracy_by_block(hits_of_neighbors),
+        },
     )
 
 

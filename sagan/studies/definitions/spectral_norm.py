@@ -19,6 +19,7 @@ from sagan.studies.measure.quality import (
     CURVE_SAMPLES,
     QUALITY_COLUMNS,
     blank_distance,
+    measure_final_quality,
     measure_quality,
     prepare_reference,
     untrained_model,
@@ -60,7 +61,7 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     kept = [c for c in checkpoints(run.folder) if step_of(c) % every == 0 or step_of(c) == steps]
     curves = kept_curves(records) | sigma_curves(run, data, kept)
     curves[DEFAULT_DISTANCE] = distance_curve(run, data, kept, observer)
-    document = measure_quality(run.folder, data, observer.progress)
+    document, blocks = measure_final_quality(run, data, observer.progress)
     failed = failure_step(
         curves[DEFAULT_DISTANCE],
         curves.get("dropped", []),
@@ -77,6 +78,7 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
         parameters=parameters_of(run, data),
         protocol=document["protocol"],
         step_seconds=seconds_per_step(records),
+        blocks=blocks,
     )
 
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sagan.metrics.measures.classifier import fit_classifier
-from sagan.types import Float32Array, Int64Array
+from sagan.types import BoolArray, Float32Array, Int64Array
 
 # Weights of the penalty. Each probe uses the one that suits its features best; of several equally
 # good ones, the middle one.
@@ -48,10 +48,10 @@ class LabeledFeatures:
         return LabeledFeatures(self.features[rows], self.labels[rows])
 
 
-def linear_accuracy(
+def linear_hits(
     train: LabeledFeatures, test: LabeledFeatures, seed: int
-) -> tuple[float, float]:
-    """Measure the accuracy of multinomial logistic regression on standardized features.
+) -> tuple[BoolArray, float]:
+    """Classify by multinomial logistic regression on standardized features.
 
     Args:
         train: features to fit.
@@ -59,11 +59,11 @@ def linear_accuracy(
         seed: decides the splits on which the penalty is chosen.
 
     Returns:
-        The accuracy on `test`, and the weight of the penalty: the one of `PENALTIES` with the best
-        accuracy on parts of `train` that were held out.
+        Whether each image of `test` is classified right, (N,), and the weight of the penalty: the
+        one of `PENALTIES` with the best accuracy on parts of `train` that were held out.
     """
     penalty = _best_penalty(train, seed)
-    return _accuracy(train, test, penalty), penalty
+    return _hits(train, test, penalty), penalty
 
 
 def _best_penalty(train: LabeledFeatures, seed: int) -> float:
@@ -81,7 +81,7 @@ def _best_penalty(train: LabeledFeatures, seed: int) -> float:
     chance = 1 / math.sqrt(num_held_out * len(splits))
     found: dict[float, float] = {}
     for penalty in PENALTIES:
-        accuracies = [_accuracy(train[fit], train[rest], penalty) for fit, rest in splits]
+        accuracies = [_hits(train[fit], train[rest], penalty).mean() for fit, rest in splits]
         found[penalty] = float(np.mean(accuracies))
         if found[penalty] < max(found.values()) - chance:
             break  # smaller penalties take longest to fit, and are worse still
@@ -89,35 +89,35 @@ def _best_penalty(train: LabeledFeatures, seed: int) -> float:
     return best[len(best) // 2]
 
 
-def _accuracy(train: LabeledFeatures, test: LabeledFeatures, penalty: float) -> float:
+def _hits(train: LabeledFeatures, test: LabeledFeatures, penalty: float) -> BoolArray:
     with warnings.catch_warnings():
         # On raw pixels the last iterations change no digit that is reported.
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier = fit_classifier(train.features, train.labels, penalty)
-    return float(classifier.score(test.features, test.labels))
+    return np.asarray(classifier.predict(test.features) == test.labels)
 
 
-def neighbor_accuracy(train: LabeledFeatures, test: LabeledFeatures) -> float:
-    """Measure the accuracy of a vote of the `PROBE_NEIGHBORS` nearest images of `train`.
+def neighbor_hits(train: LabeledFeatures, test: LabeledFeatures) -> BoolArray:
+    """Return whether the `PROBE_NEIGHBORS` nearest images of `train` vote right on each of `test`.
 
     Distances are Euclidean, between standardized features.
     """
     classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(PROBE_NEIGHBORS))
     classifier.fit(train.features, train.labels)
-    return float(classifier.score(test.features, test.labels))
+    return np.asarray(classifier.predict(test.features) == test.labels)
 
 
 def few_label_accuracy(
     train: LabeledFeatures, test: LabeledFeatures, per_class: int, seed: int
 ) -> float | None:
-    """Return `linear_accuracy` with `per_class` labels of each class.
+    """Return the accuracy of `linear_hits` with `per_class` labels of each class.
 
     It is averaged over `LABEL_DRAWS` random choices of these labels; None if a class has fewer.
     """
     if np.bincount(train.labels).min() < per_class:
         return None
     draws = [_some_of_each(train.labels, per_class, seed, draw) for draw in range(LABEL_DRAWS)]
-    return float(np.mean([linear_accuracy(train[rows], test, seed)[0] for rows in draws]))
+    return float(np.mean([linear_hits(train[rows], test, seed)[0].mean() for rows in draws]))
 
 
 def _some_of_each(labels: Int64Array, per_class: int, seed: int, draw: int) -> Int64Array:

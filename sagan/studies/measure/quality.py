@@ -1,7 +1,7 @@
 """How good a run's samples are, by the code and under the protocol of `sagan evaluate`."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,17 @@ from sagan.metrics.features.network import (
     open_network,
 )
 from sagan.metrics.features.reference import reference_features
-from sagan.metrics.measures.inputs import evenly_spaced
+from sagan.metrics.measures.inputs import MetricInputs, evenly_spaced
 from sagan.metrics.measures.kernel import kernel_distance
 from sagan.metrics.measures.table import DEFAULT_METRICS
 from sagan.metrics.plan import SamplePlan
 from sagan.model import Model
 from sagan.runtime.processes import join_processes
+from sagan.studies.measure.blocks import distance_by_block
 from sagan.studies.run import StudyData, StudyRun
 from sagan.studies.study import DROPPED_COLUMN, Column
 from sagan.types import NamedProgress
 
-FINAL_SAMPLES = 10_000  # of a finished run, or as many as there are training images if fewer
 CURVE_SAMPLES = 500  # of a checkpoint on the way: enough to see a distance double
 
 QUALITY_COLUMNS = (
@@ -58,18 +58,40 @@ def measure_quality(
     model: Model | Path,
     data: StudyData,
     progress: NamedProgress,
-    samples: int = FINAL_SAMPLES,
+    samples: int,
     metrics: Sequence[str] = DEFAULT_METRICS,
+    observe: Callable[[MetricInputs], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate samples of the averaged generator against the training images.
+
+    Args:
+        model: a run's model.
+        data: the images.
+        progress: called while it is measured.
+        samples: number of samples, unless there are fewer training images.
+        metrics: names of `sagan evaluate`.
+        observe: called with what the metrics were computed from.
 
     Returns:
         What `sagan.metrics.evaluate` returns.
     """
     plan = SamplePlan(num=min(samples, len(data.train)))
     return evaluate(
-        model, data.train, metrics=metrics, network=feature_network(), plan=plan, progress=progress
-    )
+        model, data.train, metrics=metrics, network=feature_network(), plan=plan,
+        observe=observe, progress=progress,
+    )  # fmt: skip
+
+
+def measure_final_quality(
+    run: StudyRun, data: StudyData, progress: NamedProgress
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Evaluate a finished run as `measure_quality`; also return its distance by block of images."""
+    blocks: dict[str, list[float]] = {}
+
+    def observe(inputs: MetricInputs) -> None:
+        blocks[DEFAULT_DISTANCE] = distance_by_block(inputs)
+
+    return measure_quality(run.folder, data, progress, run.samples, observe=observe), blocks
 
 
 def blank_distance(data: StudyData) -> float:

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sagan.config import resolve
+from sagan.data.packed import fingerprint_of
 from sagan.model import open_model
 from sagan.studies.definitions import discriminator, spectral_norm
 from sagan.studies.measure import quality
+from sagan.studies.measure.blocks import NUM_BLOCKS, accuracy_by_block, block_rows
 from sagan.studies.measure.probes import LabeledFeatures
 from sagan.studies.measure.train import last_values
 from sagan.studies.run import RunObserver, StudyData, StudyRun
@@ -35,13 +38,13 @@ def test_probes_are_fitted_on_the_train_split_and_scored_on_the_test_split(
     test = replace(labeled, images=labeled.images[::2], labels=labeled.labels[::2])
     called = []
 
-    def probe(train: LabeledFeatures, test: LabeledFeatures, *_: object) -> float:
+    def probe(train: LabeledFeatures, test: LabeledFeatures, *_: object) -> np.ndarray:
         called.append((len(train), len(test)))
-        return 0.5
+        return np.arange(len(test)) % 2 == 0
 
-    monkeypatch.setattr(discriminator, "linear_accuracy", lambda *a: (probe(*a), 1.0))
-    monkeypatch.setattr(discriminator, "neighbor_accuracy", probe)
-    monkeypatch.setattr(discriminator, "few_label_accuracy", probe)
+    monkeypatch.setattr(discriminator, "linear_hits", lambda *a: (probe(*a), 1.0))
+    monkeypatch.setattr(discriminator, "neighbor_hits", probe)
+    monkeypatch.setattr(discriminator, "few_label_accuracy", lambda *a: probe(*a).mean())
     run = StudyRun("discriminator", "pixels", resolve("smoke", {}), "smoke", tmp_path)
     data = StudyData({"train": labeled, "test": test})
     discriminator.perform(run, data, RunObserver(None, lambda *_: None))
@@ -67,3 +70,35 @@ def test_sigma_is_that_of_the_weight_the_network_uses(
     found = dict(spectral_norm.exact_sigmas(run, StudyData({"train": labeled}), tmp_path))
     assert len(found) > 20
     assert list(found.values()) == pytest.approx([1.0] * len(found), abs=0.1)
+
+
+def test_blocks_are_disjoint_and_contain_every_image() -> None:
+    rows = block_rows(105)
+    assert len(rows) == NUM_BLOCKS
+    assert sorted(np.concatenate(rows)) == list(range(105))
+    assert block_rows(19) == []
+
+
+def test_accuracies_by_block_average_to_the_accuracy() -> None:
+    hits = np.arange(200) % 3 == 0
+    assert np.mean(accuracy_by_block(hits)) == pytest.approx(hits.mean())
+    assert np.std(accuracy_by_block(hits)) > 0
+
+
+def test_a_finished_run_leaves_its_distance_by_block_around_the_distance(
+    finished_run, labeled, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
+    images, labels = np.tile(labeled.images, (4, 1, 1, 1)), np.tile(labeled.labels, 4)
+    many = replace(labeled, images=images, labels=labels)
+    many = replace(many, fingerprint=fingerprint_of(many))
+    config = resolve("smoke", {})
+    run = StudyRun("attention", "none", config, "smoke", finished_run, samples=72)
+    document, blocks = quality.measure_final_quality(
+        run, StudyData({"train": many}), lambda *_: None
+    )
+    (found,) = blocks.values()
+    assert len(found) == NUM_BLOCKS
+    distance = document["metrics"]["KD-EfficientNet"]
+    assert np.mean(found) == pytest.approx(distance, abs=4 * np.std(found) / np.sqrt(NUM_BLOCKS))
+    assert document["protocol"]["samples"]["pictures"] == 72
