@@ -43,7 +43,9 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
     for number in dict.fromkeys(claim.number for claim in claims):
         about = [claim for claim in claims if claim.number == number]
         differences = np.array([_differences(claim, runs, seeds, smallest) for claim in about])
-        degrees = (len(seeds) - 1) * min(len(about), len({c.variant for c in about}))
+        compared = {name for claim in about for name in (claim.variant, claim.against)}
+        # Claims that share variants are not independent: k variants have k - 1 contrasts.
+        degrees = (len(seeds) - 1) * min(len(about), len(compared) - 1)
         deviations[number] = float(np.sqrt(differences.var(axis=1, ddof=1).mean()))
         assumed[number] = upper_deviation(deviations[number], degrees)
     needed = [_needed(smallest, assumed[number], number, len(claims)) for number in assumed]

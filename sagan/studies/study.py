@@ -74,7 +74,7 @@ class SmallestEffect:
         return self.size * number if self.relative else self.size
 
     def __str__(self) -> str:
-        return f"{self.size:.3g} of the other variant's" if self.relative else f"{self.size:.3g}"
+        return f"{self.size:.3g} of the other variant's" if self.relative else f"{self.size:.3g} in"
 
 
 @dataclass(frozen=True)
