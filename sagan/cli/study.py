@@ -44,8 +44,13 @@ def study(
         float | None, typer.Option(min=0.0, help="Total time; sets --steps so that all runs fit.")
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Number of runs at a time; they share the cores.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of runs at a time, which share the cores; by default one for each core "
+            "or GPU, as far as memory allows.",
+        ),
+    ] = None,
     settings: Settings = None,
     plan: Annotated[
         bool,

@@ -68,7 +68,8 @@ def run_study(
     draft = draft_plan(STUDIES[request.study], request)
     if draft.record is not None and not request.steps:
         say(f"resuming with {draft.config.steps:,} steps, as the study began")
-    engine = StudyEngine(draft, console, say, started)
+    jobs = request.jobs or workers.suitable_jobs(len(draft.runs()))
+    engine = StudyEngine(draft, console, say, started, jobs)
     if dry_run:
         engine.show_plan()
         return
@@ -88,12 +89,14 @@ class StudyEngine:
         console: where runs show their progress.
         say: called with each line for the user.
         started: when the user's request came, on the clock of `time.monotonic`.
+        jobs: number of runs at a time.
     """
 
     draft: StudyPlan
     console: Console
     say: Notify
     started: float
+    jobs: int
 
     @property
     def study(self) -> Study:
@@ -115,7 +118,7 @@ class StudyEngine:
         costs = self._measure_costs(plan, data)
         if plan.chooses_steps:
             plan = self._with_affordable_steps(plan, costs)
-        for line in cost_lines(plan, costs):
+        for line in cost_lines(plan, costs, self.jobs):
             self.say(line)
 
     def plan(self) -> None:
@@ -140,7 +143,7 @@ class StudyEngine:
                 "or give another --out"
             )
         pilot = read_results(self.request.out / PILOT_FOLDER, self.study.name)
-        for line in plan_lines(self.draft, laid_down, pilot):
+        for line in plan_lines(self.draft, laid_down, pilot, self.jobs):
             self.say(line)
 
     def _lay_down(self) -> PlanRecord:
@@ -176,7 +179,7 @@ class StudyEngine:
                     if data is None:
                         plan, data = self._begin()
                     pending = plan.pending_runs(seeds)
-                    self.say(f"{len(pending)} runs of {plan.config.steps:,} steps")
+                    self.say(f"{len(pending)} runs of {plan.config.steps:,} steps{self._at_a_time}")
                     self._run(pending, data, self.request.out)
                 if plan.laid_down is not None and self._all_decided(plan.laid_down):
                     self.say(f"every claim has its verdict after {seeds} seeds")
@@ -194,15 +197,19 @@ class StudyEngine:
         self._prepare(data)
         return plan, data
 
+    @property
+    def _at_a_time(self) -> str:
+        return f", {self.jobs} at a time" if self.jobs > 1 else ""
+
     def _all_decided(self, laid_down: PlanRecord) -> bool:
         _, results = _read_study(self.study, self.request.out)
         return all_decided(ResultTable(self.study, results, laid_down).outcomes(), laid_down)
 
     def _run(self, pending: Sequence[StudyRun], data: StudyData, folder: Path) -> None:
-        if self.request.jobs == 1:
+        if self.jobs == 1:
             results = self._run_in_turn(pending, data)
         else:
-            results = workers.run_in_parallel(pending, data, self.request.jobs)
+            results = workers.run_in_parallel(pending, data, self.jobs)
         for number, (run, result) in enumerate(results, start=1):
             write_result(folder, run.name, result)
             self.say(
@@ -250,7 +257,7 @@ class StudyEngine:
         perform = functools.partial(self._perform, data=data, reporter=quiet)
         with (
             tempfile.TemporaryDirectory(prefix="sagan-") as folder,
-            workers.limited_threads(self.request.jobs),
+            workers.limited_threads(self.jobs),
         ):
             runs = plan.probe_runs(Path(folder))
             return {run.variant: measure_cost(run, perform) for run in runs}
@@ -260,10 +267,10 @@ class StudyEngine:
         assert self.request.budget_minutes is not None
         left = 60 * self.request.budget_minutes - (time.monotonic() - self.started)
         pending = [costs[run.variant] for run in plan.pending_runs()]
-        return plan.with_steps(affordable_steps(pending, left, self.request.jobs))
+        return plan.with_steps(affordable_steps(pending, left, self.jobs))
 
 
-def cost_lines(plan: StudyPlan, costs: Mapping[str, Cost]) -> Iterator[str]:
+def cost_lines(plan: StudyPlan, costs: Mapping[str, Cost], jobs: int) -> Iterator[str]:
     """Yield a line for each variant with missing runs, and one for all runs together."""
     pending, steps = plan.pending_runs(), plan.config.steps
     for variant in plan.variants:
@@ -272,7 +279,7 @@ def cost_lines(plan: StudyPlan, costs: Mapping[str, Cost]) -> Iterator[str]:
             each = duration(costs[variant.name].seconds(steps))
             yield f"{variant.name:<16}{variant.title}; seeds {', '.join(seeds)}: {each} each"
     total = sum(costs[run.variant].seconds(steps) for run in pending)
-    in_all = duration(total / mean_concurrency(len(pending), plan.request.jobs))
+    in_all = duration(total / mean_concurrency(len(pending), jobs))
     yield f"{len(pending)} runs of {steps:,} steps: about {in_all} in all"
 
 

@@ -130,13 +130,16 @@ def _threads(results: Sequence[Result]) -> float:
     return float(np.mean([r.core_hours * 3600 / r.cost["whole"] for r in results]))
 
 
-def plan_lines(plan: StudyPlan, laid_down: PlanRecord, results: Sequence[Result]) -> Iterator[str]:
+def plan_lines(
+    plan: StudyPlan, laid_down: PlanRecord, results: Sequence[Result], jobs: int
+) -> Iterator[str]:
     """Yield what was laid down, in lines for the user.
 
     Args:
         plan: the study.
         laid_down: its plan.
         results: of the pilot's runs.
+        jobs: number of runs at a time.
     """
     smallest = SmallestEffect(laid_down.delta, plan.study.smallest.relative)
     for number, deviation in laid_down.deviations.items():
@@ -155,6 +158,5 @@ def plan_lines(plan: StudyPlan, laid_down: PlanRecord, results: Sequence[Result]
     seconds = last * _seconds_of_a_seed(plan, pilot_costs(results))
     yield (
         f"{runs} runs of {plan.config.steps:,} steps: {laid_down.core_hours:.3g} core-hours, about "
-        f"{duration(seconds / mean_concurrency(runs, plan.request.jobs))} with --jobs "
-        f"{plan.request.jobs}"
+        f"{duration(seconds / mean_concurrency(runs, jobs))} with --jobs {jobs}"
     )

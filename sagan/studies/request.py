@@ -39,7 +39,7 @@ class StudyRequest:
         seeds: number of seeds, counted from 0; None for as many as were planned.
         steps: of each run; None for the preset's, or as many as the budget allows.
         budget_minutes: for all runs that are still missing; None for no limit.
-        jobs: number of runs at a time.
+        jobs: number of runs at a time; None for as many as suit the machine.
         pilot: how to plan the study; None to do its runs.
 
     Raises:
@@ -56,7 +56,7 @@ class StudyRequest:
     seeds: int | None
     steps: int | None
     budget_minutes: float | None
-    jobs: int
+    jobs: int | None
     pilot: PilotRequest | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class StudyRequest:
             words += ["--steps", str(self.steps)]
         if self.budget_minutes is not None:
             words += ["--budget-minutes", f"{self.budget_minutes:g}"]
-        if self.jobs > 1:
+        if self.jobs is not None and self.jobs > 1:
             words += ["--jobs", str(self.jobs)]
         if self.pilot is not None:
             words += ["--plan", "--pilot-seeds", str(self.pilot.seeds)]

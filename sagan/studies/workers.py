@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +12,11 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
+import psutil
 import torch
 from rich.console import Console
 from threadpoolctl import threadpool_limits
@@ -32,10 +35,23 @@ from sagan.studies.results import Result, make_result
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.training.loop import Interrupted
 
+BYTES_PER_JOB = 4 << 30  # of the machine's memory; a run of cpu-32 takes a third of it
 GRACE_SECONDS = 60.0  # for a worker to save and exit once its parent is gone
 
 # Split and path of each packed set: what a worker needs to open the data again.
 SplitPaths = tuple[tuple[str, str], ...]
+
+
+def suitable_jobs(runs: int) -> int:
+    """Return how many of a study's runs to do at a time on this machine: one on each core or GPU.
+
+    Several small networks, each on one core, train faster than one network on all of them. The
+    number depends on the machine and the study alone, so that a study resumes with the same bits.
+    """
+    if join_processes().device.type != "cpu":
+        return min(runs, torch.accelerator.device_count())
+    room = psutil.virtual_memory().total // BYTES_PER_JOB
+    return max(1, min(runs, torch.get_num_threads(), room))
 
 
 def threads_per_job(jobs: int) -> int:
@@ -66,7 +82,7 @@ def run_in_parallel(
         KeyboardInterrupt: Ctrl-C, which the workers receive as well; their trainings are saved.
     """
     paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
-    context = multiprocessing.get_context("spawn")
+    context = _process_context()
     numbers = context.SimpleQueue()
     for number in range(jobs):
         numbers.put(number)
@@ -105,6 +121,18 @@ def run_in_parallel(
         pool.shutdown(wait=True, cancel_futures=True)
     if failed is not None:
         raise failed
+
+
+def _process_context() -> BaseContext:
+    """Return how to start workers: as copies of a process that has imported everything.
+
+    Elsewhere than on Linux each worker imports by itself, which takes seconds.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _start_worker(threads: int, device: str | None, numbers: "SimpleQueue[int]") -> None:

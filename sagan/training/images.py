@@ -14,9 +14,14 @@ MAX_FIGURE_IMAGES = 4
 
 
 def draw_images(
-    generator: GeneratorBase, run: Path, step: int, writer: RecordWriter, credits: str = ""
+    generator: GeneratorBase,
+    run: Path,
+    step: int,
+    writer: RecordWriter,
+    credits: str = "",
+    figure: bool = True,
 ) -> None:
-    """Write RUN/samples/step-N.png and RUN/attention/step-N.png, and the grid to TensorBoard.
+    """Write RUN/samples/step-N.png, RUN/attention/step-N.png if asked, the grid to TensorBoard too.
 
     The latents are the same at every step, so that the images make a film. The grid has the
     samples' own pixels and no text: what shows it enlarges it and adds names. Both files contain
@@ -27,9 +32,9 @@ def draw_images(
     grid = image_grid(images, grid_columns(GRID_IMAGES, classes))
     save_image(grid, run / "samples" / f"step-{step:08d}.png", credits)
     writer.write_image("samples", grid, step)
-    explained = images_with_maps(generator, MAX_FIGURE_IMAGES)
+    explained = images_with_maps(generator, MAX_FIGURE_IMAGES) if figure else 0
     if explained and generator.attention_layers():
         labels = grid_labels(explained, classes)
         images, maps = generator.sample(explained, labels, return_attention=True)
-        figure = run / "attention" / f"step-{step:08d}.png"
-        draw_figure(figure, generator, images, maps, credits=credits)
+        path = run / "attention" / f"step-{step:08d}.png"
+        draw_figure(path, generator, images, maps, credits=credits)

@@ -94,7 +94,9 @@ def train(session: Session, reporter: Reporter) -> None:
         recorder = None
         if accelerator.is_main_process:
             shown = SilencedReporter(reporter, requests)
-            recorder = Recorder(run, training, shown, session.description.credits)
+            recorder = Recorder(
+                run, training, shown, session.description.credits, session.attention_figures
+            )
             stack.callback(recorder.close)
             recorder.started()
         evaluator = Evaluator(run, training)

@@ -88,16 +88,25 @@ class Recorder:
         training: the training to record.
         reporter: shows how it is going.
         credits: of the data; saved in the images.
+        attention_figures: whether to draw them beside the grids of samples.
 
     Raises:
         SaganError: the run directory cannot be written to; any method may raise this.
     """
 
-    def __init__(self, run: Run, training: Training, reporter: Reporter, credits: str = "") -> None:
+    def __init__(
+        self,
+        run: Run,
+        training: Training,
+        reporter: Reporter,
+        credits: str = "",
+        attention_figures: bool = True,
+    ) -> None:
         self.run = run.path
         self.training = training
         self.reporter = reporter
         self.credits = credits
+        self.attention_figures = attention_figures
         with _writing_into(self.run):
             kept = run.records_until(training.step)
             self.writer = RecordWriter(self.run, kept, training.step)
@@ -141,7 +150,12 @@ class Recorder:
         with _writing_into(self.run):
             if (last or training.step % config.sample_every == 0) and not skip_images:
                 draw_images(
-                    training.average.generator, self.run, training.step, self.writer, self.credits
+                    training.average.generator,
+                    self.run,
+                    training.step,
+                    self.writer,
+                    self.credits,
+                    self.attention_figures,
                 )
                 record |= self._attention()
             if record:

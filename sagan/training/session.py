@@ -66,6 +66,7 @@ class Session:
             limit. Until then, the description's steps and preset mean nothing.
         start: what a run at its beginning takes from a model; None if it starts from scratch or
             has a checkpoint, which has everything.
+        attention_figures: whether to draw them beside the grids of samples.
     """
 
     run: Run
@@ -74,6 +75,7 @@ class Session:
     limit_changed: bool = False
     plan: TimePlan | None = None
     start: Start | None = None
+    attention_figures: bool = True
 
 
 def prepare_session(

@@ -1,6 +1,7 @@
 """Train a run with the ordinary training code, in an ordinary run directory."""
 
 import math
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from sagan.build import build_meta_networks, count_parameters
@@ -23,7 +24,8 @@ def train_run(run: StudyRun, data: StudyData, observer: RunObserver) -> list[Rec
     settings = run.config.model_dump()
     source = str(data.train.path)
     session = prepare_session(source, run.folder, run.preset, settings, notify=lambda _: None)
-    train(session, observer.reporter)
+    # An attention figure takes as long as dozens of small steps; `sagan explain RUN` draws one.
+    train(replace(session, attention_figures=False), observer.reporter)
     return read_records(run.folder)
 
 
