@@ -11,6 +11,7 @@ from sagan.cli.options import Device, Settings, SourceOption
 from sagan.cli.signals import end_at_once
 from sagan.errors import SaganError
 from sagan.runtime.extras import report_missing_library
+from sagan.studies.server import start_server
 
 
 def study(
@@ -89,6 +90,8 @@ def study(
     from sagan.config import parse_assignments
 
     end_at_once()  # the runs' own processes save by themselves
+    if jobs != 1:
+        start_server()
 
     with report_missing_library():
         from sagan.studies.engine import run_study

@@ -4,7 +4,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,6 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from sagan.runtime.processes import join_processes
 from sagan.studies.definitions import STUDIES
 from sagan.studies.results import Result, make_result
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
+from sagan.studies.server import worker_context
 from sagan.training.loop import Interrupted
 
 BYTES_PER_JOB = 4 << 30  # of the machine's memory; a run of cpu-32 takes a third of it
@@ -82,7 +81,7 @@ def run_in_parallel(
         KeyboardInterrupt: Ctrl-C, which the workers receive as well; their trainings are saved.
     """
     paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
-    context = _process_context()
+    context = worker_context()
     numbers = context.SimpleQueue()
     for number in range(jobs):
         numbers.put(number)
@@ -121,18 +120,6 @@ def run_in_parallel(
         pool.shutdown(wait=True, cancel_futures=True)
     if failed is not None:
         raise failed
-
-
-def _process_context() -> BaseContext:
-    """Return how to start workers: as copies of a process that has imported everything.
-
-    Elsewhere than on Linux each worker imports by itself, which takes seconds.
-    """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _start_worker(threads: int, device: str | None, numbers: "SimpleQueue[int]") -> None:
