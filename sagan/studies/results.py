@@ -30,8 +30,8 @@ class Result(BaseModel):
             same blocks in every run; from these follows what other images might have given.
         protocol: conditions under which the numbers were measured.
         cost: seconds per training "step", and seconds of the "whole" run, including what earlier
-            processes recorded of it. Kept apart from the numbers, since it differs from one
-            execution to the next.
+            processes recorded of it; newer results also have "cpu", the seconds of all its threads. Kept
+            apart from the numbers, since it differs from one execution to the next.
         environment: software and machine.
     """
 
@@ -46,7 +46,7 @@ class Result(BaseModel):
     curves: dict[str, list[tuple[FiniteFloat, FiniteFloat]]]
     blocks: dict[str, list[FiniteFloat]] = {}
     protocol: dict[str, JsonValue]
-    cost: dict[Literal["step", "whole"], FiniteFloat] = Field(min_length=2)
+    cost: dict[Literal["step", "whole", "cpu"], FiniteFloat] = Field(min_length=2)
     environment: dict[str, JsonValue]
 
     @property
@@ -56,13 +56,19 @@ class Result(BaseModel):
 
     @property
     def core_hours(self) -> float:
-        """Hours that it took, times the number of its threads."""
+        """Hours of computing, or of its duration times the number of its threads."""
+        if "cpu" in self.cost:
+            return self.cost["cpu"] / 3600
         threads = self.environment.get("threads", 1)
         return self.cost["whole"] / 3600 * (threads if isinstance(threads, int) else 1)
 
 
 def make_result(
-    run: StudyRun, metrics: RunMetrics, seconds: float, environment: Mapping[str, JsonValue]
+    run: StudyRun,
+    metrics: RunMetrics,
+    seconds: float,
+    cpu_seconds: float,
+    environment: Mapping[str, JsonValue],
 ) -> Result:
     """Return a run's result: curves rounded to six digits, values that are not finite left out."""
     return Result(
@@ -75,7 +81,7 @@ def make_result(
         curves={name: _rounded(curve) for name, curve in metrics.curves.items()},
         blocks={name: [float(f"{v:.6g}") for v in found] for name, found in metrics.blocks.items()},
         protocol=metrics.protocol,
-        cost={"step": metrics.step_seconds, "whole": seconds},
+        cost={"step": metrics.step_seconds, "whole": seconds, "cpu": cpu_seconds},
         environment=dict(environment),
     )
 

@@ -145,10 +145,13 @@ def _exit_with_parent() -> None:
 def execute_run(run: StudyRun, perform: Callable[[StudyRun], RunMetrics]) -> Result:
     """Do a run, from its beginning or from where an earlier process left it, to its end."""
     earlier = max((record.get("seconds", 0.0) for record in read_records(run.folder)), default=0)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     metrics = perform(run)
-    seconds = earlier + time.perf_counter() - started
-    return make_result(run, metrics, seconds, describe_environment(*COMPUTED_WITH))
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    whole = earlier + seconds
+    # Of what earlier processes did only the duration is known.
+    cpu_seconds *= whole / max(seconds, 1e-9)
+    return make_result(run, metrics, whole, cpu_seconds, describe_environment(*COMPUTED_WITH))
 
 
 def _execute_in_worker(run: StudyRun, paths: SplitPaths) -> Result | None:

@@ -120,7 +120,7 @@ def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
     def command(out: Path) -> list[object]:
         return [
             "study", name, "--data", splits, "--out", out, *SMALLEST, "--seeds", 1,
-            "--variants", variants,
+            "--variants", variants, "--jobs", 1,
         ]  # fmt: skip
 
     out = tmp_path / "killed"
@@ -154,6 +154,9 @@ def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
         (["--preset", "smokey"], "did you mean smoke?"),
         (["--variants", "nun"], "has no variant 'nun'"),
         (["--set", "conditional=true"], "in this study conditional is False"),
+        (["--plan", "--seeds", 3], "--plan decides the number of seeds"),
+        (["--delta", 0.1], "--delta is laid down by --plan"),
+        (["--plan", "--delta", -1], "--delta -1.0 is not an effect"),
         (["--set", "attention_d=8"], "every variant has its own attention_d"),
         (["--budget-minutes", "inf"], "--budget-minutes inf is not a number of minutes"),
     ],

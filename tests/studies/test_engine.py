@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -361,3 +362,25 @@ def test_too_small_a_budget_is_refused_with_the_minutes_needed() -> None:
         affordable_steps([Cost(step=0, rest=1)], seconds=60, jobs=1)
     least = 60 * 6.7
     assert affordable_steps(costs, seconds=least, jobs=1) >= MIN_STEPS
+
+
+@pytest.mark.parametrize(
+    ("runs", "cores", "gib", "jobs"), [(8, 4, 64, 4), (3, 4, 64, 3), (8, 4, 10, 2), (8, 4, 2, 1)]
+)
+def test_a_run_at_a_time_for_each_core_as_far_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, runs: int, cores: int, gib: int, jobs: int
+) -> None:
+    monkeypatch.setattr(workers.torch, "get_num_threads", lambda: cores)
+    memory = SimpleNamespace(total=gib << 30)
+    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: memory)
+    assert workers.suitable_jobs(runs) == jobs
+
+
+def test_no_more_samples_are_measured_than_a_run_sees_images(run_study, performed) -> None:
+    run_study(seeds=1, steps=20)
+    assert {run.samples for run in performed} == {20 * 16}
+
+
+def test_a_probe_measures_as_many_samples_as_the_runs_it_stands_for(run_study, performed) -> None:
+    run_study(dry_run=True, steps=600)
+    assert {(run.config.steps, run.samples) for run in performed} == {(24, 9600)}
