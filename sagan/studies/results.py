@@ -30,7 +30,7 @@ class Result(BaseModel):
             same blocks in every run; from these follows what other images might have given.
         protocol: conditions under which the numbers were measured.
         cost: seconds per training "step", and seconds of the "whole" run, including what earlier
-            processes recorded of it; newer results also have "cpu", the seconds of all its threads. Kept
+            processes recorded of it; newer ones also have "cpu", of all threads. Kept
             apart from the numbers, since it differs from one execution to the next.
         environment: software and machine.
     """
