@@ -1,6 +1,6 @@
-"""Build the networks of a configuration."""
+"""Build the networks of a configuration, and estimate the memory that these take."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,11 +13,12 @@ from sagan.config import Config
 from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.attention_kernels import BackendName
-from sagan.nn.base import DiscriminatorBase, GeneratorBase
+from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.initialization import Initializer, named_random_state
 from sagan.nn.resnet import Discriminator, Generator
 from sagan.nn.spectral_norm import SpectralSpec
+from sagan.runtime.memory import check_memory
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -90,6 +91,40 @@ def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
     """Return the number of weights in one image's attention maps, of all layers together."""
     layers = network.self_attention.items()
     return sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
+
+
+def check_feature_maps(maps: Mapping[int, int], origin: str, purpose: str) -> None:
+    """Refuse a network with too large feature maps: small kernels can make large ones.
+
+    A block has up to three maps of its larger side at a time.
+
+    Args:
+        maps: larger side of each block -> its channels.
+        origin: the model, for the message.
+        purpose: likewise.
+
+    Raises:
+        SaganError: they would take more memory than `sagan.runtime.memory` allows.
+    """
+    largest = max(channels * side**2 for side, channels in maps.items())
+    check_memory(3 * 4 * BATCH_SIZE * largest, origin, purpose)
+
+
+def check_map_memory(
+    network: GeneratorBase | DiscriminatorBase, num: int, origin: str, each_entry: int = 4
+) -> None:
+    """Refuse attention maps that would take more memory than `sagan.runtime.memory` allows.
+
+    Args:
+        network: the network that the maps come from.
+        num: number of images.
+        origin: the model, for the message.
+        each_entry: bytes of an entry; in NumPy and torch 4.
+
+    Raises:
+        SaganError: they would.
+    """
+    check_memory(each_entry * num * map_entries(network), origin, "attention maps")
 
 
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sagan.build import (
     build_discriminator,
     build_generator,
-    map_entries,
+    check_feature_maps,
     on_meta_device,
     skip_init,
 )
@@ -23,7 +23,7 @@ from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
 from sagan.images.credits import checked_credits
 from sagan.images.decode import FITS
-from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.channels import discriminator_feature_maps, generator_feature_maps
 from sagan.nn.spectral_norm import fold_spectral_norm
 from sagan.run.checkpoint import (
@@ -39,7 +39,6 @@ from sagan.run.checkpoint import (
     verify_checkpoint,
 )
 from sagan.run.run import Run
-from sagan.runtime.memory import check_memory
 from sagan.storage.files import write_bytes
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -90,7 +89,7 @@ class Model:
             raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
         config = self.config
         maps = generator_feature_maps(config.family, config.resolution, config.channels_g)
-        _check_feature_maps(self, maps, "sampling")
+        check_feature_maps(maps, self.origin, "sampling")
         generator = _build_for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
@@ -107,7 +106,8 @@ class Model:
         """
         config = self.config
         maps = discriminator_feature_maps(config.family, config.resolution, config.channels_d)
-        _check_feature_maps(self, {2 * side: c for side, c in maps.items()}, "the discriminator")
+        maps = {2 * side: channels for side, channels in maps.items()}
+        check_feature_maps(maps, self.origin, "the discriminator")
         tensors = self.read("discriminator")
         if not tensors:
             raise SaganError(f"'{self.origin}' has no discriminator: use a model with both")
@@ -358,37 +358,6 @@ def _build_for_inference(
     load_tensors(network, tensors, model.origin)
     fold_spectral_norm(network)
     return network.eval().requires_grad_(False)
-
-
-def _check_feature_maps(model: Model, maps: Mapping[int, int], purpose: str) -> None:
-    """Refuse a network with too large feature maps: small kernels can make large ones.
-
-    A block has up to three maps of its larger side at a time.
-
-    Args:
-        model: the network's model.
-        maps: larger side of each block -> its channels.
-        purpose: for the message.
-    """
-    largest = max(channels * side**2 for side, channels in maps.items())
-    check_memory(3 * 4 * BATCH_SIZE * largest, model.origin, purpose)
-
-
-def check_map_memory(
-    network: GeneratorBase | DiscriminatorBase, num: int, origin: str, each_entry: int = 4
-) -> None:
-    """Refuse attention maps that would take more memory than `sagan.runtime.memory` allows.
-
-    Args:
-        network: the network that the maps come from.
-        num: number of images.
-        origin: the model, for the message.
-        each_entry: bytes of an entry; in NumPy and torch 4.
-
-    Raises:
-        SaganError: they would.
-    """
-    check_memory(each_entry * num * map_entries(network), origin, "attention maps")
 
 
 def _check_numbers(network: nn.Module, origin: str) -> None:

@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sagan.build import build_networks
+from sagan.build import build_networks, check_map_memory
 from sagan.config import resolve
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
@@ -29,7 +29,6 @@ from sagan.explain.draw import DEFAULT_DOTS, explain_samples
 from sagan.explorer.renderer import Renderer
 from sagan.model import (
     Model,
-    check_map_memory,
     export_model,
     load_discriminator,
     load_generator,

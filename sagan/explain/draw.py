@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from sagan.build import check_map_memory
 from sagan.errors import SaganError
 from sagan.explain.figure import QUERY_COLORS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
@@ -16,7 +17,7 @@ from sagan.explain.statistics import grid_sides
 from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
 from sagan.images.decode import read_photo
-from sagan.model import check_map_memory, open_model
+from sagan.model import open_model
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.runtime.device import CPU
 from sagan.sampling import grid_labels

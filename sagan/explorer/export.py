@@ -12,11 +12,12 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from sagan.build import check_map_memory
 from sagan.errors import SaganError
 from sagan.explorer.page import STATIC, exported_page
 from sagan.explorer.renderer import GALLERY_SIZE, MAX_SEED, Renderer, SampleRequest
 from sagan.images.decode import read_photo
-from sagan.model import check_map_memory, open_model
+from sagan.model import open_model
 from sagan.runtime.device import CPU
 from sagan.storage.files import write_bytes
 

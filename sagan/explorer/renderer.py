@@ -8,8 +8,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from sagan.build import check_map_memory
 from sagan.explorer.payload import Payload, to_safetensors
-from sagan.model import Model, check_map_memory
+from sagan.model import Model
 from sagan.nn.base import AttentionMaps, GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.runtime.device import CPU

@@ -18,7 +18,8 @@ from torch.export import Dim, ExportedProgram
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
-from sagan.model import Model, check_map_memory, to_half
+from sagan.build import check_map_memory
+from sagan.model import Model, to_half
 from sagan.nn.attention import SelfAttention2d, recorded_maps
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.inputs import seeded_latents
