@@ -1,9 +1,10 @@
-"""Trained models: the one way to open run directories, model files and shipped models."""
+"""Trained models: the one way to open run directories, model files, shipped and hub models."""
 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
@@ -21,6 +22,10 @@ from sagan.build import (
 )
 from sagan.config import Config, parse_config
 from sagan.errors import SaganError, reason
+from sagan.hub.download import download_model
+from sagan.hub.folder import WEIGHTS, is_hub_folder
+from sagan.hub.names import dataset_of, is_hub_name
+from sagan.hub.publishable import Publishable
 from sagan.images.credits import checked_credits
 from sagan.images.decode import FITS
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
@@ -39,7 +44,7 @@ from sagan.run.checkpoint import (
     verify_checkpoint,
 )
 from sagan.run.run import Run
-from sagan.storage.files import write_bytes
+from sagan.storage.files import refuse_links, write_bytes
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -48,7 +53,7 @@ PrecisionName: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Publishable):
     """A trained model. Its weights are read when they are needed.
 
     Attributes:
@@ -61,6 +66,7 @@ class Model:
         card: the model card, in Markdown; may be empty.
         read: reads the tensors of "generator" (raw weights), "ema" or "discriminator", if any.
         credits: who made its training images, in lines of text; "" if unknown.
+        dataset: their data set on the Hugging Face hub, as `--data` takes it; "" if from elsewhere.
     """
 
     origin: str
@@ -72,6 +78,7 @@ class Model:
     card: str
     read: Callable[[str], StateTensors]
     credits: str = ""
+    dataset: str = ""
 
     def generator(
         self, weights: WeightsName = "ema", precision: PrecisionName = "float32"
@@ -94,6 +101,7 @@ class Model:
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
         generator.classes = self.classes
+        generator.model = self
         _check_numbers(generator, self.origin)
         return generator.requires_grad_(False)
 
@@ -125,7 +133,25 @@ class Model:
             "step": str(self.step),
             "card": self.card,
             "credits": self.credits,
+            "dataset": self.dataset,
         }
+
+    def to_bytes(self, card: str = "", half: bool = False) -> bytes:
+        """Return the content of a model file: the averaged generator, and the discriminator.
+
+        Args:
+            card: a model card, in Markdown; by default the model's own.
+            half: store weights as float16.
+
+        Raises:
+            SaganError: weights are damaged, or too large for float16.
+        """
+        tensors = {f"generator.{name}": t for name, t in self.read("ema").items()}
+        tensors |= {f"discriminator.{name}": t for name, t in self.read("discriminator").items()}
+        if half:
+            tensors = {name: to_half(t, f"'{self.origin}': {name}") for name, t in tensors.items()}
+        metadata = self.metadata() | {"format": "pt", "card": card or self.card}
+        return serialize_tensors(tensors, metadata)
 
     def sha256(self, weights: WeightsName = "ema") -> str:
         """Return the SHA-256 of the generator's tensors, in 64 hex digits.
@@ -160,11 +186,11 @@ class Model:
 def load_generator(
     path_or_name: str | Path, weights: WeightsName = "ema", precision: PrecisionName = "float32"
 ) -> GeneratorBase:
-    """Load the generator of a run directory, a model file or a shipped model, ready to sample.
+    """Load the generator of a run, a model file, a shipped or hub model, ready to sample.
 
     Args:
-        path_or_name: an existing path takes precedence over a shipped model's name.
-            RUN/checkpoints/step-N is one checkpoint of a run.
+        path_or_name: hf:USER/NAME[@REVISION] is a model on the Hugging Face hub; an existing path
+            takes precedence over a name. RUN/checkpoints/step-N is one checkpoint of a run.
         weights: "ema", averaged over training, or "raw", the latest (run directories only).
         precision: that of convolutions and matrix products. bfloat16 takes about half the time if
             the processor supports it. Pixels then differ by less than 1 of 255 on average.
@@ -177,7 +203,7 @@ def load_generator(
 
 
 def load_discriminator(path_or_name: str | Path) -> DiscriminatorBase:
-    """Load the discriminator of a run directory, a model file or a shipped model.
+    """Load the discriminator of a run, a model file, a shipped or hub model.
 
     Args:
         path_or_name: as for `load_generator`.
@@ -189,7 +215,7 @@ def load_discriminator(path_or_name: str | Path) -> DiscriminatorBase:
 
 
 def open_model(path_or_name: str | Path) -> Model:
-    """Open a run directory, a model file or a shipped model. Weights are read later.
+    """Open a run, a model file, a shipped or hub model. Weights are read later.
 
     Args:
         path_or_name: as for `load_generator`.
@@ -197,20 +223,22 @@ def open_model(path_or_name: str | Path) -> Model:
     Raises:
         SaganError: the model does not exist, or it is damaged.
     """
-    path = Path(path_or_name)
+    path, name = Path(path_or_name), str(path_or_name)
     if os.path.isdir(path):  # noqa: PTH112 -- unlike Path's, no error for an impossible name
-        return _open_run(path)
+        return _open_hub_folder(path) if is_hub_folder(path) else _open_run(path)
     if os.path.isfile(path):  # noqa: PTH113
         return _open_file(path)
     if os.path.exists(path):  # noqa: PTH110
         raise SaganError(f"'{path}' is a pipe or a device: give a file or a run directory")
+    if is_hub_name(name):
+        return _open_file(download_model(name), origin=name)
     shipped = shipped_models()
-    if str(path_or_name) in shipped:
-        return replace(_open_file(shipped[str(path_or_name)]), origin=str(path_or_name))
+    if name in shipped:
+        return _open_file(shipped[name], origin=name)
     names = ", ".join(shipped)
     raise SaganError(
-        f"cannot find the model '{path_or_name}': give a run directory, a .safetensors file "
-        f"or a shipped model ({names})"
+        f"cannot find the model '{path_or_name}': give a run directory, a .safetensors file, "
+        f"hf:USER/NAME or a shipped model ({names})"
     )
 
 
@@ -234,17 +262,24 @@ def _open_run(path: Path) -> Model:
         origin=str(path),
         config=description.config,
         classes=description.classes,
-        fit=_check_fit(description.fit, run.path),
+        fit=_check_fit(description.fit, str(run)),
         fingerprint=str(description.data.get("fingerprint", "")),
         step=step_of(checkpoint),
         card="",
         credits=description.credits,
-        read=lambda name: read_checkpoint(checkpoint, name),
+        dataset=dataset_of(description.data.get("source")),
+        read=partial(read_checkpoint, checkpoint),
     )
 
 
-def _open_file(path: Path) -> Model:
-    not_a_model = SaganError(f"'{path}' is not a sagan model file: make one with sagan export")
+def _open_hub_folder(path: Path) -> Model:
+    refuse_links(path, [WEIGHTS])
+    return _open_file(path / WEIGHTS, origin=str(path))
+
+
+def _open_file(path: Path, origin: str = "") -> Model:
+    origin = origin or str(path)
+    not_a_model = SaganError(f"'{origin}' is not a sagan model file: make one with sagan export")
     if header_bytes(path) > MAX_HEADER_BYTES:
         raise not_a_model
     try:
@@ -254,46 +289,48 @@ def _open_file(path: Path) -> Model:
         classes = json.loads(metadata["classes"])
         step = int(metadata["step"])
     except OSError as error:
-        raise SaganError(f"cannot read '{path}': {reason(error)}") from None
+        raise SaganError(f"cannot read '{origin}': {reason(error)}") from None
     except (SafetensorError, KeyError, ValueError, RecursionError):
         raise not_a_model from None
     if not (isinstance(settings, dict) and _are_names(classes) and step >= 0):
         raise not_a_model
     config = parse_config(settings)
     if bool(classes) != bool(config.conditional):
-        raise SaganError(f"'{path}' is damaged: its classes do not fit its configuration")
-
-    def read(name: str) -> StateTensors:
-        if name == "generator":
-            raise SaganError(
-                f"'{path}' contains only averaged weights: raw ones are in the run directory"
-            )
-        prefix = {"ema": "generator.", "discriminator": "discriminator."}[name]
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
-                return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
-        except (OSError, SafetensorError) as error:
-            raise SaganError(f"cannot read '{path}': {reason(error)}") from None
-
+        raise SaganError(f"'{origin}' is damaged: its classes do not fit its configuration")
     return Model(
-        origin=str(path),
+        origin=origin,
         config=config,
         classes=tuple(classes),
-        fit=_check_fit(metadata.get("fit", "crop"), path),
+        fit=_check_fit(metadata.get("fit", "crop"), origin),
         fingerprint=metadata.get("fingerprint", ""),
         step=step,
         card=metadata.get("card", ""),
         credits=checked_credits(metadata.get("credits")),
-        read=read,
+        dataset=dataset_of(metadata.get("dataset")),
+        read=partial(_read_file, path, origin),
     )
+
+
+def _read_file(path: Path, origin: str, name: str) -> StateTensors:
+    """Read a network's tensors from a model file."""
+    if name == "generator":
+        raise SaganError(
+            f"'{origin}' contains only averaged weights: raw ones are in the run directory"
+        )
+    prefix = {"ema": "generator.", "discriminator": "discriminator."}[name]
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+            return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
+    except (OSError, SafetensorError) as error:
+        raise SaganError(f"cannot read '{origin}': {reason(error)}") from None
 
 
 def _are_names(classes: object) -> bool:
     return isinstance(classes, list) and all(isinstance(name, str) for name in classes)
 
 
-def _check_fit(fit: str, origin: Path) -> str:
+def _check_fit(fit: str, origin: str) -> str:
     if fit not in FITS:
         raise SaganError(f"'{origin}' is damaged: its images were made square by unknown {fit!r}")
     return fit
@@ -314,13 +351,7 @@ def export_model(model: Model, out: Path, card: str = "", half: bool = False) ->
     """
     if out.suffix != ".safetensors":
         raise SaganError(f"'{out}' does not end in .safetensors: call it NAME.safetensors")
-    tensors = {f"generator.{name}": t for name, t in model.read("ema").items()}
-    tensors |= {f"discriminator.{name}": t for name, t in model.read("discriminator").items()}
-    if half:
-        tensors = {name: to_half(t, f"'{model.origin}': {name}") for name, t in tensors.items()}
-    described = replace(model, card=card or model.card)
-    metadata = {"format": "pt", **described.metadata()}
-    write_bytes(out, serialize_tensors(tensors, metadata))
+    write_bytes(out, model.to_bytes(card, half))
 
 
 def to_half(tensor: Tensor, origin: str) -> Tensor:

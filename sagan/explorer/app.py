@@ -30,6 +30,7 @@ from sagan.explorer.security import SecurityMiddleware
 from sagan.explorer.sockets import listen, url_of
 from sagan.explorer.uploads import MAX_BYTES, TooLargeError, UploadDecoder
 from sagan.explorer.work_queue import CACHE_BYTES, BusyError, WorkQueue
+from sagan.hub.folder import is_hub_folder
 from sagan.model import Model, open_model
 from sagan.run.directory import is_run
 from sagan.runtime.device import CPU
@@ -262,7 +263,8 @@ def serve(
         SaganError: the model does not exist, or the address is not available.
     """
     model = open_model(name)
-    run = Path(name) if is_run(Path(name)) else None
+    path = Path(name)
+    run = path if is_run(path) and not is_hub_folder(path) else None
     with listen(host, port) as listener:
         app = create_app(model, run, host, device=device)
         print(f"exploring {name} at {url_of(listener, host)} (Ctrl-C to stop)", flush=True)

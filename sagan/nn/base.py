@@ -6,7 +6,8 @@ family inherit from these classes, so that every tool works with both.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypeAlias, overload
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -35,6 +36,21 @@ LatentsLike: TypeAlias = FloatArray | Tensor  # (num, latent_size)
 BATCH_SIZE = 64
 
 
+class TrainedModel(Protocol):
+    """What a generator was loaded from: it can save both networks as they were trained."""
+
+    def check_unchanged(self, generator: "GeneratorBase") -> None:
+        """Check that a generator still has the weights that would be saved."""
+
+    def save_pretrained(self, folder: str | Path, card: str = "", license: str = "") -> None:
+        """Write the folder that the hub shows."""
+
+    def push_to_hub(
+        self, name: str, card: str = "", license: str = "", private: bool = False
+    ) -> str:
+        """Push the model to the hub, and return the address of its page."""
+
+
 class GeneratorBase(nn.Module):
     """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
 
@@ -46,6 +62,7 @@ class GeneratorBase(nn.Module):
         classes: their names, which `sample` takes as labels; a trained model has them.
         self_attention: the attention layers, by the side of their feature map.
         precision: dtype of convolutions and matrix products in `sample`: float32 or bfloat16.
+        model: the trained model that it was loaded from; None for a network of your own.
     """
 
     family: str
@@ -55,6 +72,7 @@ class GeneratorBase(nn.Module):
     classes: tuple[str, ...] = ()
     self_attention: nn.ModuleDict
     precision: torch.dtype = torch.float32
+    model: TrainedModel | None = None
 
     def fold_norms(self) -> None:
         """Fold each batch norm that directly follows a convolution into that convolution, in place.
@@ -71,6 +89,54 @@ class GeneratorBase(nn.Module):
     def attention_layers(self) -> dict[str, SelfAttention2d]:
         """Return the attention layers by name, such as "generator.attention_16"."""
         return _named("generator", self.self_attention)
+
+    def save_pretrained(self, folder: str | Path, card: str = "", license: str = "") -> None:
+        """Write the model that this generator was loaded from as a folder for the Hugging Face hub.
+
+        The folder has both networks, as they were trained: `load_generator(folder)` loads it, and
+        a training can start from it.
+
+        Args:
+            folder: missing, without files of the names model.safetensors, config.json and
+                README.md, or written by this method.
+            card: a model card in Markdown; by default the model's own, or one from its settings.
+            license: an identifier of the hub, such as "mit", for the card's metadata.
+
+        Raises:
+            SaganError: the folder cannot be written or has other files of these names, the license
+                is not an identifier, or this generator's weights are not the model's average.
+            ValueError: this generator was not loaded from a model.
+        """
+        self._trained_model().save_pretrained(folder, card, license)
+
+    def push_to_hub(
+        self, name: str, card: str = "", license: str = "", private: bool = False
+    ) -> str:
+        """Push the model that this generator was loaded from to the Hugging Face hub.
+
+        The token is the one of `hf auth login`, or $HF_TOKEN.
+
+        Args:
+            name: USER/NAME; the model is created if it does not exist.
+            card: as for `save_pretrained`.
+            license: likewise.
+            private: create it private, or refuse to push to a public one.
+
+        Returns:
+            The address of the model's page.
+
+        Raises:
+            SaganError: the user is not signed in or may not write there, the hub does not answer,
+                or as for `save_pretrained`.
+            ValueError: this generator was not loaded from a model.
+        """
+        return self._trained_model().push_to_hub(name, card, license, private)
+
+    def _trained_model(self) -> TrainedModel:
+        if self.model is None:
+            raise ValueError("this generator was not loaded from a model: use load_generator")
+        self.model.check_unchanged(self)
+        return self.model
 
     @overload
     def sample(

@@ -11,6 +11,7 @@ from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import is_packed, read_manifest
 from sagan.data.sources.open import is_built_in
 from sagan.errors import SaganError
+from sagan.hub.names import is_hub_name
 from sagan.images.credits import joined_credits
 from sagan.model import Model, open_model
 from sagan.presets import LADDERS, Rung
@@ -98,8 +99,9 @@ def prepare_session(
             those it began with, which need not be given again.
         notify: called with one line for each thing that the user should know.
         progress: called while packing, with images done and images in all.
-        start: a model to start from (see `sagan.training.transfer`): a run directory, a model file
-            or a shipped model. A run to resume has it already and does not need it.
+        start: a model to start from (see `sagan.training.transfer`): a run directory, a model
+            file, hf:USER/NAME or a shipped model. A run to resume has it already and does not
+            need it.
 
     Raises:
         SaganError: something does not fit; one line says what.
@@ -171,6 +173,12 @@ def _model_to_start_from(run: Run, start: str | None) -> Model | None:
     begun = run.description.start
     if not begun or checkpoints(run.path):
         return None
+    if is_hub_name(begun.model) and start != begun.model:
+        # A run directory may come from anyone, and must not make this machine download a file.
+        raise SaganError(
+            f"'{run}' was to start from '{begun.model}', and has no checkpoint yet: give --from "
+            f"{begun.model} again, or another --out"
+        )
     return open_model(begun.model)
 
 
