@@ -1,4 +1,4 @@
-"""`sagan export`, `sagan import`, `sagan inspect` and `sagan presets`."""
+"""`sagan export`, `sagan push`, `sagan import`, `sagan inspect` and `sagan presets`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +50,35 @@ def export(
 
     text = read_text(card) if card else ""
     show(formats.export(open_model(model), out, text, half, discriminator, maps))
+
+
+def push(
+    model: ModelName,
+    name: Annotated[
+        str, typer.Argument(metavar="USER/NAME", help="Model on the hub; created if missing.")
+    ],
+    card: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.md", help="Model card; by default the model's own."),
+    ] = None,
+    license: Annotated[
+        str, typer.Option(metavar="ID", help="License in the card: mit, cc-by-4.0, other.")
+    ] = "",
+    private: Annotated[
+        bool, typer.Option("--private", help="Create it private; refuse if it is public.")
+    ] = False,
+) -> None:
+    """Push a model to the Hugging Face hub, where every command finds it as hf:USER/NAME.
+
+    Example: [bold]sagan push runs/photos anna/photos --license mit[/]
+    """
+    from sagan.model import open_model
+    from sagan.storage.files import read_text
+
+    text = read_text(card) if card else ""
+    page = open_model(model).push_to_hub(name, text, license, private)
+    pushed = "hf:" + name.removeprefix("hf:")
+    show([f"pushed to {page}", f"try it: sagan sample {pushed} --out grid.png"])
 
 
 def import_weights(

@@ -6,7 +6,8 @@ import typer
 
 MODEL = typer.Argument(
     metavar="MODEL",
-    help="Run directory, checkpoint folder, model file, or shipped model: cifar10-32, openmoji-64.",
+    help="Run directory, checkpoint folder, model file, hf:USER/NAME on the hub, or shipped model: "
+    "cifar10-32, openmoji-64.",
 )
 ModelName = Annotated[str, MODEL]
 SourceOption = Annotated[
@@ -39,7 +40,7 @@ StartOption = Annotated[
     typer.Option(
         "--from",
         metavar="MODEL",
-        help="Model to start from: a run, a model file or a shipped model.",
+        help="Model to start from: a run, a model file, hf:USER/NAME or a shipped model.",
     ),
 ]
 Device = Annotated[

@@ -23,6 +23,7 @@ COMMANDS = [
     ["explore"],
     ["export"],
     ["import"],
+    ["push"],
     ["presets"],
     ["inspect"],
     ["data"],
