@@ -135,6 +135,8 @@ def test_a_file_that_is_too_large_is_not_downloaded(
     hub.add("anna/birds", model_safetensors=weights)
     hub.headers = {"X-Linked-Size": str(2**40)}
     assert "larger than 4 GiB" in refusal(lambda: load_generator("hf:anna/birds"))
+    hub.headers = {"Content-Length": ""}  # a size that is not known may be any
+    assert "in its place" in refusal(lambda: load_generator("hf:anna/birds"))
     assert not any(request.startswith("GET") for request in hub.requests)
     hub.headers = {}
     open_model("hf:anna/birds")
