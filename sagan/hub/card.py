@@ -63,6 +63,8 @@ def hub_card(facts: CardFacts, card: str, license: str, reference: str) -> str:
     body = body.strip() or _description(facts, reference)
     if reference not in body:
         body += "\n\n" + _usage(facts, reference)
+    if facts.credits and "## Credits" not in body:
+        body += "\n\n" + _credits(facts)
     return "---\n" + own + "\n".join(added) + f"\n---\n\n{body}\n"
 
 
@@ -93,10 +95,6 @@ def _description(facts: CardFacts, reference: str) -> str:
         names = ", ".join(map(_plain, facts.classes[:MAX_NAMES]))
         more = len(facts.classes) - MAX_NAMES
         parts.append(f"{len(facts.classes)} classes: {names}{f' and {more} more' * (more > 0)}.")
-    parts.append(_usage(facts, reference))
-    if facts.credits:
-        lines = [f"* {_plain(line)}" for line in facts.credits.splitlines()]
-        parts.append("## Credits\n\nThe training images:\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
@@ -115,6 +113,12 @@ from sagan import load_generator
 
 images = load_generator("{reference}").sample(16{labels})  # uint8
 ```"""
+
+
+def _credits(facts: CardFacts) -> str:
+    """Return who made the training images: their licenses may ask for it."""
+    lines = [f"* {_plain(line)}" for line in facts.credits.splitlines()]
+    return "## Credits\n\nThe training images:\n\n" + "\n".join(lines)
 
 
 def _plain(text: str) -> str:

@@ -95,6 +95,16 @@ def test_a_card_keeps_its_text_and_metadata_and_gets_what_it_lacks(
     assert "identifier" in refusal(lambda: model.save_pretrained(tmp_path, "", "MIT: yes\nx"))
 
 
+def test_every_card_names_who_made_the_training_images(model: Model, tmp_path: Path) -> None:
+    credited = replace(model, credits="Faces by Anna\nEyes by Bert")
+    for card in ("", "# Mine"):
+        credited.save_pretrained(tmp_path, card)
+        text = (tmp_path / "README.md").read_text()
+        assert text.endswith(
+            "## Credits\n\nThe training images:\n\n* Faces by Anna\n* Eyes by Bert\n"
+        )
+
+
 def test_names_and_credits_cannot_be_markup_in_a_card(model: Model, tmp_path: Path) -> None:
     names = ("<script>", "a\n## b", "![x](y)")
     replace(model, classes=names, credits="<b>\n---").save_pretrained(tmp_path)
