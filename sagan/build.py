@@ -16,6 +16,7 @@ from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.initialization import Initializer, named_random_state
+from sagan.nn.projected import ProjectedDiscriminator
 from sagan.nn.resnet import Discriminator, Generator
 from sagan.nn.spectral_norm import SpectralSpec
 from sagan.runtime.memory import check_memory
@@ -61,6 +62,14 @@ def on_meta_device() -> Iterator[None]:
     """Build networks on the meta device within the context. Use `skip_init` as initializer."""
     with torch.device("meta"), _SkipInit():
         yield
+
+
+def leave_meta_device(network: nn.Module) -> None:
+    """Allocate memory for weights on the meta device, in place, and leave those of frozen layers.
+
+    The weights that are allocated have no defined value.
+    """
+    network._apply(lambda x: torch.empty_like(x, device="cpu") if x.is_meta else x)
 
 
 def skip_init(weight: Tensor) -> Tensor:
@@ -193,6 +202,7 @@ def _dcgan_arguments(config: Config, num_classes: int, initializer: Initializer)
 
 _FAMILIES = {
     "residual": _Family(Generator, Discriminator, _residual_arguments),
+    "projected": _Family(Generator, ProjectedDiscriminator, _residual_arguments),
     "dcgan": _Family(DCGANGenerator, DCGANDiscriminator, _dcgan_arguments),
 }
 

@@ -32,7 +32,14 @@ Channels = Annotated[int, Field(gt=0, le=4096)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
-_FLAGS = ("conditional", "spectral_norm_g", "spectral_norm_d", "rectified_skip", "flip")
+_FLAGS = (
+    "conditional",
+    "spectral_norm_g",
+    "spectral_norm_d",
+    "rectified_skip",
+    "flip",
+    "reuse_fakes",
+)
 
 
 class Config(BaseModel):
@@ -42,7 +49,9 @@ class Config(BaseModel):
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
 
-    family: Literal["residual", "dcgan"] = Field("residual", description="network family")
+    family: Literal["residual", "projected", "dcgan"] = Field(
+        "residual", description="network family; projected: D on top of a frozen network"
+    )
     resolution: Literal[32, 64, 128, 256] = Field(32, description="side of the images in pixels")
     channels_g: Channels = Field(64, description="base width of G, which its layout multiplies")
     channels_d: Channels = Field(64, description="base width of D, which its layout multiplies")
@@ -74,6 +83,9 @@ class Config(BaseModel):
     batch_size: Positive = Field(64, description="images per update, over all processes")
     accumulation: Positive = Field(1, description="micro-batches of an update in each process")
     d_steps: Annotated[int, Field(gt=0, le=100)] = Field(1, description="D updates per G update")
+    reuse_fakes: bool = Field(
+        False, description="update G with the fakes of D's last update, not with new ones"
+    )
     lr_g: LearningRate = Field(1e-4, description="learning rate of G")
     lr_d: LearningRate = Field(4e-4, description="learning rate of D")
     lr_decay: float = Field(
@@ -140,6 +152,10 @@ class Config(BaseModel):
                 f"batch_size={self.batch_size} is not a multiple of "
                 f"accumulation={self.accumulation}"
             )
+        if self.reuse_fakes and self.accumulation > 1:
+            raise ValueError("reuse_fakes keeps all fakes in memory: give accumulation=1")
+        if self.reuse_fakes and self.loss == "wasserstein-gp":
+            raise ValueError("loss=wasserstein-gp works with new fakes only: leave reuse_fakes out")
         maps_g = generator_feature_maps(self.family, self.resolution, self.channels_g)
         maps_d = discriminator_feature_maps(self.family, self.resolution, self.channels_d)
         _check_attention("g", self.attention_g, maps_g)

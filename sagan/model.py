@@ -17,6 +17,7 @@ from sagan.build import (
     build_discriminator,
     build_generator,
     check_feature_maps,
+    leave_meta_device,
     on_meta_device,
     skip_init,
 )
@@ -235,10 +236,9 @@ def open_model(path_or_name: str | Path) -> Model:
     shipped = shipped_models()
     if name in shipped:
         return _open_file(shipped[name], origin=name)
-    names = ", ".join(shipped)
     raise SaganError(
         f"cannot find the model '{path_or_name}': give a run directory, a .safetensors file, "
-        f"hf:USER/NAME or a shipped model ({names})"
+        f"hf:USER/NAME or a shipped model ({', '.join(shipped)})"
     )
 
 
@@ -385,7 +385,7 @@ def _build_for_inference(
     found = {name: tensor.shape for name, tensor in tensors.items() if not tensor.is_complex()}
     if found != shapes:
         raise SaganError(f"the weights in '{model.origin}' do not fit its configuration")
-    network.to_empty(device="cpu")
+    leave_meta_device(network)
     load_tensors(network, tensors, model.origin)
     fold_spectral_norm(network)
     return network.eval().requires_grad_(False)

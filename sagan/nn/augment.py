@@ -130,9 +130,9 @@ class AdaptiveAugment:
         self._updates = 0
 
     def observe(self, real_logits: Tensor) -> None:
-        """Add D's logits (B,) on real, augmented images, without waiting for the device."""
+        """Add D's logits (B,) or (B, P) on real, augmented images; does not wait for the device."""
         signs = real_logits.detach().float().sign().nan_to_num()
-        self._signs = self._signs + signs.sum()
+        self._signs = self._signs + signs.sum() * len(signs) / signs.numel()
         self._images += len(real_logits)
 
     def adjust(self, global_batch: int, mean: Callable[[Tensor], Tensor]) -> None:

@@ -31,6 +31,7 @@ from sagan.types import Float32Array, FloatArray, Int64Array, StrArray, UInt8Arr
 AttentionMaps: TypeAlias = dict[str, Float32Array]  # layer name -> (num, N, M)
 LabelsLike: TypeAlias = Sequence[int | str] | Int64Array | StrArray | Tensor  # (num,)
 LatentsLike: TypeAlias = FloatArray | Tensor  # (num, latent_size)
+View: TypeAlias = Tensor | tuple[Tensor, ...]  # images, or features of frozen layers
 
 # Images at a time in inference, to bound memory. Another size may change pixels by rounding.
 BATCH_SIZE = 64
@@ -229,6 +230,13 @@ class DiscriminatorBase(nn.Module):
     resolution: int
     num_classes: int
     self_attention: nn.ModuleDict
+
+    def view(self, images: Tensor) -> View:
+        """Return what the first trained layer takes: images (B, 3, S, S), if no layer is frozen.
+
+        `forward` takes it in place of the images.
+        """
+        return images
 
     def embed(self, images: Tensor) -> Tensor:
         """Return features (B, D) of images (B, 3, S, S): the input of the last linear layer."""

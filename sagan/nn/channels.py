@@ -26,6 +26,11 @@ DCGAN_RESOLUTION = 64
 DCGAN_GENERATOR = {4: 8, 8: 4, 16: 2, 32: 1}
 DCGAN_DISCRIMINATOR = {32: 1, 16: 2, 8: 4, 4: 8}
 
+# What the heads of a projected discriminator see: features of a frozen network, in maps that are
+# 1/4, 1/8, 1/16 and 1/32 as large as its images, which are enlarged to at least this side.
+PROJECTED_SIDE = 64
+PROJECTED_DISCRIMINATOR = {4: 24, 8: 40, 16: 112, 32: 320}
+
 QUERY_DIVISOR = 8  # queries and keys of an attention layer have C/8 channels
 
 
@@ -45,7 +50,7 @@ def generator_feature_maps(family: str, resolution: int, width: int) -> dict[int
     """Return the feature maps of a generator that attention can follow: side -> channels.
 
     Args:
-        family: "residual" or "dcgan".
+        family: "residual", "dcgan" or "projected".
         resolution: side of the images: a key of `RESIDUAL_GENERATOR`, or 64 for "dcgan".
         width: channels that the layout multiplies.
     """
@@ -59,6 +64,9 @@ def discriminator_feature_maps(family: str, resolution: int, width: int) -> dict
     """Return the same for a discriminator; of several maps with the same side, the first."""
     if family == "dcgan":
         return {size: width * multiple for size, multiple in DCGAN_DISCRIMINATOR.items()}
+    if family == "projected":
+        side = max(resolution, PROJECTED_SIDE)
+        return {side // part: channels for part, channels in PROJECTED_DISCRIMINATOR.items()}
     sizes, multiples = residual_discriminator_sizes(resolution), RESIDUAL_DISCRIMINATOR[resolution]
     maps: dict[int, int] = {}
     for size, multiple in zip(sizes, multiples, strict=True):
@@ -67,7 +75,9 @@ def discriminator_feature_maps(family: str, resolution: int, width: int) -> dict
 
 
 def num_discriminator_blocks(family: str, resolution: int) -> int:
-    """Return how many blocks (of "dcgan": hidden layers) a discriminator has."""
+    """Return how many blocks (of "dcgan": hidden layers) of a discriminator can be frozen."""
     if family == "dcgan":
         return len(DCGAN_DISCRIMINATOR)
+    if family == "projected":
+        return 0  # none that could be frozen: the first layers are frozen in any case
     return len(RESIDUAL_DISCRIMINATOR[resolution])

@@ -194,7 +194,7 @@ class Generator(GeneratorBase):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        _check_arguments(resolution, width, num_classes, spectral_norm, initializer)
+        check_network_arguments(resolution, width, num_classes, spectral_norm, initializer)
         check_whole(latent_size=latent_size)
         self.resolution = resolution
         self.latent_size = latent_size
@@ -323,7 +323,7 @@ class Discriminator(DiscriminatorBase):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        _check_arguments(resolution, width, num_classes, spectral_norm, initializer)
+        check_network_arguments(resolution, width, num_classes, spectral_norm, initializer)
         self.resolution = resolution
         self.num_classes = num_classes
         channels = [width * multiple for multiple in RESIDUAL_DISCRIMINATOR[resolution]]
@@ -382,9 +382,15 @@ class Discriminator(DiscriminatorBase):
         return logits
 
 
-def _check_arguments(
+def check_network_arguments(
     resolution: object, width: int, num_classes: int, spectral_norm: object, initializer: object
 ) -> None:
+    """Check the arguments that all residual networks have in common.
+
+    Raises:
+        ValueError: the resolution has no layout, or a number is too small.
+        TypeError: an argument is of another type.
+    """
     if not isinstance(resolution, Integral) or resolution not in RESIDUAL_GENERATOR:
         choices = ", ".join(map(str, RESIDUAL_GENERATOR))
         raise ValueError(f"no layout for resolution {resolution!r}: choose from {choices}")

@@ -4,6 +4,7 @@
 """
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -315,3 +316,19 @@ def to_json(value: Any) -> bytes:
     """Return the content of a JSON file that people can read."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace")  # as JSON itself escapes half a surrogate pair
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits.
+
+    Raises:
+        SaganError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise SaganError(f"cannot read '{path}': {error.strerror}") from None
+    return digest.hexdigest()

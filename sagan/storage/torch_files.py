@@ -61,6 +61,15 @@ def _reason(error: Exception) -> str:
     return message.splitlines()[0]
 
 
+def read_state_dict(path: Path) -> StateDict:
+    """Read named tensors from a file written by `torch.save`, without running any code in it.
+
+    Raises:
+        SaganError: the file does not contain a dictionary of tensors.
+    """
+    return checked_state_dict(read_torch_file(path), str(path))
+
+
 def checked_state_dict(content: object, origin: str) -> StateDict:
     """Return `content` if it is a dictionary of ordinary tensors.
 

@@ -34,6 +34,7 @@ from sagan.training.steps import (
     RandomKey,
     discriminator_step,
     generator_step,
+    joint_step,
 )
 from sagan.training.transfer import Start
 
@@ -90,10 +91,14 @@ class Training:
         for update in range(config.d_steps):
             key = RandomKey(config.seed, self.step, update)
             real = self._real_shards(self.step * config.d_steps + update)
-            result = discriminator_step(adversaries, key, real)
+            if config.reuse_fakes and update == config.d_steps - 1:
+                result, loss_g = joint_step(adversaries, key, real[0])
+            else:
+                result = discriminator_step(adversaries, key, real)
             adversaries.strength.adjust(config.batch_size, adversaries.mean)
-        key = RandomKey(config.seed, self.step, config.d_steps)
-        loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
+        if not config.reuse_fakes:
+            key = RandomKey(config.seed, self.step, config.d_steps)
+            loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
         self._share_running_statistics()
         self.step += 1
         # Values that are not finite reach batch norm's running statistics in the forward pass

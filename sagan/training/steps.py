@@ -1,4 +1,6 @@
-"""The two updates of adversarial training: one of the discriminator, one of the generator.
+"""The two updates of adversarial training, one of the discriminator and one of the generator.
+
+They are done one after the other, each with its own fakes, or as one step from the same fakes.
 
 A batch is divided into shards, one per process and micro-batch. All random numbers of a shard are a
 function of (seed, step, update, shard), so W processes draw the same ones as one process with W
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from sagan.images.pixels import to_float
 from sagan.nn.augment import augment, mirrored
+from sagan.nn.base import View
 from sagan.nn.spectral_norm import advance_spectral_norm
 from sagan.training.adversaries import Adversaries
 from sagan.training.randomness import keyed_rng
@@ -136,6 +139,68 @@ def generator_step(
     adversaries.guard_g.check(total, key.step + 1)
     adversaries.guard_g.step()
     return total
+
+
+def joint_step(
+    adversaries: Adversaries, key: RandomKey, shard: RealShard
+) -> tuple[DiscriminatorResult, Tensor]:
+    """Update the discriminator, then the generator, with the same fakes.
+
+    G draws them once instead of twice, and the frozen layers of D, if it has any, see them once.
+
+    Args:
+        adversaries: the networks; both change.
+        key: of these updates.
+        shard: this process's real images, in one shard: all of its fakes are kept in memory.
+
+    Returns:
+        The discriminator's result, and the generator's loss, as of the single updates.
+    """
+    generator, discriminator = adversaries.generator, adversaries.discriminator
+    advance_spectral_norm(discriminator)
+    advance_spectral_norm(generator)
+    real = _real_images(adversaries, key, shard)
+    with adversaries.autocast():
+        fake, fake_labels = _fake_images(
+            adversaries, adversaries.parallel_generator, key, shard.index, len(real)
+        )
+    images = _augmented(adversaries, key, shard.index, torch.cat([real, fake.float()]))
+    real, fake = images.chunk(2)
+    with adversaries.autocast():
+        real_view = discriminator.view(real.detach())
+        fake_view = discriminator.view(fake)
+
+    labels = None
+    if shard.labels is not None and fake_labels is not None:
+        labels = torch.cat([shard.labels, fake_labels])
+    adversaries.optimizer_d.zero_grad()
+    with adversaries.autocast():
+        logits = adversaries.parallel_discriminator(_joined(real_view, fake_view), labels)
+    real_logits, fake_logits = logits.float().chunk(2)
+    loss = adversaries.objective.discriminator(real_logits, fake_logits)
+    loss.backward()
+    adversaries.strength.observe(real_logits)
+    loss_d = adversaries.mean(loss.detach())
+    adversaries.guard_d.check(loss_d, key.step + 1)
+    adversaries.guard_d.step()
+
+    adversaries.optimizer_g.zero_grad()
+    with adversaries.autocast():
+        logits = discriminator(fake_view, fake_labels)
+    loss = adversaries.objective.generator(logits.float())
+    loss.backward(inputs=list(generator.parameters()))
+    loss_g = adversaries.mean(loss.detach())
+    adversaries.guard_g.check(loss_g, key.step + 1)
+    adversaries.guard_g.step()
+    result = DiscriminatorResult(loss_d, real_logits.detach().mean(), fake_logits.detach().mean())
+    return result, loss_g
+
+
+def _joined(real: View, fake: View) -> View:
+    """Return both views as those of one batch, without gradients to the generator."""
+    if isinstance(real, Tensor) and isinstance(fake, Tensor):
+        return torch.cat([real, fake.detach()])
+    return tuple(torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))
 
 
 def _real_images(adversaries: Adversaries, key: RandomKey, shard: RealShard) -> Tensor:

@@ -20,7 +20,7 @@ from sagan.nn.spectral_norm import SpectralNorm, advance_spectral_norm
 from sagan.training import adversaries as building
 from sagan.training.shards import RealShard
 from sagan.training.state import Training
-from sagan.training.steps import RandomKey, discriminator_step, generator_step
+from sagan.training.steps import RandomKey, discriminator_step, generator_step, joint_step
 
 Start = Callable[..., Training]
 HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
@@ -123,6 +123,60 @@ def test_the_generators_update_computes_no_gradient_of_the_discriminators_weight
     # The hooks do see gradients that are computed.
     discriminator_step(adversaries, KEY, real_shards(unlabeled, [0, 1]))
     assert len(computed) == len(gradients(adversaries.discriminator)) > 0
+
+
+# ---------------------------------------------------------------------------------------------
+# Both updates from the same fakes
+
+
+@pytest.mark.parametrize("family", ["residual", "projected"])
+def test_a_joint_steps_first_update_is_the_discriminators_own(
+    family: str, labeled: PackedDataset, start_training: Start
+) -> None:
+    joint, single = (
+        start_training(labeled, family=family, augment=0.5, flip=False).adversaries
+        for _ in range(2)
+    )
+    shards = real_shards(labeled, [0, 1, 9, 16])
+    result, _ = joint_step(joint, KEY, shards[0])
+    advance_spectral_norm(single.generator)
+    expected = discriminator_step(single, KEY, shards)
+    assert float(result.loss) == pytest.approx(float(expected.loss), rel=1e-5)
+    assert float(result.fake_logits) == pytest.approx(float(expected.fake_logits), rel=1e-4)
+    assert_close(gradients(joint.discriminator), gradients(single.discriminator), share=1e-4)
+
+
+@pytest.mark.parametrize("family", ["residual", "projected"])
+def test_a_joint_steps_second_update_follows_the_changed_discriminator_on_the_same_fakes(
+    family: str, labeled: PackedDataset, start_training: Start
+) -> None:
+    adversaries = start_training(labeled, family=family, flip=False).adversaries
+    plain = copy.deepcopy(adversaries.generator)
+    with watched(adversaries.generator) as drawn:
+        joint_step(adversaries, KEY, real_shards(labeled, [0, 1, 9, 16])[0])
+    assert len(drawn) == 1
+    advance_spectral_norm(plain)
+    latents, labels = drawn[0]
+    loss = -adversaries.discriminator(plain(latents, labels), labels).mean()
+    loss.backward(inputs=list(plain.parameters()))
+    assert_close(gradients(adversaries.generator), gradients(plain), share=1e-3)
+
+
+def test_with_reused_fakes_only_the_last_update_of_d_shares_them_with_g(
+    labeled: PackedDataset, start_training: Start
+) -> None:
+    training = start_training(labeled, d_steps=2, reuse_fakes=True)
+    before = snapshot(training.adversaries.generator)
+    with (
+        watched(training.adversaries.generator) as drawn,
+        watched(training.adversaries.discriminator) as judged,
+    ):
+        training.advance()
+    assert len(drawn) == 2
+    assert len(judged) == 3  # real and fake, real and fake, the fakes again
+    assert torch.equal(judged[1][0][-len(judged[2][0]) :], judged[2][0])
+    changed = snapshot(training.adversaries.generator)
+    assert any(not torch.equal(before[name], changed[name]) for name in before)
 
 
 # ---------------------------------------------------------------------------------------------

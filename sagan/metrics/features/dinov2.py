@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sagan.errors import SaganError
 from sagan.metrics.features.network import FeatureNetwork, FeaturesAndLogits
-from sagan.metrics.features.weights import PublishedWeights, find_weights, read_state_dict
-from sagan.storage.torch_files import StateDict
+from sagan.metrics.features.weights import PublishedWeights, find_weights
+from sagan.storage.torch_files import StateDict, read_state_dict
 
 ARCHITECTURE = "vit_large_patch14_dinov2"
 INPUT_SIZE, PATCH_SIZE, WIDTH = 224, 14, 1024

@@ -13,7 +13,8 @@ from torch_fidelity import FeatureExtractorInceptionV3
 
 from sagan.errors import SaganError
 from sagan.metrics.features.network import FeatureNetwork, FeaturesAndLogits
-from sagan.metrics.features.weights import PublishedWeights, find_weights, read_state_dict
+from sagan.metrics.features.weights import PublishedWeights, find_weights
+from sagan.storage.torch_files import read_state_dict
 
 WIDTH, NUM_CLASSES = 2048, 1008
 CANONICAL = PublishedWeights(

@@ -1,6 +1,5 @@
-"""Weights of feature networks: find, download and check their files; read them without pickles."""
+"""Weights of feature networks: find, download and check their files."""
 
-import hashlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -8,8 +7,7 @@ from pathlib import Path
 import torch
 
 from sagan.errors import SaganError
-from sagan.storage.files import cache_folder
-from sagan.storage.torch_files import StateDict, checked_state_dict, read_torch_file
+from sagan.storage.files import cache_folder, sha256_of
 
 
 @dataclass(frozen=True)
@@ -62,28 +60,3 @@ def _download(published: PublishedWeights, path: Path) -> None:
             f"cannot download {published.url} ({reason}): download it elsewhere and save it as "
             f"'{path}', or name it with --weights; --features efficientnet-lite0 needs no download"
         ) from None
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits.
-
-    Raises:
-        SaganError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    except OSError as error:
-        raise SaganError(f"cannot read '{path}': {error.strerror}") from None
-    return digest.hexdigest()
-
-
-def read_state_dict(path: Path) -> StateDict:
-    """Read named tensors from a file written by `torch.save`, without running any code in it.
-
-    Raises:
-        SaganError: the file does not contain a dictionary of tensors.
-    """
-    return checked_state_dict(read_torch_file(path), str(path))

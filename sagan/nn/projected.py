@@ -1,0 +1,172 @@
+"""The projected discriminator: trained heads that see images through a frozen network.
+
+"Projected GANs Converge Faster" (Sauer et al. 2021, arXiv 2111.01007): features of a classifier at
+four resolutions are judged patch by patch, each by a head of its own. Ours have the paper's
+self-attention and spectral normalization, its projection of labels (Miyato & Koyama 2018), and one
+head more, which sees the pixels themselves: the frozen features hardly know colors, since the
+classifier does not need them. The random convolutions with which Sauer et al. mix the features did
+not help here: docs/experiments.md.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
+from sagan.nn.base import DiscriminatorBase, View
+from sagan.nn.channels import discriminator_feature_maps
+from sagan.nn.efficientnet import EfficientNetLite0
+from sagan.nn.initialization import Initializer
+from sagan.nn.inputs import check_forward_images, check_forward_labels
+from sagan.nn.resnet import check_network_arguments, initialize
+from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
+
+PATCHES = 4  # a head judges at most 4 x 4 patches
+SLOPE = 0.2  # of LeakyReLU
+PIXELS = "pixels"  # name of the head on the image itself; the others have their map's side
+# Roughly the root mean square of the features, from the largest map: of photos and drawings of
+# 64 x 64 it is 8.7 to 10.8, 8.1 to 10.1, 6.9 to 8.4 and 3.3 to 3.8.
+LEVELS = (9.0, 8.0, 7.0, 3.5)
+
+
+class Head(nn.Module):
+    """A feature map, or an image, and labels -> a logit for each patch.
+
+    Args:
+        side: of the feature map.
+        in_channels: its channels.
+        width: channels of all layers.
+        num_classes: number of labels; 0 for unconditional.
+    """
+
+    def __init__(self, side: int, in_channels: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        while side > PATCHES:
+            self.layers.append(nn.Conv2d(in_channels, width, kernel_size=4, stride=2, padding=1))
+            side, in_channels = side // 2, width
+        self.layers.append(nn.Conv2d(in_channels, width, kernel_size=3, padding=1))
+        self.num_patches = side**2
+        self.linear = nn.Linear(width, 1)
+        self.embedding = nn.Embedding(num_classes, width) if num_classes else None
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> features of the patches (B, P, C)."""
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), SLOPE, inplace=True)
+        return x.flatten(2).transpose(1, 2)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, C_in, H, W) and labels (B,) -> logits (B, P)."""
+        features = self.embed(x)
+        weight = self.linear.weight  # (1, C)
+        if self.embedding is not None:
+            weight = weight + self.embedding(labels)  # (B, C)
+        # Not as a matrix product, which autocast would compute in bfloat16.
+        logits: Tensor = (features * weight[:, None]).sum(2) + self.linear.bias
+        return logits
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Mean features of the patches (B, C) -> mean logits (B, K), one for each label."""
+        logits: Tensor = self.linear(features)
+        if self.embedding is not None:
+            logits = logits + features @ self.embedding.weight.T
+        return logits
+
+
+class ProjectedDiscriminator(DiscriminatorBase):
+    """Images (B, 3, S, S) in [-1, 1] and labels (B,) -> logits (B, P) of patches, high for real.
+
+    Args:
+        resolution: S: 32, 64, 128 or 256.
+        width: channels of the heads.
+        num_classes: number of labels; 0 for unconditional.
+        attention: the heads that begin with self-attention, by the side of their feature map; None
+            for no attention.
+        spectral_norm: how every trained convolution, linear layer and embedding is normalized; None
+            for no normalization.
+        initializer: sets each trained weight, in place, before it is normalized.
+        seed: as for `Generator`.
+
+    Raises:
+        ValueError: as for `Discriminator`.
+        SaganError: the package with the weights of the frozen network is damaged.
+    """
+
+    family = "projected"
+
+    def __init__(
+        self,
+        resolution: int,
+        width: int,
+        num_classes: int = 0,
+        attention: AttentionSpec | None = None,
+        spectral_norm: SpectralSpec | None = SpectralSpec(),
+        initializer: Initializer = nn.init.orthogonal_,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_network_arguments(resolution, width, num_classes, spectral_norm, initializer)
+        self.resolution = resolution
+        self.num_classes = num_classes
+        self.width = width
+        maps = discriminator_feature_maps("projected", resolution, width)
+        self.seen_side = 4 * max(maps)
+        self.backbone = EfficientNetLite0()
+        self.self_attention = attention_blocks(attention, maps)
+        self.heads = nn.ModuleDict({PIXELS: Head(resolution, 3, width, num_classes)})
+        for side, channels in maps.items():
+            self.heads[str(side)] = Head(side, channels, width, num_classes)
+        initialize(self, initializer, seed)
+        if spectral_norm is not None:
+            apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
+
+    def view(self, images: Tensor) -> View:
+        """Return images (B, 3, S, S) and their frozen features (B, channels, side, side)."""
+        check_forward_images(images, self.resolution)
+        seen = images
+        if self.resolution != self.seen_side:
+            seen = F.interpolate(images, (self.seen_side, self.seen_side), mode="bilinear")
+        features = self.backbone.pyramid(seen)
+        return (images, *(x / level for x, level in zip(features, LEVELS, strict=True)))
+
+    def forward(self, images: View, labels: Tensor | None = None) -> Tensor:
+        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B, P).
+
+        Args:
+            images: or what `view` returned for them.
+            labels: of the images.
+
+        Raises:
+            ValueError: images or labels have another shape or dtype, or labels are missing or
+                superfluous.
+        """
+        view = images if isinstance(images, tuple) else self.view(images)
+        check_forward_labels(labels, view[0], self.num_classes)
+        return torch.cat([head(x, labels) for head, x in self._inputs_of_heads(view)], dim=1)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) -> features float32 (B, D): the mean of each head's patches."""
+        heads = self._inputs_of_heads(self.view(images))
+        return torch.cat([head.embed(x).float().mean(dim=1) for head, x in heads], dim=1)
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """Features (B, D) -> logits (B, K), means over patches; K = 1 without labels."""
+        heads = [head for head in self.heads.values() if isinstance(head, Head)]
+        logits = [
+            head.num_patches * head.class_logits(x)
+            for head, x in zip(heads, features.split(self.width, dim=1), strict=True)
+        ]
+        return torch.stack(logits).sum(dim=0) / sum(head.num_patches for head in heads)
+
+    def _inputs_of_heads(self, view: View) -> Iterator[tuple[Head, Tensor]]:
+        """Yield each head with its input (B, C, H, W), after self-attention where there is one."""
+        for (name, head), x in zip(self.heads.items(), view, strict=True):
+            attended = self.self_attention[name](x) if name in self.self_attention else x
+            assert isinstance(head, Head)
+            yield head, attended
+
+    def first_blocks(self, num: int) -> list[nn.Module]:
+        return []  # a configuration refuses more than there are

@@ -1,0 +1,109 @@
+"""The projected discriminator: frozen features, judged patch by patch, and the pixels."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from sagan.nn.attention_blocks import AttentionSpec
+from sagan.nn.projected import ProjectedDiscriminator
+from sagan.nn.spectral_norm import sigmas_of
+
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def discriminator() -> ProjectedDiscriminator:
+    torch.manual_seed(0)
+    network = ProjectedDiscriminator(32, 16, CLASSES, AttentionSpec((16, 8)))
+    for layer in network.attention_layers().values():
+        torch.nn.init.constant_(layer.gamma, 0.5)
+    return network
+
+
+def images(num: int = 4, side: int = 32) -> Tensor:
+    return torch.rand(num, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_a_score_is_the_mean_of_the_patches_logits_for_each_label(
+    discriminator: ProjectedDiscriminator,
+) -> None:
+    scores = discriminator.class_logits(discriminator.embed(images()))
+    assert scores.shape == (4, CLASSES)
+    for label in range(CLASSES):
+        logits = discriminator(images(), torch.full((4,), label))
+        torch.testing.assert_close(logits.mean(1), scores[:, label], rtol=1e-4, atol=1e-4)
+
+
+def test_heads_judge_16_patches_of_the_pixels_and_of_each_feature_map(
+    discriminator: ProjectedDiscriminator,
+) -> None:
+    logits = discriminator(images(), torch.tensor([0, 1, 2, 0]))
+    # Pixels, maps of 16 x 16, 8 x 8 and 4 x 4, and one of 2 x 2, which has only 4 positions.
+    assert logits.shape == (4, 4 * 16 + 4)
+    assert (logits.std(dim=1) > 0).all()
+    changed = images()
+    changed[:, :, :, :4] *= -1  # the first column of pixels' patches sees it, the last does not
+    other = discriminator(changed, torch.tensor([0, 1, 2, 0]))
+    same = (logits == other)[:, :16].unflatten(1, (4, 4)).all(dim=0)
+    assert not same[:, 0].any()
+    assert same[:, 3].all()
+
+
+def test_what_it_sees_may_be_given_in_place_of_the_images(
+    discriminator: ProjectedDiscriminator,
+) -> None:
+    labels = torch.zeros(4, dtype=torch.int64)
+    view = discriminator.view(images())
+    assert torch.equal(discriminator(view, labels), discriminator(images(), labels))
+
+
+def test_features_have_about_unit_variance_at_every_resolution() -> None:
+    network = ProjectedDiscriminator(64, 8)
+    smooth = torch.nn.functional.interpolate(images(16, 8), (64, 64), mode="bicubic")
+    _, *features = network.view(smooth)
+    shapes = [tuple(feature.shape[1:]) for feature in features]
+    assert shapes == [(24, 16, 16), (40, 8, 8), (112, 4, 4), (320, 2, 2)]
+    for feature in features:
+        assert 0.3 < feature.std().item() < 3
+
+
+def test_gradients_reach_the_images_and_nothing_frozen_is_trained(
+    discriminator: ProjectedDiscriminator,
+) -> None:
+    shown = images().requires_grad_()
+    discriminator(shown, torch.zeros(4, dtype=torch.int64)).mean().backward()
+    assert shown.grad is not None
+    assert (shown.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
+    trained = [name for name, _ in discriminator.named_parameters()]
+    assert not any(name.startswith("backbone") for name in [*trained, *discriminator.state_dict()])
+
+
+def test_everything_that_is_trained_is_spectrally_normalized(
+    discriminator: ProjectedDiscriminator,
+) -> None:
+    weights = {
+        name.rpartition(".parametrizations")[0] or name.rpartition(".")[0]
+        for name, parameter in discriminator.named_parameters()
+        if parameter.dim() > 1
+    }
+    assert weights == set(sigmas_of(discriminator))
+
+
+def test_attention_comes_first_in_its_heads(discriminator: ProjectedDiscriminator) -> None:
+    maps = discriminator.attention((images().permute(0, 2, 3, 1) * 127 + 128).byte().numpy())
+    assert {name: value.shape for name, value in maps.items()} == {
+        "discriminator.attention_16": (4, 256, 64),
+        "discriminator.attention_8": (4, 64, 16),
+    }
+
+
+def test_unconditional_networks_take_no_labels() -> None:
+    network = ProjectedDiscriminator(32, 8)
+    with pytest.raises(ValueError, match="labels"):
+        network(images(), torch.zeros(4, dtype=torch.int64))
+    assert network.class_logits(network.embed(images())).shape == (4, 1)
+
+
+def test_images_of_another_size_are_refused(discriminator: ProjectedDiscriminator) -> None:
+    with pytest.raises(ValueError, match="32"):
+        discriminator(images(side=64), torch.zeros(4, dtype=torch.int64))
