@@ -140,8 +140,8 @@ class Config(BaseModel):
             raise ValueError("family dcgan is unconditional: give conditional=false")
         if self.family == "dcgan" and self.init != "orthogonal":
             raise ValueError("family dcgan uses torch's initial weights: leave init out")
-        if self.family == "dcgan" and self.rectified_skip:
-            raise ValueError("family dcgan has no skips: leave rectified_skip out")
+        if self.family != "residual" and self.rectified_skip:
+            raise ValueError(f"family {self.family}: D has no skips: leave rectified_skip out")
         if self.augment == "adaptive" and self.loss == "wasserstein-gp":
             raise ValueError(
                 "augment=adaptive depends on the sign of D's logits, which has no meaning with "

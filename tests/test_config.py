@@ -237,6 +237,18 @@ def test_the_deconvolution_family_has_only_resolution_64_and_is_unconditional() 
     assert "no skips" in refusal(family="dcgan", resolution=64, rectified_skip=True)
 
 
+def test_a_projected_discriminator_has_attention_on_its_frozen_features() -> None:
+    assert resolve("smoke", {"family": "projected", "attention_d": (16, 8, 4)})
+    assert "choose from 16, 8, 4, 2" in refusal(family="projected", attention_d=(32,))
+    assert "no skips" in refusal(family="projected", rectified_skip=True)
+    assert "0 blocks" in refusal(family="projected", freeze_d=1)
+
+
+def test_fakes_are_reused_only_where_all_of_them_are_kept() -> None:
+    assert "accumulation=1" in refusal(reuse_fakes=True, batch_size=8, accumulation=2)
+    assert "leave reuse_fakes out" in refusal(reuse_fakes=True, loss="wasserstein-gp")
+
+
 def test_augmentation_cannot_adapt_to_wasserstein_logits() -> None:
     assert "give augment=0" in refusal(augment="adaptive", loss="wasserstein-gp")
 
