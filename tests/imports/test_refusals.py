@@ -47,7 +47,6 @@ def refusal(path: Path, *arguments: Any, **options: Any) -> str:
         ({"a": torch.zeros(3).to_sparse()}, "not a plain tensor"),
         ({"a": torch.zeros(3, device="meta")}, "not a plain tensor"),
     ],
-    ids=str,
 )
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 def test_a_hostile_or_foreign_file_is_refused(
