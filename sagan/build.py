@@ -158,16 +158,14 @@ def build_discriminator(
     family = _FAMILIES[config.family]
     # A gradient penalty differentiates D twice: fused attention would only compute maps again.
     backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
-    own_arguments = family.own_arguments(config, num_classes, initializer)
-    if config.rectified_skip:  # in the residual family only
-        own_arguments["rectified_skip"] = True
     discriminator = family.discriminator(
         width=config.channels_d,
         attention=AttentionSpec(
             config.attention_d, config.attention_form, backend, config.attention_block
         ),
         spectral_norm=_spectral_spec(config, config.spectral_norm_d),
-        **own_arguments,
+        **family.own_arguments(config, num_classes, initializer),
+        **family.discriminator_arguments(config),
     )
     return _channels_last(discriminator)
 
@@ -178,11 +176,19 @@ def _spectral_spec(config: Config, enabled: bool) -> SpectralSpec | None:
 
 @dataclass(frozen=True)
 class _Family:
-    """The networks of one family, and the arguments that only this family takes."""
+    """The networks of one family, and the arguments that only this family takes.
+
+    Attributes:
+        generator: builds G.
+        discriminator: builds D.
+        own_arguments: those of both networks.
+        discriminator_arguments: those of D only.
+    """
 
     generator: Callable[..., GeneratorBase]
     discriminator: Callable[..., DiscriminatorBase]
     own_arguments: Callable[[Config, int, Initializer], dict[str, Any]]
+    discriminator_arguments: Callable[[Config], dict[str, Any]] = lambda config: {}
 
 
 def _residual_arguments(
@@ -201,7 +207,12 @@ def _dcgan_arguments(config: Config, num_classes: int, initializer: Initializer)
 
 
 _FAMILIES = {
-    "residual": _Family(Generator, Discriminator, _residual_arguments),
+    "residual": _Family(
+        Generator,
+        Discriminator,
+        _residual_arguments,
+        lambda config: {"rectified_skip": config.rectified_skip},
+    ),
     "projected": _Family(Generator, ProjectedDiscriminator, _residual_arguments),
     "dcgan": _Family(DCGANGenerator, DCGANDiscriminator, _dcgan_arguments),
 }

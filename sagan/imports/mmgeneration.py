@@ -101,8 +101,7 @@ def _norm(tensors: Tensors, name: str, eps: float) -> Norm:
     gain, bias = (
         tensors.layer(f"{name}.{kind}_embedding", 2).folded().weight for kind in ("weight", "bias")
     )
-    mean, variance = f"{name}.norm.running_mean", f"{name}.norm.running_var"
-    return tensors.norm_with(mean, variance, 1 + gain, bias, eps)
+    return tensors.conditional_norm(f"{name}.norm", gain, bias, eps)
 
 
 PEER = Peer(

@@ -5,8 +5,6 @@ normalized, and D's in-place ReLU also rectifies the skips. Class tables are lin
 January 2022 they were embeddings, `embed0` and `embed1`.
 """
 
-from torch import Tensor
-
 from sagan.imports import residual
 from sagan.imports.peer import Facts, NetworkName, Peer
 from sagan.imports.tensors import Attention, Norm, Tensors
@@ -74,16 +72,11 @@ def _norm(tensors: Tensors, name: str, eps: float) -> Norm:
     if tensors.has(f"{name}.gain."):
         # Linear layers from one-hot labels: weights (C, classes).
         gain, bias = (tensors.layer(f"{name}.{kind}", 2).folded() for kind in ("gain", "bias"))
-        return _conditional(tensors, name, gain.weight.T, bias.weight.T, eps)
+        return tensors.conditional_norm(f"{name}.bn", gain.weight.T, bias.weight.T, eps)
     if tensors.has(f"{name}.embed0."):
         gain, bias = (tensors.layer(f"{name}.{kind}", 2).folded() for kind in ("embed0", "embed1"))
-        return _conditional(tensors, name, gain.weight, bias.weight, eps)
+        return tensors.conditional_norm(f"{name}.bn", gain.weight, bias.weight, eps)
     return tensors.norm(name, eps)
-
-
-def _conditional(tensors: Tensors, name: str, gain: Tensor, bias: Tensor, eps: float) -> Norm:
-    mean, variance = f"{name}.bn.running_mean", f"{name}.bn.running_var"
-    return tensors.norm_with(mean, variance, 1 + gain, bias, eps)
 
 
 PEER = Peer(

@@ -170,6 +170,11 @@ class Tensors:
         gain, bias = (self.take(f"{name}.{kind}", 1) for kind in ("weight", "bias"))
         return self.norm_with(f"{name}.running_mean", f"{name}.running_var", gain, bias, eps)
 
+    def conditional_norm(self, name: str, gain: Tensor, bias: Tensor, eps: float) -> Norm:
+        """Return a batch norm with gains of 1 + `gain` and biases for each label, (K, C)."""
+        mean, variance = f"{name}.running_mean", f"{name}.running_var"
+        return self.norm_with(mean, variance, 1 + gain, bias, eps)
+
     def norm_with(self, mean: str, variance: str, gain: Tensor, bias: Tensor, eps: float) -> Norm:
         """Return the batch norm with statistics of these names, and gains and biases.
 

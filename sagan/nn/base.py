@@ -1,7 +1,7 @@
 """The base classes of both networks: images, features and attention maps for users.
 
-Images are uint8 NHWC outside and float NCHW in [-1, 1] inside. The residual and the deconvolution
-family inherit from these classes, so that every tool works with both.
+Images are uint8 NHWC outside and float NCHW in [-1, 1] inside. The networks of
+all families inherit from these classes, so that every tool works with all of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -219,8 +219,10 @@ class GeneratorBase(nn.Module):
 class DiscriminatorBase(nn.Module):
     """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
 
+    A projected discriminator has a logit for each patch: (B, P).
+
     Attributes:
-        family: "residual" or "dcgan", as in a configuration.
+        family: "residual", "projected" or "dcgan", as in a configuration.
         resolution: S, the side of the images in pixels.
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.

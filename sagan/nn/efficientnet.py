@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sagan.errors import SaganError
 from sagan.storage.files import sha256_of
@@ -48,12 +49,15 @@ class FrozenConv2d(nn.Module):
         depthwise: bool = False,
     ) -> None:
         super().__init__()
-        weight = tensors[f"{convolution}.weight"]
-        gain = tensors[f"{norm}.weight"] * torch.rsqrt(tensors[f"{norm}.running_var"] + _EPS)
-        bias = tensors[f"{norm}.bias"] - gain * tensors[f"{norm}.running_mean"]
-        weight = (weight * gain[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+        mean, variance, gain, shift = (
+            tensors[f"{norm}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        folded, bias = fuse_conv_bn_weights(
+            tensors[f"{convolution}.weight"], None, mean, variance, _EPS, gain, shift
+        )
+        weight = folded.detach().contiguous(memory_format=torch.channels_last)
         self.register_buffer("weight", weight, persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("bias", bias.detach(), persistent=False)
         self.stride = stride
         self.groups = len(weight) if depthwise else 1
 

@@ -4,8 +4,8 @@
 four resolutions are judged patch by patch, each by a head of its own. Ours have the paper's
 self-attention and spectral normalization, its projection of labels (Miyato & Koyama 2018), and one
 head more, which sees the pixels themselves: the frozen features hardly know colors, since the
-classifier does not need them. The random convolutions with which Sauer et al. mix the features did
-not help here: docs/experiments.md.
+classifier does not need them. Sauer et al. mix the features by random convolutions first; ours are
+as they are, which takes less time and has not been shown to be worse: docs/experiments.md.
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from sagan.nn.channels import discriminator_feature_maps
 from sagan.nn.efficientnet import EfficientNetLite0
 from sagan.nn.initialization import Initializer
 from sagan.nn.inputs import check_forward_images, check_forward_labels
+from sagan.nn.label_projection import class_logits, label_weight
 from sagan.nn.resnet import check_network_arguments, initialize
 from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
@@ -61,19 +62,14 @@ class Head(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """(B, C_in, H, W) and labels (B,) -> logits (B, P)."""
         features = self.embed(x)
-        weight = self.linear.weight  # (1, C)
-        if self.embedding is not None:
-            weight = weight + self.embedding(labels)  # (B, C)
+        weight = label_weight(self.linear, self.embedding, labels)  # (B, C) or (1, C)
         # Not as a matrix product, which autocast would compute in bfloat16.
         logits: Tensor = (features * weight[:, None]).sum(2) + self.linear.bias
         return logits
 
     def class_logits(self, features: Tensor) -> Tensor:
         """Mean features of the patches (B, C) -> mean logits (B, K), one for each label."""
-        logits: Tensor = self.linear(features)
-        if self.embedding is not None:
-            logits = logits + features @ self.embedding.weight.T
-        return logits
+        return class_logits(self.linear, self.embedding, features)
 
 
 class ProjectedDiscriminator(DiscriminatorBase):

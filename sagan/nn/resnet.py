@@ -36,6 +36,7 @@ from sagan.nn.inputs import (
     check_initializer,
     check_whole,
 )
+from sagan.nn.label_projection import class_logits, label_weight
 from sagan.nn.precision import without_autocast
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
 from sagan.nn.spectral_norm import (
@@ -360,10 +361,7 @@ class Discriminator(DiscriminatorBase):
 
     def class_logits(self, features: Tensor) -> Tensor:
         """Features (B, D) -> logits (B, K), one for each label; K = 1 without labels."""
-        logits: Tensor = self.linear(features)
-        if self.embedding is not None:
-            logits = logits + features @ self.embedding.weight.T
-        return logits
+        return class_logits(self.linear, self.embedding, features)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,).
@@ -374,9 +372,7 @@ class Discriminator(DiscriminatorBase):
         """
         check_forward_labels(labels, images, self.num_classes)
         features = self.embed(images)
-        weight = self.linear.weight  # (1, D)
-        if self.embedding is not None:
-            weight = weight + self.embedding(labels)  # (B, D)
+        weight = label_weight(self.linear, self.embedding, labels)  # (B, D) or (1, D)
         # Not as a matrix product, which autocast would compute in bfloat16.
         logits: Tensor = (weight * features).sum(dim=1) + self.linear.bias
         return logits
