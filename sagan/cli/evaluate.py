@@ -27,7 +27,10 @@ def evaluate(
     ] = "fid,kid,precision,recall,density,coverage",
     features: Annotated[
         str,
-        typer.Option(help="efficientnet-lite0 (no download), inception (for FID) or dinov2."),
+        typer.Option(
+            help="efficientnet-lite0, cifar-judge (both without a download), inception (for FID) "
+            "or dinov2."
+        ),
     ] = "efficientnet-lite0",
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights of inception or dinov2.")

@@ -26,6 +26,7 @@ _OPENERS = {
     "efficientnet-lite0": "efficientnet",
     "inception": "inception",
     "dinov2": "dinov2",
+    "cifar-judge": "cifar_judge",
 }
 FEATURE_NETWORKS = tuple(_OPENERS)
 

@@ -17,7 +17,7 @@ from torch_fidelity import FeatureExtractorInceptionV3, feature_extractor_incept
 
 from sagan.errors import SaganError
 from sagan.metrics.features import dinov2, inception
-from sagan.metrics.features.network import FEATURE_NETWORKS, FeatureNetwork, open_network
+from sagan.metrics.features.network import FeatureNetwork, open_network
 from sagan.metrics.features.weights import PublishedWeights, find_weights
 from sagan.metrics.protocol import published_name
 from sagan.storage.files import sha256_of
@@ -56,27 +56,34 @@ def test_efficientnet_is_its_packages_network_on_normalized_images(efficientnet)
     torch.testing.assert_close(found, logits, rtol=0, atol=1e-3)
 
 
-def test_features_are_the_same_for_any_batch_size(efficientnet) -> None:
+@pytest.fixture(params=["efficientnet-lite0", "cifar-judge"])
+def installed(request) -> FeatureNetwork:
+    """Each network with weights that come in a package."""
+    return open_network(request.param)
+
+
+def test_features_are_the_same_for_any_batch_size(installed) -> None:
     """To 1e-5 of the largest feature, in float32."""
     images = smooth_images(11)
-    expected, _ = efficientnet(images)
+    expected, _ = installed(images)
     for batch_size in (1, 4, 11):
-        found, _ = replace(efficientnet, batch_size=batch_size)(images)
+        found, _ = replace(installed, batch_size=batch_size)(images)
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_large_images_are_averaged_and_not_subsampled(efficientnet) -> None:
+def test_large_images_are_averaged_and_not_subsampled(installed) -> None:
     """Without antialiasing, resizing would pick single dots of a fine checkerboard."""
     board = (255 * (torch.arange(512)[:, None] + torch.arange(512)) % 2 * 255).to(torch.uint8)
     fine = board[None, :, :, None].expand(1, 512, 512, 3).contiguous()
     gray = torch.full_like(fine, 127)
-    (a, _), (b, _) = efficientnet(fine), efficientnet(gray)
+    (a, _), (b, _) = installed(fine), installed(gray)
     assert (a - b).abs().max() < 0.2 * b.abs().max()
 
 
-def test_efficientnet_refuses_other_weights(tmp_path) -> None:
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "cifar-judge"])
+def test_networks_with_weights_in_a_package_refuse_others(name, tmp_path) -> None:
     with pytest.raises(SaganError, match="leave --weights out"):
-        open_network("efficientnet-lite0", tmp_path / "any")
+        open_network(name, tmp_path / "any")
 
 
 def test_an_unknown_network_is_refused_with_the_known_names() -> None:
@@ -89,6 +96,37 @@ def test_a_missing_library_is_reported_in_one_line(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(SaganError, match=r"timm.*pip install '\.\[metrics\]'"):
         open_network("dinov2")
+
+
+# --- CIFAR-judge
+
+
+def test_the_judge_in_the_package_is_the_one_that_was_measured() -> None:
+    """Its weights, its preprocessing and its layers give these numbers for three made-up images.
+
+    The accuracy on real images is measured by `runs/cifar-judge.py --measure`.
+    """
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    planes = [[8 * rows, 8 * columns, rows * columns // 4], [rows ^ columns] * 3]
+    planes.append([255 - 8 * columns, 4 * (rows + columns), 8 * (rows & columns)])
+    images = torch.stack([torch.stack(channels, dim=-1) for channels in planes]).byte()
+    judge = open_network("cifar-judge")
+    features, logits = judge(images)
+    assert (features.shape, logits.shape) == ((3, judge.width), (3, judge.num_logits))
+    expected = torch.tensor([[0.081, 0.172, 0.0], [0.143, 0.660, 0.0], [0.234, 0.072, 0.058]])
+    torch.testing.assert_close(features[:, :3], expected, rtol=0, atol=1e-3)
+    expected = torch.tensor(
+        [
+            [1.897, -0.950, 0.112, 1.991, -0.162, 0.257, 1.462, -1.597, -1.530, -1.339],
+            [1.080, -0.927, 0.823, 1.454, 1.117, -1.377, -0.577, -0.578, 0.378, -1.245],
+            [1.644, -1.223, 0.647, 0.789, 1.431, -0.714, 1.341, -1.900, -0.219, -1.643],
+        ]
+    )
+    torch.testing.assert_close(logits, expected, rtol=0, atol=5e-3)
+
+
+def test_distances_by_the_judge_have_its_name() -> None:
+    assert published_name("fid", open_network("cifar-judge")) == "FD-CIFAR-judge"
 
 
 # --- Inception
@@ -232,9 +270,7 @@ def test_a_file_without_weights_is_refused_in_one_line_and_runs_no_code(
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in FEATURE_NETWORKS if name != "efficientnet-lite0"]
-)
+@pytest.mark.parametrize("name", ["inception", "dinov2"])
 def test_weights_of_another_network_are_refused_in_one_line(name, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(dinov2, "ARCHITECTURE", "vit_small_patch14_dinov2")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
