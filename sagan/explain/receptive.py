@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sagan.nn.channels import PROJECTED_SIDE
+from sagan.nn.efficientnet import STAGES, TAPS
 from sagan.types import Int64Array
 
 START = 4  # side of the map that every generator starts from
@@ -52,6 +54,7 @@ _HALVE = _Convolution(kernel=2, stride=2, padding=0)
 _DOUBLE = _TransposedConvolution(kernel=2, stride=2, padding=0)
 _DCGAN_DOWN = _Convolution(kernel=4, stride=2, padding=1)
 _DCGAN_UP = _TransposedConvolution(kernel=4, stride=2, padding=1)
+_ENLARGE = _TransposedConvolution(kernel=4, stride=2, padding=1)  # bilinear, to twice the side
 
 
 def convolution_window(side: int, image_size: int) -> Int64Array:
@@ -71,7 +74,7 @@ def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
     """Return the theoretical receptive field of a 3x3 convolution in an attention layer's place.
 
     Args:
-        family: "residual" or "dcgan", as in a configuration.
+        family: "residual", "projected" or "dcgan", as in a configuration.
         layer: such as "discriminator.attention_16".
         resolution: side of the image in pixels.
 
@@ -91,7 +94,11 @@ def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
         for step in _steps_to_start(family, side):
             span = step.sources(span)
         return _as_pixels(span, START, resolution)
-    for step in _steps_to_picture(family, side, resolution):
+    if family == "projected":
+        steps = _steps_of_projected(side, resolution)
+    else:
+        steps = _steps_to_image(family, side, resolution)
+    for step in steps:
         span = step.sources(span)
     return _as_pixels(span, resolution, resolution)
 
@@ -103,12 +110,30 @@ def _steps_to_start(family: str, side: int) -> Iterator[_Step]:
         side //= 2
 
 
-def _steps_to_picture(family: str, side: int, resolution: int) -> Iterator[_Step]:
+def _steps_to_image(family: str, side: int, resolution: int) -> Iterator[_Step]:
     """The discriminator's layers from the first map of this side back to the image."""
     # Blocks that keep the size come after the first map of their size, so none is in between.
     while side < resolution:
         yield from (_DCGAN_DOWN,) if family == "dcgan" else (_HALVE, _CONV3, _CONV3)
         side *= 2
+
+
+def _steps_of_projected(side: int, resolution: int) -> Iterator[_Step]:
+    """The frozen network's layers from its map of this side back to the image."""
+    seen_side = max(resolution, PROJECTED_SIDE)
+    tap = TAPS[(seen_side // side).bit_length() - 3]  # maps have 1/4, 1/8, ... of that side
+    for kernel, first_stride, _, num_blocks in reversed(STAGES[: tap + 1]):
+        for _ in range(num_blocks - 1):
+            yield _frozen_convolution(kernel, stride=1)
+        yield _frozen_convolution(kernel, first_stride)
+    yield _frozen_convolution(kernel=3, stride=2)  # the stem
+    if seen_side == 2 * resolution:
+        yield _ENLARGE
+
+
+def _frozen_convolution(kernel: int, stride: int) -> _Convolution:
+    """A convolution with TensorFlow's padding, which puts an odd pixel after the map."""
+    return _Convolution(kernel, stride, padding=(kernel - stride) // 2)
 
 
 def _positions(side: int) -> Int64Array:

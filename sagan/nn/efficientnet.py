@@ -19,8 +19,16 @@ from sagan.storage.files import sha256_of
 from sagan.storage.torch_files import StateDict, read_state_dict
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Of each stage: stride of its first block, channels, blocks.
-STAGES = ((1, 16, 1), (2, 24, 2), (2, 40, 2), (2, 80, 3), (1, 112, 3), (2, 192, 4), (1, 320, 1))
+# Of each stage: side of its depthwise kernels, stride of its first block, channels, blocks.
+STAGES = (
+    (3, 1, 16, 1),
+    (3, 2, 24, 2),
+    (5, 2, 40, 2),
+    (3, 2, 80, 3),
+    (5, 1, 112, 3),
+    (5, 2, 192, 4),
+    (3, 1, 320, 1),
+)
 STEM = 32  # channels before the first stage
 TAPS = (1, 2, 4, 6)  # the last stages at a resolution: where the pyramid's features come from
 _EPS = 1e-3  # of its batch norm
@@ -154,7 +162,7 @@ def _published_weights() -> StateDict:
 def _stages(tensors: StateDict) -> Iterator[list[InvertedResidual]]:
     """Yield the blocks of each stage."""
     number, channels = 0, STEM
-    for first_stride, width, num_blocks in STAGES:
+    for _, first_stride, width, num_blocks in STAGES:
         blocks = []
         for i in range(num_blocks):
             stride = first_stride if i == 0 else 1

@@ -8,6 +8,8 @@ from torch import nn
 from sagan.explain import convolution_window, receptive_field
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
+from sagan.nn.efficientnet import FrozenConv2d
+from sagan.nn.projected import ProjectedDiscriminator
 from sagan.nn.resnet import Discriminator, Generator
 
 
@@ -93,6 +95,38 @@ def test_a_deconvolution_discriminators_field_is_what_its_layers_depend_on(side)
     np.testing.assert_array_equal(
         receptive_field("dcgan", f"discriminator.attention_{side}", 64),
         spans_on_the_image(network, side, 64),
+    )
+
+
+@pytest.mark.parametrize(("resolution", "side"), [(32, 16), (32, 4), (64, 8), (64, 2), (128, 16)])
+def test_a_projected_discriminators_field_is_where_its_gradients_are(resolution, side):
+    """With weights whose gradients cannot cancel: the small effects of far pixels count too."""
+    network = ProjectedDiscriminator(resolution, 8, attention=AttentionSpec((side,)))
+    network = without_attention(network, side)
+    for module in network.modules():
+        if isinstance(module, FrozenConv2d):  # its activations stay between ReLU6's bounds
+            module.weight = torch.rand_like(module.weight) / module.weight[0].numel()
+            module.bias = torch.zeros_like(module.bias)
+    image = torch.full((1, 3, resolution, resolution), 1e-3, dtype=torch.float64)
+    image.requires_grad_()
+    columns = []
+    module = network.self_attention[str(side)]
+    module.register_forward_hook(lambda _, __, output: columns.append(output.sum(dim=(0, 1, 2))))
+    network.embed(image)
+    depends = [
+        torch.autograd.grad(column, image, retain_graph=True)[0].ne(0).any(0).any(0).any(0)
+        for column in columns[0]
+    ]
+    np.testing.assert_array_equal(
+        receptive_field("projected", f"discriminator.attention_{side}", resolution),
+        ends(torch.stack(depends).numpy()),
+    )
+
+
+def test_a_projected_models_generator_is_a_residual_one():
+    np.testing.assert_array_equal(
+        receptive_field("projected", "generator.attention_8", 64),
+        receptive_field("residual", "generator.attention_8", 64),
     )
 
 
