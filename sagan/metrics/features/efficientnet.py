@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sagan.errors import SaganError
 from sagan.metrics.features.network import FeatureNetwork, FeaturesAndLogits
-from sagan.nn.efficientnet import SHA256, EfficientNetLite0
+from sagan.nn.efficientnet import SHA256, EfficientNetLite0Classifier
 
 INPUT_SIZE = 128
 WIDTH, NUM_CLASSES = 1280, 1000
@@ -40,7 +40,7 @@ def open_network(weights: Path | None) -> FeatureNetwork:
 class _Features(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.network = EfficientNetLite0()
+        self.network = EfficientNetLite0Classifier()
 
     def forward(self, images: Tensor) -> FeaturesAndLogits:
         x = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W), channels_last
