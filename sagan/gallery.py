@@ -254,9 +254,9 @@ def _sample_labels(
 
 def _row_labels(generator: GeneratorBase, labels: Sequence[int] | None) -> Sequence[int | None]:
     """The label of each row of an interpolation; one row of None if there are none."""
-    if labels is None and generator.num_classes:
-        return range(min(generator.num_classes, MAX_ROWS))
-    return labels if labels is not None else [None]
+    if labels is not None:
+        return labels
+    return range(min(generator.num_classes, MAX_ROWS)) if generator.num_classes else [None]
 
 
 def _files(

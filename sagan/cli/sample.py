@@ -57,16 +57,17 @@ def sample(
         opened = open_same_model(model)
         labels = opened.labels(classes) if classes is not None else None
         generator = opened.generator(precision=precision).to(processes.device)
-        if interpolate is None:
+        if interpolate is not None:
+            if processes.is_main_process:
+                write_interpolation(
+                    generator, out, interpolate, labels, seed, truncation, opened.classes,
+                    scale=factor, credits=opened.credits,
+                )  # fmt: skip
+        else:
             with PackingProgress(open_console(), "generating", after=2.0) as progress:
                 write_samples(
                     generator, out, number, labels, opened.classes, seed, truncation, progress,
                     scale=factor, credits=opened.credits,
                 )  # fmt: skip
-        elif processes.is_main_process:
-            write_interpolation(
-                generator, out, interpolate, labels, seed, truncation, opened.classes,
-                scale=factor, credits=opened.credits,
-            )  # fmt: skip
     if processes.is_main_process:
         say(f"wrote {out}")

@@ -294,13 +294,13 @@ def _describe_packed(source: str, path: Path, thumbnails: bool) -> DatasetInfo:
 
 def _packed_thumbnails(dataset: PackedDataset) -> dict[str, tuple[UInt8Array, ...]]:
     """Return images spread evenly over each class, in their own size."""
-    if dataset.labels is None:
-        return {"": _spread_over(dataset, np.arange(len(dataset)), SHEET_COLUMNS * SHEET_ROWS)}
-    return {
-        name: _spread_over(dataset, np.flatnonzero(dataset.labels == label), SHEET_COLUMNS)
-        for label, name in enumerate(dataset.classes)
-        if (dataset.labels == label).any()
-    }
+    if dataset.labels is not None:
+        return {
+            name: _spread_over(dataset, np.flatnonzero(dataset.labels == label), SHEET_COLUMNS)
+            for label, name in enumerate(dataset.classes)
+            if (dataset.labels == label).any()
+        }
+    return {"": _spread_over(dataset, np.arange(len(dataset)), SHEET_COLUMNS * SHEET_ROWS)}
 
 
 def _spread_over(dataset: PackedDataset, rows: np.ndarray, most: int) -> tuple[UInt8Array, ...]:

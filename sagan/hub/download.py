@@ -31,8 +31,8 @@ def download_model(name: str) -> Path:
         name: `hf:USER/NAME[@REVISION]`.
 
     Raises:
-        SaganError: the name is invalid, the hub does not have the model, does not answer and there
-            is no copy in the cache, or the file is too large or a link out of the cache.
+        SaganError: the name is invalid, the hub does not have the model, does not answer and the
+            cache has no copy, or the file is too large or a link out of the cache.
     """
     from huggingface_hub import constants
 
@@ -78,7 +78,7 @@ def _ask(wanted: HubName) -> "HfFileMetadata":
     # Both become names of files in the cache. A page that asks to sign in to a network has neither.
     tag = found.etag or ""
     named = is_commit(found.commit_hash or "") and tag.isalnum() and tag.isascii()
-    if not named or found.size is None:
+    if not (named and found.size is not None):
         raise ValueError("something else answers in its place")
     return found
 

@@ -27,7 +27,7 @@ def upload(target: HubName, files: Mapping[str, bytes], private: bool) -> str:
 
     if constants.is_offline_mode():
         raise SaganError("HF_HUB_OFFLINE is set: unset it to push a model")
-    if get_token() is None:
+    if not get_token():
         raise SaganError(
             "pushing a model needs a token of the hub that may write: sign in with 'hf auth "
             "login', or set HF_TOKEN"

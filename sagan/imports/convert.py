@@ -63,7 +63,7 @@ def import_model(
             "one with --discriminator"
         )
     peer = PEERS[_project(found[name], source)]
-    if source == "auto" and any(peer.role(network) is None for network in found.values()):
+    if source == "auto" and not all(map(peer.role, found.values())):
         raise SaganError(f"'{discriminator}' is not of {peer.title}, as '{path}' is")
     facts = _with_assumptions(peer, peer.facts(found[name], saved.text), assume)
     networks = {"generator": peer.generator(found[name], facts)}
@@ -225,5 +225,5 @@ def _card(
         + ".",
     ]
     if "discriminator" not in networks:
-        lines += ["", "There is no discriminator."]
+        lines += ["", "The model has no discriminator."]
     return "\n".join(lines)

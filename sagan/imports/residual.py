@@ -34,7 +34,7 @@ class GeneratorBlockParts(NamedTuple):
 
 
 class DiscriminatorBlockParts(NamedTuple):
-    """The layers of one block of D; the skip is None where it is the identity."""
+    """The layers of one block of D; `skip` only where it is not the identity."""
 
     conv1: Layer
     conv2: Layer

@@ -39,9 +39,9 @@ class Layer:
     @property
     def sigma(self) -> Tensor:
         """The scalar u^T W v that an evaluation divides the weight by; 1 without normalization."""
-        if self.u is None or self.v is None:
-            return torch.ones(())
-        return torch.dot(self.u, torch.mv(self.weight.flatten(1), self.v))
+        if self.u is not None and self.v is not None:
+            return torch.dot(self.u, torch.mv(self.weight.flatten(1), self.v))
+        return torch.ones(())
 
     def folded(self) -> "Layer":
         """Return the layer with its weight divided by sigma."""

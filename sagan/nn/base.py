@@ -134,10 +134,10 @@ class GeneratorBase(nn.Module):
         return self._trained_model().push_to_hub(name, card, license, private)
 
     def _trained_model(self) -> TrainedModel:
-        if self.model is None:
-            raise ValueError("this generator was not loaded from a model: use load_generator")
-        self.model.check_unchanged(self)
-        return self.model
+        if self.model is not None:
+            self.model.check_unchanged(self)
+            return self.model
+        raise ValueError("this generator was not loaded from a model: use load_generator")
 
     @overload
     def sample(

@@ -95,12 +95,11 @@ class _Frames:
         names = self._names(rows, columns)
         for step, path in spread(self._paths, MAX_FRAMES):
             cells = read_grid(path, self._size)
-            if cells is None or cells.shape != self.shape:
-                continue
-            images = cells[:rows, :columns].reshape(-1, *cells.shape[2:])
-            title = " · ".join(filter(None, (f"step {step:,}", names.title)))
-            captions = Captions(title, names.columns, (), names.images)
-            yield captioned_grid(images, columns, scale, captions)
+            if cells is not None and cells.shape == self.shape:
+                images = cells[:rows, :columns].reshape(-1, *cells.shape[2:])
+                title = " · ".join(filter(None, (f"step {step:,}", names.title)))
+                captions = Captions(title, names.columns, (), names.images)
+                yield captioned_grid(images, columns, scale, captions)
 
     def _names(self, rows: int, columns: int) -> Captions:
         """The class names of the shown cells, in the order of the labels of a saved grid."""

@@ -96,13 +96,12 @@ def _needed(delta: SmallestEffect, deviation: float, number: str, claims: int) -
             f"{number} is the same for all seeds of the pilot: give more --pilot-steps"
         )
     seeds = seeds_needed(delta.size / deviation, claims)
-    if seeds is None:
-        raise SaganError(
-            f"{number} varies so much between the pilot's seeds that a difference of "
-            f"{delta.size:g} would take more than {MAX_PLANNED:,} seeds: give a larger --delta, or "
-            "more steps"
-        )
-    return seeds
+    if seeds is not None:
+        return seeds
+    raise SaganError(
+        f"{number} varies so much between the pilot's seeds that a difference of {delta.size:g} "
+        f"would take more than {MAX_PLANNED:,} seeds: give a larger --delta, or more steps"
+    )
 
 
 def pilot_costs(results: Sequence[Result]) -> dict[str, Cost]:

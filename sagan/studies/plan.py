@@ -80,7 +80,7 @@ class StudyPlan:
 
     def pending_runs(self, seeds: int | None = None) -> list[StudyRun]:
         """Return the runs of the first seeds, by default of all, that have no result yet."""
-        out, bound = self.request.out, math.inf if seeds is None else seeds
+        out, bound = self.request.out, seeds if seeds is not None else math.inf
         return [
             run
             for run in self.runs()

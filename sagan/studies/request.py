@@ -64,12 +64,14 @@ class StudyRequest:
             raise SaganError(f"--budget-minutes {self.budget_minutes} is not a number of minutes")
         if self.steps is not None and self.budget_minutes is not None:
             raise SaganError("--steps and --budget-minutes both set the length of runs: give one")
-        if self.pilot is None:
-            return
-        if self.budget_minutes is not None or self.seeds is not None:
-            raise SaganError("--plan decides the number of seeds: give --steps and nothing else")
-        if self.pilot.delta is not None and not 0 < self.pilot.delta < math.inf:
-            raise SaganError(f"--delta {self.pilot.delta} is not an effect: give a number above 0")
+        if self.pilot is not None:
+            if self.budget_minutes is not None or self.seeds is not None:
+                raise SaganError(
+                    "--plan decides the number of seeds: give --steps and nothing else"
+                )
+            delta = self.pilot.delta
+            if delta is not None and not 0 < delta < math.inf:
+                raise SaganError(f"--delta {delta} is not an effect: give a number above 0")
 
     def command(self) -> str:
         """Return the command line of this request."""

@@ -163,9 +163,7 @@ def _credit(style: str) -> str:
 
 
 def _parse_styles(text: str | None) -> tuple[str, ...]:
-    if text is None:
-        return STYLES
-    styles = tuple(text.split(","))
+    styles = tuple(text.split(",")) if text is not None else STYLES
     known = [file.stem for file in sorted(_folder().glob("*.json"))]
     for style in styles:
         if style not in known:
@@ -186,8 +184,7 @@ def _parse_styles(text: str | None) -> tuple[str, ...]:
 
 
 def _parse_number(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_NUMBER
+    text = text if text is not None else str(DEFAULT_NUMBER)
     if not re.fullmatch("[0-9]{1,6}", text) or not 1 <= int(text) <= MAX_NUMBER:
         raise SaganError(
             f"'@{text}' is not a number of avatars: give {FORM}, with 1 to {MAX_NUMBER:,} of them"

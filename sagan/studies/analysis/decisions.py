@@ -2,9 +2,9 @@
 
 Of each claim two things are tested. Does the mean advantage differ from 0? (Student's t test,
 two-sided.) Is it smaller than delta, the smallest effect of interest, in either direction? (Two
-one-sided tests, Schuirmann 1987.) The first supports or contradicts the claim, the second says
-that there is no effect worth having. No mean is both 0 and as large as delta, so only one of the
-two can be wrong about a claim, and each has the whole level. Over the claims of a study each is
+one-sided tests, Schuirmann 1987.) The first supports or contradicts the claim, the second rules
+out an effect worth having. A mean cannot be both 0 and as large as delta, so only one of the two
+can be wrong about a claim, and each has the whole level. Over the claims of a study each is
 corrected by Holm (1979), over looks by `nominal_levels`.
 """
 

@@ -166,13 +166,13 @@ def _how_to_read(table: ResultTable, outcomes: Sequence[ClaimOutcome]) -> str:
         planned = "Seeds and delta were laid down before the first result."
     return (
         "Runs are paired by seed. A claim is supported if the mean advantage is above 0 by "
-        "Student's t test, and contradicted if it is below. There is no effect larger than delta "
-        "if two one-sided tests show that it is smaller than delta in both directions. Otherwise "
-        f"the claim is undecided. Delta is {table.smallest} {outcomes[0].claim.number}. In at most "
-        f"{LEVEL:.0%} of such studies any claim is given a wrong direction, and in at most "
-        f"{LEVEL:.0%} any is wrongly said to have no effect: both tests are corrected for the "
-        "number of claims (Holm) and of looks. Intervals and p-values in the tables are not "
-        f"corrected. {planned}"
+        "Student's t test, and contradicted if it is below. The verdict is 'no effect larger than "
+        "delta' if two one-sided tests show that the advantage is smaller than delta in both "
+        f"directions. Otherwise the claim is undecided. Delta is {table.smallest} "
+        f"{outcomes[0].claim.number}. In at most {LEVEL:.0%} of such studies any claim is given a "
+        f"wrong direction, and in at most {LEVEL:.0%} any is wrongly said to have no effect: both "
+        "tests are corrected for the number of claims (Holm) and of looks. Intervals and p-values "
+        f"in the tables are not corrected. {planned}"
     )
 
 
