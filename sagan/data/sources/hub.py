@@ -3,9 +3,10 @@
 import hashlib
 
 from sagan.data.sources.rows import StreamedRows
-from sagan.data.sources.tables import TableSource, import_datasets, one_line
+from sagan.data.sources.tables import TableSource, import_datasets
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError
+from sagan.hub.errors import hub_reason
 
 # One request with this timeout comes before loading: the loaders would retry for half a minute.
 TIMEOUT_SECONDS = 5
@@ -26,7 +27,7 @@ def open_hub(source: str, split: str) -> TableSource:
         streams = datasets.load_dataset(name, config, streaming=True, revision=revision)
         splits = {str(key): StreamedRows(stream, key) for key, stream in streams.items()}
     except Exception as error:  # the loaders' own, the hub's, pyarrow's and the network's
-        raise SaganError(f"cannot read '{source}' from the hub: {one_line(error)}") from None
+        raise SaganError(f"cannot read '{source}' from the hub: {hub_reason(error)}") from None
 
     def listing() -> str:
         content = repr((name, config, split, revision))
@@ -61,14 +62,16 @@ def _revision(source: str, name: str) -> str | None:
     try:
         return HfApi().dataset_info(name, timeout=TIMEOUT_SECONDS).sha
     except HFValidationError as error:
-        raise SaganError(f"'{source}' is not a valid name on the hub: {one_line(error)}") from None
+        raise SaganError(
+            f"'{source}' is not a valid name on the hub: {hub_reason(error)}"
+        ) from None
     except HfHubHTTPError as error:
         raise SaganError(
             f"cannot get the data set '{name}' from the hub: check the name, or sign in with "
-            f"'hf auth login' if it is private or gated ({one_line(error)})"
+            f"'hf auth login' if it is private or gated ({hub_reason(error)})"
         ) from None
     except Exception as error:  # offline mode, no network, no such host, a proxy in the way
         raise SaganError(
-            f"'{source}' needs the Hugging Face hub, which does not answer ({one_line(error)}): "
+            f"'{source}' needs the Hugging Face hub, which does not answer ({hub_reason(error)}): "
             "connect to the network, or give a folder, a .zip or .parquet files on this machine"
         ) from None

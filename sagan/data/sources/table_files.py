@@ -14,7 +14,7 @@ from sagan.data.sources.base import digest_of, file_entries
 from sagan.data.sources.folder import has_images, names_in
 from sagan.data.sources.names import is_image_name, is_system_folder, printable_name, split_of
 from sagan.data.sources.rows import ArrowRows, ParquetRows, Rows, StreamedRows
-from sagan.data.sources.tables import TableSource, image_column, import_datasets, one_line
+from sagan.data.sources.tables import TableSource, image_column, import_datasets
 from sagan.data.sources.tar_rows import TarRows
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, UnreadableError
@@ -138,7 +138,7 @@ def _open(
     except SaganError:
         raise
     except Exception as error:  # the loaders raise their own, pyarrow's, fsspec's and tarfile's
-        raise SaganError(f"cannot read '{path}': {one_line(error)}") from None
+        raise SaganError(f"cannot read '{path}': {_one_line(error)}") from None
 
     def digest() -> str:
         return digest_of("tables", path, (), file_entries(listed))
@@ -182,3 +182,7 @@ def _load_saved(path: Path) -> Mapping[str, Rows]:
     saved = datasets.load_from_disk(str(path))  # mapped, not read
     splits = saved if isinstance(saved, datasets.DatasetDict) else {DEFAULT_SPLIT: saved}
     return {n: StreamedRows(rows.to_iterable_dataset(), n) for n, rows in splits.items()}
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -15,6 +15,7 @@ from sagan.data.sources.names import names_images, names_masks, printable_name, 
 from sagan.data.sources.rows import Row, Rows
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
+from sagan.hub.errors import hub_reason
 from sagan.images.decode import IMAGE_EXTENSIONS, decode, examine
 
 if TYPE_CHECKING:
@@ -58,11 +59,6 @@ def import_datasets() -> ModuleType:
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     return datasets
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message as part of a line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -199,7 +195,7 @@ class TableSource:
             raise
         except Exception as error:  # pyarrow's own, the hub's and the network's
             raise SaganError(
-                f"cannot read '{self.name}' after row {number}: {one_line(error)}"
+                f"cannot read '{self.name}' after row {number}: {hub_reason(error)}"
             ) from None
 
     def _collect_labels(self, column: str) -> Labels:

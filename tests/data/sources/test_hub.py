@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import datasets
 import pytest
 from PIL import Image
 
-from sagan.data.sources.hub import _parse
+from sagan.data.sources.hub import _parse, open_hub
 from sagan.errors import SaganError
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -179,6 +180,24 @@ def test_a_name_that_the_hub_does_not_know_is_an_error_in_one_line(
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "cannot get the data set 'someone/else' from the hub" in line
+
+
+@pytest.mark.parametrize("fails", ["asking", "loading"])
+def test_messages_of_the_hub_are_shown_without_tokens_and_passwords(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("https://me:secret@hub.test refused hf_AbCdEf and plain-token")
+
+    def answer(*_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(sha=SHA)
+
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "plain-token")
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", fail if fails == "asking" else answer)
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(SaganError) as error:
+        open_hub(f"hf:{NAME}", "train")
+    assert "https://***@hub.test refused hf_*** and ***" in str(error.value)
 
 
 def test_a_name_says_set_configuration_and_split() -> None:
