@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from sagan.build import (
     build_discriminator,
@@ -21,29 +20,25 @@ from sagan.build import (
     on_meta_device,
     skip_init,
 )
-from sagan.config import Config, parse_config
-from sagan.errors import SaganError, reason
+from sagan.config import Config
+from sagan.errors import SaganError
 from sagan.hub.download import download_model
 from sagan.hub.folder import WEIGHTS, is_hub_folder
 from sagan.hub.names import dataset_of, is_hub_name
 from sagan.hub.publishable import Publishable
-from sagan.images.credits import checked_credits
-from sagan.images.decode import FITS
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.channels import discriminator_feature_maps, generator_feature_maps
 from sagan.nn.spectral_norm import fold_spectral_norm
 from sagan.run.checkpoint import (
-    MAX_HEADER_BYTES,
     StateTensors,
-    header_bytes,
     is_checkpoint,
     load_tensors,
     read_checkpoint,
-    serialize_tensors,
     step_of,
     tensors_sha256,
     verify_checkpoint,
 )
+from sagan.run.model_file import check_fit, model_file_bytes, read_description, read_tensors
 from sagan.run.run import Run
 from sagan.storage.files import refuse_links, write_bytes
 
@@ -147,12 +142,9 @@ class Model(Publishable):
         Raises:
             SaganError: weights are damaged, or too large for float16.
         """
-        tensors = {f"generator.{name}": t for name, t in self.read("ema").items()}
-        tensors |= {f"discriminator.{name}": t for name, t in self.read("discriminator").items()}
-        if half:
-            tensors = {name: to_half(t, f"'{self.origin}': {name}") for name, t in tensors.items()}
-        metadata = self.metadata() | {"format": "pt", "card": card or self.card}
-        return serialize_tensors(tensors, metadata)
+        networks = {"generator": self.read("ema"), "discriminator": self.read("discriminator")}
+        metadata = self.metadata() | {"card": card or self.card}
+        return model_file_bytes(networks, metadata, half, self.origin)
 
     def sha256(self, weights: WeightsName = "ema") -> str:
         """Return the SHA-256 of the generator's tensors, in 64 hex digits.
@@ -262,7 +254,7 @@ def _open_run(path: Path) -> Model:
         origin=str(path),
         config=description.config,
         classes=description.classes,
-        fit=_check_fit(description.fit, str(run)),
+        fit=check_fit(description.fit, str(run)),
         fingerprint=str(description.data.get("fingerprint", "")),
         step=step_of(checkpoint),
         card="",
@@ -279,61 +271,19 @@ def _open_hub_folder(path: Path) -> Model:
 
 def _open_file(path: Path, origin: str = "") -> Model:
     origin = origin or str(path)
-    not_a_model = SaganError(f"'{origin}' is not a sagan model file: make one with sagan export")
-    if header_bytes(path) > MAX_HEADER_BYTES:
-        raise not_a_model
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        settings = json.loads(metadata["config"])
-        classes = json.loads(metadata["classes"])
-        step = int(metadata["step"])
-    except OSError as error:
-        raise SaganError(f"cannot read '{origin}': {reason(error)}") from None
-    except (SafetensorError, KeyError, ValueError, RecursionError):
-        raise not_a_model from None
-    if not (isinstance(settings, dict) and _are_names(classes) and step >= 0):
-        raise not_a_model
-    config = parse_config(settings)
-    if bool(classes) != bool(config.conditional):
-        raise SaganError(f"'{origin}' is damaged: its classes do not fit its configuration")
+    found = read_description(path, origin)
     return Model(
         origin=origin,
-        config=config,
-        classes=tuple(classes),
-        fit=_check_fit(metadata.get("fit", "crop"), origin),
-        fingerprint=metadata.get("fingerprint", ""),
-        step=step,
-        card=metadata.get("card", ""),
-        credits=checked_credits(metadata.get("credits")),
-        dataset=dataset_of(metadata.get("dataset")),
-        read=partial(_read_file, path, origin),
+        config=found.config,
+        classes=found.classes,
+        fit=found.fit,
+        fingerprint=found.fingerprint,
+        step=found.step,
+        card=found.card,
+        credits=found.credits,
+        dataset=dataset_of(found.dataset),
+        read=partial(read_tensors, path, origin),
     )
-
-
-def _read_file(path: Path, origin: str, name: str) -> StateTensors:
-    """Read a network's tensors from a model file."""
-    if name == "generator":
-        raise SaganError(
-            f"'{origin}' contains only averaged weights: raw ones are in the run directory"
-        )
-    prefix = {"ema": "generator.", "discriminator": "discriminator."}[name]
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
-            return {key.removeprefix(prefix): file.get_tensor(key) for key in names}
-    except (OSError, SafetensorError) as error:
-        raise SaganError(f"cannot read '{origin}': {reason(error)}") from None
-
-
-def _are_names(classes: object) -> bool:
-    return isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-
-
-def _check_fit(fit: str, origin: str) -> str:
-    if fit not in FITS:
-        raise SaganError(f"'{origin}' is damaged: its images were made square by unknown {fit!r}")
-    return fit
 
 
 def export_model(model: Model, out: Path, card: str = "", half: bool = False) -> None:
@@ -352,20 +302,6 @@ def export_model(model: Model, out: Path, card: str = "", half: bool = False) ->
     if out.suffix != ".safetensors":
         raise SaganError(f"'{out}' does not end in .safetensors: call it NAME.safetensors")
     write_bytes(out, model.to_bytes(card, half))
-
-
-def to_half(tensor: Tensor, origin: str) -> Tensor:
-    """Convert a kernel or matrix to float16; vectors, which need little space, are kept.
-
-    Raises:
-        SaganError: it has values beyond float16's range.
-    """
-    if tensor.dim() < 2:
-        return tensor
-    half = tensor.half()
-    if not half.isfinite().all():
-        raise SaganError(f"{origin} has values too large for float16: export without --half")
-    return half
 
 
 def _build_for_inference(

@@ -504,7 +504,8 @@ def test_the_limit_of_memory_can_be_raised_and_must_be_a_number(
 def test_a_header_of_a_million_keys_is_refused_before_it_is_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sagan.model.safe_open", lambda *_, **__: pytest.fail("was parsed"))
+    opened = "sagan.run.model_file.safe_open"
+    monkeypatch.setattr(opened, lambda *_, **__: pytest.fail("was parsed"))
     path = tmp_path / "model.safetensors"
     with path.open("wb") as file:
         file.write((2**26).to_bytes(8, "little") + b"{")

@@ -19,10 +19,11 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 from sagan.build import check_map_memory
-from sagan.model import Model, to_half
+from sagan.model import Model
 from sagan.nn.attention import SelfAttention2d, recorded_maps
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.inputs import seeded_latents
+from sagan.run.model_file import to_half
 
 EXAMPLES = 2  # images to trace with; torch.export would take 1 for a constant
 
