@@ -41,6 +41,17 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def counted(num: int, one: str, many: str) -> str:
+    """Return a number with what it counts: "1 picture is left out", "1,200 pictures are left out".
+
+    Args:
+        num: the number.
+        one: the words after 1, such as "picture is left out".
+        many: the words after any other number.
+    """
+    return f"{num:,} {one if num == 1 else many}"
+
+
 def shorten(text: str, most: int = MAX_MESSAGE) -> str:
     """Return text of at most `most` characters, with the middle left out if it is longer.
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sagan.config import Config, resolve
-from sagan.errors import printable
+from sagan.errors import counted, printable
 from sagan.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def training_lines(description: "RunDescription") -> Iterator[str]:
     if preset in PRESETS:
         yield f"preset       {preset} (sagan presets {preset} lists all settings)"
     yield (
-        f"recipe       {config.resolution} px, {config.steps:,} steps, batch {config.batch_size}, "
-        f"seed {config.seed}"
+        f"recipe       {config.resolution} px, {counted(config.steps, 'step', 'steps')}, "
+        f"batch {config.batch_size}, seed {config.seed}"
     )
     if preset in PRESETS:
         yield f"changed      {', '.join(_changes(config, resolve(preset))) or 'nothing'}"
@@ -86,8 +86,9 @@ def _changes(config: Config, preset: Config) -> Iterator[str]:
 def description_lines(description: "RunDescription") -> Iterator[str]:
     """Yield lines on a run's data and networks."""
     data = description.data
-    labels = f"{len(data['classes'])} classes" if data["classes"] else "no labels"
-    yield f"data         {data['source']}: {data['images']:,} pictures, {labels}"
+    labels = counted(len(data["classes"]), "class", "classes") if data["classes"] else "no labels"
+    pictures = counted(data["images"], "picture", "pictures")
+    yield f"data         {data['source']}: {pictures}, {labels}"
     if description.start is not None:
         yield from start_lines(description.start)
     yield from network_lines(description.config, len(data["classes"]))
@@ -113,7 +114,7 @@ def _listed(names: Sequence[str], most: int = 6) -> str:
 
 def model_lines(model: "Model") -> Iterator[str]:
     """Yield lines on a trained model, its card last."""
-    yield f"trained      {model.step:,} steps"
+    yield f"trained      {counted(model.step, 'step', 'steps')}"
     yield f"classes      {', '.join(model.classes) or 'none: unconditional'}"
     size_g, size_d = network_lines(model.config, len(model.classes))
     networks: list[GeneratorBase | DiscriminatorBase] = [model.generator()]
@@ -147,7 +148,7 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     from sagan.data import advice
     from sagan.runtime.machine import this_machine
 
-    yield f"{info.source}: {info.num_images:,} pictures"
+    yield f"{info.source}: {counted(info.num_images, 'picture', 'pictures')}"
     if info.splits:
         yield f"split        {info.split} (of {', '.join(info.splits)})"
     if info.widths is not None and info.heights is not None:

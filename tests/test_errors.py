@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sagan.errors import MAX_MESSAGE, is_out_of_memory, shorten
+from sagan.errors import MAX_MESSAGE, counted, is_out_of_memory, shorten
 
 HUGE = 2**60  # bytes, more than any machine can address
 
@@ -24,6 +24,13 @@ def test_what_numpy_raises_is_recognized() -> None:
 @pytest.mark.parametrize("error", [RuntimeError("mat1 shape"), ValueError("out of memory")])
 def test_other_errors_are_not_taken_for_a_lack_of_memory(error: Exception) -> None:
     assert not is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    ("num", "text"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps"), (1200, "1,200 steps")]
+)
+def test_only_one_thing_is_counted_in_the_singular(num: int, text: str) -> None:
+    assert counted(num, "step", "steps") == text
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:

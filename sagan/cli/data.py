@@ -7,6 +7,7 @@ import typer
 
 from sagan.cli.console import open_console, say, show
 from sagan.cli.options import SourceArgument, Split
+from sagan.errors import counted
 
 
 def data_info(
@@ -66,4 +67,4 @@ def data_pack(
         )  # fmt: skip
     manifest = read_manifest(out)
     show((*manifest.notes, *manifest.findings(), *credit_lines(manifest.credits)))
-    say(f"wrote {out}: {len(dataset):,} pictures of {size} x {size}")
+    say(f"wrote {out}: {counted(len(dataset), 'picture', 'pictures')} of {size} x {size}")

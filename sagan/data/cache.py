@@ -16,7 +16,7 @@ from sagan.data.packing import pack
 from sagan.data.sources.base import Source
 from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
-from sagan.errors import SaganError
+from sagan.errors import SaganError, counted
 from sagan.images.credits import short_credits
 from sagan.images.decode import check_size_and_fit
 from sagan.storage.files import cache_folder
@@ -78,7 +78,7 @@ def open_dataset(
         for note in manifest.notes:
             notify(note)
         _notify_credits(dataset.credits, notify)
-        notify(f"{len(dataset):,} pictures packed earlier in {folder}")
+        notify(f"{counted(len(dataset), 'picture', 'pictures')} packed earlier in {folder}")
         _notify_findings(manifest, folder, notify)
         return dataset
     for note in opened.notes:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
-from sagan.errors import SaganError, UnreadableError, first_problem
+from sagan.errors import SaganError, UnreadableError, counted, first_problem
 from sagan.images.credits import checked_credits
 from sagan.images.decode import Fit
 from sagan.storage.files import read_file
@@ -69,9 +69,16 @@ class Manifest(BaseModel):
     def findings(self) -> Iterator[str]:
         """Yield what packing found that the user should know, one line each."""
         if self.skipped:
-            yield f"{len(self.skipped):,} unreadable files are left out: {MANIFEST} names them"
+            yield counted(
+                len(self.skipped),
+                f"unreadable file is left out: {MANIFEST} names it",
+                f"unreadable files are left out: {MANIFEST} names them",
+            )
         if self.num_copies:
-            yield f"{self.num_copies:,} pictures are copies of others: see duplicates in {MANIFEST}"
+            copies = counted(
+                self.num_copies, "picture is a copy of another", "pictures are copies of others"
+            )
+            yield f"{copies}: see duplicates in {MANIFEST}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from sagan.data.packed import (
 )
 from sagan.data.sources.base import Decoder, Source
 from sagan.data.workers import map_chunks
-from sagan.errors import SaganError, reason
+from sagan.errors import SaganError, counted, reason
 from sagan.images.decode import Fit, check_size_and_fit, decode
 from sagan.images.depth import FULL_BITS, GrayRange
 from sagan.storage.staging import replace, staged
@@ -248,10 +248,10 @@ class _SetWriter:
             shown = ", ".join(f"'{name}'" for name in empty[:5]) + (" ..." if empty[5:] else "")
             yield f"{len(empty):,} of {len(classes):,} classes have no pictures here: {shown}"
         if num_contradicting:
-            yield (
-                f"{num_contradicting:,} pictures are copies of others with another label: see "
-                f"duplicates in {MANIFEST}"
+            copies = counted(
+                num_contradicting, "picture is a copy of another", "pictures are copies of others"
             )
+            yield f"{copies} with another label: see duplicates in {MANIFEST}"
         if self.gray.note:
             yield self.gray.note
         if self._num_flat > MANY_FLAT * num:

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from sagan.errors import SaganError, UnreadableError, reason
+from sagan.errors import SaganError, UnreadableError, counted, reason
 from sagan.run.directory import RUN_FORMAT
 from sagan.runtime.memory import check_memory
 from sagan.storage.files import MAX_TEXT_BYTES, open_file, read_small, to_json
@@ -149,7 +149,8 @@ def latest_checkpoint(run: Path) -> Path | None:
             continue
         if damage:
             lost = step_of(found[-1]) - step_of(checkpoint)
-            warnings.warn(f"{damage[0]}; going back {lost} steps to '{checkpoint}'", stacklevel=2)
+            back = f"going back {counted(lost, 'step', 'steps')} to '{checkpoint}'"
+            warnings.warn(f"{damage[0]}; {back}", stacklevel=2)
         return checkpoint
     if damage:
         raise SaganError(

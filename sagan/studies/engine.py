@@ -17,7 +17,7 @@ from rich.console import Console
 
 from sagan.data import open_dataset
 from sagan.display import PackingProgress, PlainReporter, StageProgress, duration, reporter_for
-from sagan.errors import SaganError
+from sagan.errors import SaganError, counted
 from sagan.run.directory import alone_in
 from sagan.runtime.processes import join_processes, refuse_launcher
 from sagan.studies import workers
@@ -157,7 +157,7 @@ class StudyEngine:
         ]
         if pending:
             self._prepare(data)
-            self.say(f"pilot: {len(pending)} runs of {runs[0].config.steps:,} steps")
+            self.say(f"pilot: {runs_of(pending, runs[0].config.steps)}")
             self._run(pending, data, folder)
         shutil.rmtree(folder / "runs", ignore_errors=True)
         names = {run.name for run in runs}
@@ -179,7 +179,7 @@ class StudyEngine:
                     if data is None:
                         plan, data = self._begin()
                     pending = plan.pending_runs(seeds)
-                    self.say(f"{len(pending)} runs of {plan.config.steps:,} steps{self._at_a_time}")
+                    self.say(f"{runs_of(pending, plan.config.steps)}{self._at_a_time}")
                     self._run(pending, data, self.request.out)
                 if plan.laid_down is not None and self._all_decided(plan.laid_down):
                     self.say(f"every claim has its verdict after {seeds} seeds")
@@ -280,7 +280,12 @@ def cost_lines(plan: StudyPlan, costs: Mapping[str, Cost], jobs: int) -> Iterato
             yield f"{variant.name:<16}{variant.title}; seeds {', '.join(seeds)}: {each} each"
     total = sum(costs[run.variant].seconds(steps) for run in pending)
     in_all = duration(total / mean_concurrency(len(pending), jobs))
-    yield f"{len(pending)} runs of {steps:,} steps: about {in_all} in all"
+    yield f"{runs_of(pending, steps)}: about {in_all} in all"
+
+
+def runs_of(runs: Sequence[StudyRun], steps: int) -> str:
+    """Return how many runs of which length: "4 runs of 9 steps"."""
+    return f"{counted(len(runs), 'run', 'runs')} of {counted(steps, 'step', 'steps')}"
 
 
 def headline(study: Study, result: Result) -> str:

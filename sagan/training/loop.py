@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sagan.errors import SaganError, is_out_of_memory
+from sagan.errors import SaganError, counted, is_out_of_memory
 from sagan.nn.precision import exact_float32
 from sagan.run import checkpoint, directory
 from sagan.run.run import Run
@@ -124,7 +124,8 @@ def _check_steps(run: Run, done: int, steps: int) -> None:
     """
     if done > steps:
         raise SaganError(
-            f"'{run}' is at step {done} already, which is more than {steps} steps: ask for at "
+            f"'{run}' is at step {done} already, which is more than "
+            f"{counted(steps, 'step', 'steps')}: ask for at "
             f"least {done}, or give another --out"
         )
 

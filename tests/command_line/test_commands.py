@@ -115,7 +115,7 @@ def test_train_prints_what_differs_from_the_preset_and_not_all_settings(
     arguments = ["--data", pictures, "--preset", "smoke", "--steps", 1, "--set", "d_steps=2"]
     out = sagan("train", *arguments, "--out", tmp_path / "run").out
     assert "changed      d_steps=2 (preset: 1), steps=1 (preset: 50)\n" in out
-    assert "recipe       32 px, 1 steps, batch 16, seed 0\n" in out
+    assert "recipe       32 px, 1 step, batch 16, seed 0\n" in out
     assert f"data         {pictures}: " in out
     assert "lr_g" not in out
     assert len(out.partition("step 0 of 1")[0].splitlines()) < 10
@@ -385,8 +385,8 @@ def test_data_pack_reports_unreadable_files_and_duplicates(sagan, tmp_path) -> N
     assert sagan("data", "pack", *arguments).status == 2
     result = sagan("data", "pack", *arguments, "--max-unreadable", "0.5")
     assert result.status == 0
-    assert "1 unreadable files are left out" in result.out
-    assert "1 pictures are copies" in result.out
+    assert "1 unreadable file is left out" in result.out
+    assert "1 picture is a copy of another" in result.out
     assert "2 pictures of 8 x 8" in result.out
 
 

@@ -290,7 +290,7 @@ def test_a_run_is_not_resumed_with_other_settings(sagan, run, pictures) -> None:
 
 def test_a_dry_run_refuses_fewer_steps_than_a_run_has_done(sagan, run, pictures) -> None:
     result = train(sagan, pictures, run, "--steps", 1, "--dry-run")
-    assert_one_line(result, "already, which is more than 1 steps")
+    assert_one_line(result, "already, which is more than 1 step:")
 
 
 def test_a_contact_sheet_in_another_format_is_refused_before_anything_is_read(

@@ -140,7 +140,7 @@ def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
     assert list(found(out)) == done
     result = sagan(*command(out))
     assert result.status == 0, result.err
-    assert f"1 runs of {STEPS} steps" in result.out
+    assert f"1 run of {STEPS} steps" in result.out
     assert sagan(*command(tmp_path / "whole")).status == 0
     assert found(out) == found(tmp_path / "whole")
     whole = (tmp_path / "whole" / "summary.json").read_text()

@@ -73,7 +73,7 @@ def test_unreadable_files_are_reported_again_each_time(root: Path, tmp_path: Pat
     for _ in range(2):
         notes: list[str] = []
         path = open_dataset(str(root), 4, cache=tmp_path / "cache", notify=notes.append).path
-        assert any("1 unreadable files are left out" in line for line in notes)
+        assert any("1 unreadable file is left out" in line for line in notes)
         assert any(f"delete {path}" in line for line in notes)
 
 

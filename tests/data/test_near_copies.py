@@ -145,4 +145,4 @@ def test_packing_notes_one_picture_under_two_labels(tmp_path: Path) -> None:
         photo(1).save(tmp_path / "set" / label / "1.png")
     pack(open_source(str(tmp_path / "set")), tmp_path / "out", 8)
     notes = describe(str(tmp_path / "out")).notes
-    assert any("1 pictures are copies of others with another label" in note for note in notes)
+    assert any("1 picture is a copy of another with another label" in note for note in notes)

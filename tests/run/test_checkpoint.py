@@ -326,7 +326,7 @@ def test_a_file_that_cannot_be_read_counts_as_damaged(
         return plain(path, *arguments, **more)
 
     monkeypatch.setattr(checkpoint, "open_file", opened)
-    with pytest.warns(UserWarning, match=r"ema\.safetensors.*going back 1 steps"):
+    with pytest.warns(UserWarning, match=r"ema\.safetensors.*going back 1 step "):
         assert latest_checkpoint(run) == run / "checkpoints" / "step-00000001"
 
 

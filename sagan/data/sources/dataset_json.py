@@ -7,7 +7,7 @@ from functools import partial
 
 from sagan.data.sources.names import is_hidden, split_names, split_of
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL, Arrangement, arrange
-from sagan.errors import SaganError, UnreadableError
+from sagan.errors import SaganError, UnreadableError, counted
 
 DATASET_JSON = "dataset.json"
 
@@ -111,8 +111,12 @@ def _arrange_below(
     notes = [f"labels are read from '{folders[key]}/{DATASET_JSON}'", *arrangement.notes]
     if outside := sorted(set(range(len(names))).difference(*inside.values())):
         notes.append(
-            f"{len(outside)} pictures are not below a {DATASET_JSON} and are left out, such as "
-            f"'{names[outside[0]]}'"
+            counted(
+                len(outside),
+                f"picture is not below a {DATASET_JSON} and is left out, such as ",
+                f"pictures are not below a {DATASET_JSON} and are left out, such as ",
+            )
+            + f"'{names[outside[0]]}'"
         )
     return replace(arrangement, splits=splits, notes=tuple(notes))
 
@@ -194,8 +198,12 @@ def _note_missing(
 ) -> Iterator[str]:
     if missing := [names[index] for index in order if names[index] not in labels]:
         yield (
-            f"{len(missing)} pictures have no label in {DATASET_JSON} and are left out, "
-            f"such as '{missing[0]}'"
+            counted(
+                len(missing),
+                f"picture has no label in {DATASET_JSON} and is left out, ",
+                f"pictures have no label in {DATASET_JSON} and are left out, ",
+            )
+            + f"such as '{missing[0]}'"
         )
 
 

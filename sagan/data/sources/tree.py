@@ -15,7 +15,7 @@ from sagan.data.sources.names import (
     split_names,
     split_of,
 )
-from sagan.errors import SaganError
+from sagan.errors import SaganError, counted
 from sagan.images.decode import IMAGE_EXTENSIONS
 
 # The split of everything in a source without splits, and the one that numbers the classes.
@@ -162,7 +162,9 @@ def _without_masks(tree: _Tree) -> _Tree:
         else:
             kept[folder] = files
     shown = "/".join(min(masks))
-    note = f"{num} pictures in '{shown}' and the like are masks of those beside it: left out"
+    one = f"picture in '{shown}' is a mask"
+    many = f"pictures in '{shown}' and the like are masks"
+    note = f"{counted(num, one, many)} of those beside it: left out"
     return _Tree(kept, [note])
 
 
@@ -176,7 +178,8 @@ def _without_mask_files(tree: _Tree) -> _Tree:
         shown = shown or (masks and "/".join((*folder, min(masks)))) or ""
     if not num:
         return tree
-    note = f"{num} pictures such as '{shown}' are masks of those beside them: left out"
+    one, many = f"picture, '{shown}', is a mask", f"pictures such as '{shown}' are masks"
+    note = f"{counted(num, one, many)} of those beside them: left out"
     return _Tree(kept, [*tree.notes, note])
 
 
@@ -217,7 +220,7 @@ def _without_strays(tree: _Tree) -> _Tree:
         return tree
     (folder,) = folders
     note = (
-        f"{len(loose)} pictures beside the folder '{folder}' are left out, "
+        f"{counted(len(loose), 'picture', 'pictures')} beside the folder '{folder}' left out, "
         f"such as '{min(leaf for _, leaf in loose)}'"
     )
     return _Tree(
@@ -349,7 +352,7 @@ def _note_left_out(tree: _Tree, used: set[str], notes: list[str]) -> None:
     ]
     if outside:
         notes.append(
-            f"{len(outside)} pictures outside the splits' folders are left out, "
+            f"{counted(len(outside), 'picture', 'pictures')} outside the splits' folders left out, "
             f"such as '{min(outside)}'"
         )
 
@@ -377,16 +380,18 @@ def _arranged(tree: _Tree, numbering: tuple[str, ...], splits: tuple[str, ...]) 
     if not classes:
         if folders and loose:
             notes.append(
-                f"{len(loose)} pictures are at the top and {folders.total()} in "
-                f"{len(folders)} sub-folders: read as one set without labels"
+                counted(len(loose), "picture is", "pictures are")
+                + f" at the top and {folders.total()} in "
+                + counted(len(folders), "sub-folder", "sub-folders")
+                + ": read as one set without labels"
             )
         files = tuple((index, NO_LABEL) for _, index in ordered)
         return Arrangement(files, (), splits, tuple(notes))
 
     if loose:
         notes.append(
-            f"{len(loose)} pictures beside the class folders have no label and are left out, "
-            f"such as '{loose[0][1]}'"
+            f"{counted(len(loose), 'picture', 'pictures')} without a label, beside the class "
+            f"folders, left out, such as '{loose[0][1]}'"
         )
     if unknown := sorted(folders.keys() - set(numbering)) if numbering else []:
         notes.append(f"classes that the train split does not have: {', '.join(unknown)}")

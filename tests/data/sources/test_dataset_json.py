@@ -128,7 +128,7 @@ def test_a_name_with_two_labels_is_refused_and_a_negative_number_is_not_a_class(
     pairs = [[name, n - 1] for n, name in enumerate(NAMES)]
     info = describe(str(in_zip(tmp_path, {"labels": pairs})))
     assert info.counts == {"0": 1, "1": 1, "2": 1}
-    assert info.notes[0].startswith("1 pictures have no label")
+    assert info.notes[0].startswith("1 picture has no label")
 
 
 def test_images_without_a_label_are_left_out_with_a_note(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_stray_images_beside_class_folders_are_left_out_and_counted() -> None:
     classes, layout = labeled(["preview.png", "a/1.png", "a/2.png", "b/1.png"])
     assert "preview.png" not in classes
     assert layout.classes == ("a", "b")
-    assert layout.notes[0].startswith("1 pictures beside")
+    assert layout.notes[0].startswith("1 picture without a label, beside")
 
 
 def test_a_few_sub_folders_beside_many_images_are_not_classes() -> None:
@@ -365,9 +365,7 @@ def test_a_few_images_beside_the_one_folder_of_a_set_are_left_out_with_a_note() 
     classes, layout = labeled(["logo.png", *names])
     assert set(classes) == set(names[:6])
     assert layout.splits == ("test", "train")
-    assert layout.notes[0] == (
-        "1 pictures beside the folder 'set' are left out, such as 'logo.png'"
-    )
+    assert layout.notes[0] == "1 picture beside the folder 'set' left out, such as 'logo.png'"
 
 
 def test_faces_with_and_without_masks_are_classes() -> None:
