@@ -18,9 +18,9 @@ from torch.nn.utils import spectral_norm
 
 from sagan.config import Config
 from sagan.nn.channels import (
-    RESIDUAL_DISCRIMINATOR,
-    RESIDUAL_GENERATOR,
+    discriminator_channels,
     discriminator_feature_maps,
+    generator_channels,
     generator_feature_maps,
     residual_discriminator_sizes,
     residual_generator_sizes,
@@ -97,13 +97,13 @@ class ResidualGenerator(nn.Module):
 
     def __init__(self, config: Config, num_classes: int) -> None:
         super().__init__()
-        channels = [config.channels_g * m for m in RESIDUAL_GENERATOR[config.resolution]]
-        self.sizes = residual_generator_sizes(config.resolution)
+        channels = [config.channels_g * m for m in generator_channels(config.shape)]
+        self.sizes = residual_generator_sizes(config.shape)
         self.linear = nn.Linear(config.latent_size, channels[0] * 4 * 4)
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
-        maps = generator_feature_maps("residual", config.resolution, config.channels_g)
+        maps = generator_feature_maps("residual", config.shape, config.channels_g)
         self.self_attention = attention_layers(config.attention_g, maps, config.attention_form)
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], 3, 3, padding=1)
@@ -144,14 +144,14 @@ class ResidualDiscriminator(nn.Module):
 
     def __init__(self, config: Config, num_classes: int) -> None:
         super().__init__()
-        channels = [config.channels_d * m for m in RESIDUAL_DISCRIMINATOR[config.resolution]]
-        self.sizes = residual_discriminator_sizes(config.resolution)
+        channels = [config.channels_d * m for m in discriminator_channels(config.shape)]
+        self.sizes = residual_discriminator_sizes(config.shape)
         sides = [config.resolution, *self.sizes]
         self.blocks = nn.ModuleList(
             DiscriminatorBlock(c_in, c_out, i == 0, downsample=sides[i + 1] < sides[i])
             for i, (c_in, c_out) in enumerate(pairwise([3, *channels]))
         )
-        maps = discriminator_feature_maps("residual", config.resolution, config.channels_d)
+        maps = discriminator_feature_maps("residual", config.shape, config.channels_d)
         self.self_attention = attention_layers(config.attention_d, maps, config.attention_form)
         self.linear = nn.Linear(channels[-1], 1)
         if num_classes:
@@ -179,7 +179,7 @@ class DCGANGenerator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        maps = generator_feature_maps("dcgan", 64, config.channels_g)
+        maps = generator_feature_maps("dcgan", config.shape, config.channels_g)
         self.sizes, widths = list(maps), list(maps.values())
         self.layers = nn.ModuleList([nn.ConvTranspose2d(config.latent_size, widths[0], 4)])
         for c_in, c_out in pairwise(widths):
@@ -204,7 +204,7 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        maps = discriminator_feature_maps("dcgan", 64, config.channels_d)
+        maps = discriminator_feature_maps("dcgan", config.shape, config.channels_d)
         self.sizes, widths = list(maps), [3, *maps.values()]
         self.layers = nn.ModuleList(
             nn.Conv2d(c_in, c_out, 4, 2, 1) for c_in, c_out in pairwise(widths)

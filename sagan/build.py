@@ -1,5 +1,6 @@
 """Build the networks of a configuration, and estimate the memory that these take."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sagan.config import Config
+from sagan.images.shape import ImageShape
 from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.attention_kernels import BackendName
@@ -98,24 +100,30 @@ def count_parameters(network: nn.Module) -> int:
 
 def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
     """Return the number of weights in one image's attention maps, of all layers together."""
-    layers = network.self_attention.items()
-    return sum(x.map_size(int(side)) for side, x in layers if isinstance(x, SelfAttention2d))
+    return sum(
+        layer.map_size(*network.shape.feature_map(int(side)))
+        for side, layer in network.self_attention.items()
+        if isinstance(layer, SelfAttention2d)
+    )
 
 
-def check_feature_maps(maps: Mapping[int, int], origin: str, purpose: str) -> None:
+def check_feature_maps(
+    shape: ImageShape, maps: Mapping[int, int], origin: str, purpose: str
+) -> None:
     """Refuse a network with too large feature maps: small kernels can make large ones.
 
-    A block has up to three maps of its larger side at a time.
+    A block has up to three of its larger maps at a time.
 
     Args:
-        maps: larger side of each block -> its channels.
+        shape: of the images.
+        maps: side of the larger map of each block -> its channels.
         origin: the model, for the message.
         purpose: likewise.
 
     Raises:
         SaganError: they would take more memory than `sagan.runtime.memory` allows.
     """
-    largest = max(channels * side**2 for side, channels in maps.items())
+    largest = max(channels * math.prod(shape.feature_map(side)) for side, channels in maps.items())
     check_memory(3 * 4 * BATCH_SIZE * largest, origin, purpose)
 
 

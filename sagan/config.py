@@ -6,6 +6,7 @@ Nothing here imports torch, so that the command line starts fast.
 import difflib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,10 +20,13 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError
+from sagan.images.shape import ImageShape
 from sagan.nn.channels import (
     QUERY_DIVISOR,
+    check_layout,
     discriminator_feature_maps,
     generator_feature_maps,
+    generator_start,
     num_discriminator_blocks,
 )
 from sagan.presets import PRESETS
@@ -31,6 +35,8 @@ Positive = Annotated[int, Field(gt=0, le=10**9)]
 Channels = Annotated[int, Field(gt=0, le=4096)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+
+DEFAULT_RESOLUTION = 32
 
 _FLAGS = (
     "conditional",
@@ -52,7 +58,10 @@ class Config(BaseModel):
     family: Literal["residual", "projected", "dcgan"] = Field(
         "residual", description="network family; projected: D on top of a frozen network"
     )
-    resolution: Literal[32, 64, 128, 256] = Field(32, description="side of the images in pixels")
+    resolution: Positive = Field(
+        DEFAULT_RESOLUTION,
+        description="side of the images in pixels: 4 to 7 times 8, 16, 32, 64 or 128",
+    )
     channels_g: Channels = Field(64, description="base width of G, which its layout multiplies")
     channels_d: Channels = Field(64, description="base width of D, which its layout multiplies")
     latent_size: Channels = Field(128, description="length of a latent vector")
@@ -134,8 +143,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _check_combination(self) -> "Config":
-        if self.family == "dcgan" and self.resolution != 64:
-            raise ValueError("family dcgan has only resolution 64: give resolution=64")
+        check_layout(self.family, self.shape)
         if self.conditional and not self.takes_labels:
             raise ValueError("family dcgan is unconditional: give conditional=false")
         if self.family == "dcgan" and self.init != "orthogonal":
@@ -156,16 +164,24 @@ class Config(BaseModel):
             raise ValueError("reuse_fakes keeps all fakes in memory: give accumulation=1")
         if self.reuse_fakes and self.loss == "wasserstein-gp":
             raise ValueError("loss=wasserstein-gp works with new fakes only: leave reuse_fakes out")
-        maps_g = generator_feature_maps(self.family, self.resolution, self.channels_g)
-        maps_d = discriminator_feature_maps(self.family, self.resolution, self.channels_d)
-        _check_attention("g", self.attention_g, maps_g)
-        _check_attention("d", self.attention_d, maps_d)
-        blocks = num_discriminator_blocks(self.family, self.resolution)
+        maps_g = generator_feature_maps(self.family, self.shape, self.channels_g)
+        maps_d = discriminator_feature_maps(self.family, self.shape, self.channels_d)
+        _check_attention("g", self.attention_g, self._evenly_sided(maps_g))
+        _check_attention("d", self.attention_d, self._evenly_sided(maps_d))
+        blocks = num_discriminator_blocks(self.family, self.shape)
         if self.freeze_d > blocks:
             raise ValueError(
                 f"freeze_d={self.freeze_d} is more than the {blocks} blocks that D has here"
             )
         return self
+
+    def _evenly_sided(self, maps: Mapping[int, int]) -> dict[int, int]:
+        """Return the maps that 2x2 pooling divides into whole cells."""
+        return {
+            side: channels
+            for side, channels in maps.items()
+            if not any(number % 2 for number in self.shape.feature_map(side))
+        }
 
     @field_validator("*", mode="before")
     @classmethod
@@ -173,6 +189,11 @@ class Config(BaseModel):
         if isinstance(value, bool) and info.field_name not in _FLAGS:
             raise ValueError("input should not be true or false")  # pydantic takes true for 1
         return value
+
+    @property
+    def shape(self) -> ImageShape:
+        """The shape of the images, (H, W, C)."""
+        return ImageShape.of(self.resolution)
 
     @property
     def takes_labels(self) -> bool:
@@ -242,7 +263,25 @@ def resolve(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
     """
     if preset not in PRESETS:
         raise SaganError(f"unknown preset {preset!r}{_suggestion(preset, PRESETS)}")
-    return parse_config(PRESETS[preset].settings | dict(overrides or {}))
+    return parse_config(replaced(PRESETS[preset].settings, overrides or {}))
+
+
+def replaced(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of which some are replaced, for `parse_config`.
+
+    With another resolution, attention stays after the same blocks where these have larger maps:
+    16 x 16 at 32 or 64 pixels becomes 24 x 24 at 48 or 96.
+    """
+    moved: dict[str, Any] = {}
+    with suppress(ValueError):  # an impossible resolution is reported by `parse_config`
+        before, after = (
+            min(generator_start(ImageShape.of(each.get("resolution", DEFAULT_RESOLUTION))))
+            for each in (settings, {**settings, **overrides})
+        )
+        for key in ("attention_g", "attention_d"):
+            sides = settings.get(key, Config.model_fields[key].default)
+            moved[key] = tuple(side * after // before for side in sides)
+    return {**settings, **moved, **overrides}
 
 
 def resume_config(saved: Config, overrides: Mapping[str, Any]) -> Config:

@@ -105,7 +105,7 @@ def _draw_grid(model: Model, out: Path) -> None:
     grid = captioned_grid(
         generator.sample(SAMPLES, labels),
         columns,
-        visible_scale(generator.resolution, SAMPLES),
+        visible_scale(generator.shape, SAMPLES),
         captions_for(names, columns),
     )
     save_image(grid, out, model.credits)

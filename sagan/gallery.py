@@ -25,6 +25,7 @@ from sagan.images.grid import (
     grid_columns,
     visible_scale,
 )
+from sagan.images.shape import ImageShape
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
 from sagan.runtime.memory import check_memory
@@ -124,10 +125,10 @@ def write_samples(
         _check_folder(out)
     check_memory(BYTES_PER_FILE * num, str(out), "the list of its images")
     sample_labels = _sample_labels(generator, num, labels)
-    factor = _factor(scale, generator.resolution, num, in_one_file=kind == ".png")
+    factor = _factor(scale, generator.shape, num, in_one_file=kind == ".png")
     if kind == ".png":
         remedy = "write single images to FILE.zip or a folder"
-        _check_grid(num, generator.resolution * factor, remedy)
+        _check_grid(num, generator.shape, factor, remedy)
     batches = _counted(
         sample_batches(generator, num, sample_labels, seed, truncation), num, progress
     )
@@ -183,10 +184,11 @@ def write_interpolation(
         )
     row_labels = _row_labels(generator, labels)
     num = frames * len(row_labels)
-    factor = _factor(scale, generator.resolution, num, in_one_file=True)
-    if kind == ".gif" and len(row_labels) * (generator.resolution * factor + GAP) > MAX_GIF_SIDE:
+    factor = _factor(scale, generator.shape, num, in_one_file=True)
+    height = len(row_labels) * (generator.shape.height * factor + GAP)
+    if kind == ".gif" and height > MAX_GIF_SIDE:
         raise SaganError(f"{len(row_labels)} rows are too many for a .gif: ask for fewer --classes")
-    _check_grid(num, generator.resolution * factor, "ask for fewer frames or --classes")
+    _check_grid(num, generator.shape, factor, "ask for fewer frames or --classes")
     start, end = seeded_latents(2, generator.latent_size, seed)
     latents = spherical_interpolation(start, end, frames)
     rows = []
@@ -213,23 +215,24 @@ def write_interpolation(
     )
 
 
-def _factor(scale: Scale, size: int, num: int, in_one_file: bool) -> int:
-    """Return how much to enlarge `num` samples of `size` pixels."""
+def _factor(scale: Scale, shape: ImageShape, num: int, in_one_file: bool) -> int:
+    """Return how much to enlarge `num` samples."""
     if scale == "auto" or (scale is None and in_one_file):
-        return visible_scale(size, num if in_one_file else 1)
+        return visible_scale(shape, num if in_one_file else 1)
     return scale or 1
 
 
-def _check_grid(num: int, size: int, remedy: str) -> None:
+def _check_grid(num: int, shape: ImageShape, factor: int, remedy: str) -> None:
     """Refuse an image that would take gigabytes of memory.
 
     Raises:
         SaganError: the images together have more than `MAX_GRID_PIXELS`.
     """
-    if num * size**2 > MAX_GRID_PIXELS:
+    height, width = shape.height * factor, shape.width * factor
+    if num * height * width > MAX_GRID_PIXELS:
         raise SaganError(
-            f"{num:,} images of {size} x {size} are too many for one file, which takes "
-            f"{MAX_GRID_PIXELS // size**2:,}: {remedy}"
+            f"{num:,} images of {width} x {height} are too many for one file, which takes "
+            f"{MAX_GRID_PIXELS // (height * width):,}: {remedy}"
         )
 
 

@@ -91,8 +91,8 @@ class Model(Publishable):
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
         config = self.config
-        maps = generator_feature_maps(config.family, config.resolution, config.channels_g)
-        check_feature_maps(maps, self.origin, "sampling")
+        maps = generator_feature_maps(config.family, config.shape, config.channels_g)
+        check_feature_maps(config.shape, maps, self.origin, "sampling")
         generator = _build_for_inference(build_generator, self, self._tensors_of(weights))
         generator.fold_norms()
         generator.precision = getattr(torch, precision)
@@ -109,9 +109,9 @@ class Model(Publishable):
                 memory than `sagan.runtime.memory` allows.
         """
         config = self.config
-        maps = discriminator_feature_maps(config.family, config.resolution, config.channels_d)
+        maps = discriminator_feature_maps(config.family, config.shape, config.channels_d)
         maps = {2 * side: channels for side, channels in maps.items()}
-        check_feature_maps(maps, self.origin, "the discriminator")
+        check_feature_maps(config.shape, maps, self.origin, "the discriminator")
         tensors = self.read("discriminator")
         if not tensors:
             raise SaganError(f"'{self.origin}' has no discriminator: use a model with both")

@@ -138,7 +138,7 @@ def test_an_unknown_key_is_refused_with_suggestions(key: str, meant: str) -> Non
         ("steps", -1), ("steps", 0), ("steps", 1.5), ("steps", "many"), ("steps", None),
         ("batch_size", 0), ("batch_size", "x"), ("lr_g", 0), ("lr_g", -1e-4), ("lr_g", 2),
         ("lr_g", float("nan")), ("lr_g", "fast"), ("lr_d", float("inf")), ("beta1", 1),
-        ("beta2", 1.0), ("beta1", -0.1), ("resolution", 48), ("resolution", "big"),
+        ("beta2", 1.0), ("beta1", -0.1), ("resolution", 0), ("resolution", "big"),
         ("channels_g", 0), ("channels_d", 5000), ("latent_size", 0), ("ema_half_life", -1),
         ("augment", 1.5), ("augment", -0.1), ("augment", "yes"), ("precision", "float16"),
         ("loss", "hing"), ("attention_form", "big"), ("seed", -1), ("seed", 2**63),
@@ -178,7 +178,38 @@ def test_attention_at_a_size_without_a_feature_map_is_refused(changes: dict[str,
     assert "attention_" in message
 
 
+@pytest.mark.parametrize("resolution", [16, 50, 100, 1024])
+def test_a_resolution_without_a_layout_is_refused_with_what_has_one(resolution: int) -> None:
+    message = refusal(resolution=resolution, attention_g=(), attention_d=())
+    assert f"no layout for {resolution} x {resolution}: " in message
+
+
+def test_attention_stays_after_the_same_blocks_at_another_resolution() -> None:
+    at_48, at_96 = resolve("smoke", {"resolution": 48}), resolve("sagan-64", {"resolution": 96})
+    assert (at_48.attention_g, at_48.attention_d) == ((24,), (24,))
+    assert (at_96.attention_g, at_96.attention_d) == ((48,), (48,))
+    assert resolve("smoke", {"resolution": 48, "attention_g": (12,)}).attention_g == (12,)
+    assert resolve("sagan-64", {"resolution": 128}).attention_g == (32,)
+    assert "choose from 12, 24, 48" in refusal(resolution=48, attention_g=(16,))
+
+
+def test_maps_with_odd_sides_are_not_offered_to_attention() -> None:
+    """2x2 pooling would leave out their last row and column."""
+    assert "choose from 40, 20, 10" in refusal(resolution=80, attention_d=(5,))
+    assert resolve("smoke", {"resolution": 80, "attention_d": (10,)})
+
+
+def test_the_frozen_network_of_a_projected_discriminator_divides_images_by_32() -> None:
+    assert resolve("smoke", {"family": "projected", "resolution": 96, "attention_d": (24, 12)})
+    assert "multiples of 32" in refusal(family="projected", resolution=80)
+    assert "multiples of 16" in refusal(family="projected", resolution=40)
+
+
 ACCEPTED_SIZES = {
+    ("residual", 48): ((12, 24, 48), (24, 12)),
+    ("residual", 96): ((12, 24, 48, 96), (48, 24, 12, 6)),
+    ("projected", 48): ((12, 24, 48), (24, 12, 6)),
+    ("residual", 512): ((8, 16, 32, 64, 128, 256, 512), (256, 128, 64, 32, 16, 8, 4)),
     ("residual", 32): ((8, 16, 32), (16, 8)),
     ("residual", 64): ((8, 16, 32, 64), (32, 16, 8, 4)),
     ("residual", 128): ((8, 16, 32, 64, 128), (64, 32, 16, 8, 4)),
@@ -192,7 +223,7 @@ def test_attention_is_accepted_exactly_at_the_sizes_of_feature_maps(
     family: str, resolution: int
 ) -> None:
     sizes_g, sizes_d = ACCEPTED_SIZES[family, resolution]
-    for size in (2, 4, 8, 16, 32, 64, 128, 256, 512):
+    for size in (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512):
         for key, accepted in (("attention_g", sizes_g), ("attention_d", sizes_d)):
             empty = {"attention_g": (), "attention_d": ()}
             settings = {"family": family, "resolution": resolution, **empty, key: (size,)}

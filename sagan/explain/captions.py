@@ -5,7 +5,7 @@
 import numpy as np
 
 from sagan.explain.overlay import NEARLY_UNIFORM
-from sagan.explain.receptive import START, convolution_window
+from sagan.explain.receptive import convolution_window, start_side
 from sagan.explain.statistics import (
     attention_beyond,
     attention_distance,
@@ -56,8 +56,9 @@ def _field(layer: LayerView, size: int) -> str:
     if layer.sees_image:
         seen = f"squares of {widths.min()} to {widths.max()} px in the image"
     else:
-        blocks = widths * START // size
-        seen = f"{blocks.min()} to {blocks.max()} of the generator's {START} starting blocks "
+        start = start_side(size)
+        blocks = widths * start // size
+        seen = f"{blocks.min()} to {blocks.max()} of the generator's {start} starting blocks "
         seen += "in each direction"
     return f"With all convolutions before it, such a convolution sees {seen}."
 

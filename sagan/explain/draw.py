@@ -127,7 +127,7 @@ def explain_photos(
     opened = open_model(model)
     discriminator = opened.discriminator().to(device)
     check_map_memory(discriminator, len(photos), model)
-    images = np.stack([read_photo(photo, discriminator.resolution, opened.fit) for photo in photos])
+    images = np.stack([read_photo(photo, discriminator.shape.side, opened.fit) for photo in photos])
     maps = discriminator.attention(images)
     names = [photo.name for photo in photos]
     draw_figure(out, discriminator, images, maps, choose, names, opened.credits)
@@ -166,7 +166,7 @@ def draw_figure(
             attention=attention,
             queries=[choose(*pair) for pair in zip(attention, images, strict=True)],
             gamma=layers[name].gamma.item(),
-            field=receptive_field(network.family, name, network.resolution),
+            field=receptive_field(network.family, name, network.shape.side),
         )
         for name, attention in maps.items()
     ]

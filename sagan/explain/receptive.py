@@ -1,7 +1,7 @@
 """Exact receptive fields of convolutions in the published layouts, to compare attention with.
 
 A layer's field is that of a 3x3 convolution in its place, with all convolutions before it. In a
-discriminator it is measured in the image. A generator starts from a 4 x 4 map, with cells that are
+discriminator it is measured in the image. A generator starts from a small map, with cells that are
 blocks of the image. Earlier attention layers are ignored: only convolutions count.
 """
 
@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sagan.nn.channels import PROJECTED_SIDE
-from sagan.nn.efficientnet import STAGES, TAPS
+from sagan.images.shape import ImageShape
+from sagan.nn.channels import generator_start, projected_scale
 from sagan.types import Int64Array
-
-START = 4  # side of the map that every generator starts from
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,10 @@ def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
     side = int(size)
     span = _CONV3.sources(_positions(side))
     if network == "generator":
-        for step in _steps_to_start(family, side):
+        start = start_side(resolution)
+        for step in _steps_to_start(family, side, start):
             span = step.sources(span)
-        return _as_pixels(span, START, resolution)
+        return _as_pixels(span, start, resolution)
     if family == "projected":
         steps = _steps_of_projected(side, resolution)
     else:
@@ -103,9 +102,14 @@ def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
     return _as_pixels(span, resolution, resolution)
 
 
-def _steps_to_start(family: str, side: int) -> Iterator[_Step]:
-    """The generator's layers from a map back to its 4 x 4 start."""
-    while side > START:
+def start_side(resolution: int) -> int:
+    """Return the side of the map that a generator starts from."""
+    return min(generator_start(ImageShape.of(resolution)))
+
+
+def _steps_to_start(family: str, side: int, start: int) -> Iterator[_Step]:
+    """The generator's layers from a map back to its start."""
+    while side > start:
         yield from (_DCGAN_UP,) if family == "dcgan" else (_CONV3, _CONV3, _DOUBLE)
         side //= 2
 
@@ -120,14 +124,16 @@ def _steps_to_image(family: str, side: int, resolution: int) -> Iterator[_Step]:
 
 def _steps_of_projected(side: int, resolution: int) -> Iterator[_Step]:
     """The frozen network's layers from its map of this side back to the image."""
-    seen_side = max(resolution, PROJECTED_SIDE)
-    tap = TAPS[(seen_side // side).bit_length() - 3]  # maps have 1/4, 1/8, ... of that side
+    from sagan.nn.efficientnet import STAGES, TAPS  # imports torch
+
+    scale = projected_scale(ImageShape.of(resolution))
+    tap = TAPS[(scale * resolution // side).bit_length() - 3]  # maps have 1/4, 1/8, ... of that
     for kernel, first_stride, _, num_blocks in reversed(STAGES[: tap + 1]):
         for _ in range(num_blocks - 1):
             yield _frozen_convolution(kernel, stride=1)
         yield _frozen_convolution(kernel, first_stride)
     yield _frozen_convolution(kernel=3, stride=2)  # the stem
-    if seen_side == 2 * resolution:
+    if scale == 2:
         yield _ENLARGE
 
 

@@ -128,7 +128,8 @@ def _discriminator_function(
     """Return the same for the discriminator."""
     discriminator = model.discriminator()
     rng = torch.Generator().manual_seed(0)
-    shape = (EXAMPLES, 3, discriminator.resolution, discriminator.resolution)
+    height, width, channels = discriminator.shape
+    shape = (EXAMPLES, channels, height, width)
     inputs = {"images": 2 * torch.rand(shape, generator=rng) - 1}
     kind: type[_Judge] = _JudgeUnlabeled
     if discriminator.num_classes:

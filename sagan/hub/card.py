@@ -23,14 +23,14 @@ class CardFacts:
     """What a card says of a model.
 
     Attributes:
-        resolution: side of its images in pixels.
+        shape: of its images, for people, such as "64 x 64".
         classes: names of the labels; empty for an unconditional model.
         step: number of generator updates.
         credits: who made its training images, in lines of text; "" if unknown.
         dataset: its data set, hf:USER/NAME; "" if it is not from the hub.
     """
 
-    resolution: int
+    shape: str
     classes: Sequence[str]
     step: int
     credits: str
@@ -85,11 +85,10 @@ def _metadata(facts: CardFacts, license: str) -> Mapping[str, object]:
 
 
 def _description(facts: CardFacts, reference: str) -> str:
-    size = f"{facts.resolution} x {facts.resolution}"
     parts = [
         f"# {_plain(reference.rpartition('/')[2].partition('@')[0])}",
-        f"A self-attention GAN (Zhang et al. 2018, {PAPER}) that draws {size} images, trained for "
-        f"{facts.step:,} steps. `config.json` has all settings.",
+        f"A self-attention GAN (Zhang et al. 2018, {PAPER}) that draws {facts.shape} images, "
+        f"trained for {facts.step:,} steps. `config.json` has all settings.",
     ]
     if facts.classes:
         names = ", ".join(map(_plain, facts.classes[:MAX_NAMES]))

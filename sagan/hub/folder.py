@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sagan._version import __version__
+from sagan.config import parse_config
 from sagan.errors import SaganError
 from sagan.hub.card import CardFacts, hub_card
 from sagan.hub.names import LIBRARY_NAME
@@ -32,7 +33,8 @@ def hub_files(
     """
     config, classes = json.loads(metadata["config"]), json.loads(metadata["classes"])
     step = int(metadata["step"])
-    facts = CardFacts(config["resolution"], classes, step, metadata["credits"], metadata["dataset"])
+    shape = str(parse_config(config).shape)
+    facts = CardFacts(shape, classes, step, metadata["credits"], metadata["dataset"])
     described = {
         "library_name": LIBRARY_NAME,
         "library_version": __version__,

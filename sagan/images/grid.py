@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sagan.images.lettering import LINE_HEIGHT, draw_lines, text_width, wrapped
+from sagan.images.shape import ImageShape
 from sagan.types import UInt8Array
 
 GAP = 2  # pixels between images
@@ -29,14 +30,14 @@ def grid_columns(num: int, turns: int) -> int:
     return min(num, math.ceil(side))
 
 
-def visible_scale(size: int, num: int) -> int:
-    """Return how much to enlarge `num` images of `size` pixels, for people to see them well.
+def visible_scale(shape: ImageShape, num: int) -> int:
+    """Return how much to enlarge `num` images for people to see them well.
 
-    It is the smallest whole factor that gives them `VISIBLE_SIDE` pixels, or less where all
-    together would have more than `MAX_ENLARGED_PIXELS`.
+    It is the smallest whole factor that gives their shorter side `VISIBLE_SIDE` pixels, or less
+    where all together would have more than `MAX_ENLARGED_PIXELS`.
     """
-    most = math.isqrt(MAX_ENLARGED_PIXELS // (num * size**2))
-    return max(1, min(math.ceil(VISIBLE_SIDE / size), most))
+    most = math.isqrt(MAX_ENLARGED_PIXELS // (num * shape.height * shape.width))
+    return max(1, min(math.ceil(VISIBLE_SIDE / shape.side), most))
 
 
 def enlarged(image: UInt8Array, factor: int) -> UInt8Array:
@@ -45,32 +46,34 @@ def enlarged(image: UInt8Array, factor: int) -> UInt8Array:
 
 
 def image_grid(images: UInt8Array, columns: int, scale: int = 1) -> UInt8Array:
-    """Arrange images row by row, `GAP` white pixels apart: uint8 (num, S, S, 3) -> (H, W, 3).
+    """Arrange images row by row, `GAP` white pixels apart: uint8 (num, H, W, 3) -> (H', W', 3).
 
     Each pixel of an image becomes a square of `scale` pixels.
     """
-    num, side = len(images), images.shape[1] * scale
-    rows, pitch = math.ceil(num / columns), side + GAP
-    grid = np.full((rows * pitch - GAP, columns * pitch - GAP, 3), 255, dtype=np.uint8)
+    num, height, width = len(images), images.shape[1] * scale, images.shape[2] * scale
+    rows = math.ceil(num / columns)
+    down, across = height + GAP, width + GAP
+    grid = np.full((rows * down - GAP, columns * across - GAP, 3), 255, dtype=np.uint8)
     for i, image in enumerate(images):
-        top, left = i // columns * pitch, i % columns * pitch
-        grid[top : top + side, left : left + side] = enlarged(image, scale)
+        top, left = i // columns * down, i % columns * across
+        grid[top : top + height, left : left + width] = enlarged(image, scale)
     return grid
 
 
-def split_grid(grid: UInt8Array, size: int) -> UInt8Array | None:
-    """Take a grid of scale 1 apart: (H, W, 3) -> uint8 (rows, columns, S, S, 3).
+def split_grid(grid: UInt8Array, shape: ImageShape) -> UInt8Array | None:
+    """Take a grid of scale 1 apart: (H', W', 3) -> uint8 (rows, columns, H, W, 3).
 
     Returns:
-        A view of the grid; None if images of `size` pixels do not fit into it.
+        A view of the grid; None if images of this shape do not fit into it.
     """
-    pitch = size + GAP
-    (rows, no_rest), (columns, no_rest_either) = (divmod(n + GAP, pitch) for n in grid.shape[:2])
-    if no_rest or no_rest_either or not (rows and columns):
+    down, across = shape.height + GAP, shape.width + GAP
+    rows, rest_down = divmod(grid.shape[0] + GAP, down)
+    columns, rest_across = divmod(grid.shape[1] + GAP, across)
+    if rest_down or rest_across or not (rows and columns):
         return None
     padded = np.pad(grid, ((0, GAP), (0, GAP), (0, 0)))
-    cells = padded.reshape(rows, pitch, columns, pitch, 3).swapaxes(1, 2)
-    return cells[:, :, :size, :size]
+    cells = padded.reshape(rows, down, columns, across, 3).swapaxes(1, 2)
+    return cells[:, :, : shape.height, : shape.width]
 
 
 @dataclass(frozen=True)
@@ -115,35 +118,35 @@ def captioned_grid(images: UInt8Array, columns: int, scale: int, captions: Capti
     Names that are too long for their place take two lines and are then cut.
 
     Args:
-        images: uint8 (num, S, S, 3).
+        images: uint8 (num, H, W, 3).
         columns: the number of columns.
         scale: how much to enlarge each image.
         captions: what to write.
 
     Returns:
-        uint8 (H, W, 3).
+        uint8 (H', W', 3).
     """
-    pitch = images.shape[1] * scale + GAP
+    down, across = (side * scale + GAP for side in images.shape[1:3])
     rows = math.ceil(len(images) / columns)
-    heads = [wrapped(name, pitch - GAP, MAX_NAME_LINES) for name in captions.columns]
+    heads = [wrapped(name, across - GAP, MAX_NAME_LINES) for name in captions.columns]
     sides = [wrapped(name, MAX_ROW_NAME, MAX_NAME_LINES) for name in captions.rows]
-    below = [wrapped(name, pitch - GAP, MAX_NAME_LINES) for name in captions.images]
+    below = [wrapped(name, across - GAP, MAX_NAME_LINES) for name in captions.images]
     margin = max((text_width(line) + 8 for lines in sides for line in lines), default=0)
-    width = margin + columns * pitch - GAP
+    width = margin + columns * across - GAP
     title = wrapped(captions.title, width, MAX_NAME_LINES) if captions.title else []
     head = LINE_HEIGHT * (len(title) + max(map(len, heads), default=0))
     foot = LINE_HEIGHT * max(map(len, below), default=0)
-    canvas = np.full((head + rows * (pitch + foot) - GAP, width, 3), 255, dtype=np.uint8)
+    canvas = np.full((head + rows * (down + foot) - GAP, width, 3), 255, dtype=np.uint8)
     draw_lines(canvas, 0, 0, title)
     for column, lines in enumerate(heads):
         # The last line of each name is next to its column.
-        draw_lines(canvas, margin + column * pitch, head - LINE_HEIGHT * len(lines), lines)
+        draw_lines(canvas, margin + column * across, head - LINE_HEIGHT * len(lines), lines)
     for row in range(rows):
-        top = head + row * (pitch + foot)
+        top = head + row * (down + foot)
         strip = image_grid(images[row * columns : (row + 1) * columns], columns, scale)
-        canvas[top : top + pitch - GAP, margin:] = strip
+        canvas[top : top + down - GAP, margin:] = strip
         if sides:
-            draw_lines(canvas, 0, top + (pitch - LINE_HEIGHT * len(sides[row])) // 2, sides[row])
+            draw_lines(canvas, 0, top + (down - LINE_HEIGHT * len(sides[row])) // 2, sides[row])
         for column, lines in enumerate(below[row * columns : (row + 1) * columns]):
-            draw_lines(canvas, margin + column * pitch, top + pitch - GAP, lines)
+            draw_lines(canvas, margin + column * across, top + down - GAP, lines)
     return canvas

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sagan.errors import SaganError
+from sagan.images.shape import ImageShape
 from sagan.imports.tensors import Attention, Layer, Norm, Tensors
 from sagan.nn.channels import (
     RESIDUAL_DISCRIMINATOR,
@@ -130,7 +131,7 @@ def convert_generator(parts: GeneratorParts, origin: str) -> Converted:
     for i, block in enumerate(parts.blocks):
         for name, part in block._asdict().items():
             (norms if isinstance(part, Norm) else layers)[f"blocks.{i}.{name}"] = part
-    sizes = residual_generator_sizes(resolution)
+    sizes = residual_generator_sizes(ImageShape.of(resolution))
     tensors, normalized = _layers(layers, parts.attention, sizes)
     for name, norm in norms.items():
         tensors |= _block_norm(name, norm)
@@ -167,7 +168,7 @@ def convert_discriminator(parts: DiscriminatorParts, origin: str) -> Converted:
     for i, block in enumerate(parts.blocks):
         given = {name: layer for name, layer in block._asdict().items() if layer is not None}
         layers |= {f"blocks.{i}.{name}": layer for name, layer in given.items()}
-    sizes = residual_discriminator_sizes(resolution)
+    sizes = residual_discriminator_sizes(ImageShape.of(resolution))
     for i in parts.attention:
         if sizes[i] in sizes[:i]:
             raise SaganError(

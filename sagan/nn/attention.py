@@ -165,10 +165,10 @@ class SelfAttention2d(nn.Module):
         """Return only the map (B, N, M) that `forward` uses for x (B, C, H, W)."""
         return attention_map(*self._query_and_key(x))
 
-    def map_size(self, side: int) -> int:
-        """Return the number of weights, N * M, in one image's map for a side x side feature map."""
-        attended = side // 2 if self.pool else side
-        return side**2 * attended**2
+    def map_size(self, rows: int, columns: int) -> int:
+        """Return the number of weights, N * M, in one image's map for a rows x columns input."""
+        keys = (rows // 2) * (columns // 2) if self.pool else rows * columns
+        return rows * columns * keys
 
     def _query_and_key(self, x: Tensor) -> tuple[Tensor, Tensor]:
         channels = self.query.in_channels

@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sagan.errors import SaganError
 from sagan.images.pixels import to_float, to_uint8
+from sagan.images.shape import ImageShape, Resolution
 from sagan.nn.attention import SelfAttention2d, recorded_maps
 from sagan.nn.inputs import (
     check_labels,
@@ -53,11 +54,11 @@ class TrainedModel(Protocol):
 
 
 class GeneratorBase(nn.Module):
-    """A network from latents (B, latent_size) and labels (B,) to images (B, 3, S, S) in [-1, 1].
+    """A network from latents (B, latent_size) and labels (B,) to images (B, C, H, W) in [-1, 1].
 
     Attributes:
         family: "residual" or "dcgan", as in a configuration.
-        resolution: S, the side of the images in pixels.
+        shape: of the images, (H, W, C).
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.
         classes: their names, which `sample` takes as labels; a trained model has them.
@@ -67,13 +68,18 @@ class GeneratorBase(nn.Module):
     """
 
     family: str
-    resolution: int
+    shape: ImageShape
     latent_size: int
     num_classes: int
     classes: tuple[str, ...] = ()
     self_attention: nn.ModuleDict
     precision: torch.dtype = torch.float32
     model: TrainedModel | None = None
+
+    @property
+    def resolution(self) -> Resolution:
+        """The size of the images, as in a configuration."""
+        return self.shape.resolution
 
     def fold_norms(self) -> None:
         """Fold each batch norm that directly follows a convolution into that convolution, in place.
@@ -172,7 +178,7 @@ class GeneratorBase(nn.Module):
         latents: LatentsLike | None = None,
         return_attention: bool = False,
     ) -> UInt8Array | tuple[UInt8Array, AttentionMaps]:
-        """Generate images: uint8 (num, S, S, 3), on the CPU.
+        """Generate images: uint8 (num, H, W, C), on the CPU.
 
         Batch norm uses its running statistics; the state of the network does not change.
 
@@ -203,7 +209,7 @@ class GeneratorBase(nn.Module):
         label_tensor = given_labels(labels, self.classes)
         check_labels(label_tensor, num, self.num_classes)
         layers = self.attention_layers() if return_attention else {}
-        images = np.empty((num, self.resolution, self.resolution, 3), dtype=np.uint8)
+        images = np.empty((num, *self.shape), dtype=np.uint8)
         maps: list[AttentionMaps] = []
         device = _device(self)
         cast = autocast(device, self.precision)
@@ -217,31 +223,36 @@ class GeneratorBase(nn.Module):
 
 
 class DiscriminatorBase(nn.Module):
-    """A network from images (B, 3, S, S) in [-1, 1] and labels (B,) to logits (B,).
+    """A network from images (B, C, H, W) in [-1, 1] and labels (B,) to logits (B,).
 
     A projected discriminator has a logit for each patch: (B, P).
 
     Attributes:
         family: "residual", "projected" or "dcgan", as in a configuration.
-        resolution: S, the side of the images in pixels.
+        shape: of the images, (H, W, C).
         num_classes: number of labels; 0 for an unconditional model.
         self_attention: the attention layers by the side of their feature map.
     """
 
     family: str
-    resolution: int
+    shape: ImageShape
     num_classes: int
     self_attention: nn.ModuleDict
 
+    @property
+    def resolution(self) -> Resolution:
+        """The size of the images, as in a configuration."""
+        return self.shape.resolution
+
     def view(self, images: Tensor) -> View:
-        """Return what the first trained layer takes: images (B, 3, S, S), if no layer is frozen.
+        """Return what the first trained layer takes: images (B, C, H, W), if no layer is frozen.
 
         `forward` takes it in place of the images.
         """
         return images
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return features (B, D) of images (B, 3, S, S): the input of the last linear layer."""
+        """Return features (B, D) of images (B, C, H, W): the input of the last linear layer."""
         raise NotImplementedError
 
     def class_logits(self, features: Tensor) -> Tensor:
@@ -258,7 +269,7 @@ class DiscriminatorBase(nn.Module):
 
     @torch.no_grad()
     def features(self, images: UInt8Array) -> Float32Array:
-        """Return D's features of images: uint8 (num, S, S, 3) -> float32 (num, D).
+        """Return D's features of images: uint8 (num, H, W, C) -> float32 (num, D).
 
         These are the inputs of the last linear layer. They do not depend on labels.
 
@@ -270,7 +281,7 @@ class DiscriminatorBase(nn.Module):
         return np.concatenate(parts)
 
     def attention(self, images: UInt8Array) -> AttentionMaps:
-        """Return D's attention maps: uint8 (num, S, S, 3) -> {layer name: float32 (num, N, M)}.
+        """Return D's attention maps: uint8 (num, H, W, C) -> {layer name: float32 (num, N, M)}.
 
         Raises:
             SaganError: the images have another size or dtype.
@@ -279,7 +290,7 @@ class DiscriminatorBase(nn.Module):
 
     @torch.no_grad()
     def scores(self, images: UInt8Array) -> Float32Array:
-        """Return D's logits of images: uint8 (num, S, S, 3) -> float32 (num, K).
+        """Return D's logits of images: uint8 (num, H, W, C) -> float32 (num, K).
 
         There is one for each label that an image could have; K = 1 for an unconditional model.
         Higher is more real. The scale depends on the loss that D was trained with.
@@ -293,7 +304,7 @@ class DiscriminatorBase(nn.Module):
 
     @torch.no_grad()
     def scores_and_attention(self, images: UInt8Array) -> tuple[Float32Array, AttentionMaps]:
-        """Return `scores` and `attention` of images, uint8 (num, S, S, 3), from one pass.
+        """Return `scores` and `attention` of images, uint8 (num, H, W, C), from one pass.
 
         Raises:
             SaganError: the images have another size or dtype.
@@ -306,13 +317,13 @@ class DiscriminatorBase(nn.Module):
         return torch.cat(logits).float().cpu().numpy(), _concatenated(maps)
 
     def _inputs(self, images: UInt8Array) -> Iterator[Tensor]:
-        """Yield the network's inputs, batch by batch: (B, 3, S, S) in [-1, 1]."""
+        """Yield the network's inputs, batch by batch: (B, C, H, W) in [-1, 1]."""
         images = np.asarray(images)
-        expected = (self.resolution, self.resolution, 3)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape:
             raise SaganError(
-                f"the discriminator takes uint8 images of shape (num, {expected[0]}, "
-                f"{expected[1]}, 3), not {images.dtype} {images.shape}: resize them first"
+                f"the discriminator takes uint8 images of shape (num, "
+                f"{', '.join(map(str, self.shape[:]))}), not {images.dtype} {images.shape}: resize "
+                "them first"
             )
         device = _device(self)
         for part in _batches(len(images)):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sagan.images.shape import ImageShape
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
@@ -61,10 +62,10 @@ class DCGANGenerator(GeneratorBase):
         super().__init__()
         check_whole(width=width, latent_size=latent_size)
         check_spectral_spec(spectral_norm)
-        self.resolution = DCGAN_RESOLUTION
+        self.shape = ImageShape.of(DCGAN_RESOLUTION)
         self.latent_size = latent_size
         self.num_classes = 0
-        channels = generator_feature_maps("dcgan", DCGAN_RESOLUTION, width)
+        channels = generator_feature_maps("dcgan", self.shape, width)
         widths = [latent_size, *channels.values()]
 
         self.layers = nn.ModuleList([nn.ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
@@ -124,9 +125,9 @@ class DCGANDiscriminator(DiscriminatorBase):
         super().__init__()
         check_whole(width=width)
         check_spectral_spec(spectral_norm)
-        self.resolution = DCGAN_RESOLUTION
+        self.shape = ImageShape.of(DCGAN_RESOLUTION)
         self.num_classes = 0
-        channels = discriminator_feature_maps("dcgan", DCGAN_RESOLUTION, width)
+        channels = discriminator_feature_maps("dcgan", self.shape, width)
         widths = [3, *channels.values()]
 
         self.layers = nn.ModuleList(
@@ -141,7 +142,7 @@ class DCGANDiscriminator(DiscriminatorBase):
 
     def _hidden(self, images: Tensor) -> Tensor:
         """(B, 3, 64, 64) -> (B, 8 * width, 4, 4)."""
-        check_forward_images(images, self.resolution)
+        check_forward_images(images, self.shape)
         x = images
         for size, layer in zip(DCGAN_DISCRIMINATOR, self.layers, strict=True):
             x = F.leaky_relu(layer(x), 0.1, inplace=True)  # (B, C, size, size)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sagan.errors import SaganError
+from sagan.images.shape import ImageShape
 
 MAX_TRUNCATION = 100.0  # far beyond any use; networks saturate long before
 MAX_LATENT = 1000.0
@@ -107,16 +108,16 @@ def check_forward_latents(latents: Tensor, size: int) -> None:
         raise ValueError(f"latents must be floats of shape (B, {size}), not {_described(latents)}")
 
 
-def check_forward_images(images: Tensor, resolution: int) -> None:
-    """Check the images of a forward pass: floating-point (B, 3, S, S) with S = resolution.
+def check_forward_images(images: Tensor, shape: ImageShape) -> None:
+    """Check the images of a forward pass: floating-point (B, C, H, W), for a shape (H, W, C).
 
     Raises:
         ValueError: they have another shape or dtype.
     """
-    expected = (3, resolution, resolution)
+    expected = (shape.channels, shape.height, shape.width)
     if images.dim() != 4 or images.shape[1:] != expected or not images.is_floating_point():
         raise ValueError(
-            f"images must be floats of shape (B, 3, {resolution}, {resolution}) in [-1, 1], "
+            f"images must be floats of shape (B, {', '.join(map(str, expected))}) in [-1, 1], "
             f"not {_described(images)}"
         )
 

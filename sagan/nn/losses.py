@@ -64,8 +64,8 @@ def gradient_penalty(
 
     Args:
         discriminator: images, labels -> logits (B,).
-        real: (B, 3, S, S) in [-1, 1].
-        fake: (B, 3, S, S) in [-1, 1], without gradients to a generator.
+        real: (B, C, H, W) in [-1, 1].
+        fake: (B, C, H, W) in [-1, 1], without gradients to a generator.
         labels: (B,), those of the real images, or None.
         rng: for each pair's mixing weight; on the images' device.
         weight: factor on the penalty.

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sagan.images.shape import ImageShape, Resolution
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, View
-from sagan.nn.channels import discriminator_feature_maps
+from sagan.nn.channels import discriminator_feature_maps, projected_scale
 from sagan.nn.efficientnet import EfficientNetLite0
 from sagan.nn.initialization import Initializer
 from sagan.nn.inputs import check_forward_images, check_forward_labels
@@ -24,7 +25,7 @@ from sagan.nn.label_projection import class_logits, label_weight
 from sagan.nn.resnet import check_network_arguments, initialize
 from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
-PATCHES = 4  # a head judges at most 4 x 4 patches
+PATCHES = 4  # a head judges at most 4 patches along the shorter side
 SLOPE = 0.2  # of LeakyReLU
 PIXELS = "pixels"  # name of the head on the image itself; the others have their map's side
 # Roughly the root mean square of the features, from the largest map: of photos and drawings of
@@ -36,20 +37,23 @@ class Head(nn.Module):
     """A feature map, or an image, and labels -> a logit for each patch.
 
     Args:
-        side: of the feature map.
+        rows: of the feature map.
+        columns: likewise.
         in_channels: its channels.
         width: channels of all layers.
         num_classes: number of labels; 0 for unconditional.
     """
 
-    def __init__(self, side: int, in_channels: int, width: int, num_classes: int) -> None:
+    def __init__(
+        self, rows: int, columns: int, in_channels: int, width: int, num_classes: int
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
-        while side > PATCHES:
+        while min(rows, columns) > PATCHES:
             self.layers.append(nn.Conv2d(in_channels, width, kernel_size=4, stride=2, padding=1))
-            side, in_channels = side // 2, width
+            rows, columns, in_channels = rows // 2, columns // 2, width
         self.layers.append(nn.Conv2d(in_channels, width, kernel_size=3, padding=1))
-        self.num_patches = side**2
+        self.num_patches = rows * columns
         self.linear = nn.Linear(width, 1)
         self.embedding = nn.Embedding(num_classes, width) if num_classes else None
 
@@ -73,10 +77,10 @@ class Head(nn.Module):
 
 
 class ProjectedDiscriminator(DiscriminatorBase):
-    """Images (B, 3, S, S) in [-1, 1] and labels (B,) -> logits (B, P) of patches, high for real.
+    """Images (B, C, H, W) in [-1, 1] and labels (B,) -> logits (B, P) of patches, high for real.
 
     Args:
-        resolution: S: 32, 64, 128 or 256.
+        resolution: as for `Generator`.
         width: channels of the heads.
         num_classes: number of labels; 0 for unconditional.
         attention: the heads that begin with self-attention, by the side of their feature map; None
@@ -95,7 +99,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: Resolution,
         width: int,
         num_classes: int = 0,
         attention: AttentionSpec | None = None,
@@ -104,32 +108,33 @@ class ProjectedDiscriminator(DiscriminatorBase):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_network_arguments(resolution, width, num_classes, spectral_norm, initializer)
-        self.resolution = resolution
+        self.shape = ImageShape.of(resolution)
+        check_network_arguments(self, width, num_classes, spectral_norm, initializer)
         self.num_classes = num_classes
         self.width = width
-        maps = discriminator_feature_maps("projected", resolution, width)
-        self.seen_side = 4 * max(maps)
+        maps = discriminator_feature_maps("projected", self.shape, width)
+        self.scale = projected_scale(self.shape)
         self.backbone = EfficientNetLite0()
         self.self_attention = attention_blocks(attention, maps)
-        self.heads = nn.ModuleDict({PIXELS: Head(resolution, 3, width, num_classes)})
+        self.heads = nn.ModuleDict({PIXELS: Head(*self.shape, width, num_classes)})
         for side, channels in maps.items():
-            self.heads[str(side)] = Head(side, channels, width, num_classes)
+            map_shape = (*self.shape.feature_map(side), channels)
+            self.heads[str(side)] = Head(*map_shape, width, num_classes)
         initialize(self, initializer, seed)
         if spectral_norm is not None:
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
 
     def view(self, images: Tensor) -> View:
-        """Return images (B, 3, S, S) and their frozen features (B, channels, side, side)."""
-        check_forward_images(images, self.resolution)
+        """Return images (B, C, H, W) and their frozen features."""
+        check_forward_images(images, self.shape)
         seen = images
-        if self.resolution != self.seen_side:
-            seen = F.interpolate(images, (self.seen_side, self.seen_side), mode="bilinear")
+        if self.scale != 1:
+            seen = F.interpolate(images, scale_factor=self.scale, mode="bilinear")
         features = self.backbone.pyramid(seen)
         return (images, *(x / level for x, level in zip(features, LEVELS, strict=True)))
 
     def forward(self, images: View, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B, P).
+        """Images (B, C, H, W) in [-1, 1], labels int64 (B,) or None -> logits float32 (B, P).
 
         Args:
             images: or what `view` returned for them.
@@ -144,7 +149,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
         return torch.cat([head(x, labels) for head, x in self._inputs_of_heads(view)], dim=1)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) -> features float32 (B, D): the mean of each head's patches."""
+        """Images (B, C, H, W) -> features float32 (B, D): the mean of each head's patches."""
         heads = self._inputs_of_heads(self.view(images))
         return torch.cat([head.embed(x).float().mean(dim=1) for head, x in heads], dim=1)
 

@@ -1,26 +1,28 @@
 """The residual generator and discriminator of SAGAN, from primitives to networks.
 
 The layouts are those of Zhang et al. 2018 (arXiv 1805.08318) and its released code for 128 x 128,
-and of StudioGAN (Kang et al. 2023) for 32, 64 and 256. Conditional batch norm follows Dumoulin et
-al. 2017 with plain (not spectrally normalized) embeddings, the projection discriminator Miyato &
-Koyama 2018.
+and of StudioGAN (Kang et al. 2023) for 32, 64 and 256; `channels.py` has them. Conditional batch
+norm follows Dumoulin et al. 2017 with plain (not spectrally normalized) embeddings, the projection
+discriminator Miyato & Koyama 2018.
 """
 
 from contextlib import nullcontext
 from itertools import pairwise
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sagan.images.shape import ImageShape, Resolution
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
-    RESIDUAL_DISCRIMINATOR,
-    RESIDUAL_GENERATOR,
+    check_layout,
+    discriminator_channels,
     discriminator_feature_maps,
+    generator_channels,
     generator_feature_maps,
+    generator_start,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
@@ -157,17 +159,17 @@ class GeneratorBlock(nn.Module):
 
 
 class Generator(GeneratorBase):
-    """Latents (B, latent_size) and labels (B,) -> images (B, 3, S, S) in [-1, 1].
+    """Latents (B, latent_size) and labels (B,) -> images (B, C, H, W) in [-1, 1].
 
     With attention at 16 x 16: `Generator(32, width=64, attention=AttentionSpec(sizes=(16,)))`.
 
     Args:
-        resolution: S: 32, 64, 128 or 256.
+        resolution: side of the images in pixels; `sagan.nn.channels` has the layouts.
         width: channels that the layout multiplies.
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for unconditional.
-        attention: the feature maps that self-attention follows, with sides 8, 16, ... S; None for
-            no attention.
+        attention: the feature maps that self-attention follows, by their side; None for no
+            attention.
         spectral_norm: how every convolution and linear layer is normalized; None for no
             normalization.
         initializer: sets each weight, in place, before it is normalized.
@@ -185,7 +187,7 @@ class Generator(GeneratorBase):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: Resolution,
         width: int,
         latent_size: int = 128,
         num_classes: int = 0,
@@ -195,29 +197,30 @@ class Generator(GeneratorBase):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_network_arguments(resolution, width, num_classes, spectral_norm, initializer)
+        self.shape = ImageShape.of(resolution)
+        check_network_arguments(self, width, num_classes, spectral_norm, initializer)
         check_whole(latent_size=latent_size)
-        self.resolution = resolution
         self.latent_size = latent_size
         self.num_classes = num_classes
-        channels = [width * multiple for multiple in RESIDUAL_GENERATOR[resolution]]
-        self.sizes = residual_generator_sizes(resolution)
+        channels = [width * multiple for multiple in generator_channels(self.shape)]
+        self.sizes = residual_generator_sizes(self.shape)
 
-        self.linear = nn.Linear(latent_size, channels[0] * 4 * 4)
+        self.start = generator_start(self.shape)
+        self.linear = nn.Linear(latent_size, channels[0] * self.start[0] * self.start[1])
         self.blocks = nn.ModuleList(
             GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
         )
-        maps = generator_feature_maps("residual", resolution, width)
+        maps = generator_feature_maps("residual", self.shape, width)
         self.self_attention = attention_blocks(attention, maps)
         self.norm = nn.BatchNorm2d(channels[-1])
-        self.to_rgb = nn.Conv2d(channels[-1], 3, kernel_size=3, padding=1)
+        self.to_rgb = nn.Conv2d(channels[-1], self.shape.channels, kernel_size=3, padding=1)
 
         initialize(self, initializer, seed)
         if spectral_norm is not None:
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear), spectral_norm.eps)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, latent_size), labels int64 (B,) or None -> images (B, 3, S, S) in [-1, 1].
+        """Latents (B, latent_size), labels int64 (B,) or None -> images (B, C, H, W) in [-1, 1].
 
         Raises:
             ValueError: latents or labels have another shape or dtype, or labels are missing or
@@ -225,10 +228,10 @@ class Generator(GeneratorBase):
         """
         check_forward_latents(latents, self.latent_size)
         check_forward_labels(labels, latents, self.num_classes)
-        x = self.linear(latents).unflatten(1, (-1, 4, 4))  # (B, C, 4, 4)
+        x = self.linear(latents).unflatten(1, (-1, *self.start))  # the first map
         x = x.contiguous(memory_format=torch.channels_last)
         for size, block in zip(self.sizes, self.blocks, strict=True):
-            x = block(x, labels)  # (B, C, size, size)
+            x = block(x, labels)  # (B, C, ...), its shorter side has `size` cells
             if str(size) in self.self_attention:
                 x = self.self_attention[str(size)](x)
         x = F.relu(self.norm(x), inplace=True)
@@ -288,12 +291,12 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(DiscriminatorBase):
-    """Images (B, 3, S, S) in [-1, 1] and labels (B,) -> logits (B,), high for real.
+    """Images (B, C, H, W) in [-1, 1] and labels (B,) -> logits (B,), high for real.
 
     logit = l(f) + <e(label), f> with f the features summed over positions (Miyato & Koyama 2018).
 
     Args:
-        resolution: S: 32, 64, 128 or 256.
+        resolution: as for `Generator`.
         width: channels that the layout multiplies.
         num_classes: number of labels; 0 for unconditional.
         attention: the feature maps that self-attention follows; None for no attention. If several
@@ -314,7 +317,7 @@ class Discriminator(DiscriminatorBase):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: Resolution,
         width: int,
         num_classes: int = 0,
         attention: AttentionSpec | None = None,
@@ -324,19 +327,19 @@ class Discriminator(DiscriminatorBase):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_network_arguments(resolution, width, num_classes, spectral_norm, initializer)
-        self.resolution = resolution
+        self.shape = ImageShape.of(resolution)
+        check_network_arguments(self, width, num_classes, spectral_norm, initializer)
         self.num_classes = num_classes
-        channels = [width * multiple for multiple in RESIDUAL_DISCRIMINATOR[resolution]]
-        self.sizes = residual_discriminator_sizes(resolution)
+        channels = [width * multiple for multiple in discriminator_channels(self.shape)]
+        self.sizes = residual_discriminator_sizes(self.shape)
 
-        self.blocks = nn.ModuleList([FirstDiscriminatorBlock(3, channels[0])])
+        self.blocks = nn.ModuleList([FirstDiscriminatorBlock(self.shape.channels, channels[0])])
         for i in range(1, len(channels)):
             downsample = self.sizes[i] < self.sizes[i - 1]
             self.blocks.append(
                 DiscriminatorBlock(channels[i - 1], channels[i], downsample, rectified_skip)
             )
-        maps = discriminator_feature_maps("residual", resolution, width)
+        maps = discriminator_feature_maps("residual", self.shape, width)
         self.self_attention = attention_blocks(attention, maps)
         self.linear = nn.Linear(channels[-1], 1)
         self.embedding = nn.Embedding(num_classes, channels[-1]) if num_classes else None
@@ -346,11 +349,11 @@ class Discriminator(DiscriminatorBase):
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) -> features float32 (B, D), summed over positions."""
-        check_forward_images(images, self.resolution)
+        """Images (B, C, H, W) -> features float32 (B, D), summed over positions."""
+        check_forward_images(images, self.shape)
         x = images
         for i, (size, block) in enumerate(zip(self.sizes, self.blocks, strict=True)):
-            x = block(x)  # (B, C, size, size)
+            x = block(x)
             if str(size) in self.self_attention and size not in self.sizes[:i]:
                 x = self.self_attention[str(size)](x)
         return F.relu(x).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
@@ -364,7 +367,7 @@ class Discriminator(DiscriminatorBase):
         return class_logits(self.linear, self.embedding, features)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,).
+        """Images (B, C, H, W) in [-1, 1], labels int64 (B,) or None -> logits float32 (B,).
 
         Raises:
             ValueError: images or labels have another shape or dtype, or labels are missing or
@@ -379,17 +382,19 @@ class Discriminator(DiscriminatorBase):
 
 
 def check_network_arguments(
-    resolution: object, width: int, num_classes: int, spectral_norm: object, initializer: object
+    network: GeneratorBase | DiscriminatorBase,
+    width: int,
+    num_classes: int,
+    spectral_norm: object,
+    initializer: object,
 ) -> None:
-    """Check the arguments that all residual networks have in common.
+    """Check the arguments that all residual and projected networks have in common.
 
     Raises:
-        ValueError: the resolution has no layout, or a number is too small.
+        ValueError: the network's shape has no layout, or a number is too small.
         TypeError: an argument is of another type.
     """
-    if not isinstance(resolution, Integral) or resolution not in RESIDUAL_GENERATOR:
-        choices = ", ".join(map(str, RESIDUAL_GENERATOR))
-        raise ValueError(f"no layout for resolution {resolution!r}: choose from {choices}")
+    check_layout(network.family, network.shape)
     check_whole(width=width)
     check_whole(0, num_classes=num_classes)
     check_spectral_spec(spectral_norm)

@@ -72,12 +72,12 @@ class _Frames:
     """
 
     def __init__(self, run: Run) -> None:
-        self._size = run.description.config.resolution
+        self._sample_shape = run.description.config.shape
         self._classes = run.description.classes
         self._paths = list(snapshots(run.path / "samples").items())
         self.shape: tuple[int, ...] = ()
         while self._paths and not self.shape:
-            newest = read_grid(self._paths[-1][1], self._size)
+            newest = read_grid(self._paths[-1][1], self._sample_shape)
             if newest is not None:
                 self.shape = newest.shape
             else:
@@ -86,15 +86,16 @@ class _Frames:
     def drawn(self) -> Iterator[UInt8Array]:
         """Yield each frame, uint8 (H, W, 3), in the order of steps."""
         rows, columns = self.shape[:2]
-        scale = visible_scale(self._size, rows * columns)
-        pitch = self._size * scale + GAP
+        scale = visible_scale(self._sample_shape, rows * columns)
+        height, width = (side * scale + GAP for side in self._sample_shape[:2])
+        most = MAX_FRAME_PIXELS // (height * width)
         # Columns first, since they are classes, but of large samples not just one long row.
-        while columns > 4 * (MAX_FRAME_PIXELS // (columns * pitch**2)) and columns > 1:
+        while columns > 4 * (most // columns) and columns > 1:
             columns -= 1
-        rows = max(1, min(rows, MAX_FRAME_PIXELS // (columns * pitch**2)))
+        rows = max(1, min(rows, most // columns))
         names = self._names(rows, columns)
         for step, path in spread(self._paths, MAX_FRAMES):
-            cells = read_grid(path, self._size)
+            cells = read_grid(path, self._sample_shape)
             if cells is not None and cells.shape == self.shape:
                 images = cells[:rows, :columns].reshape(-1, *cells.shape[2:])
                 title = " · ".join(filter(None, (f"step {step:,}", names.title)))

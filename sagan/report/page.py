@@ -137,14 +137,14 @@ def _change(name: str, first: Record, latest: Record) -> str:
 
 def _samples(description: RunDescription, frames: Sequence[tuple[int, str]]) -> Timelapse:
     """The saved grids, enlarged, with names at their columns or, failing that, in the caption."""
-    size, classes = description.config.resolution, description.classes
+    shape, classes = description.config.shape, description.classes
     columns = grid_columns(GRID_IMAGES, len(classes))
     in_turn = [classes[label] for label in grid_labels(GRID_IMAGES, len(classes)) or ()]
     captions = captions_for(in_turn, columns)
     caption = "the same latents at every step"
     if captions.images:
         caption += f", row by row, the classes in turn: {shorten(', '.join(classes))}"
-    width = (columns * (size + GAP) - GAP) * visible_scale(size, GRID_IMAGES)
+    width = (columns * (shape.width + GAP) - GAP) * visible_scale(shape, GRID_IMAGES)
     return Timelapse("samples", "Samples", caption, frames, width, captions.columns)
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from sagan.errors import UnreadableError
 from sagan.images.decode import decode_whole
 from sagan.images.grid import split_grid
+from sagan.images.shape import ImageShape
 from sagan.storage.files import open_file, read_file
 from sagan.types import UInt8Array
 
@@ -56,12 +57,12 @@ def _is_png(path: Path) -> bool:
         return False
 
 
-def read_grid(path: Path, size: int) -> UInt8Array | None:
-    """Take a saved grid of samples apart: uint8 (rows, columns, S, S, 3).
+def read_grid(path: Path, shape: ImageShape) -> UInt8Array | None:
+    """Take a saved grid of samples apart: uint8 (rows, columns, H, W, 3).
 
     Args:
         path: the file.
-        size: S, the samples' side in pixels.
+        shape: of the samples.
 
     Returns:
         None if it cannot be read or is not such a grid.
@@ -73,4 +74,4 @@ def read_grid(path: Path, size: int) -> UInt8Array | None:
         grid = decode_whole(content, MAX_GRID_PIXELS)
     except UnreadableError:
         return None
-    return split_grid(grid, size)
+    return split_grid(grid, shape)

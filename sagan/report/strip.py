@@ -28,11 +28,11 @@ def write_strip(run: Path, out: Path) -> None:
     found = Run(run)
     found.require()
     description = found.description
-    size = description.config.resolution
+    shape = description.config.shape
     grids = {
         step: grid
         for step, path in spread(list(snapshots(run / "samples").items()), MAX_COLUMNS)
-        if (grid := read_grid(path, size)) is not None
+        if (grid := read_grid(path, shape)) is not None
     }
     if not grids:
         raise SaganError(f"'{run}' has saved no samples yet: train longer, then try again")
@@ -44,5 +44,5 @@ def write_strip(run: Path, out: Path) -> None:
         columns=[f"step {step:,}" for step in grids],
         rows=[description.classes[label] for label in labels[:rows]],
     )
-    strip = captioned_grid(images, len(grids), visible_scale(size, len(images)), captions)
+    strip = captioned_grid(images, len(grids), visible_scale(shape, len(images)), captions)
     save_image(strip, out, description.credits)

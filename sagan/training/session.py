@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sagan.build import build_meta_networks, count_parameters
 from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
@@ -24,7 +24,9 @@ from sagan.runtime.memory import check_memory
 from sagan.training.transfer import SMALL_SET, Start, start_config, start_from
 from sagan.types import Notify, Progress
 
-DEFAULT_PRESETS = {32: "cpu-32", 64: "cpu-64", 128: "cpu-128"}  # by the size of a packed set
+T = TypeVar("T")
+
+DEFAULT_PRESETS = {32: "cpu-32", 64: "cpu-64", 128: "cpu-128"}  # by the side of a packed set
 RESUME = "the same command resumes from the newest checkpoint"
 
 
@@ -119,7 +121,8 @@ def prepare_session(
         config = start_config(model, preset, overrides)
         preset = preset or f"from {model.origin}"
     else:
-        preset = preset or _default_preset(source)
+        if preset is None:
+            preset, overrides = _default_preset(source, overrides)
         config = resolve(preset, overrides)
     if config.evaluate_every and not libraries_installed():
         notify(f"no evaluations while training: they need {INSTALL}")
@@ -159,7 +162,8 @@ def prepare_session(
         return session
     candidates = [Candidate(description)]
     if not asked and not model:  # which would decide the networks
-        candidates = list(_candidates(LADDERS[config.resolution], overrides, data, dataset))
+        rungs = _at_most(LADDERS, config.shape.side)
+        candidates = list(_candidates(rungs, overrides, data, dataset))
     return replace(session, plan=TimePlan(tuple(candidates), frozenset(overrides)))
 
 
@@ -196,10 +200,18 @@ def _augment_small_set(config: Config, dataset: PackedDataset) -> Config:
     return config.model_copy(update={"augment": "adaptive"})
 
 
-def _default_preset(source: str) -> str:
+def _default_preset(source: str, overrides: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the preset for this data, and the overrides with a packed set's resolution."""
     path = Path(source).expanduser()
-    size = read_manifest(path).size if not is_built_in(source) and is_packed(path) else 0
-    return DEFAULT_PRESETS.get(size, DEFAULT_PRESETS[32])
+    if is_built_in(source) or not is_packed(path):
+        return _at_most(DEFAULT_PRESETS, 0), overrides
+    size = read_manifest(path).size
+    return _at_most(DEFAULT_PRESETS, size), {"resolution": size, **overrides}
+
+
+def _at_most(by_side: Mapping[int, T], side: int) -> T:
+    """Return the entry for the largest side up to this one, or else for the smallest."""
+    return by_side[max((s for s in by_side if s <= side), default=min(by_side))]
 
 
 def _candidates(

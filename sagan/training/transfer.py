@@ -9,20 +9,24 @@ that it has, in every table that has a row for each class. Layers are matched by
 resolutions by the block that they are in; those of another shape keep their initial values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from sagan.build import build_meta_networks
-from sagan.config import Config, parse_config, resolve
+from sagan.config import Config, parse_config, replaced, resolve
 from sagan.errors import SaganError
+from sagan.images.shape import ImageShape
 from sagan.model import Model
 from sagan.nn.base import DiscriminatorBase
 from sagan.nn.channels import (
-    RESIDUAL_GENERATOR,
+    check_layout,
+    generator_channels,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
@@ -95,7 +99,7 @@ def start_config(model: Model, preset: str | None, overrides: Mapping[str, Any])
     if preset is not None:
         recipe = resolve(preset).model_dump(exclude={"conditional", "freeze_d"})
     networks = {key: own[key] for key in ARCHITECTURE}
-    config = parse_config(recipe | networks | dict(overrides))
+    config = parse_config(replaced(recipe | networks, overrides))
     for key in FIXED:
         value = getattr(config, key)
         if value != own[key]:
@@ -103,19 +107,28 @@ def start_config(model: Model, preset: str | None, overrides: Mapping[str, Any])
                 f"{key}={_as_set(value)} does not fit '{model.origin}', which has "
                 f"{key}={_as_set(own[key])}: leave it out, or train without --from"
             )
-    _check_neighbors(model.config.resolution, config.resolution, model.origin)
+    _check_neighbors(model.config.shape, config.shape, model.origin)
     return config
 
 
-def _check_neighbors(old: int, new: int, origin: str) -> None:
-    """Check that two resolutions are equal or one step apart."""
-    steps = list(RESIDUAL_GENERATOR)
-    if abs(steps.index(old) - steps.index(new)) > 1:
-        near = [str(step) for step in steps if step in (old // 2, old, old * 2)]
+def _check_neighbors(old: ImageShape, new: ImageShape, origin: str) -> None:
+    """Check that the networks for two shapes have equally many blocks, or one more."""
+    if abs(len(generator_channels(old)) - len(generator_channels(new))) > 1:
+        sizes = [(height, width) for height, width, _ in _neighbors(old)]
+        near = [str(ImageShape(*size).resolution) for size in sizes]
         raise SaganError(
-            f"resolution={new} is too far from the {old} pixels of '{origin}': give "
-            f"{' or '.join(near)}"
+            f"resolution={new.resolution} is too far from the {old.resolution} pixels of "
+            f"'{origin}': give {' or '.join(near)}"
         )
+
+
+def _neighbors(shape: ImageShape) -> Iterator[ImageShape]:
+    """Yield a shape with the one half as large and the one twice as large, where these exist."""
+    halved = ImageShape(shape.height // 2, shape.width // 2)
+    for near in (halved, shape, ImageShape(shape.height * 2, shape.width * 2)):
+        with suppress(ValueError):
+            check_layout("residual", near)
+            yield near
 
 
 def _as_set(value: object) -> str:
@@ -150,7 +163,7 @@ def start_from(model: Model, config: Config, classes: Sequence[str]) -> Start:
         shapes = _shapes(new.state_dict())
         names = {name: name for name in shapes}
         if config.resolution != model.config.resolution:
-            at_both = sizes_at(model.config.resolution), sizes_at(config.resolution)
+            at_both = sizes_at(model.config.shape), sizes_at(config.shape)
             names = match_blocks(_shapes(tensors), shapes, *at_both)
         taken[network] = take(tensors, shapes, names)
         _check_any_block(taken[network], model, config)
@@ -291,7 +304,7 @@ def _stored(
 def match_blocks(
     old: Shapes, new: Shapes, old_sizes: Sequence[int], new_sizes: Sequence[int]
 ) -> dict[str, str]:
-    """Match networks of neighboring resolutions, of which one has a block more.
+    """Match networks of two resolutions, of which one may have a block more.
 
     The additional block is where most of the others then fit. It follows from the layouts: from 64
     to 128 pixels it is the one next to the latents in G and the last one in D.
@@ -309,12 +322,12 @@ def match_blocks(
         [_inside(shapes, f"blocks.{i}.") for i in range(len(sizes))]
         for shapes, sizes in ((old, old_sizes), (new, new_sizes))
     )
-    longer = max(len(old_blocks), len(new_blocks))
+    fewer, more = sorted((len(old_blocks), len(new_blocks)))
     pairings = []
-    for additional in range(longer):
-        others = [i for i in range(longer) if i != additional]
-        ends = (others, range(longer - 1))  # of the longer network, of the shorter one
-        pairs = zip(*(ends if len(new_blocks) == longer else ends[::-1]), strict=True)
+    # Those without the first block come first. With equally many blocks there is one choice.
+    for chosen in reversed(list(combinations(range(more), fewer))):
+        ends = (chosen, range(fewer))  # of the longer network, of the shorter one
+        pairs = zip(*(ends if len(new_blocks) == more else ends[::-1]), strict=True)
         pairings.append({i: j for i, j in pairs if new_blocks[i] == old_blocks[j]})
     blocks = max(pairings, key=len)
     folders = {f"blocks.{i}.": f"blocks.{j}." for i, j in blocks.items()}

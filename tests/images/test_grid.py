@@ -16,6 +16,7 @@ from sagan.images.grid import (
     split_grid,
     visible_scale,
 )
+from sagan.images.shape import ImageShape
 
 
 def noise(num: int, size: int) -> np.ndarray:
@@ -63,24 +64,24 @@ def test_enlarged_images_have_their_own_pixels_as_squares() -> None:
     [(32, 64, 3), (64, 64, 2), (48, 1, 2), (128, 64, 1), (16, 10, 6), (100, 1, 1)],
 )
 def test_images_are_enlarged_to_96_pixels_at_least(size: int, num: int, scale: int) -> None:
-    assert visible_scale(size, num) == scale
+    assert visible_scale(ImageShape(size, size), num) == scale
 
 
 @settings(max_examples=50)
 @given(size=st.integers(1, 512), num=st.integers(1, 10**6))
 def test_images_are_not_enlarged_beyond_what_anybody_looks_at(size: int, num: int) -> None:
-    scale = visible_scale(size, num)
+    scale = visible_scale(ImageShape(size, size), num)
     assert scale == 1 or num * (scale * size) ** 2 <= MAX_ENLARGED_PIXELS
 
 
 def test_a_grid_can_be_taken_apart_again() -> None:
     images = noise(6, 8)
-    cells = split_grid(image_grid(images, 3), 8)
+    cells = split_grid(image_grid(images, 3), ImageShape(8, 8))
     assert cells is not None
     assert cells.shape == (2, 3, 8, 8, 3)
     assert (cells.reshape(6, 8, 8, 3) == images).all()
-    assert split_grid(image_grid(images, 3), 7) is None
-    assert split_grid(images[0], 9) is None
+    assert split_grid(image_grid(images, 3), ImageShape(7, 7)) is None
+    assert split_grid(images[0], ImageShape(9, 9)) is None
 
 
 def test_names_are_written_where_each_appears_least_often() -> None:

@@ -335,6 +335,41 @@ def test_both_networks_work_at_every_resolution_with_and_without_labels_and_atte
     assert set(d.attention_layers()) == {f"discriminator.attention_{size}" for size in sizes}
 
 
+@pytest.mark.parametrize(
+    ("resolution", "like", "start", "g_sizes", "d_sizes"),
+    [
+        (48, 32, 6, [12, 24, 48], [24, 12, 12, 12]),
+        (96, 64, 6, [12, 24, 48, 96], [48, 24, 12, 6, 6]),
+        (160, 128, 5, [10, 20, 40, 80, 160], [80, 40, 20, 10, 5, 5]),
+    ],
+)
+def test_other_squares_have_a_published_layout_with_a_larger_start(
+    resolution: int, like: int, start: int, g_sizes: list[int], d_sizes: list[int]
+) -> None:
+    g, published_g = generator(resolution, 8, latent_size=8), generator(like, 8, latent_size=8)
+    d, published_d = discriminator(resolution, 8), discriminator(like, 8)
+    assert (g.sizes, d.sizes) == (g_sizes, d_sizes)
+    images = g(torch.empty(2, 8, device="meta"))
+    assert images.shape == (2, 3, resolution, resolution)
+    assert d(images).shape == (2,)
+    # The start's linear layer is all that differs: every convolution has the same shape.
+    shapes = {name: p.shape for name, p in g.named_parameters() if "linear" not in name}
+    published = {name: p.shape for name, p in published_g.named_parameters()}
+    assert shapes.items() <= published.items()
+    assert g.linear.out_features * 16 == published_g.linear.out_features * start**2
+    assert count(d) == count(published_d)
+
+
+def test_512_pixels_have_the_channels_of_biggan() -> None:
+    g, d = generator(512, 1, latent_size=8), discriminator(512, 1)
+    assert [block.conv2.out_channels for block in g.blocks] == [16, 8, 8, 4, 2, 1, 1]
+    assert [block.conv2.out_channels for block in d.blocks] == [1, 1, 2, 4, 8, 8, 16, 16]
+    assert d.sizes == [256, 128, 64, 32, 16, 8, 4, 4]
+    images = g(torch.empty(1, 8, device="meta"))
+    assert images.shape == (1, 3, 512, 512)
+    assert d(images).shape == (1,)
+
+
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256])
 def test_attention_fits_every_map_of_both_networks_at_once(resolution: int) -> None:
     """On the meta device: a map of 256 x 256 positions, squared, is too large for a test."""
@@ -564,10 +599,12 @@ def test_channels_last_weights_change_only_rounding() -> None:
 
 
 @pytest.mark.parametrize("network", [Generator, Discriminator])
-def test_an_unknown_resolution_is_a_value_error_that_names_the_choices(network: Any) -> None:
-    with pytest.raises(ValueError, match="32, 64, 128, 256"):
-        network(48, 8)
-    assert tuple(RESIDUAL_GENERATOR) == tuple(RESIDUAL_DISCRIMINATOR) == (32, 64, 128, 256)
+def test_a_resolution_without_layout_is_a_value_error_that_says_what_has_one(network: Any) -> None:
+    with pytest.raises(ValueError, match=r"100 x 100: .* must be multiples of 16 and at most 256"):
+        network(100, 8)
+    with pytest.raises(ValueError, match="the shorter side must have 32 to 1023 pixels"):
+        network(16, 8)
+    assert tuple(RESIDUAL_GENERATOR) == tuple(RESIDUAL_DISCRIMINATOR) == (32, 64, 128, 256, 512)
 
 
 @pytest.mark.parametrize(
