@@ -207,11 +207,13 @@ def _residual_arguments(
         "num_classes": num_classes if config.conditional else 0,
         "initializer": initializer,
         "seed": config.seed,
+        "colors": config.colors,
     }
 
 
 def _dcgan_arguments(config: Config, num_classes: int, initializer: Initializer) -> dict[str, Any]:
-    return {}  # one resolution, no labels, and the initial weights of torch's layers
+    # One resolution, no labels, and the initial weights of torch's layers.
+    return {"colors": config.colors}
 
 
 _FAMILIES = {

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError
-from sagan.images.shape import ImageShape
+from sagan.images.shape import Colors, ImageShape
 from sagan.nn.channels import (
     QUERY_DIVISOR,
     check_layout,
@@ -62,6 +62,7 @@ class Config(BaseModel):
         DEFAULT_RESOLUTION,
         description="side of the images in pixels: 4 to 7 times 8, 16, 32, 64 or 128",
     )
+    colors: Colors = Field("rgb", description="of the images; rgba: RGB and opacity")
     channels_g: Channels = Field(64, description="base width of G, which its layout multiplies")
     channels_d: Channels = Field(64, description="base width of D, which its layout multiplies")
     latent_size: Channels = Field(128, description="length of a latent vector")
@@ -193,7 +194,7 @@ class Config(BaseModel):
     @property
     def shape(self) -> ImageShape:
         """The shape of the images, (H, W, C)."""
-        return ImageShape.of(self.resolution)
+        return ImageShape.of(self.resolution, self.colors)
 
     @property
     def takes_labels(self) -> bool:

@@ -25,6 +25,7 @@ from sagan.images.grid import (
     grid_columns,
     visible_scale,
 )
+from sagan.images.rgb import to_pillow
 from sagan.images.shape import ImageShape
 from sagan.nn.base import GeneratorBase
 from sagan.nn.inputs import seeded_latents
@@ -107,6 +108,8 @@ def write_samples(
         scale: the factor by which to enlarge samples, each pixel to a square. With 1, a grid has
             no names of classes either.
         credits: of the training data; saved in every PNG.
+
+    Single files have the model's own channels; a grid is RGB, with transparent samples on white.
 
     Of several processes, each draws its share, and the main process writes. Memory hardly grows
     with `num`, except for a grid. If the work is interrupted, or the disk is full, nothing is left.
@@ -281,7 +284,7 @@ def _files(
             name = f"{folder}/{counts[folder_key]:05d}.png"
             counts[folder_key] += 1
         buffer = BytesIO()
-        Image.fromarray(enlarged(image, factor)).save(buffer, "PNG", **options)
+        to_pillow(enlarged(image, factor)).save(buffer, "PNG", **options)
         yield name, buffer.getvalue()
 
 

@@ -39,11 +39,16 @@ def data_info(
 def data_pack(
     source: SourceArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
-    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")],
+    size: Annotated[
+        str, typer.Option(metavar="N|WxH", help="Side of the images in pixels, or 96x64.")
+    ],
     split: Split = "train",
     fit: Annotated[
         str, typer.Option(help="How images are made square: crop, pad or stretch.")
     ] = "crop",
+    colors: Annotated[
+        str, typer.Option(help="rgb, gray, or rgba, which keeps transparency.")
+    ] = "rgb",
     max_unreadable: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="Stop if a larger share of the files is unreadable."),
@@ -62,9 +67,9 @@ def data_pack(
 
     with PackingProgress(open_console(), "packing") as progress:
         dataset = pack(
-            open_source(source, split), out, size, fit=fit, max_unreadable=max_unreadable,
-            progress=progress,
+            open_source(source, split), out, size, fit=fit, colors=colors,
+            max_unreadable=max_unreadable, progress=progress,
         )  # fmt: skip
     manifest = read_manifest(out)
     show((*manifest.notes, *manifest.findings(), *credit_lines(manifest.credits)))
-    say(f"wrote {out}: {counted(len(dataset), 'picture', 'pictures')} of {size} x {size}")
+    say(f"wrote {out}: {counted(len(dataset), 'picture', 'pictures')} of {dataset.shape}")

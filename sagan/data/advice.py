@@ -66,13 +66,13 @@ def suggestion(info: DatasetInfo, machine: Machine) -> str:
     draws the most similar pictures is for people to decide.
     """
     preset = suggested_preset(info, machine)
-    size = resolve(preset).resolution
+    shape = resolve(preset).shape
     few = info.num_images < FEW_IMAGES
-    models = models_to_start_from(size) if few else []
+    models = models_to_start_from(shape.side) if few else []
     options = f"--preset {preset}" + (f" --from {models[0]}" if models else "")
     return (
         f"{options} ({'; '.join(_reasons(info, machine, preset, models))}); packed at "
-        f"{size} x {size}: {amount(packed_bytes(info.num_images, size))} of disk, mapped rather "
+        f"{shape}: {amount(packed_bytes(info.num_images, shape))} of disk, mapped rather "
         "than loaded"
     )
 
@@ -171,7 +171,7 @@ def _size_warnings(info: DatasetInfo) -> Iterator[str]:
     if not info.short_sides:
         return
     modest, _ = SUGGESTED_PRESETS[resolution_for(info)]
-    target, smallest = resolve(modest).resolution, info.short_sides.smallest
+    target, smallest = resolve(modest).shape.side, info.short_sides.smallest
     if info.short_sides.median < target:
         yield f"half of the pictures have fewer than {target} pixels and will be enlarged"
     elif smallest * 2 <= target:

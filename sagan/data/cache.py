@@ -18,7 +18,8 @@ from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, counted
 from sagan.images.credits import short_credits
-from sagan.images.decode import check_size_and_fit
+from sagan.images.decode import check_fit, check_shape
+from sagan.images.shape import ImageShape, Resolution
 from sagan.storage.files import cache_folder
 from sagan.storage.staging import keep_first
 from sagan.types import Notify, Progress
@@ -34,15 +35,16 @@ def _silent(message: str) -> None:
 
 def open_dataset(
     source: str,
-    size: int,
+    size: Resolution,
     *,
+    colors: str = "rgb",
     fit: str = "crop",
     split: str | None = None,
     cache: Path | None = None,
     notify: Notify = _silent,
     progress: Progress | None = None,
 ) -> PackedDataset:
-    """Open a data set for training at size S, packing it first if necessary.
+    """Open a data set for training with images of one shape, packing it first if necessary.
 
     A packed set is used as it is. Anything else is packed into the cache once, under a name made of
     the source's listing (names, sizes, times of change), size, fit and split, and is found there
@@ -50,7 +52,8 @@ def open_dataset(
 
     Args:
         source: a packed set, or anything that `open_source` takes.
-        size: S, 1 to 4096.
+        size: as for `pack`.
+        colors: as for `pack`.
         fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps the one that it has.
         split: which part of the source; None means "train", or the split of a packed set.
         cache: where to keep packed sets, by default `cache_folder("data")`.
@@ -58,19 +61,19 @@ def open_dataset(
         progress: called with (images done, images in all or None) while packing.
 
     Raises:
-        SaganError: as `pack`, or the packed set has another size or split.
+        SaganError: as `pack`, or the packed set has another size, colors or split.
     """
-    checked_fit = check_size_and_fit(size, fit)
+    shape, checked_fit = check_shape(size, colors), check_fit(fit)
     path = Path(source).expanduser()
     if not is_built_in(source) and is_packed(path):
-        packed = _open_as_asked(path, size, split)
+        packed = _open_as_asked(path, shape, split)
         _notify_credits(packed.credits, notify)
         return packed
     if is_built_in(source) and path.is_dir():
         notify(f"'{source}' is a built-in data set; for the folder of that name, write ./{source}")
 
     opened = open_source(source, split or DEFAULT_SPLIT)
-    folder = (cache or cache_folder("data")) / _cache_name(opened, size, checked_fit)
+    folder = (cache or cache_folder("data")) / _cache_name(opened, shape, checked_fit)
     dataset = _open_cached(folder, notify)
     if dataset is not None:
         # Its manifest has the notes; asking the source for them may read all labels.
@@ -85,8 +88,10 @@ def open_dataset(
         notify(note)
     _notify_credits(opened.credits, notify)
     number = f"{opened.num_images:,} " if opened.num_images is not None else ""
-    notify(f"packing {number}pictures at {size} x {size} into {folder}")
-    dataset = pack(opened, folder, size, fit=checked_fit, publish=keep_first, progress=progress)
+    notify(f"packing {number}pictures at {shape} into {folder}")
+    dataset = pack(
+        opened, folder, size, fit=checked_fit, colors=colors, publish=keep_first, progress=progress
+    )
     manifest = read_manifest(folder)
     for note in manifest.notes:
         if note not in opened.notes:  # seen only in the pixels
@@ -108,12 +113,18 @@ def _notify_findings(manifest: Manifest, folder: Path, notify: Notify) -> None:
         notify(f"if they can be read by now, delete {folder} to pack the set again")
 
 
-def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
+def _open_as_asked(path: Path, shape: ImageShape, split: str | None) -> PackedDataset:
     dataset = PackedDataset.open(path)
-    if dataset.size != size:
+    if dataset.size != shape.resolution:
         raise SaganError(
-            f"the packed data set '{path}' has size {dataset.size}, not {size}: "
-            f"choose resolution {dataset.size}, or pack the source again with --size {size}"
+            f"the packed data set '{path}' has size {dataset.size}, not {shape.resolution}: choose "
+            f"resolution {dataset.size}, or pack the source again with --size {shape.resolution}"
+        )
+    if dataset.shape != shape:
+        raise SaganError(
+            f"the packed data set '{path}' has {dataset.shape.colors} images, not {shape.colors}: "
+            f"choose colors={dataset.shape.colors}, or pack the source again with --colors "
+            f"{shape.colors}"
         )
     if split is not None and dataset.split != split:
         raise SaganError(
@@ -123,7 +134,8 @@ def _open_as_asked(path: Path, size: int, split: str | None) -> PackedDataset:
     return dataset
 
 
-def _cache_name(source: Source, size: int, fit: str) -> str:
+def _cache_name(source: Source, shape: ImageShape, fit: str) -> str:
+    size = shape.resolution if shape.colors == "rgb" else f"{shape.resolution}-{shape.colors}"
     key = repr((FORMAT_VERSION, READING_VERSION, source.listing_digest(), size, fit, source.split))
     name = Path(source.name).resolve().stem  # resolved, since "." has no stem
     stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)

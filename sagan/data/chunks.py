@@ -13,6 +13,7 @@ from sagan.errors import UnreadableError
 from sagan.images.decode import Fit, range_of
 from sagan.images.decode import decode as decode_file
 from sagan.images.depth import GrayRange
+from sagan.images.shape import ImageShape
 from sagan.types import BoolArray, UInt8Array
 
 # No channel of a flat image covers more of 0..255 than this: twice what 12-bit samples cover that
@@ -25,7 +26,7 @@ class DecodedChunk:
     """A decoded chunk, in few pieces so that the one process that writes them has little to do.
 
     Attributes:
-        images: uint8 (n, S, S, 3), the readable images.
+        images: uint8 (n, H, W, C), the readable images.
         hashes: the `image_hash` of each of these.
         num_flat: how many of these are nearly of one color.
         attributes: of each of these, if the source knows any.
@@ -44,16 +45,16 @@ class DecodedChunk:
 def decode_chunk(
     reads: Sequence[Read],
     decode: Decoder,
-    size: int,
+    shape: ImageShape,
     fit: Fit,
     attributes: Callable[[bytes], dict[str, str]] | None = None,
 ) -> DecodedChunk:
-    """Read and decode each image, to (size, size, 3), and find out its attributes."""
-    work = partial(_decode, decode=decode, size=size, fit=fit, attributes=attributes)
+    """Read and decode each image, and find out its attributes."""
+    work = partial(_decode, decode=decode, shape=shape, fit=fit, attributes=attributes)
     results = each(work, reads)
     decoded = [result for result in results if not isinstance(result, UnreadableError)]
     images = [image for image, _, _ in decoded]
-    stacked = np.stack(images) if images else np.empty((0, size, size, 3), dtype=np.uint8)
+    stacked = np.stack(images) if images else np.empty((0, *shape), dtype=np.uint8)
     return DecodedChunk(
         stacked,
         [image_hash(image) for image in images],
@@ -67,20 +68,21 @@ def decode_chunk(
 def _decode(
     data: bytes,
     decode: Decoder,
-    size: int,
+    shape: ImageShape,
     fit: Fit,
     attributes: Callable[[bytes], dict[str, str]] | None,
 ) -> tuple[UInt8Array, dict[str, str], GrayRange]:
     # Other decoders take bytes of other kinds, or know the range by now.
     gray = range_of(data) if decode is decode_file else GrayRange()
-    return decode(data, size=size, fit=fit), attributes(data) if attributes else {}, gray
+    pixels = decode(data, size=shape.resolution, fit=fit, colors=shape.colors)
+    return pixels, attributes(data) if attributes else {}, gray
 
 
 def count_flat(images: UInt8Array) -> int:
-    """Count the images, uint8 (n, S, S, 3), that are nearly of one color."""
+    """Count the images, uint8 (n, H, W, C), that are nearly of one color."""
     # A few pixels show it for almost every image, which saves most of the time.
-    step = max(1, images.shape[1] // 8)
-    suspects = images[_are_flat(images[:, ::step, ::step])]
+    down, across = (max(1, side // 8) for side in images.shape[1:3])
+    suspects = images[_are_flat(images[:, ::down, ::across])]
     return int(_are_flat(suspects).sum())
 
 

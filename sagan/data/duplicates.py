@@ -26,7 +26,7 @@ def image_hash(image: UInt8Array) -> int:
 
 
 def image_hashes(images: UInt8Array) -> npt.NDArray[np.int64]:
-    """Return the `image_hash` of each of the images (N, S, S, 3)."""
+    """Return the `image_hash` of each of the images (N, H, W, C)."""
     return np.array([image_hash(image) for image in images], dtype=np.int64)
 
 
@@ -78,7 +78,7 @@ class DuplicateFinder:
         """Compare images with equal hashes; call it after `close`.
 
         Args:
-            images: the images that were added, uint8 (N, S, S, 3).
+            images: the images that were added, uint8 (N, H, W, C).
             labels: theirs, int64 (N,), if they have any.
         """
         rows = [

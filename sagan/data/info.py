@@ -22,12 +22,14 @@ from sagan.errors import UnreadableError
 from sagan.images.credits import checked_credits
 from sagan.images.decode import ImageFacts, decode
 from sagan.images.depth import FULL_BITS, GrayRange
+from sagan.images.rgb import as_rgb
 from sagan.types import Progress, UInt8Array
 
 THUMBNAIL_SIZE = 64
 # A contact sheet shows one row of each class, or SHEET_ROWS rows of a set without classes.
 SHEET_COLUMNS = 12
 SHEET_ROWS = 12
+PILLOW_MODES = {"gray": "L", "rgb": "RGB", "rgba": "RGBA"}
 # This many copies are listed by name; the rest are only counted.
 MAX_NAMED = 1000
 
@@ -270,7 +272,10 @@ def _digest(sample: tuple[bytes, str, UInt8Array]) -> bytes:
 
 def _describe_packed(source: str, path: Path, thumbnails: bool) -> DatasetInfo:
     manifest = read_manifest(path)
-    side = Spread(manifest.size, manifest.size, manifest.size)
+    height, width, short_side = (
+        Spread(side, side, side)
+        for side in (manifest.shape.height, manifest.shape.width, manifest.shape.side)
+    )
     return DatasetInfo(
         source=source,
         split=manifest.split,
@@ -278,10 +283,10 @@ def _describe_packed(source: str, path: Path, thumbnails: bool) -> DatasetInfo:
         num_images=manifest.num_images,
         classes=manifest.classes,
         counts=dict(zip(manifest.classes, manifest.counts, strict=True)),
-        widths=side,
-        heights=side,
-        short_sides=side,
-        modes={"RGB": manifest.num_images},
+        widths=width,
+        heights=height,
+        short_sides=short_side,
+        modes={PILLOW_MODES[manifest.colors]: manifest.num_images},
         formats={"packed": manifest.num_images},
         unreadable={file.name: file.reason for file in manifest.skipped},
         num_copies=manifest.num_copies,
@@ -305,7 +310,7 @@ def _packed_thumbnails(dataset: PackedDataset) -> dict[str, tuple[UInt8Array, ..
 
 def _spread_over(dataset: PackedDataset, rows: np.ndarray, most: int) -> tuple[UInt8Array, ...]:
     chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
-    return tuple(dataset.images[row] for row in chosen)
+    return tuple(as_rgb(dataset.images[row]) for row in chosen)
 
 
 def _spread(lengths: Counter[int]) -> Spread | None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from sagan.errors import SaganError, UnreadableError, counted, first_problem
 from sagan.images.credits import checked_credits
 from sagan.images.decode import Fit
+from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.storage.files import read_file
 from sagan.types import Int64Array, UInt8Array
 
@@ -55,7 +56,8 @@ class Manifest(BaseModel):
     source: str
     split: str
     fit: Fit
-    size: int = Field(ge=1)
+    size: Annotated[int, Field(ge=1)] | str  # "96x64" if not square
+    colors: Colors = "rgb"  # missing from 0.1.0's first sets
     num_images: int = Field(ge=1)
     classes: Names
     counts: Annotated[tuple[int, ...], FailFast()]
@@ -65,6 +67,11 @@ class Manifest(BaseModel):
     notes: Names
     credits: str = ""  # missing from 0.1.0's first sets
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @property
+    def shape(self) -> ImageShape:
+        """The shape of each image, (H, W, C)."""
+        return ImageShape.of(self.size, self.colors)
 
     def findings(self) -> Iterator[str]:
         """Yield what packing found that the user should know, one line each."""
@@ -86,7 +93,7 @@ class PackedDataset:
     """A data set ready for training.
 
     Attributes:
-        images: uint8 (N, S, S, 3), RGB in 0..255, memory-mapped and read-only.
+        images: uint8 (N, H, W, C), in 0..255, memory-mapped and read-only.
         labels: int64 (N,) in 0..K-1, or None.
         classes: K names, empty without labels.
         fingerprint: sha256 hex over images, labels and classes, computed when it was packed.
@@ -108,9 +115,14 @@ class PackedDataset:
     credits: str = ""
 
     @property
-    def size(self) -> int:
-        """S, the side of every image in pixels."""
-        return int(self.images.shape[1])
+    def shape(self) -> ImageShape:
+        """The shape of each image, (H, W, C)."""
+        return ImageShape(*self.images.shape[1:])
+
+    @property
+    def size(self) -> Resolution:
+        """The side of square images in pixels, else their width and height, such as "96x64"."""
+        return self.shape.resolution
 
     @property
     def num_classes(self) -> int:
@@ -131,7 +143,7 @@ class PackedDataset:
         """
         manifest = read_manifest(path)
         images = _map_array(path / IMAGES)
-        shape = (manifest.num_images, manifest.size, manifest.size, 3)
+        shape = (manifest.num_images, *manifest.shape)
         if images.dtype != np.uint8 or images.shape != shape or not images.flags.c_contiguous:
             raise _damaged(path, f"{IMAGES} is {images.dtype} {images.shape}, not uint8 {shape}")
         labels = _open_labels(path, manifest)
@@ -171,6 +183,10 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         raise _damaged(path, f"{MANIFEST}, {first_problem(error)}") from None
+    try:
+        manifest.shape  # noqa: B018 -- raises for a size that is not one
+    except ValueError as error:
+        raise _damaged(path, f"{MANIFEST}, size: {error}") from None
     if len(manifest.counts) != len(manifest.classes):
         raise _damaged(path, f"{MANIFEST} does not have one count for each class")
     return manifest
@@ -238,13 +254,13 @@ class Fingerprint:
         self._digest = hashlib.sha256()
 
     def update(self, images: UInt8Array) -> None:
-        """Add the next images, uint8 (n, S, S, 3)."""
+        """Add the next images, uint8 (n, H, W, C)."""
         self._digest.update(np.ascontiguousarray(images).data)
 
     def close(
         self, shape: Sequence[int], labels: Int64Array | None, classes: tuple[str, ...]
     ) -> str:
-        """Add the shape of all images (N, S, S, 3), classes and labels; return 64 hex digits."""
+        """Add the shape of all images (N, H, W, C), classes and labels; return 64 hex digits."""
         self._digest.update(json.dumps([list(shape), list(classes)]).encode())
         if labels is not None:
             self._digest.update(labels.astype("<i8").tobytes())

@@ -1,6 +1,7 @@
 """Any source -> a packed set, in bounded memory, all or nothing."""
 
 import contextlib
+import math
 import os
 import shutil
 from array import array
@@ -28,8 +29,9 @@ from sagan.data.packed import (
 from sagan.data.sources.base import Decoder, Source
 from sagan.data.workers import map_chunks
 from sagan.errors import SaganError, counted, reason
-from sagan.images.decode import Fit, check_size_and_fit, decode
+from sagan.images.decode import Fit, check_fit, check_shape, decode
 from sagan.images.depth import FULL_BITS, GrayRange
+from sagan.images.shape import ImageShape, Resolution
 from sagan.storage.staging import replace, staged
 from sagan.types import Int64Array, Progress, UInt8Array
 
@@ -47,9 +49,10 @@ _NAMES = "names.tmp"
 def pack(
     source: Source,
     out: Path,
-    size: int,
+    size: Resolution,
     *,
     fit: str = "crop",
+    colors: str = "rgb",
     max_unreadable: float = MAX_UNREADABLE,
     publish: Publish = replace,
     progress: Progress | None = None,
@@ -64,8 +67,10 @@ def pack(
     Args:
         source: an open source; its own split is packed.
         out: the folder to make; missing parent folders are made.
-        size: S, 1 to 4096.
-        fit: "crop" to the centered square, "pad" with white, or "stretch".
+        size: side of the images in pixels, 1 to 4096, or "96x64" for 96 across and 64 down.
+        fit: "crop" to the largest centered part with these proportions, "pad" with white, or
+            "stretch".
+        colors: "rgb", "gray", or "rgba" to keep transparency, which is then not laid over white.
         max_unreadable: the share of unreadable images, 0 to 1, above which to stop.
         publish: how the finished folder takes its name: `replace` or `keep_first`.
         progress: called with (images done, images in all) as they get done; the latter may be
@@ -75,19 +80,19 @@ def pack(
         SaganError: an argument is out of range, the source is damaged, too many of its images are
             unreadable, `out` is something else, or the disk has too little room.
     """
-    checked_fit = check_size_and_fit(size, fit)
+    shape, checked_fit = check_shape(size, colors), check_fit(fit)
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
     _check_replaceable(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with staged(out) as folder:
-            _check_room(source, out, size)
-            writer = _SetWriter(source, folder, size, checked_fit, max_unreadable)
+            _check_room(source, out, shape)
+            writer = _SetWriter(source, folder, shape, checked_fit, max_unreadable)
             writer.write_images(progress)
             if writer.gray.bits < FULL_BITS:
                 # Only all images together show the range that they use: once more, with it.
-                writer = _SetWriter(source, folder, size, checked_fit, max_unreadable, writer.gray)
+                writer = _SetWriter(source, folder, shape, checked_fit, max_unreadable, writer.gray)
                 writer.write_images(progress)
             writer.write_rest()
             publish(folder, out)
@@ -96,9 +101,9 @@ def pack(
     return PackedDataset.open(out)
 
 
-def packed_bytes(num_images: int, size: int) -> int:
-    """Return the size of images.npy and labels.npy together for this many images (S, S, 3)."""
-    return num_images * (size * size * 3 + 8)
+def packed_bytes(num_images: int, shape: ImageShape) -> int:
+    """Return the size of images.npy and labels.npy together for this many images."""
+    return num_images * (math.prod(shape) + 8)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -110,15 +115,15 @@ def _check_replaceable(out: Path) -> None:
         )
 
 
-def _check_room(source: Source, out: Path, size: int) -> None:
+def _check_room(source: Source, out: Path, shape: ImageShape) -> None:
     """Refuse at once a source that would fill the disk in an hour."""
     if source.num_images is None:
         return
-    needed = packed_bytes(source.num_images, size)
+    needed = packed_bytes(source.num_images, shape)
     free = shutil.disk_usage(out.parent).free
     if needed > free:
         raise SaganError(
-            f"packing {source.num_images:,} pictures at {size} x {size} takes "
+            f"packing {source.num_images:,} pictures at {shape} takes "
             f"{needed / 1e9:.1f} GB, but the disk of '{out}' has only {free / 1e9:.1f} GB left: "
             "make room, or choose another place or a smaller size"
         )
@@ -131,7 +136,7 @@ class _SetWriter:
         self,
         source: Source,
         folder: Path,
-        size: int,
+        shape: ImageShape,
         fit: Fit,
         max_unreadable: float,
         gray: GrayRange | None = None,
@@ -142,7 +147,7 @@ class _SetWriter:
             self._decode = partial(decode, gray_bits=gray.bits)
         self._source = source
         self._folder = folder
-        self._size = size
+        self._shape = shape
         self._fit: Fit = fit
         self._max_unreadable = max_unreadable
         self._labels = array("q")
@@ -156,7 +161,7 @@ class _SetWriter:
     def write_images(self, progress: Progress | None) -> None:
         """Write images.npy."""
         with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
-            self._num = _write_rows(file, self._images(progress), self._size)
+            self._num = _write_rows(file, self._images(progress), self._shape)
         self._check_unreadable(len(self._skipped) + self._num)
         if not self._num:
             raise SaganError(f"no pictures in '{self._source.name}'")
@@ -170,22 +175,22 @@ class _SetWriter:
         if self._source.attributes is not None:
             with _synced(self._folder / ATTRIBUTES) as file:
                 file.write(self._attributes.to_json().encode())
-        manifest = self._manifest((self._num, self._size, self._size, 3), labels)
+        manifest = self._manifest((self._num, *self._shape), labels)
         (self._folder / _NAMES).unlink()
         with _synced(self._folder / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1).encode())
 
     def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
-        """Yield the readable images, uint8 (n, S, S, 3), a chunk at a time."""
+        """Yield the readable images, uint8 (n, H, W, C), a chunk at a time."""
         source = self._source
         work = partial(
             decode_chunk,
             decode=self._decode,
-            size=self._size,
+            shape=self._shape,
             fit=self._fit,
             attributes=source.attributes,
         )
-        chunks = map_chunks(work, source.images(), source.num_images, packed_bytes(1, self._size))
+        chunks = map_chunks(work, source.images(), source.num_images, packed_bytes(1, self._shape))
         done = 0
         with contextlib.closing(chunks):
             for images, chunk in chunks:
@@ -229,7 +234,8 @@ class _SetWriter:
             source=source.name,
             split=source.split,
             fit=self._fit,
-            size=self._size,
+            size=self._shape.resolution,
+            colors=self._shape.colors,
             num_images=shape[0],
             classes=source.classes,
             counts=counts,
@@ -270,20 +276,20 @@ def _synced(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def _write_rows(file: BinaryIO, chunks: Iterator[UInt8Array], size: int) -> int:
-    """Write an .npy file of all images, uint8 (n, size, size, 3); return how many there are.
+def _write_rows(file: BinaryIO, chunks: Iterator[UInt8Array], shape: ImageShape) -> int:
+    """Write an .npy file of all images, uint8 (n, H, W, C); return how many there are.
 
     The number stands in the header at the start of the file, but is known only at the end. NumPy
     leaves room in the header for any number of rows, so that it can be written over.
     """
-    header = {"descr": "|u1", "fortran_order": False, "shape": (0, size, size, 3)}
+    header = {"descr": "|u1", "fortran_order": False, "shape": (0, *shape)}
     npy.write_array_header_1_0(file, header)
     start, num = file.tell(), 0
     for images in chunks:
         file.write(images.data)
         num += len(images)
     file.seek(0)
-    npy.write_array_header_1_0(file, {**header, "shape": (num, size, size, 3)})
+    npy.write_array_header_1_0(file, {**header, "shape": (num, *shape)})
     if file.tell() != start:
         raise RuntimeError("NumPy wrote two .npy headers of different lengths")
     return num

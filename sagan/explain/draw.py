@@ -17,6 +17,7 @@ from sagan.explain.statistics import grid_sides
 from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
 from sagan.images.decode import read_photo
+from sagan.images.rgb import as_rgb
 from sagan.model import open_model
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.runtime.device import CPU
@@ -127,7 +128,7 @@ def explain_photos(
     opened = open_model(model)
     discriminator = opened.discriminator().to(device)
     check_map_memory(discriminator, len(photos), model)
-    images = np.stack([read_photo(photo, discriminator.shape.side, opened.fit) for photo in photos])
+    images = np.stack([read_photo(photo, discriminator.shape, opened.fit) for photo in photos])
     maps = discriminator.attention(images)
     names = [photo.name for photo in photos]
     draw_figure(out, discriminator, images, maps, choose, names, opened.credits)
@@ -147,7 +148,7 @@ def draw_figure(
     Args:
         out: FILE.png, FILE.svg or FILE.pdf.
         network: the network that the maps come from.
-        images: uint8 (num, S, S, 3).
+        images: uint8 (num, H, W, C).
         maps: {layer name: float32 (num, N, M)}.
         choose: which queries to show.
         titles: text below each image.
@@ -159,6 +160,7 @@ def draw_figure(
     """
     if not maps:
         raise SaganError("this model has no attention layer to show")
+    images = as_rgb(images)
     layers = network.attention_layers()
     views = [
         LayerView(

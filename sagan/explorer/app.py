@@ -108,7 +108,7 @@ def create_app(
         """One sample with its attention maps: see `sagan.explorer.payload`."""
         return await _result(request, queue.get(asked, lambda: renderer.sample(asked).encode()))
 
-    uploads = UploadDecoder(renderer.discriminator.shape.side, model.fit)
+    uploads = UploadDecoder(renderer.discriminator.shape, model.fit)
     _add_upload(app, renderer, queue, uploads)
     if run is not None:
         _add_history(app, History(run))

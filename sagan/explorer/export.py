@@ -64,8 +64,8 @@ def export_page(
     for network in (renderer.generator, renderer.discriminator):
         check_map_memory(network, len(photos) or num, name, each_entry=2)
     if photos:
-        size, fit = model.config.resolution, model.fit
-        payloads = [renderer.judge(read_photo(photo, size, fit)) for photo in photos]
+        shape, fit = model.config.shape, model.fit
+        payloads = [renderer.judge(read_photo(photo, shape, fit)) for photo in photos]
     else:
         labels = model.labels(classes) if classes is not None else [None]
         payloads = [

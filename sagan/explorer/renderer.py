@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sagan.build import check_map_memory
 from sagan.explorer.payload import Payload, to_safetensors
+from sagan.images.rgb import as_rgb
 from sagan.model import Model
 from sagan.nn.base import AttentionMaps, GeneratorBase
 from sagan.nn.inputs import seeded_latents
@@ -76,7 +77,7 @@ class Renderer:
         """
         labels = self._labels(request.label)
         images = self.generator.sample(GALLERY_SIZE, labels, request.seed, request.truncation)
-        return to_safetensors({"images": images}, {})
+        return to_safetensors({"images": as_rgb(images)}, {})
 
     def sample(self, request: SampleRequest) -> Payload:
         """Generate one sample with and without attention, and let D judge it.
@@ -96,17 +97,17 @@ class Renderer:
             without = self.generator.sample(1, one, truncation=request.truncation, latents=latents)
         scores, discriminator_maps = self.discriminator.scores_and_attention(images)
         return Payload(
-            image=images[0],
+            image=as_rgb(images[0]),
             maps=_first(maps | discriminator_maps),
             scores=scores[0],
             label=label,
-            without_attention=without[0],
+            without_attention=as_rgb(without[0]),
         )
 
     def judge(self, image: UInt8Array) -> Payload:
-        """Return an image, uint8 (S, S, 3), with D's attention and scores."""
+        """Return an image, uint8 (S, S, C), with D's attention and scores."""
         scores, maps = self.discriminator.scores_and_attention(image[None])
-        return Payload(image=image, maps=_first(maps), scores=scores[0])
+        return Payload(image=as_rgb(image), maps=_first(maps), scores=scores[0])
 
     def gammas(self) -> dict[str, float]:
         """Return each attention layer's gamma: G's layers, then D's, small maps first."""

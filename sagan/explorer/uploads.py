@@ -13,7 +13,8 @@ import numpy as np
 
 from sagan.errors import UnreadableError
 from sagan.explorer.work_queue import BusyError
-from sagan.images.decode import check_size_and_fit, decode
+from sagan.images.decode import check_fit, decode
+from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.types import UInt8Array
 
 MAX_BYTES = 32 * 2**20
@@ -26,7 +27,8 @@ MAX_DECODERS = 2  # child processes at a time
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}; "
-    "from sagan.explorer.uploads import decode_standard_input as decode; decode({size}, {fit!r})"
+    "from sagan.explorer.uploads import decode_standard_input as decode; "
+    "decode({size!r}, {colors!r}, {fit!r})"
 )
 
 
@@ -38,18 +40,18 @@ class UploadDecoder:
     """Receives and decodes uploaded images: a few at a time, each within a time limit.
 
     Args:
-        size: side of the resulting image in pixels.
-        fit: how images are made square, as in `sagan data pack --fit`.
+        shape: of the resulting image.
+        fit: how images get its proportions, as in `sagan data pack --fit`.
     """
 
-    def __init__(self, size: int, fit: str) -> None:
-        self._size = size
+    def __init__(self, shape: ImageShape, fit: str) -> None:
+        self._shape = shape
         self._fit = fit
         self._uploads = 0
         self._decoders = asyncio.Semaphore(MAX_DECODERS)
 
     async def decode(self, chunks: AsyncIterator[bytes]) -> UInt8Array:
-        """Return an image file that arrives in chunks as uint8 (size, size, 3).
+        """Return an image file that arrives in chunks as uint8 (H, W, C).
 
         Raises:
             BusyError: as many uploads as allowed are in progress.
@@ -62,7 +64,7 @@ class UploadDecoder:
         try:
             data = await receive(chunks)
             async with self._decoders:
-                return await decode_in_child(data, self._size, self._fit)
+                return await decode_in_child(data, self._shape, self._fit)
         finally:
             self._uploads -= 1
 
@@ -89,13 +91,13 @@ async def receive(chunks: AsyncIterator[bytes]) -> bytes:
     return bytes(data)
 
 
-async def decode_in_child(data: bytes, size: int, fit: str) -> UInt8Array:
-    """Return an image file's bytes as uint8 (size, size, 3), made square as for training.
+async def decode_in_child(data: bytes, shape: ImageShape, fit: str) -> UInt8Array:
+    """Return an image file's bytes as uint8 (H, W, C), in the proportions of the training images.
 
     Raises:
         UnreadableError: not an image, damaged, too many pixels, or too much time or memory needed.
     """
-    code = _CHILD.format(path=sys.path, size=size, fit=fit)
+    code = _CHILD.format(path=sys.path, size=shape.resolution, colors=shape.colors, fit=fit)
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
@@ -112,16 +114,15 @@ async def decode_in_child(data: bytes, size: int, fit: str) -> UInt8Array:
         raise UnreadableError("its decoder crashed")
     if out[:1] == b"-":
         raise UnreadableError(out[1:].decode())
-    return np.frombuffer(out, np.uint8, offset=1).reshape(size, size, 3)
+    return np.frombuffer(out, np.uint8, offset=1).reshape(shape)
 
 
-def decode_standard_input(size: int, fit: str) -> None:
+def decode_standard_input(size: Resolution, colors: Colors, fit: str) -> None:
     """Write "+" and the pixels, or "-" and the reason, to standard output: the child's part."""
     _limit_memory()
     try:
-        image = decode(
-            sys.stdin.buffer.read(), size, check_size_and_fit(size, fit), MAX_UPLOAD_PIXELS
-        )
+        data = sys.stdin.buffer.read()
+        image = decode(data, size, check_fit(fit), MAX_UPLOAD_PIXELS, colors=colors)
     except UnreadableError as error:
         sys.stdout.buffer.write(b"-" + str(error).encode())
     except MemoryError:

@@ -1,7 +1,7 @@
 """A trained network as one function of named tensors, which every exported file computes.
 
 The generator: `latents` (B, latent_size), `labels` (B,) if it is conditional, and `gamma_scale` ()
--> `images` (B, 3, S, S). The discriminator: `images`, and `labels` if it is conditional ->
+-> `images` (B, C, H, W). The discriminator: `images`, and `labels` if it is conditional ->
 `logits` (B,), `features` (B, D) and, if it is conditional, `class_logits` (B, K). Both can also
 return each attention layer's map (B, N, M), under the layer's name. B is any number of images.
 

@@ -1,4 +1,4 @@
-"""An image file's bytes -> square RGB pixels.
+"""An image file's bytes -> pixels of one shape.
 
 Everything that decides what a pixel will be is here, so that an image gives the same pixels from a
 folder, from a zip and from any other source.
@@ -25,6 +25,7 @@ from sagan.errors import SaganError, UnreadableError
 from sagan.images.color import to_srgb
 from sagan.images.depth import FULL_BITS, GrayRange, gray_range, may_be_deep, to_8_bits
 from sagan.images.heif import HEIF_EXTENSIONS, can_read_heif, is_heif, open_heif
+from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.images.signature import signature
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
@@ -52,6 +53,7 @@ IMAGE_EXTENSIONS = (
 # Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
 MAX_PIXELS = 89_478_485
 MAX_SIZE = 4096
+_NOTHING = (255, 255, 255, 0)  # an RGBA pixel that cannot be seen
 # Where a JPEG may have its orientation. Without them it need not be searched for, which takes
 # a tenth of the time of a small image.
 _METADATA = frozenset({"exif", "xmp"})
@@ -83,24 +85,38 @@ class ImageFacts:
 
 def decode(
     data: bytes,
-    size: int,
+    size: Resolution,
     fit: Fit,
     max_pixels: int = MAX_PIXELS,
     gray_bits: int = FULL_BITS,
+    colors: Colors = "rgb",
 ) -> UInt8Array:
-    """Decode an image file: bytes -> uint8 (size, size, 3), RGB in 0..255.
+    """Decode an image file: bytes -> uint8 (H, W, C), such as (size, size, 3), in 0..255.
 
-    EXIF orientation is applied, colors are converted to sRGB, transparency is laid over white,
-    animations give their first frame. Of 16-bit samples the high byte is taken; of gray ones that
-    of the `gray_bits` that their set uses (see `GrayRange`). Resampling is Pillow's antialiased
-    Lanczos on the full image (JPEG's cheaper reduced decoding moves pixels by up to 10 of 255). An
-    image that already has the right size is not resampled.
+    EXIF orientation is applied, colors are converted to sRGB, animations give their first frame.
+    Transparency is laid over white, unless `colors` is "rgba"; gray is luma (ITU-R BT.601). Of
+    16-bit samples the high byte is taken; of gray ones that of the `gray_bits` that their set uses
+    (see `GrayRange`). Resampling is Pillow's antialiased Lanczos on the full image (JPEG's cheaper
+    reduced decoding moves pixels by up to 10 of 255). An image that already has the right size is
+    not resampled.
 
     Raises:
         UnreadableError: the bytes are not an image, are damaged, or have more than `max_pixels`
             pixels, which is at most MAX_PIXELS.
     """
-    return pixels_of(FITS[fit](_to_rgb(_load(data, max_pixels), gray_bits), size))
+    return fitted(_plain(_load(data, max_pixels), gray_bits), size, fit, colors)
+
+
+def fitted(image: Image.Image, size: Resolution, fit: Fit, colors: Colors) -> UInt8Array:
+    """Return an RGB or RGBA image's pixels in the shape that settings ask for: uint8 (H, W, C).
+
+    What cannot be seen is white, so that no colors are learned that nobody sees.
+    """
+    shape = ImageShape.of(size, colors)
+    pixels = pixels_of(FITS[fit](_COLORS[colors](image), shape))
+    if shape.channels == 4:
+        pixels = np.where(pixels[..., 3:] > 0, pixels, np.array(_NOTHING, np.uint8))
+    return pixels
 
 
 def range_of(data: bytes) -> GrayRange:
@@ -118,12 +134,12 @@ def decode_whole(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     Raises:
         UnreadableError: as `decode`.
     """
-    return pixels_of(_to_rgb(_load(data, max_pixels)))
+    return pixels_of(_over_white(_plain(_load(data, max_pixels))))
 
 
 def pixels_of(image: Image.Image) -> UInt8Array:
-    """Return an RGB image's pixels, uint8 (height, width, 3), faster than `np.asarray` does."""
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
+    """Return an image's pixels, uint8 (height, width, C), faster than `np.asarray` does."""
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, -1)
 
 
 def examine(data: bytes) -> ImageFacts:
@@ -133,7 +149,7 @@ def examine(data: bytes) -> ImageFacts:
         UnreadableError: as `decode`.
     """
     image = _load(data)
-    rgb = _to_rgb(image)
+    rgb = _over_white(_plain(image))
     return ImageFacts(
         image.width, image.height, image.mode, image.format or "unknown", gray_range(image),
         contrast_of(rgb), signature(rgb),
@@ -145,14 +161,27 @@ def contrast_of(image: Image.Image) -> int:
     return int(np.ptp(image.getextrema(), axis=1).max())
 
 
-def check_size_and_fit(size: int, fit: str) -> Fit:
-    """Check a size in pixels and the name of a fit; return the latter.
+def check_shape(size: Resolution, colors: str) -> ImageShape:
+    """Return the shape that a size in pixels and the name of colors describe.
 
     Raises:
-        SaganError: size is not in 1..4096, or fit is not "crop", "pad" or "stretch".
+        SaganError: they do not describe one, or a side is not in 1..4096.
     """
-    if not 1 <= size <= MAX_SIZE:
+    try:
+        shape = ImageShape.of(size, colors)
+    except ValueError as error:
+        raise SaganError(f"picture size: {error}") from None
+    if max(shape.height, shape.width) > MAX_SIZE:
         raise SaganError(f"picture size {size} is out of range: choose 1 to {MAX_SIZE} pixels")
+    return shape
+
+
+def check_fit(fit: str) -> Fit:
+    """Check the name of a fit.
+
+    Raises:
+        SaganError: it is not "crop", "pad" or "stretch".
+    """
     for known in get_args(Fit):
         if fit == known:
             return known
@@ -221,7 +250,8 @@ def _one_line(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _to_rgb(image: Image.Image, gray_bits: int = FULL_BITS) -> Image.Image:
+def _plain(image: Image.Image, gray_bits: int = FULL_BITS) -> Image.Image:
+    """Return an image as RGB, or as RGBA if it is transparent somewhere."""
     profile = image.info.get("icc_profile")
     if image.mode == "RGB" and "transparency" not in image.info and not profile:
         return image
@@ -233,71 +263,83 @@ def _to_rgb(image: Image.Image, gray_bits: int = FULL_BITS) -> Image.Image:
         if image.mode == "F":
             raise UnreadableError("floating-point pixels of unknown range")
         if image.has_transparency_data:
-            return _over_white(image.convert("RGBA"))
+            return image.convert("RGBA")
         return image.convert("RGB")
     except ValueError as error:
         raise UnreadableError(_one_line(error)) from None
 
 
 def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _crop(image: Image.Image, size: int) -> Image.Image:
-    """Keep the largest centered square."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.width != image.height:
-        image = image.crop((left, top, left + side, top + side))
-    return _stretch(image, size)
+_COLORS: dict[Colors, Callable[[Image.Image], Image.Image]] = {
+    "gray": lambda image: _over_white(image).convert("L"),
+    "rgb": _over_white,
+    "rgba": lambda image: image.convert("RGBA"),
+}
 
 
-def _pad(image: Image.Image, size: int) -> Image.Image:
-    """Keep everything, centered on white."""
-    longest = max(image.size)
-    width = max(1, round(image.width * size / longest))
-    height = max(1, round(image.height * size / longest))
+def _crop(image: Image.Image, shape: ImageShape) -> Image.Image:
+    """Keep the largest centered part with the shape's proportions."""
+    width = min(image.width, max(1, round(image.height * shape.width / shape.height)))
+    height = min(image.height, max(1, round(image.width * shape.height / shape.width)))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    if (width, height) != image.size:
+        image = image.crop((left, top, left + width, top + height))
+    return _stretch(image, shape)
+
+
+def _pad(image: Image.Image, shape: ImageShape) -> Image.Image:
+    """Keep everything, centered on white, or on nothing if the image can be transparent."""
+    width, height = shape.width, shape.height
+    if image.width * height > image.height * width:
+        height = max(1, round(image.height * width / image.width))
+    else:
+        width = max(1, round(image.width * height / image.height))
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.LANCZOS)
-    if width == height:
+    if (width, height) == (shape.width, shape.height):
         return image
-    canvas = Image.new("RGB", (size, size), (255, 255, 255))
-    canvas.paste(image, ((size - width) // 2, (size - height) // 2))
+    background = _NOTHING if image.mode == "RGBA" else "white"
+    canvas = Image.new(image.mode, (shape.width, shape.height), background)
+    canvas.paste(image, ((shape.width - width) // 2, (shape.height - height) // 2))
     return canvas
 
 
-def _stretch(image: Image.Image, size: int) -> Image.Image:
+def _stretch(image: Image.Image, shape: ImageShape) -> Image.Image:
     """Keep everything, changing the proportions."""
-    if image.size == (size, size):
-        return image
-    return image.resize((size, size), Image.Resampling.LANCZOS)
+    size = shape.width, shape.height
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-FITS: dict[Fit, Callable[[Image.Image, int], Image.Image]] = {
+FITS: dict[Fit, Callable[[Image.Image, ImageShape], Image.Image]] = {
     "crop": _crop,
     "pad": _pad,
     "stretch": _stretch,
 }
 
 
-def read_photo(photo: Path, size: int, fit: str) -> UInt8Array:
-    """Read an image file as a network takes it: uint8 (size, size, 3).
+def read_photo(photo: Path, shape: ImageShape, fit: str) -> UInt8Array:
+    """Read an image file as a network takes it: uint8 (H, W, C).
 
     Args:
         photo: the file.
-        size: side of the network's images in pixels.
-        fit: how to make it square, as was done for training: "crop", "pad" or "stretch".
+        shape: of the network's images.
+        fit: how to give it their proportions, as was done for training: "crop", "pad" or "stretch".
 
     Raises:
         SaganError: it cannot be read, or is not an image.
     """
-    checked_fit = check_size_and_fit(size, fit)
+    checked_fit = check_fit(fit)
     try:
         data = read_file(photo)
     except UnreadableError as error:
         raise SaganError(f"cannot read '{photo}': {error}") from None
     try:
-        return decode(data, size, checked_fit)
+        return decode(data, shape.resolution, checked_fit, colors=shape.colors)
     except UnreadableError as error:
         raise SaganError(f"'{photo}' is not a picture that can be read: {error}") from None

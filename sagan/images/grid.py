@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sagan.images.lettering import LINE_HEIGHT, draw_lines, text_width, wrapped
+from sagan.images.rgb import as_rgb
 from sagan.images.shape import ImageShape
 from sagan.types import UInt8Array
 
@@ -41,15 +42,16 @@ def visible_scale(shape: ImageShape, num: int) -> int:
 
 
 def enlarged(image: UInt8Array, factor: int) -> UInt8Array:
-    """Enlarge each pixel to a square of side f: uint8 (H, W, 3) -> (fH, fW, 3)."""
+    """Enlarge each pixel to a square of side f: uint8 (H, W, C) -> (fH, fW, C)."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def image_grid(images: UInt8Array, columns: int, scale: int = 1) -> UInt8Array:
-    """Arrange images row by row, `GAP` white pixels apart: uint8 (num, H, W, 3) -> (H', W', 3).
+    """Arrange images row by row, `GAP` white pixels apart: uint8 (num, H, W, C) -> (H', W', 3).
 
-    Each pixel of an image becomes a square of `scale` pixels.
+    Each pixel of an image becomes a square of `scale` pixels; transparent images lie on white.
     """
+    images = as_rgb(images)
     num, height, width = len(images), images.shape[1] * scale, images.shape[2] * scale
     rows = math.ceil(num / columns)
     down, across = height + GAP, width + GAP
@@ -118,7 +120,7 @@ def captioned_grid(images: UInt8Array, columns: int, scale: int, captions: Capti
     Names that are too long for their place take two lines and are then cut.
 
     Args:
-        images: uint8 (num, H, W, 3).
+        images: uint8 (num, H, W, C).
         columns: the number of columns.
         scale: how much to enlarge each image.
         captions: what to write.

@@ -18,7 +18,7 @@ def to_device(values: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Scale images for a network: uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1].
+    """Scale images for a network: uint8 (B, H, W, C) -> float32 (B, C, H, W) in [-1, 1].
 
     The result is a channels_last tensor: NHWC is permuted without a copy, and convolutions are
     fastest in this layout.
@@ -32,7 +32,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> UInt8Array:
-    """Round a network's images to bytes: float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3).
+    """Round a network's images to bytes: float (B, C, H, W) in [-1, 1] -> uint8 (B, H, W, C).
 
     Values outside the range are clamped. Others become the nearest byte, so that
     `to_uint8(to_float(x)) == x`.

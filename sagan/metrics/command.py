@@ -82,8 +82,8 @@ def evaluate_request(
 
     def opened(split: str) -> PackedDataset:
         return open_dataset(
-            request.data, model.config.resolution, split=split, fit=model.fit, notify=notify,
-            progress=packing,
+            request.data, model.config.resolution, colors=model.config.colors, split=split,
+            fit=model.fit, notify=notify, progress=packing,
         )  # fmt: skip
 
     # The first process of a machine packs and downloads; the others find it in the cache.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sagan.figures import figure_style, save_figure
+from sagan.images.rgb import as_rgb
 from sagan.metrics.measures.distances import Neighbors
 from sagan.types import UInt8Array
 
@@ -35,10 +36,10 @@ def draw_neighbors(
     """Write the figure: two samples per row, each with its nearest training images to the right.
 
     Args:
-        samples: uint8 (2R, S, S, 3), those of the left half and then those of the right half.
+        samples: uint8 (2R, H, W, C), those of the left half and then those of the right half.
         numbers: numbers of these samples, 2R.
         neighbors: their nearest training images, (2R, k).
-        train: uint8 (M, S, S, 3), all training images.
+        train: uint8 (M, H, W, C), all training images.
         out: FILE.png, FILE.svg or FILE.pdf.
         credits: who made the training images; saved in the file.
 
@@ -67,7 +68,7 @@ def _figure(
     def place(image: UInt8Array, row: int, column: int, text: str) -> None:
         left, top = column + 0.04, row * ROW_PITCH + ROW_PITCH - 1
         extent = (left, left + 0.92, top + 0.92, top)
-        axes.imshow(image, extent=extent, interpolation="nearest", aspect="auto")
+        axes.imshow(as_rgb(image), extent=extent, interpolation="nearest", aspect="auto")
         axes.text(left, top - 0.06, text, fontsize=7)
 
     for i, sample in enumerate(samples):

@@ -122,13 +122,13 @@ class EvaluationPlan:
         check_request(self.metrics, self.samples, self.neighbors)
         for name in self.metrics:
             self._check_needs(name)
-        resolution = self.model.config.resolution
+        shape = self.model.config.shape
         for dataset in (self.reference, self.train):
-            if dataset.size != resolution:
+            if dataset.shape != shape:
                 raise SaganError(
-                    f"'{self.model.origin}' generates images of {resolution} x {resolution}, but "
-                    f"'{dataset.source}' has {dataset.size} x {dataset.size}: pack it with --size "
-                    f"{resolution}"
+                    f"'{self.model.origin}' generates images of {shape}, but '{dataset.source}' "
+                    f"has {dataset.shape}: pack it with --size {shape.resolution} --colors "
+                    f"{shape.colors}"
                 )
 
     def _check_needs(self, name: str) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 from sagan.data import PackedDataset
+from sagan.images.rgb import BACKGROUND
+from sagan.images.shape import Colors
 from sagan.metrics.features.network import FeatureNetwork
 
 # Which numbers are better; "neither" if the best value lies in between.
@@ -19,6 +21,12 @@ COMPUTED_WITH = (
     "scipy",
     "scikit-learn",
 )
+# How feature networks, which take RGB, see the images and samples.
+AS_RGB: dict[Colors, dict[str, str]] = {
+    "gray": {"colors": "gray, three times"},
+    "rgb": {},
+    "rgba": {"colors": f"rgba, over {BACKGROUND}"},
+}
 # The name with Inception's canonical weights, and the stem of the name with other features.
 _DISTANCES = {
     "fid": ("FID", "FD"),
@@ -44,6 +52,7 @@ def dataset_identity(dataset: PackedDataset) -> dict[str, Any]:
         "split": dataset.split,
         "pictures": len(dataset),
         "size": dataset.size,
+        **AS_RGB[dataset.shape.colors],
     }
 
 

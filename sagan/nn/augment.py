@@ -20,7 +20,7 @@ ADAPTIVE_IMAGES = 100_000
 
 
 def mirrored(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Mirror each image (B, 3, H, W) left to right with probability 1/2."""
+    """Mirror each image (B, C, H, W) left to right with probability 1/2."""
     uniform = torch.rand(len(images), 1, 1, 1, device=images.device, generator=rng)
     return torch.where(uniform < 0.5, images, images.flip(3))
 
@@ -29,12 +29,12 @@ def augment(images: Tensor, p: float, rng: torch.Generator) -> Tensor:
     """Apply each transformation to every image with probability `p`.
 
     Args:
-        images: float (B, 3, H, W) in [-1, 1]; colors may leave the range.
+        images: float (B, C, H, W) in [-1, 1]; colors may leave the range.
         p: from 0, which returns `images` unchanged, to 1.
         rng: on the images' device; the only source of randomness.
 
     Returns:
-        (B, 3, H, W), differentiable with respect to `images`.
+        (B, C, H, W), differentiable with respect to `images`.
     """
     if p == 0:
         return images
@@ -47,23 +47,28 @@ def augment(images: Tensor, p: float, rng: torch.Generator) -> Tensor:
 def color(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
     """Shift brightness by up to 0.5, and scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
 
+    Opacity, the fourth channel if there is one, stays.
+
     Args:
-        images: (B, 3, H, W).
+        images: (B, C, H, W).
         chosen: bool (B,), the images to change.
         uniform: (B, 3) in [0, 1), random numbers that decide the change.
     """
     on = chosen.to(images.dtype)[:, None, None, None]
     numbers = uniform.to(images.dtype)[:, :, None, None, None]
     brightness, saturation, contrast = numbers.unbind(1)
-    images = images + on * (brightness - 0.5)
+    opacity = images[:, 3:]
+    images = images[:, :3] + on * (brightness - 0.5)
     gray = images.mean(dim=1, keepdim=True)
     images = torch.lerp(gray, images, 1 + on * (2 * saturation - 1))
     level = images.mean(dim=(1, 2, 3), keepdim=True)
-    return torch.lerp(level, images, 1 + on * (contrast - 0.5))
+    images = torch.lerp(level, images, 1 + on * (contrast - 0.5))
+    return torch.cat([images, opacity], dim=1) if opacity.shape[1] else images
 
 
 def translation(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
-    """Shift by whole pixels, up to 1/8 of the side in each direction, and fill with 0 (gray).
+    """Shift by whole pixels, up to 1/8 of the side in each direction, and fill with 0 (gray,
+    half transparent).
 
     The arguments are those of `color`.
     """
@@ -71,7 +76,7 @@ def translation(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
     down = _shift(height, chosen, uniform[:, :1])  # (B, 1)
     right = _shift(width, chosen, uniform[:, 1:2])
     # A border of zeros around the image: all indices outside the image are clamped to it.
-    padded = F.pad(images, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, 3)
+    padded = F.pad(images, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, C)
     rows = torch.arange(height, device=images.device) + 1 + down  # (B, H)
     columns = torch.arange(width, device=images.device) + 1 + right  # (B, W)
     batch = torch.arange(len(images), device=images.device)
@@ -90,7 +95,8 @@ def _shift(side: int, chosen: Tensor, uniform: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
-    """Set a square of half the image's side, centered anywhere in the image, to 0 (gray).
+    """Set a square of half the image's side, centered anywhere in the image, to 0 (gray,
+    half transparent).
 
     The arguments are those of `color`.
     """

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.images.shape import ImageShape
+from sagan.images.shape import Colors, ImageShape
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
@@ -32,7 +32,7 @@ from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm, check_spec
 
 
 class DCGANGenerator(GeneratorBase):
-    """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1], without labels.
+    """Latents (B, latent_size) -> images (B, C, 64, 64) in [-1, 1], without labels.
 
     The initial weights are torch's defaults.
 
@@ -43,6 +43,7 @@ class DCGANGenerator(GeneratorBase):
             for no attention.
         spectral_norm: how all transposed convolutions except the last are normalized; None for no
             normalization.
+        colors: of the images: "rgb", "gray" or "rgba", which are C = 3, 1 or 4 channels.
 
     Raises:
         ValueError: attention is at another size or on fewer than 8 channels, its form, backend or
@@ -58,11 +59,12 @@ class DCGANGenerator(GeneratorBase):
         latent_size: int = 128,
         attention: AttentionSpec | None = AttentionSpec((16, 32), form="full"),
         spectral_norm: SpectralSpec | None = SpectralSpec(),
+        colors: Colors = "rgb",
     ) -> None:
         super().__init__()
         check_whole(width=width, latent_size=latent_size)
         check_spectral_spec(spectral_norm)
-        self.shape = ImageShape.of(DCGAN_RESOLUTION)
+        self.shape = ImageShape.of(DCGAN_RESOLUTION, colors)
         self.latent_size = latent_size
         self.num_classes = 0
         channels = generator_feature_maps("dcgan", self.shape, width)
@@ -75,12 +77,14 @@ class DCGANGenerator(GeneratorBase):
         if spectral_norm is not None:
             apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm.eps)
         # Drawn before attention, so that the weights do not depend on it.
-        to_rgb = nn.ConvTranspose2d(widths[-1], 3, kernel_size=4, stride=2, padding=1)
+        to_rgb = nn.ConvTranspose2d(
+            widths[-1], self.shape.channels, kernel_size=4, stride=2, padding=1
+        )
         self.self_attention = attention_blocks(attention, channels)
         self.to_rgb = to_rgb
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents (B, latent_size) -> images (B, 3, 64, 64) in [-1, 1].
+        """Latents (B, latent_size) -> images (B, C, 64, 64) in [-1, 1].
 
         Raises:
             ValueError: latents have another shape or dtype, or there are labels.
@@ -101,7 +105,7 @@ class DCGANGenerator(GeneratorBase):
 
 
 class DCGANDiscriminator(DiscriminatorBase):
-    """Images (B, 3, 64, 64) in [-1, 1] -> logits (B,), high for real; without labels.
+    """Images (B, C, 64, 64) in [-1, 1] -> logits (B,), high for real; without labels.
 
     Args:
         width: channels of the first layer; the last hidden one has 8 times as many.
@@ -109,6 +113,7 @@ class DCGANDiscriminator(DiscriminatorBase):
             for no attention.
         spectral_norm: how all convolutions except the last are normalized; None for no
             normalization.
+        colors: as for `DCGANGenerator`.
 
     Raises:
         ValueError: as for `DCGANGenerator`.
@@ -121,14 +126,15 @@ class DCGANDiscriminator(DiscriminatorBase):
         width: int,
         attention: AttentionSpec | None = AttentionSpec((8, 4), form="full"),
         spectral_norm: SpectralSpec | None = SpectralSpec(),
+        colors: Colors = "rgb",
     ) -> None:
         super().__init__()
         check_whole(width=width)
         check_spectral_spec(spectral_norm)
-        self.shape = ImageShape.of(DCGAN_RESOLUTION)
+        self.shape = ImageShape.of(DCGAN_RESOLUTION, colors)
         self.num_classes = 0
         channels = discriminator_feature_maps("dcgan", self.shape, width)
-        widths = [3, *channels.values()]
+        widths = [self.shape.channels, *channels.values()]
 
         self.layers = nn.ModuleList(
             nn.Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
@@ -141,7 +147,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         self.last = last
 
     def _hidden(self, images: Tensor) -> Tensor:
-        """(B, 3, 64, 64) -> (B, 8 * width, 4, 4)."""
+        """(B, C, 64, 64) -> (B, 8 * width, 4, 4)."""
         check_forward_images(images, self.shape)
         x = images
         for size, layer in zip(DCGAN_DISCRIMINATOR, self.layers, strict=True):
@@ -151,7 +157,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         return x
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, 64, 64) -> features (B, 128 * width), the positions flattened."""
+        """Images (B, C, 64, 64) -> features (B, 128 * width), the positions flattened."""
         return self._hidden(images).flatten(1)
 
     def first_blocks(self, num: int) -> list[nn.Module]:
@@ -164,7 +170,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         return self._logits(features.unflatten(1, (-1, 4, 4)))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, 3, 64, 64) in [-1, 1] -> logits float32 (B,).
+        """Images (B, C, 64, 64) in [-1, 1] -> logits float32 (B,).
 
         Raises:
             ValueError: images have another shape or dtype, or there are labels.

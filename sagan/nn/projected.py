@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.images.shape import ImageShape, Resolution
+from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, View
 from sagan.nn.channels import discriminator_feature_maps, projected_scale
@@ -89,6 +89,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
             for no normalization.
         initializer: sets each trained weight, in place, before it is normalized.
         seed: as for `Generator`.
+        colors: likewise. The frozen network sees gray three times, and RGBA over white.
 
     Raises:
         ValueError: as for `Discriminator`.
@@ -106,9 +107,10 @@ class ProjectedDiscriminator(DiscriminatorBase):
         spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
         seed: int | None = None,
+        colors: Colors = "rgb",
     ) -> None:
         super().__init__()
-        self.shape = ImageShape.of(resolution)
+        self.shape = ImageShape.of(resolution, colors)
         check_network_arguments(self, width, num_classes, spectral_norm, initializer)
         self.num_classes = num_classes
         self.width = width
@@ -127,9 +129,9 @@ class ProjectedDiscriminator(DiscriminatorBase):
     def view(self, images: Tensor) -> View:
         """Return images (B, C, H, W) and their frozen features."""
         check_forward_images(images, self.shape)
-        seen = images
+        seen = _as_rgb(images)
         if self.scale != 1:
-            seen = F.interpolate(images, scale_factor=self.scale, mode="bilinear")
+            seen = F.interpolate(seen, scale_factor=self.scale, mode="bilinear")
         features = self.backbone.pyramid(seen)
         return (images, *(x / level for x, level in zip(features, LEVELS, strict=True)))
 
@@ -171,3 +173,10 @@ class ProjectedDiscriminator(DiscriminatorBase):
 
     def first_blocks(self, num: int) -> list[nn.Module]:
         return []  # a configuration refuses more than there are
+
+
+def _as_rgb(images: Tensor) -> Tensor:
+    """Return gray, RGB or RGBA images (B, C, H, W) in [-1, 1] as (B, 3, H, W), over white."""
+    if images.shape[1] == 4:
+        return 1 + (images[:, :3] - 1) * (images[:, 3:] + 1) / 2
+    return images.expand(-1, 3, -1, -1)

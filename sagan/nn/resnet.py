@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.images.shape import ImageShape, Resolution
+from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
@@ -175,6 +175,7 @@ class Generator(GeneratorBase):
         initializer: sets each weight, in place, before it is normalized.
         seed: makes each initial weight a function of seed and layer, whatever other layers there
             are; None to draw one after another from torch's global random state.
+        colors: of the images: "rgb", "gray" or "rgba", which are C = 3, 1 or 4 channels.
 
     Raises:
         ValueError: the resolution has no layout, attention is at a size that no block
@@ -195,9 +196,10 @@ class Generator(GeneratorBase):
         spectral_norm: SpectralSpec | None = SpectralSpec(),
         initializer: Initializer = nn.init.orthogonal_,
         seed: int | None = None,
+        colors: Colors = "rgb",
     ) -> None:
         super().__init__()
-        self.shape = ImageShape.of(resolution)
+        self.shape = ImageShape.of(resolution, colors)
         check_network_arguments(self, width, num_classes, spectral_norm, initializer)
         check_whole(latent_size=latent_size)
         self.latent_size = latent_size
@@ -308,6 +310,7 @@ class Discriminator(DiscriminatorBase):
             ReLU. Published weights need this where an in-place ReLU changed that input, as in
             StudioGAN; the paper's D is without it.
         seed: as for `Generator`.
+        colors: likewise.
 
     Raises:
         ValueError: as for `Generator`.
@@ -325,9 +328,10 @@ class Discriminator(DiscriminatorBase):
         initializer: Initializer = nn.init.orthogonal_,
         rectified_skip: bool = False,
         seed: int | None = None,
+        colors: Colors = "rgb",
     ) -> None:
         super().__init__()
-        self.shape = ImageShape.of(resolution)
+        self.shape = ImageShape.of(resolution, colors)
         check_network_arguments(self, width, num_classes, spectral_norm, initializer)
         self.num_classes = num_classes
         channels = [width * multiple for multiple in discriminator_channels(self.shape)]

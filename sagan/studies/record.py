@@ -26,11 +26,11 @@ class SplitRecord(BaseModel):
 
 
 class DataRecord(BaseModel):
-    """The images of a study: their source, side in pixels, number of classes, and splits."""
+    """The images of a study: their source, size in pixels, number of classes, and splits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     source: str
-    size: int
+    size: int | str
     classes: int
     train: SplitRecord
     test: SplitRecord | None = None

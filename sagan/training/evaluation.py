@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import PartialState
 
+from sagan.images.rgb import as_rgb
 from sagan.metrics.features.network import (
     DEFAULT_DISTANCE,
     DEFAULT_FEATURES,
@@ -188,7 +189,7 @@ def _prepare(training: Training) -> tuple[FeatureNetwork, float]:
     samples, probe = _samples(training), min(PROBE_IMAGES, NUM_SAMPLES)
     for _ in range(2):  # the first time is slower, and not counted
         started = time.perf_counter()
-        features, _ = network(torch.from_numpy(samples.draw(0, probe)).to(device))
+        features, _ = network(torch.from_numpy(as_rgb(samples.draw(0, probe))).to(device))
         features.cpu()  # waits for the device
     seconds = time.perf_counter() - started
     return network, PROBE_MARGIN * seconds * (NUM_SAMPLES + NUM_REFERENCE) / probe

@@ -59,7 +59,7 @@ def measure_attention(
     Args:
         generator: the average of G.
         discriminator: D.
-        real: all real images, uint8 (num, S, S, 3).
+        real: all real images, uint8 (num, H, W, C).
 
     Returns:
         "attention/LAYER/distance", ".../entropy" and ".../concentration" of each attention layer.

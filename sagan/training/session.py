@@ -126,7 +126,9 @@ def prepare_session(
         config = resolve(preset, overrides)
     if config.evaluate_every and not libraries_installed():
         notify(f"no evaluations while training: they need {INSTALL}")
-    dataset = open_dataset(source, config.resolution, notify=notify, progress=progress)
+    dataset = open_dataset(
+        source, config.resolution, colors=config.colors, notify=notify, progress=progress
+    )
     config = _follow_data(config, dataset, notify)
     if model is not None and not begun and "augment" not in overrides:
         config = _augment_small_set(config, dataset)
@@ -201,12 +203,13 @@ def _augment_small_set(config: Config, dataset: PackedDataset) -> Config:
 
 
 def _default_preset(source: str, overrides: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return the preset for this data, and the overrides with a packed set's resolution."""
+    """Return the preset for this data, and the overrides with a packed set's size and colors."""
     path = Path(source).expanduser()
     if is_built_in(source) or not is_packed(path):
         return _at_most(DEFAULT_PRESETS, 0), overrides
-    size = read_manifest(path).size
-    return _at_most(DEFAULT_PRESETS, size), {"resolution": size, **overrides}
+    shape = read_manifest(path).shape
+    of_data = {"resolution": shape.resolution, "colors": shape.colors}
+    return _at_most(DEFAULT_PRESETS, shape.side), of_data | dict(overrides)
 
 
 def _at_most(by_side: Mapping[int, T], side: int) -> T:

@@ -46,7 +46,7 @@ class RealShard:
 
     Attributes:
         index: the shard's number in the global batch.
-        images: uint8 (B, S, S, 3).
+        images: uint8 (B, H, W, C).
         labels: int64 (B,), or None for an unconditional model.
     """
 

@@ -204,7 +204,7 @@ def _joined(real: View, fake: View) -> View:
 
 
 def _real_images(adversaries: Adversaries, key: RandomKey, shard: RealShard) -> Tensor:
-    """Return uint8 (B, S, S, 3) as (B, 3, S, S) in [-1, 1], mirrored at random if so configured."""
+    """Return uint8 (B, H, W, C) as (B, C, H, W) in [-1, 1], mirrored at random if so configured."""
     images = to_float(shard.images)
     if adversaries.flip:
         images = mirrored(images, key.rng(adversaries.device, shard.index, _FLIP))
@@ -214,7 +214,7 @@ def _real_images(adversaries: Adversaries, key: RandomKey, shard: RealShard) -> 
 def _fake_images(
     adversaries: Adversaries, generator: nn.Module, key: RandomKey, shard: int, size: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return images (size, 3, S, S) in [-1, 1] from random latents, and their labels."""
+    """Return images (size, C, H, W) in [-1, 1] from random latents, and their labels."""
     rng = key.rng(adversaries.device, shard, _LATENTS)
     latents = torch.randn(
         size, adversaries.generator.latent_size, device=adversaries.device, generator=rng

@@ -42,7 +42,7 @@ SMALL_SET = 10_000
 # These settings describe the networks, so they come from the model; the others say how to train.
 # `conditional` is not among them: classes may come and go.
 ARCHITECTURE = (
-    "family", "resolution", "channels_g", "channels_d", "latent_size", "attention_g",
+    "family", "resolution", "colors", "channels_g", "channels_d", "latent_size", "attention_g",
     "attention_d", "attention_form", "attention_block", "spectral_norm_g", "spectral_norm_d",
     "spectral_norm_eps", "rectified_skip", "init",
 )  # fmt: skip

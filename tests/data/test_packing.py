@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.data import PackedDataset, describe, fingerprint_of, open_source, pack
+from sagan.data import PackedDataset, describe, fingerprint_of, open_dataset, open_source, pack
+from sagan.data.packed import read_manifest
 from sagan.data.sources.folder import FolderSource
 from sagan.errors import SaganError
 
@@ -37,6 +38,34 @@ def test_a_packed_set_contains_every_image_with_its_label(tmp_path: Path) -> Non
     assert (dataset.size, len(dataset), dataset.split) == (4, 8, "train")
     assert listing(tmp_path) == ["out", "set"]
     assert listing(tmp_path / "out") == ["images.npy", "labels.npy", "pack.json"]
+
+
+@pytest.mark.parametrize(("colors", "channels"), [("gray", 1), ("rgba", 4)])
+def test_a_packed_set_has_the_colors_that_were_asked_for(
+    colors: str, channels: int, tmp_path: Path
+) -> None:
+    source = str(shades(tmp_path / "set", 3))
+    packed = pack(open_source(source), tmp_path / "out", 4, colors=colors)
+    assert packed.images.shape == (3, 4, 4, channels)
+    assert packed.images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert packed.shape.colors == read_manifest(tmp_path / "out").colors == colors
+    assert packed.fingerprint == fingerprint_of(packed)
+    again = open_dataset(str(tmp_path / "out"), 4, colors=colors)
+    assert again.fingerprint == packed.fingerprint
+    with pytest.raises(SaganError, match=f"has {colors} images, not rgb: choose colors={colors}"):
+        open_dataset(str(tmp_path / "out"), 4)
+    info = describe(str(tmp_path / "out"), thumbnails=True)
+    assert info.thumbnails[""][0].shape == (4, 4, 3)
+    in_cache = open_dataset(source, 4, colors=colors, cache=tmp_path / "cache")
+    assert in_cache.shape == packed.shape
+    assert open_dataset(source, 4, cache=tmp_path / "cache").shape.colors == "rgb"
+
+
+def test_transparent_drawings_stay_transparent(tmp_path: Path) -> None:
+    packed = pack(open_source("openmoji"), tmp_path / "out", 32, colors="rgba")
+    opacity = packed.images[..., 3]
+    assert (opacity[:, 0, 0] == 0).mean() > 0.9  # the corner
+    assert opacity[:, 16, 16].mean() > 128
 
 
 def test_without_labels_there_is_no_labels_file(tmp_path: Path) -> None:

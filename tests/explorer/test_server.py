@@ -39,6 +39,7 @@ from sagan.explorer.renderer import Renderer, SampleRequest
 from sagan.explorer.security import is_own_host
 from sagan.explorer.sockets import listen
 from sagan.images.decode import decode
+from sagan.images.shape import ImageShape
 from sagan.model import open_model
 
 OWN = "http://127.0.0.1:7326"
@@ -356,7 +357,7 @@ def test_at_most_max_decoders_run_at_a_time(
         yield b"x"
 
     async def visit() -> None:
-        decoder = uploads.UploadDecoder(32, "crop")
+        decoder = uploads.UploadDecoder(ImageShape(32, 32), "crop")
         await asyncio.gather(*(decoder.decode(body()) for _ in range(uploads.MAX_UPLOADS)))
 
     monkeypatch.setattr(uploads, "decode_in_child", slow)
@@ -372,7 +373,7 @@ def test_a_decoder_that_takes_too_long_is_killed(
     monkeypatch.setattr(uploads, "_CHILD", child.replace("{", "{{"))
     monkeypatch.setattr(uploads, "DECODING_SECONDS", 0.5)
     with pytest.raises(UnreadableError, match=r"0\.5 seconds"):
-        run_async(uploads.decode_in_child(b"", 32, "crop"))
+        run_async(uploads.decode_in_child(b"", ImageShape(32, 32), "crop"))
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
 
@@ -382,7 +383,7 @@ def test_a_decoder_that_crashes_does_not_crash_the_server(
 ) -> None:
     monkeypatch.setattr(uploads, "_CHILD", "import os; os.abort()")
     with pytest.raises(UnreadableError, match="crashed"):
-        run_async(uploads.decode_in_child(b"", 32, "crop"))
+        run_async(uploads.decode_in_child(b"", ImageShape(32, 32), "crop"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
@@ -392,12 +393,16 @@ def test_a_decoders_memory_is_enough_for_the_largest_image_and_limited(
     monkeypatch.setattr(uploads, "DECODING_SECONDS", 120.0)  # this test is about memory alone
     side = int(uploads.MAX_UPLOAD_PIXELS**0.5)
     large = encoded(Image.new("I;16", (side, side)), compress_level=1)
-    assert run_async(uploads.decode_in_child(large, 32, "crop")).max() == 0
+    assert run_async(uploads.decode_in_child(large, ImageShape(32, 32), "crop")).max() == 0
     less = "import sagan.explorer.uploads as p; p.MAX_MEMORY = 2**29; decode("
     monkeypatch.setattr(uploads, "_CHILD", uploads._CHILD.replace("decode({", less + "{"))
-    assert run_async(uploads.decode_in_child(png(), 32, "crop")).shape == (32, 32, 3)
+    assert run_async(uploads.decode_in_child(png(), ImageShape(32, 32), "crop")).shape == (
+        32,
+        32,
+        3,
+    )
     with pytest.raises(UnreadableError, match="more memory"):
-        run_async(uploads.decode_in_child(large, 32, "crop"))
+        run_async(uploads.decode_in_child(large, ImageShape(32, 32), "crop"))
 
 
 # Many visitors.

@@ -12,7 +12,8 @@ from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import (
     IMAGE_EXTENSIONS,
     IMAGE_FORMATS,
-    check_size_and_fit,
+    check_fit,
+    check_shape,
     decode,
     examine,
 )
@@ -284,10 +285,54 @@ def test_examine_returns_size_after_rotation_mode_and_format() -> None:
 
 
 def test_the_error_for_a_bad_size_or_fit_lists_the_choices() -> None:
-    with pytest.raises(SaganError, match=r"1 to 4096"):
-        check_size_and_fit(0, "crop")
+    for size in (0, -3, "8y8", "64x"):
+        with pytest.raises(SaganError, match="is not a size in pixels such as 64 or 96x64"):
+            check_shape(size, "rgb")
+    with pytest.raises(SaganError, match="1 to 4096"):
+        check_shape("5000x4", "rgb")
+    with pytest.raises(SaganError, match="gray, rgb, rgba"):
+        check_shape(8, "cmyk")
     with pytest.raises(SaganError, match="crop, pad, stretch"):
-        check_size_and_fit(8, "squash")
+        check_fit("squash")
+
+
+def test_gray_is_the_luma_of_what_rgb_would_be() -> None:
+    image = Image.new("RGBA", (4, 4), (255, 0, 0, 255))
+    image.putpixel((0, 0), (0, 0, 255, 0))
+    pixels = decode(encode(image), 4, "crop", colors="gray")
+    assert pixels.shape == (4, 4, 1)
+    assert pixels[0, 0, 0] == 255  # transparent, so white
+    assert pixels[1, 1, 0] == 76  # 0.299 of 255
+
+
+def test_rgba_keeps_transparency_and_makes_hidden_colors_white() -> None:
+    image = Image.new("RGBA", (4, 4), (10, 20, 30, 128))
+    image.putpixel((1, 0), (40, 50, 60, 0))
+    pixels = decode(encode(image), 4, "crop", colors="rgba")
+    assert pixels[0, :2].tolist() == [[10, 20, 30, 128], [255, 255, 255, 0]]
+    opaque = decode(encode(Image.new("L", (4, 4), 7)), 4, "crop", colors="rgba")
+    assert (opaque == (7, 7, 7, 255)).all()
+
+
+def test_resizing_rgba_does_not_mix_in_hidden_colors() -> None:
+    """Red on transparent green: halves must not become brown at the edge."""
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, :3] = (255, 0, 0, 255)
+    pixels[:, 3:] = (0, 255, 0, 0)
+    small = decode(encode(Image.fromarray(pixels)), 4, "crop", colors="rgba")
+    seen = small[..., 3] > 0
+    assert (small[seen][:, 1] <= 2).all()
+    assert 0 < small[0, 1, 3] < 255
+
+
+def test_padding_is_white_for_gray_and_nothing_for_rgba() -> None:
+    data = encode(Image.new("RGB", (8, 4), (0, 0, 0)))
+    assert (
+        decode(data, 8, "pad", colors="gray")[:, 0, 0].tolist() == [255] * 2 + [0] * 4 + [255] * 2
+    )
+    rgba = decode(data, 8, "pad", colors="rgba")
+    assert rgba[0, 0].tolist() == [255, 255, 255, 0]
+    assert rgba[4, 0].tolist() == [0, 0, 0, 255]
 
 
 def test_an_odd_remainder_is_cut_from_the_right_and_the_bottom() -> None:

@@ -38,6 +38,15 @@ def choices(num: int) -> tuple[Tensor, Tensor]:
     return torch.arange(num) % 3 != 0, uniform
 
 
+def test_opacity_keeps_its_values_and_gray_stays_gray() -> None:
+    images = torch.rand(8, 4, 16, 16, generator=seeded_rng(3)) * 2 - 1
+    changed = color(images, *choices(8))
+    assert torch.equal(changed[:, 3], images[:, 3])
+    assert torch.equal(changed[:, :3], color(images[:, :3], *choices(8)))
+    assert color(images[:, :1], *choices(8)).shape == (8, 1, 16, 16)
+    assert augment(images, 1.0, seeded_rng()).shape == images.shape
+
+
 # ---------------------------------------------------------------------------------------------
 # All transformations together
 

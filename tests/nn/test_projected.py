@@ -49,6 +49,25 @@ def test_heads_judge_16_patches_of_the_pixels_and_of_each_feature_map(
     assert same[:, 3].all()
 
 
+def test_the_frozen_network_sees_gray_as_rgb_and_transparent_images_over_white() -> None:
+    networks = {
+        colors: ProjectedDiscriminator(32, 8, seed=0, colors=colors)
+        for colors in ("gray", "rgb", "rgba")
+    }
+    gray = images()[:, :1]
+    shown = networks["rgb"].view(gray.expand(-1, 3, -1, -1))
+    for seen, same in zip(networks["gray"].view(gray)[1:], shown[1:], strict=True):
+        torch.testing.assert_close(seen, same)
+    opaque = torch.cat([images(), torch.ones(4, 1, 32, 32)], dim=1)
+    shown = networks["rgb"].view(images())
+    for seen, same in zip(networks["rgba"].view(opaque)[1:], shown[1:], strict=True):
+        torch.testing.assert_close(seen, same, rtol=1e-4, atol=1e-4)
+    nothing = torch.cat([images(), -torch.ones(4, 1, 32, 32)], dim=1)
+    white = networks["rgb"].view(torch.ones(4, 3, 32, 32))
+    for seen, same in zip(networks["rgba"].view(nothing)[1:], white[1:], strict=True):
+        torch.testing.assert_close(seen, same, rtol=1e-4, atol=1e-4)
+
+
 def test_what_it_sees_may_be_given_in_place_of_the_images(
     discriminator: ProjectedDiscriminator,
 ) -> None:

@@ -360,6 +360,21 @@ def test_other_squares_have_a_published_layout_with_a_larger_start(
     assert count(d) == count(published_d)
 
 
+@pytest.mark.parametrize(("colors", "channels"), [("gray", 1), ("rgb", 3), ("rgba", 4)])
+def test_colors_change_the_first_and_the_last_convolution_only(colors: Any, channels: int) -> None:
+    ends = {Generator: "to_rgb", Discriminator: ("blocks.0.conv1", "blocks.0.skip")}
+    for build in (tiny_generator, tiny_discriminator):
+        network, rgb = (build(colors=each, seed=0, spectral_norm=None) for each in (colors, "rgb"))
+        weights = dict(network.named_parameters())
+        for name, weight in rgb.named_parameters():
+            if not name.startswith(ends[type(rgb)]):
+                assert torch.equal(weights[name], weight), name
+    with torch.no_grad():
+        images = tiny_generator(colors=colors)(torch.randn(2, 8))
+        assert images.shape == (2, channels, 32, 32)
+        assert tiny_discriminator(colors=colors)(images).shape == (2,)
+
+
 def test_512_pixels_have_the_channels_of_biggan() -> None:
     g, d = generator(512, 1, latent_size=8), discriminator(512, 1)
     assert [block.conv2.out_channels for block in g.blocks] == [16, 8, 8, 4, 2, 1, 1]

@@ -14,6 +14,7 @@ import pytest
 
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import read_photo
+from sagan.images.shape import ImageShape
 from sagan.storage.files import (
     MAX_TEXT_BYTES,
     check_writable,
@@ -181,7 +182,12 @@ def test_nothing_but_a_regular_file_is_read_and_nothing_waits(tmp_path: Path, ki
         error = within_seconds(partial(read, path))
         assert isinstance(error, UnreadableError)
         assert str(error) in ("not a regular file", "No such device or address")
-    for read in (read_small, read_text, read_json, lambda path: read_photo(path, 8, "crop")):
+    for read in (
+        read_small,
+        read_text,
+        read_json,
+        lambda path: read_photo(path, ImageShape(8, 8), "crop"),
+    ):
         error = within_seconds(partial(read, path))
         assert isinstance(error, SaganError)
         assert str(error).startswith(f"cannot read '{path}': ")

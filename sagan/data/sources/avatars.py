@@ -23,6 +23,7 @@ from sagan.data.sources.svg import draw
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.decode import Fit, ImageFacts
+from sagan.images.shape import Colors, Resolution
 from sagan.types import UInt8Array
 
 # People, recognizable at 32 pixels, under a license that lets you use and share them.
@@ -42,13 +43,13 @@ FORM = "avatars[:STYLE,STYLE...][@NUMBER]"
 _SPEC = re.compile(r"avatars(?::(?P<styles>[^@]*))?(?:@(?P<number>.*))?", re.DOTALL)
 
 
-def decode_avatar(data: bytes, size: int, fit: Fit) -> UInt8Array:
-    """Draw an avatar, as DiceBear's JSON, on white: uint8 (size, size, 3), RGB in 0..255.
+def decode_avatar(data: bytes, size: Resolution, fit: Fit, *, colors: Colors = "rgb") -> UInt8Array:
+    """Draw an avatar, as DiceBear's JSON: uint8 (H, W, C), such as (size, size, 3), in 0..255.
 
     Raises:
         UnreadableError: it cannot be drawn.
     """
-    return draw(json.loads(data)["svg"], size, fit)
+    return draw(json.loads(data)["svg"], size, fit, colors)
 
 
 def examine_avatar(data: bytes) -> ImageFacts:

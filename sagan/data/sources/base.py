@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sagan.images.decode import Fit, ImageFacts
+from sagan.images.shape import Colors, Resolution
 from sagan.types import UInt8Array
 
 
@@ -32,8 +33,10 @@ class SourceImage:
 class Decoder(Protocol):
     """A function that decodes; at module level, so that other processes can be asked to call it."""
 
-    def __call__(self, data: bytes, size: int, fit: Fit) -> UInt8Array:
-        """Encoded image -> uint8 (size, size, 3), RGB. Raises UnreadableError."""
+    def __call__(
+        self, data: bytes, size: Resolution, fit: Fit, *, colors: Colors = "rgb"
+    ) -> UInt8Array:
+        """Encoded image -> uint8 (H, W, C), such as (size, size, 3). Raises UnreadableError."""
 
 
 class Source(Protocol):

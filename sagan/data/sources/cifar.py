@@ -21,7 +21,8 @@ from sagan.data.sources.names import printable_name
 from sagan.data.sources.tar_archive import open_tar
 from sagan.data.sources.tree import ALL_SPLITS
 from sagan.errors import SaganError, UnreadableError
-from sagan.images.decode import FITS, Fit, ImageFacts, contrast_of, pixels_of
+from sagan.images.decode import Fit, ImageFacts, contrast_of, fitted
+from sagan.images.shape import Colors, Resolution
 from sagan.images.signature import signature
 from sagan.storage.files import open_file, read_file
 from sagan.types import UInt8Array
@@ -110,16 +111,16 @@ class CifarSource:
         return digest_of("cifar", path, self.classes, file_entries(files))
 
     @staticmethod
-    def decode(data: bytes, size: int, fit: Fit) -> UInt8Array:
-        return decode_planes(data, size, fit)
+    def decode(data: bytes, size: Resolution, fit: Fit, *, colors: Colors = "rgb") -> UInt8Array:
+        return decode_planes(data, size, fit, colors)
 
     @staticmethod
     def examine(data: bytes) -> ImageFacts:
         return examine_planes(data)
 
 
-def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
-    """Decode a red, a green and a blue plane of 32 x 32 bytes to uint8 (size, size, 3).
+def decode_planes(data: bytes, size: Resolution, fit: Fit, colors: Colors = "rgb") -> UInt8Array:
+    """Decode a red, a green and a blue plane of 32 x 32 bytes to uint8 (H, W, C).
 
     Raises:
         UnreadableError: there are not 3072 bytes.
@@ -128,7 +129,7 @@ def decode_planes(data: bytes, size: int, fit: Fit) -> UInt8Array:
         raise UnreadableError(f"{len(data)} bytes of pixels, not {PIXEL_BYTES}")
     planes = np.frombuffer(data, dtype=np.uint8).reshape(3, SIDE, SIDE)
     image = Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
-    return pixels_of(FITS[fit](image, size))
+    return fitted(image, size, fit, colors)
 
 
 def examine_planes(data: bytes) -> ImageFacts:

@@ -14,6 +14,7 @@ from sagan.data.sources.svg import draw
 from sagan.data.sources.tree import ALL_SPLITS, DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError
 from sagan.images.decode import Fit, ImageFacts
+from sagan.images.shape import Colors, Resolution
 from sagan.storage.files import read_file
 from sagan.types import UInt8Array
 
@@ -24,13 +25,13 @@ ATTRIBUTION = (
 DRAWN_SIZE = 72  # every file says viewBox="0 0 72 72"
 
 
-def draw_emoji(data: bytes, size: int, fit: Fit) -> UInt8Array:
-    """Draw a file on white: UTF-8 bytes -> uint8 (size, size, 3), RGB in 0..255.
+def draw_emoji(data: bytes, size: Resolution, fit: Fit, *, colors: Colors = "rgb") -> UInt8Array:
+    """Draw a file: UTF-8 bytes -> uint8 (H, W, C), such as (size, size, 3), in 0..255.
 
     Raises:
         UnreadableError: resvg cannot draw it.
     """
-    return draw(data.decode(), size, fit)
+    return draw(data.decode(), size, fit, colors)
 
 
 def examine_emoji(data: bytes) -> ImageFacts:

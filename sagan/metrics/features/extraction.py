@@ -13,12 +13,13 @@ from accelerate.utils import gather
 from numpy.lib import format as npy
 from torch import Tensor
 
+from sagan.images.rgb import as_rgb
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.runtime.watch import waiting_for
 from sagan.storage.fsync import append, flush, write
 from sagan.types import Float32Array, NamedProgress, UInt8Array
 
-# Returns images [start, stop) of a fixed order: uint8 (stop - start, S, S, 3).
+# Returns images [start, stop) of a fixed order: uint8 (stop - start, H, W, C).
 DrawImages: TypeAlias = Callable[[int, int], UInt8Array]
 
 IMAGES_PER_CHUNK = 256  # bounds memory: images that a process generates and extracts at a time
@@ -72,7 +73,7 @@ def extract(
         own = torch.zeros(IMAGES_PER_CHUNK, sum(files.values()), device=processes.device)
         stop = min(start + IMAGES_PER_CHUNK, num)
         if stop > start:
-            images = torch.from_numpy(np.array(draw(start, stop))).to(processes.device)
+            images = torch.from_numpy(np.array(as_rgb(draw(start, stop)))).to(processes.device)
             found = dict(zip(widths, network(images), strict=True))
             own[: stop - start] = torch.cat([found[name] for name in files], dim=1)
         # In the order of processes, so rows first, first + 1, ... of all; any rest is padding.

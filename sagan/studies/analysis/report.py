@@ -109,7 +109,7 @@ def _setup(table: ResultTable, record: StudyRecord) -> str:
         f"{len(table.results)} runs of {len(table.variants)} variants; preset {record.preset}, "
         f"{config.steps:,} steps of {config.batch_size} images, on "
         f"{record.data.train.pictures:,} images of {record.data.source} at "
-        f"{config.resolution} x {config.resolution}, "
+        f"{config.shape}, "
         f"{'conditional' if config.conditional else 'unconditional'}. The durations of the runs "
         f"add up to {duration(seconds)}. All have the same number of steps; variants differ in the "
         "time per step, which was measured while other runs were active if the command has --jobs."

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sagan.build import build_networks
+from sagan.images.rgb import as_rgb
 from sagan.metrics.evaluation import evaluate
 from sagan.metrics.features.network import (
     DEFAULT_DISTANCE,
@@ -100,8 +101,9 @@ def blank_distance(data: StudyData) -> float:
     reference = reference_features(data.train, network, processes)
     assert reference is not None  # studies run in one process
     some = data.train.images[evenly_spaced(len(data.train), CURVE_SAMPLES)]
-    color = some.mean(axis=(0, 1, 2), keepdims=True).round().astype(np.uint8)  # (1, 1, 1, 3)
-    image = torch.from_numpy(np.tile(color, (1, data.train.size, data.train.size, 1)))
+    color = some.mean(axis=(0, 1, 2), keepdims=True).round().astype(np.uint8)  # (1, 1, 1, C)
+    height, width, _ = data.train.shape
+    image = torch.from_numpy(as_rgb(np.tile(color, (1, height, width, 1))))
     features, _ = network(image.to(processes.device))
     blank = np.repeat(features.cpu().numpy(), CURVE_SAMPLES, axis=0)
     distance, _ = kernel_distance(blank, reference, seed=0)
