@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sagan.errors import SaganError
 from sagan.images.pixels import to_float, to_uint8
-from sagan.images.shape import ImageShape, Resolution
+from sagan.images.shape import ImageShape
 from sagan.nn.attention import SelfAttention2d, recorded_maps
 from sagan.nn.inputs import (
     check_labels,
@@ -75,11 +75,6 @@ class GeneratorBase(nn.Module):
     self_attention: nn.ModuleDict
     precision: torch.dtype = torch.float32
     model: TrainedModel | None = None
-
-    @property
-    def resolution(self) -> Resolution:
-        """The size of the images, as in a configuration."""
-        return self.shape.resolution
 
     def fold_norms(self) -> None:
         """Fold each batch norm that directly follows a convolution into that convolution, in place.
@@ -238,11 +233,6 @@ class DiscriminatorBase(nn.Module):
     shape: ImageShape
     num_classes: int
     self_attention: nn.ModuleDict
-
-    @property
-    def resolution(self) -> Resolution:
-        """The size of the images, as in a configuration."""
-        return self.shape.resolution
 
     def view(self, images: Tensor) -> View:
         """Return what the first trained layer takes: images (B, C, H, W), if no layer is frozen.

@@ -11,6 +11,9 @@ Maps have the proportions of the image and are named by their shorter side. Torc
 here, because the configuration needs this and must load fast.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 from sagan.images.shape import ImageShape
 
 START = 4  # the shorter side of a published start; others have up to 7 cells there
@@ -77,6 +80,16 @@ def check_layout(family: str, shape: ImageShape) -> None:
             f"no layout for {shape}: in family projected, both sides must be multiples of "
             f"{largest // scale}"
         )
+
+
+def neighboring_shapes(shape: ImageShape) -> Iterator[ImageShape]:
+    """Yield a shape with the one half as large and the one twice as large, if they have layouts."""
+    height, width, channels = shape
+    halved = ImageShape(height // 2, width // 2, channels)
+    for near in (halved, shape, ImageShape(height * 2, width * 2, channels)):
+        with suppress(ValueError):
+            check_layout("residual", near)
+            yield near
 
 
 def _layout(shape: ImageShape) -> int:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sagan.errors import SaganError
 from sagan.images.shape import ImageShape
+from sagan.nn.channels import check_layout
+from sagan.nn.spectral_norm import check_spectral_spec
 
 MAX_TRUNCATION = 100.0  # far beyond any use; networks saturate long before
 MAX_LATENT = 1000.0
@@ -181,6 +183,27 @@ def check_initializer(initializer: object) -> None:
             "initializer must be a function that sets a weight in place, such as "
             f"torch.nn.init.orthogonal_, not {initializer!r}"
         )
+
+
+def check_network_arguments(
+    family: str,
+    shape: ImageShape,
+    width: int,
+    num_classes: int,
+    spectral_norm: object,
+    initializer: object,
+) -> None:
+    """Check the arguments that all residual and projected networks have in common.
+
+    Raises:
+        ValueError: the shape has no layout, or a number is too small.
+        TypeError: an argument is of another type.
+    """
+    check_layout(family, shape)
+    check_whole(width=width)
+    check_whole(0, num_classes=num_classes)
+    check_spectral_spec(spectral_norm)
+    check_initializer(initializer)
 
 
 def check_labels(labels: Tensor | None, num: int, num_classes: int) -> None:

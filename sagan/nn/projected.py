@@ -20,9 +20,9 @@ from sagan.nn.base import DiscriminatorBase, View
 from sagan.nn.channels import discriminator_feature_maps, projected_scale
 from sagan.nn.efficientnet import EfficientNetLite0
 from sagan.nn.initialization import Initializer
-from sagan.nn.inputs import check_forward_images, check_forward_labels
+from sagan.nn.inputs import check_forward_images, check_forward_labels, check_network_arguments
 from sagan.nn.label_projection import class_logits, label_weight
-from sagan.nn.resnet import check_network_arguments, initialize
+from sagan.nn.resnet import initialize
 from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
 PATCHES = 4  # a head judges at most 4 patches along the shorter side
@@ -111,7 +111,9 @@ class ProjectedDiscriminator(DiscriminatorBase):
     ) -> None:
         super().__init__()
         self.shape = ImageShape.of(resolution, colors)
-        check_network_arguments(self, width, num_classes, spectral_norm, initializer)
+        check_network_arguments(
+            self.family, self.shape, width, num_classes, spectral_norm, initializer
+        )
         self.num_classes = num_classes
         self.width = width
         maps = discriminator_feature_maps("projected", self.shape, width)

@@ -17,7 +17,6 @@ from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
 from sagan.nn.channels import (
-    check_layout,
     discriminator_channels,
     discriminator_feature_maps,
     generator_channels,
@@ -35,7 +34,7 @@ from sagan.nn.inputs import (
     check_forward_images,
     check_forward_labels,
     check_forward_latents,
-    check_initializer,
+    check_network_arguments,
     check_whole,
 )
 from sagan.nn.label_projection import class_logits, label_weight
@@ -44,7 +43,6 @@ from sagan.nn.resampling import convolve_downsample, upsample_convolve
 from sagan.nn.spectral_norm import (
     SpectralSpec,
     apply_spectral_norm,
-    check_spectral_spec,
 )
 
 
@@ -200,7 +198,9 @@ class Generator(GeneratorBase):
     ) -> None:
         super().__init__()
         self.shape = ImageShape.of(resolution, colors)
-        check_network_arguments(self, width, num_classes, spectral_norm, initializer)
+        check_network_arguments(
+            self.family, self.shape, width, num_classes, spectral_norm, initializer
+        )
         check_whole(latent_size=latent_size)
         self.latent_size = latent_size
         self.num_classes = num_classes
@@ -332,7 +332,9 @@ class Discriminator(DiscriminatorBase):
     ) -> None:
         super().__init__()
         self.shape = ImageShape.of(resolution, colors)
-        check_network_arguments(self, width, num_classes, spectral_norm, initializer)
+        check_network_arguments(
+            self.family, self.shape, width, num_classes, spectral_norm, initializer
+        )
         self.num_classes = num_classes
         channels = [width * multiple for multiple in discriminator_channels(self.shape)]
         self.sizes = residual_discriminator_sizes(self.shape)
@@ -383,23 +385,3 @@ class Discriminator(DiscriminatorBase):
         # Not as a matrix product, which autocast would compute in bfloat16.
         logits: Tensor = (weight * features).sum(dim=1) + self.linear.bias
         return logits
-
-
-def check_network_arguments(
-    network: GeneratorBase | DiscriminatorBase,
-    width: int,
-    num_classes: int,
-    spectral_norm: object,
-    initializer: object,
-) -> None:
-    """Check the arguments that all residual and projected networks have in common.
-
-    Raises:
-        ValueError: the network's shape has no layout, or a number is too small.
-        TypeError: an argument is of another type.
-    """
-    check_layout(network.family, network.shape)
-    check_whole(width=width)
-    check_whole(0, num_classes=num_classes)
-    check_spectral_spec(spectral_norm)
-    check_initializer(initializer)

@@ -9,8 +9,7 @@ that it has, in every table that has a row for each class. Layers are matched by
 resolutions by the block that they are in; those of another shape keep their initial values.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -25,8 +24,8 @@ from sagan.images.shape import ImageShape
 from sagan.model import Model
 from sagan.nn.base import DiscriminatorBase
 from sagan.nn.channels import (
-    check_layout,
     generator_channels,
+    neighboring_shapes,
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
@@ -114,21 +113,11 @@ def start_config(model: Model, preset: str | None, overrides: Mapping[str, Any])
 def _check_neighbors(old: ImageShape, new: ImageShape, origin: str) -> None:
     """Check that the networks for two shapes have equally many blocks, or one more."""
     if abs(len(generator_channels(old)) - len(generator_channels(new))) > 1:
-        sizes = [(height, width) for height, width, _ in _neighbors(old)]
-        near = [str(ImageShape(*size).resolution) for size in sizes]
+        near = [str(shape.resolution) for shape in neighboring_shapes(old)]
         raise SaganError(
             f"resolution={new.resolution} is too far from the {old.resolution} pixels of "
             f"'{origin}': give {' or '.join(near)}"
         )
-
-
-def _neighbors(shape: ImageShape) -> Iterator[ImageShape]:
-    """Yield a shape with the one half as large and the one twice as large, where these exist."""
-    halved = ImageShape(shape.height // 2, shape.width // 2)
-    for near in (halved, shape, ImageShape(shape.height * 2, shape.width * 2)):
-        with suppress(ValueError):
-            check_layout("residual", near)
-            yield near
 
 
 def _as_set(value: object) -> str:
