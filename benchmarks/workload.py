@@ -30,7 +30,7 @@ def configuration(preset: str, **settings: object) -> Config:
 def random_dataset(config: Config, num: int = 512) -> PackedDataset:
     """Return noise in memory: the time of a step does not depend on what the images show."""
     rng = np.random.default_rng(0)
-    shape = (num, config.resolution, config.resolution, 3)
+    shape = (num, *config.shape)
     images = rng.integers(0, 256, shape, dtype=np.uint8)
     labels = rng.integers(0, NUM_CLASSES, num) if config.conditional else None
     classes = tuple(map(str, range(NUM_CLASSES))) if config.conditional else ()

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError
-from sagan.images.shape import Colors, ImageShape
+from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.nn.channels import (
     QUERY_DIVISOR,
     check_layout,
@@ -58,9 +58,9 @@ class Config(BaseModel):
     family: Literal["residual", "projected", "dcgan"] = Field(
         "residual", description="network family; projected: D on top of a frozen network"
     )
-    resolution: Positive = Field(
+    resolution: Resolution = Field(
         DEFAULT_RESOLUTION,
-        description="side of the images in pixels: 4 to 7 times 8, 16, 32, 64 or 128",
+        description="side of the images in pixels: 4 to 7 times 8, 16, 32, 64 or 128; or 96x64",
     )
     colors: Colors = Field("rgb", description="of the images; rgba: RGB and opacity")
     channels_g: Channels = Field(64, description="base width of G, which its layout multiplies")
@@ -175,6 +175,11 @@ class Config(BaseModel):
                 f"freeze_d={self.freeze_d} is more than the {blocks} blocks that D has here"
             )
         return self
+
+    @field_validator("resolution")
+    @classmethod
+    def _spell_resolution(cls, value: Resolution) -> Resolution:
+        return ImageShape.of(value).resolution  # a square has one spelling
 
     def _evenly_sided(self, maps: Mapping[int, int]) -> dict[int, int]:
         """Return the maps that 2x2 pooling divides into whole cells."""

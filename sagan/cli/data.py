@@ -44,7 +44,7 @@ def data_pack(
     ],
     split: Split = "train",
     fit: Annotated[
-        str, typer.Option(help="How images are made square: crop, pad or stretch.")
+        str, typer.Option(help="How images get their shape: crop, pad or stretch.")
     ] = "crop",
     colors: Annotated[
         str, typer.Option(help="rgb, gray, or rgba, which keeps transparency.")

@@ -5,12 +5,13 @@
 import numpy as np
 
 from sagan.explain.overlay import NEARLY_UNIFORM
-from sagan.explain.receptive import convolution_window, start_side
+from sagan.explain.receptive import convolution_windows
 from sagan.explain.statistics import (
     attention_beyond,
     attention_distance,
+    both,
     concentration,
-    grid_sides,
+    grids,
     uniform_distance,
 )
 from sagan.explain.view import LayerView
@@ -28,20 +29,20 @@ def dot_caption(half: float, beyond: float) -> list[str]:
     return [first, f"{_percent(beyond)} beyond 3×3"]
 
 
-def layer_summary(layer: LayerView, size: int) -> str:
+def layer_summary(layer: LayerView, size: tuple[int, int]) -> str:
     """Return the layer in numbers: means over all queries of all images."""
     attention = layer.attention
-    query_side, key_side = grid_sides(attention)
+    query, key = grids(attention, size)
     distance = attention_distance(attention, size).mean()
-    uniform = uniform_distance(query_side, key_side, size).mean()
-    window = convolution_window(query_side, size)
+    uniform = uniform_distance(query, key, size).mean()
+    window = convolution_windows(query, size)
     beyond = attention_beyond(attention, window, size).mean()
-    even = np.broadcast_to(np.float32(1 / key_side**2), (1, *attention.shape[1:]))
+    even = np.broadcast_to(np.float32(1 / attention.shape[-1]), (1, *attention.shape[1:]))
     beyond_uniform = attention_beyond(even, window, size).mean()
     half = concentration(attention).mean()
     gamma = f"{layer.gamma:+.3f}".replace("-", "−")
     return (
-        f"{query_side} × {query_side} positions attend to {key_side} × {key_side} keys; "
+        f"{_columns_by_rows(query)} positions attend to {_columns_by_rows(key)} keys; "
         f"gamma {gamma}. On average a position looks {distance:.1f} px away (uniform "
         f"attention: {uniform:.1f} px), gives half of its attention to {_percent(half)} of the "
         f"keys, and {_percent(beyond)} of it to keys beyond the 3 × 3 positions that a "
@@ -50,14 +51,20 @@ def layer_summary(layer: LayerView, size: int) -> str:
     )
 
 
-def _field(layer: LayerView, size: int) -> str:
+def _columns_by_rows(grid: tuple[int, int]) -> str:
+    return f"{grid[1]} × {grid[0]}"
+
+
+def _field(layer: LayerView, size: tuple[int, int]) -> str:
     """A sentence on how far convolutions alone see."""
-    widths = layer.field[:, 1] - layer.field[:, 0]
+    spans = np.concatenate(both(layer.field))
+    widths = spans[:, 1] - spans[:, 0]
     if layer.sees_image:
         seen = f"squares of {widths.min()} to {widths.max()} px in the image"
     else:
-        start = start_side(size)
-        blocks = widths * start // size
+        rows, columns = layer.start
+        blocks = widths * rows // size[0]
+        start = f"{rows}" if rows == columns else f"{columns} × {rows}"
         seen = f"{blocks.min()} to {blocks.max()} of the generator's {start} starting blocks "
         seen += "in each direction"
     return f"With all convolutions before it, such a convolution sees {seen}."

@@ -11,20 +11,21 @@ from sagan.build import check_map_memory
 from sagan.errors import SaganError
 from sagan.explain.figure import QUERY_COLORS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
-from sagan.explain.receptive import receptive_field
+from sagan.explain.receptive import receptive_fields
 from sagan.explain.request import FIGURE_SAMPLES, NUM_DOTS, ExplainRequest
-from sagan.explain.statistics import grid_sides
+from sagan.explain.statistics import grids
 from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
 from sagan.images.decode import read_photo
 from sagan.images.rgb import as_rgb
 from sagan.model import open_model
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
+from sagan.nn.channels import generator_start
 from sagan.runtime.device import CPU
 from sagan.sampling import grid_labels
 from sagan.types import FloatArray, UInt8Array
 
-# One image's map (N, M) and the image (S, S, 3) -> the queries to show, row indices in [0, N).
+# One image's map (N, M) and the image (H, W, 3) -> the queries to show, row indices in [0, N).
 Chooser: TypeAlias = Callable[[FloatArray, UInt8Array], list[int]]
 
 MAX_DOTS = len(QUERY_COLORS)
@@ -41,7 +42,7 @@ def grid_dots(num: int) -> Chooser:
     Raises:
         SaganError: the layer has fewer positions; raised when the chooser is called.
     """
-    return lambda attention, image: grid_queries(grid_sides(attention)[0], num)
+    return lambda attention, image: grid_queries(_positions(attention, image), num)
 
 
 def given_dots(points: Sequence[str]) -> Chooser:
@@ -57,8 +58,12 @@ def given_dots(points: Sequence[str]) -> Chooser:
             f"{len(pixels)} query points are too many: a figure shows at most {MAX_DOTS}"
         )
     return lambda attention, image: [
-        pixel_to_query(x, y, len(image), grid_sides(attention)[0]) for x, y in pixels
+        pixel_to_query(x, y, image.shape[:2], _positions(attention, image)) for x, y in pixels
     ]
+
+
+def _positions(attention: FloatArray, image: UInt8Array) -> tuple[int, int]:
+    return grids(attention, (image.shape[0], image.shape[1]))[0]
 
 
 DEFAULT_DOTS = interesting_dots(NUM_DOTS)
@@ -168,7 +173,8 @@ def draw_figure(
             attention=attention,
             queries=[choose(*pair) for pair in zip(attention, images, strict=True)],
             gamma=layers[name].gamma.item(),
-            field=receptive_field(network.family, name, network.shape.side),
+            field=receptive_fields(network.family, name, network.shape),
+            start=generator_start(network.shape),
         )
         for name, attention in maps.items()
     ]

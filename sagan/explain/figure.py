@@ -29,13 +29,13 @@ from sagan.explain.panels import (
     draw_map,
     draw_region,
 )
-from sagan.explain.receptive import convolution_window
+from sagan.explain.receptive import convolution_windows
 from sagan.explain.statistics import (
     attended_region,
     attention_beyond,
     attention_distance,
     attention_entropy,
-    grid_sides,
+    grids,
 )
 from sagan.explain.view import LayerView
 from sagan.figures import figure_style
@@ -65,6 +65,7 @@ class _Grid:
 
     num_dots: int
     rows: int
+    panel_height: int
 
     @property
     def across(self) -> int:
@@ -86,7 +87,7 @@ class _Grid:
     @property
     def height(self) -> int:
         """The height of the section without its heading."""
-        return _COLUMN_HEAD + self.rows * self.lines * (PANEL + _CAPTION) + _BARS
+        return _COLUMN_HEAD + self.rows * self.lines * (self.panel_height + _CAPTION) + _BARS
 
     def dot(self, index: int) -> tuple[int, int]:
         """Return the line within its row, and the column, of a dot's panel."""
@@ -122,7 +123,7 @@ def attention_figure(
     dashed square is what it sees of the image with all convolutions before it.
 
     Args:
-        images: uint8 `(num, H, W, 3)`, H = W.
+        images: uint8 `(num, H, W, 3)`.
         layers: the layers to show, at least one.
         titles: text below each image, of any kind; none by default.
         credits: lines on who made the training images; the first is printed at the bottom.
@@ -135,20 +136,20 @@ def attention_figure(
             queries, 1 to 64.
     """
     _check(images, layers, titles)
-    grids = [_Grid(len(layer.queries[0]), len(images)) for layer in layers]
-    width = 2 * _MARGIN + max(grid.columns for grid in grids) * (PANEL + _GAP) - _GAP
+    size = images.shape[1], images.shape[2]
+    panel_height = round(PANEL * size[0] / size[1])
+    places = [_Grid(len(layer.queries[0]), len(images), panel_height) for layer in layers]
+    width = 2 * _MARGIN + max(grid.columns for grid in places) * (PANEL + _GAP) - _GAP
     with figure_style():
         note = wrapped(reading_note(layers[0].sees_image), width - 2 * _MARGIN, SMALL)
         if credits:
             note.append(fitted(credit_line(credits), width - 2 * _MARGIN, SMALL, MAX_CREDIT))
-        heads = [
-            wrapped(layer_summary(layer, images.shape[1]), width - 2 * _MARGIN) for layer in layers
-        ]
+        heads = [wrapped(layer_summary(layer, size), width - 2 * _MARGIN) for layer in layers]
         lines = len(note) + sum(len(head) + 2 for head in heads)
-        panels = sum(grid.height for grid in grids)
+        panels = sum(grid.height for grid in places)
         canvas = Canvas(width, 2 * _MARGIN + lines * LINE + panels)
         top = _MARGIN
-        for layer, grid, head in zip(layers, grids, heads, strict=True):
+        for layer, grid, head in zip(layers, places, heads, strict=True):
             canvas.text(_MARGIN, top, layer.name, size=LARGE, color=BLACK, weight="bold")
             canvas.lines(_MARGIN, top + LINE + 10, head)
             top += (len(head) + 2) * LINE
@@ -170,8 +171,10 @@ class _Section:
 
     def draw(self, titles: Sequence[str]) -> None:
         """Draw all rows, with headings above and color bars below."""
-        attention, size = self.layer.attention, self.images.shape[1]
-        distance, entropy = attention_distance(attention, size), attention_entropy(attention)
+        attention = self.layer.attention
+        maps = len(attention), *self._positions
+        distance = attention_distance(attention, self._size).reshape(maps)
+        entropy = attention_entropy(attention).reshape(maps)
         # With a single position, distance and entropy are 0: any scale will do.
         farthest = max(float(distance.max()), 1e-9)
         most_spread = max(math.log(attention.shape[-1]), 1e-9)
@@ -190,8 +193,16 @@ class _Section:
         self._draw_bar(columns[2], ENTROPY_MAP, "entropy 0", f"{most_spread:.2f} nats")
 
     @property
-    def _side(self) -> int:
-        return grid_sides(self.layer.attention)[0]
+    def _size(self) -> tuple[int, int]:
+        return self.images.shape[1], self.images.shape[2]
+
+    @property
+    def _positions(self) -> tuple[int, int]:
+        return grids(self.layer.attention, self._size)[0]
+
+    @property
+    def _keys(self) -> tuple[int, int]:
+        return grids(self.layer.attention, self._size)[1]
 
     def _draw_image(self, row: int, title: Sequence[str]) -> None:
         axes = self._panel(row, (0, 0), [fitted(text, PANEL) for text in title])
@@ -199,12 +210,12 @@ class _Section:
         queries = self.layer.queries[row]
         # The first dot last, so that it is on top where dots overlap.
         for query, color in reversed(list(zip(queries, _colors(len(queries)), strict=True))):
-            draw_dot(axes, query, self._side, color)
+            draw_dot(axes, query, self._positions, color)
 
     def _draw_dots(self, row: int) -> None:
         """Draw a panel for each dot: heat over the dimmed image, outline, fields, dot, caption."""
-        attention, size = self.layer.attention[row], self.images.shape[1]
-        window = convolution_window(self._side, size)
+        attention, size = self.layer.attention[row], self._size
+        window = convolution_windows(self._positions, size)
         beyond = attention_beyond(attention[None], window, size)[0]
         queries = self.layer.queries[row]
         for i, (query, color) in enumerate(zip(queries, _colors(len(queries)), strict=True)):
@@ -212,11 +223,11 @@ class _Section:
             axes = self._panel(row, self.grid.dot(i), dot_caption(region.mean(), beyond[query]))
             draw_heat(axes, self.images[row], attention[query], PEAK)
             if region.mean() <= NEARLY_UNIFORM:
-                draw_region(axes, region, color)
+                draw_region(axes, region.reshape(self._keys), color)
             draw_field(axes, query, window, size, "solid")
             if self.layer.sees_image:
                 draw_field(axes, query, self.layer.field, size, "dashed")
-            draw_dot(axes, query, self._side, color)
+            draw_dot(axes, query, self._positions, color)
 
     def _map(self, row: int, index: int, caption: Sequence[str]) -> Axes:
         return self._panel(row, self.grid.map(index), caption)
@@ -224,9 +235,13 @@ class _Section:
     def _panel(self, row: int, place: tuple[int, int], caption: Sequence[str]) -> Axes:
         line, column = place
         left = self._left(column)
-        top = self.top + _COLUMN_HEAD + (row * self.grid.lines + line) * (PANEL + _CAPTION)
-        self.canvas.lines(left, top + PANEL + 5, caption)
-        return self.canvas.axes(left, top, PANEL, PANEL)
+        top = (
+            self.top
+            + _COLUMN_HEAD
+            + (row * self.grid.lines + line) * (self.grid.panel_height + _CAPTION)
+        )
+        self.canvas.lines(left, top + self.grid.panel_height + 5, caption)
+        return self.canvas.axes(left, top, PANEL, self.grid.panel_height)
 
     def _left(self, column: int) -> int:
         return _MARGIN + column * (PANEL + _GAP)
@@ -240,8 +255,8 @@ class _Section:
 
 
 def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str]) -> None:
-    if images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise ValueError(f"images must have shape (num, H, W, 3) with H = W, not {images.shape}")
+    if images.ndim != 4 or images.shape[3] != 3:
+        raise ValueError(f"images must have shape (num, H, W, 3), not {images.shape}")
     if images.dtype != np.uint8:
         raise ValueError(f"images must be uint8, not {images.dtype}")
     if not layers or not len(images) or (titles and len(titles) != len(images)):
@@ -250,7 +265,7 @@ def _check(images: UInt8Array, layers: Sequence[LayerView], titles: Sequence[str
             "image and layer are needed, and a title for each image or none"
         )
     for layer in layers:
-        layer.check(len(images))
+        layer.check(len(images), (images.shape[1], images.shape[2]))
 
 
 def _colors(num: int) -> list[str]:

@@ -6,6 +6,7 @@ NumPy only; `panels.py` draws them.
 import numpy as np
 import numpy.typing as npt
 
+from sagan.explain.statistics import Both, both
 from sagan.types import BoolArray, Float64Array, FloatArray
 
 # A row that peaks below this many times uniform is not stretched to full brightness.
@@ -40,27 +41,34 @@ def heat(attention_row: FloatArray, peak: float | None = None) -> Float64Array:
     return np.asarray(np.minimum(np.log(ratio) / np.log(peak), 1))
 
 
-def upsample_bilinear(grid: Float64Array, size: int) -> Float64Array:
-    """Interpolate a `(side, side)` grid of cell values to `(size, size)` pixels.
+def upsample_bilinear(grid: Float64Array, size: Both[int]) -> Float64Array:
+    """Interpolate a `(rows, columns)` grid of cell values to `size` pixels.
 
     Values belong to the cells' centers and are interpolated linearly in both directions; beyond
     the outermost centers they are constant. No value leaves the range of its neighbors.
     """
-    side = grid.shape[0]
-    # position of each pixel's center, in cells, from the first cell's center
-    position = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
-    lower = np.minimum(position.astype(np.intp), max(side - 2, 0))
-    weight = position - lower
-    upper = np.minimum(lower + 1, side - 1)
+    height, width = both(size)
+    lower, upper, weight = _between(grid.shape[0], height)
     rows = grid[lower] * (1 - weight)[:, None] + grid[upper] * weight[:, None]
+    lower, upper, weight = _between(grid.shape[1], width)
     return np.asarray(rows[:, lower] * (1 - weight) + rows[:, upper] * weight)
+
+
+def _between(
+    cells: int, pixels: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float64Array]:
+    """Along one axis, the cells below and above each pixel's center, and the latter's weight."""
+    # position of each pixel's center, in cells, from the first cell's center
+    position = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
+    lower = np.minimum(position.astype(np.intp), max(cells - 2, 0))
+    return lower, np.minimum(lower + 1, cells - 1), position - lower
 
 
 def outline(region: BoolArray) -> Float64Array:
     """Return the border of a region of grid cells, as straight segments along the cells' edges.
 
     Args:
-        region: bool `(side, side)`.
+        region: bool `(rows, columns)`.
 
     Returns:
         float64 `(K, 2, 2)`: K segments of two (x, y) points in [0, 1], the image's width and
@@ -71,7 +79,8 @@ def outline(region: BoolArray) -> Float64Array:
     vertical = _runs((padded[1:-1, 1:] - padded[1:-1, :-1]).T)
     segments = [[(start, line), (stop, line)] for line, start, stop in horizontal]
     segments += [[(line, start), (line, stop)] for line, start, stop in vertical]
-    return np.asarray(np.array(segments, np.float64).reshape(-1, 2, 2) / region.shape[0])
+    rows, columns = region.shape
+    return np.asarray(np.array(segments, np.float64).reshape(-1, 2, 2) / (columns, rows))
 
 
 def _runs(edges: npt.NDArray[np.int8]) -> list[tuple[int, int, int]]:

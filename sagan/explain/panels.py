@@ -1,4 +1,4 @@
-"""The elements of a figure's square panels: image, heat, outlines, dots, a map of numbers.
+"""The elements of a figure's panels: image, heat, outlines, dots, a map of numbers.
 
 All functions draw into axes with coordinates from 0 to 1, to the right and down.
 """
@@ -11,21 +11,21 @@ import numpy as np
 
 from sagan.explain.overlay import heat, outline, upsample_bilinear
 from sagan.explain.queries import query_to_pixel
-from sagan.explain.statistics import square_side
+from sagan.explain.statistics import Both, both, grid_of
 from sagan.types import BoolArray, Float64Array, FloatArray, Int64Array, UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL = 256  # side in pixels: a whole multiple of 32, 64, 128 and 256, hence crisp
+PANEL = 256  # width in pixels: a whole multiple of 32, 64, 128 and 256, hence crisp
 HEAT_MAP = "inferno"  # perceptually uniform, like the maps of numbers
 
 
 def draw_image(axes: Axes, image: UInt8Array) -> None:
-    """Draw an image (H, W, 3) that fills the square, with crisp pixels."""
+    """Draw an image (H, W, 3) that fills the panel, with crisp pixels."""
     from matplotlib.patches import Rectangle
 
-    factor = max(1, PANEL // image.shape[0])
+    factor = max(1, PANEL // image.shape[1])
     crisp = image.repeat(factor, axis=0).repeat(factor, axis=1)
     axes.imshow(crisp, extent=(0, 1, 1, 0), aspect="auto", interpolation="antialiased")
     # A hairline, so that a white image has an edge.
@@ -36,29 +36,27 @@ def draw_image(axes: Axes, image: UInt8Array) -> None:
 
 def draw_heat(axes: Axes, image: UInt8Array, attention_row: FloatArray, peak: float) -> None:
     """Draw one query's attention (M,) as heat over the dimmed image (H, W, 3)."""
-    side = square_side(attention_row.size)
-    brightness = heat(attention_row, peak).reshape(side, side)
-    size = max(PANEL, image.shape[0])
-    dim = _dimmed(image.repeat(size // len(image), axis=0).repeat(size // len(image), axis=1))
-    draw_image(axes, lit(dim, upsample_bilinear(brightness, dim.shape[0])))
+    height, width = image.shape[:2]
+    brightness = heat(attention_row, peak).reshape(grid_of(attention_row.size, (height, width)))
+    factor = max(1, PANEL // width)
+    dim = _dimmed(image.repeat(factor, axis=0).repeat(factor, axis=1))
+    draw_image(axes, lit(dim, upsample_bilinear(brightness, (factor * height, factor * width))))
 
 
 def draw_map(axes: Axes, values: Float64Array, largest: float, colors: str) -> None:
-    """Draw a number for each query (N,), from 0 to `largest`, as a color."""
+    """Draw a number for each query (rows, columns), from 0 to `largest`, as a color."""
     from matplotlib import colormaps
 
-    side = square_side(values.size)
-    share = np.clip(values.reshape(side, side) / largest, 0, 1)
+    share = np.clip(values / largest, 0, 1)
     draw_image(axes, np.asarray(np.rint(255 * colormaps[colors](share)[..., :3]), np.uint8))
 
 
 def draw_region(axes: Axes, region: BoolArray, color: str) -> None:
-    """Draw the border of a region of keys (M,), on a wider white line for contrast."""
+    """Draw the border of a region of keys (rows, columns), on a white line for contrast."""
     from matplotlib.collections import LineCollection
 
-    side = square_side(region.size)
-    segments = list(outline(region.reshape(side, side)))
-    fine = min(1.0, 16 / side)  # lines must not fill the cells of a fine grid
+    segments = list(outline(region))
+    fine = min(1.0, 16 / region.shape[1])  # lines must not fill the cells of a fine grid
     # Two collections, or the white of one segment would cover the color of the previous one.
     for line_color, width in (("white", 1.5 * fine), (color, 0.8 * fine)):
         lines = LineCollection(segments, colors=line_color, linewidths=width, zorder=1.5)
@@ -67,22 +65,27 @@ def draw_region(axes: Axes, region: BoolArray, color: str) -> None:
 
 
 def draw_field(
-    axes: Axes, query: int, spans: Int64Array, image_size: int, style: Literal["solid", "dashed"]
+    axes: Axes,
+    query: int,
+    spans: Both[Int64Array],
+    image_size: tuple[int, int],
+    style: Literal["solid", "dashed"],
 ) -> None:
-    """Draw the square that a convolution sees from a query's place; spans (side, 2) in pixels."""
+    """Draw the square that a convolution sees from a query's place, from spans in pixels."""
     from matplotlib.patches import Rectangle
 
-    row, column = divmod(query, len(spans))
-    (top, bottom), (left, right) = spans[row] / image_size, spans[column] / image_size
-    for color, width in (("black", 1.4), ("white", 0.7)):
+    (height, width), (down, across) = image_size, both(spans)
+    row, column = divmod(query, len(across))
+    (top, bottom), (left, right) = down[row] / height, across[column] / width
+    for color, line in (("black", 1.4), ("white", 0.7)):
         square = Rectangle((left, top), right - left, bottom - top, fill=False, linestyle=style)
-        square.set(edgecolor=color, linewidth=width, zorder=1.4)
+        square.set(edgecolor=color, linewidth=line, zorder=1.4)
         axes.add_patch(square)
 
 
-def draw_dot(axes: Axes, query: int, side: int, color: str) -> None:
+def draw_dot(axes: Axes, query: int, grid: tuple[int, int], color: str) -> None:
     """Draw a dot with a white and a thin gray edge, to stand out on white images too."""
-    x, y = query_to_pixel(query, 1, side)
+    x, y = query_to_pixel(query, 1, grid)
     for face, size in (("#777777", 5.4), ("white", 5.0), (color, 3.7)):
         axes.plot([x], [y], "o", color=face, markersize=size, markeredgewidth=0, clip_on=False)
 

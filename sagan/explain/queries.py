@@ -5,11 +5,20 @@ from the image's top left corner.
 """
 
 import re
+from math import gcd
 
 import numpy as np
 
 from sagan.errors import SaganError
-from sagan.explain.statistics import attention_distance, cell_centers, grid_sides, uniform_distance
+from sagan.explain.statistics import (
+    Both,
+    attention_distance,
+    both,
+    cell_centers,
+    checked_axes,
+    grids,
+    uniform_distance,
+)
 from sagan.types import Float64Array, FloatArray, UInt8Array
 
 # Where all pixels attend alike, they differ only by noise. This much is added to particularity so
@@ -41,7 +50,7 @@ def interesting_queries(attention: FloatArray, image: UInt8Array, num: int) -> l
 
     Args:
         attention: float `(N, M)`, one image's map; each row is at least 0 and sums to 1.
-        image: uint8 `(H, W, 3)`, H = W a multiple of the query grid's side.
+        image: uint8 `(H, W, 3)`, a whole number of pixels to each cell of the query grid.
         num: how many to choose, 1 .. N.
 
     Returns:
@@ -50,34 +59,40 @@ def interesting_queries(attention: FloatArray, image: UInt8Array, num: int) -> l
     Raises:
         ValueError: num lies outside 1 .. N, shapes do not fit, or rows are not distributions.
     """
-    query_side, _ = grid_sides(attention)
-    if not 1 <= num <= query_side**2:
-        raise ValueError(f"num must lie in 1 .. {query_side**2}, not {num}")
-    content = np.minimum(_relative(_local_contrast(image, query_side)), 0.5)
-    score = np.cbrt(_farness(attention) * _particularity(attention) * content)
-    return _spread_out(score, attention, num)
+    height, width = image.shape[:2]
+    rows, columns = grid = grids(attention, (height, width))[0]
+    if not 1 <= num <= rows * columns:
+        raise ValueError(f"num must lie in 1 .. {rows * columns}, not {num}")
+    content = np.minimum(_relative(_local_contrast(image, grid)), 0.5)
+    parts = gcd(height, width)
+    far = _farness(attention, (height // parts, width // parts))
+    score = np.cbrt(far * _particularity(attention) * content)
+    # In units of the shorter side.
+    side = min(height, width)
+    return _spread_out(score, attention, cell_centers(grid, (height / side, width / side)), num)
 
 
-def grid_queries(side: int, num: int) -> list[int]:
+def grid_queries(grid: Both[int], num: int) -> list[int]:
     """Return query points on a num x num grid, evenly spread over the image, row by row.
 
     Args:
-        side: side of the layer's feature map.
-        num: dots in each direction, 1 .. side.
+        grid: rows and columns of the layer's feature map.
+        num: dots in each direction, at most the fewer of these.
 
     Returns:
-        num² distinct row indices n in [0, side²), of the cells nearest to the centers of num x num
+        num² distinct row indices n in [0, N), of the cells nearest to the centers of num x num
         equal parts of the image.
 
     Raises:
-        SaganError: num lies outside 1 .. side.
+        SaganError: num is out of range.
     """
-    if not 1 <= num <= side:
+    rows, columns = both(grid)
+    if not 1 <= num <= min(rows, columns):
         raise SaganError(
-            f"a grid of {num} x {num} dots is too fine: this layer has {side} x {side} positions"
+            f"a grid of {num} x {num} dots is too fine: this layer has {columns} x {rows} positions"
         )
-    line = ((2 * np.arange(num) + 1) * side) // (2 * num)
-    return [int(i * side + j) for i in line for j in line]
+    down, across = (((2 * np.arange(num) + 1) * cells) // (2 * num) for cells in (rows, columns))
+    return [int(i * columns + j) for i in down for j in across]
 
 
 def parse_query(text: str) -> tuple[int, int]:
@@ -98,49 +113,46 @@ def parse_query(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def pixel_to_query(x: int, y: int, image_size: int, side: int) -> int:
+def pixel_to_query(x: int, y: int, image_size: Both[int], grid: Both[int]) -> int:
     """Return the row index n of the query whose cell in the feature map covers a pixel.
 
-    `n = (y * side // image_size) * side + (x * side // image_size)`.
+    `n = (y * rows // height) * columns + (x * columns // width)`.
 
     Args:
-        x: column, 0 .. image_size - 1.
-        y: row, 0 .. image_size - 1.
-        image_size: side of the image in pixels.
-        side: side of the layer's feature map.
+        x: column, 0 .. width - 1.
+        y: row, 0 .. height - 1.
+        image_size: of the image in pixels.
+        grid: rows and columns of the layer's feature map.
 
     Raises:
         SaganError: the pixel lies outside the image.
-        ValueError: side or image_size is less than 1.
+        ValueError: a side is less than 1.
     """
-    if side < 1 or image_size < 1:
-        raise ValueError(f"a grid of side {side} on an image of {image_size} pixels")
-    if not (0 <= x < image_size and 0 <= y < image_size):
-        raise SaganError(
-            f"query {x},{y} lies outside the image: x and y must be 0 to {image_size - 1}"
-        )
-    return (y * side // image_size) * side + x * side // image_size
+    (rows, height), (columns, width) = checked_axes(grid, image_size)
+    if not (0 <= x < width and 0 <= y < height):
+        allowed = f"x must be 0 to {width - 1} and y 0 to {height - 1}"
+        raise SaganError(f"query {x},{y} lies outside the image: {allowed}")
+    return int((y * rows // height) * columns + x * columns // width)
 
 
-def query_to_pixel(query: int, image_size: int, side: int) -> tuple[float, float]:
+def query_to_pixel(query: int, image_size: Both[float], grid: Both[int]) -> tuple[float, float]:
     """Return the center of a query's cell, (x, y) in image pixels: where its dot belongs.
 
     Raises:
-        ValueError: query lies outside [0, side²), or side or image_size is less than 1.
+        ValueError: query lies outside [0, N), or a side is not above 0.
     """
-    centers = cell_centers(side, image_size)
+    centers = cell_centers(grid, image_size)
     if not 0 <= query < len(centers):
-        raise ValueError(f"query {query} lies outside a grid of {side} x {side}")
+        raise ValueError(f"query {query} lies outside a grid of {len(centers)} positions")
     x, y = centers[query]
     return float(x), float(y)
 
 
-def _farness(attention: FloatArray) -> Float64Array:
+def _farness(attention: FloatArray, image_size: tuple[int, int]) -> Float64Array:
     """Attention distance over that of uniform attention, (N,): 0 is itself, 1 no preference."""
-    query_side, key_side = grid_sides(attention)
     # On a one-pixel feature map both distances are 0: 0 / 0 becomes 0 / tiny.
-    uniform = np.maximum(uniform_distance(query_side, key_side, 1), 1e-12)
-    return np.asarray(attention_distance(attention[None], 1)[0] / uniform)
+    uniform = np.maximum(uniform_distance(*grids(attention, image_size), image_size), 1e-12)
+    return np.asarray(attention_distance(attention[None], image_size)[0] / uniform)
 
 
 def _particularity(attention: FloatArray) -> Float64Array:
@@ -155,23 +167,24 @@ def _particularity(attention: FloatArray) -> Float64Array:
     return np.asarray((np.maximum(divergence, 0) + _NOISE_FLOOR) / (1 + _NOISE_FLOOR))
 
 
-def _local_contrast(image: UInt8Array, side: int) -> Float64Array:
-    """Average rate of color change in each query's cell, (side²,), in levels per pixel.
+def _local_contrast(image: UInt8Array, grid: tuple[int, int]) -> Float64Array:
+    """Average rate of color change in each query's cell, (N,), in levels per pixel.
 
     The root of the mean squared gradient, summed over red, green and blue, so that edges between
     colors of the same brightness count too.
     """
-    size = image.shape[0]
-    if image.shape != (size, size, 3) or image.dtype != np.uint8 or size == 0 or size % side:
+    (rows, columns), (height, width) = grid, image.shape[:2]
+    whole = not (height % rows or width % columns)
+    if image.shape[2:] != (3,) or image.dtype != np.uint8 or not whole:
         raise ValueError(
-            f"the image must be uint8 (H, W, 3), H = W a multiple of {side}, "
+            f"the image must be uint8 (H, W, 3), H a multiple of {rows} and W of {columns}, "
             f"not {image.dtype} {image.shape}"
         )
     padded = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
     down = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
     right = (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
     energy = (np.square(down) + np.square(right)).sum(axis=-1)  # (H, W)
-    cells = energy.reshape(side, size // side, side, size // side)
+    cells = energy.reshape(rows, height // rows, columns, width // columns)
     return np.asarray(np.sqrt(cells.mean(axis=(1, 3))).ravel())
 
 
@@ -181,9 +194,10 @@ def _relative(values: Float64Array) -> Float64Array:
     return np.asarray(values / maximum) if maximum > 0 else np.ones_like(values)
 
 
-def _spread_out(score: Float64Array, attention: FloatArray, num: int) -> list[int]:
+def _spread_out(
+    score: Float64Array, attention: FloatArray, centers: Float64Array, num: int
+) -> list[int]:
     """Pick cells greedily: with a high score, far from those picked, and attending elsewhere."""
-    centers = cell_centers(grid_sides(attention)[0], 1)
     # A trace of score everywhere: once all cells with a score are taken, the farthest is next.
     score = score + 1e-6 * max(score.max(), 1e-12)
     spacing = np.full(score.shape, _AMPLE_SPACING)

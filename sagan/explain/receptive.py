@@ -5,7 +5,7 @@ discriminator it is measured in the image. A generator starts from a small map, 
 blocks of the image. Earlier attention layers are ignored: only convolutions count.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,37 @@ def convolution_window(side: int, image_size: int) -> Int64Array:
     return _as_pixels(_CONV3.sources(_positions(side)), side, image_size)
 
 
+def convolution_windows(
+    grid: tuple[int, int], image_size: tuple[int, int]
+) -> tuple[Int64Array, Int64Array]:
+    """Return `convolution_window` along the rows and along the columns."""
+    down, across = (convolution_window(*axis) for axis in zip(grid, image_size, strict=True))
+    return down, across
+
+
+def receptive_fields(family: str, layer: str, shape: ImageShape) -> tuple[Int64Array, Int64Array]:
+    """Return `receptive_field` along the rows and along the columns of images of any shape."""
+    network, side = _network_and_side(layer)
+    axes = list(zip(shape.feature_map(side), shape[:2], generator_start(shape), strict=True))
+    if network == "generator":
+        fields = [
+            _field(_steps_to_start(family, cells, start), cells, start, pixels)
+            for cells, pixels, start in axes
+        ]
+    elif family == "projected":
+        scale = projected_scale(shape)
+        fields = [
+            _field(_steps_of_projected(cells, pixels, scale), cells, pixels, pixels)
+            for cells, pixels, _ in axes
+        ]
+    else:
+        fields = [
+            _field(_steps_to_image(family, cells, pixels), cells, pixels, pixels)
+            for cells, pixels, _ in axes
+        ]
+    return fields[0], fields[1]
+
+
 def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
     """Return the theoretical receptive field of a 3x3 convolution in an attention layer's place.
 
@@ -83,28 +114,29 @@ def receptive_field(family: str, layer: str, resolution: int) -> Int64Array:
     Raises:
         ValueError: the layer does not exist.
     """
-    network, _, size = layer.partition(".attention_")
-    if network not in ("generator", "discriminator") or not size.isdecimal():
+    return receptive_fields(family, layer, ImageShape.of(resolution))[0]
+
+
+def _network_and_side(layer: str) -> tuple[str, int]:
+    network, _, side = layer.partition(".attention_")
+    if network not in ("generator", "discriminator") or not side.isdecimal():
         raise ValueError(f"{layer!r} is not an attention layer's name")
-    side = int(size)
-    span = _CONV3.sources(_positions(side))
-    if network == "generator":
-        start = start_side(resolution)
-        for step in _steps_to_start(family, side, start):
-            span = step.sources(span)
-        return _as_pixels(span, start, resolution)
-    if family == "projected":
-        steps = _steps_of_projected(side, resolution)
-    else:
-        steps = _steps_to_image(family, side, resolution)
+    return network, int(side)
+
+
+def _field(steps: Iterable[_Step], cells: int, sources: int, pixels: int) -> Int64Array:
+    """The field along one axis.
+
+    Args:
+        steps: the layers from the map back to what the field is measured in.
+        cells: of the map.
+        sources: cells of the latter.
+        pixels: of the image.
+    """
+    span = _CONV3.sources(_positions(cells))
     for step in steps:
         span = step.sources(span)
-    return _as_pixels(span, resolution, resolution)
-
-
-def start_side(resolution: int) -> int:
-    """Return the side of the map that a generator starts from."""
-    return min(generator_start(ImageShape.of(resolution)))
+    return _as_pixels(span, sources, pixels)
 
 
 def _steps_to_start(family: str, side: int, start: int) -> Iterator[_Step]:
@@ -122,11 +154,10 @@ def _steps_to_image(family: str, side: int, resolution: int) -> Iterator[_Step]:
         side *= 2
 
 
-def _steps_of_projected(side: int, resolution: int) -> Iterator[_Step]:
+def _steps_of_projected(side: int, resolution: int, scale: int) -> Iterator[_Step]:
     """The frozen network's layers from its map of this side back to the image."""
     from sagan.nn.efficientnet import STAGES, TAPS  # imports torch
 
-    scale = projected_scale(ImageShape.of(resolution))
     tap = TAPS[(scale * resolution // side).bit_length() - 3]  # maps have 1/4, 1/8, ... of that
     for kernel, first_stride, _, num_blocks in reversed(STAGES[: tap + 1]):
         for _ in range(num_blocks - 1):

@@ -1,17 +1,24 @@
 """Measures of attention maps: how far a pixel looks, and how selectively.
 
 Functions take attention as the networks return it: `(num, N, M)`, one row of weights over
-M keys for each of N query pixels, both grids square and row-major. M = N, or N/4 when the keys
-are 2x2 max-pooled. Arithmetic is in float64 whatever the input's type; rows are divided by their
-sum first, so that maps computed in half precision lose nothing but their own rounding.
+M keys for each of N query pixels, both grids row-major, with the image's proportions. M = N, or N/4
+when the keys are 2x2 max-pooled. Where a size is asked for, one number means a square, and two are
+rows and columns, or height and width. Arithmetic is in float64 whatever the input's type; rows are
+divided by their sum first, so that maps computed in half precision lose nothing but their own
+rounding.
 """
 
-from math import isqrt
+from math import gcd, isqrt
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from sagan.types import BoolArray, Float64Array, FloatArray
+from sagan.types import BoolArray, Float64Array, FloatArray, Int64Array
+
+T = TypeVar("T")
+
+Both: TypeAlias = T | tuple[T, T]  # one for both axes, or one for rows and one for columns
 
 # bfloat16 has eight bits, so the sum of a row of softmax weights may differ from 1 by this much.
 _ROW_SUM_TOLERANCE = 0.02
@@ -20,56 +27,79 @@ _ROW_SUM_TOLERANCE = 0.02
 _MASS_TOLERANCE = 1e-6
 
 
-def grid_sides(attention: FloatArray) -> tuple[int, int]:
-    """Return the sides of the query grid and the key grid of an attention array `(..., N, M)`.
+def both(value: Both[T]) -> tuple[T, T]:
+    """Return the value for rows and the value for columns."""
+    return value if isinstance(value, tuple) else (value, value)
 
-    Returns:
-        `(query_side, key_side)`, so that N = query_side² and M = key_side².
+
+def grids(attention: FloatArray, image_size: Both[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return rows and columns of the query grid and the key grid of attention `(..., N, M)`.
 
     Raises:
-        ValueError: N or M is not a square number, or query_side is not a multiple of key_side.
+        ValueError: N or M positions do not form a grid with the image's proportions, or the query
+            grid is not a multiple of the key grid.
     """
     if attention.ndim < 2:
         raise ValueError(f"attention must have shape (..., N, M), not {attention.shape}")
-    query_side, key_side = (square_side(number) for number in attention.shape[-2:])
-    if query_side % key_side:
-        raise ValueError(f"keys on a grid of {key_side} do not tile queries on one of {query_side}")
-    return query_side, key_side
+    query, key = (grid_of(number, image_size) for number in attention.shape[-2:])
+    if query[0] % key[0]:
+        raise ValueError(f"keys on a grid of {key[0]} do not tile queries on one of {query[0]}")
+    return query, key
 
 
-def square_side(number: int) -> int:
-    """Return the side of a square grid with this number of positions.
+def grid_of(number: int, image_size: Both[int]) -> tuple[int, int]:
+    """Return rows and columns of the grid with this number of positions over an image.
 
     Raises:
-        ValueError: the number is 0 or not a square.
+        ValueError: no grid with the image's proportions has this number, or the image is empty.
     """
-    side = isqrt(number)
-    if number == 0 or side**2 != number:
-        raise ValueError(f"{number} positions do not form a square grid")
-    return side
+    height, width = both(image_size)
+    if min(height, width) < 1:
+        raise ValueError(f"a grid on an image of {width} x {height} pixels")
+    parts = gcd(height, width)
+    rows, columns = height // parts, width // parts  # of the smallest such grid
+    times = isqrt(number // (rows * columns))
+    if number == 0 or times**2 * rows * columns != number:
+        shape = "a square grid" if rows == columns else f"a grid with sides as {rows} to {columns}"
+        raise ValueError(f"{number} positions do not form {shape}")
+    return times * rows, times * columns
 
 
-def cell_centers(side: int, image_size: int) -> Float64Array:
-    """Return the centers of the cells of a side x side grid over an image.
+def cell_centers(grid: Both[int], image_size: Both[float]) -> Float64Array:
+    """Return the centers of the cells of a grid over an image.
 
-    Cell (row i, column j) covers `image_size / side` pixels in each direction; its center is at
-    `((j + 1/2), (i + 1/2)) * image_size / side`. Pixel (0, 0) covers [0, 1) x [0, 1), so the
-    center of a pooled key is the middle of the 2x2 block of positions that it stands for.
+    Cell (row i, column j) covers `height / rows` by `width / columns` pixels; its center is at
+    `((j + 1/2) * width / columns, (i + 1/2) * height / rows)`. Pixel (0, 0) covers [0, 1) x [0, 1),
+    so the center of a pooled key is the middle of the 2x2 block of positions that it stands for.
 
     Returns:
-        float64 `(side * side, 2)`: (x, y) in image pixels, row-major.
+        float64 `(rows * columns, 2)`: (x, y) in image pixels, row-major.
 
     Raises:
-        ValueError: side or image_size is less than 1.
+        ValueError: a side of the grid or of the image is not above 0.
     """
-    if side < 1 or image_size < 1:
-        raise ValueError(f"a grid of side {side} on an image of {image_size} pixels")
-    centers = (np.arange(side) + 0.5) * (image_size / side)
-    x, y = np.meshgrid(centers, centers)
+    y, x = (
+        (np.arange(cells) + 0.5) * (length / cells)
+        for cells, length in checked_axes(grid, image_size)
+    )
+    x, y = np.meshgrid(x, y)
     return np.stack([x.ravel(), y.ravel()], axis=-1)
 
 
-def attention_distance(attention: FloatArray, image_size: int) -> Float64Array:
+def checked_axes(grid: Both[int], image_size: Both[float]) -> list[tuple[int, float]]:
+    """Return cells and length of the rows' axis and of the columns' axis.
+
+    Raises:
+        ValueError: one is not above 0.
+    """
+    axes = list(zip(both(grid), both(image_size), strict=True))
+    for cells, length in axes:
+        if cells < 1 or length <= 0:
+            raise ValueError(f"a grid of side {cells} on an image of {length} pixels")
+    return axes
+
+
+def attention_distance(attention: FloatArray, image_size: Both[int]) -> Float64Array:
     """Return how far each query pixel looks: the expected distance to what it attends to.
 
     `distance[b, n] = sum_m attention[b, n, m] * |center(key m) - center(query n)|`, the mean
@@ -78,33 +108,36 @@ def attention_distance(attention: FloatArray, image_size: int) -> Float64Array:
 
     Args:
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
-        image_size: side of the image in pixels.
+        image_size: of the image in pixels.
 
     Returns:
-        float64 `(num, N)`, in image pixels; at least 0, less than `sqrt(2) * image_size`.
+        float64 `(num, N)`, in image pixels; at least 0, less than the image's diagonal.
 
     Raises:
-        ValueError: the shape is wrong, a grid is not square, or rows are not distributions.
+        ValueError: the shape is wrong, a grid does not fit the image, or rows are not
+            distributions.
     """
     row_sums = _checked_row_sums(attention)
-    distance = _distances(*grid_sides(attention), image_size)
+    distance = _distances(*grids(attention, image_size), image_size)
     expected = np.einsum("bnm,nm->bn", attention, distance, dtype=np.float64)
     return np.asarray(expected / row_sums)
 
 
-def uniform_distance(query_side: int, key_side: int, image_size: int) -> Float64Array:
+def uniform_distance(
+    query_grid: Both[int], key_grid: Both[int], image_size: Both[float]
+) -> Float64Array:
     """Return the attention distance of queries with uniform attention: the yardstick for "far".
 
     A corner pixel is far from most of the image, whatever it attends to. Dividing
     `attention_distance` by this removes the effect of the query's position.
 
     Returns:
-        float64 `(query_side²,)`, in image pixels.
+        float64 `(N,)`, in image pixels.
 
     Raises:
-        ValueError: a side or image_size is less than 1.
+        ValueError: a side is not above 0.
     """
-    return np.asarray(_distances(query_side, key_side, image_size).mean(axis=-1))
+    return np.asarray(_distances(query_grid, key_grid, image_size).mean(axis=-1))
 
 
 def attention_entropy(attention: FloatArray, *, normalized: bool = False) -> Float64Array:
@@ -122,7 +155,7 @@ def attention_entropy(attention: FloatArray, *, normalized: bool = False) -> Flo
         normalized.
 
     Raises:
-        ValueError: the shape is wrong, a grid is not square, or rows are not distributions.
+        ValueError: the shape is wrong, or rows are not distributions.
     """
     row_sums = _checked_row_sums(attention)
     entropy = np.empty(row_sums.shape)
@@ -149,8 +182,7 @@ def concentration(attention: FloatArray, mass: float = 0.5) -> Float64Array:
         float64 `(num, N)`, a share in [1/M, 1].
 
     Raises:
-        ValueError: mass lies outside (0, 1], the shape is wrong, a grid is not square, or rows are
-            not distributions.
+        ValueError: mass lies outside (0, 1], the shape is wrong, or rows are not distributions.
     """
     _check_mass(mass)
     row_sums = _checked_row_sums(attention)
@@ -162,7 +194,7 @@ def concentration(attention: FloatArray, mass: float = 0.5) -> Float64Array:
 
 
 def attention_beyond(
-    attention: FloatArray, spans: npt.NDArray[np.int64], image_size: int
+    attention: FloatArray, spans: Both[Int64Array], image_size: Both[int]
 ) -> Float64Array:
     """Return the share of each query pixel's attention beyond what a convolution sees.
 
@@ -171,25 +203,32 @@ def attention_beyond(
 
     Args:
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
-        spans: int `(side, 2)`, with the side of the query grid: along one axis, the pixels
-            [start, stop) of each query's field, from `sagan.explain.receptive`.
-        image_size: side of the image in pixels.
+        spans: int `(rows, 2)` and `(columns, 2)` of the query grid: along each axis, the pixels
+            [start, stop) of a query's field, from `sagan.explain.receptive`.
+        image_size: of the image in pixels.
 
     Returns:
         float64 `(num, N)`, a share in [0, 1].
 
     Raises:
-        ValueError: the shape is wrong, a grid is not square, or rows are not distributions.
+        ValueError: the shape is wrong, or rows are not distributions.
     """
     row_sums = _checked_row_sums(attention)
-    query_side, key_side = grid_sides(attention)
-    if spans.shape != (query_side, 2):
-        raise ValueError(f"spans must have shape {(query_side, 2)}, not {spans.shape}")
-    edges = np.arange(key_side + 1) * (image_size / key_side)
-    seen = (edges[:-1] < spans[:, 1:]) & (edges[1:] > spans[:, :1])  # (query_side, key_side)
-    grids = attention.reshape(len(attention), query_side, query_side, key_side, key_side)
-    inside = np.einsum("bijkl,ik,jl->bij", grids, seen, seen, dtype=np.float64, optimize=True)
+    query, key = grids(attention, image_size)
+    down, across = (
+        _seen(*axis) for axis in zip(both(spans), query, key, both(image_size), strict=True)
+    )
+    maps = attention.reshape(len(attention), *query, *key)
+    inside = np.einsum("bijkl,ik,jl->bij", maps, down, across, dtype=np.float64, optimize=True)
     return np.asarray(np.clip(1 - inside.reshape(row_sums.shape) / row_sums, 0, 1))
+
+
+def _seen(spans: Int64Array, queries: int, keys: int, length: int) -> BoolArray:
+    """Along one axis, whether a query's field has a pixel of a key's cell, (queries, keys)."""
+    if spans.shape != (queries, 2):
+        raise ValueError(f"spans must have shape {(queries, 2)}, not {spans.shape}")
+    edges = np.arange(keys + 1) * (length / keys)
+    return np.asarray((edges[:-1] < spans[:, 1:]) & (edges[1:] > spans[:, :1]))
 
 
 def attended_region(attention_row: FloatArray, mass: float = 0.5) -> BoolArray:
@@ -227,10 +266,10 @@ def _keys_missing(p_descending: Float64Array, mass: float) -> npt.NDArray[np.int
     return np.asarray((sums < mass - _MASS_TOLERANCE).sum(axis=-1))
 
 
-def _distances(query_side: int, key_side: int, image_size: int) -> Float64Array:
+def _distances(query_grid: Both[int], key_grid: Both[int], image_size: Both[float]) -> Float64Array:
     """Distances from each query's center to each key's, (N, M), in image pixels."""
-    query = cell_centers(query_side, image_size)  # (N, 2)
-    key = cell_centers(key_side, image_size)  # (M, 2)
+    query = cell_centers(query_grid, image_size)  # (N, 2)
+    key = cell_centers(key_grid, image_size)  # (M, 2)
     return np.hypot(query[:, None, 0] - key[:, 0], query[:, None, 1] - key[:, 1])
 
 
@@ -238,7 +277,6 @@ def _checked_row_sums(attention: FloatArray) -> Float64Array:
     """Row sums (num, N) of attention, checked to have the right shape and be distributions."""
     if attention.ndim != 3:
         raise ValueError(f"attention must have shape (num, N, M), not {attention.shape}")
-    grid_sides(attention)
     return _row_sums(attention)
 
 

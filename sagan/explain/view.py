@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sagan.explain.statistics import grid_sides
+from sagan.explain.statistics import Both, both, grids
 from sagan.types import FloatArray, Int64Array
 
 MAX_QUERIES = 64
@@ -20,23 +20,25 @@ class LayerView:
         attention: float `(num, N, M)`; each row is at least 0 and sums to 1.
         queries: for each image, the row indices n in [0, N) to draw: 1 to 64, equally many each.
         gamma: the layer's learned scale.
-        field: int `(side, 2)`: what convolutions alone see, from
-            `sagan.explain.receptive.receptive_field`.
+        field: int `(rows, 2)` and `(columns, 2)`, one for squares: what convolutions alone see,
+            from `sagan.explain.receptive.receptive_field` or `receptive_fields`.
+        start: rows and columns of the map that the generator starts from.
     """
 
     name: str
     attention: FloatArray
     queries: Sequence[Sequence[int]]
     gamma: float
-    field: Int64Array
+    field: Both[Int64Array]
+    start: tuple[int, int] = (4, 4)
 
     @property
     def sees_image(self) -> bool:
         """Whether `field` is measured in the image itself, rather than in the generator's start."""
         return self.name.startswith("discriminator.")
 
-    def check(self, num: int) -> None:
-        """Check that everything fits `num` images.
+    def check(self, num: int, image_size: tuple[int, int]) -> None:
+        """Check that everything fits `num` images of a size.
 
         Raises:
             ValueError: something does not fit.
@@ -47,9 +49,10 @@ class LayerView:
                 f"{self.name}: attention {attention.shape} and queries for {len(queries)} images "
                 f"do not belong to {num} images"
             )
-        side, _ = grid_sides(attention)
-        if self.field.shape != (side, 2):
-            raise ValueError(f"the field must have shape {(side, 2)}, not {self.field.shape}")
+        grid, _ = grids(attention, image_size)
+        for spans, cells in zip(both(self.field), grid, strict=True):
+            if spans.shape != (cells, 2):
+                raise ValueError(f"the field must have shape {(cells, 2)}, not {spans.shape}")
         numbers = {len(row) for row in queries}
         if len(numbers) != 1 or not 1 <= max(numbers) <= MAX_QUERIES:
             raise ValueError(f"each image needs 1 to {MAX_QUERIES} queries, as many as the others")

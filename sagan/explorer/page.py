@@ -81,7 +81,7 @@ def exported_page(
 
 def _model_values(model: Model, renderer: Renderer) -> dict[str, Any]:
     """The values of both templates. `facts` is the data that their scripts start from."""
-    name, size = model_name(model), model.config.resolution
+    name, size = model_name(model), model.config.shape.side
     facts = {
         "name": name,
         "classes": list(model.classes),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sagan.build import check_map_memory
+from sagan.errors import SaganError
 from sagan.explorer.payload import Payload, to_safetensors
 from sagan.images.rgb import as_rgb
 from sagan.model import Model
@@ -60,10 +61,17 @@ class Renderer:
     """Both networks of a model, ready to generate and to judge. Not thread-safe.
 
     Raises:
-        SaganError: the model's weights are damaged, or its attention maps are too large.
+        SaganError: the model's images are not square, its weights are damaged, or its attention
+            maps are too large.
     """
 
     def __init__(self, model: Model, device: torch.device = CPU) -> None:
+        shape = model.config.shape
+        if shape.height != shape.width:
+            raise SaganError(
+                f"'{model.origin}' draws images of {shape}, but the explorer shows square ones "
+                "only: use sagan explain --out FILE.png"
+            )
         self.generator = model.generator().to(device)
         self.discriminator = model.discriminator().to(device)
         for network in (self.generator, self.discriminator):

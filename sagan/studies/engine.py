@@ -244,7 +244,8 @@ class StudyEngine:
     def _open_data(self) -> StudyData:
         with PackingProgress(self.console, "packing") as progress:
             open_split = functools.partial(
-                open_dataset, self.request.data, self.draft.config.resolution, notify=self.say,
+                open_dataset, self.request.data, self.draft.config.resolution,
+                colors=self.draft.config.colors, notify=self.say,
                 progress=progress,
             )  # fmt: skip
             return StudyData({split: open_split(split=split) for split in self.study.splits})

@@ -73,7 +73,7 @@ def measure_attention(
         maps |= discriminator.attention(real[chosen])
     record: Record = {}
     for layer, attention in maps.items():
-        distance = attention_distance(attention, generator.shape.side)
+        distance = attention_distance(attention, generator.shape[:2])
         record[f"attention/{layer}/distance"] = float(distance.mean())
         record[f"attention/{layer}/entropy"] = float(attention_entropy(attention).mean())
         record[f"attention/{layer}/concentration"] = float(concentration(attention).mean())

@@ -62,6 +62,21 @@ def test_queries_spread_over_the_image():
     assert min(distances) > 0.2
 
 
+def test_points_on_a_wide_image_are_rows_and_columns_of_its_own_grid():
+    """8 x 12 positions on 64 x 96 pixels."""
+    assert pixel_to_query(95, 0, (64, 96), (8, 12)) == 11
+    assert pixel_to_query(0, 63, (64, 96), (8, 12)) == 84
+    assert query_to_pixel(84, (64, 96), (8, 12)) == (4.0, 60.0)
+    with pytest.raises(SaganError, match="x must be 0 to 95 and y 0 to 63"):
+        pixel_to_query(10, 64, (64, 96), (8, 12))
+    assert grid_queries((8, 12), 2) == [27, 33, 75, 81]
+    attention = np.full((96, 24), 1 / 24)
+    attention[40] = 0
+    attention[40, 23] = 1
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    assert interesting_queries(attention, image, 1) == [40]
+
+
 def test_queries_avoid_flat_background():
     image = flat()
     image[8:24, 8:24] = noise(16)  # cells 4 to 11 in both directions
@@ -193,7 +208,7 @@ def test_an_impossible_number_of_queries_is_refused(num):
     "image", [noise(24), noise()[:16], noise().astype(float), noise()[..., :1]]
 )
 def test_an_image_that_does_not_fit_the_map_is_refused(image):
-    with pytest.raises(ValueError, match="multiple of 16"):
+    with pytest.raises(ValueError, match=r"multiple of 16|do not form a grid"):
         interesting_queries(mirrored(), image, 1)
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from sagan.explain import convolution_window, receptive_field
+from sagan.explain.receptive import receptive_fields
+from sagan.images.shape import ImageShape
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.efficientnet import FrozenConv2d
@@ -51,12 +53,12 @@ def spans_on_the_image(network, side, resolution):
     return ends(depends)
 
 
-def spans_on_the_start(network, side, first):
-    """The same on the generator's 4 x 4 start, which `first`, a module, takes in."""
+def spans_on_the_start(network, side, first, start_side=4):
+    """The same on the generator's start, which `first`, a module, takes in."""
     network = without_attention(network, side)
     module = network.self_attention[str(side)]
     latents = torch.zeros(1, network.latent_size, dtype=torch.float64)
-    depends = np.zeros((side, 4), dtype=bool)
+    depends = np.zeros((side, start_side), dtype=bool)
 
     def run(column):
         def change(_, inputs):
@@ -71,7 +73,7 @@ def spans_on_the_start(network, side, first):
         return result
 
     before = run(None)
-    for column in range(4):
+    for column in range(start_side):
         depends[:, column] = (run(column) != before)[0].any(0).any(0).numpy()
     return ends(depends)
 
@@ -80,7 +82,9 @@ def ends(depends):
     return np.stack([depends.argmax(1), depends.shape[1] - depends[:, ::-1].argmax(1)], -1)
 
 
-@pytest.mark.parametrize(("resolution", "side"), [(32, 16), (32, 8), (64, 32), (64, 8), (128, 32)])
+@pytest.mark.parametrize(
+    ("resolution", "side"), [(32, 16), (32, 8), (48, 12), (64, 32), (64, 8), (128, 32)]
+)
 def test_a_residual_discriminators_field_is_what_its_layers_depend_on(resolution, side):
     network = Discriminator(resolution, 8, attention=AttentionSpec((side,)), spectral_norm=None)
     np.testing.assert_array_equal(
@@ -130,12 +134,13 @@ def test_a_projected_models_generator_is_a_residual_one():
     )
 
 
-@pytest.mark.parametrize(("resolution", "side"), [(32, 8), (32, 32), (64, 32), (128, 64)])
+@pytest.mark.parametrize(("resolution", "side"), [(32, 8), (32, 32), (48, 24), (64, 32), (128, 64)])
 def test_a_residual_generators_field_is_what_its_layers_depend_on(resolution, side):
     network = Generator(resolution, 8, 8, attention=AttentionSpec((side,)), spectral_norm=None)
+    start = network.start[0]
     np.testing.assert_array_equal(
         receptive_field("residual", f"generator.attention_{side}", resolution),
-        spans_on_the_start(network, side, network.blocks[0]) * (resolution // 4),
+        spans_on_the_start(network, side, network.blocks[0], start) * (resolution // start),
     )
 
 
@@ -146,6 +151,20 @@ def test_a_deconvolution_generators_field_is_what_its_layers_depend_on(side):
         receptive_field("dcgan", f"generator.attention_{side}", 64),
         spans_on_the_start(network, side, network.layers[1]) * 16,
     )
+
+
+def test_the_longer_axis_of_a_wide_image_goes_on_as_the_shorter_one_begins():
+    """Fields are cut at the border only, and squares in between."""
+    for network, cut in (("discriminator", 3), ("generator", 7)):
+        name = f"{network}.attention_16"
+        down, across = receptive_fields("residual", name, ImageShape(64, 96))
+        np.testing.assert_array_equal(down, receptive_field("residual", name, 64))
+        assert (len(down), len(across)) == (16, 24)
+        np.testing.assert_array_equal(across[:-8][:-cut], down[:-cut])
+        np.testing.assert_array_equal(across[8:][cut:], down[cut:] + 32)
+        tall = receptive_fields("residual", name, ImageShape(96, 64))
+        np.testing.assert_array_equal(tall[0], across)
+        np.testing.assert_array_equal(tall[1], down)
 
 
 def test_a_convolution_reads_three_positions_and_less_at_the_border():

@@ -213,10 +213,7 @@ def test_equal_keys_are_taken_in_row_major_order():
     ("attention", "reason"),
     [
         (np.full((16, 16), 1 / 16), "shape"),
-        (np.full((1, 15, 16), 1 / 16), "square"),
-        (np.full((1, 16, 8), 1 / 8), "square"),
-        (np.full((1, 25, 4), 1 / 4), "tile"),
-        (np.zeros((1, 16, 0)), "square"),
+        (np.zeros((1, 16, 0)), "sum to 1"),
         (np.ones((1, 16, 16)), "sum to 1"),
         (np.full((1, 16, 16), np.nan), "sum to 1"),
         (np.tile([-1.0, 2.0, 0.0, 0.0], (1, 16, 1)), "at least 0"),
@@ -229,6 +226,36 @@ def test_an_array_that_is_not_an_attention_map_is_refused(attention, reason):
         attention_distance(attention, 32)
     with pytest.raises(ValueError, match=reason):
         concentration(attention)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "reason"),
+    [
+        ((1, 15, 16), 32, "15 positions do not form a square grid"),
+        ((1, 16, 8), 32, "square"),
+        ((1, 25, 4), 32, "tile"),
+        ((1, 16, 16), (64, 96), "a grid with sides as 2 to 3"),
+    ],
+)
+def test_a_map_that_does_not_tile_the_image_has_no_distances(shape, size, reason):
+    with pytest.raises(ValueError, match=reason):
+        attention_distance(np.full(shape, 1 / shape[-1]), size)
+
+
+def test_on_a_wide_image_cells_are_where_they_would_be_on_a_square_around_it():
+    """4 x 6 queries and 2 x 3 keys on 32 x 48 pixels, inside 6 x 6 and 3 x 3 on 48 x 48."""
+    attention = random_attention(2, 24, 6)
+    wide = np.zeros((2, 6, 6, 3, 3))
+    wide[:, :4, :, :2, :] = attention.reshape(2, 4, 6, 2, 3)
+    wide[:, 4:, :, 0, 0] = 1  # the queries below the image do not matter
+    square = wide.reshape(2, 36, 9)
+    expected = attention_distance(square, 48).reshape(2, 6, 6)[:, :4]
+    found = attention_distance(attention, (32, 48)).reshape(2, 4, 6)
+    np.testing.assert_allclose(found, expected)
+    across = np.array([[0, 8], [8, 20], [16, 24], [20, 30], [32, 40], [40, 48]])
+    expected = attention_beyond(square, (across, across), 48).reshape(2, 6, 6)[:, :4]
+    found = attention_beyond(attention, (across[:4], across), (32, 48)).reshape(2, 4, 6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mass", [0, -1, 1.01, float("nan")])
