@@ -35,7 +35,7 @@ from sagan.sampling import grid_labels, sample_batches, spherical_interpolation
 from sagan.storage.files import replacing, write_image
 from sagan.storage.fsync import flush
 from sagan.storage.staging import filled, is_staged
-from sagan.types import Progress, UInt8Array
+from sagan.types import Float32Array, Progress, UInt8Array
 
 # How much to enlarge samples; None is "auto" for several in one file, else 1.
 Scale: TypeAlias = int | Literal["auto"] | None
@@ -55,12 +55,15 @@ _INVALID_IN_NAMES = re.compile(r'[<>:"/\\|?*]')
 _RESERVED_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
-def number_of_samples(num: int | None, frames: int | None) -> int:
+def number_of_samples(num: int | None, frames: int | None, latents: Path | None) -> int:
     """Return how many samples to draw: `num`, or `DEFAULT_NUM` without it.
 
     Raises:
-        SaganError: there are to be frames of an interpolation, which has a row for each class.
+        SaganError: there are to be frames of an interpolation, which has a row for each class, or
+            samples of given latents, one for each.
     """
+    if latents is not None and (num is not None or frames is not None):
+        raise SaganError("--latents draws each latent once: leave --num and --interpolate out")
     if num is not None and frames is not None:
         raise SaganError("--interpolate draws one row for each class: leave --num out")
     return num or DEFAULT_NUM
@@ -93,6 +96,7 @@ def write_samples(
     *,
     scale: Scale = None,
     credits: str = "",
+    latents: Float32Array | None = None,
 ) -> None:
     """Write `num` samples: a grid if `out` is a .png, otherwise one file each in a folder or .zip.
 
@@ -108,6 +112,7 @@ def write_samples(
         scale: the factor by which to enlarge samples, each pixel to a square. With 1, a grid has
             no names of classes either.
         credits: of the training data; saved in every PNG.
+        latents: (num, latent_size), to use instead of `seed`.
 
     Single files have the model's own channels; a grid is RGB, with transparent samples on white.
 
@@ -120,7 +125,7 @@ def write_samples(
     """
     if not is_main_process():
         sample_labels = _sample_labels(generator, num, labels)
-        for _ in sample_batches(generator, num, sample_labels, seed, truncation):
+        for _ in sample_batches(generator, num, sample_labels, seed, truncation, latents):
             pass  # this process's share, which the main process writes
         return
     kind = out.suffix.lower()
@@ -133,7 +138,7 @@ def write_samples(
         remedy = "write single images to FILE.zip or a folder"
         _check_grid(num, generator.shape, factor, remedy)
     batches = _counted(
-        sample_batches(generator, num, sample_labels, seed, truncation), num, progress
+        sample_batches(generator, num, sample_labels, seed, truncation, latents), num, progress
     )
     if kind == ".png":
         columns = grid_columns(num, len(labels) if labels else generator.num_classes)

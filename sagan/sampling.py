@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor, distributed
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, reason
 from sagan.model import Model, open_model
 from sagan.nn.base import BATCH_SIZE, GeneratorBase
+from sagan.nn.inputs import given_latents
 from sagan.run.checkpoint import folder_of
 from sagan.run.directory import is_run
+from sagan.runtime.memory import check_memory
 from sagan.runtime.watch import waiting_for
-from sagan.types import UInt8Array
+from sagan.types import Float32Array, UInt8Array
 
 GRID_IMAGES = 80  # in the grids that a training saves
 
@@ -53,8 +56,43 @@ def open_same_model(path_or_name: str | Path) -> Model:
     return model
 
 
+def read_latents(path: Path, size: int) -> Float32Array:
+    """Read latents from a .npy file: float32 (num, size).
+
+    Args:
+        path: the file; of anybody, so nothing in it is run.
+        size: length of a latent vector.
+
+    Raises:
+        SaganError: it cannot be read, or does not have such latents.
+    """
+    if not path.is_file():  # a pipe would wait
+        raise SaganError(f"cannot read the latents '{path}': there is no such file")
+    try:
+        array = npy.open_memmap(path, mode="r")  # refuses pickled objects and anything but .npy
+    except OSError as error:
+        raise SaganError(f"cannot read the latents '{path}': {reason(error)}") from None
+    except Exception:  # the header is parsed as Python, which can raise anything
+        raise SaganError(f"'{path}' is not an .npy file of latents: write it by np.save") from None
+    if array.ndim != 2 or not len(array) or array.dtype.kind not in "fiu":
+        raise SaganError(
+            f"'{path}' has {array.dtype} {array.shape}: the latents of this model are numbers of "
+            f"shape (num, {size})"
+        )
+    check_memory(array.nbytes, str(path), "its latents")
+    try:
+        return given_latents(array, len(array), size).numpy()
+    except ValueError as error:
+        raise SaganError(f"'{path}': {error}") from None
+
+
 def sample_batches(
-    generator: GeneratorBase, num: int, labels: Sequence[int] | None, seed: int, truncation: float
+    generator: GeneratorBase,
+    num: int,
+    labels: Sequence[int] | None,
+    seed: int,
+    truncation: float,
+    latents: Float32Array | None = None,
 ) -> Iterator[UInt8Array]:
     """Yield what `generator.sample` would return at once, a bounded number of images at a time.
 
@@ -67,6 +105,7 @@ def sample_batches(
         labels: (num,) labels, None for an unconditional model.
         seed: decides the latents; image i depends only on (seed, i), as in `seeded_latents`.
         truncation: scales the latents.
+        latents: (num, latent_size), to use instead of `seed`.
 
     Raises:
         SaganError: as for `generator.sample`.
@@ -79,13 +118,14 @@ def sample_batches(
     for i, start in enumerate(starts):
         size = min(BATCH_SIZE, num - start)
         # Drawn for the other processes' batches too, to get to this one's.
-        latents = rng.standard_normal((size, generator.latent_size), dtype=np.float32)
+        drawn = rng.standard_normal((size, generator.latent_size), dtype=np.float32)
+        chosen = latents[start : start + size] if latents is not None else drawn
         if i % processes == rank:
             own = generator.sample(
                 size,
                 labels[start : start + size] if labels is not None else None,
                 truncation=truncation,
-                latents=torch.from_numpy(latents),
+                latents=torch.from_numpy(chosen),
             )
         if (i + 1) % processes == 0 or i + 1 == len(starts):
             yield from _gathered(own)

@@ -1,5 +1,6 @@
 """Interpolation between latents, and labels in turn."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagan import sampling
+from sagan.errors import SaganError
 from sagan.nn.inputs import seeded_latents
-from sagan.sampling import grid_labels, sample_batches, spherical_interpolation
+from sagan.sampling import (
+    grid_labels,
+    read_latents,
+    sample_batches,
+    spherical_interpolation,
+)
 
 
 @settings(max_examples=50)
@@ -102,3 +109,40 @@ def test_each_of_three_processes_draws_a_share_and_the_main_one_gets_what_one_al
         np.testing.assert_array_equal(one, other)
     assert sum(drawn) == num
     assert max(drawn) <= 128
+
+
+def test_latents_are_read_from_a_file_and_drawn_in_order(tmp_path: Path) -> None:
+    latents = np.random.default_rng(0).standard_normal((70, Recorder.latent_size))
+    np.save(tmp_path / "z.npy", latents)
+    found = read_latents(tmp_path / "z.npy", Recorder.latent_size)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, latents, rtol=1e-6)
+    drawn = sample_batches(Recorder(), 70, [0] * 70, 5, 2.0, found)  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.concatenate(list(drawn))[:, 0], 2 * latents[:, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot read the latents"),
+        (b"text", "is not an .npy file"),
+        (np.array([{}], dtype=object), "is not an .npy file"),
+        (np.zeros(8), r"float64 \(8,\): .* shape \(num, 8\)"),
+        (np.zeros((0, 8)), r"\(0, 8\): .* numbers of shape"),
+        (np.zeros((2, 8), complex), "complex128"),
+        (np.zeros((2, 9)), r"must have shape \(2, 8\), not \(2, 9\)"),
+        (np.full((2, 8), np.nan), "must be finite"),
+    ],
+)
+def test_a_file_without_latents_is_refused_in_one_line(
+    content: Any, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "z.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+    with pytest.raises(SaganError, match=reason) as caught:
+        read_latents(path, 8)
+    assert "\n" not in str(caught.value)
+    assert "z.npy" in str(caught.value)

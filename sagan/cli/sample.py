@@ -36,6 +36,14 @@ def sample(
             "each sample 96 pixels or more. With 1, a grid has no class names either.",
         ),
     ] = None,
+    latents: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy",
+            help="Latents to draw instead of random ones, an array (number, latent_size); "
+            "--truncation scales them.",
+        ),
+    ] = None,
     precision: Annotated[
         Literal["float32", "bfloat16"],
         typer.Option(help="bfloat16 is faster where the hardware has it, and nearly the same."),
@@ -49,14 +57,15 @@ def sample(
     from sagan.display import PackingProgress
     from sagan.gallery import number_of_samples, parse_scale, write_interpolation, write_samples
     from sagan.runtime.processes import join_processes, report_lost_processes
-    from sagan.sampling import open_same_model
+    from sagan.sampling import open_same_model, read_latents
 
-    number, factor = number_of_samples(num, interpolate), parse_scale(scale)
+    number, factor = number_of_samples(num, interpolate, latents), parse_scale(scale)
     processes = join_processes(device)
     with report_lost_processes("the same command starts again"):
         opened = open_same_model(model)
         labels = opened.labels(classes) if classes is not None else None
         generator = opened.generator(precision=precision).to(processes.device)
+        given = read_latents(latents, generator.latent_size) if latents is not None else None
         if interpolate is not None:
             if processes.is_main_process:
                 write_interpolation(
@@ -64,10 +73,11 @@ def sample(
                     scale=factor, credits=opened.credits,
                 )  # fmt: skip
         else:
+            number = len(given) if given is not None else number
             with PackingProgress(open_console(), "generating", after=2.0) as progress:
                 write_samples(
                     generator, out, number, labels, opened.classes, seed, truncation, progress,
-                    scale=factor, credits=opened.credits,
+                    scale=factor, credits=opened.credits, latents=given,
                 )  # fmt: skip
     if processes.is_main_process:
         say(f"wrote {out}")
