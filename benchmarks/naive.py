@@ -97,7 +97,7 @@ class ResidualGenerator(nn.Module):
 
     def __init__(self, config: Config, num_classes: int) -> None:
         super().__init__()
-        channels = [config.channels_g * m for m in generator_channels(config.shape)]
+        channels = [config.channels_g * m for m in generator_channels("residual", config.shape)]
         self.sizes = residual_generator_sizes(config.shape)
         self.linear = nn.Linear(config.latent_size, channels[0] * 4 * 4)
         self.blocks = nn.ModuleList(

@@ -18,7 +18,7 @@ from sagan.nn.attention_kernels import BackendName
 from sagan.nn.base import BATCH_SIZE, DiscriminatorBase, GeneratorBase
 from sagan.nn.dcgan import DCGANDiscriminator, DCGANGenerator
 from sagan.nn.initialization import Initializer, named_random_state
-from sagan.nn.projected import ProjectedDiscriminator
+from sagan.nn.projected import ProjectedDiscriminator, ProjectedGenerator
 from sagan.nn.resnet import Discriminator, Generator
 from sagan.nn.spectral_norm import SpectralSpec
 from sagan.runtime.memory import check_memory
@@ -223,7 +223,7 @@ _FAMILIES = {
         _residual_arguments,
         lambda config: {"rectified_skip": config.rectified_skip},
     ),
-    "projected": _Family(Generator, ProjectedDiscriminator, _residual_arguments),
+    "projected": _Family(ProjectedGenerator, ProjectedDiscriminator, _residual_arguments),
     "dcgan": _Family(DCGANGenerator, DCGANDiscriminator, _dcgan_arguments),
 }
 

@@ -29,6 +29,10 @@ RESIDUAL_GENERATOR = {
     512: (16, 16, 8, 8, 4, 2, 1, 1),
 }
 
+# The generator beside a projected discriminator has at 32 the proportions of the larger ones: it
+# takes less time, and draws things that one recognizes sooner (docs/experiments.md).
+PROJECTED_GENERATOR = RESIDUAL_GENERATOR | {32: (16, 8, 4, 2)}
+
 # Channels after each of the residual discriminator's blocks. The blocks halve the image until it is
 # as small as the generator's start (twice that for 32); the remaining blocks keep its size.
 RESIDUAL_DISCRIMINATOR = {
@@ -102,9 +106,15 @@ def generator_start(shape: ImageShape) -> tuple[int, int]:
     return shape.feature_map(shape.side * START // _layout(shape))
 
 
-def generator_channels(shape: ImageShape) -> tuple[int, ...]:
-    """Return a residual generator's channels, as multiples of its width, from its start on."""
-    return RESIDUAL_GENERATOR[_layout(shape)]
+def generator_channels(family: str, shape: ImageShape) -> tuple[int, ...]:
+    """Return a generator's channels, as multiples of its width, from its start on.
+
+    Args:
+        family: "residual" or "projected".
+        shape: of the images; `check_layout` accepts it.
+    """
+    layouts = {"residual": RESIDUAL_GENERATOR, "projected": PROJECTED_GENERATOR}
+    return layouts[family][_layout(shape)]
 
 
 def discriminator_channels(shape: ImageShape) -> tuple[int, ...]:
@@ -115,7 +125,7 @@ def discriminator_channels(shape: ImageShape) -> tuple[int, ...]:
 def residual_generator_sizes(shape: ImageShape) -> list[int]:
     """Return the side of the feature map after each block; the last has all pixels."""
     start = min(generator_start(shape))
-    return [start << (i + 1) for i in range(len(generator_channels(shape)) - 1)]
+    return [start << (i + 1) for i in range(len(RESIDUAL_GENERATOR[_layout(shape)]) - 1)]
 
 
 def residual_discriminator_sizes(shape: ImageShape) -> list[int]:
@@ -140,7 +150,8 @@ def generator_feature_maps(family: str, shape: ImageShape, width: int) -> dict[i
     """
     if family == "dcgan":
         return {size: width * multiple for size, multiple in DCGAN_GENERATOR.items()}
-    sizes, multiples = residual_generator_sizes(shape), generator_channels(shape)[1:]
+    sizes = residual_generator_sizes(shape)
+    multiples = generator_channels(family, shape)[1:]
     return {size: width * multiple for size, multiple in zip(sizes, multiples, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""The projected discriminator: trained heads that see images through a frozen network.
+"""The projected family: a discriminator that sees images through a frozen network, and its G.
 
 "Projected GANs Converge Faster" (Sauer et al. 2021, arXiv 2111.01007): features of a classifier at
 four resolutions are judged patch by patch, each by a head of its own. Ours have the paper's
@@ -22,7 +22,7 @@ from sagan.nn.efficientnet import EfficientNetLite0
 from sagan.nn.initialization import Initializer
 from sagan.nn.inputs import check_forward_images, check_forward_labels, check_network_arguments
 from sagan.nn.label_projection import class_logits, label_weight
-from sagan.nn.resnet import initialize
+from sagan.nn.resnet import Generator, initialize
 from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
 PATCHES = 4  # a head judges at most 4 patches along the shorter side
@@ -31,6 +31,17 @@ PIXELS = "pixels"  # name of the head on the image itself; the others have their
 # Roughly the root mean square of the features, from the largest map: of photos and drawings of
 # 64 x 64 it is 8.7 to 10.8, 8.1 to 10.1, 6.9 to 8.4 and 3.3 to 3.8.
 LEVELS = (9.0, 8.0, 7.0, 3.5)
+
+
+class ProjectedGenerator(Generator):
+    """The residual generator with self-modulation, and narrower at 32 x 32 pixels.
+
+    Beside heads that learn fast, a generator that gets its latent only at the start soon draws one
+    image of each class: see docs/experiments.md.
+    """
+
+    family = "projected"
+    self_modulated = True
 
 
 class Head(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
-from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.channels import (
     discriminator_channels,
     discriminator_feature_maps,
@@ -38,6 +38,7 @@ from sagan.nn.inputs import (
     check_whole,
 )
 from sagan.nn.label_projection import class_logits, label_weight
+from sagan.nn.norms import SelfModulation, UnconditionalBatchNorm2d, batch_norm, tables_of_norms
 from sagan.nn.precision import without_autocast
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
 from sagan.nn.spectral_norm import (
@@ -59,70 +60,16 @@ def initialize(network: nn.Module, initializer: Initializer, seed: int | None = 
             so that networks that differ in a layer have the same weights in all others; None to
             draw one after another from torch's global random state.
     """
-    tables = {
-        table
-        for norm in network.modules()
-        if isinstance(norm, ConditionalBatchNorm2d)
-        for table in (norm.gain, norm.bias)
-    }
+    tables = set(tables_of_norms(network))
     for name, layer in network.named_modules():
-        if layer not in tables:
-            full_name = f"{type(network).__name__}.{name}"
-            with named_random_state(seed, full_name) if seed is not None else nullcontext():
+        if layer in tables:
+            continue
+        full_name = f"{type(network).__name__}.{name}"
+        with named_random_state(seed, full_name) if seed is not None else nullcontext():
+            if isinstance(layer, SelfModulation):
+                layer.reset()
+            else:
                 initialize_layers((layer,), initializer)
-
-
-class UnconditionalBatchNorm2d(nn.Module):
-    """Batch norm with the interface of `ConditionalBatchNorm2d`: it ignores the labels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm: nn.Module = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """x (B, C, H, W) -> (B, C, H, W)."""
-        return self.norm(x)
-
-    def fold_into(self, convolution: nn.Conv2d) -> None:
-        """Fold this into the convolution before it, for inference."""
-        fold_batch_norm(convolution, self.norm)
-        self.norm = nn.Identity()
-
-
-class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm with gain and bias (B, C) looked up by label (Dumoulin et al. 2017)."""
-
-    def __init__(self, num_classes: int, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain = nn.Embedding(num_classes, channels)
-        self.bias = nn.Embedding(num_classes, channels)
-        nn.init.ones_(self.gain.weight)
-        nn.init.zeros_(self.bias.weight)
-
-    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """x (B, C, H, W), labels (B,) -> (B, C, H, W)."""
-        gain, bias = self.gain(labels), self.bias(labels)  # (B, C)
-        if self.training:
-            x = self.norm(x)
-        else:
-            gain, bias = self._with_running_statistics(gain, bias)
-        gain, bias = gain.to(x.dtype), bias.to(x.dtype)
-        return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
-
-    def _with_running_statistics(self, gain: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return gain and bias (B, C) that also normalize: one pass over x instead of two."""
-        mean, variance = self.norm.running_mean, self.norm.running_var
-        assert mean is not None
-        assert variance is not None
-        gain = gain * torch.rsqrt(variance + self.norm.eps)
-        return gain, bias - gain * mean
-
-
-def _batch_norm(num_classes: int, channels: int) -> nn.Module:
-    if num_classes:
-        return ConditionalBatchNorm2d(num_classes, channels)
-    return UnconditionalBatchNorm2d(channels)
 
 
 def _upsample(x: Tensor) -> Tensor:
@@ -134,19 +81,28 @@ def _upsample(x: Tensor) -> Tensor:
 class GeneratorBlock(nn.Module):
     """x + F(x) at twice the resolution: norm, ReLU, upsample, 3x3, norm, ReLU, 3x3."""
 
-    def __init__(self, in_channels: int, out_channels: int, num_classes: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, num_classes: int, modulated_by: int = 0
+    ) -> None:
         super().__init__()
-        self.norm1 = _batch_norm(num_classes, in_channels)
+        self.norm1 = batch_norm(num_classes, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        self.norm2 = _batch_norm(num_classes, out_channels)
+        self.norm2 = batch_norm(num_classes, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+        self.modulation1: nn.Module | None = None
+        self.modulation2: nn.Module | None = None
+        if modulated_by:
+            self.modulation1 = SelfModulation(modulated_by, in_channels)
+            self.modulation2 = SelfModulation(modulated_by, out_channels)
 
-    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
-        h = F.relu(self.norm1(x, labels), inplace=True)
+    def forward(self, x: Tensor, labels: Tensor | None, latents: Tensor | None = None) -> Tensor:
+        """(B, C_in, H, W), labels (B,), latents (B, modulated_by) -> (B, C_out, 2H, 2W)."""
+        first = self.modulation1(latents) if self.modulation1 is not None else None
+        h = F.relu(self.norm1(x, labels, first), inplace=True)
         h = upsample_convolve(h, self.conv1.weight, self.conv1.bias)
-        h = F.relu(self.norm2(h, labels), inplace=True)
+        second = self.modulation2(latents) if self.modulation2 is not None else None
+        h = F.relu(self.norm2(h, labels, second), inplace=True)
         # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
         return self.conv2(h) + _upsample(self.skip(x))
 
@@ -183,6 +139,7 @@ class Generator(GeneratorBase):
     """
 
     family = "residual"
+    self_modulated = False  # whether latents also decide the gains and biases of batch norms
 
     def __init__(
         self,
@@ -204,15 +161,16 @@ class Generator(GeneratorBase):
         check_whole(latent_size=latent_size)
         self.latent_size = latent_size
         self.num_classes = num_classes
-        channels = [width * multiple for multiple in generator_channels(self.shape)]
+        channels = [width * multiple for multiple in generator_channels(self.family, self.shape)]
         self.sizes = residual_generator_sizes(self.shape)
 
         self.start = generator_start(self.shape)
         self.linear = nn.Linear(latent_size, channels[0] * self.start[0] * self.start[1])
         self.blocks = nn.ModuleList(
-            GeneratorBlock(c_in, c_out, num_classes) for c_in, c_out in pairwise(channels)
+            GeneratorBlock(c_in, c_out, num_classes, latent_size if self.self_modulated else 0)
+            for c_in, c_out in pairwise(channels)
         )
-        maps = generator_feature_maps("residual", self.shape, width)
+        maps = generator_feature_maps(self.family, self.shape, width)
         self.self_attention = attention_blocks(attention, maps)
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], self.shape.channels, kernel_size=3, padding=1)
@@ -233,7 +191,7 @@ class Generator(GeneratorBase):
         x = self.linear(latents).unflatten(1, (-1, *self.start))  # the first map
         x = x.contiguous(memory_format=torch.channels_last)
         for size, block in zip(self.sizes, self.blocks, strict=True):
-            x = block(x, labels)  # (B, C, ...), its shorter side has `size` cells
+            x = block(x, labels, latents)  # (B, C, ...), its shorter side has `size` cells
             if str(size) in self.self_attention:
                 x = self.self_attention[str(size)](x)
         x = F.relu(self.norm(x), inplace=True)

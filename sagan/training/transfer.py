@@ -24,7 +24,6 @@ from sagan.images.shape import ImageShape
 from sagan.model import Model
 from sagan.nn.base import DiscriminatorBase
 from sagan.nn.channels import (
-    generator_channels,
     neighboring_shapes,
     residual_discriminator_sizes,
     residual_generator_sizes,
@@ -112,7 +111,7 @@ def start_config(model: Model, preset: str | None, overrides: Mapping[str, Any])
 
 def _check_neighbors(old: ImageShape, new: ImageShape, origin: str) -> None:
     """Check that the networks for two shapes have equally many blocks, or one more."""
-    if abs(len(generator_channels(old)) - len(generator_channels(new))) > 1:
+    if abs(len(residual_generator_sizes(old)) - len(residual_generator_sizes(new))) > 1:
         near = [str(shape.resolution) for shape in neighboring_shapes(old)]
         raise SaganError(
             f"resolution={new.resolution} is too far from the {old.resolution} pixels of "

@@ -1,11 +1,12 @@
-"""The projected discriminator: frozen features, judged patch by patch, and the pixels."""
+"""The projected family: heads on frozen features and on pixels, and a self-modulated G."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from sagan.nn.attention_blocks import AttentionSpec
-from sagan.nn.projected import ProjectedDiscriminator
+from sagan.nn.projected import ProjectedDiscriminator, ProjectedGenerator
+from sagan.nn.resnet import Generator
 from sagan.nn.spectral_norm import sigmas_of
 
 CLASSES = 3
@@ -126,3 +127,25 @@ def test_unconditional_networks_take_no_labels() -> None:
 def test_images_of_another_size_are_refused(discriminator: ProjectedDiscriminator) -> None:
     with pytest.raises(ValueError, match="32"):
         discriminator(images(side=64), torch.zeros(4, dtype=torch.int64))
+
+
+def test_the_generators_norms_depend_on_the_latent_and_its_layout_narrows_to_the_image() -> None:
+    """With the same first map for all latents, images differ by self-modulation only."""
+    generators = [
+        kind(32, 8, 16, CLASSES, spectral_norm=None) for kind in (ProjectedGenerator, Generator)
+    ]
+    latents, labels = torch.randn(2, 16), torch.tensor([1, 1])
+    for generator, differ in zip(generators, (True, False), strict=True):
+        torch.nn.init.zeros_(generator.linear.weight)
+        first, second = generator.eval()(latents, labels)
+        assert torch.equal(first, second) is not differ
+    widths = [block.conv2.out_channels for block in generators[0].blocks]
+    assert widths == [64, 32, 16]
+
+
+def test_the_generators_initial_weights_are_a_function_of_the_seed() -> None:
+    first, second, other = (ProjectedGenerator(32, 8, 16, seed=seed) for seed in (1, 1, 2))
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name])
+        if "modulation" in name:
+            assert not torch.equal(weight, other.state_dict()[name])

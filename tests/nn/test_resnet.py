@@ -13,14 +13,13 @@ from torch._subclasses import FakeTensorMode
 from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.channels import RESIDUAL_DISCRIMINATOR, RESIDUAL_GENERATOR
+from sagan.nn.norms import ConditionalBatchNorm2d
 from sagan.nn.resnet import (
-    ConditionalBatchNorm2d,
     Discriminator,
     DiscriminatorBlock,
     FirstDiscriminatorBlock,
     Generator,
     GeneratorBlock,
-    UnconditionalBatchNorm2d,
     initialize,
 )
 from sagan.nn.spectral_norm import (
@@ -203,35 +202,6 @@ def test_initialize_sets_every_weight_except_the_tables() -> None:
 
 
 # --- blocks -------------------------------------------------------------------------------------
-
-
-def test_conditional_batch_norm_applies_each_samples_own_gain_and_bias() -> None:
-    norm = ConditionalBatchNorm2d(num_classes=4, channels=3)
-    with torch.no_grad():
-        norm.gain.weight.copy_(torch.randn(4, 3))
-        norm.bias.weight.copy_(torch.randn(4, 3))
-    x = 2 * torch.randn(5, 3, 4, 6) + 1
-    labels = torch.tensor([2, 0, 2, 3, 1])
-    actual = norm(x, labels).detach().double().numpy()
-
-    values = x.double().numpy()
-    gains, biases = (t.weight.detach().double().numpy() for t in (norm.gain, norm.bias))
-    for c in range(3):
-        mean, variance = values[:, c].mean(), values[:, c].var()
-        for b, label in enumerate(labels.tolist()):
-            normalized = (values[b, c] - mean) / np.sqrt(variance + 1e-5)
-            expected = gains[label, c] * normalized + biases[label, c]
-            np.testing.assert_allclose(actual[b, c], expected, atol=1e-5)
-
-
-def test_new_conditional_batch_norm_is_plain_batch_norm() -> None:
-    x = torch.randn(4, 3, 5, 5)
-    labels = torch.tensor([0, 1, 1, 0])
-    conditional, plain = ConditionalBatchNorm2d(2, 3), UnconditionalBatchNorm2d(3)
-    torch.testing.assert_close(conditional(x, labels), plain(x, labels))
-    torch.testing.assert_close(conditional.norm.running_var, plain.norm.running_var)
-    conditional.eval(), plain.eval()
-    torch.testing.assert_close(conditional(x, labels), plain(x, labels))
 
 
 def test_a_generator_blocks_skip_equals_the_published_order_upsample_then_convolve() -> None:

@@ -146,7 +146,7 @@ def test_a_finished_study_is_reported_from_its_results_without_the_data(
     [
         ({"steps": 21}, "steps was 20 and is now 21"),
         ({"settings": {"lr_g": 0.5}}, "lr_g was 0.0002 and is now 0.5"),
-        ({"preset": "demo-32"}, "latent_size was 32 and is now 64"),
+        ({"preset": "cpu-32"}, "latent_size was 32 and is now 128"),
         ({"variants": ["none", "big"]}, "has no variant 'big': there are none, residual-8"),
         ({"settings": {"attention_g": (8,)}}, "every variant has its own attention_g"),
         (

@@ -264,8 +264,8 @@ def test_a_resumed_run_keeps_its_settings_without_repeating_them_even_if_its_pre
         assert session.description.config == begun.model_copy(update={"steps": 9})
     with pytest.raises(SaganError, match=r"lr_g was 0\.0002 and is now 0\.1"):
         prepare_session(str(labeled.path), run, None, {"lr_g": 0.1}, notify=lambda _: None)
-    with pytest.raises(SaganError, match="latent_size was 8 and is now 64"):
-        prepare_session(str(labeled.path), run, "demo-32", {}, notify=lambda _: None)
+    with pytest.raises(SaganError, match="latent_size was 8 and is now 128"):
+        prepare_session(str(labeled.path), run, "cpu-32", {}, notify=lambda _: None)
 
 
 @pytest.mark.parametrize(
