@@ -12,7 +12,8 @@ from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.base import GeneratorBase
 from sagan.nn.dcgan import DCGANGenerator
-from sagan.nn.resnet import ConditionalBatchNorm2d, Generator
+from sagan.nn.norms import ConditionalBatchNorm2d
+from sagan.nn.resnet import Generator
 from sagan.nn.spectral_norm import fold_spectral_norm
 
 AT_16 = AttentionSpec((16,))
