@@ -22,14 +22,14 @@ def evaluate(
         str,
         typer.Option(
             help="Comma-separated list of fid, kid, is, precision, recall, density, coverage, "
-            "intra-fid, class-accuracy, near-copies."
+            "intra-fid, class-accuracy, near-copies, parts."
         ),
     ] = "fid,kid,precision,recall,density,coverage",
     features: Annotated[
         str,
         typer.Option(
-            help="efficientnet-lite0, cifar-judge (both without a download), inception (for FID) "
-            "or dinov2."
+            help="efficientnet-lite0, cifar-judge (both without a download), inception (for FID), "
+            "dinov2, or avatar-parts (for parts)."
         ),
     ] = "efficientnet-lite0",
     weights: Annotated[

@@ -10,6 +10,7 @@ from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.figures import check_format
 from sagan.metrics.features.network import FeatureNetwork
+from sagan.metrics.measures.parts import check_faces
 from sagan.metrics.measures.table import METRICS, Measure
 from sagan.metrics.samples import matching_labels
 from sagan.model import Model, WeightsName
@@ -137,6 +138,8 @@ class EvaluationPlan:
             raise SaganError(
                 f"{name} needs at least {measure.min_images} real images, not {len(self.reference)}"
             )
+        if measure.features and self.network.name != measure.features:
+            raise SaganError(f"{name} needs --features {measure.features}")
         if "logits" in measure.needs and not self.network.num_logits:
             raise SaganError(f"{name} needs a classifier, but {self.network.name} is not one")
         datasets = [self.reference, *([self.train] if "train" in measure.needs else [])]
@@ -153,6 +156,8 @@ class EvaluationPlan:
                 "intra-fid needs a class with two samples and two real images: give a larger "
                 "--num, or other metrics"
             )
+        if name == "parts":
+            check_faces(self.reference)
         if name == "class-accuracy" and np.ptp(_labels(self.train)) == 0:
             raise SaganError(
                 f"class-accuracy needs two classes, but '{self.train.source}' has one class"

@@ -27,6 +27,7 @@ _OPENERS = {
     "inception": "inception",
     "dinov2": "dinov2",
     "cifar-judge": "cifar_judge",
+    "avatar-parts": "avatar_parts",
 }
 FEATURE_NETWORKS = tuple(_OPENERS)
 

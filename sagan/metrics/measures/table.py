@@ -20,6 +20,7 @@ from sagan.metrics.measures.inputs import (
     evenly_spaced,
 )
 from sagan.metrics.measures.near_copies import NEAR_COPY_SHARE, near_copies
+from sagan.metrics.measures.parts import MIN_FACES, PARTS_NETWORK, parts_metric
 from sagan.metrics.measures.precision_recall import PRECISION_NEIGHBORS, precision_recall
 from sagan.metrics.protocol import Better
 from sagan.types import Float32Array
@@ -35,6 +36,7 @@ class Measure:
         protocol: what else decides the numbers.
         needs: "labels" of samples and reference, "logits" of samples, or images of the "train"
             split.
+        features: the only feature network that it can be computed from; "" for any.
         min_images: samples that are needed, and real images if the measure uses any.
         version: raised whenever the same images give other numbers.
     """
@@ -43,6 +45,7 @@ class Measure:
     run: Callable[[MetricInputs], dict[str, float]]
     protocol: dict[str, Any] = field(default_factory=dict)
     needs: frozenset[Literal["labels", "logits", "train"]] = frozenset()
+    features: str = ""
     min_images: int = 2
     version: int = 1
 
@@ -128,6 +131,10 @@ def _near_copies(inputs: MetricInputs) -> dict[str, float]:
     }
 
 
+def _parts(inputs: MetricInputs) -> dict[str, float]:
+    return parts_metric(inputs.samples.features, inputs.reference.features)
+
+
 MEASURES = (
     Measure({"fid": "lower"}, _fid),
     Measure(
@@ -173,6 +180,7 @@ MEASURES = (
         frozenset({"train"}),
         version=2,  # since then new images are not in the train split, and its copies count once
     ),
+    Measure({"parts": "higher"}, _parts, features=PARTS_NETWORK, min_images=MIN_FACES),
 )
 METRICS = {name: measure for measure in MEASURES for name in measure.better}
 DEFAULT_METRICS = ("fid", "kid", "precision", "recall", "density", "coverage")
