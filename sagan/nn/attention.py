@@ -154,12 +154,16 @@ class SelfAttention2d(nn.Module):
                 pooled.
         """
         query, key = self._query_and_key(x)  # checks x
-        value = _positions(self._pooled(self.value(x)))  # h(x): (B, M, c), c = C, C/2 or C/8
         if return_attention:
             attention = attention_map(query, key)  # equation 1
-            return self._combine(attention @ value, x), attention
+            return self.attend(x, attention), attention
+        value = self._values(x)
         kernel = self._kernel(query, key, value)
         return self._combine(kernel(query, key, value), x)
+
+    def attend(self, x: Tensor, attention: Tensor) -> Tensor:
+        """Return y (B, C, H, W) for x (B, C, H, W) and any weights (B, N, M): equations 2 and 3."""
+        return self._combine(attention @ self._values(x), x)
 
     def attention(self, x: Tensor) -> Tensor:
         """Return only the map (B, N, M) that `forward` uses for x (B, C, H, W)."""
@@ -182,6 +186,10 @@ class SelfAttention2d(nn.Module):
         query = _positions(self.query(x))  # g(x): (B, N, C/8)
         key = _positions(self._pooled(self.key(x)))  # f(x): (B, M, C/8)
         return query, key
+
+    def _values(self, x: Tensor) -> Tensor:
+        """h(x): (B, M, c), c = C, C/2 or C/8."""
+        return _positions(self._pooled(self.value(x)))
 
     def _pooled(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.pool else x
