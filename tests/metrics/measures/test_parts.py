@@ -96,19 +96,18 @@ def test_colors_are_those_that_the_drawings_were_made_of(network: FeatureNetwork
 def test_nothing_outside_a_piece_changes_what_is_read_in_it(network: FeatureNetwork) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    table = read_table()
-    for what, piece, columns in table.columns():
+    before, _ = network(torch.from_numpy(images))
+    for what, piece, columns in read_table().columns():
         changed = images.copy()
         outside = {
             "left": np.s_[:, :, piece.cut :], "right": np.s_[:, :, : piece.cut],
             "above": np.s_[:, piece.cut :], "below": np.s_[:, : piece.cut],
         }[piece.side]  # fmt: skip
         changed[outside] = 255 - changed[outside]
-        before, after = (network(torch.from_numpy(x))[0][:, columns] for x in (images, changed))
-        assert torch.equal(before, after), (what, piece)
-        changed = 255 - changed
-        inside, _ = network(torch.from_numpy(changed))
-        assert not torch.equal(before, inside[:, columns])
+        both = torch.from_numpy(np.concatenate([changed, 255 - changed]))
+        after, inside = network(both)[0][:, columns].chunk(2)
+        torch.testing.assert_close(after, before[:, columns], rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(inside, before[:, columns], rtol=1e-2, atol=1e-2), (what, piece)
 
 
 def test_pieces_of_a_pair_do_not_overlap_and_are_as_far_apart_as_they_say() -> None:
