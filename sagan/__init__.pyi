@@ -1,6 +1,7 @@
 from ._version import __version__ as __version__
 from .config import Config as Config
 from .errors import SaganError as SaganError
+from .metrics import evaluate as evaluate
 from .model import load_discriminator as load_discriminator
 from .model import load_generator as load_generator
 from .nn.attention import SelfAttention2d as SelfAttention2d

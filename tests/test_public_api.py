@@ -15,6 +15,7 @@ NAMES = {
     "SelfAttention2d",
     "SpectralSpec",
     "__version__",
+    "evaluate",
     "load_discriminator",
     "load_generator",
 }

@@ -6,13 +6,19 @@ from typing import Annotated
 import typer
 
 from sagan.cli.console import open_console, say, say_nothing, show
-from sagan.cli.options import MODEL, Device, SeedOption
+from sagan.cli.options import Device, SeedOption
 from sagan.errors import SaganError
 from sagan.runtime.extras import report_missing_library
 
+SAMPLES = typer.Argument(
+    metavar="MODEL_OR_IMAGES",
+    help="Model, as for sagan sample; or images of any generator: a folder (subfolders are "
+    "classes), a .zip of one, a packed data set.",
+)
+
 
 def evaluate(
-    model: Annotated[str | None, MODEL] = None,
+    samples: Annotated[str | None, SAMPLES] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Real images to compare with, as for sagan train.", show_default=False),
@@ -22,7 +28,7 @@ def evaluate(
         str,
         typer.Option(
             help="Comma-separated list of fid, kid, is, precision, recall, density, coverage, "
-            "intra-fid, class-accuracy, near-copies, parts."
+            "intra-fid, class-accuracy, gan-train, near-copies, parts."
         ),
     ] = "fid,kid,precision,recall,density,coverage",
     features: Annotated[
@@ -35,7 +41,12 @@ def evaluate(
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights of inception or dinov2.")
     ] = None,
-    num: Annotated[int, typer.Option(min=2, help="Number of samples.")] = 10_000,
+    num: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Number of samples; by default 10,000, or all images if there are fewer."
+        ),
+    ] = None,
     seed: SeedOption = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Scale of the latents.")] = 1.0,
     raw: Annotated[
@@ -62,21 +73,23 @@ def evaluate(
 ) -> None:
     """Measure how close samples are to real images; every number comes with its protocol.
 
+    The samples are those of a model, or images that any generator made: a folder, a zip.
+
     FID needs --features inception and a download; with other features the distances have other
     names.
 
     Example: [bold]sagan evaluate runs/photos --data photos/ --json photos.json[/]
     """
     if compare is not None:
-        if model is not None or data is not None:
-            raise SaganError("--compare takes two files: leave MODEL and --data out")
+        if samples is not None or data is not None:
+            raise SaganError("--compare takes two files: leave MODEL_OR_IMAGES and --data out")
         _compare(*compare)
         return
-    if not (model and data):
-        raise SaganError("give MODEL and --data, or --compare A.json B.json")
+    if not (samples and data):
+        raise SaganError("give MODEL_OR_IMAGES and --data, or --compare A.json B.json")
     with report_missing_library():
         from sagan.metrics.command import EvaluationRequest, evaluate_request
-        from sagan.metrics.plan import SamplePlan
+        from sagan.metrics.samples import SamplePlan
     from sagan.display import PackingProgress, StageProgress
     from sagan.metrics.text import evaluation_lines
     from sagan.runtime.processes import join_processes, report_lost_processes
@@ -85,7 +98,7 @@ def evaluate(
     main = join_processes(device).is_main_process
     plan = SamplePlan(num, seed, truncation, "raw" if raw else "ema")
     request = EvaluationRequest(
-        model, data, split, metrics, features, weights, plan, neighbors, json_file
+        samples, data, split, metrics, features, weights, plan, neighbors, json_file
     )
     console = open_console()
     with (
@@ -102,7 +115,7 @@ def evaluate(
 
 
 def _compare(first: Path, second: Path) -> None:
-    from sagan.metrics.comparison import compare
+    from sagan.metrics.comparison import compare, open_conditions
     from sagan.metrics.text import comparison_lines
 
-    show(comparison_lines(compare(first, second)))
+    show(comparison_lines(compare(first, second), open_conditions(first, second)))

@@ -5,4 +5,5 @@ from .measures.classifier import fit_classifier as fit_classifier
 from .measures.parts import part_agreement as part_agreement
 from .measures.table import DEFAULT_METRICS as DEFAULT_METRICS
 from .measures.table import METRICS as METRICS
-from .plan import SamplePlan as SamplePlan
+from .running import ImageMetrics as ImageMetrics
+from .samples import SamplePlan as SamplePlan

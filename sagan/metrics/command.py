@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan.data import PackedDataset, open_dataset
+from sagan.data import PackedDataset
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.metrics.evaluation import evaluate
 from sagan.metrics.features.network import open_network
-from sagan.metrics.plan import SamplePlan, check_conditional, check_request, uses_train_images
+from sagan.metrics.measures.table import METRICS
+from sagan.metrics.opening import OpenedSamples, are_images, open_real_images, open_samples
+from sagan.metrics.plan import check_request, uses_train_images
+from sagan.metrics.samples import ModelSamples, SamplePlan
+from sagan.model import Model
 from sagan.runtime.processes import join_processes, local_main_process_first
-from sagan.sampling import open_same_model
 from sagan.storage.files import check_writable
 from sagan.types import NamedProgress, Notify, Progress
 
@@ -20,7 +23,7 @@ class EvaluationRequest:
     """What to measure, in the user's words.
 
     Attributes:
-        model: a run directory, a model file or a shipped model.
+        samples: a model, or images that any generator made.
         data: where the real images are.
         split: the split that is the reference.
         metrics: names, separated by commas.
@@ -31,7 +34,7 @@ class EvaluationRequest:
         json_file: where to save the numbers.
     """
 
-    model: str
+    samples: str
     data: str
     split: str
     metrics: str
@@ -77,14 +80,10 @@ def evaluate_request(
         if out is not None:
             check_writable(out)
     join_processes()
-    model = open_same_model(request.model)
-    check_conditional(request.names, model)
+    samples = _open_samples(request, notify, packing)
 
     def opened(split: str) -> PackedDataset:
-        return open_dataset(
-            request.data, model.config.resolution, colors=model.config.colors, split=split,
-            fit=model.fit, notify=notify, progress=packing,
-        )  # fmt: skip
+        return open_real_images(request.data, samples, split, notify, packing)
 
     # The first process of a machine packs and downloads; the others find it in the cache.
     with local_main_process_first():
@@ -92,6 +91,18 @@ def evaluate_request(
         train = opened(DEFAULT_SPLIT) if request.needs_train else None
         network = open_network(request.features, request.weights)
     return evaluate(
-        model, reference, train=train, metrics=request.names, network=network, plan=request.plan,
+        samples, reference, train=train, metrics=request.names, network=network, plan=request.plan,
         neighbors=request.neighbors, progress=progress,
     )  # fmt: skip
+
+
+def _open_samples(request: EvaluationRequest, notify: Notify, packing: Progress) -> OpenedSamples:
+    if are_images(request.samples):
+        with local_main_process_first():
+            return open_samples(request.samples, notify=notify, progress=packing)
+    model = open_samples(request.samples)  # the processes agree on a checkpoint
+    if isinstance(model, Model):
+        for name in request.names:
+            if "labels" in METRICS[name].needs:
+                ModelSamples(model, request.plan).require_labels(name)
+    return model

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from sagan.errors import SaganError, first_problem
-from sagan.metrics.protocol import Better, differences
+from sagan.metrics.protocol import Better, differences, not_stated
 from sagan.storage.files import read_small
 
 # Keys that every protocol must have, by part.
@@ -106,6 +106,12 @@ def compare(one: Path, other: Path) -> list[Comparison]:
         for name in a.better
         if name in shared
     ]
+
+
+def open_conditions(*paths: Path) -> list[str]:
+    """Return the conditions that one of these evaluations does not state, each once."""
+    protocols = [read_evaluation(path).protocol for path in paths]
+    return list(dict.fromkeys(key for protocol in protocols for key in not_stated(protocol)))
 
 
 def _better(name: str, a: Evaluation, b: Evaluation) -> Literal["A", "B", "neither"]:

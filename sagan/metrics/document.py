@@ -31,31 +31,11 @@ def evaluation_document(plan: EvaluationPlan, values: Mapping[str, float]) -> di
         "protocol": {
             "features": plan.network.protocol(),
             "reference": dataset_identity(plan.reference),
-            "samples": _samples_protocol(plan),
+            "samples": plan.samples.protocol(plan.reference),
             "metrics": {names[name]: _metric_protocol(plan, name) for name in plan.metrics},
         },
-        "model": {
-            "origin": plan.model.origin,
-            "step": plan.model.step,
-            "sha256": plan.model.sha256(plan.samples.weights),
-        },
+        "model": plan.samples.identity(),
         "environment": describe_environment(*COMPUTED_WITH),
-    }
-
-
-def _samples_protocol(plan: EvaluationPlan) -> dict[str, Any]:
-    labels = "none"
-    if plan.model.classes:
-        labels = "as often as in the reference" if plan.same_classes else "equally often"
-    return {
-        "pictures": plan.samples.num,
-        "weights": plan.samples.weights,
-        "batch norm": "running statistics",
-        "truncation": float(plan.samples.truncation),  # 1 is 1.0
-        "seed": plan.samples.seed,
-        "labels": labels,
-        "quantization": "uint8, to the nearest",
-        "precision": "float32",
     }
 
 
@@ -78,17 +58,16 @@ def _notes(plan: EvaluationPlan) -> Iterator[str]:
             f"{name} is not FID and cannot be compared with published FIDs: use --features "
             "inception for FID"
         )
-    if plan.model.fit != plan.reference.fit:
-        yield (
-            f"the model's training images were made square by {plan.model.fit}, the reference's "
-            f"by {plan.reference.fit}: unless they were square before, this affects the numbers"
-        )
-    if plan.model.classes and plan.reference.classes and not plan.same_classes:
-        yield "the model generates its classes equally often, since the reference has other classes"
+    yield from plan.samples.notes(plan.reference)
     if plan.uses_train and plan.trained_on_these == "no":
         yield (
             f"'{plan.train.source}' ({plan.train.split}) is not what the model was trained on: "
             "copies of its training images are not found"
+        )
+    if "gan-train" in plan.metrics and plan.train is plan.reference:
+        yield (
+            "gan-train is tested on images that the model may have been trained on: give --split "
+            "test for others"
         )
     parts = plan.samples.num // NUM_SPLITS
     if "is" in plan.metrics and parts < plan.network.num_logits:

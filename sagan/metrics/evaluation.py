@@ -1,4 +1,4 @@
-"""From a trained model and real images to numbers, with the protocol they were measured under."""
+"""From samples and real images to numbers, with the protocol they were measured under."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
@@ -14,10 +13,12 @@ from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, image_hashes
 from sagan.errors import SaganError, reason
 from sagan.images.credits import joined_credits
+from sagan.metrics.arrays import ValueRange, is_in_memory
 from sagan.metrics.document import evaluation_document
 from sagan.metrics.features.extraction import (
     FEATURES,
     LOGITS,
+    DrawImages,
     extract,
     map_array,
     no_progress,
@@ -28,41 +29,51 @@ from sagan.metrics.measures.distances import Neighbors
 from sagan.metrics.measures.inputs import Features, MetricInputs
 from sagan.metrics.measures.table import DEFAULT_METRICS, Measure
 from sagan.metrics.neighbors import draw_neighbors, samples_to_show
-from sagan.metrics.plan import EvaluationPlan, SamplePlan
-from sagan.metrics.samples import Samples
-from sagan.model import Model
+from sagan.metrics.opening import (
+    ImagesLike,
+    SamplesLike,
+    open_reference,
+    open_samples,
+    sample_set,
+)
+from sagan.metrics.plan import EvaluationPlan, check_request
+from sagan.metrics.samples import SamplePlan
 from sagan.runtime.processes import check_agreement, join_processes
 from sagan.runtime.watch import waiting_for
-from sagan.sampling import open_same_model
-from sagan.types import Int64Array, NamedProgress
+from sagan.types import Float32Array, Int64Array, NamedProgress
 
 
 def evaluate(
-    model: Model | str | Path,
-    reference: PackedDataset,
+    samples: SamplesLike,
+    reference: ImagesLike,
     *,
     train: PackedDataset | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
     network: FeatureNetwork | None = None,
     plan: SamplePlan | None = None,
     neighbors: Path | None = None,
+    value_range: ValueRange | None = None,
     observe: Callable[[MetricInputs], None] | None = None,
     progress: NamedProgress = no_progress,
 ) -> dict[str, Any]:
-    """Measure how close a model's samples are to real images.
+    """Measure how close a model's samples, or any generator's images, are to real images.
 
     Under `accelerate launch` or `torchrun` every process calls this: each generates its share of
     the samples, the main process computes the metrics, and all return the result.
 
     Args:
-        model: a trained model, or where it is.
-        reference: real images, of the model's resolution.
+        samples: a trained model, or where it is; or images: where they are (a folder, a zip ...),
+            a data set, or an array or tensor, uint8 or floating-point, (N, H, W, 3) or
+            (N, 3, H, W), or a pair of that and labels (N,).
+        reference: real images of the samples' size: a data set, where one is, or in memory.
         train: the images that the model was trained on, if `reference` is another set. Only
-            "class-accuracy", "near-copies" and `neighbors` use them.
+            "class-accuracy", "gan-train", "near-copies" and `neighbors` use them.
         metrics: names in `METRICS`.
         network: computes features of images; by default EfficientNet-Lite0.
-        plan: which samples; by default 10,000 of the averaged generator.
+        plan: which samples; by default 10,000 of the averaged generator, or the first 10,000 images
+            with every class in proportion, or all if there are fewer.
         neighbors: FILE.png for samples beside their nearest training images.
+        value_range: the values of black and white in floating-point images, such as (-1, 1).
         observe: called in the main process with what the metrics were computed from.
         progress: called in the main process.
 
@@ -76,19 +87,20 @@ def evaluate(
         SaganError: something does not fit, or is missing.
     """
     join_processes()
+    plan = plan or SamplePlan()
+    check_request(metrics, plan, neighbors)
+    opened = open_samples(samples, value_range)
+    real = open_reference(reference, opened, value_range)
     whole_plan = EvaluationPlan(
-        model=model if isinstance(model, Model) else open_same_model(model),
-        reference=reference,
-        train=train or reference,
+        samples=sample_set(opened, real, plan),
+        reference=real,
+        train=train or real,
         metrics=tuple(dict.fromkeys(metrics)),
         network=network or open_network(DEFAULT_FEATURES),
-        samples=plan or SamplePlan(),
         neighbors=neighbors,
     )
     whole_plan.check()
-    check_agreement(
-        {"the images' fingerprint": reference.fingerprint[:16]}, "give all the same images"
-    )
+    check_agreement({"the images' fingerprint": real.fingerprint[:16]}, "give all the same images")
     return evaluation_document(whole_plan, _measure(whole_plan, observe, progress))
 
 
@@ -104,14 +116,14 @@ def _measure(
     """
     processes = join_processes()
     plan.network.module.to(processes.device)
-    samples = _samples(plan, processes.device)
+    draw = plan.samples.drawing(plan.reference, processes.device)
     found: list[Any] = [None]
     try:
         with tempfile.TemporaryDirectory(prefix="sagan-") as folder:
-            inputs = _inputs(plan, samples, Path(folder), processes, progress)
+            inputs = _inputs(plan, draw, Path(folder), processes, progress)
             if inputs is not None:
                 found[0] = _compute(plan.measures, inputs, progress)
-                _draw_neighbors(plan, inputs, samples)
+                _draw_neighbors(plan, inputs, draw)
                 if observe is not None:
                     observe(inputs)
                 del inputs  # some systems cannot remove files that are mapped
@@ -124,26 +136,20 @@ def _measure(
     return {name: v for name, v in values.items() if name.partition("/")[0] in plan.metrics}
 
 
-def _draw_neighbors(plan: EvaluationPlan, inputs: MetricInputs, samples: Samples) -> None:
+def _draw_neighbors(plan: EvaluationPlan, inputs: MetricInputs, draw: DrawImages) -> None:
     if not plan.neighbors:
         return
     near = inputs.nearest_training
     shown = samples_to_show(near)
-    images = np.concatenate([samples.draw(number, number + 1) for number in shown])
+    images = np.concatenate([draw(number, number + 1) for number in shown])
     chosen = Neighbors(near.distances[shown], near.indices[shown])
-    credits = joined_credits(plan.model.credits, plan.train.credits)
+    credits = joined_credits(plan.samples.credits, plan.train.credits)
     draw_neighbors(images, shown, chosen, plan.train.images, plan.neighbors, credits)
-
-
-def _samples(plan: EvaluationPlan, device: torch.device) -> Samples:
-    chosen = plan.samples
-    generator = plan.model.generator(chosen.weights).to(device)
-    return Samples(generator, chosen.num, plan.labels(), chosen.seed, chosen.truncation)
 
 
 def _inputs(
     plan: EvaluationPlan,
-    samples: Samples,
+    draw: DrawImages,
     folder: Path,
     processes: PartialState,
     progress: NamedProgress,
@@ -153,25 +159,48 @@ def _inputs(
     widths = {FEATURES: network.width}
     if any("logits" in measure.needs for measure in plan.measures):
         widths[LOGITS] = network.num_logits
-    extract(
-        network, samples.draw, samples.num, folder, processes, "samples", progress, tuple(widths)
-    )
-    reference = reference_features(plan.reference, network, processes, progress=progress)
+    num = plan.samples.num
+    extract(network, draw, num, folder, processes, "samples", progress, tuple(widths))
+
+    reference = _real_features(plan.reference, network, folder, processes, progress)
     train = reference
-    if plan.uses_train:
-        train = reference_features(plan.train, network, processes, progress=progress)
+    if plan.uses_train and plan.train is not plan.reference:
+        train = _real_features(plan.train, network, folder / "train", processes, progress)
     if reference is None or train is None:
         return None
     unseen, distinct = _unseen_and_distinct(plan)
-    found = {name: map_array(folder / name, samples.num, n) for name, n in widths.items()}
+    found = {name: map_array(folder / name, num, n) for name, n in widths.items()}
     return MetricInputs(
-        samples=Features(found[FEATURES], samples.labels),
-        logits=found.get(LOGITS, np.empty((samples.num, 0), np.float32)),
+        samples=Features(found[FEATURES], plan.labels()),
+        logits=found.get(LOGITS, np.empty((num, 0), np.float32)),
         reference=Features(reference, plan.reference.labels),
         train=Features(train, plan.train.labels),
         unseen=unseen,
         distinct=distinct,
         seed=plan.samples.seed,
+    )
+
+
+def _real_features(
+    dataset: PackedDataset,
+    network: FeatureNetwork,
+    folder: Path,
+    processes: PartialState,
+    progress: NamedProgress,
+) -> Float32Array | None:
+    """Return features of real images in the main process: from the cache, if they have a name."""
+    if not is_in_memory(dataset):
+        return reference_features(dataset, network, processes, progress=progress)
+    place = folder / "real"
+    place.mkdir(parents=True)
+    extract(
+        network, lambda start, stop: dataset.images[start:stop], len(dataset), place, processes,
+        "real images", progress,
+    )  # fmt: skip
+    return (
+        map_array(place / FEATURES, len(dataset), network.width)
+        if processes.is_main_process
+        else None
     )
 
 

@@ -1,4 +1,4 @@
-"""The plan of an evaluation: which model, against which images, by which metrics."""
+"""The plan of an evaluation: which samples, against which images, by which metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,28 +11,10 @@ from sagan.errors import SaganError
 from sagan.figures import check_format
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.metrics.measures.parts import check_faces
-from sagan.metrics.measures.table import METRICS, Measure
-from sagan.metrics.samples import matching_labels
-from sagan.model import Model, WeightsName
+from sagan.metrics.measures.table import METRICS, Measure, measures_of
+from sagan.metrics.samples import SamplePlan, SampleSet
 from sagan.nn.inputs import check_truncation
 from sagan.types import Int64Array
-
-
-@dataclass(frozen=True)
-class SamplePlan:
-    """Which samples to generate.
-
-    Attributes:
-        num: number of samples.
-        seed: decides the latents, and whatever is random in metrics.
-        truncation: scales the latents' standard deviation.
-        weights: of the generator: "ema", the average, or "raw", the latest.
-    """
-
-    num: int = 10_000
-    seed: int = 0
-    truncation: float = 1.0
-    weights: WeightsName = "ema"
 
 
 def uses_train_images(metrics: Sequence[str], neighbors: Path | None) -> bool:
@@ -47,29 +29,35 @@ def check_request(metrics: Sequence[str], plan: SamplePlan, neighbors: Path | No
         SaganError: a metric is unknown or needs more samples, or the truncation or the format of
             the figure is not possible.
     """
+    check_names(metrics)
     for name in metrics:
-        if name not in METRICS:
-            raise SaganError(f"unknown metric '{name}': choose from {', '.join(METRICS)}")
-        if plan.num < METRICS[name].min_images:
-            raise SaganError(
-                f"{name} needs at least {METRICS[name].min_images} samples, not {plan.num}"
-            )
+        if plan.num is not None:
+            check_number(name, plan.num)
     check_truncation(plan.truncation)
     if neighbors is not None:
         check_format(neighbors)
 
 
-def check_conditional(metrics: Sequence[str], model: Model) -> None:
-    """Check that the model is conditional if a metric needs classes.
+def check_names(metrics: Sequence[str]) -> None:
+    """Check that these are metrics.
 
     Raises:
-        SaganError: the model is unconditional.
+        SaganError: one is unknown.
     """
     for name in metrics:
-        if "labels" in METRICS[name].needs and not model.classes:
-            raise SaganError(
-                f"{name} needs a conditional model, but '{model.origin}' is unconditional"
-            )
+        if name not in METRICS:
+            raise SaganError(f"unknown metric '{name}': choose from {', '.join(METRICS)}")
+
+
+def check_number(metric: str, num: int) -> None:
+    """Check that a metric can be computed from this many samples.
+
+    Raises:
+        SaganError: it needs more.
+    """
+    needed = METRICS[metric].min_images
+    if num < needed:
+        raise SaganError(f"{metric} needs at least {needed} samples, not {num}")
 
 
 @dataclass(frozen=True)
@@ -77,42 +65,30 @@ class EvaluationPlan:
     """Everything that decides an evaluation's numbers.
 
     Attributes:
-        model: the model to measure.
-        reference: the real images that its samples are compared with.
+        samples: the samples to measure.
+        reference: the real images that they are compared with.
         train: the training images, for "class-accuracy", "near-copies" and `neighbors`.
         metrics: names in `METRICS`, each once.
         network: computes features of images.
-        samples: which samples to generate.
         neighbors: FILE.png for samples beside their nearest training images, or None.
     """
 
-    model: Model
+    samples: SampleSet
     reference: PackedDataset
     train: PackedDataset
     metrics: tuple[str, ...]
     network: FeatureNetwork
-    samples: SamplePlan
     neighbors: Path | None
 
     @property
     def measures(self) -> list[Measure]:
         """The computations that give these metrics, each once."""
-        chosen: list[Measure] = []
-        for name in self.metrics:
-            if METRICS[name] not in chosen:
-                chosen.append(METRICS[name])
-        return chosen
+        return measures_of(self.metrics)
 
     @property
     def uses_train(self) -> bool:
         """Whether the training images are needed."""
         return uses_train_images(self.metrics, self.neighbors)
-
-    @property
-    def same_classes(self) -> bool:
-        """Whether a label means the same to the model and in the reference."""
-        classes = self.model.classes
-        return bool(classes) and classes == self.reference.classes
 
     def check(self) -> None:
         """Check that everything fits before anything is computed.
@@ -120,16 +96,16 @@ class EvaluationPlan:
         Raises:
             SaganError: something does not fit.
         """
-        check_request(self.metrics, self.samples, self.neighbors)
         for name in self.metrics:
+            check_number(name, self.samples.num)
             self._check_needs(name)
-        shape = self.model.config.shape
+        shape = self.samples.shape
         for dataset in (self.reference, self.train):
             if dataset.shape != shape:
                 raise SaganError(
-                    f"'{self.model.origin}' generates images of {shape}, but '{dataset.source}' "
-                    f"has {dataset.shape}: pack it with --size {shape.resolution} --colors "
-                    f"{shape.colors}"
+                    f"the samples of '{self.samples.origin}' have {shape} pixels, but "
+                    f"'{dataset.source}' has {dataset.shape}: pack it with --size "
+                    f"{shape.resolution} --colors {shape.colors}"
                 )
 
     def _check_needs(self, name: str) -> None:
@@ -144,11 +120,11 @@ class EvaluationPlan:
             raise SaganError(f"{name} needs a classifier, but {self.network.name} is not one")
         datasets = [self.reference, *([self.train] if "train" in measure.needs else [])]
         for dataset in datasets if "labels" in measure.needs else []:
-            check_conditional([name], self.model)
-            if dataset.classes != self.model.classes:
+            self.samples.require_labels(name)
+            if dataset.classes != self.samples.classes:
                 raise SaganError(
-                    f"{name} needs real images of the model's classes: "
-                    f"'{self.model.origin}' has {_listed(self.model.classes)}, "
+                    f"{name} needs real images of the {self.samples.possessive} classes: "
+                    f"'{self.samples.origin}' has {_listed(self.samples.classes)}, "
                     f"'{dataset.source}' has {_listed(dataset.classes)}"
                 )
         if name == "intra-fid" and self.smallest_counts().max() < 2:
@@ -158,27 +134,25 @@ class EvaluationPlan:
             )
         if name == "parts":
             check_faces(self.reference)
-        if name == "class-accuracy" and np.ptp(_labels(self.train)) == 0:
-            raise SaganError(
-                f"class-accuracy needs two classes, but '{self.train.source}' has one class"
-            )
+        # What the classifier is fitted on.
+        fitted = {"class-accuracy": self.train.labels, "gan-train": self.labels()}.get(name)
+        if fitted is not None and np.ptp(fitted) == 0:
+            origin = self.train.source if name == "class-accuracy" else self.samples.origin
+            raise SaganError(f"{name} needs two classes, but '{origin}' has one class")
 
     @property
     def trained_on_these(self) -> str:
-        """Whether the model was trained on the train split: "yes", "no" or "unknown"."""
-        if not self.model.fingerprint:
-            return "unknown"
-        return "yes" if self.model.fingerprint == self.train.fingerprint else "no"
+        """Whether the generator was trained on the train split, as the protocol states it."""
+        return self.samples.trained_on(self.train)
 
     def labels(self) -> Int64Array | None:
-        """Return labels of the samples: int64 (num,); None for an unconditional model."""
-        shared = self.reference if self.same_classes else None
-        return matching_labels(self.samples.num, len(self.model.classes), shared)
+        """Return labels of the samples: int64 (num,), or None."""
+        return self.samples.labels(self.reference)
 
     def smallest_counts(self) -> Int64Array:
         """Return for each class its number of samples or real images, whichever is less: (K,)."""
         classes = len(self.reference.classes)
-        samples = matching_labels(self.samples.num, classes, self.reference)
+        samples = self.labels()
         assert samples is not None
         real = _labels(self.reference)
         counts: Int64Array = np.minimum(

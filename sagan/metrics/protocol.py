@@ -11,6 +11,9 @@ from sagan.metrics.features.network import FeatureNetwork
 # Which numbers are better; "neither" if the best value lies in between.
 Better: TypeAlias = Literal["higher", "lower", "neither"]
 
+# In the protocol of images that are given, for what only their maker knows. It contradicts nothing.
+NOT_STATED = "not stated"
+
 # Libraries that compute the numbers, besides torch. Recorded, but not part of the protocol, since
 # no number should depend on them.
 COMPUTED_WITH = (
@@ -60,8 +63,18 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[st
     """Yield where two protocols differ, such as "samples pictures: 10000 and 50000"."""
     flat_one, flat_other = dict(_flat(one)), dict(_flat(other))
     for key in flat_one | flat_other:
-        if key not in flat_one or key not in flat_other or flat_one[key] != flat_other[key]:
-            yield f"{key}: {flat_one.get(key, 'nothing')} and {flat_other.get(key, 'nothing')}"
+        a, b = flat_one.get(key, "nothing"), flat_other.get(key, "nothing")
+        if a != b and NOT_STATED not in (a, b):
+            yield f"{key}: {a} and {b}"
+
+
+def not_stated(protocol: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a protocol leaves open, such as "truncation"."""
+    for key, value in protocol.items():
+        if isinstance(value, Mapping):
+            yield from not_stated(value)
+        elif value == NOT_STATED:
+            yield key
 
 
 def _flat(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

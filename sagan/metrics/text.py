@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sagan.metrics.comparison import Comparison
+from sagan.metrics.protocol import NOT_STATED
 
 HASH_DIGITS_SHOWN = 12  # of 64; the JSON file has all of them
 
@@ -13,9 +14,9 @@ def evaluation_lines(document: Mapping[str, Any]) -> Iterator[str]:
     metrics, better = document["metrics"], document["better"]
     for name, value in metrics.items():
         if better.get(name, "neither") != "neither":
-            yield f"{name:<24}{value:<12.5g}{better[name]} is better"
+            yield f"{name:<23} {value:<12.5g}{better[name]} is better"
         else:
-            yield f"  {name:<22}{value:<12.5g}"
+            yield f"  {name:<21} {value:<12.5g}"
     for part, content in document["protocol"].items():
         if part != "metrics":
             yield f"{part:<24}{_described(content)}"
@@ -27,7 +28,9 @@ def evaluation_lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _described(content: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {_value(value)}" for key, value in content.items())
+    stated = [f"{key} {_value(v)}" for key, v in content.items() if v != NOT_STATED]
+    others = [key for key, value in content.items() if value == NOT_STATED]
+    return ", ".join(stated + ([f"{NOT_STATED}: {', '.join(others)}"] if others else []))
 
 
 def _value(value: Any) -> str:
@@ -39,8 +42,20 @@ def _value(value: Any) -> str:
     return text[:HASH_DIGITS_SHOWN] if len(text) == 64 and text.isalnum() else text
 
 
-def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Yield a line for each metric that says whether A or B is better."""
+def comparison_lines(
+    comparisons: Sequence[Comparison], open_conditions: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield a line for each metric that says whether A or B is better.
+
+    Args:
+        comparisons: the metrics.
+        open_conditions: what one of the two protocols does not state.
+    """
     yield f"{'':<24}{'A':<12}{'B':<12}better"
     for row in comparisons:
         yield f"{row.metric:<24}{row.one:<12.5g}{row.other:<12.5g}{row.better}"
+    if open_conditions:
+        yield (
+            "note: these conditions of given images are unknown, so they may "
+            f"differ: {', '.join(open_conditions)}"
+        )

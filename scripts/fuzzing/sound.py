@@ -103,7 +103,7 @@ def _evaluations(folder: Path) -> None:
     from sagan.data import PackedDataset
     from sagan.metrics import evaluate
     from sagan.metrics.features.network import open_network
-    from sagan.metrics.plan import SamplePlan
+    from sagan.metrics.samples import SamplePlan
     from sagan.model import open_model
     from sagan.storage.files import write_json
 

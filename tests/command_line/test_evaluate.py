@@ -67,6 +67,24 @@ def test_two_evaluations_are_ranked_only_under_the_same_protocol(
     assert "KD-EfficientNet" not in refused.out
 
 
+def test_a_folder_of_images_is_measured_and_ranked_beside_a_model(
+    sagan, run, pictures, tmp_path
+) -> None:
+    files, theirs, ours = tmp_path / "samples", tmp_path / "a.json", tmp_path / "b.json"
+    assert sagan("sample", run, "--num", 12, "--out", files).status == 0
+    arguments = ["--data", pictures, "--metrics", "kid", "--json"]
+    measured = sagan("evaluate", files, *arguments, theirs)
+    assert measured.status == 0, measured.err
+    assert "pictures 12, seed 0, not stated: weights, batch norm, truncation" in measured.out
+    assert sagan("evaluate", run, "--num", 12, *arguments, ours).status == 0
+    ranked = sagan("evaluate", "--compare", theirs, ours)
+    assert ranked.status == 0
+    assert "note: these conditions of given images are unknown" in ranked.out
+    refused = sagan("evaluate", files, "--raw", "--data", pictures)
+    assert refused.status == 2
+    assert "a model's" in refused.err
+
+
 @pytest.mark.parametrize(
     "mistake",
     [

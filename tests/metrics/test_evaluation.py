@@ -82,7 +82,7 @@ def test_all_metrics_can_be_computed_together(
     assert set(names) == document["better"].keys()
     further = {
         "KD-Tiny/std", "IS-Tiny/std", "class-accuracy/real", "near-copies/nearer",
-        "near-copies/new", "intra-FD-Tiny/classes",
+        "near-copies/new", "intra-FD-Tiny/classes", "gan-train/real",
     }  # fmt: skip
     assert document["metrics"].keys() == {*names, *further}
     assert all(np.isfinite(value) for value in document["metrics"].values())

@@ -1,6 +1,8 @@
 """A linear classifier on frozen features, which shows what they say about the class.
 
-`class-accuracy` fits it on features of real images and classifies samples with it.
+`class-accuracy` fits it on features of real images and classifies samples with it; `gan-train` does
+the reverse (Shmelkov et al. 2018), as the classification accuracy score does with a network of its
+own (Ravuri and Vinyals 2019).
 """
 
 from sklearn.linear_model import LogisticRegression

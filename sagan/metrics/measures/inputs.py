@@ -35,6 +35,12 @@ class Features:
         return Features(self.features[rows], labels)
 
 
+def known_labels(images: Features) -> Int64Array:
+    """Return the labels of images that are known to have labels."""
+    assert images.labels is not None
+    return images.labels
+
+
 @dataclass(frozen=True)
 class MetricInputs:
     """Everything that a metric may depend on.

@@ -3,7 +3,7 @@
 A new metric is a file with a pure function on features, and an entry of `MEASURES`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from sagan.metrics.measures.inputs import (
     Features,
     MetricInputs,
     evenly_spaced,
+    known_labels,
 )
 from sagan.metrics.measures.near_copies import NEAR_COPY_SHARE, near_copies
 from sagan.metrics.measures.parts import MIN_FACES, PARTS_NETWORK, parts_metric
@@ -56,10 +57,8 @@ def _fid(inputs: MetricInputs) -> dict[str, float]:
 
 def _intra_fid(inputs: MetricInputs) -> dict[str, float]:
     samples, reference = inputs.samples, inputs.reference
-    assert samples.labels is not None
-    assert reference.labels is not None
     distance, classes = intra_frechet_distance(
-        samples.features, samples.labels, reference.features, reference.labels
+        samples.features, known_labels(samples), reference.features, known_labels(reference)
     )
     return {"intra-fid": distance, "intra-fid/classes": classes}
 
@@ -99,8 +98,7 @@ def _equally_many(inputs: MetricInputs) -> tuple[Float32Array, Float32Array]:
 
 def _class_accuracy(inputs: MetricInputs) -> dict[str, float]:
     train = inputs.train
-    assert train.labels is not None
-    classifier = fit_classifier(train.features, train.labels)
+    classifier = fit_classifier(train.features, known_labels(train))
 
     def accuracy(images: Features) -> float:
         return float(classifier.score(images.features, images.labels))
@@ -108,6 +106,22 @@ def _class_accuracy(inputs: MetricInputs) -> dict[str, float]:
     found = {"class-accuracy": accuracy(inputs.samples)}
     if len(inputs.unseen):
         found["class-accuracy/real"] = accuracy(inputs.reference.at(inputs.unseen))
+    return found
+
+
+def _gan_train(inputs: MetricInputs) -> dict[str, float]:
+    unseen = inputs.unseen
+    tested = inputs.reference.at(unseen) if len(unseen) else inputs.reference
+
+    def accuracy(images: Features) -> float:
+        classifier = fit_classifier(images.features, known_labels(images))
+        return float(classifier.score(tested.features, tested.labels))
+
+    found = {"gan-train": accuracy(inputs.samples)}
+    if len(unseen):
+        # Equally many, as more images make a better classifier.
+        rows = evenly_spaced(len(inputs.train), len(inputs.samples))
+        found["gan-train/real"] = accuracy(inputs.train.at(rows))
     return found
 
 
@@ -174,6 +188,12 @@ MEASURES = (
         version=2,  # since then its real images are those that are not in the train split
     ),
     Measure(
+        {"gan-train": "higher"},
+        _gan_train,
+        {"penalty": PENALTY, "standardized": True, "solver": SOLVER, "iterations": MAX_ITERATIONS},
+        frozenset({"labels", "train"}),
+    ),
+    Measure(
         {"near-copies": "neither"},
         _near_copies,
         {"share": NEAR_COPY_SHARE, "at most": MAX_COMPARED_IMAGES},
@@ -184,3 +204,8 @@ MEASURES = (
 )
 METRICS = {name: measure for measure in MEASURES for name in measure.better}
 DEFAULT_METRICS = ("fid", "kid", "precision", "recall", "density", "coverage")
+
+
+def measures_of(metrics: Sequence[str]) -> list[Measure]:
+    """Return the computations that give these metrics, each once."""
+    return list({id(METRICS[name]): METRICS[name] for name in metrics}.values())

@@ -21,7 +21,7 @@ from sagan.metrics.features.reference import reference_features
 from sagan.metrics.measures.inputs import MetricInputs, evenly_spaced
 from sagan.metrics.measures.kernel import kernel_distance
 from sagan.metrics.measures.table import DEFAULT_METRICS
-from sagan.metrics.plan import SamplePlan
+from sagan.metrics.samples import SamplePlan
 from sagan.model import Model
 from sagan.runtime.processes import join_processes
 from sagan.studies.measure.blocks import distance_by_block
