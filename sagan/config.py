@@ -309,13 +309,22 @@ def parse_config(settings: Mapping[str, Any]) -> Config:
     Raises:
         SaganError: a field is unknown, or a value is invalid.
     """
-    for key in settings:
-        if key not in Config.model_fields:
-            raise SaganError(f"unknown setting {key!r}{_suggestion(key, Config.model_fields)}")
+    check_keys(settings)
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
         raise SaganError(_describe(error)) from None
+
+
+def check_keys(settings: Mapping[Any, Any]) -> None:
+    """Check that all keys are settings.
+
+    Raises:
+        SaganError: one is not.
+    """
+    for key in settings:
+        if key not in Config.model_fields:
+            raise SaganError(f"unknown setting {key!r}{_suggestion(str(key), Config.model_fields)}")
 
 
 def forbidden_changes(
@@ -354,11 +363,12 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
                 f"--set {assignment!r}: unknown setting {key!r}"
                 f"{_suggestion(key, Config.model_fields)}"
             )
-        settings[key] = _parse_value(key, text.strip())
+        settings[key] = parse_value(key, text.strip())
     return settings
 
 
-def _parse_value(key: str, text: str) -> Any:
+def parse_value(key: str, text: str) -> Any:
+    """Return the value that a setting's text stands for: JSON, a list of sizes, or plain text."""
     if key in ("attention_g", "attention_d"):
         parts = [part for part in text.strip("[]()").split(",") if part.strip()]
         return tuple(_parse_json(part.strip()) for part in parts)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
+import yaml
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +32,14 @@ def config_table(config: Config, title: str) -> Table:
     for key, value in config.model_dump(mode="json").items():
         table.add_row(key, _text(value), _meaning(Config.model_fields[key]))
     return table
+
+
+def yaml_lines(config: Config, preset: str) -> Iterator[str]:
+    """Yield a configuration as a file for `sagan train --config`, each setting explained."""
+    yield f"preset: {preset}"
+    for key, value in config.model_dump(mode="json").items():
+        text = yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+        yield f"{f'{key}: {text}':<32}# {_meaning(Config.model_fields[key])}"
 
 
 def _meaning(field: "FieldInfo") -> str:

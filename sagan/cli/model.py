@@ -139,15 +139,23 @@ def presets(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Preset to show in full.")
     ] = None,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print it as a file for sagan train --config.")
+    ] = False,
 ) -> None:
     """List the presets, or show all settings of one.
 
     Example: [bold]sagan presets cpu-32[/]
     """
     from sagan.config import resolve
-    from sagan.summary import config_table, preset_lines
+    from sagan.errors import SaganError
+    from sagan.summary import config_table, preset_lines, yaml_lines
 
-    if name is not None:
+    if as_yaml and name is None:
+        raise SaganError("--yaml prints one preset: name it")
+    if name is not None and as_yaml:
+        show(yaml_lines(resolve(name), name))
+    elif name is not None:
         open_console().print(config_table(resolve(name), name))
     else:
         show(preset_lines())

@@ -52,6 +52,15 @@ def train(
             "or the recipe of the model to start from."
         ),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Settings from a .yaml or .json file, in place of a preset; a run's config.json "
+            "gives an equal run.",
+        ),
+    ] = None,
     start: StartOption = None,
     steps: Annotated[int | None, typer.Option(help="Total number of generator updates.")] = None,
     minutes: Annotated[
@@ -76,6 +85,8 @@ def train(
     overrides = _overrides(settings or [], steps, minutes, hours)
     if not out and not dry_run:
         raise SaganError("give a run directory with --out")
+    if config_file is not None and preset is not None:
+        raise SaganError("give --preset or --config: a file may name its preset")
 
     from sagan.display import PackingProgress
     from sagan.runtime.processes import (
@@ -85,10 +96,12 @@ def train(
     )
     from sagan.runtime.shell import quoted
     from sagan.training.agreement import check_shared
+    from sagan.training.config_file import read_config_file
     from sagan.training.loop import check_steps
     from sagan.training.session import RESUME, prepare_session
     from sagan.training.time_plan import make_plan
 
+    recipe = read_config_file(config_file) if config_file is not None else None
     processes = join_processes(device)
     notify = say if processes.is_main_process else say_nothing
     console = open_console()
@@ -97,7 +110,7 @@ def train(
             check_shared(run)  # before hours of packing
         # The first process of a machine packs the data; the others find it in the cache.
         with local_main_process_first(), PackingProgress(console, "packing") as progress:
-            session = prepare_session(data, run, preset, overrides, notify, progress, start)
+            session = prepare_session(data, run, preset, overrides, notify, progress, start, recipe)
         session = make_plan(session, notify)
         if dry_run and processes.is_main_process:
             check_steps(session)

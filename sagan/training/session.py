@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sagan.build import build_meta_networks, count_parameters
-from sagan.config import MAY_CHANGE, Config, forbidden_changes, resolve, resume_config
+from sagan.config import (
+    MAY_CHANGE,
+    Config,
+    forbidden_changes,
+    parse_config,
+    resolve,
+    resume_config,
+)
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.packed import is_packed, read_manifest
 from sagan.data.sources.open import is_built_in
@@ -21,6 +28,7 @@ from sagan.run.directory import RunDescription
 from sagan.run.run import Run
 from sagan.runtime.extras import INSTALL, libraries_installed
 from sagan.runtime.memory import check_memory
+from sagan.training.config_file import ConfigFile
 from sagan.training.transfer import SMALL_SET, Start, start_config, start_from
 from sagan.types import Notify, Progress
 
@@ -89,6 +97,7 @@ def prepare_session(
     notify: Notify,
     progress: Progress | None = None,
     start: str | None = None,
+    recipe: ConfigFile | None = None,
 ) -> Session:
     """Resolve the configuration, open the data, and compare both with the run's, if it has begun.
 
@@ -104,6 +113,7 @@ def prepare_session(
         start: a model to start from (see `sagan.training.transfer`): a run directory, a model
             file, hf:USER/NAME or a shipped model. A run to resume has it already and does not
             need it.
+        recipe: a configuration file, in the place of a preset.
 
     Raises:
         SaganError: something does not fit; one line says what.
@@ -111,19 +121,23 @@ def prepare_session(
     directory.check_run_folder(run)
     found = Run(run)
     begun = found.description if found.exists else None
+    recipe = recipe or ConfigFile(preset, {})
+    preset, overrides = preset or recipe.preset, recipe.with_overrides(overrides)
     if "steps" in overrides and begun is not None:
         overrides = {"minutes": 0.0, **overrides}  # what is asked for now replaces a time limit
     asked = preset
     model = _model_to_start_from(found, start)
+    if recipe.start and model is None and begun is None:
+        notify(f"the run of that configuration started from '{recipe.start}': give it with --from")
     if begun is not None and preset in (None, begun.preset):
         preset, config = begun.preset, resume_config(begun.config, overrides)
     elif model is not None and not begun:
-        config = start_config(model, preset, overrides)
+        config = start_config(model, preset if not recipe.whole else None, overrides)
         preset = preset or f"from {model.origin}"
     else:
         if preset is None:
             preset, overrides = _default_preset(source, overrides)
-        config = resolve(preset, overrides)
+        config = parse_config(overrides) if recipe.whole else resolve(preset, overrides)
     if config.evaluate_every and not libraries_installed():
         notify(f"no evaluations while training: they need {INSTALL}")
     dataset = open_dataset(

@@ -441,3 +441,19 @@ def test_packing_that_is_asked_to_end_leaves_nothing(name: str, tmp_path: Path) 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_presets_yaml_and_a_runs_config_can_be_trained_from(
+    sagan, run, pictures, tmp_path
+) -> None:
+    printed = sagan("presets", "smoke", "--yaml")
+    assert printed.status == 0
+    (tmp_path / "recipe.yaml").write_text(printed.out)
+    for file in (tmp_path / "recipe.yaml", run / "config.json"):
+        dry = sagan("train", "--data", pictures, "--config", file, "--dry-run")
+        assert dry.status == 0, dry.err
+        assert "channels_g" in dry.out
+    both = sagan("train", "--data", pictures, "--config", file, "--preset", "smoke", "--dry-run")
+    assert both.status == 2
+    assert "give --preset or --config" in both.err
+    assert sagan("presets", "--yaml").status == 2

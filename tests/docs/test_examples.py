@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+
+from sagan.data import PackedDataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,3 +43,24 @@ def test_the_networks_train_in_a_loop_of_the_readers_own() -> None:
     assert names["maps"]["discriminator.attention_16"].shape[:2] == (16, 256)
     assert torch.isfinite(names["loss_d"])
     assert torch.isfinite(names["loss_g"])
+
+
+def test_the_recipe_for_a_sweep_trains_and_ranks_its_runs(
+    labeled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
+    Path("recipe.yaml").write_text("preset: smoke\nchannels_g: 8\nchannels_d: 8\nbatch_size: 8\n")
+    smaller = {
+        '"photos/"': repr(str(labeled.path)), "5000": "1",
+        "[1e-4, 2e-4]": "[1e-4]", "[2e-4, 4e-4]": "[2e-4, 4e-4]",
+    }  # fmt: skip
+    code = examples("docs/training.md")
+    for text, replacement in smaller.items():
+        assert text in code
+        code = code.replace(text, replacement)
+    exec(compile(code, "docs/training.md", "exec"), {})
+    ranked = re.findall(r"^(-?[\d.]+)  (lr_\S+)$", capsys.readouterr().out, re.MULTILINE)
+    assert len(ranked) == 2
+    assert float(ranked[0][0]) <= float(ranked[1][0])
+    assert {name for _, name in ranked} == {"lr_g=0.0001-lr_d=0.0002", "lr_g=0.0001-lr_d=0.0004"}
