@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,13 @@ def train(
             "gives an equal run.",
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Trackers to record in besides TensorBoard: wandb, mlflow, trackio, aim.",
+        ),
+    ] = None,
     start: StartOption = None,
     steps: Annotated[int | None, typer.Option(help="Total number of generator updates.")] = None,
     minutes: Annotated[
@@ -100,7 +108,9 @@ def train(
     from sagan.training.loop import check_steps
     from sagan.training.session import RESUME, prepare_session
     from sagan.training.time_plan import make_plan
+    from sagan.training.trackers import parse_trackers
 
+    trackers = parse_trackers(track) if track is not None else ()
     recipe = read_config_file(config_file) if config_file is not None else None
     processes = join_processes(device)
     notify = say if processes.is_main_process else say_nothing
@@ -111,7 +121,7 @@ def train(
         # The first process of a machine packs the data; the others find it in the cache.
         with local_main_process_first(), PackingProgress(console, "packing") as progress:
             session = prepare_session(data, run, preset, overrides, notify, progress, start, recipe)
-        session = make_plan(session, notify)
+        session = make_plan(replace(session, trackers=trackers), notify)
         if dry_run and processes.is_main_process:
             check_steps(session)
         if processes.is_main_process:

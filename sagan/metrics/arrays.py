@@ -92,9 +92,13 @@ def as_labels(labels: Any, num: int) -> Int64Array:
     return array.astype(np.int64)
 
 
+class DatasetInMemory(PackedDataset):
+    """Images that are in no folder, and that nobody will ask for again."""
+
+
 def dataset_in_memory(
     images: ImageArray, labels: Any = None, value_range: ValueRange | None = None
-) -> PackedDataset:
+) -> DatasetInMemory:
     """Return images, and labels if there are any, as a data set that is in no folder.
 
     Args:
@@ -111,18 +115,13 @@ def dataset_in_memory(
     classes = tuple(map(str, range(num_classes)))
     fingerprint = Fingerprint()
     fingerprint.update(pixels)
-    return PackedDataset(
+    return DatasetInMemory(
         pixels, numbers, classes, fingerprint.close(pixels.shape, numbers, classes), Path(),
         "images in memory", "train", "crop",
     )  # fmt: skip
 
 
-def is_in_memory(dataset: PackedDataset) -> bool:
-    """Return whether a data set was made by `dataset_in_memory`."""
-    return dataset.path == Path()
-
-
-def with_classes(dataset: PackedDataset, classes: tuple[str, ...]) -> PackedDataset:
+def with_classes(dataset: DatasetInMemory, classes: tuple[str, ...]) -> DatasetInMemory:
     """Return a data set in memory with these names for its labels, if it has any.
 
     Raises:

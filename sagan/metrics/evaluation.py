@@ -13,7 +13,7 @@ from sagan.data import PackedDataset
 from sagan.data.duplicates import first_of_each, image_hashes
 from sagan.errors import SaganError, reason
 from sagan.images.credits import joined_credits
-from sagan.metrics.arrays import ValueRange, is_in_memory
+from sagan.metrics.arrays import DatasetInMemory, ValueRange
 from sagan.metrics.document import evaluation_document
 from sagan.metrics.features.extraction import (
     FEATURES,
@@ -31,6 +31,7 @@ from sagan.metrics.measures.table import DEFAULT_METRICS, Measure
 from sagan.metrics.neighbors import draw_neighbors, samples_to_show
 from sagan.metrics.opening import (
     ImagesLike,
+    OpenedImages,
     SamplesLike,
     open_reference,
     open_samples,
@@ -100,7 +101,10 @@ def evaluate(
         neighbors=neighbors,
     )
     whole_plan.check()
-    check_agreement({"the images' fingerprint": real.fingerprint[:16]}, "give all the same images")
+    facts = {"the images' fingerprint": real.fingerprint[:16]}
+    if isinstance(opened, OpenedImages):
+        facts["the samples' fingerprint"] = opened.dataset.fingerprint[:16]
+    check_agreement(facts, "give all the same images")
     return evaluation_document(whole_plan, _measure(whole_plan, observe, progress))
 
 
@@ -189,7 +193,7 @@ def _real_features(
     progress: NamedProgress,
 ) -> Float32Array | None:
     """Return features of real images in the main process: from the cache, if they have a name."""
-    if not is_in_memory(dataset):
+    if not isinstance(dataset, DatasetInMemory):
         return reference_features(dataset, network, processes, progress=progress)
     place = folder / "real"
     place.mkdir(parents=True)

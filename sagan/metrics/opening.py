@@ -18,10 +18,10 @@ from sagan.hub.folder import is_hub_folder
 from sagan.hub.names import is_hub_name
 from sagan.images.shape import ImageShape
 from sagan.metrics.arrays import (
+    DatasetInMemory,
     ImageArray,
     ValueRange,
     dataset_in_memory,
-    is_in_memory,
     with_classes,
 )
 from sagan.metrics.given_images import choose_images
@@ -99,7 +99,7 @@ def sample_set(opened: OpenedSamples, reference: PackedDataset, plan: SamplePlan
     if isinstance(opened, Model):
         return ModelSamples(opened, plan)
     dataset = opened.dataset
-    if is_in_memory(dataset) and reference.classes:
+    if isinstance(dataset, DatasetInMemory) and reference.classes:
         dataset = with_classes(dataset, reference.classes)
     chosen = choose_images(dataset, reference, plan, opened.ordered)
     if opened.num_unreadable:
@@ -175,7 +175,8 @@ def are_images(name: str) -> bool:
         return True
     path = Path(name).expanduser()
     if path.is_dir():
-        return not (is_run(path) or is_hub_folder(path) or is_checkpoint(path.resolve()))
+        is_model = is_run(path) or is_hub_folder(path) or is_checkpoint(path.resolve())
+        return not (is_model or (path / "checkpoints").is_dir())  # a run that lost its config.json
     return path.is_file() and path.suffix.lower() != ".safetensors"
 
 

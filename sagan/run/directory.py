@@ -23,7 +23,7 @@ RUN_FORMAT = 1  # of config.json and of a checkpoint's manifest
 
 RUN_CONTENT = {
     ".lock", "config.json", "environment.json", "stats.jsonl", "tb", "samples", "attention",
-    "checkpoints", "best.json",
+    "checkpoints", "best.json", "trackers.json",
     "trained.png",  # the demo draws it before its run begins
 }  # fmt: skip
 

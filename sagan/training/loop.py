@@ -32,6 +32,7 @@ from sagan.training.recorder import Recorder, Reporter, SilencedReporter
 from sagan.training.session import RESUME, Session
 from sagan.training.signals import Requests, received_requests
 from sagan.training.state import Training
+from sagan.training.trackers import Trackers
 
 
 class Interrupted(Exception):
@@ -94,9 +95,11 @@ def train(session: Session, reporter: Reporter) -> None:
         recorder = None
         if accelerator.is_main_process:
             shown = SilencedReporter(reporter, requests)
+            trackers = Trackers(session.trackers, run.path, session.description)
             recorder = Recorder(
-                run, training, shown, session.description.credits, session.attention_figures
-            )
+                run, training, shown, session.description.credits, session.attention_figures,
+                trackers,
+            )  # fmt: skip
             stack.callback(recorder.close)
             recorder.started()
         evaluator = Evaluator(run, training)

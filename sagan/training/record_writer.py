@@ -1,4 +1,4 @@
-"""Writes the records of a run to stats.jsonl, and the same numbers to TensorBoard."""
+"""Writes the records of a run to stats.jsonl, and the same numbers to TensorBoard and trackers."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from sagan.run.stats import Record
 from sagan.storage.files import write_bytes
 from sagan.storage.fsync import append, flush
+from sagan.training.trackers import Trackers
 from sagan.types import UInt8Array
 
 
@@ -33,20 +34,24 @@ def _host_name_left_out() -> Iterator[None]:
 
 
 class RecordWriter:
-    """Appends records to RUN/stats.jsonl and RUN/tb, starting after a given step.
+    """Appends records to RUN/stats.jsonl, RUN/tb and trackers, starting after a given step.
 
     Args:
         run: the run directory.
         kept: the records of earlier steps. All others in stats.jsonl are removed, because their
             steps run again.
         step: the step that training starts from.
+        trackers: further places for the same numbers.
     """
 
-    def __init__(self, run: Path, kept: Sequence[Record], step: int) -> None:
+    def __init__(
+        self, run: Path, kept: Sequence[Record], step: int, trackers: Trackers | None = None
+    ) -> None:
         self.path = run / "stats.jsonl"
         write_bytes(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         with _host_name_left_out():
             self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)
+        self._trackers = trackers
 
     def write(self, record: Record) -> None:
         """Append one record; it has a "step"."""
@@ -57,15 +62,21 @@ class RecordWriter:
         for name, value in record.items():
             if name != "step":
                 self._tensorboard.add_scalar(name, value, step)
+        if self._trackers is not None:
+            self._trackers.log({name: v for name, v in record.items() if math.isfinite(v)})
 
     def write_image(self, name: str, image: UInt8Array, step: int) -> None:
-        """Add an image, uint8 (H, W, 3), to TensorBoard."""
+        """Add an image, uint8 (H, W, 3), to TensorBoard and to trackers of images."""
         self._tensorboard.add_image(name, image, step, dataformats="HWC")
+        if self._trackers is not None:
+            self._trackers.log_image(name, image, step)
 
     def flush(self) -> None:
         """Wait until all records so far are on disk."""
         flush(self.path)
 
     def close(self) -> None:
-        """Write what is still buffered for TensorBoard."""
+        """Write what is still buffered for TensorBoard and trackers."""
+        if self._trackers is not None:
+            self._trackers.close()
         self._tensorboard.close()

@@ -18,6 +18,7 @@ from sagan.training.record_writer import RecordWriter
 from sagan.training.signals import CLOSED_OUTPUT, Requests
 from sagan.training.state import Training
 from sagan.training.steps import DiscriminatorResult
+from sagan.training.trackers import Trackers
 
 
 class Reporter(Protocol):
@@ -89,6 +90,7 @@ class Recorder:
         reporter: shows how it is going.
         credits: of the data; saved in the images.
         attention_figures: whether to draw them beside the grids of samples.
+        trackers: further places for the records.
 
     Raises:
         SaganError: the run directory cannot be written to; any method may raise this.
@@ -101,6 +103,7 @@ class Recorder:
         reporter: Reporter,
         credits: str = "",
         attention_figures: bool = True,
+        trackers: Trackers | None = None,
     ) -> None:
         self.run = run.path
         self.training = training
@@ -109,7 +112,7 @@ class Recorder:
         self.attention_figures = attention_figures
         with _writing_into(self.run):
             kept = run.records_until(training.step)
-            self.writer = RecordWriter(self.run, kept, training.step)
+            self.writer = RecordWriter(self.run, kept, training.step, trackers)
         self._logged_step, self._logged_seconds = training.step, training.seconds
 
     def started(self) -> None:

@@ -78,6 +78,7 @@ class Session:
         start: what a run at its beginning takes from a model; None if it starts from scratch or
             has a checkpoint, which has everything.
         attention_figures: whether to draw them beside the grids of samples.
+        trackers: where to record, besides the run directory, as `parse_trackers` returns them.
     """
 
     run: Run
@@ -87,6 +88,7 @@ class Session:
     plan: TimePlan | None = None
     start: Start | None = None
     attention_figures: bool = True
+    trackers: tuple[str, ...] = ()
 
 
 def prepare_session(

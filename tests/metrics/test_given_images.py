@@ -279,6 +279,29 @@ def test_a_loop_of_links_ends(real, tiny_network, tmp_path) -> None:
     assert document["protocol"]["samples"]["pictures"] == 4
 
 
+def test_a_packed_set_in_the_current_folder_keeps_its_class_names(
+    real, folder, tiny_network, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "g").mkdir()
+    for name in ("cat", "ship"):
+        (tmp_path / "g" / name).symlink_to(folder / name)
+    pack(open_source(str(tmp_path / "g")), tmp_path / "packed", 32)
+    found = []
+    for where, current in (("packed", tmp_path), (".", tmp_path / "packed")):
+        monkeypatch.chdir(current)
+        found.append(evaluate(where, real, metrics=["intra-fid"], network=tiny_network)["metrics"])
+    assert found[0] == found[1]
+
+
+def test_a_run_that_lost_its_configuration_is_not_taken_for_images(
+    real, tiny_network, tmp_path
+) -> None:
+    save(tmp_path / "run" / "samples", noise(3))
+    (tmp_path / "run" / "checkpoints").mkdir()
+    with pytest.raises(SaganError, match="run"):
+        evaluate(tmp_path / "run", real, metrics=["kid"], network=tiny_network)
+
+
 def test_nothing_one_image_and_nowhere_are_refused_in_one_line(
     real, tiny_network, tmp_path
 ) -> None:
