@@ -13,7 +13,7 @@ from sagan.data.packed import is_packed, read_manifest
 from sagan.data.sources.base import Source
 from sagan.data.sources.open import is_built_in
 from sagan.data.workers import map_images
-from sagan.errors import SaganError, UnreadableError
+from sagan.errors import SaganError, UnreadableError, counted
 from sagan.hub.folder import is_hub_folder
 from sagan.hub.names import is_hub_name
 from sagan.images.shape import ImageShape
@@ -103,7 +103,8 @@ def sample_set(opened: OpenedSamples, reference: PackedDataset, plan: SamplePlan
         dataset = with_classes(dataset, reference.classes)
     chosen = choose_images(dataset, reference, plan, opened.ordered)
     if opened.num_unreadable:
-        remark = f"{opened.num_unreadable:,} unreadable files of '{dataset.source}' are left out"
+        files = counted(opened.num_unreadable, "unreadable file is", "unreadable files are")
+        remark = f"in '{dataset.source}', {files} left out"
         chosen = replace(chosen, remarks=(*chosen.remarks, remark))
     return chosen
 
