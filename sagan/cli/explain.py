@@ -91,6 +91,14 @@ def explore(
         typer.Option(help="Address to bind to; 0.0.0.0 accepts connections from other machines."),
     ] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+    static: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the page as a folder for any web server instead: the networks then run in "
+            "the visitor's browser.",
+        ),
+    ] = None,
     device: DeviceOrCPU = "cpu",
 ) -> None:
     """Open a page where you point at a pixel and see what it attends to.
@@ -99,6 +107,11 @@ def explore(
 
     Example: [bold]sagan explore runs/photos[/]
     """
+    if static is not None:
+        from sagan.explorer.folder import write_folder
+
+        write_folder(model, static, say)
+        return
     from sagan.cli.signals import end_at_once
     from sagan.explorer.app import serve
     from sagan.runtime.device import choose_device

@@ -4,7 +4,6 @@ It contains the modules of the served page, each as a data: URL in the import ma
 """
 
 import base64
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from rich.progress import track
 
 from sagan.build import check_map_memory
 from sagan.errors import SaganError
-from sagan.explorer.page import STATIC, exported_page
+from sagan.explorer.page import exported_page, modules
 from sagan.explorer.renderer import GALLERY_SIZE, MAX_SEED, Renderer, SampleRequest
 from sagan.images.decode import read_photo
 from sagan.model import open_model
@@ -89,16 +88,9 @@ def _with_progress(indices: range) -> Iterable[int]:
 
 def _modules(entry: str) -> dict[str, str]:
     """A module and everything it imports, as {"sagan/NAME": data URL}."""
-    sources: dict[str, str] = {}
-    queue = [entry]
-    while queue:
-        name = queue.pop()
-        if name not in sources:
-            sources[name] = (STATIC / name).read_text(encoding="utf-8")
-            queue += re.findall(r'from "sagan/(\w+\.js)"', sources[name])
     return {
-        f"sagan/{name}": f"data:text/javascript;base64,{_base64(source.encode())}"
-        for name, source in sources.items()
+        f"sagan/{name}": f"data:text/javascript;base64,{_base64(source)}"
+        for name, source in modules(entry).items()
     }
 
 

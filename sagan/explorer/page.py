@@ -1,7 +1,8 @@
-"""The page as HTML. The served page and the exported one extend the same template."""
+"""The page as HTML: served, static and exported, from templates that extend each other."""
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from sagan.report.html import render, script_json
 
 STATIC = Path(__file__).parent / "static"
 PAGE_TEMPLATES = Path(__file__).parent / "templates"
+
+_IMPORT_MAP = script_json({"imports": {"sagan/": "./static/"}})
+# A policy names the inline script that it allows by its hash, so no other can run.
+_IMPORT_MAP_HASH = (
+    f"'sha256-{base64.b64encode(hashlib.sha256(_IMPORT_MAP.encode()).digest()).decode()}'"
+)
 
 # What a logit means depends on the loss that the discriminator was trained with.
 _SCORE_MEANING = {
@@ -29,6 +36,20 @@ def model_name(model: Model) -> str:
     return Path(model.origin).resolve().name.removesuffix(".safetensors")
 
 
+def modules(*entries: str) -> dict[str, bytes]:
+    """Return modules and everything they import, as {file name: source}."""
+    sources: dict[str, bytes] = {}
+    queue = list(entries)
+    while queue:
+        name = queue.pop()
+        if name not in sources:
+            sources[name] = (STATIC / name).read_bytes()
+            # "sagan/NAME.js" on pages, "./NAME.js" in workers, where import maps do not apply.
+            found = re.findall(rb'from "(?:sagan|\.)/(\w+\.js)"', sources[name])
+            queue += [module.decode() for module in found]
+    return sources
+
+
 def served_page(model: Model, renderer: Renderer, with_training: bool) -> tuple[str, str]:
     """Return the served page and its Content-Security-Policy.
 
@@ -37,24 +58,39 @@ def served_page(model: Model, renderer: Renderer, with_training: bool) -> tuple[
         renderer: the model's networks.
         with_training: whether the page has a training tab.
     """
-    # A policy names the inline script that it allows by its hash, so no other can run.
-    import_map = script_json({"imports": {"sagan/": "./static/"}})
-    digest = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self'; "
+        f"default-src 'none'; script-src 'self' {_IMPORT_MAP_HASH}; style-src 'self'; "
         "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
     page = render(
         PAGE_TEMPLATES / "served.html",
-        **_model_values(model, renderer),
-        import_map=import_map,
-        score_meaning=_SCORE_MEANING[model.config.loss],
+        **_model_values(model, _facts(model, renderer)),
+        **_control_values(model),
         with_training=with_training,
-        interpolation_steps=INTERPOLATION_STEPS,
-        max_seed=MAX_SEED,
     )
     return page, policy
+
+
+def static_page(model: Model, renderer: Renderer, facts: Mapping[str, Any]) -> str:
+    """Return the page of a static folder, with its Content-Security-Policy.
+
+    Args:
+        model: the model that the page is about.
+        renderer: the model's networks.
+        facts: what the page must know beyond what the served one does.
+    """
+    policy = (
+        f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' {_IMPORT_MAP_HASH}; "
+        "worker-src 'self' blob:; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'"
+    )
+    return render(
+        PAGE_TEMPLATES / "static.html",
+        **_model_values(model, {**_facts(model, renderer), **facts}),
+        **_control_values(model),
+        policy=policy,
+    )
 
 
 def exported_page(
@@ -71,7 +107,7 @@ def exported_page(
     """
     return render(
         PAGE_TEMPLATES / "exported.html",
-        **_model_values(model, renderer),
+        **_model_values(model, _facts(model, renderer)),
         policy=policy,
         style=Markup((STATIC / "page.css").read_text(encoding="utf-8")),  # our own: not escaped
         import_map=script_json({"imports": imports}),
@@ -79,20 +115,33 @@ def exported_page(
     )
 
 
-def _model_values(model: Model, renderer: Renderer) -> dict[str, Any]:
-    """The values of both templates. `facts` is the data that their scripts start from."""
-    name, size = model_name(model), model.config.shape.side
-    facts = {
-        "name": name,
+def _facts(model: Model, renderer: Renderer) -> dict[str, Any]:
+    """The data that the scripts of all pages start from."""
+    return {
+        "name": model_name(model),
         "classes": list(model.classes),
-        "size": size,
+        "size": model.config.shape.side,
         "gallery": GALLERY_SIZE,
         "gammas": renderer.gammas(),
     }
+
+
+def _model_values(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of all templates."""
     return {
-        "name": name,
-        "size": size,
+        "name": model_name(model),
+        "size": model.config.shape.side,
         "step": model.step,
         "credits": model.credits.splitlines(),
         "facts": script_json(facts),
+    }
+
+
+def _control_values(model: Model) -> dict[str, Any]:
+    """The values of templates with controls: of the served and the static page."""
+    return {
+        "import_map": _IMPORT_MAP,
+        "score_meaning": _SCORE_MEANING[model.config.loss],
+        "interpolation_steps": INTERPOLATION_STEPS,
+        "max_seed": MAX_SEED,
     }

@@ -70,7 +70,7 @@ def export(
     traced = trace_network(model, discriminator, maps, half)
     metadata = {"network": traced.network, **replace(model, card=card or model.card).metadata()}
     content = kind.content(traced, metadata)
-    difference = _largest_difference(kind, content, traced)
+    difference = max(differences(kind.run, content, traced).values())
     write_bytes(out, content)
     yield f"wrote {out}: the {traced.network} as {kind.title}, {len(content) / 1e6:.1f} MB"
     yield f"{', '.join(traced.inputs)} -> {', '.join(traced.outputs)}"
@@ -91,7 +91,19 @@ def _network_format(out: Path) -> NetworkFormat:
     )
 
 
-def _largest_difference(kind: NetworkFormat, content: bytes, traced: NetworkProgram) -> float:
-    """Return how far the outputs of a file are from the network's, at most."""
-    pairs = zip(kind.run(content, traced.inputs), traced.outputs.values(), strict=True)
-    return max(float(np.abs(output - expected.numpy()).max()) for output, expected in pairs)
+def differences(
+    run: Callable[[bytes, Mapping[str, Tensor]], Sequence[Float32Array]],
+    content: bytes,
+    traced: NetworkProgram,
+) -> dict[str, float]:
+    """Return how far each output of a file is from the network's, at most, by name.
+
+    Args:
+        run: computes a file's outputs from its content and inputs.
+        content: the file's.
+        traced: the network that the file was made from.
+    """
+    outputs = zip(traced.outputs.items(), run(content, traced.inputs), strict=True)
+    return {
+        name: float(np.abs(output - expected.numpy()).max()) for (name, expected), output in outputs
+    }

@@ -1,7 +1,7 @@
 // The exported page: samples and maps are in the file itself, and no request is made.
 
 import { Gallery } from "sagan/gallery.js";
-import { dataStart, headerOf, Payload } from "sagan/payload.js";
+import { dataStart, decodePayload, headerOf } from "sagan/payload.js";
 import { makeViewer } from "sagan/viewer.js";
 
 const facts = JSON.parse(document.querySelector("#facts").textContent);
@@ -33,12 +33,12 @@ function preview(base64, index) {
 
 function show(index) {
   const base64 = blocks[index];
-  const payload = new Payload(bytesOf(base64, 0, (3 * base64.length) / 4), facts.gammas);
+  const payload = decodePayload(bytesOf(base64, 0, (3 * base64.length) / 4), facts.gammas);
   view.show(payload, previews[index].label);
   gallery.mark(index);
 }
 
-gallery.show(previews);
+previews.forEach((image, index) => gallery.show(index, image, image.label));
 gallery.addEventListener("select", ({ detail }) => show(detail.index));
 show(0);
 document.documentElement.classList.add("ready");

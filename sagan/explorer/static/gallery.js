@@ -12,17 +12,11 @@ export class Gallery extends EventTarget {
     element.addEventListener("keydown", (event) => this.pressKey(event));
   }
 
-  /**
-   * Show images in their places.
-   *
-   * @param {{image: Uint8Array, size: number, label: string}[]} images
-   */
-  show(images) {
-    images.forEach(({ image, size, label }, index) => {
-      paint(this.buttons[index].firstChild, image, size);
-      this.buttons[index].setAttribute("aria-label", label);
-      this.buttons[index].title = label;
-    });
+  /** Show an image in its place. */
+  show(index, { image, size }, label) {
+    paint(this.buttons[index].firstChild, image, size);
+    this.buttons[index].setAttribute("aria-label", label);
+    this.buttons[index].title = label;
   }
 
   /** Mark one image as selected, or none if null. */

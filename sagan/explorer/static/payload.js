@@ -1,4 +1,4 @@
-// An image with its attention maps, as the server sends it: a safetensors file.
+// An image with its attention maps, and the safetensors file in which the server sends it.
 
 import { ranked, region } from "sagan/attention.js";
 import { LruCache } from "sagan/lru.js";
@@ -35,13 +35,15 @@ export function unpack(buffer) {
 
 /** An attention layer's map for one image: side x side queries, keySide x keySide keys. */
 export class AttentionMap {
-  constructor(name, bytes, scale, highlights) {
-    this.name = name;
-    this.bytes = bytes.data;
-    this.scale = scale.data;
-    this.highlights = [...highlights.data];
-    this.side = Math.round(Math.sqrt(bytes.shape[0]));
-    this.keySide = Math.round(Math.sqrt(bytes.shape[1]));
+  /**
+   * @param {string} name the layer's
+   * @param {number} side
+   * @param {number} keySide
+   * @param {(query: number) => Float32Array} row the weights of all keys for a query
+   * @param {number[]} highlights queries worth a look, the most interesting first
+   */
+  constructor(name, side, keySide, row, highlights) {
+    Object.assign(this, { name, side, keySide, row, highlights });
     this.cache = new LruCache(CACHED_QUERIES);
   }
 
@@ -56,34 +58,60 @@ export class AttentionMap {
     }
     return attended;
   }
-
-  /** The weights of all keys for a query, Float32Array (M,): scale * (byte / 255)^2. */
-  row(query) {
-    const length = this.keySide ** 2;
-    const weights = new Float32Array(length);
-    for (let m = 0; m < length; m++) {
-      const root = this.bytes[query * length + m] / 255;
-      weights[m] = this.scale[query] * root * root;
-    }
-    return weights;
-  }
 }
 
-/** An image (S x S x 3 bytes), its attention maps, and the discriminator's scores. */
-export class Payload {
-  /** @param {ArrayBuffer} buffer @param {Object<string, number>} gammas gamma of each of the model's layers, in order */
-  constructor(buffer, gammas) {
-    const { tensors, metadata } = unpack(buffer);
-    this.size = tensors.image.shape[0];
-    this.image = tensors.image.data;
-    this.withoutAttention = tensors.without_attention?.data ?? null;
-    this.scores = [...tensors.scores.data];
-    this.label = metadata.label === undefined ? null : Number(metadata.label);
-    this.maps = Object.keys(gammas)
-      .filter((name) => `bytes/${name}` in tensors)
-      .map((name) => {
-        const part = (kind) => tensors[`${kind}/${name}`];
-        return new AttentionMap(name, part("bytes"), part("scale"), part("highlights"));
-      });
-  }
+/** Rows that were sent as bytes: weight = scale * (byte / 255)^2. */
+function quantizedRow(bytes, scale, length) {
+  return (query) => {
+    const weights = new Float32Array(length);
+    for (let m = 0; m < length; m++) {
+      const root = bytes[query * length + m] / 255;
+      weights[m] = scale[query] * root * root;
+    }
+    return weights;
+  };
+}
+
+/**
+ * @typedef {object} Payload an image with what both networks say of it
+ * @property {Uint8Array} image RGB bytes, size x size x 3
+ * @property {number} size
+ * @property {Uint8Array | null} withoutAttention the same latents without attention; null for a photo
+ * @property {number[]} scores the discriminator's logits
+ * @property {number | null} label the class that it was generated for
+ * @property {AttentionMap[]} maps in the order of the model's layers
+ */
+
+/**
+ * @param {ArrayBuffer} buffer as sagan.explorer.payload encodes it
+ * @param {Object<string, number>} gammas gamma of each of the model's layers, in order
+ * @returns {Payload}
+ */
+export function decodePayload(buffer, gammas) {
+  const { tensors, metadata } = unpack(buffer);
+  const maps = Object.keys(gammas)
+    .filter((name) => `bytes/${name}` in tensors)
+    .map((name) => {
+      const [bytes, scale, highlights] = ["bytes", "scale", "highlights"].map((kind) => tensors[`${kind}/${name}`]);
+      const [side, keySide] = bytes.shape.map((cells) => Math.round(Math.sqrt(cells)));
+      const row = quantizedRow(bytes.data, scale.data, keySide ** 2);
+      return new AttentionMap(name, side, keySide, row, [...highlights.data]);
+    });
+  return {
+    size: tensors.image.shape[0],
+    image: tensors.image.data,
+    withoutAttention: tensors.without_attention?.data ?? null,
+    scores: [...tensors.scores.data],
+    label: metadata.label === undefined ? null : Number(metadata.label),
+    maps,
+  };
+}
+
+/** The images of a gallery, {image, size} each, from the bytes of a safetensors file. */
+export function decodeGallery(buffer) {
+  const { shape: [num, size], data } = unpack(buffer).tensors.images;
+  const bytes = 3 * size * size;
+  return Array.from({ length: num }, (_, index) => {
+    return { image: data.subarray(index * bytes, (index + 1) * bytes), size };
+  });
 }

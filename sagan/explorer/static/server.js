@@ -1,28 +1,9 @@
-// Requests to the server, never for more than is still needed.
+// Requests to the server.
 
 import { LruCache } from "sagan/lru.js";
+import { decodeGallery, decodePayload } from "sagan/payload.js";
 
 const CACHE_BYTES = 64 * 2 ** 20; // galleries, and samples with their maps
-
-/** Run `work` one call at a time; of the calls made meanwhile, only the last one is carried out. */
-export function latestOnly(work) {
-  let next = null;
-  let running = false;
-  return async (...args) => {
-    next = args;
-    if (running) return;
-    running = true;
-    try {
-      while (next) {
-        const now = next;
-        next = null;
-        await work(...now);
-      }
-    } finally {
-      running = false;
-    }
-  };
-}
 
 async function request(url, options) {
   const response = await fetch(url, options).catch(() => {
@@ -56,14 +37,32 @@ export function fetchBuffer(path, parameters) {
   return promise;
 }
 
-/** Upload an image file for the discriminator to judge: ArrayBuffer of a payload. */
-export async function uploadImage(file) {
-  const response = await request("api/image", {
-    method: "POST",
-    body: file,
-    headers: { "content-type": "application/octet-stream" },
-  });
-  return response.arrayBuffer();
+/** The engine of the served page: everything is computed by the server. */
+export class ServerEngine {
+  /** @param {Object<string, number>} gammas gamma of each of the model's layers, in order */
+  constructor(gammas) {
+    this.gammas = gammas;
+  }
+
+  /** The gallery's images come together; one on the way to another seed is a sample. */
+  async image(query) {
+    if (query.blend) return this.sample(query);
+    const { seed, label, truncation, index } = query;
+    return decodeGallery(await fetchBuffer("gallery", { seed, label, truncation }))[index];
+  }
+
+  async sample(query) {
+    return decodePayload(await fetchBuffer("sample", query), this.gammas);
+  }
+
+  async photo(file) {
+    const response = await request("api/image", {
+      method: "POST",
+      body: file,
+      headers: { "content-type": "application/octet-stream" },
+    });
+    return decodePayload(await response.arrayBuffer(), this.gammas);
+  }
 }
 
 let lastTag = null; // the entity tag of the history that was read last

@@ -1,0 +1,115 @@
+"""The static page: a folder that any web server serves as it is. Networks run in the browser.
+
+index.html
+static/    the served page's modules and style sheet
+runtime/   onnxruntime-web
+model/     both networks as ONNX, and the view that the page opens with, computed in advance
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sagan.errors import SaganError, reason
+from sagan.explorer.browser_runtime import BINARY, browser_runtime
+from sagan.explorer.page import STATIC, modules, static_page
+from sagan.explorer.renderer import GalleryRequest, Renderer, SampleRequest
+from sagan.exporting.formats import differences
+from sagan.exporting.program import trace_network
+from sagan.model import Model, open_model
+from sagan.runtime.extras import ONNX, report_missing_library
+from sagan.runtime.shell import quoted
+from sagan.storage.fsync import write
+from sagan.storage.staging import replace, staged
+
+PAGE = "index.html"
+_LICENSE = Path(__file__).parent / "onnxruntime_license.txt"
+MAP_TOLERANCE = 1e-3  # by which a weight of attention may differ from the model's
+_NETWORKS = ("generator", "discriminator")
+_ENTRIES = ("live.js", "network_worker.js")
+
+
+def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
+    """Write the static page of a model.
+
+    Args:
+        name: a run directory, a model file or a shipped model.
+        out: the folder. If it already exists, it is empty or an older static page, which is
+            replaced.
+        say: called with lines on what is fetched and written.
+
+    Raises:
+        SaganError: the model cannot be used, a library or the runtime is missing, or the folder
+            cannot be written.
+    """
+    _check_replaceable(out)
+    model = open_model(name)
+    renderer = Renderer(model)
+    if not renderer.gammas():
+        raise SaganError(f"model '{name}' has no attention layer to show")
+    runtime = browser_runtime(say)
+    parts = {network: _network_content(model, network) for network in _NETWORKS}
+    start = SampleRequest()
+    parts["gallery"] = renderer.gallery(GalleryRequest(seed=start.seed))
+    parts["sample"] = renderer.sample(start).encode()
+    named = {part: _file_name(part, content) for part, content in parts.items()}
+    facts = {
+        "fit": model.fit,
+        "latentSize": model.config.latent_size,
+        "files": {**named, "runtime": f"runtime/{BINARY}"},
+        "bytes": len(runtime[BINARY]) + sum(len(parts[network]) for network in _NETWORKS),
+        "start": start.model_dump(),
+    }
+    files = {
+        PAGE: static_page(model, renderer, facts).encode(),
+        "static/page.css": (STATIC / "page.css").read_bytes(),
+        **{f"static/{file}": source for file, source in modules(*_ENTRIES).items()},
+        **{f"runtime/{file}": content for file, content in runtime.items()},
+        "runtime/LICENSE.txt": _LICENSE.read_bytes(),
+        **{named[part]: content for part, content in parts.items()},
+    }
+    _write(out, files)
+    total, own = (sum(map(len, contents.values())) / 1e6 for contents in (files, parts))
+    say(f"wrote {out}: {total:.1f} MB for any web server, {own:.1f} MB of it the model")
+    say(f"to look at it here: python -m http.server --directory {quoted(out)}")
+
+
+def _check_replaceable(out: Path) -> None:
+    known = (out / "static" / _ENTRIES[0]).is_file() and (out / PAGE).is_file()
+    if out.is_dir() and (known or not any(out.iterdir())):
+        return
+    if out.exists() or out.is_symlink():
+        raise SaganError(f"'{out}' exists and is not a static page: choose another place")
+
+
+def _network_content(model: Model, network: str) -> bytes:
+    """Return one network as an ONNX file, in 16 bits unless its maps suffer from that."""
+    with report_missing_library(ONNX):
+        from sagan.exporting.onnx_file import onnx_content, run_onnx
+    content = b""
+    for half in (True, False):
+        traced = trace_network(model, network == "discriminator", maps=True, half=half)
+        content = onnx_content(traced, model.metadata())
+        found = differences(run_onnx, content, traced)
+        if all(found[name] <= MAP_TOLERANCE for name in found if ".attention_" in name):
+            break
+    return content
+
+
+def _file_name(part: str, content: bytes) -> str:
+    """Return a name that changes with the content: browsers and hosts keep files for a while."""
+    ending = "onnx" if part in _NETWORKS else "safetensors"
+    return f"model/{part}-{hashlib.sha256(content).hexdigest()[:12]}.{ending}"
+
+
+def _write(out: Path, files: Mapping[str, bytes]) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with staged(out) as folder:
+            for name, content in files.items():
+                path = folder / name
+                path.parent.mkdir(exist_ok=True)
+                write(path, content)
+            replace(folder, out)
+    except OSError as error:
+        raise SaganError(f"cannot write '{out}': {reason(error)}") from None

@@ -1,0 +1,408 @@
+"""The static page: networks run in the browser and give the model's own numbers."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from sagan.errors import SaganError
+from sagan.explain.queries import interesting_queries
+from sagan.explorer import browser_runtime as runtime_module
+from sagan.explorer.browser_runtime import BINARY, SCRIPT, browser_runtime
+from sagan.explorer.folder import MAP_TOLERANCE, write_folder
+from sagan.explorer.payload import Payload
+from sagan.explorer.renderer import Renderer, SampleRequest
+from sagan.images.decode import decode
+from sagan.model import open_model
+from sagan.nn.inputs import seeded_latents
+from sagan.sampling import spherical_interpolation
+
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+OpenPage = Callable[[Page, str], Page]
+
+# What the page's engine says, as JSON: a query's image, scores and maps, or those of a photo.
+ENGINE = """async ({ query, photo }) => {
+  const { NetworkEngine } = await import("sagan/network_engine.js");
+  const facts = JSON.parse(document.querySelector("#facts").textContent);
+  window.engine ??= new NetworkEngine(facts);
+  const file = photo && new File([Uint8Array.from(photo)], "photo.png");
+  const payload = await (file ? engine.photo(file) : engine.sample(query));
+  const maps = payload.maps.map(({ name, side, row, highlights }) => {
+    const rows = Array.from({ length: side ** 2 }, (_, query) => [...row(query)]);
+    return [name, { rows, highlights }];
+  });
+  const { withoutAttention: plain, image, scores, label } = payload;
+  return { image: [...image], plain: plain && [...plain], scores, label, maps };
+}"""
+
+
+@pytest.fixture(scope="session")
+def runtime() -> dict[str, bytes]:
+    """onnxruntime-web, which npm fetches if the user's cache does not have it yet."""
+    try:
+        return browser_runtime(print)
+    except SaganError as error:
+        pytest.skip(f"the static page is NOT TESTED: {error}")
+
+
+@pytest.fixture(scope="session")
+def folder(run: Path, tmp_path_factory: pytest.TempPathFactory, runtime: object) -> Path:
+    """The static page of the run."""
+    out = tmp_path_factory.mktemp("static") / "page"
+    write_folder(str(run), out, lambda line: None)
+    return out
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def site(folder: Path) -> Iterator[str]:
+    """The URL of what `python -m http.server` does with the folder."""
+    handler = partial(_QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def static(page: Page, site: str, open_page: OpenPage) -> Page:
+    """The static page, with its networks loaded."""
+    page.set_default_timeout(60_000)
+    open_page(page, site)
+    expect(page.locator("#loading")).to_be_hidden(timeout=60_000)
+    return page
+
+
+def image_shown(page: Page) -> np.ndarray:
+    """The picture without its overlay, uint8 (S, S, 3)."""
+    page.locator("#picture").focus()
+    page.keyboard.press("Escape")
+    pixels = page.locator("#picture .composite").evaluate(
+        """canvas => [...canvas.getContext("2d").getImageData(0, 0, 256, 256).data]"""
+    )
+    return np.array(pixels, dtype=np.uint8).reshape(256, 256, 4)[::8, ::8, :3]
+
+
+def assert_shows(page: Page, image: np.ndarray) -> None:
+    """Wait until the picture is this one, to one level: the last bits of sums differ."""
+    for _ in range(300):
+        shown = image_shown(page)
+        if np.abs(shown.astype(int) - image).max() <= 1:
+            return
+        page.wait_for_timeout(100)
+    assert np.abs(shown.astype(int) - image).max() <= 1
+
+
+def assert_same_payload(found: dict[str, Any], expected: Payload) -> None:
+    size = len(expected.image)
+    image = np.array(found["image"]).reshape(size, size, 3)
+    assert np.abs(image - expected.image.astype(int)).max() <= 1
+    if expected.without_attention is not None:
+        plain = np.array(found["plain"]).reshape(size, size, 3)
+        assert np.abs(plain - expected.without_attention.astype(int)).max() <= 1
+    np.testing.assert_allclose(found["scores"], expected.scores, atol=0.02)
+    maps = dict(found["maps"])
+    assert maps.keys() == expected.maps.keys()
+    for name, attention in expected.maps.items():
+        np.testing.assert_allclose(maps[name]["rows"], attention, atol=MAP_TOLERANCE)
+
+
+# The numbers are the model's.
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"seed": 3, "index": 4, "label": 1},
+        {"seed": 2**32 - 1, "index": 23, "truncation": 0.55},
+        {"seed": 7, "label": 2, "gamma": 2.5},
+        {"seed": 1, "index": 2, "toward": 9, "blend": 40, "gamma": 0},
+    ],
+    ids=["class", "truncation", "gamma", "interpolation"],
+)
+def test_samples_and_maps_are_those_of_torch(
+    static: Page, run: Path, query: dict[str, Any]
+) -> None:
+    asked = SampleRequest(**query)
+    found = static.evaluate(ENGINE, {"query": asked.model_dump()})
+    assert_same_payload(found, Renderer(open_model(run)).sample(asked))
+    assert found["label"] == (asked.label if asked.label is not None else asked.index % 3)
+
+
+def test_the_discriminators_map_of_a_photo_is_torchs(static: Page, run: Path) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    data = png(Image.fromarray(noise))
+    found = static.evaluate(ENGINE, {"photo": list(data)})
+    assert_same_payload(found, Renderer(open_model(run)).judge(decode(data, 32, "crop")))
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("shape", [(90, 41), (41, 90), (32, 32), (20, 11)])
+def test_photos_are_made_square_as_pillow_does_it(
+    static: Page, fit: str, shape: tuple[int, int]
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    data = png(Image.fromarray(noise))
+    found = static.evaluate(
+        """async ([bytes, fit]) => {
+          const { squarePhoto } = await import("sagan/photo.js");
+          return [...await squarePhoto(new Blob([Uint8Array.from(bytes)]), 32, fit)];
+        }""",
+        [list(data), fit],
+    )
+    expected = decode(data, 32, fit).astype(int)  # type: ignore[arg-type]
+    # Pillow 13 takes the columns of a tall image first; otherwise every pixel is the same.
+    assert np.abs(np.array(found).reshape(32, 32, 3) - expected).max() <= (shape == (90, 41))
+
+
+def png(image: Image.Image) -> bytes:
+    from io import BytesIO
+
+    data = BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 123_456, 2**32 - 1])
+def test_a_seed_gives_the_latents_that_it_gives_in_python_bit_for_bit(
+    static: Page, seed: int
+) -> None:
+    found = static.evaluate(
+        """async ([seed]) => {
+          const { seededLatents } = await import("sagan/latents.js");
+          return seededLatents(40, 500, seed).map((latents) => [...latents]);
+        }""",
+        [seed],
+    )
+    assert (torch.tensor(found) == seeded_latents(40, 500, seed)).all()
+
+
+def test_the_way_between_two_latents_is_the_librarys(static: Page) -> None:
+    found = static.evaluate(
+        """async () => {
+          const { between, seededLatents } = await import("sagan/latents.js");
+          const [start, end] = seededLatents(2, 128, 3);
+          return [0, 0.25, 0.5, 1].map((share) => [...between(start, end, share)]);
+        }"""
+    )
+    start, end = seeded_latents(2, 128, 3)
+    expected = spherical_interpolation(start, end, 5)[[0, 1, 2, 4]]
+    torch.testing.assert_close(torch.tensor(found), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "key_side"), [(8, 8), (16, 8)])
+def test_the_points_that_are_shown_first_are_those_of_the_library(
+    static: Page, side: int, key_side: int
+) -> None:
+    rng = np.random.default_rng(side + key_side)
+    image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    logits = torch.tensor(rng.normal(size=(side**2, key_side**2)) * 3)
+    attention = torch.softmax(logits, 1).float().numpy()
+    found = static.evaluate(
+        """async ([image, weights, side, keySide]) => {
+          const { interestingQueries } = await import("sagan/highlights.js");
+          const map = { weights: Float32Array.from(weights), side, keySide };
+          return interestingQueries(map, Uint8Array.from(image), 32, 4);
+        }""",
+        [image.ravel().tolist(), attention.ravel().tolist(), side, key_side],
+    )
+    assert found == interesting_queries(attention, image, 4)
+
+
+# What visitors do.
+
+
+def test_every_control_draws_without_a_server(static: Page, run: Path, site: str) -> None:
+    generator = open_model(run).generator()
+    requested: list[str] = []
+    static.on("request", lambda request: requested.append(request.url))
+    static.fill("#seed", "12")
+    static.press("#seed", "Enter")
+    assert_shows(static, generator.sample(1, [0], 12)[0])
+    static.get_by_role("radio", name="bee").check()
+    assert_shows(static, generator.sample(1, [1], 12)[0])
+    static.locator("#truncation").fill("0.5")
+    assert_shows(static, generator.sample(1, [1], 12, truncation=0.5)[0])
+    static.get_by_role("switch").click()
+    renderer = Renderer(open_model(run))
+    asked = SampleRequest(seed=12, label=1, truncation=0.5, gamma=0)
+    assert_shows(static, renderer.sample(asked).image)
+    static.get_by_role("switch").click()
+    static.locator("#gallery button").nth(5).click()
+    last = generator.sample(6, [1] * 6, 12, truncation=0.5)[5]
+    assert_shows(static, last)
+    static.get_by_role("radio", name="Discriminator").check()
+    expect(static.locator("#layers input:checked")).to_have_value("discriminator.attention_16")
+    static.locator("#picture").hover(position={"x": 100, "y": 200})
+    expect(static.locator("#where")).to_contain_text("· bee")
+    assert requested == []
+
+
+def test_a_visitors_photo_is_judged_in_the_browser(static: Page, tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    static.set_input_files("#photo", tmp_path / "photo.png")
+    static.locator("#picture").hover(position={"x": 100, "y": 200})
+    expect(static.locator("#where")).to_contain_text("your picture")
+    with Image.open(tmp_path / "photo.png") as photo:
+        assert_shows(static, decode(png(photo), 32, "crop"))
+    (tmp_path / "text.png").write_text("no picture")
+    static.set_input_files("#photo", tmp_path / "text.png")
+    expect(static.locator("#toast")).to_contain_text("not a readable image")
+
+
+def test_the_first_view_does_not_wait_for_the_networks(
+    page: Page, site: str, run: Path, open_page: OpenPage
+) -> None:
+    held: list[Route] = []
+    page.route("**/*.wasm", lambda route: held.append(route))
+    open_page(page, site)
+    expect(page.locator("#loading")).to_be_visible()
+    generator = open_model(run).generator()
+    assert_shows(page, generator.sample(1, [0], 0)[0])
+    page.fill("#seed", "4")
+    page.press("#seed", "Enter")
+    held[0].continue_()
+    expect(page.locator("#loading")).to_be_hidden(timeout=60_000)
+    assert_shows(page, generator.sample(1, [0], 4)[0])
+
+
+def test_a_missing_part_is_reported_and_the_first_view_stays(
+    page: Page, site: str, open_page: OpenPage
+) -> None:
+    page.route("**/*.wasm", lambda route: route.fulfill(status=404))
+    open_page(page, site)
+    page.get_by_role("button", name="New samples").click()
+    expect(page.locator("#toast")).to_contain_text(".wasm is missing")
+    expect(page.locator("#where")).to_contain_text("Pixel")
+
+
+def test_axe_finds_no_serious_violation(static: Page, axe: Callable[[Page], None]) -> None:
+    axe(static)
+
+
+def test_the_policy_forbids_other_hosts_in_the_page_and_in_its_worker(
+    context: BrowserContext, site: str, open_page: OpenPage
+) -> None:
+    page = open_page(context.new_page(), site)
+    reach = "fetch('https://192.0.2.1/').then(() => 'reached', (error) => 'refused')"
+    in_worker = f"""new Promise((resolve) => {{
+      const url = URL.createObjectURL(new Blob([`{reach}.then(postMessage)`]));
+      new Worker(url).onmessage = ({{ data }}) => resolve(data);
+    }})"""
+    violations = """document.addEventListener("securitypolicyviolation",
+      ({ effectiveDirective }) => (window.violated ??= []).push(effectiveDirective))"""
+    page.evaluate(violations)
+    assert page.evaluate(reach) == "refused"
+    assert page.evaluate(in_worker) == "refused"
+    assert page.evaluate("window.violated") == ["connect-src"]
+
+
+# The folder.
+
+
+def test_the_folder_is_small_and_names_no_other_place(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 17e6
+    model = sum(path.stat().st_size for path in (folder / "model").iterdir())
+    assert model < 3e6
+    assert "Microsoft" in (folder / "runtime" / "LICENSE.txt").read_text()
+    own = [*folder.glob("*.html"), *folder.glob("static/*")]
+    for path in own:
+        text = path.read_text().replace("http://www.w3.org/", "")
+        assert "http:" not in text, path.name
+        assert "https:" not in text, path.name
+    assert not list(folder.rglob(".*"))
+
+
+def test_an_older_page_is_replaced_and_anything_else_left_alone(
+    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagan.explorer.folder._network_content", lambda model, network: b"onnx")
+    out = tmp_path / "page"
+    (out / "static").mkdir(parents=True)
+    for name in ("index.html", "static/live.js", "static/old.js"):
+        (out / name).write_text("old")
+    write_folder(str(run), out, lambda line: None)
+    assert not (out / "static" / "old.js").exists()
+    assert json.loads((out / "index.html").read_text().split('id="facts">')[1].split("<")[0])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(SaganError, match="not a static page"):
+        write_folder(str(run), tmp_path / "mine", lambda line: None)
+
+
+def test_a_model_without_attention_has_no_static_page(
+    run_without_attention: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SaganError, match="no attention layer"):
+        write_folder(str(run_without_attention), tmp_path / "out", lambda line: None)
+
+
+# The runtime.
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the tarball would be in an empty cache."""
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path))
+    return tmp_path / "browser" / f"onnxruntime-web-{runtime_module.VERSION}.tgz"
+
+
+def test_without_npm_one_line_says_which_file_goes_where(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(SaganError) as failure:
+        browser_runtime(print)
+    text = str(failure.value)
+    assert f"npm pack onnxruntime-web@{runtime_module.VERSION}" in text
+    assert str(empty_cache) in text
+    assert "\n" not in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for npm")
+@pytest.mark.parametrize("status", [0, 1])
+def test_it_is_announced_fetched_by_npm_and_checked(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text(
+        f"#!/bin/sh\necho other > onnxruntime-web-{runtime_module.VERSION}.tgz\nexit {status}\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(npm))
+    said: list[str] = []
+    with pytest.raises(SaganError, match="is there a network" if status else "another file"):
+        browser_runtime(said.append)
+    assert "fetching onnxruntime-web" in said[0]
+    assert not empty_cache.exists()
+
+
+def test_the_version_that_was_checked_has_its_files(runtime: dict[str, bytes]) -> None:
+    assert runtime[BINARY][:4] == b"\0asm"
+    assert b"Microsoft" in runtime[SCRIPT]
+
+
+def test_the_command_refuses_a_place_that_is_taken(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    command = [sys.executable, "-m", "sagan", "explore", str(run), "--static"]
+    done = subprocess.run([*command, str(tmp_path / "file")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "not a static page" in done.stderr
