@@ -12,8 +12,9 @@ from pathlib import Path
 
 from sagan.errors import SaganError, reason
 from sagan.explorer.browser_runtime import BINARY, browser_runtime
+from sagan.explorer.front_views import start_request
 from sagan.explorer.page import STATIC, modules, static_page
-from sagan.explorer.renderer import GalleryRequest, Renderer, SampleRequest
+from sagan.explorer.renderer import GalleryRequest, Renderer
 from sagan.exporting.formats import differences
 from sagan.exporting.program import trace_network
 from sagan.model import Model, open_model
@@ -49,7 +50,7 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
         raise SaganError(f"model '{name}' has no attention layer to show")
     runtime = browser_runtime(say)
     parts = {network: _network_content(model, network) for network in _NETWORKS}
-    start = SampleRequest()
+    start = start_request(model)
     parts["gallery"] = renderer.gallery(GalleryRequest(seed=start.seed))
     parts["sample"] = renderer.sample(start).encode()
     named = {part: _file_name(part, content) for part, content in parts.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sagan.explorer.front_views import front_view
 from sagan.explorer.renderer import GALLERY_SIZE, INTERPOLATION_STEPS, MAX_SEED, Renderer
 from sagan.model import Model
 from sagan.report.html import render, script_json
@@ -21,6 +22,13 @@ _IMPORT_MAP = script_json({"imports": {"sagan/": "./static/"}})
 _IMPORT_MAP_HASH = (
     f"'sha256-{base64.b64encode(hashlib.sha256(_IMPORT_MAP.encode()).digest()).decode()}'"
 )
+
+# The values of templates with controls: of the served and the static page.
+_CONTROL_VALUES = {
+    "import_map": _IMPORT_MAP,
+    "interpolation_steps": INTERPOLATION_STEPS,
+    "max_seed": MAX_SEED,
+}
 
 # What a logit means depends on the loss that the discriminator was trained with.
 _SCORE_MEANING = {
@@ -66,7 +74,7 @@ def served_page(model: Model, renderer: Renderer, with_training: bool) -> tuple[
     page = render(
         PAGE_TEMPLATES / "served.html",
         **_model_values(model, _facts(model, renderer)),
-        **_control_values(model),
+        **_CONTROL_VALUES,
         with_training=with_training,
     )
     return page, policy
@@ -88,7 +96,7 @@ def static_page(model: Model, renderer: Renderer, facts: Mapping[str, Any]) -> s
     return render(
         PAGE_TEMPLATES / "static.html",
         **_model_values(model, {**_facts(model, renderer), **facts}),
-        **_control_values(model),
+        **_CONTROL_VALUES,
         policy=policy,
     )
 
@@ -123,6 +131,7 @@ def _facts(model: Model, renderer: Renderer) -> dict[str, Any]:
         "size": model.config.shape.side,
         "gallery": GALLERY_SIZE,
         "gammas": renderer.gammas(),
+        "front": front_view(model),
     }
 
 
@@ -133,15 +142,6 @@ def _model_values(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
         "size": model.config.shape.side,
         "step": model.step,
         "credits": model.credits.splitlines(),
-        "facts": script_json(facts),
-    }
-
-
-def _control_values(model: Model) -> dict[str, Any]:
-    """The values of templates with controls: of the served and the static page."""
-    return {
-        "import_map": _IMPORT_MAP,
         "score_meaning": _SCORE_MEANING[model.config.loss],
-        "interpolation_steps": INTERPOLATION_STEPS,
-        "max_seed": MAX_SEED,
+        "facts": script_json(facts),
     }

@@ -32,6 +32,7 @@ from sagan.explain import (
     convolution_window,
 )
 from sagan.explain.overlay import heat, outline, upsample_bilinear
+from sagan.explorer.front_views import FRONT_VIEWS
 from sagan.explorer.page import model_name
 from sagan.explorer.payload import Payload
 from sagan.images.pixels import to_float, to_uint8
@@ -905,6 +906,81 @@ def test_the_picture_is_copied_as_png_with_its_overlay(
     page.wait_for_url(page.evaluate("navigator.clipboard.readText()"))
     assert "at=20,20" in page.url
     context.close()
+
+
+def test_while_the_button_is_held_the_picture_is_the_one_without_attention(explore: Page) -> None:
+    point_at(explore, 20, 20)
+    where_before = where(explore)
+    attended = composed(explore)
+    plain = np.kron(pixels_of(explore, "#without-attention"), np.ones((8, 8, 1), np.uint8))
+    button = explore.locator("#compare")
+    button.hover()
+    explore.mouse.down()
+    assert (composed(explore) == plain).all()
+    assert not pixels_of(explore, "#picture .annotations", "RGBA")[..., 3].any()
+    explore.mouse.up()
+    assert (composed(explore) == attended).all()
+    button.focus()
+    explore.keyboard.down("Enter")
+    assert (composed(explore) == plain).all()
+    explore.keyboard.up("Enter")
+    assert (composed(explore) == attended).all()
+    assert where(explore) == where_before
+    assert explore.locator(".pin").count() == 0
+
+
+def test_the_scores_begin_with_the_images_own_class_and_mark_none_for_a_photo(
+    explore: Page, tmp_path: Path
+) -> None:
+    explore.locator("#gallery button").nth(1).click()
+    expect(explore.locator("#scores-title")).to_have_text("Would it pass for a real bee?")
+    assert explore.locator("#scores .name").first.inner_text() == "bee"
+    assert explore.locator("#scores .own").count() == 1
+    explore.set_input_files("#photo", photo(tmp_path))
+    expect(explore.locator("#scores-title")).to_have_text("What would it pass for?")
+    assert explore.locator("#scores .own").count() == 0
+    assert explore.locator("#compare").is_hidden()
+
+
+def test_only_the_point_and_the_newest_pin_have_arcs(explore: Page) -> None:
+    explore.evaluate(
+        """window.arcs = 0;
+        const curve = CanvasRenderingContext2D.prototype.quadraticCurveTo;
+        CanvasRenderingContext2D.prototype.quadraticCurveTo = function (...args) {
+          arcs++;
+          curve.apply(this, args);
+        };"""
+    )
+    for x in (3, 11, 19, 27):
+        explore.mouse.click(*place(explore, x, 20))
+    explore.evaluate("arcs = 0")
+    point_at(explore, 5, 5)
+    assert 0 < explore.evaluate("arcs") <= 2 * 5 * 2  # twice, for the casing; up to five each
+
+
+def test_while_a_picture_is_drawn_the_page_says_that_it_is_busy(explore: Page) -> None:
+    held: list[Route] = []
+    explore.route("**/api/sample*", lambda route: held.append(route))
+    explore.fill("#seed", "77")
+    explore.press("#seed", "Enter")
+    expect(explore.locator("#picture")).to_have_attribute("aria-busy", "true")
+    for route in held:
+        route.continue_()
+    expect(explore.locator("#picture")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_without_an_address_the_page_opens_with_the_models_front_view(
+    page: Page, run: Path, monkeypatch: pytest.MonkeyPatch, serve: Serve, open_page: OpenPage
+) -> None:
+    monkeypatch.setitem(FRONT_VIEWS, str(run), "seed=5&index=2&at=9,10")
+    url = serve(run)
+    open_page(page, url)
+    assert (page.input_value("#seed"), where(page).split(" ·")[0]) == ("5", "Pixel 9, 10")
+    expect(page.locator("#gallery button").nth(2)).to_have_attribute("aria-pressed", "true")
+    open_page(page, f"{url}/#seed=0")
+    page.reload()
+    page.wait_for_selector("html.ready")
+    assert page.input_value("#seed") == "0"
 
 
 # Accessibility and layout.

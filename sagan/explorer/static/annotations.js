@@ -34,7 +34,8 @@ export function drawAnnotations(context, length, map, size, { at, pins }) {
   }
   context.lineCap = "round";
   marks.reverse(); // so that the point's own links and dot lie on top
-  for (const mark of marks) drawLinks(context, length, map, mark);
+  const newest = marks[0]; // those of older pins would hide the picture
+  for (const mark of marks) if (!mark.pinned || mark === newest) drawLinks(context, length, map, mark);
   for (const mark of marks) {
     if (!mark.pinned) drawKernel(context, length, map, mark.query);
     drawDot(context, place(mark.query, map.side, length), mark);

@@ -2,7 +2,7 @@
 // from is the engine's business: a server, or networks in this browser.
 
 import { copyLink } from "sagan/clipboard.js";
-import { difference, paint } from "sagan/compose.js";
+import { paint } from "sagan/compose.js";
 import { fillChips, fillSelect } from "sagan/controls.js";
 import { Gallery } from "sagan/gallery.js";
 import { latestOnly } from "sagan/latest_only.js";
@@ -32,7 +32,7 @@ const $ = (selector) => document.querySelector(selector);
  * @param {object} facts what is known of the model: name, classes, size, gallery, gammas
  */
 export function explore(engine, facts) {
-  const state = parseState(location.hash);
+  const state = parseState(location.hash || facts.front);
   if (!(state.label < facts.classes.length)) state.label = null;
   const { view, autoplay } = makeViewer(facts);
   const gallery = new Gallery($("#gallery"), facts.gallery);
@@ -79,8 +79,8 @@ export function explore(engine, facts) {
 
   const drawSample = latestOnly(reportingErrors(async () => {
     const { index } = state;
-    const payload = await engine.sample(stateQuery());
-    if (!photo) show(payload, className(payload.label) ?? `sample ${index + 1}`);
+    const payload = await view.waitFor(engine.sample(stateQuery()));
+    if (!photo) view.show(payload, className(payload.label) ?? `sample ${index + 1}`);
   }));
 
   /** The interpolation starts at the gallery's image and ends at what the slider requests there. */
@@ -100,22 +100,12 @@ export function explore(engine, facts) {
     return engine.sample({ ...sampleQuery(index), ...gammaQuery() }).catch(() => {});
   });
 
-  function show(payload, title) {
-    view.show(payload, title);
-    showScores($("#scores"), payload.scores, facts.classes, payload.label);
-    if (!payload.withoutAttention) return;
-    paint($("#without-attention"), payload.withoutAttention, payload.size);
-    const { image, gain } = difference(payload.image, payload.withoutAttention);
-    paint($("#difference"), image, payload.size);
-    $("#difference-title").textContent = `difference${gain > 1 ? ` (× ${gain})` : ""}`;
-  }
-
   // The state, in the controls and in the URL.
 
   /** The page's URL with everything it shows. */
   function currentUrl() {
     const [at, pins] = [autoplay.stopped ? view.at : null, view.pins.map((pin) => pin.at)];
-    return location.origin + location.pathname + formatState({ ...state, layer: view.layer, at, pins });
+    return location.origin + location.pathname + formatState({ ...state, layer: view.layer, at, pins }, facts.front);
   }
 
   let urlTimer = null;
@@ -219,11 +209,11 @@ export function explore(engine, facts) {
 
   const showPhoto = reportingErrors(async (file) => {
     const choice = ++choices;
-    const payload = await engine.photo(file);
+    const payload = await view.waitFor(engine.photo(file));
     if (choice !== choices) return;
     photo = payload;
     paint($("#photo-preview"), photo.image, photo.size);
-    show(photo, "your picture");
+    view.show(photo, "your picture");
     showState();
   });
 
@@ -257,7 +247,7 @@ export function explore(engine, facts) {
 
   function restorePoints() {
     const inside = (at) => at !== null && Math.max(...at) < facts.size;
-    if (inside(state.at) || state.pins.length) autoplay.stop();
+    if (location.hash && (inside(state.at) || state.pins.length)) autoplay.stop();
     view.setPins(state.pins.filter(inside));
     if (inside(state.at)) view.point(state.at);
   }

@@ -27,6 +27,7 @@ function preview(base64, index) {
   return {
     image: new Uint8Array(bytesOf(base64, from, to)),
     size: entries.image.shape[0],
+    isSample: "without_attention" in entries,
     label: facts.classes[metadata.label] ?? `picture ${index + 1}`,
   };
 }
@@ -39,6 +40,7 @@ function show(index) {
 }
 
 previews.forEach((image, index) => gallery.show(index, image, image.label));
+document.querySelector("#strength").hidden = !previews.some(({ isSample }) => isSample); // photos have none
 gallery.addEventListener("select", ({ detail }) => show(detail.index));
 show(0);
 document.documentElement.classList.add("ready");

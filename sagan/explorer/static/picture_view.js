@@ -5,6 +5,7 @@ import { cellOf, heat } from "sagan/attention.js";
 import { compose } from "sagan/compose.js";
 
 const PNG_SIZE = 1024;
+const BUSY_DELAY = 250; // milliseconds of waiting before the picture shows that it waits
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
@@ -22,6 +23,8 @@ export class PictureView extends EventTarget {
     this.layer = null;
     this.at = null;
     this.pins = [];
+    this.comparing = false; // while the picture without attention is shown
+    this.waiting = 0;
     this.listen();
     new ResizeObserver(() => this.annotate()).observe(element);
   }
@@ -83,6 +86,24 @@ export class PictureView extends EventTarget {
     this.setPins([], by);
   }
 
+  /** Show the same picture without attention, or again what was shown before. */
+  compare(comparing) {
+    this.comparing = comparing && Boolean(this.payload?.withoutAttention);
+    this.draw();
+  }
+
+  /** The result of some work, while the picture says that it is busy. */
+  async waitFor(promise) {
+    this.waiting++;
+    const timer = setTimeout(() => this.element.setAttribute("aria-busy", "true"), BUSY_DELAY);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      if (--this.waiting === 0) this.element.removeAttribute("aria-busy");
+    }
+  }
+
   /** A PNG of what is visible, as a promise of a Blob. */
   png() {
     const canvas = document.createElement("canvas");
@@ -108,6 +129,11 @@ export class PictureView extends EventTarget {
   draw() {
     if (!this.payload) return;
     const { map, payload } = this;
+    if (this.comparing) {
+      compose(this.composite, payload.withoutAttention, payload.size, null);
+      this.annotate();
+      return;
+    }
     const at = this.at ?? this.pins.at(-1)?.at;
     const values = map && at && { values: heat(map.attended(this.cell(at)).row), side: map.keySide };
     compose(this.composite, payload.image, payload.size, values || null);
@@ -117,7 +143,7 @@ export class PictureView extends EventTarget {
   annotate() {
     const [width, ratio] = [this.element.clientWidth, window.devicePixelRatio];
     this.annotations.width = this.annotations.height = Math.round(width * ratio);
-    if (!this.map) return;
+    if (!this.map || this.comparing) return;
     const context = this.annotations.getContext("2d");
     context.scale(ratio, ratio);
     drawAnnotations(context, width, this.map, this.payload.size, this);

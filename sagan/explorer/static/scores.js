@@ -2,21 +2,29 @@
 
 const MAX_BARS = 10;
 
+/** What the bars answer, for people: "Would it pass for a real cat?". */
+export function scoresQuestion(classes, own, isPhoto) {
+  if (isPhoto) return "What would it pass for?";
+  return `Would it pass for a real ${classes[own] ?? "picture"}?`;
+}
+
 /**
+ * The image's own class comes first; nothing is highlighted for a photo, which has none.
+ *
  * @param {HTMLElement} list
  * @param {number[]} scores one for each class; a single one for an unconditional model
  * @param {string[]} classes
  * @param {number | null} own the class that the image was generated for
  */
 export function showScores(list, scores, classes, own) {
-  const best = scores.map((_, index) => index).sort((a, b) => scores[b] - scores[a]);
-  const shown = best.slice(0, MAX_BARS);
-  if (own !== null && !shown.includes(own)) shown[MAX_BARS - 1] = own;
+  const others = scores.map((_, index) => index).filter((index) => index !== own);
+  others.sort((a, b) => scores[b] - scores[a]);
+  const shown = (own !== null ? [own, ...others] : others).slice(0, MAX_BARS);
   const reach = Math.max(2, ...shown.map((index) => Math.abs(scores[index])));
   list.replaceChildren(
     ...shown.map((index) => {
       const name = classes[index] ?? "real?";
-      return bar(name, scores[index], reach, index === (own ?? best[0]));
+      return bar(name, scores[index], reach, index === own);
     }),
   );
 }

@@ -45,11 +45,17 @@ export function parseState(hash) {
   return state;
 }
 
-/** The state -> "#...", with the values that differ from the defaults. */
-export function formatState(state) {
+/**
+ * The state -> "#...", with the values that differ from the defaults.
+ *
+ * @param {object} state
+ * @param {string} front the view that the page opens with when its URL says nothing; "" for the defaults
+ */
+export function formatState(state, front = "") {
   const defaults = { ...DEFAULTS, toward: nextSeed(state.seed) };
   const parts = Object.keys(DEFAULTS)
     .filter((name) => String(state[name]) !== String(defaults[name]))
     .map((name) => `${name}=${name === "pins" ? state.pins.join(";") : state[name]}`);
+  if (!parts.length && front) parts.push(`seed=${state.seed}`);
   return parts.length ? `#${parts.join("&")}` : "";
 }

@@ -2,6 +2,7 @@
 
 import { initializeAppearance } from "sagan/appearance.js";
 import { Autoplay } from "sagan/autoplay.js";
+import { initializeCards } from "sagan/cards.js";
 import { copyPng } from "sagan/clipboard.js";
 import { fillChips } from "sagan/controls.js";
 import { formatNumber } from "sagan/format.js";
@@ -22,14 +23,17 @@ export function showToast(message) {
 /**
  * Make the page's picture view work.
  *
- * @param {{name: string, gammas: Object<string, number>}} facts the model's name, and gamma of each attention layer
+ * @param {{name: string, classes: string[], gammas: Object<string, number>}} facts the model's name, its classes, and
+ *   gamma of each attention layer
  * @returns {{view: PictureView, autoplay: Autoplay}}
  */
-export function makeViewer({ name, gammas }) {
+export function makeViewer({ name, classes, gammas }) {
   const view = new PictureView(document.querySelector("#picture"));
   new Readout(view, document, Object.keys(gammas).length > 0);
   initializeLayers(view, document.querySelector("#layers"), gammas);
   initializePins(view, document.querySelector("#pins"));
+  initializeComparison(view, document.querySelector("#compare"));
+  initializeCards(view, classes);
   initializeAppearance(document.querySelector("#theme"));
   document.querySelector("#copy-png").addEventListener("click", async () => {
     showToast(await copyPng(view.png(), name));
@@ -51,6 +55,32 @@ function initializeLayers(view, fieldset, gammas) {
     check(view.map.name);
     fieldset.querySelector("#layer-gamma").textContent = formatNumber(gammas[view.map.name]);
   });
+}
+
+/** While the button is held, by pointer or key, the picture is the one without attention. */
+function initializeComparison(view, button) {
+  const hold = (held) => {
+    view.compare(held);
+    view.element.classList.toggle("comparing", view.comparing);
+  };
+  view.addEventListener("shown", () => {
+    button.hidden = !view.payload.withoutAttention;
+  });
+  button.addEventListener("pointerdown", (event) => {
+    button.setPointerCapture(event.pointerId);
+    hold(true);
+  });
+  for (const end of ["pointerup", "pointercancel", "blur", "keyup"]) button.addEventListener(end, () => hold(false));
+  button.addEventListener("keydown", (event) => {
+    if (event.key === " " || event.key === "Enter") hold(true);
+  });
+  // The picture beneath must not take these for its own.
+  for (const name of ["pointerdown", "pointermove", "click", "keydown", "contextmenu"]) {
+    button.addEventListener(name, (event) => {
+      event.stopPropagation();
+      if (name === "contextmenu") event.preventDefault(); // of a finger that stays
+    });
+  }
 }
 
 /** A chip for each pin, replaced only when the pins change: one of them may have the focus. */
