@@ -44,6 +44,8 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
             cannot be written.
     """
     _check_replaceable(out)
+    with report_missing_library(ONNX):  # before anything is fetched
+        import sagan.exporting.onnx_file  # noqa: F401
     model = open_model(name)
     renderer = Renderer(model)
     if not renderer.gammas():
@@ -85,8 +87,8 @@ def _check_replaceable(out: Path) -> None:
 
 def _network_content(model: Model, network: str) -> bytes:
     """Return one network as an ONNX file, in 16 bits unless its maps suffer from that."""
-    with report_missing_library(ONNX):
-        from sagan.exporting.onnx_file import onnx_content, run_onnx
+    from sagan.exporting.onnx_file import onnx_content, run_onnx
+
     content = b""
     for half in (True, False):
         traced = trace_network(model, network == "discriminator", maps=True, half=half)
