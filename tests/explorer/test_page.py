@@ -944,18 +944,22 @@ def test_the_scores_begin_with_the_images_own_class_and_mark_none_for_a_photo(
 
 def test_only_the_point_and_the_newest_pin_have_arcs(explore: Page) -> None:
     explore.evaluate(
-        """window.colors = new Set();
-        const curve = CanvasRenderingContext2D.prototype.quadraticCurveTo;
-        CanvasRenderingContext2D.prototype.quadraticCurveTo = function (...args) {
-          colors.add(this.strokeStyle);
-          curve.apply(this, args);
-        };"""
+        """() => {
+          window.colors = new Set();
+          const curve = CanvasRenderingContext2D.prototype.quadraticCurveTo;
+          CanvasRenderingContext2D.prototype.quadraticCurveTo = function (...args) {
+            colors.add(this.strokeStyle);
+            curve.apply(this, args);
+          };
+        }"""
     )
     casing = "rgba(8, 8, 12, 0.85)"
     drawn_for_pins: set[str] = set()
     for x, newest in ((3, "#35a7ff"), (11, "#ffd21f"), (19, "#2bd49c"), (27, "#f58bea")):
+        explore.mouse.move(*place(explore, x, 20))
         explore.evaluate("colors.clear()")
-        explore.mouse.click(*place(explore, x, 20))
+        explore.mouse.down()
+        explore.mouse.up()
         colors = set(explore.evaluate("[...colors]")) - {casing}
         assert colors <= {"#ff4d2e", newest}
         drawn_for_pins |= colors - {"#ff4d2e"}
