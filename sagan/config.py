@@ -39,13 +39,8 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 DEFAULT_RESOLUTION = 32
 
 _FLAGS = (
-    "conditional",
-    "spectral_norm_g",
-    "spectral_norm_d",
-    "rectified_skip",
-    "flip",
-    "reuse_fakes",
-)
+    "conditional", "spectral_norm_g", "spectral_norm_d", "rectified_skip", "flip", "reuse_fakes",
+)  # fmt: skip
 
 
 class Config(BaseModel):

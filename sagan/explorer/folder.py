@@ -50,6 +50,11 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
     renderer = Renderer(model)
     if not renderer.gammas():
         raise SaganError(f"model '{name}' has no attention layer to show")
+    if model.config.colors != "rgb":
+        raise SaganError(
+            f"'{model.origin}' draws images of {model.config.shape}, but the static page shows RGB "
+            "only: use sagan explore without --static"
+        )
     runtime = browser_runtime(say)
     parts = {network: _network_content(model, network) for network in _NETWORKS}
     start = start_request(model)

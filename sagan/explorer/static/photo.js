@@ -1,7 +1,7 @@
 // A visitor's own picture, made square and small as the training images were: the crop, the padding
 // and the antialiased Lanczos of sagan.images.decode, with Pillow's fixed-point rounding. Pillow takes
-// the columns of tall images first, so some pixels differ by one. Loaded by the worker, since a large
-// photo takes a second.
+// the columns of tall images first, so in these some pixels differ: most by one, those at hard edges by
+// more. Loaded by the worker, since a large photo takes a second.
 
 const LOBES = 3; // of the Lanczos kernel, on each side
 const PRECISION = 22; // bits of its weights
