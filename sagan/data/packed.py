@@ -184,7 +184,8 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         raise _damaged(path, f"{MANIFEST}, {first_problem(error)}") from None
     try:
-        manifest.shape  # noqa: B018 -- raises for a size that is not one
+        if manifest.shape.resolution != manifest.size:
+            raise ValueError(f"{manifest.size!r} is {manifest.shape.resolution!r}")
     except ValueError as error:
         raise _damaged(path, f"{MANIFEST}, size: {error}") from None
     if len(manifest.counts) != len(manifest.classes):

@@ -12,15 +12,15 @@ from sagan.data import PackedDataset
 ROOT = Path(__file__).parents[2]
 
 
-def examples(page: str) -> str:
-    """All Python blocks of a page, which build on each other."""
+def blocks(page: str) -> list[str]:
+    """All Python blocks of a page."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def run(page: str) -> dict[str, Any]:
-    """Run a page's examples with the tensors that they leave to the reader."""
-    code = examples(page).replace('.to("cuda")', "")
+    """Run a page's examples, which build on each other, with tensors from the reader."""
+    code = "\n".join(blocks(page)).replace('.to("cuda")', "")
     names: dict[str, Any] = {
         "x": torch.randn(2, 64, 16, 16),
         "batches": [torch.randn(4, 3, 32, 32)],
@@ -55,7 +55,7 @@ def test_the_recipe_for_a_sweep_trains_and_ranks_its_runs(
         '"photos/"': repr(str(labeled.path)), "5000": "1",
         "[1e-4, 2e-4]": "[1e-4]", "[2e-4, 4e-4]": "[2e-4, 4e-4]",
     }  # fmt: skip
-    code = examples("docs/training.md")
+    (code,) = (block for block in blocks("docs/training.md") if "sweep" in block)
     for text, replacement in smaller.items():
         assert text in code
         code = code.replace(text, replacement)

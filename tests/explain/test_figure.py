@@ -360,7 +360,7 @@ def test_color_blind_readers_can_tell_the_dots_apart(vision):
     ("arguments", "reason"),
     [
         ({"images": gray_images()[0]}, "shape"),
-        ({"images": gray_images()[:, :16]}, "H = W"),
+        ({"images": gray_images()[:, :16]}, "sides as 1 to 2"),
         ({"images": gray_images().astype(float)}, "uint8"),
         ({"images": gray_images(2)}, "do not belong to 2 images"),
         ({"attention": np.full((1, 15, 16), 1 / 16)}, "square"),

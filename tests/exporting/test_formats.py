@@ -80,10 +80,10 @@ def test_a_failure_leaves_the_old_file(
     out = tmp_path / "a.pt2"
     out.write_text("old")
 
-    def fail(*_: object) -> float:
+    def fail(*_: object) -> dict[str, float]:
         raise MemoryError
 
-    monkeypatch.setattr(formats, "_largest_difference", fail)
+    monkeypatch.setattr(formats, "differences", fail)
     with pytest.raises(MemoryError):
         list(formats.export(labeled_model, out, discriminator=True))
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt2"]

@@ -74,11 +74,12 @@ def test_all_metrics_can_be_computed_together(
     model, labeled, unseen, tiny_network, tmp_path
 ) -> None:
     reported = []
+    metrics = [name for name in METRICS if name != "parts"]  # of faces, by a network of its own
     document = evaluate(
-        model, unseen, train=labeled, metrics=list(METRICS), network=tiny_network, plan=PLAN,
+        model, unseen, train=labeled, metrics=metrics, network=tiny_network, plan=PLAN,
         neighbors=tmp_path / "neighbors.png", progress=lambda *progress: reported.append(progress),
     )  # fmt: skip
-    names = [published_name(name, tiny_network) for name in METRICS]
+    names = [published_name(name, tiny_network) for name in metrics]
     assert set(names) == document["better"].keys()
     further = {
         "KD-Tiny/std", "IS-Tiny/std", "class-accuracy/real", "near-copies/nearer",
