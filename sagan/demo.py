@@ -28,8 +28,8 @@ SHIPPED = "openmoji-64"
 SAMPLES = 60
 EXPLAINED = 4  # samples in an attention figure
 FILES = ("trained.png", "samples.png", "attention.png", "progress.png")
-# The picture that the README is to show has this many steps of demo-32; it is not made yet.
-README_STEPS = 4000
+# The README's picture: three minutes of two cores without bfloat16.
+README_STEPS = 837
 ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
 
 Train = Callable[[Session, Console], None]
