@@ -185,7 +185,7 @@ def read_manifest(path: Path) -> Manifest:
         raise _damaged(path, f"{MANIFEST}, {first_problem(error)}") from None
     try:
         if manifest.shape.resolution != manifest.size:
-            raise ValueError(f"{manifest.size!r} is {manifest.shape.resolution!r}")
+            raise ValueError(f"{manifest.size!r} must be written as {manifest.shape.resolution!r}")
     except ValueError as error:
         raise _damaged(path, f"{MANIFEST}, size: {error}") from None
     if len(manifest.counts) != len(manifest.classes):

@@ -162,7 +162,7 @@ def _in_memory(images: ImagesInMemory, value_range: ValueRange | None) -> Packed
 
 def _require_model(name: str) -> None:
     """Say what can be measured if there is nothing of this name."""
-    # os.path's exists, unlike Path's, is no error for an impossible name.
+    # os.path.exists, unlike Path.exists, does not fail for an impossible name.
     if not (os.path.exists(name) or is_hub_name(name) or name in shipped_models()):  # noqa: PTH110
         raise SaganError(
             f"cannot find '{name}': give a model (a run directory, a .safetensors file, "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sagan.nn.base import fold_batch_norm
 from sagan.nn.precision import without_autocast
 
-# Initial weights so large that a latent of 128 numbers changes gains by 0.23, from the start on.
+# So large that a latent of 128 numbers changes gains by 0.23 (standard deviation) at the start.
 SELF_MODULATION_STD = 0.02
 
 GainAndBias = tuple[Tensor, Tensor]  # (B, C) each

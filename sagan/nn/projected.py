@@ -127,7 +127,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
         )
         self.num_classes = num_classes
         self.width = width
-        maps = discriminator_feature_maps("projected", self.shape, width)
+        maps = discriminator_feature_maps(self.family, self.shape, width)
         self.scale = projected_scale(self.shape)
         self.backbone = EfficientNetLite0()
         self.self_attention = attention_blocks(attention, maps)
