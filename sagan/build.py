@@ -223,7 +223,12 @@ _FAMILIES = {
         _residual_arguments,
         lambda config: {"rectified_skip": config.rectified_skip},
     ),
-    "projected": _Family(ProjectedGenerator, ProjectedDiscriminator, _residual_arguments),
+    "projected": _Family(
+        ProjectedGenerator,
+        ProjectedDiscriminator,
+        _residual_arguments,
+        lambda config: {"classifier": config.class_loss > 0},
+    ),
     "dcgan": _Family(DCGANGenerator, DCGANDiscriminator, _dcgan_arguments),
 }
 

@@ -3,7 +3,6 @@
 Nothing here imports torch, so that the command line starts fast.
 """
 
-import difflib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from sagan.errors import SaganError
+from sagan.errors import SaganError, similar_words
 from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.nn.channels import (
     QUERY_DIVISOR,
@@ -101,6 +100,9 @@ class Config(BaseModel):
     ema_half_life: float = Field(
         0.0, ge=0, description="half-life of G's weight average in images; 0 disables"
     )
+    class_loss: float = Field(
+        0.0, ge=0, le=100, description="weight for G of a class loss on D's frozen features"
+    )
     flip: bool = Field(True, description="randomly mirror real images")
     augment: Literal["adaptive"] | Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="probability of differentiable augmentation, or adaptive"
@@ -146,6 +148,8 @@ class Config(BaseModel):
             raise ValueError("family dcgan uses torch's initial weights: leave init out")
         if self.family != "residual" and self.rectified_skip:
             raise ValueError(f"family {self.family}: D has no skips: leave rectified_skip out")
+        if self.family != "projected" and self.class_loss:
+            raise ValueError(f"family {self.family}: D has no frozen part: leave class_loss out")
         if self.augment == "adaptive" and self.loss == "wasserstein-gp":
             raise ValueError(
                 "augment=adaptive depends on the sign of D's logits, which has no meaning with "
@@ -263,7 +267,7 @@ def resolve(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
         SaganError: the preset or a field is unknown, or a value is invalid.
     """
     if preset not in PRESETS:
-        raise SaganError(f"unknown preset {preset!r}{_suggestion(preset, PRESETS)}")
+        raise SaganError(f"unknown preset {preset!r}{similar_words(preset, PRESETS)}")
     return parse_config(replaced(PRESETS[preset].settings, overrides or {}))
 
 
@@ -319,7 +323,8 @@ def check_keys(settings: Mapping[Any, Any]) -> None:
     """
     for key in settings:
         if key not in Config.model_fields:
-            raise SaganError(f"unknown setting {key!r}{_suggestion(str(key), Config.model_fields)}")
+            known = similar_words(str(key), Config.model_fields)
+            raise SaganError(f"unknown setting {key!r}{known}")
 
 
 def forbidden_changes(
@@ -356,7 +361,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if key not in Config.model_fields:
             raise SaganError(
                 f"--set {assignment!r}: unknown setting {key!r}"
-                f"{_suggestion(key, Config.model_fields)}"
+                f"{similar_words(key, Config.model_fields)}"
             )
         settings[key] = parse_value(key, text.strip())
     return settings
@@ -375,14 +380,6 @@ def _parse_json(text: str) -> Any:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except (ValueError, RecursionError):
         return text
-
-
-def _suggestion(word: str, known: Mapping[str, Any]) -> str:
-    """Return the end of a message about an unknown word: similar known words, else all."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    if close:
-        return f": did you mean {' or '.join(close)}?"
-    return f": choose from {', '.join(known)}"
 
 
 def _describe(error: ValidationError) -> str:

@@ -1,6 +1,8 @@
 """Errors meant for users rather than programmers."""
 
+import difflib
 import errno
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +52,14 @@ def counted(num: int, one: str, many: str) -> str:
         many: the words after any other number.
     """
     return f"{num:,} {one if num == 1 else many}"
+
+
+def similar_words(word: str, known: Collection[str]) -> str:
+    """Return the end of a message about an unknown word: similar known words, else all."""
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f": did you mean {' or '.join(close)}?"
+    return f": choose from {', '.join(known)}"
 
 
 def shorten(text: str, most: int = MAX_MESSAGE) -> str:

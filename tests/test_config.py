@@ -277,6 +277,7 @@ def test_a_projected_discriminator_has_attention_on_its_frozen_features() -> Non
 
 def test_fakes_are_reused_only_where_all_of_them_are_kept() -> None:
     assert "accumulation=1" in refusal(reuse_fakes=True, batch_size=8, accumulation=2)
+    assert "leave class_loss out" in refusal(class_loss=0.5)
     assert "leave reuse_fakes out" in refusal(reuse_fakes=True, loss="wasserstein-gp")
 
 

@@ -12,7 +12,6 @@ from typing import Literal, Protocol, TypeAlias, overload
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sagan.errors import SaganError
 from sagan.images.pixels import to_float, to_uint8
@@ -26,7 +25,6 @@ from sagan.nn.inputs import (
     seeded_latents,
 )
 from sagan.nn.precision import autocast, exact_float32
-from sagan.nn.spectral_norm import is_spectrally_normalized
 from sagan.types import Float32Array, FloatArray, Int64Array, StrArray, UInt8Array
 
 AttentionMaps: TypeAlias = dict[str, Float32Array]  # layer name -> (num, N, M)
@@ -249,6 +247,17 @@ class DiscriminatorBase(nn.Module):
         """Return logits (B, K) of features (B, D): one for each label, K = 1 without labels."""
         raise NotImplementedError
 
+    def classify(self, view: View) -> Tensor | None:
+        """Return the logits (B, K) of labels by an auxiliary classifier; None without one.
+
+        It is trained beside D and sees only the frozen layers' features: "class_loss" of a
+        configuration.
+
+        Args:
+            view: as `view` returned it.
+        """
+        return None
+
     def first_blocks(self, num: int) -> list[nn.Module]:
         """Return the first `num` blocks, with the attention that follows them."""
         raise NotImplementedError
@@ -318,35 +327,6 @@ class DiscriminatorBase(nn.Module):
         device = _device(self)
         for part in _batches(len(images)):
             yield to_float(torch.from_numpy(images[part].copy()).to(device))
-
-
-@torch.no_grad()
-def fold_batch_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.Module) -> None:
-    """Change a convolution, in place, to output what batch norm would make of its output.
-
-    That is batch norm in evaluation mode, with its running statistics.
-
-    Raises:
-        ValueError: the convolution is spectrally normalized.
-    """
-    if is_spectrally_normalized(convolution):
-        raise ValueError(
-            "fold spectral normalization first: sagan.nn.spectral_norm.fold_spectral_norm"
-        )
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    convolution.weight, bias = fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
-        transpose=isinstance(convolution, nn.ConvTranspose2d),
-    )
-    convolution.bias = bias
 
 
 def _named(network: str, layers: nn.ModuleDict) -> dict[str, SelfAttention2d]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sagan.images.shape import Colors, ImageShape
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
-from sagan.nn.base import DiscriminatorBase, GeneratorBase, fold_batch_norm
+from sagan.nn.base import DiscriminatorBase, GeneratorBase
 from sagan.nn.channels import (
     DCGAN_DISCRIMINATOR,
     DCGAN_GENERATOR,
@@ -27,6 +27,7 @@ from sagan.nn.inputs import (
     check_forward_latents,
     check_whole,
 )
+from sagan.nn.norms import fold_batch_norm
 from sagan.nn.precision import without_autocast
 from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm, check_spectral_spec
 

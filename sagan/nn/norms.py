@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from sagan.nn.base import fold_batch_norm
 from sagan.nn.precision import without_autocast
+from sagan.nn.spectral_norm import is_spectrally_normalized
 
 # So large that a latent of 128 numbers changes gains by 0.23 (standard deviation) at the start.
 SELF_MODULATION_STD = 0.02
@@ -111,3 +112,32 @@ def _scaled(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     """Return x (B, C, H, W) with the gain and bias (B, C) of each image, in its own dtype."""
     gain, bias = gain.to(x.dtype), bias.to(x.dtype)
     return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
+
+
+@torch.no_grad()
+def fold_batch_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.Module) -> None:
+    """Change a convolution, in place, to output what batch norm would make of its output.
+
+    That is batch norm in evaluation mode, with its running statistics.
+
+    Raises:
+        ValueError: the convolution is spectrally normalized.
+    """
+    if is_spectrally_normalized(convolution):
+        raise ValueError(
+            "fold spectral normalization first: sagan.nn.spectral_norm.fold_spectral_norm"
+        )
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    convolution.weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(convolution, nn.ConvTranspose2d),
+    )
+    convolution.bias = bias

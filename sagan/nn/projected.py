@@ -31,6 +31,8 @@ PIXELS = "pixels"  # name of the head on the image itself; the others have their
 # Roughly the root mean square of the features, from the largest map: of photos and drawings of
 # 64 x 64 it is 8.7 to 10.8, 8.1 to 10.1, 6.9 to 8.4 and 3.3 to 3.8.
 LEVELS = (9.0, 8.0, 7.0, 3.5)
+# On the classifier's inputs. An update by Adam changes a weight by the learning rate at most.
+CLASSIFIER_GAIN = 10.0
 
 
 class ProjectedGenerator(Generator):
@@ -51,18 +53,28 @@ class Head(nn.Module):
         rows: of the feature map.
         columns: likewise.
         in_channels: its channels.
-        width: channels of all layers.
+        width: channels of the last layer.
         num_classes: number of labels; 0 for unconditional.
+        first: channels of the first layer, which double with each that halves the map, up to
+            `width`.
     """
 
     def __init__(
-        self, rows: int, columns: int, in_channels: int, width: int, num_classes: int
+        self,
+        rows: int,
+        columns: int,
+        in_channels: int,
+        width: int,
+        num_classes: int,
+        first: int,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
+        channels = min(first, width)
         while min(rows, columns) > PATCHES:
-            self.layers.append(nn.Conv2d(in_channels, width, kernel_size=4, stride=2, padding=1))
-            rows, columns, in_channels = rows // 2, columns // 2, width
+            self.layers.append(nn.Conv2d(in_channels, channels, kernel_size=4, stride=2, padding=1))
+            rows, columns, in_channels = rows // 2, columns // 2, channels
+            channels = min(2 * channels, width)
         self.layers.append(nn.Conv2d(in_channels, width, kernel_size=3, padding=1))
         self.num_patches = rows * columns
         self.linear = nn.Linear(width, 1)
@@ -101,6 +113,8 @@ class ProjectedDiscriminator(DiscriminatorBase):
         initializer: sets each trained weight, in place, before it is normalized.
         seed: as for `Generator`.
         colors: likewise. The frozen network sees gray three times, and RGBA over white.
+        classifier: whether to have a linear classifier of labels on the frozen features, for
+            `class_loss` of a configuration.
 
     Raises:
         ValueError: as for `Discriminator`.
@@ -119,6 +133,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
         initializer: Initializer = nn.init.orthogonal_,
         seed: int | None = None,
         colors: Colors = "rgb",
+        classifier: bool = False,
     ) -> None:
         super().__init__()
         self.shape = ImageShape.of(resolution, colors)
@@ -131,13 +146,19 @@ class ProjectedDiscriminator(DiscriminatorBase):
         self.scale = projected_scale(self.shape)
         self.backbone = EfficientNetLite0()
         self.self_attention = attention_blocks(attention, maps)
-        self.heads = nn.ModuleDict({PIXELS: Head(*self.shape, width, num_classes)})
+        # Narrow where its map is large: the first layer on pixels takes much time.
+        self.heads = nn.ModuleDict({PIXELS: Head(*self.shape, width, num_classes, width // 4)})
         for side, channels in maps.items():
             map_shape = (*self.shape.feature_map(side), channels)
-            self.heads[str(side)] = Head(*map_shape, width, num_classes)
+            self.heads[str(side)] = Head(*map_shape, width, num_classes, width)
         initialize(self, initializer, seed)
         if spectral_norm is not None:
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
+        self.classifier: nn.Linear | None = None
+        if classifier and num_classes:  # it is no adversary, so its weights are not normalized
+            self.classifier = nn.Linear(sum(maps.values()), num_classes)
+            nn.init.zeros_(self.classifier.weight)
+            nn.init.zeros_(self.classifier.bias)
 
     def view(self, images: Tensor) -> View:
         """Return images (B, C, H, W) and their frozen features."""
@@ -176,6 +197,14 @@ class ProjectedDiscriminator(DiscriminatorBase):
             for head, x in zip(heads, features.split(self.width, dim=1), strict=True)
         ]
         return torch.stack(logits).sum(dim=0) / sum(head.num_patches for head in heads)
+
+    def classify(self, view: View) -> Tensor | None:
+        if self.classifier is None:
+            return None
+        _, *features = view
+        pooled = torch.cat([x.float().mean(dim=(2, 3)) for x in features], dim=1)
+        logits: Tensor = self.classifier(CLASSIFIER_GAIN * pooled)
+        return logits
 
     def _inputs_of_heads(self, view: View) -> Iterator[tuple[Head, Tensor]]:
         """Yield each head with its input (B, C, H, W), after self-attention where there is one."""

@@ -13,11 +13,23 @@ from sagan.build import build_networks
 from sagan.config import Config
 from sagan.data import PackedDataset
 from sagan.nn.augment import ADAPTIVE_IMAGES, AdaptiveAugment
-from sagan.nn.base import DiscriminatorBase, GeneratorBase
+from sagan.nn.base import DiscriminatorBase, GeneratorBase, View
 from sagan.nn.losses import OBJECTIVES, Objective
 from sagan.nn.precision import autocast, resolve_precision
 from sagan.training.finite import FiniteGuard
 from sagan.training.optimizer import adam
+
+
+class DiscriminatorPass(nn.Module):
+    """One pass for all outputs of D: DistributedDataParallel must see every use of a parameter."""
+
+    def __init__(self, discriminator: DiscriminatorBase) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, view: View, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """A view and labels -> logits (B,) or (B, P), and `classify`'s logits of labels (B, K)."""
+        return self.discriminator(view, labels), self.discriminator.classify(view)
 
 
 @dataclass(frozen=True)
@@ -29,10 +41,11 @@ class Adversaries:
         generator: the bare network.
         discriminator: the bare network.
         parallel_generator: the same, averaging gradients over processes; for its own update only.
-        parallel_discriminator: likewise.
+        parallel_discriminator: likewise, with the outputs of a `DiscriminatorPass`.
         optimizer_g: the generator's optimizer.
         optimizer_d: the discriminator's optimizer.
         objective: the adversarial loss.
+        class_loss: weight of the class loss in the generator's loss.
         strength: how often images are augmented.
         guard_g: keeps values that are not finite out of the generator's weights.
         guard_d: likewise for the discriminator.
@@ -50,6 +63,7 @@ class Adversaries:
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
     objective: Objective
+    class_loss: float
     strength: AdaptiveAugment
     guard_g: FiniteGuard
     guard_d: FiniteGuard
@@ -101,10 +115,11 @@ def build_adversaries(
         generator=generator,
         discriminator=discriminator,
         parallel_generator=_parallel(generator, accelerator),
-        parallel_discriminator=_parallel(discriminator, accelerator),
+        parallel_discriminator=_parallel(DiscriminatorPass(discriminator), accelerator),
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         objective=OBJECTIVES[config.loss],
+        class_loss=config.class_loss,
         strength=AdaptiveAugment(
             p=0.0 if config.augment == "adaptive" else config.augment,
             images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),

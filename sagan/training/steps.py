@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan.images.pixels import to_float
@@ -49,7 +50,7 @@ class DiscriminatorResult:
     """Results of a discriminator update: float32 scalars on the device; reading one waits for it.
 
     Attributes:
-        loss: mean over all shards of all processes.
+        loss: mean over all shards of all processes, with the class loss, if there is one.
         real_logits: mean over this process's last shard.
         fake_logits: likewise.
     """
@@ -88,9 +89,10 @@ def discriminator_step(
         parallel = adversaries.parallel_discriminator
         with adversaries.averaging(parallel, last=shard is shards[-1]):
             with adversaries.autocast():
-                logits = parallel(images, labels)
+                logits, label_logits = parallel(discriminator.view(images), labels)
             real_logits, fake_logits = logits.float().chunk(2)
             loss = adversaries.objective.discriminator(real_logits, fake_logits)
+            loss = loss + _classifier_loss(label_logits, shard.labels)
             if adversaries.objective.penalty is not None:
                 rng = key.rng(adversaries.device, shard.index, _PENALTY)
                 real, fake = images.detach().chunk(2)
@@ -130,8 +132,8 @@ def generator_step(
             with adversaries.autocast():
                 images, labels = _fake_images(adversaries, parallel, key, index, shard_size)
                 images = _augmented(adversaries, key, index, images.float())
-                logits = adversaries.discriminator(images, labels)
-            loss = adversaries.objective.generator(logits.float())
+                view = adversaries.discriminator.view(images)
+            loss = _generator_loss(adversaries, view, labels)
             # Restricted to the generator, so D's weight gradients are never computed.
             (loss / len(shard_indices)).backward(inputs=list(generator.parameters()))
         total += loss.detach() / len(shard_indices)
@@ -175,9 +177,12 @@ def joint_step(
         labels = torch.cat([shard.labels, fake_labels])
     adversaries.optimizer_d.zero_grad()
     with adversaries.autocast():
-        logits = adversaries.parallel_discriminator(_joined(real_view, fake_view), labels)
+        logits, label_logits = adversaries.parallel_discriminator(
+            _joined(real_view, fake_view), labels
+        )
     real_logits, fake_logits = logits.float().chunk(2)
     loss = adversaries.objective.discriminator(real_logits, fake_logits)
+    loss = loss + _classifier_loss(label_logits, shard.labels)
     loss.backward()
     adversaries.strength.observe(real_logits)
     loss_d = adversaries.mean(loss.detach())
@@ -185,15 +190,35 @@ def joint_step(
     adversaries.guard_d.step()
 
     adversaries.optimizer_g.zero_grad()
-    with adversaries.autocast():
-        logits = discriminator(fake_view, fake_labels)
-    loss = adversaries.objective.generator(logits.float())
+    loss = _generator_loss(adversaries, fake_view, fake_labels)
     loss.backward(inputs=list(generator.parameters()))
     loss_g = adversaries.mean(loss.detach())
     adversaries.guard_g.check(loss_g, key.step + 1)
     adversaries.guard_g.step()
     result = DiscriminatorResult(loss_d, real_logits.detach().mean(), fake_logits.detach().mean())
     return result, loss_g
+
+
+def _generator_loss(adversaries: Adversaries, fake: View, labels: Tensor | None) -> Tensor:
+    """Return the adversarial loss of a view of fakes, and the class loss, if there is one."""
+    discriminator = adversaries.discriminator
+    with adversaries.autocast():
+        logits = discriminator(fake, labels)
+        label_logits = discriminator.classify(fake)
+    loss = adversaries.objective.generator(logits.float())
+    if label_logits is not None and labels is not None:
+        # As in AC-GAN (Odena et al. 2017), but what is classified are frozen features: D's own
+        # would have to serve two losses.
+        class_loss = F.cross_entropy(label_logits.float(), labels)
+        loss = loss + adversaries.class_loss * class_loss
+    return loss
+
+
+def _classifier_loss(label_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:
+    """Return the classifier's loss on the real images, which come before the fakes."""
+    if label_logits is None or labels is None:
+        return 0.0
+    return F.cross_entropy(label_logits[: len(labels)].float(), labels)
 
 
 def _joined(real: View, fake: View) -> View:

@@ -15,7 +15,6 @@ from itertools import combinations
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
 
 from sagan.build import build_meta_networks
 from sagan.config import Config, parse_config, replaced, resolve
@@ -28,9 +27,10 @@ from sagan.nn.channels import (
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
-from sagan.nn.spectral_norm import apply_spectral_norm
 from sagan.run.checkpoint import StateTensors, tensors_sha256
 from sagan.run.directory import StartRecord
+from sagan.training.class_rows import discriminator_for_classes, generator_for_classes
+from sagan.training.tensor_names import block_of, layer_of
 
 Shapes: TypeAlias = dict[str, torch.Size]
 
@@ -50,17 +50,15 @@ FIXED = (
 # How to update the networks: without a preset, as the model was trained.
 RECIPE = (
     "loss", "batch_size", "accumulation", "d_steps", "lr_g", "lr_d", "lr_decay", "beta1", "beta2",
-    "ema_half_life", "flip", "augment",
+    "ema_half_life", "flip", "augment", "class_loss", "reuse_fakes",
 )  # fmt: skip
 # A start from a model shows results, and overfits, much sooner than one from scratch.
 FEW_STEPS: dict[str, Any] = dict(
     steps=2000, checkpoint_every=250, sample_every=100, log_every=25, evaluate_every=250
 )
-# New classes need high rates to become different soon: docs/experiments.md. A gradient penalty
-# needs its several D steps.
+# New classes need high rates to become different soon: docs/experiments.md. A projected family has
+# such rates anyway, and a gradient penalty needs its several D steps.
 FAST: dict[str, Any] = dict(d_steps=1, lr_g=4e-4, lr_d=8e-4)
-
-_WEIGHT = ".parametrizations.weight"  # of a spectrally normalized layer: .original, .0.u, .0.v
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def start_config(model: Model, preset: str | None, overrides: Mapping[str, Any])
     """
     own = model.config.model_dump()
     recipe = {key: own[key] for key in RECIPE} | FEW_STEPS
-    if own["loss"] != "wasserstein-gp":
+    if own["loss"] != "wasserstein-gp" and own["family"] != "projected":
         recipe |= FAST
     if preset is not None:
         recipe = resolve(preset).model_dump(exclude={"conditional", "freeze_d"})
@@ -150,7 +148,8 @@ def start_from(model: Model, config: Config, classes: Sequence[str]) -> Start:
     for (network, tensors), new, sizes_at in zip(adapted.items(), built, sizes, strict=True):
         shapes = _shapes(new.state_dict())
         names = {name: name for name in shapes}
-        if config.resolution != model.config.resolution:
+        has_blocks = any(name.startswith("blocks.") for name in shapes)
+        if config.resolution != model.config.resolution and has_blocks:
             at_both = sizes_at(model.config.shape), sizes_at(config.shape)
             names = match_blocks(_shapes(tensors), shapes, *at_both)
         taken[network] = take(tensors, shapes, names)
@@ -192,103 +191,6 @@ def _shapes(tensors: StateTensors) -> Shapes:
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
-# ---------------------------------------------------------------------------------------------
-# Classes
-
-
-def generator_for_classes(
-    tensors: StateTensors, old: Sequence[str], new: Sequence[str]
-) -> StateTensors:
-    """Return a generator's tensors for other classes.
-
-    Gain and bias of conditional batch norm have a row for each class; without classes they are
-    those of ordinary batch norm.
-
-    Args:
-        tensors: of a network for the old classes.
-        old: names of its classes; empty if it is unconditional.
-        new: names of the classes to come; empty for an unconditional network.
-    """
-    adapted: StateTensors = {}
-    for name, tensor in tensors.items():
-        norm, _, part = name.rpartition(".norm.")
-        if not old and new and norm and part in ("weight", "bias"):
-            table = "gain" if part == "weight" else "bias"
-            adapted[f"{norm}.{table}.weight"] = tensor.expand(len(new), -1).clone()
-        elif old and name.endswith((".gain.weight", ".bias.weight")):
-            norm, table, _ = name.rsplit(".", 2)
-            if new:
-                adapted[name] = rows_by_name(tensor, old, new)
-            else:
-                part = "weight" if table == "gain" else "bias"
-                adapted[f"{norm}.norm.{part}"] = tensor.mean(dim=0)
-        else:
-            adapted[name] = tensor
-    return adapted
-
-
-def discriminator_for_classes(
-    tensors: StateTensors, old: Sequence[str], new: Sequence[str], eps: float
-) -> StateTensors:
-    """Return a discriminator's tensors for other classes.
-
-    Its logit is <l + e(label), f> + b with the last layer's weight l and the embedding e, both
-    normalized. Without classes before, every e starts as a copy of l, and without classes after, l
-    becomes l + the mean of e: images keep their order by logit.
-
-    Args:
-        tensors: as for `generator_for_classes`.
-        old: likewise.
-        new: likewise.
-        eps: of spectral normalization.
-    """
-    if list(old) == list(new):
-        return tensors
-    adapted = {name: t for name, t in tensors.items() if _layer(name) != "embedding"}
-    if not new:
-        weight = _weight(tensors, "linear") + _weight(tensors, "embedding").mean(dim=0)
-        return adapted | _stored(tensors, "linear", weight, eps)
-    if not old:
-        weight = _weight(tensors, "linear").expand(len(new), -1).clone()
-        return adapted | _stored(tensors, "embedding", weight, eps, like="linear")
-    if sorted(old) == sorted(new):  # the same singular vectors, but for the order of their rows
-        order = [list(old).index(name) for name in new]
-        by_row = {f"embedding{end}" for end in (".weight", f"{_WEIGHT}.original", f"{_WEIGHT}.0.u")}
-        return {name: t[order] if name in by_row else t for name, t in tensors.items()}
-    raw = tensors.get("embedding.weight", tensors.get(f"embedding{_WEIGHT}.original"))
-    assert raw is not None
-    return adapted | _stored(tensors, "embedding", rows_by_name(raw, old, new), eps)
-
-
-def rows_by_name(table: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
-    """Return a table (old classes, C) with a row for each new class: its own, else the mean."""
-    mean = table.mean(dim=0)
-    return torch.stack([table[old.index(name)] if name in old else mean for name in new])
-
-
-def _weight(tensors: StateTensors, layer: str) -> Tensor:
-    """Return a layer's weight, normalized if it is."""
-    if f"{layer}.weight" in tensors:
-        return tensors[f"{layer}.weight"]
-    raw, u, v = (tensors[f"{layer}{_WEIGHT}.{part}"] for part in ("original", "0.u", "0.v"))
-    return raw / torch.dot(u, torch.mv(raw, v))
-
-
-def _stored(
-    tensors: StateTensors, layer: str, weight: Tensor, eps: float, like: str = ""
-) -> StateTensors:
-    """Return the tensors of a layer with this weight: normalized, if the layer `like` is."""
-    if f"{like or layer}.weight" in tensors:
-        return {f"{layer}.weight": weight}
-    table = nn.Embedding.from_pretrained(weight)
-    apply_spectral_norm(table, (nn.Embedding,), eps)
-    return {f"{layer}.{name}": tensor for name, tensor in table.state_dict().items()}
-
-
-# ---------------------------------------------------------------------------------------------
-# Layers
-
-
 def match_blocks(
     old: Shapes, new: Shapes, old_sizes: Sequence[int], new_sizes: Sequence[int]
 ) -> dict[str, str]:
@@ -324,7 +226,7 @@ def match_blocks(
             folders[f"self_attention.{new_sizes[i]}."] = f"self_attention.{old_sizes[j]}."
     names = {}
     for name in new:
-        folder = _folder(name)
+        folder = block_of(name)
         if folder in folders:
             names[name] = folders[folder] + name.removeprefix(folder)
         elif not folder:
@@ -340,12 +242,6 @@ def _inside(shapes: Shapes, folder: str) -> Shapes:
     }
 
 
-def _folder(name: str) -> str:
-    """Return "blocks.N." or "self_attention.N.", which a tensor's name begins with, or ""."""
-    first, number, *_ = f"{name}.".split(".")
-    return f"{first}.{number}." if first in ("blocks", "self_attention") else ""
-
-
 def take(tensors: StateTensors, shapes: Shapes, names: Mapping[str, str]) -> StateTensors:
     """Return the tensors that fit, by their new names: whole layers, whole attention blocks.
 
@@ -358,26 +254,17 @@ def take(tensors: StateTensors, shapes: Shapes, names: Mapping[str, str]) -> Sta
         name: name in names and names[name] in tensors and tensors[names[name]].shape == shape
         for name, shape in shapes.items()
     }
-    incomplete = {_layer(name) for name, fit in fits.items() if not fit}
-    return {name: tensors[names[name]] for name in shapes if _layer(name) not in incomplete}
-
-
-def _layer(name: str) -> str:
-    """Return the layer that a tensor belongs to; an attention block counts as one."""
-    if name.startswith("self_attention."):
-        return _folder(name).rstrip(".")
-    if _WEIGHT in name:
-        return name.partition(_WEIGHT)[0]
-    return name.rpartition(".")[0]
+    incomplete = {layer_of(name) for name, fit in fits.items() if not fit}
+    return {name: tensors[names[name]] for name in shapes if layer_of(name) not in incomplete}
 
 
 def _layers(names: set[str]) -> list[str]:
     """Return the blocks and layers that these tensors are in, each once."""
-    return sorted({_folder(name).rstrip(".") or _layer(name) for name in names})
+    return sorted({block_of(name).rstrip(".") or layer_of(name) for name in names})
 
 
 def _check_any_block(taken: StateTensors, model: Model, config: Config) -> None:
-    if not any(name.startswith(("blocks.", "layers.")) for name in taken):
+    if not any(name.startswith(("blocks.", "layers.", "heads.")) for name in taken):
         raise SaganError(
             f"no block of '{model.origin}', for {model.config.resolution} pixels, fits networks "
             f"for {config.resolution}: give --set resolution={model.config.resolution}, or "

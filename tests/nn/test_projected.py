@@ -117,6 +117,26 @@ def test_attention_comes_first_in_its_heads(discriminator: ProjectedDiscriminato
     }
 
 
+def test_the_classifier_sees_frozen_features_and_is_not_normalized() -> None:
+    network = ProjectedDiscriminator(32, 8, CLASSES, classifier=True)
+    view = network.view(images().requires_grad_())
+    logits = network.classify(view)
+    assert logits is not None
+    assert torch.equal(logits, torch.zeros(4, CLASSES))  # before the first update
+    trained = {name: p for name, p in network.named_parameters() if name.startswith("classifier")}
+    assert {name: p.shape for name, p in trained.items()} == {
+        "classifier.weight": (CLASSES, 24 + 40 + 112 + 320),
+        "classifier.bias": (CLASSES,),
+    }
+    others = [p for name, p in network.named_parameters() if name not in trained]
+    gradients = torch.autograd.grad(logits.sum(), [*trained.values(), *others], allow_unused=True)
+    assert all(g is not None for g in gradients[:2])
+    assert all(g is None for g in gradients[2:])
+    plain, unlabeled = ProjectedDiscriminator(32, 8, CLASSES), ProjectedDiscriminator(32, 8)
+    assert plain.classify(view) is unlabeled.classify(view) is None
+    assert ProjectedDiscriminator(32, 8, classifier=True).classifier is None
+
+
 def test_unconditional_networks_take_no_labels() -> None:
     network = ProjectedDiscriminator(32, 8)
     with pytest.raises(ValueError, match="labels"):

@@ -123,6 +123,7 @@ SETTINGS: dict[str, Any] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "micro-batches": {"accumulation": 2},
     "gradient penalty": {"loss": "wasserstein-gp", "augment": 0.3},
+    "class loss": {"family": "projected", "class_loss": 0.5},
 }
 
 Results = list[dict[str, Any]]
@@ -268,7 +269,7 @@ def test_the_first_updates_are_those_of_one_process_with_two_micro_batches(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_micro_batches_and_the_gradient_penalty_are_averaged_over_processes_too(
+def test_micro_batches_penalty_and_class_loss_are_averaged_over_processes_too(
     variant: str,
     ranks: Results,
     labeled: PackedDataset,

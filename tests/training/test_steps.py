@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sagan.data import PackedDataset
 from sagan.images.pixels import to_float
 from sagan.nn.augment import AdaptiveAugment
+from sagan.nn.projected import CLASSIFIER_GAIN
 from sagan.nn.spectral_norm import SpectralNorm, advance_spectral_norm
 from sagan.training import adversaries as building
 from sagan.training.shards import RealShard
@@ -160,6 +161,81 @@ def test_a_joint_steps_second_update_follows_the_changed_discriminator_on_the_sa
     loss = -adversaries.discriminator(plain(latents, labels), labels).mean()
     loss.backward(inputs=list(plain.parameters()))
     assert_close(gradients(adversaries.generator), gradients(plain), share=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------
+# The class loss
+
+
+def label_logits(discriminator: nn.Module, images: Tensor) -> Tensor:
+    """The classifier's, by its weights, from the mean of each frozen feature map."""
+    _, *features = discriminator.view(images)  # type: ignore[operator]
+    pooled = torch.cat([x.mean(dim=(2, 3)) for x in features], dim=1)
+    weight, bias = (discriminator.get_parameter(f"classifier.{x}") for x in ("weight", "bias"))
+    return CLASSIFIER_GAIN * pooled @ weight.T + bias
+
+
+def test_the_generators_loss_has_the_class_loss_by_its_weight(
+    labeled: PackedDataset, start_training: Start
+) -> None:
+    training = start_training(labeled, family="projected", class_loss=0.3, flip=False)
+    adversaries = training.adversaries
+    nn.init.normal_(adversaries.discriminator.get_parameter("classifier.weight"), std=0.01)
+    plain = copy.deepcopy(adversaries.generator)
+    with watched(adversaries.generator) as drawn:
+        generator_step(adversaries, KEY, [0], 4)
+    advance_spectral_norm(plain)
+    latents, labels = drawn[0]
+    images = plain(latents, labels)
+    loss = -adversaries.discriminator(images, labels).mean()
+    loss = loss + 0.3 * F.cross_entropy(label_logits(adversaries.discriminator, images), labels)
+    loss.backward(inputs=list(plain.parameters()))
+    found, expected = gradients(adversaries.generator), gradients(plain)
+    for name in list(expected):
+        if name.endswith(("conv1.bias", "conv2.bias", "skip.bias")):
+            del found[name], expected[name]  # batch norm subtracts them: only rounding is left
+    assert_close(found, expected, share=1e-3)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_the_classifier_learns_from_real_images_only_and_changes_no_other_gradient(
+    joint: bool, labeled: PackedDataset, start_training: Start
+) -> None:
+    shards = real_shards(labeled, [0, 1, 9, 16])
+    found, losses = [], []
+    for weight in (0.3, 0.0):
+        adversaries = start_training(
+            labeled, family="projected", class_loss=weight, flip=False
+        ).adversaries
+        if joint:
+            result, _ = joint_step(adversaries, KEY, shards[0])
+        else:
+            result = discriminator_step(adversaries, KEY, shards)
+        found.append(gradients(adversaries.discriminator))
+        losses.append(float(result.loss))
+    own = {name: found[0].pop(name) for name in list(found[0]) if "classifier" in name}
+    assert_close(found[0], found[1], share=1e-5)
+    assert losses[0] - losses[1] == pytest.approx(math.log(labeled.num_classes), rel=1e-4)
+    fresh = start_training(labeled, family="projected", class_loss=0.3).adversaries.discriminator
+    loss = F.cross_entropy(
+        label_logits(fresh, to_float(shards[0].images)),
+        shards[0].labels.long(),  # type: ignore[union-attr]
+    )
+    loss.backward()
+    expected = {name: g for name, g in gradients(fresh).items() if "classifier" in name}
+    assert_close(own, expected, share=1e-4)
+
+
+def test_data_without_classes_need_no_classifier(
+    unlabeled: PackedDataset, start_training: Start
+) -> None:
+    training = start_training(unlabeled, family="projected", class_loss=0.3)
+    training.advance()
+    assert not any("classifier" in n for n in training.adversaries.discriminator.state_dict())
+
+
+# ---------------------------------------------------------------------------------------------
+# Several updates of D
 
 
 def test_with_reused_fakes_only_the_last_update_of_d_shares_them_with_g(
@@ -534,12 +610,13 @@ class Blank(nn.Module):
 def test_fake_labels_are_drawn_as_often_as_the_data_has_them(
     labeled: PackedDataset, start_training: Start
 ) -> None:
-    blank = Blank()
+    blank, judge = Blank(), start_training(labeled).adversaries.discriminator
+    judge.forward = lambda images, labels: images.mean(dim=(1, 2, 3))  # type: ignore[assignment]
     adversaries = replace(
         start_training(labeled).adversaries,
         generator=blank,
         parallel_generator=blank,
-        discriminator=lambda images, labels: images.mean(dim=(1, 2, 3)),
+        discriminator=judge,
         optimizer_g=torch.optim.SGD(blank.parameters(), lr=0.1),
     )
     generator_step(adversaries, KEY, [0], 4500)

@@ -88,11 +88,16 @@ def logits_of(discriminator: DiscriminatorBase, size: int = 32) -> np.ndarray:
 # Classes
 
 
-@pytest.mark.parametrize("normalized", [True, False])
+PROJECTED: dict[str, Any] = {"family": "projected", "class_loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"spectral_norm_g": False, "spectral_norm_d": False}, PROJECTED]
+)
 def test_networks_for_the_same_classes_in_another_order_are_the_same_functions(
-    normalized: bool,
+    settings: dict[str, Any],
 ) -> None:
-    config = config_of(spectral_norm_g=normalized, spectral_norm_d=normalized)
+    config = config_of(**settings)
     model = model_of(config, OLD)
     old_g, old_d = networks_of(model, config, OLD)
     new = ("cat", "ant", "bee")
@@ -135,6 +140,25 @@ def test_a_class_keeps_its_rows_by_name_and_a_new_one_starts_from_the_mean_of_al
             np.testing.assert_allclose(dog, before[name].numpy().mean(axis=0), rtol=1e-5)
     assert start.record.new_classes == ("dog",)
     assert start.record.fresh == ()
+
+
+def test_each_head_and_the_classifier_of_a_projected_model_keep_their_rows_by_name() -> None:
+    config = config_of(**PROJECTED)
+    model = model_of(config, OLD)
+    start = start_from(model, config, ("bee", "dog"))
+    before, taken = model.read("discriminator"), start.tensors["discriminator"]
+    tables = [name for name in before if "embedding" in name and name.endswith("original")]
+    assert len(tables) == 5  # pixels and four feature maps
+    for name in [*tables, "classifier.weight", "classifier.bias"]:
+        bee, dog = taken[name]
+        assert torch.equal(bee, before[name][1])
+        np.testing.assert_allclose(dog, before[name].numpy().mean(axis=0), rtol=1e-5)
+    assert start.record.fresh == ()
+    unlabeled = start_from(model, config_of(**PROJECTED, conditional=False), ())
+    assert not any("embedding" in n or "class" in n for n in unlabeled.tensors["discriminator"])
+    assert unlabeled.record.fresh == ()
+    back = start_from(model_of(config_of(**PROJECTED, conditional=False), ()), config, OLD)
+    assert back.record.fresh == ("discriminator.classifier",)
 
 
 def test_the_new_embeddings_sigma_is_its_largest_singular_value() -> None:
@@ -211,6 +235,18 @@ def test_blocks_of_the_same_channels_are_taken_one_step_up_or_down(old: int, new
     assert {name for name in same_ends if name in start.tensors["generator"]} == set(same_ends)
     assert "embedding.parametrizations.weight.original" in start.tensors["discriminator"]
     assert len(start.record.fresh) == 2 * (new > old)
+
+
+def test_a_projected_models_heads_are_taken_at_another_resolution_but_not_the_larger_pixels() -> (
+    None
+):
+    model = model_of(config_of(32, **PROJECTED), OLD)
+    start = start_from(model, config_of(64, **PROJECTED), OLD)
+    # G's last block and the layers after it, and the two layers of D that see other maps.
+    assert start.record.fresh == (
+        "generator.blocks.3", "generator.norm", "generator.to_rgb",
+        "discriminator.heads.pixels.layers.3", "discriminator.heads.pixels.layers.4",
+    )  # fmt: skip
 
 
 def test_attention_goes_with_the_block_that_it_follows() -> None:
