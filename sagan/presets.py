@@ -31,6 +31,11 @@ _PROJECTED: dict[str, Any] = dict(
     ema_half_life=10_000, augment="adaptive", steps=1_000_000,
 )  # fmt: skip
 
+_PROJECTED_FOR_HOURS = _PROJECTED | dict(
+    channels_g=16, batch_size=32, class_loss=0.25, lr_decay=0.5, steps=20_000,
+    checkpoint_every=1000, sample_every=1000, log_every=100,
+)  # fmt: skip
+
 PRESETS = {
     "smoke": Preset(
         source="ours: seconds on a CPU, for tests and to try out a data set",
@@ -49,28 +54,16 @@ PRESETS = {
     ),
     "cpu-32": Preset(
         source="ours: an hour or two on two cores",
-        settings=dict(
-            resolution=32, channels_g=32, channels_d=32, batch_size=16, d_steps=2, lr_g=2e-4,
-            lr_d=4e-4, ema_half_life=20_000, augment="adaptive", steps=20_000,
-            checkpoint_every=1000, sample_every=1000, log_every=100,
-        ),
+        settings=_PROJECTED_FOR_HOURS | dict(resolution=32, attention_d=(8,)),
     ),
     "cpu-64": Preset(
         source="ours: an hour or two on two cores",
-        settings=dict(
-            resolution=64, channels_g=24, channels_d=16, attention_g=(16,), attention_d=(16,),
-            batch_size=16, d_steps=2, lr_g=2e-4, lr_d=4e-4, ema_half_life=20_000,
-            augment="adaptive", steps=20_000, checkpoint_every=1000, sample_every=1000,
-            log_every=100,
-        ),
+        settings=_PROJECTED_FOR_HOURS | dict(resolution=64, attention_d=(8,)),
     ),
     "cpu-128": Preset(
         source="ours: cpu-64 carried over to 128 pixels; not tried yet",
-        settings=dict(
-            resolution=128, channels_g=16, channels_d=16, attention_g=(32,), attention_d=(32,),
-            batch_size=16, d_steps=2, lr_g=2e-4, lr_d=4e-4, ema_half_life=20_000,
-            augment="adaptive", steps=20_000, checkpoint_every=1000, sample_every=1000,
-            log_every=100,
+        settings=_PROJECTED_FOR_HOURS | dict(
+            resolution=128, attention_g=(32,), attention_d=(16,),
         ),
     ),
     "sagan-32": Preset(
