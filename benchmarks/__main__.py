@@ -4,7 +4,7 @@ Parts: step, sampling, attention, memory, startup, curves, scaling; by default a
 takes most of an hour. Each writes PART.json and PART.md, with machine, versions and commit, into
 the results folder. Nothing else should run on the machine meanwhile.
 
-    python -m benchmarks step --presets dcgan-64,cpu-32 --repetitions 3
+    python -m benchmarks step --presets dcgan-64,classic-32 --repetitions 3
     python -m benchmarks step --presets dcgan-64 --checkout ../Self-Attention-GAN
     python -m benchmarks memory --forms full --positions 1024,16384
 """

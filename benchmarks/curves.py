@@ -9,7 +9,7 @@ from benchmarks.workload import NUM_CLASSES, configuration, ready_batches, start
 
 BATCHES = (8, 16, 32, 64, 128)
 RESOLUTIONS = (32, 64, 128)
-# cpu-64's width and batch at every resolution, attention at 16 x 16.
+# classic-64's width and batch at every resolution, attention at 16 x 16.
 WIDTH, BATCH = 16, 16
 
 
@@ -35,13 +35,13 @@ class CurvePoint:
 
 
 def measure(repetitions: int) -> list[CurvePoint]:
-    """Measure `cpu-32` at several batch sizes, then one width at several resolutions."""
+    """Measure `classic-32` at several batch sizes, then one width at several resolutions."""
     points = []
     for batch in BATCHES:
-        points.append(_point("batch", batch, "cpu-32", repetitions, batch_size=batch))
+        points.append(_point("batch", batch, "classic-32", repetitions, batch_size=batch))
     for resolution in RESOLUTIONS:
         settings = dict(resolution=resolution, channels_g=WIDTH, channels_d=WIDTH, batch_size=BATCH)
-        points.append(_point("resolution", resolution, "cpu-64", repetitions, **settings))
+        points.append(_point("resolution", resolution, "classic-64", repetitions, **settings))
     return points
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", nargs="?", help="zip or folder; by default one is made")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
-    parser.add_argument("--steps", type=int, default=0, help="steps of cpu-32 to time")
+    parser.add_argument("--steps", type=int, default=0, help="steps of classic-32 to time")
     parser.add_argument(
         "--memory-only", action="store_true", help="pack once and report the memory"
     )
@@ -234,16 +234,16 @@ def anonymous_bytes(pid: int) -> int:
 
 
 def report_waiting(source: Path, scratch: Path, steps: int) -> None:
-    """Report the share of cpu-32's training steps spent fetching batches."""
+    """Report the share of classic-32's training steps spent fetching batches."""
     from sagan.config import resolve
     from sagan.run.directory import RunDescription
     from sagan.runtime.processes import make_accelerator
     from sagan.training.state import Training
 
     dataset = open_dataset(str(source), SIZE, cache=scratch / "cache")
-    config = resolve("cpu-32", {"conditional": dataset.labels is not None})
+    config = resolve("classic-32", {"conditional": dataset.labels is not None})
     data = {"fingerprint": dataset.fingerprint, "classes": list(dataset.classes)}
-    training = Training(RunDescription(config, "cpu-32", data), dataset, make_accelerator())
+    training = Training(RunDescription(config, "classic-32", data), dataset, make_accelerator())
     waited = [0.0]
     fetch = training._real_shards
 
@@ -257,9 +257,7 @@ def report_waiting(source: Path, scratch: Path, steps: int) -> None:
     training.advance()
     waited[0] = 0.0
     total = timing.seconds(lambda: [training.advance() for _ in range(steps)])
-    print(
-        f"training steps of cpu-32 (batch {config.batch_size}): {1000 * total / steps:.0f} ms each"
-    )
+    print(f"steps of classic-32 (batch {config.batch_size}): {1000 * total / steps:.0f} ms each")
     print(f"  waiting for data: {100 * waited[0] / total:.3f}% of the time")
 
 

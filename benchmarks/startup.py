@@ -12,7 +12,7 @@ from sagan.data import open_dataset
 from sagan.run.stats import read_records
 
 SAGAN = [sys.executable, "-m", "sagan"]
-PRESET, SIZE = "cpu-32", 32
+PRESET, SIZE = "classic-32", 32
 
 
 def measure(repetitions: int) -> Times:

@@ -18,7 +18,7 @@ from benchmarks.workload import NUM_CLASSES, configuration, start_training
 from sagan.config import Config
 from sagan.nn.precision import resolve_precision
 
-PRESETS = ("dcgan-64", "sagan-32", "cpu-32", "cpu-64")
+PRESETS = ("dcgan-64", "sagan-32", "classic-32", "classic-64")
 
 
 @dataclass(frozen=True)

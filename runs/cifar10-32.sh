@@ -5,5 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/cifar10-32}
 
-sagan train --data "${DATA:-cifar10.zip}" --preset cpu-32 --steps 14000 --set evaluate_every=0 --out "$out" "$@"
+sagan train --data "${DATA:-cifar10.zip}" --preset classic-32 --steps 14000 --set evaluate_every=0 --out "$out" "$@"
 sagan export "$out" "$out.safetensors" --half --card sagan/models/cifar10-32.md

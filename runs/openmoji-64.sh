@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/openmoji-64}
 
-sagan train --data openmoji --preset cpu-64 --steps 21000 --set evaluate_every=0 --out "$out" "$@"
+sagan train --data openmoji --preset classic-64 --steps 21000 --set evaluate_every=0 --out "$out" "$@"
 sagan export "$out" "$out.safetensors" --half --card sagan/models/openmoji-64.md

@@ -27,7 +27,7 @@ def study(
     out: Annotated[
         Path, typer.Option(help="Study folder. If it already holds a study, the study resumes.")
     ],
-    preset: Annotated[str, typer.Option(help="Preset of all runs.")] = "cpu-32",
+    preset: Annotated[str, typer.Option(help="Preset of all runs.")] = "classic-32",
     variants: Annotated[
         str | None,
         typer.Option(help="Variants to run, separated by commas; docs/studies.md lists them."),

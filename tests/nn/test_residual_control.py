@@ -50,7 +50,7 @@ def test_the_control_starts_as_the_identity_and_then_sees_only_its_neighborhood(
     assert (seen[0][:, far] == 0).all()
 
 
-@pytest.mark.parametrize("preset", ["cpu-32", "cpu-64", "dcgan-64"])
+@pytest.mark.parametrize("preset", ["classic-32", "classic-64", "dcgan-64"])
 def test_the_control_takes_the_place_of_attention_in_a_configuration(preset: str) -> None:
     def sizes(config: Config) -> list[list[tuple[str, type]]]:
         return [
@@ -67,6 +67,6 @@ def test_the_control_takes_the_place_of_attention_in_a_configuration(preset: str
 
 
 def test_configurations_older_than_the_control_have_attention() -> None:
-    old = resolve("cpu-32").model_dump(mode="json")
+    old = resolve("classic-32").model_dump(mode="json")
     del old["attention_block"]
-    assert parse_config(old) == resolve("cpu-32")
+    assert parse_config(old) == resolve("classic-32")

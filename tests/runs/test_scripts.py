@@ -84,7 +84,7 @@ def test_a_study_is_run_as_it_was_published(name: str) -> None:
     words = command_of(f"study-{name}", "study")
     words[words.index("--out") + 1] = f"docs/studies/{name}"
     # The record also names the preset, which is the default.
-    assert sorted([*words, "--preset", "cpu-32"]) == sorted(published)
+    assert sorted([*words, "--preset", "classic-32"]) == sorted(published)
 
 
 @pytest.mark.parametrize("name", MODELS)

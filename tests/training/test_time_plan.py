@@ -35,17 +35,16 @@ def prepare(dataset: PackedDataset, run: Path, preset: str | None, **more: Any) 
 @pytest.mark.parametrize(
     ("minutes", "expected", "tried"),
     [
-        (10, "demo-32", ["demo-32", "cpu-32"]),
+        (2, "demo-32", ["demo-32"]),
+        (5, "demo-32", ["demo-32", "cpu-32"]),
         (60, "cpu-32", ["demo-32", "cpu-32"]),
-        (5, "demo-32", ["demo-32"]),
-        (60 * 24, "cpu-32", ["demo-32", "cpu-32", "sagan-32"]),
     ],
 )
 def test_more_time_gives_a_dearer_recipe(
     minutes: float, expected: str, tried: list[str], labeled: PackedDataset,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
-    found = timed(monkeypatch, demo_32=0.15, cpu_32=0.6, sagan_32=5.0)
+    found = timed(monkeypatch, demo_32=0.15, cpu_32=0.6)
     said: list[str] = []
     session = make_plan(prepare(labeled, tmp_path / "run", None, minutes=minutes), said.append)
     config = session.description.config
