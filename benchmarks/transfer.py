@@ -34,6 +34,7 @@ from sagan.data.packed import is_packed
 from sagan.display import reporter_for
 from sagan.errors import SaganError
 from sagan.metrics import evaluate
+from sagan.metrics.features.network import DEFAULT_FEATURES, open_network
 from sagan.model import open_model
 from sagan.runtime.malloc import keep_freed_memory
 from sagan.training.loop import train
@@ -148,7 +149,8 @@ def measure(
     train(session, reporter_for(open_console()))
     seconds = time.perf_counter() - started
     model = open_model(run)
-    document = evaluate(model, rest, metrics=("fid", "kid"))
+    network = open_network(arguments.features)
+    document = evaluate(model, rest, metrics=("fid", "kid"), network=network)
     cell = {
         "arm": arm,
         "seed": seed,
@@ -197,6 +199,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=800, help="images to train on")
     parser.add_argument("--arms", type=_listed, default=list(ARMS), help=", ".join(ARMS))
     parser.add_argument("--freeze", type=int, default=2, help="freeze_d of the arm from-freeze")
+    parser.add_argument("--features", default=DEFAULT_FEATURES, help="of the distances")
     parser.add_argument("--preset", help="of the arm scratch; by default what suits the time")
     parser.add_argument("--set", action="append", default=[], help="a setting of all arms")
     parser.add_argument("--set-from", action="append", default=[], help="one of the others only")

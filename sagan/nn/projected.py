@@ -155,7 +155,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
         if spectral_norm is not None:
             apply_spectral_norm(self, (nn.Conv2d, nn.Linear, nn.Embedding), spectral_norm.eps)
         self.classifier: nn.Linear | None = None
-        if classifier and num_classes:  # it is no adversary, so its weights are not normalized
+        if classifier and num_classes:  # not an adversary: its weights need no bound
             self.classifier = nn.Linear(sum(maps.values()), num_classes)
             nn.init.zeros_(self.classifier.weight)
             nn.init.zeros_(self.classifier.bias)
