@@ -36,6 +36,10 @@ def explain(
             help="Number of query points to choose without --query or --grid; 4 by default.",
         ),
     ] = None,
+    cut: Annotated[
+        bool,
+        typer.Option("--cut", help="Draw samples without attention instead, and what changes."),
+    ] = False,
     num: Annotated[
         int | None,
         typer.Option(
@@ -62,7 +66,7 @@ def explain(
     from sagan.runtime.device import choose_device
 
     photos = image or []
-    request = ExplainRequest(out, html, photos, query or [], grid, dots, num, classes)
+    request = ExplainRequest(out, html, photos, query or [], grid, dots, num, classes, cut)
     chosen = choose_device(device)
     if out is not None:
         write_figure(model, out, request, seed, chosen)

@@ -1,6 +1,6 @@
 """From a trained model to its attention figure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,6 +9,8 @@ import torch
 
 from sagan.build import check_map_memory
 from sagan.errors import SaganError
+from sagan.explain.cut_figure import LayerCuts, cut_figure
+from sagan.explain.cutting import cut_beyond, cut_everything, cut_samples
 from sagan.explain.figure import QUERY_COLORS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
 from sagan.explain.receptive import receptive_fields
@@ -18,7 +20,7 @@ from sagan.explain.view import LayerView
 from sagan.figures import check_format, save_figure
 from sagan.images.decode import read_photo
 from sagan.images.rgb import as_rgb
-from sagan.model import open_model
+from sagan.model import Model, open_model
 from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.nn.channels import generator_start
 from sagan.runtime.device import CPU
@@ -29,6 +31,7 @@ from sagan.types import FloatArray, UInt8Array
 Chooser: TypeAlias = Callable[[FloatArray, UInt8Array], list[int]]
 
 MAX_DOTS = len(QUERY_COLORS)
+NEARBY = 1.5  # positions: what a 3x3 convolution in the layer's place would see
 
 
 def interesting_dots(num: int) -> Chooser:
@@ -73,6 +76,10 @@ def write_figure(
     model: str, out: Path, request: ExplainRequest, seed: int, device: torch.device = CPU
 ) -> None:
     """Write the figure that was asked for; errors as for `explain_samples`."""
+    if request.cut:
+        samples = request.samples(FIGURE_SAMPLES)
+        explain_cuts(model, out, samples, request.classes, seed, device)
+        return
     choose = interesting_dots(request.dots or NUM_DOTS)
     if request.queries:
         choose = given_dots(request.queries)
@@ -111,15 +118,54 @@ def explain_samples(
     """
     check_format(out)
     opened = open_model(model)
-    chosen = opened.labels(classes) if classes is not None else None
+    labels = _labels_of(opened, num, classes)
     generator = opened.generator().to(device)
-    labels = grid_labels(num, generator.num_classes)
-    if chosen is not None:
-        labels = [chosen[i % len(chosen)] for i in range(num)]
     check_map_memory(generator, num, model)
     images, maps = generator.sample(num, labels, seed, return_attention=True)
     titles = [opened.classes[label] for label in labels or ()]
     draw_figure(out, generator, images, maps, choose, titles, opened.credits)
+
+
+def explain_cuts(
+    model: str, out: Path, num: int, classes: str | None, seed: int, device: torch.device = CPU
+) -> None:
+    """Draw samples without attention, and with the attention to near keys only.
+
+    Arguments and errors are those of `explain_samples`.
+    """
+    check_format(out)
+    opened = open_model(model)
+    labels = _labels_of(opened, num, classes)
+    generator = opened.generator().to(device)
+    layers = generator.attention_layers()
+    _check_attention(layers)
+    check_map_memory(generator, num, model)
+    cuts = [
+        LayerCuts(
+            name,
+            layer.gamma.item(),
+            *(
+                cut_samples(generator, name, cut, num, labels, seed)
+                for cut in (cut_everything, cut_beyond(NEARBY))
+            ),
+        )
+        for name, layer in layers.items()
+    ]
+    titles = [opened.classes[label] for label in labels or ()]
+    save_figure(cut_figure(cuts, titles, opened.credits), out, opened.credits)
+
+
+def _labels_of(model: Model, num: int, classes: str | None) -> list[int] | None:
+    """Return a label for each sample: the named classes in turn, or all; None without classes."""
+    if classes is None:
+        return grid_labels(num, len(model.classes) if model.config.conditional else 0)
+    chosen = model.labels(classes)
+    return [chosen[i % len(chosen)] for i in range(num)]
+
+
+def _check_attention(layers: Collection[str]) -> None:
+    if not layers:
+        raise SaganError("this model has no attention layer to show")
 
 
 def explain_photos(
@@ -163,8 +209,7 @@ def draw_figure(
         SaganError: the model has no attention layer, a query lies outside the image, or the file
             cannot be written.
     """
-    if not maps:
-        raise SaganError("this model has no attention layer to show")
+    _check_attention(maps)
     images = as_rgb(images)
     layers = network.attention_layers()
     views = [

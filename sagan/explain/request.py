@@ -23,6 +23,7 @@ class ExplainRequest:
         dots: how many query points to choose.
         num: how many samples.
         classes: comma-separated names or numbers.
+        cut: whether the figure shows samples without attention, not what dots attend to.
 
     Raises:
         SaganError: options exclude each other, or the page is not named FILE.html.
@@ -36,6 +37,7 @@ class ExplainRequest:
     dots: int | None
     num: int | None
     classes: str | None
+    cut: bool = False
 
     def __post_init__(self) -> None:
         if not (self.figure or self.page):
@@ -49,6 +51,11 @@ class ExplainRequest:
             raise SaganError(
                 "--query, --grid and --dots choose points of a figure, on the page readers choose "
                 "them: leave them out, or give --out FILE.png"
+            )
+        if self.cut and (any(points) or self.photos or not self.figure):
+            raise SaganError(
+                "--cut draws samples without attention into a figure: give --out FILE.png, and "
+                "leave --image, --query, --grid and --dots out"
             )
         if self.page is not None:
             check_page_name(self.page)
