@@ -146,8 +146,8 @@ def prepare_session(
         source, config.resolution, colors=config.colors, notify=notify, progress=progress
     )
     config = _follow_data(config, dataset, notify)
-    if model is not None and not begun and "augment" not in overrides:
-        config = _augment_small_set(config, dataset)
+    if not begun:
+        config = _augment_small_set(config, dataset, overrides, model is not None)
     if config.freeze_d and not model and not (begun and begun.start):
         raise SaganError(
             "freeze_d keeps what a model has learned: give the model with --from, or freeze_d=0"
@@ -211,9 +211,16 @@ def _credits(dataset: PackedDataset, model: Model | None, begun: RunDescription 
     return joined_credits(dataset.credits, model.credits if model is not None else "")
 
 
-def _augment_small_set(config: Config, dataset: PackedDataset) -> Config:
-    """Switch adaptive augmentation on for a small set, if the loss allows for it."""
+def _augment_small_set(
+    config: Config, dataset: PackedDataset, overrides: Mapping[str, Any], from_model: bool
+) -> Config:
+    """Switch adaptive augmentation on for a small set, unless it is set or the loss forbids it.
+
+    Published recipes stay as they are, except from a model.
+    """
     if len(dataset) >= SMALL_SET or config.augment != 0 or config.loss == "wasserstein-gp":
+        return config
+    if "augment" in overrides or not (from_model or config.family == "projected"):
         return config
     return config.model_copy(update={"augment": "adaptive"})
 
@@ -242,6 +249,7 @@ def _candidates(
     """Yield the recipes that a time plan may choose from."""
     for rung in rungs:
         config = _follow_data(resolve(rung.preset, overrides), dataset, lambda _: None)
+        config = _augment_small_set(config, dataset, overrides, from_model=False)
         yield Candidate(RunDescription(config, rung.preset, data), rung.from_steps)
 
 

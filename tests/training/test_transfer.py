@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -578,6 +579,12 @@ def test_small_sets_are_augmented_unless_the_user_decides(
         return session.description.config.augment
 
     assert augment() == "adaptive"
+    scratch = partial(prepare_session, str(labeled.path), tmp_path / "run", notify=lambda _: None)
+    for preset, expected in (("cpu-32", "adaptive"), ("sagan-32", 0)):
+        assert scratch(preset, {}).description.config.augment == expected
+    planned = scratch(None, {"minutes": 5}).plan
+    assert planned is not None
+    assert {c.description.config.augment for c in planned.candidates} == {"adaptive"}
     assert augment(augment=0) == 0
     assert augment(augment=0.3) == 0.3
     assert augment(loss="wasserstein-gp") == 0
