@@ -71,7 +71,14 @@ def leave_meta_device(network: nn.Module) -> None:
 
     The weights that are allocated have no defined value.
     """
-    network._apply(lambda x: torch.empty_like(x, device="cpu") if x.is_meta else x)
+
+    # `empty_like` would do, but for a meta tensor torch first imports SymPy, which takes a second.
+    def allocated(x: Tensor) -> Tensor:
+        if not x.is_meta:
+            return x
+        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="cpu")
+
+    network._apply(allocated)
 
 
 def skip_init(weight: Tensor) -> Tensor:

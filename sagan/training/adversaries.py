@@ -139,6 +139,8 @@ def synchronizes_batch_norm(accelerator: Accelerator) -> bool:
 
 def _parallel(network: nn.Module, accelerator: Accelerator) -> nn.Module:
     """Wrap a network to average its gradients, if there are several processes."""
+    if accelerator.num_processes == 1:  # which spares the second that preparing a model imports for
+        return network
     with warnings.catch_warnings():
         # torch 2.13 renamed the argument; the old name works with earlier versions as well.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)

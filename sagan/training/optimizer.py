@@ -1,5 +1,8 @@
 """Adam, and its state as named tensors for a checkpoint."""
 
+import inspect
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -8,9 +11,27 @@ from sagan.errors import SaganError
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+class _Adam(torch.optim.Adam):
+    """Adam without torch's compiler.
+
+    torch imports it for any optimizer, only to exempt these methods from compilation. That takes
+    two seconds of every start. Here they are as they were before torch wrapped them.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        inspect.unwrap(torch.optim.Adam.add_param_group)(self, param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        inspect.unwrap(torch.optim.Adam.zero_grad)(self, set_to_none)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        return inspect.unwrap(torch.optim.Adam.step)(self, closure)
+
+
 def adam(network: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
     """Return Adam (Kingma & Ba 2015) over what a network trains, one fused kernel per update."""
-    return torch.optim.Adam(_trained(network).values(), lr=lr, betas=betas, fused=True)
+    return _Adam(_trained(network).values(), lr=lr, betas=betas, fused=True)
 
 
 def decay_factor(step: int, steps: int, share: float) -> float:
