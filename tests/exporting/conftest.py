@@ -9,6 +9,7 @@ from torch import nn
 
 from sagan.build import build_networks
 from sagan.config import resolve
+from sagan.exporting.program import NetworkProgram, trace_network
 from sagan.model import Model
 from sagan.nn.attention import SelfAttention2d
 
@@ -49,3 +50,9 @@ def make_model() -> MakeModel:
 def labeled_model(make_model: MakeModel) -> Model:
     """A model with three classes."""
     return make_model("cat", "dog", "cow")
+
+
+@pytest.fixture(scope="session")
+def traced(labeled_model: Model) -> NetworkProgram:
+    """The generator of the labeled model as a program, with its maps."""
+    return trace_network(labeled_model, maps=True)

@@ -18,11 +18,6 @@ onnx_file = pytest.importorskip("sagan.exporting.onnx_file")
 
 
 @pytest.fixture(scope="module")
-def traced(labeled_model: Model) -> NetworkProgram:
-    return trace_network(labeled_model, maps=True)
-
-
-@pytest.fixture(scope="module")
 def content(traced: NetworkProgram, labeled_model: Model) -> bytes:
     return onnx_file.onnx_content(traced, labeled_model.metadata())
 

@@ -8,7 +8,7 @@ import torch
 
 from sagan.errors import SaganError
 from sagan.explorer.renderer import scaled_gammas
-from sagan.exporting.program import MAP_MEANING, MEANINGS, trace_network
+from sagan.exporting.program import MAP_MEANING, MEANINGS, NetworkProgram, trace_network
 from sagan.images.pixels import to_float, to_uint8
 from sagan.model import Model
 from sagan.nn.inputs import seeded_latents
@@ -24,9 +24,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def test_the_traced_generator_draws_what_sample_draws_with_gamma_scaled(
-    labeled_model: Model,
+    labeled_model: Model, traced: NetworkProgram
 ) -> None:
-    draw = trace_network(labeled_model, maps=True).program.module()
+    draw = traced.program.module()
     generator = labeled_model.generator()
     labels = torch.tensor([2, 0, 1, 1, 2])
     for factor in (1.0, 0.0, -0.5):
