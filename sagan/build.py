@@ -157,9 +157,7 @@ def build_generator(config: Config, num_classes: int, initializer: Initializer) 
     generator = family.generator(
         width=config.channels_g,
         latent_size=config.latent_size,
-        attention=AttentionSpec(
-            config.attention_g, config.attention_form, block=config.attention_block
-        ),
+        attention=_attention_spec(config, config.attention_g, "auto"),
         spectral_norm=_spectral_spec(config, config.spectral_norm_g),
         **family.own_arguments(config, num_classes, initializer),
     )
@@ -175,14 +173,17 @@ def build_discriminator(
     backend: BackendName = "eager" if config.loss == "wasserstein-gp" else "auto"
     discriminator = family.discriminator(
         width=config.channels_d,
-        attention=AttentionSpec(
-            config.attention_d, config.attention_form, backend, config.attention_block
-        ),
+        attention=_attention_spec(config, config.attention_d, backend),
         spectral_norm=_spectral_spec(config, config.spectral_norm_d),
         **family.own_arguments(config, num_classes, initializer),
         **family.discriminator_arguments(config),
     )
     return _channels_last(discriminator)
+
+
+def _attention_spec(config: Config, sizes: tuple[int, ...], backend: BackendName) -> AttentionSpec:
+    form, block, scores = config.attention_form, config.attention_block, config.attention_scores
+    return AttentionSpec(sizes, form, backend, block, scores)
 
 
 def _spectral_spec(config: Config, enabled: bool) -> SpectralSpec | None:

@@ -66,6 +66,9 @@ class Config(BaseModel):
     attention_form: Literal["full", "paper", "pooled"] = Field(
         "pooled", description="published form of the attention layer"
     )
+    attention_scores: Literal["dot", "cosine"] = Field(
+        "dot", description="cosine: of keys and queries of unit length, times a learned number"
+    )
     attention_block: Literal["attention", "residual"] = Field(
         "attention", description="residual: the paper's control, as large, in place of attention"
     )

@@ -11,13 +11,17 @@ Scores are not scaled by 1/sqrt(d). Gamma starts at 0, so that a network first l
 cues and then gives more weight to distant ones. The paper, its released code and the popular
 PyTorch layer differ in v, in h and in the positions i that are attended to: see `FORMS`.
 
+At high learning rates scores grow until every position attends to one key. `scores="cosine"`, which
+is not SAGAN's, bounds them (Henry et al. 2020, arXiv 2010.04245): f and g are scaled to unit
+length, and their products by one learned number.
+
 `sagan.nn.attention_kernels` has the fast ways to compute equations 1 and 2.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +41,10 @@ from sagan.nn.inputs import check_initializer, check_whole
 from sagan.nn.spectral_norm import apply_spectral_norm
 
 FormName: TypeAlias = Literal["full", "paper", "pooled"]
+ScoresName: TypeAlias = Literal["dot", "cosine"]
+
+# A key that points where the query does starts with e^4 = 55 times the weight of an orthogonal one.
+INITIAL_SCALE = 4.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class SelfAttention2d(nn.Module):
             twice; a backward pass with `create_graph=True` keeps the map.
         initializer: sets each convolution's weight, in place, before it is normalized, and with it
             the biases become 0; None for the initial values of `nn.Conv2d`.
+        scores: "dot", or "cosine" for keys and queries of unit length and a learned `scale`.
 
     A state dict of the popular layer (`query_conv`, `key_conv`, `value_conv`, `gamma`)
     loads into `form="full", spectral_norm=False`.
@@ -95,7 +104,7 @@ class SelfAttention2d(nn.Module):
     kept, whichever backend the layer has.
 
     Raises:
-        ValueError: the form or backend is unknown, or there are fewer than 8 channels.
+        ValueError: form, backend or scores are unknown, or there are fewer than 8 channels.
         TypeError: `channels` is not a whole number, or `initializer` is not a function.
     """
 
@@ -106,9 +115,12 @@ class SelfAttention2d(nn.Module):
         spectral_norm: bool = False,
         backend: BackendName = "auto",
         initializer: Initializer | None = None,
+        scores: ScoresName = "dot",
     ) -> None:
         super().__init__()
         check_whole(channels=channels)
+        if scores not in get_args(ScoresName):
+            raise ValueError(f"unknown scores {scores!r}: choose from dot, cosine")
         if form not in FORMS:
             raise ValueError(f"unknown form {form!r}: choose from {', '.join(FORMS)}")
         if backend != "auto" and backend not in BACKENDS:
@@ -129,6 +141,9 @@ class SelfAttention2d(nn.Module):
         if self.has_output:  # v
             self.output = nn.Conv2d(value_channels, channels, kernel_size=1, bias=published.bias)
         self.gamma = nn.Parameter(torch.zeros(()))
+        self.scale: nn.Parameter | None = None
+        if scores == "cosine":
+            self.scale = nn.Parameter(torch.tensor(INITIAL_SCALE))
         if initializer is not None:
             check_initializer(initializer)
             initialize_layers(self.children(), initializer)
@@ -185,6 +200,9 @@ class SelfAttention2d(nn.Module):
             raise ValueError(f"a {x.shape[-2]} x {x.shape[-1]} feature map cannot be 2x2 pooled")
         query = _positions(self.query(x))  # g(x): (B, N, C/8)
         key = _positions(self._pooled(self.key(x)))  # f(x): (B, M, C/8)
+        if self.scale is not None:
+            query = self.scale.to(query.dtype) * F.normalize(query, dim=2)
+            key = F.normalize(key, dim=2)
         return query, key
 
     def _values(self, x: Tensor) -> Tensor:

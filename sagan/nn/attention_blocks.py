@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import nn
 
-from sagan.nn.attention import FormName, SelfAttention2d
+from sagan.nn.attention import FormName, ScoresName, SelfAttention2d
 from sagan.nn.attention_kernels import BackendName
 from sagan.nn.inputs import check_whole
 from sagan.nn.residual_control import ResidualControl2d
@@ -24,6 +24,7 @@ class AttentionSpec:
         backend: how attention is computed, as in `SelfAttention2d`.
         block: "attention", or "residual" for the paper's control in its place: a
             `ResidualControl2d` with as many parameters as the attention would have.
+        scores: how queries and keys are compared, as in `SelfAttention2d`.
 
     Raises:
         TypeError: `sizes` is not a sequence of whole numbers.
@@ -33,6 +34,7 @@ class AttentionSpec:
     form: FormName = "pooled"
     backend: BackendName = "auto"
     block: BlockName = "attention"
+    scores: ScoresName = "dot"
 
     def __post_init__(self) -> None:
         if not isinstance(self.sizes, list | tuple):
@@ -52,7 +54,7 @@ def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.
 
     Raises:
         ValueError: no feature map has such a side, a map has fewer than 8 channels, or the form,
-            backend or block is unknown.
+            backend, block or scores are unknown.
         TypeError: `spec` is something else.
     """
     if spec is None:
@@ -79,7 +81,7 @@ def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.
 
 def attention_block(spec: AttentionSpec, channels: int) -> nn.Module:
     """Build one block for a feature map of this many channels, at least 8."""
-    attention = SelfAttention2d(channels, spec.form, backend=spec.backend)
+    attention = SelfAttention2d(channels, spec.form, backend=spec.backend, scores=spec.scores)
     if spec.block == "attention":
         return attention
     return ResidualControl2d(channels, sum(p.numel() for p in attention.parameters()))

@@ -41,8 +41,8 @@ SMALL_SET = 10_000
 # `conditional` is not among them: classes may come and go.
 ARCHITECTURE = (
     "family", "resolution", "colors", "channels_g", "channels_d", "latent_size", "attention_g",
-    "attention_d", "attention_form", "attention_block", "spectral_norm_g", "spectral_norm_d",
-    "spectral_norm_eps", "rectified_skip", "init",
+    "attention_d", "attention_form", "attention_scores", "attention_block", "spectral_norm_g",
+    "spectral_norm_d", "spectral_norm_eps", "rectified_skip", "init",
 )  # fmt: skip
 FIXED = (
     "family", "channels_g", "channels_d", "latent_size", "spectral_norm_g", "spectral_norm_d",
