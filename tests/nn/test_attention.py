@@ -74,6 +74,9 @@ def oracle(
     query = query.reshape(batch, -1, height * width)
     key = key.reshape(batch, query.shape[1], -1)
     value = value.reshape(batch, -1, key.shape[2])
+    if "scale" in parameters:  # cosine scores
+        query, key = (t / t.square().sum(dim=1, keepdim=True).sqrt() for t in (query, key))
+        query = parameters["scale"] * query
     scores = torch.einsum("bdn,bdm->bnm", query, key)
     weights = torch.exp(scores - scores.max(dim=2, keepdim=True).values.detach())
     attention = weights / weights.sum(dim=2, keepdim=True)
@@ -91,10 +94,13 @@ def make_layer(
     backend: Any = "eager",
     gamma: float = 0.7,
     seed: int = 0,
+    scores: Any = "dot",
 ) -> SelfAttention2d:
     """Return a layer with exact singular vectors as u and v, and a map far from uniform."""
     torch.manual_seed(seed)
-    layer = SelfAttention2d(channels, form, spectral_norm=spectral_norm, backend=backend)
+    layer = SelfAttention2d(
+        channels, form, spectral_norm=spectral_norm, backend=backend, scores=scores
+    )
     with torch.no_grad():
         layer.gamma.fill_(gamma)
         if not spectral_norm:
@@ -159,6 +165,27 @@ def test_forward_and_every_gradient_equal_the_float64_oracle(
 ) -> None:
     layer = make_layer(shape[1], form, spectral_norm, backend)
     assert_matches_oracle(layer, random_map(*shape), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_cosine_scores_and_every_gradient_equal_the_float64_oracle(
+    form: str, spectral_norm: bool, backend: str
+) -> None:
+    layer = make_layer(24, form, spectral_norm, backend, scores="cosine")
+    assert_matches_oracle(layer, random_map(2, 24, 4, 6), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("form", ["paper", "pooled"])
+def test_cosine_maps_do_not_depend_on_how_large_the_features_are(form: str) -> None:
+    x = random_map(2, 24, 6, 6)
+    cosine, dot = (make_layer(24, form, scores=scores) for scores in ("cosine", "dot"))
+    assert_close(cosine.attention(100 * x), cosine.attention(x), 1e-4)
+    assert cosine.attention(x).max() < np.exp(2 * 4) / cosine.attention(x).shape[2]
+    assert dot.attention(100 * x).max() > 0.99
+    with pytest.raises(ValueError, match="choose from dot, cosine"):
+        SelfAttention2d(24, scores="angle")  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["images", "rows", "one row"])
