@@ -25,8 +25,9 @@ _SAGAN_128: dict[str, Any] = dict(
     init="xavier", checkpoint_every=5000, sample_every=1000, log_every=100,
 )  # fmt: skip
 
-# D knows photos from the start. The rates are five times those of Sauer et al. 2021: dot products
-# would soon make every position attend to one key. A training on few images switches augmentation on.
+# D knows photos from the start. The rates are five times those of Sauer et al. 2021: with dot
+# products, every position would soon attend to one key. A training on few images switches
+# augmentation on.
 _PROJECTED: dict[str, Any] = dict(
     family="projected", channels_d=64, attention_scores="cosine", reuse_fakes=True, lr_g=1e-3,
     lr_d=1e-3, beta2=0.99, ema_half_life=10_000, steps=1_000_000,
