@@ -1,20 +1,61 @@
 """The view that the page of a shipped model opens with: a picture that one recognizes at once."""
 
+from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import parse_qsl
 
 from sagan.explorer.renderer import SampleRequest
 from sagan.model import Model
 
-# As in the page's own URL, after "#". Found by looking at the first samples of each model.
+
+@dataclass(frozen=True)
+class FrontView:
+    """What a page opens with, and what its tour says of that picture.
+
+    Attributes:
+        view: as in the page's own URL, after "#"; it includes the point, `at`.
+        looks: where the pixel at that point looks.
+        another: a second pixel, (x, y).
+        another_looks: where that one looks.
+        without: what differs in the picture without attention.
+    """
+
+    view: str
+    looks: str
+    another: tuple[int, int]
+    another_looks: str
+    without: str
+
+
+# Found by looking at the first samples of each model.
 FRONT_VIEWS = {
-    "cifar10-32": "seed=0&index=18&at=10,17",
-    "openmoji-64": "seed=13&index=1&at=40,46",
+    "cifar10-32": FrontView(
+        view="seed=0&index=18&at=13,23",
+        looks="With attention, it can look anywhere: this pixel of the hull looks along the ship.",
+        another=(9, 5),
+        another_looks="A pixel of the sky looks past the ship, at more sky.",
+        without="Without attention, the same numbers give this: sky and sea lose their blue.",
+    ),
+    "openmoji-64": FrontView(
+        view="seed=13&index=1&at=40,46",
+        looks="With attention, it can look anywhere: this pixel of the chest looks at the face.",
+        another=(38, 18),
+        another_looks="A pixel of the hair looks at both eyes.",
+        without="Without attention, the same numbers give this: the hair turns blue.",
+    ),
 }
 
 
 def front_view(model: Model) -> str:
     """Return the view as the page's URL has it after "#"; "" for models of somebody's own."""
-    return FRONT_VIEWS.get(model.origin, "")
+    front = FRONT_VIEWS.get(model.origin)
+    return front.view if front else ""
+
+
+def front_facts(model: Model) -> dict[str, Any] | None:
+    """Return what the page's tour says of the front view, as JSON; None without such a view."""
+    front = FRONT_VIEWS.get(model.origin)
+    return asdict(front) if front else None
 
 
 def start_request(model: Model) -> SampleRequest:

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sagan.explorer.front_views import front_view
+from sagan.explorer.front_views import front_facts, front_view
 from sagan.explorer.renderer import GALLERY_SIZE, INTERPOLATION_STEPS, MAX_SEED, Renderer
 from sagan.model import Model
 from sagan.report.html import render, script_json
@@ -132,6 +132,8 @@ def _facts(model: Model, renderer: Renderer) -> dict[str, Any]:
         "gallery": GALLERY_SIZE,
         "gammas": renderer.gammas(),
         "front": front_view(model),
+        "tour": front_facts(model),
+        "credits": model.credits,
     }
 
 

@@ -18,9 +18,9 @@ const CASING = "rgba(8, 8, 12, 0.85)"; // around every line, so that it shows on
  * @param {number} length side of the image in units of the context
  * @param {AttentionMap} map
  * @param {number} size side of the image in pixels
- * @param {{at: number[] | null, pins: {at: number[], color: string}[]}} points
+ * @param {{at: number[] | null, pins: {at: number[], color: string}[], only: "kernel" | null}} points
  */
-export function drawAnnotations(context, length, map, size, { at, pins }) {
+export function drawAnnotations(context, length, map, size, { at, pins, only }) {
   const points = pins.map((pin) => ({ ...pin, pinned: true }));
   if (at) points.unshift({ at, color: POINT_COLOR, pinned: false });
   const marks = points.map((point, order) => {
@@ -30,12 +30,14 @@ export function drawAnnotations(context, length, map, size, { at, pins }) {
   context.lineJoin = "round";
   context.lineCap = "square"; // along a grid, where round ones take twice as long
   for (const mark of marks) {
-    if (isSelective(mark.inside)) drawRegion(context, length, map, mark);
+    if (!only && isSelective(mark.inside)) drawRegion(context, length, map, mark);
   }
   context.lineCap = "round";
   marks.reverse(); // so that the point's own links and dot lie on top
   const newest = marks[0]; // those of older pins would hide the picture
-  for (const mark of marks) if (!mark.pinned || mark === newest) drawLinks(context, length, map, mark);
+  for (const mark of marks) {
+    if (!only && (!mark.pinned || mark === newest)) drawLinks(context, length, map, mark);
+  }
   for (const mark of marks) {
     if (!mark.pinned) drawKernel(context, length, map, mark.query);
     drawDot(context, place(mark.query, map.side, length), mark);

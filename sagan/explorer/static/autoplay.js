@@ -19,11 +19,17 @@ export class Autoplay {
 
   next() {
     const { map, payload } = this.view;
-    if (this.stopped || !map) return;
+    if (this.stopped || this.paused || !map) return;
     const query = map.highlights[this.count++ % map.highlights.length];
     const cell = payload.size / map.side;
     const pixel = (index) => Math.floor((index + 0.5) * cell);
     this.view.point([pixel(query % map.side), pixel(Math.floor(query / map.side))]);
+  }
+
+  /** Rest, while something else moves the point. */
+  pause() {
+    this.paused = true;
+    this.view.element.classList.remove("autoplaying");
   }
 
   stop() {

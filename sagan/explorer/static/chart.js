@@ -1,6 +1,7 @@
 // A chart: curves over the training steps on a common scale, with their values at the marked step.
 
 import { formatNumber } from "sagan/format.js";
+import { termButton } from "sagan/terms.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const COLORS = ["#d9481c", "#2b87d1", "#1a9a72", "#b8860b", "#a45cc0"];
@@ -10,8 +11,8 @@ const LAST_STEP_FROM = 0.99; // pointing at the last 1% of the width means the l
 
 /** Fires "point" with detail.step when the visitor selects a step by pointer or keyboard. */
 export class Chart extends EventTarget {
-  /** @param {{title: string, description: string, name: (series: string) => string}} kind */
-  constructor({ title, description, name }) {
+  /** @param {{title: string, description: string, name: (series: string) => string, term?: string}} kind */
+  constructor({ title, description, name, term }) {
     super();
     this.name = name;
     this.element = document.createElement("section");
@@ -20,7 +21,7 @@ export class Chart extends EventTarget {
       '<h2></h2><p class="why"></p><div class="plot"><div class="scale"><span></span><span></span></div>' +
       `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="slider" tabindex="0" aria-valuemin="0"></svg>` +
       '<div></div><div class="steps"><span>0</span><span></span></div></div><ul></ul>';
-    this.element.querySelector("h2").textContent = title;
+    this.element.querySelector("h2").append(term ? termButton(term, title) : title);
     this.element.querySelector(".why").textContent = description;
     this.svg = this.element.querySelector("svg");
     this.svg.setAttribute("aria-label", title);

@@ -1,7 +1,13 @@
 // Copying the picture as PNG, and the view as a link.
 
-/** Copy a PNG, or save it as a file if the clipboard does not accept images. Returns a message. */
-export async function copyPng(promise, name) {
+import { withText } from "sagan/png_text.js";
+
+/**
+ * Copy a PNG with its credits, or save it as a file if the clipboard does not accept images.
+ * Returns a message.
+ */
+export async function copyPng(picture, name, credits) {
+  const promise = picture.then((png) => withText(png, credits));
   try {
     await navigator.clipboard.write([new ClipboardItem({ "image/png": promise })]);
     return "Picture copied";

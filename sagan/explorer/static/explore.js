@@ -34,7 +34,7 @@ const $ = (selector) => document.querySelector(selector);
 export function explore(engine, facts) {
   const state = parseState(location.hash || facts.front);
   if (!(state.label < facts.classes.length)) state.label = null;
-  const { view, autoplay } = makeViewer(facts);
+  const { view, autoplay } = makeViewer(facts, () => (isFront() ? facts.tour : null));
   const gallery = new Gallery($("#gallery"), facts.gallery);
   let photo = null; // the payload of the visitor's own picture while it is shown
   let choices = 0; // counts what the visitor chose, so that a slow upload does not replace a later choice
@@ -49,6 +49,13 @@ export function explore(engine, facts) {
     return { ...sampleQuery(state.index), ...gammaQuery(), ...interpolation };
   };
   const className = (label) => facts.classes[label] ?? null;
+
+  /** Whether the sample is the one that the page of this model opens with. */
+  const isFront = () => {
+    const given = parseState(facts.front);
+    const same = ["seed", "index", "label", "truncation", "gamma", "blend"].every((name) => state[name] === given[name]);
+    return !photo && facts.front !== "" && same;
+  };
 
   /** Report errors instead of throwing them: the page keeps what it shows. */
   const reportingErrors = (work) => async (...args) => {

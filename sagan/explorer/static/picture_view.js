@@ -5,6 +5,7 @@ import { cellOf, heat } from "sagan/attention.js";
 import { compose } from "sagan/compose.js";
 
 const PNG_SIZE = 1024;
+const CAPTION_HEIGHT = 40;
 const BUSY_DELAY = 250; // milliseconds of waiting before the picture shows that it waits
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -24,6 +25,7 @@ export class PictureView extends EventTarget {
     this.at = null;
     this.pins = [];
     this.comparing = false; // while the picture without attention is shown
+    this.only = null; // "kernel" shows what a convolution sees, and no attention
     this.waiting = 0;
     this.listen();
     new ResizeObserver(() => this.annotate()).observe(element);
@@ -89,6 +91,7 @@ export class PictureView extends EventTarget {
   /** Show the same picture without attention, or again what was shown before. */
   compare(comparing) {
     this.comparing = comparing && Boolean(this.payload?.withoutAttention);
+    this.element.classList.toggle("comparing", this.comparing);
     this.draw();
   }
 
@@ -104,11 +107,17 @@ export class PictureView extends EventTarget {
     }
   }
 
-  /** A PNG of what is visible, as a promise of a Blob. */
-  png() {
+  /** A PNG of what is visible, as a promise of a Blob; a caption is written beneath the picture. */
+  png(caption = "") {
     const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = PNG_SIZE;
+    [canvas.width, canvas.height] = [PNG_SIZE, PNG_SIZE + (caption ? CAPTION_HEIGHT : 0)];
     const context = canvas.getContext("2d");
+    context.fillStyle = "#ffffff";
+    context.fillRect(0, PNG_SIZE, PNG_SIZE, CAPTION_HEIGHT);
+    context.fillStyle = "#333333";
+    context.font = "20px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    context.fillText(caption, 12, PNG_SIZE + CAPTION_HEIGHT / 2, PNG_SIZE - 24);
     context.imageSmoothingEnabled = false;
     context.drawImage(this.composite, 0, 0, PNG_SIZE, PNG_SIZE);
     const width = this.element.clientWidth;
@@ -129,12 +138,13 @@ export class PictureView extends EventTarget {
   draw() {
     if (!this.payload) return;
     const { map, payload } = this;
+    this.element.classList.toggle("kernel-only", this.only === "kernel");
     if (this.comparing) {
       compose(this.composite, payload.withoutAttention, payload.size, null);
       this.annotate();
       return;
     }
-    const at = this.at ?? this.pins.at(-1)?.at;
+    const at = this.only ? null : (this.at ?? this.pins.at(-1)?.at);
     const values = map && at && { values: heat(map.attended(this.cell(at)).row), side: map.keySide };
     compose(this.composite, payload.image, payload.size, values || null);
     this.annotate();

@@ -23,7 +23,7 @@ const CHARTS = [
     description: "Each network’s loss. The two compete, so neither should run away.",
   },
   {
-    title: "Discriminator scores", has: /^logits\//,
+    title: "Discriminator scores", term: "logit", has: /^logits\//,
     name: named({ "logits/real": "real pictures", "logits/fake": "generated pictures" }),
     description: "The mean score. The closer the curves, the harder the two are to tell apart.",
   },
@@ -32,7 +32,7 @@ const CHARTS = [
     description: "Gradient norm of each network. A spike is a step gone wrong; at 0, nothing is learned.",
   },
   {
-    title: "Gamma", has: /^gamma\//, name: layer,
+    title: "Gamma", term: "gamma", has: /^gamma\//, name: layer,
     description: "How much each attention layer contributes. All start at 0.",
   },
   {
@@ -40,7 +40,7 @@ const CHARTS = [
     description: "How far a pixel looks on average, in pixels.",
   },
   {
-    title: "Attention entropy", has: /^attention\/.*\/entropy$/, name: layer,
+    title: "Attention entropy", term: "entropy", has: /^attention\/.*\/entropy$/, name: layer,
     description: "How spread out a pixel’s attention is, in nats. Lower: on fewer places.",
   },
   {

@@ -8,6 +8,8 @@ import { fillChips } from "sagan/controls.js";
 import { formatNumber } from "sagan/format.js";
 import { PictureView } from "sagan/picture_view.js";
 import { layerTitle, Readout } from "sagan/readout.js";
+import { initializeTerms } from "sagan/terms.js";
+import { Tour, tourWasSeen } from "sagan/tour.js";
 
 const TOAST_TIME = 4000; // milliseconds
 
@@ -23,11 +25,12 @@ export function showToast(message) {
 /**
  * Make the page's picture view work.
  *
- * @param {{name: string, classes: string[], gammas: Object<string, number>}} facts the model's name, its classes, and
- *   gamma of each attention layer
+ * @param {{name: string, classes: string[], gammas: Object<string, number>, credits: string}} facts the model's
+ *   name, its classes, gamma of each attention layer, and who made the training images
+ * @param {() => object | null} front what the tour says of the picture that is shown; null if it is any
  * @returns {{view: PictureView, autoplay: Autoplay}}
  */
-export function makeViewer({ name, classes, gammas }) {
+export function makeViewer({ name, classes, gammas, credits }, front = () => null) {
   const view = new PictureView(document.querySelector("#picture"));
   new Readout(view, document, Object.keys(gammas).length > 0);
   initializeLayers(view, document.querySelector("#layers"), gammas);
@@ -35,10 +38,17 @@ export function makeViewer({ name, classes, gammas }) {
   initializeComparison(view, document.querySelector("#compare"));
   initializeCards(view, classes);
   initializeAppearance(document.querySelector("#theme"));
+  initializeTerms(document.querySelector("#definition"));
   document.querySelector("#copy-png").addEventListener("click", async () => {
-    showToast(await copyPng(view.png(), name));
+    const [first] = credits.split("\n");
+    showToast(await copyPng(view.png(first && `Trained on: ${first}`), name, credits));
   });
-  return { view, autoplay: new Autoplay(view) };
+  const autoplay = new Autoplay(view);
+  if (Object.keys(gammas).length) {
+    const tour = new Tour(view, autoplay, document.querySelector("#below"), front);
+    if (!location.hash && !tourWasSeen()) tour.start();
+  } else document.querySelector("#tour-start").hidden = true;
+  return { view, autoplay };
 }
 
 /** A chip for each layer; a photo has no map of the generator's layers, so theirs are disabled. */
@@ -59,10 +69,7 @@ function initializeLayers(view, fieldset, gammas) {
 
 /** While the button is held, by pointer or key, the picture is the one without attention. */
 function initializeComparison(view, button) {
-  const hold = (held) => {
-    view.compare(held);
-    view.element.classList.toggle("comparing", view.comparing);
-  };
+  const hold = (held) => view.compare(held);
   view.addEventListener("shown", () => {
     button.hidden = !view.payload.withoutAttention;
   });
