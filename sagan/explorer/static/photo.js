@@ -1,7 +1,6 @@
 // A visitor's own picture, made square and small as the training images were: the crop, the padding
-// and the antialiased Lanczos of sagan.images.decode, with Pillow's fixed-point rounding. Pillow takes
-// the columns of tall images first, so in these some pixels differ: most by one, those at hard edges by
-// more. Loaded by the worker, since a large photo takes a second.
+// and the antialiased Lanczos of sagan.images.decode, with Pillow's fixed-point rounding. Loaded by the
+// worker, since a large photo takes a second.
 
 const LOBES = 3; // of the Lanczos kernel, on each side
 const PRECISION = 22; // bits of its weights
@@ -56,25 +55,40 @@ function halfEven(value) {
   return whole - value === 0.5 && whole % 2 ? whole - 1 : whole;
 }
 
-/** A box of an RGBA image -> RGB (height, width, 3): first along the rows, then along the columns. */
+/** A box of an RGBA image -> RGB (height, width, 3), in the order of Pillow 13. */
 function resized({ data, width: stride }, box, width, height) {
-  const across = taps(box.width, width);
-  const rows = new Uint8Array(3 * width * box.height);
-  for (let y = 0, to = 0; y < box.height; y++) {
-    const start = (box.top + y) * stride + box.left;
+  const source = { data, start: 4 * (box.top * stride + box.left), pixel: 4, row: 4 * stride };
+  const [across, down] = [taps(box.width, width), taps(box.height, height)];
+  const columnsFirst = box.height > height && box.height - height > 2 * (box.width - width);
+  const result = columnsFirst
+    ? alongRows(alongColumns(source, box.width, down), height, across)
+    : alongColumns(alongRows(source, box.height, across), width, down);
+  return result.data;
+}
+
+/** `height` rows of a source, made as wide as there are taps. */
+function alongRows({ data, start, pixel, row }, height, across) {
+  const result = new Uint8Array(3 * across.length * height);
+  for (let y = 0, to = 0; y < height; y++) {
     for (const { first, weights } of across) {
-      for (let channel = 0; channel < 3; channel++) {
-        rows[to++] = weighted(data, 4 * (start + first) + channel, 4, weights);
-      }
+      const from = start + y * row + first * pixel;
+      for (let channel = 0; channel < 3; channel++) result[to++] = weighted(data, from + channel, pixel, weights);
     }
   }
-  const down = taps(box.height, height);
-  const result = new Uint8Array(3 * width * height);
-  for (let y = 0, to = 0; y < height; y++) {
-    const { first, weights } = down[y];
-    for (let i = 0; i < 3 * width; i++) result[to++] = weighted(rows, 3 * width * first + i, 3 * width, weights);
+  return { data: result, start: 0, pixel: 3, row: 3 * across.length };
+}
+
+/** `width` columns of a source, made as high as there are taps. */
+function alongColumns({ data, start, pixel, row }, width, down) {
+  const result = new Uint8Array(3 * width * down.length);
+  let to = 0;
+  for (const { first, weights } of down) {
+    for (let x = 0; x < width; x++) {
+      const from = start + first * row + x * pixel;
+      for (let channel = 0; channel < 3; channel++) result[to++] = weighted(data, from + channel, row, weights);
+    }
   }
-  return result;
+  return { data: result, start: 0, pixel: 3, row: 3 * width };
 }
 
 function weighted(values, start, step, weights) {
