@@ -4,21 +4,37 @@ It contains the modules of the served page, each as a data: URL in the import ma
 """
 
 import base64
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 
 from sagan.build import check_map_memory
 from sagan.errors import SaganError
-from sagan.explorer.page import exported_page, modules
-from sagan.explorer.renderer import GALLERY_SIZE, MAX_SEED, Renderer, SampleRequest
+from sagan.explain.front_views import front_view
+from sagan.explorer.page import BLEND_STEP, GAMMA_STEP, MAX_GAMMA, Variant, exported_page, modules
+from sagan.explorer.payload import Payload
+from sagan.explorer.renderer import (
+    GALLERY_SIZE,
+    INTERPOLATION_STEPS,
+    MAX_SEED,
+    Renderer,
+    SampleRequest,
+    start_request,
+)
 from sagan.images.decode import read_photo
-from sagan.model import open_model
+from sagan.model import Model, open_model
 from sagan.runtime.device import CPU
 from sagan.storage.files import write_bytes
+
+# Of the generator's maps: above 64 pixels, frames between samples would make the file too large.
+MAX_FRAME_ENTRIES = 2**17
 
 # The browser itself makes sure that the file contacts nobody.
 _POLICY = (
@@ -65,24 +81,83 @@ def export_page(
     if photos:
         shape, fit = model.config.shape, model.fit
         payloads = [renderer.judge(read_photo(photo, shape, fit)) for photo in photos]
+        requests: list[SampleRequest] = []
     else:
-        labels = model.labels(classes) if classes is not None else [None]
-        payloads = [
-            renderer.sample(SampleRequest(seed=seed, index=i, label=labels[i % len(labels)]))
-            for i in _with_progress(range(num))
-        ]
+        requests = _requests(model, num, classes, seed)
+        payloads = [renderer.sample(request) for request in _with_progress(requests)]
     if not payloads[0].maps:
         raise SaganError(f"model '{name}' has no attention layer to show")
     encoded = [_base64(payload.encode()) for payload in payloads]
-    page = exported_page(model, renderer, _POLICY, _modules("exported.js"), encoded)
+    unchanged = _unchanged_maps(renderer)
+    variants = [
+        variant
+        for index, request in enumerate(_with_progress(requests))
+        for variant in _variants(renderer, index, request, payloads[index], unchanged)
+    ]
+    facts: dict[str, Any] = {"unchangedMaps": unchanged}
+    if classes is not None or seed != 0:
+        facts["tour"] = None
+    imports = _modules("exported.js")
+    page = exported_page(model, renderer, _POLICY, imports, encoded, variants, facts)
     write_bytes(out, page.encode())
 
 
-def _with_progress(indices: range) -> Iterable[int]:
-    """The same indices, with a progress bar on a terminal: large models take seconds a sample."""
+def _requests(model: Model, num: int, classes: str | None, seed: int) -> list[SampleRequest]:
+    """The samples to show; unless others are asked for, a shipped model's front view is first."""
+    labels = model.labels(classes) if classes is not None else [None]
+    requests = [
+        SampleRequest(seed=seed, index=i, label=labels[i % len(labels)]) for i in range(num)
+    ]
+    if classes is None and seed == 0 and front_view(model):
+        requests = [start_request(model), *requests[: num - 1]]
+    return requests
+
+
+def _unchanged_maps(renderer: Renderer) -> list[str]:
+    """The generator's first attention layer: its map does not depend on the strength."""
+    return list(renderer.generator.attention_layers())[:1]
+
+
+def _variants(
+    renderer: Renderer,
+    index: int,
+    request: SampleRequest,
+    base: Payload,
+    unchanged: Sequence[str],
+) -> Iterator[Variant]:
+    """One sample at other strengths, and on the way to that of the next seed.
+
+    They come without the discriminator's maps, and with `unchanged` ones left out.
+    """
+    strengths = np.arange(0, MAX_GAMMA + GAMMA_STEP, GAMMA_STEP).tolist()
+    settings = [{"gamma": gamma} for gamma in strengths if gamma != 1]
+    if (
+        sum(base.maps[name].size for name in renderer.generator.attention_layers())
+        <= MAX_FRAME_ENTRIES
+    ):
+        blends = range(BLEND_STEP, INTERPOLATION_STEPS + 1, BLEND_STEP)
+        toward = (request.seed + 1) % (MAX_SEED + 1)
+        settings += [{"toward": toward, "blend": blend} for blend in blends]
+    for setting in settings:
+        payload = renderer.sample(request.model_copy(update=setting))
+        blend = int(setting.get("blend", 0))
+        left_out = () if blend else unchanged
+        kept = {
+            name: attention
+            for name, attention in payload.maps.items()
+            if name in renderer.generator.attention_layers() and name not in left_out
+        }
+        without = payload.without_attention if blend else None
+        content = replace(payload, maps=kept, without_attention=without).encode()
+        gamma = f"{setting.get('gamma', 1):g}"
+        yield Variant(index, gamma, blend, _base64(zlib.compress(content)))
+
+
+def _with_progress(requests: Sequence[SampleRequest]) -> Iterable[SampleRequest]:
+    """The same requests, with a progress bar on a terminal: large models take seconds a sample."""
     console = Console(stderr=True)
     return track(
-        indices, "generating", console=console, transient=True, disable=not console.is_terminal
+        requests, "generating", console=console, transient=True, disable=not console.is_terminal
     )
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from sagan.errors import SaganError, reason
 from sagan.explorer.browser_runtime import BINARY, browser_runtime
-from sagan.explorer.front_views import start_request
 from sagan.explorer.page import STATIC, modules, static_page
-from sagan.explorer.renderer import GalleryRequest, Renderer
+from sagan.explorer.renderer import GalleryRequest, Renderer, start_request
 from sagan.exporting.formats import differences
 from sagan.exporting.program import trace_network
 from sagan.model import Model, open_model

@@ -3,15 +3,16 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from sagan.explorer.front_views import front_facts, front_view
+from sagan.explain.front_views import front_facts, front_view
 from sagan.explorer.renderer import GALLERY_SIZE, INTERPOLATION_STEPS, MAX_SEED, Renderer
-from sagan.model import Model
+from sagan.model import Model, shipped_models
 from sagan.report.html import render, script_json
 
 STATIC = Path(__file__).parent / "static"
@@ -22,6 +23,10 @@ _IMPORT_MAP = script_json({"imports": {"sagan/": "./static/"}})
 _IMPORT_MAP_HASH = (
     f"'sha256-{base64.b64encode(hashlib.sha256(_IMPORT_MAP.encode()).digest()).decode()}'"
 )
+
+# Of the sliders of an exported page, which has nothing between them.
+GAMMA_STEP, MAX_GAMMA = 0.5, 3
+BLEND_STEP = 8
 
 # The values of templates with controls: of the served and the static page.
 _CONTROL_VALUES = {
@@ -101,8 +106,31 @@ def static_page(model: Model, renderer: Renderer, facts: Mapping[str, Any]) -> s
     )
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A sample of an exported page with other settings.
+
+    Attributes:
+        of: which sample.
+        gamma: multiplies gamma of all its layers, as JavaScript writes it: "0.5", "2".
+        blend: how far it is on the way to another sample, out of `INTERPOLATION_STEPS`.
+        content: the encoded payload, compressed (zlib), in base64.
+    """
+
+    of: int
+    gamma: str
+    blend: int
+    content: str
+
+
 def exported_page(
-    model: Model, renderer: Renderer, policy: str, imports: Mapping[str, str], payloads: list[str]
+    model: Model,
+    renderer: Renderer,
+    policy: str,
+    imports: Mapping[str, str],
+    payloads: Sequence[str],
+    variants: Sequence[Variant],
+    facts: Mapping[str, Any],
 ) -> str:
     """Return the page as one file that loads nothing.
 
@@ -112,11 +140,19 @@ def exported_page(
         policy: the Content-Security-Policy.
         imports: {module name: data: URL}.
         payloads: encoded images with their maps, in base64.
+        variants: the same with other settings.
+        facts: what the page must know beyond what the served one does, and the steps of its
+            sliders.
     """
     return render(
         PAGE_TEMPLATES / "exported.html",
-        **_model_values(model, _facts(model, renderer)),
+        **_model_values(model, {**_facts(model, renderer), **facts}),
         policy=policy,
+        interpolation_steps=INTERPOLATION_STEPS,
+        gamma_step=GAMMA_STEP,
+        blend_step=BLEND_STEP,
+        variants=variants,
+        live_name=model.origin if model.origin in shipped_models() else "RUN_OR_MODEL_FILE",
         style=Markup((STATIC / "page.css").read_text(encoding="utf-8")),  # our own: not escaped
         import_map=script_json({"imports": imports}),
         payloads=payloads,

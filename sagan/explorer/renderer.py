@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sagan.build import check_map_memory
 from sagan.errors import SaganError
+from sagan.explain.front_views import front_sample
 from sagan.explorer.payload import Payload, to_safetensors
 from sagan.images.rgb import as_rgb
 from sagan.model import Model
@@ -55,6 +56,12 @@ class SampleRequest(GalleryRequest):
         allow_inf_nan=False,
         description="Multiplies each attention layer's gamma.",
     )
+
+
+def start_request(model: Model) -> SampleRequest:
+    """Return the sample that a model's page opens with."""
+    seed, index = front_sample(model)
+    return SampleRequest(seed=seed, index=index)
 
 
 class Renderer:

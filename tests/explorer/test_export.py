@@ -12,7 +12,8 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
 from sagan.errors import SaganError
-from sagan.explorer.export import export_page
+from sagan.explorer.export import _requests, export_page
+from sagan.explorer.renderer import Renderer, SampleRequest, start_request
 from sagan.model import open_model
 
 OpenPage = Callable[[Page, str], Page]
@@ -53,6 +54,59 @@ def test_a_dozen_samples_can_be_explored_without_a_server_or_any_request(
     page.get_by_role("radio", name="Discriminator").check()
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert errors == []
+
+
+def test_strength_and_the_way_to_another_picture_are_in_the_file(
+    page: Page, exported: Path, run: Path, open_page: OpenPage
+) -> None:
+    open_page(page, exported.as_uri())
+    renderer = Renderer(open_model(run))
+
+    def shows(**changes: int) -> None:
+        page.locator("#picture").focus()
+        page.keyboard.press("Escape")
+        expected = renderer.sample(SampleRequest(seed=5, index=1, **changes)).image
+        page.wait_for_function(SHOWN, arg=[expected.ravel().tolist()])
+
+    page.locator("#gallery button").nth(1).click()
+    shows()
+    page.locator("#gamma").fill("2")
+    shows(gamma=2)
+    expect(page.locator("#where")).to_be_visible()
+    assert page.get_by_role("radio", name="Generator").is_enabled()
+    assert page.get_by_role("radio", name="Discriminator").is_disabled()
+    page.locator("#attention").uncheck()
+    shows(gamma=0)
+    page.locator("#attention").check()
+    shows(gamma=2)
+    page.locator("#blend").fill("24")
+    shows(toward=6, blend=24)
+    page.locator("#gallery button").nth(0).click()
+    assert page.input_value("#blend") == "0"
+
+
+# The picture's own pixels, in the middle of the 8 x 8 that show each, within a level.
+SHOWN = """([image]) => {
+  const canvas = document.querySelector("#picture .composite");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const scale = canvas.width / 32;
+  return image.every((value, i) => {
+    const [y, x] = [Math.floor(i / 96), Math.floor(i / 3) % 32].map((at) => at * scale + 4);
+    return Math.abs(data[4 * (y * canvas.width + x) + (i % 3)] - value) <= 1;
+  });
+}"""
+
+
+def test_the_file_says_how_to_get_the_live_page(exported: Path) -> None:
+    assert "sagan explore RUN_OR_MODEL_FILE" in exported.read_text()
+
+
+def test_a_shipped_models_file_begins_with_its_front_view() -> None:
+    model = open_model("openmoji-64")
+    requests = _requests(model, 3, None, 0)
+    assert requests[0] == start_request(model)
+    assert [request.index for request in requests[1:]] == [0, 1]
+    assert [request.seed for request in _requests(model, 2, None, 7)] == [7, 7]
 
 
 def test_axe_finds_no_serious_violation(

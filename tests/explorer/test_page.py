@@ -31,8 +31,8 @@ from sagan.explain import (
     concentration,
     convolution_window,
 )
+from sagan.explain.front_views import FRONT_VIEWS, FrontView
 from sagan.explain.overlay import heat, outline, upsample_bilinear
-from sagan.explorer.front_views import FRONT_VIEWS, FrontView
 from sagan.explorer.page import model_name
 from sagan.explorer.payload import Payload
 from sagan.images.pixels import to_float, to_uint8

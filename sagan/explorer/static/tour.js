@@ -23,7 +23,7 @@ export function tourSteps(view, front, takesPhotos) {
   const another = front ? front.another : pixelOf(second, map, payload.size);
   const steps = [
     { at, only: "kernel", text: "A convolution sees only the dashed box: the neighbors of the pixel at the dot." },
-    { at, text: front?.looks ?? lookOf(map, first) },
+    { at, text: `With attention, it can look anywhere. ${front?.looks ?? lookOf(map, first)}` },
     { at: another, text: front?.another_looks ?? otherLook(map, first, second) },
   ];
   if (payload.withoutAttention) {
@@ -43,8 +43,8 @@ function pixelOf(query, map, size) {
 
 function lookOf(map, query) {
   const inside = region(map.attended(query).row);
-  if (!isSelective(inside)) return "With attention, it can look anywhere. This one looks everywhere almost evenly.";
-  return `With attention, it can look anywhere: half of its attention is on ${percent(share(inside))} of the picture.`;
+  if (!isSelective(inside)) return "This one looks everywhere, almost evenly.";
+  return `Half of its attention is on ${percent(share(inside))} of the picture.`;
 }
 
 function otherLook(map, first, second) {

@@ -1,16 +1,15 @@
-"""The view that the page of a shipped model opens with: a picture that one recognizes at once."""
+"""The view that is shown first of a shipped model: a picture that one recognizes at once."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from sagan.explorer.renderer import SampleRequest
 from sagan.model import Model
 
 
 @dataclass(frozen=True)
 class FrontView:
-    """What a page opens with, and what its tour says of that picture.
+    """What the page opens with, and what its tour says of that picture.
 
     Attributes:
         view: as in the page's own URL, after "#"; it includes the point, `at`.
@@ -31,14 +30,14 @@ class FrontView:
 FRONT_VIEWS = {
     "cifar10-32": FrontView(
         view="seed=0&index=18&at=13,23",
-        looks="With attention, it can look anywhere: this pixel of the hull looks along the ship.",
+        looks="This pixel of the hull looks along the ship.",
         another=(9, 5),
         another_looks="A pixel of the sky looks past the ship, at more sky.",
         without="Without attention, the same numbers give this: sky and sea lose their blue.",
     ),
     "openmoji-64": FrontView(
         view="seed=13&index=1&at=40,46",
-        looks="With attention, it can look anywhere: this pixel of the chest looks at the face.",
+        looks="This pixel of the chest looks at the face.",
         another=(38, 18),
         another_looks="A pixel of the hair looks at both eyes.",
         without="Without attention, the same numbers give this: the hair turns blue.",
@@ -58,7 +57,15 @@ def front_facts(model: Model) -> dict[str, Any] | None:
     return asdict(front) if front else None
 
 
-def start_request(model: Model) -> SampleRequest:
-    """Return the sample that the view shows."""
+def front_sample(model: Model) -> tuple[int, int]:
+    """Return seed and index of the sample that the view shows; 0, 0 without such a view."""
     view = dict(parse_qsl(front_view(model)))
-    return SampleRequest(seed=int(view.get("seed", 0)), index=int(view.get("index", 0)))
+    return int(view.get("seed", 0)), int(view.get("index", 0))
+
+
+def front_stops(model: Model) -> list[tuple[str, str]]:
+    """Return the view's two pixels, "x,y" each, with a sentence on what they look at."""
+    front = FRONT_VIEWS[model.origin]
+    at = dict(parse_qsl(front.view))["at"]
+    x, y = front.another
+    return [(at, front.looks), (f"{x},{y}", front.another_looks)]
