@@ -51,6 +51,14 @@ def explain(
     ] = None,
     classes: Classes = None,
     seed: SeedOption = 0,
+    simple: Annotated[
+        bool,
+        typer.Option(
+            "--simple",
+            help="Write a figure for a lecture: one picture, one dot, one sentence, 1920 x 1080; "
+            "as FILE.gif or FILE.webp, the dot moves.",
+        ),
+    ] = False,
     device: DeviceOrCPU = "cpu",
 ) -> None:
     """Show what pixels attend to: a query point, and the region it attends to highlighted.
@@ -66,9 +74,15 @@ def explain(
     from sagan.runtime.device import choose_device
 
     photos = image or []
-    request = ExplainRequest(out, html, photos, query or [], grid, dots, num, classes, cut)
+    points = query or []
+    request = ExplainRequest(out, html, photos, points, grid, dots, num, classes, cut, simple)
     chosen = choose_device(device)
-    if out is not None:
+    if out is not None and simple:
+        from sagan.explain.simple import write_simple
+
+        write_simple(model, out, request, seed, chosen)
+        say(f"wrote {out}")
+    elif out is not None:
         write_figure(model, out, request, seed, chosen)
         say(f"wrote {out}")
     if html is not None:

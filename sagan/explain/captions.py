@@ -17,6 +17,8 @@ from sagan.explain.statistics import (
 from sagan.explain.view import LayerView
 from sagan.images.credits import short_credits
 
+MAX_CREDIT = 300  # characters of credits that are looked at; the file has them all
+
 
 def dot_caption(half: float, beyond: float) -> list[str]:
     """Return the lines below a query's panel.
@@ -25,8 +27,8 @@ def dot_caption(half: float, beyond: float) -> list[str]:
         half: the smallest share of keys that gets half of the attention.
         beyond: the share of attention beyond the convolution window.
     """
-    first = "nearly uniform" if half > NEARLY_UNIFORM else f"half on {_percent(half)}"
-    return [first, f"{_percent(beyond)} beyond 3×3"]
+    first = "nearly uniform" if half > NEARLY_UNIFORM else f"half on {percent(half)}"
+    return [first, f"{percent(beyond)} beyond 3×3"]
 
 
 def layer_summary(layer: LayerView, size: tuple[int, int]) -> str:
@@ -44,9 +46,9 @@ def layer_summary(layer: LayerView, size: tuple[int, int]) -> str:
     return (
         f"{_columns_by_rows(query)} positions attend to {_columns_by_rows(key)} keys; "
         f"gamma {gamma}. On average a position looks {distance:.1f} px away (uniform "
-        f"attention: {uniform:.1f} px), gives half of its attention to {_percent(half)} of the "
-        f"keys, and {_percent(beyond)} of it to keys beyond the 3 × 3 positions that a "
-        f"convolution here would see (uniform attention: {_percent(beyond_uniform)}). "
+        f"attention: {uniform:.1f} px), gives half of its attention to {percent(half)} of the "
+        f"keys, and {percent(beyond)} of it to keys beyond the 3 × 3 positions that a "
+        f"convolution here would see (uniform attention: {percent(beyond_uniform)}). "
         f"{_field(layer, size)}"
     )
 
@@ -89,5 +91,6 @@ def credit_line(credits: str) -> str:
     return f"Trained on: {short_credits(credits, 'in the metadata of this file')}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share as a percentage, with one decimal below 10%."""
     return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:.1f}%"

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sagan.explain.canvas import BLACK, LARGE, LINE, SMALL, Canvas, fitted, wrapped
-from sagan.explain.captions import credit_line, dot_caption, layer_summary, reading_note
+from sagan.explain.captions import (
+    MAX_CREDIT,
+    credit_line,
+    dot_caption,
+    layer_summary,
+    reading_note,
+)
 from sagan.explain.overlay import NEARLY_UNIFORM
 from sagan.explain.panels import (
     HEAT_MAP,
@@ -55,7 +61,6 @@ PEAK = 16.0  # times uniform attention: the brightest heat, in every figure, so 
 # In pixels of the canvas.
 _MARGIN, _GAP = 24, 12
 _COLUMN_HEAD, _CAPTION, _BARS = 30, 62, 70
-MAX_CREDIT = 300  # characters of credits that are looked at; the file has them all
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class ExplainRequest:
         num: how many samples.
         classes: comma-separated names or numbers.
         cut: whether the figure shows samples without attention, not what dots attend to.
+        simple: write the figure for a lecture instead.
 
     Raises:
         SaganError: options exclude each other, or the page is not named FILE.html.
@@ -38,6 +39,7 @@ class ExplainRequest:
     num: int | None
     classes: str | None
     cut: bool = False
+    simple: bool = False
 
     def __post_init__(self) -> None:
         if not (self.figure or self.page):
@@ -57,6 +59,10 @@ class ExplainRequest:
                 "--cut draws samples without attention into a figure: give --out FILE.png, and "
                 "leave --image, --query, --grid and --dots out"
             )
+        if self.simple and not self.figure:
+            raise SaganError("--simple is for a figure: give --out FILE.png, FILE.gif or FILE.webp")
+        if self.simple and (self.cut or self.grid is not None or self.dots is not None):
+            raise SaganError("--simple shows one dot at a time: leave out --grid, --dots and --cut")
         if self.page is not None:
             check_page_name(self.page)
 
