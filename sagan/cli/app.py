@@ -19,6 +19,7 @@ from sagan.cli.data import data_info, data_pack
 from sagan.cli.evaluate import evaluate
 from sagan.cli.explain import explain, explore, report
 from sagan.cli.model import export, import_weights, inspect, presets, push
+from sagan.cli.project import project
 from sagan.cli.sample import sample
 from sagan.cli.signals import ending_in_order
 from sagan.cli.study import study
@@ -113,7 +114,7 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(demo, train, sample, evaluate, explain, explore, study, report),
+    *(demo, train, sample, evaluate, explain, explore, project, study, report),
     *(export, push, presets, inspect),
 )
 for command in _COMMANDS:

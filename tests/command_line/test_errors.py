@@ -57,6 +57,7 @@ DEVICE_TAKERS = {
     "evaluate": ["model", "--data", "photos"],
     "explain": ["model", "--out", "o.png"],
     "explore": ["model", "--no-open"],
+    "project": ["model", "photo.jpg", "--out", "o.png"],
     "study": ["attention", "--data", "photos", "--out", "study"],
 }
 

@@ -21,6 +21,7 @@ COMMANDS = [
     ["study"],
     ["report"],
     ["explore"],
+    ["project"],
     ["export"],
     ["import"],
     ["push"],
