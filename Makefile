@@ -7,7 +7,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test docs bench dist clean
+.PHONY: demo test docs site bench dist clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sagan demo
@@ -25,6 +25,12 @@ test: $(VENV)/.installed-dev
 # These pages and the Python API as a site, into site/: open site/index.html.
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The documentation, and in site/explore/ the page of each shipped model, whose networks run in the
+# visitor's browser. Any web server can serve it: python -m http.server --directory site
+SHIPPED := openmoji-64 cifar10-32
+site: docs $(VENV)/.installed-onnx
+	for model in $(SHIPPED); do $(BIN)/sagan explore $$model --static site/explore/$$model || exit 1; done
 
 # Compare with naive code, part by part, into results/. Leave the machine alone meanwhile.
 bench: $(VENV)/.installed
@@ -50,4 +56,8 @@ $(VENV)/.installed-dev: $(VENV)/pyvenv.cfg pyproject.toml
 
 $(VENV)/.installed-docs: $(VENV)/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --editable '.[docs]'
+	touch $@
+
+$(VENV)/.installed-onnx: $(VENV)/pyvenv.cfg pyproject.toml
+	$(BIN)/python -m pip install --editable '.[onnx]'
 	touch $@
