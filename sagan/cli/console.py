@@ -46,7 +46,7 @@ def say_at_last(line: str) -> None:
 
 
 def open_console() -> "Console":
-    """Return a console that redraws lines only on a real terminal.
+    """Return a console that redraws lines only on a real terminal, not in a notebook.
 
     If nobody reads the output any longer, it raises BrokenPipeError, where rich would exit.
     """
@@ -56,5 +56,7 @@ def open_console() -> "Console":
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
-    # FORCE_COLOR makes rich take a log file for a terminal, and lines there cannot be redrawn.
-    return PlainConsole(force_interactive=None if sys.stdout.isatty() else False)
+    # FORCE_COLOR makes rich take a log file for a terminal, and lines there cannot be redrawn. Nor
+    # can those of a notebook, which gives commands a terminal: its kernel has this variable.
+    can_redraw = sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ
+    return PlainConsole(force_interactive=None if can_redraw else False, force_jupyter=False)

@@ -7,6 +7,7 @@ import time
 import pytest
 from rich.console import Console
 
+from sagan.cli.console import open_console
 from sagan.display import (
     LiveReporter,
     PackingProgress,
@@ -49,6 +50,18 @@ def text(shown: Console) -> str:
 )
 def test_a_duration_reads_like_a_clock(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize("in_notebook", [True, False])
+def test_a_notebook_which_cannot_redraw_lines_gets_plain_ones(
+    in_notebook: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    if in_notebook:
+        monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert isinstance(reporter_for(open_console()), PlainReporter) == in_notebook
 
 
 def test_off_a_terminal_each_record_is_one_plain_line() -> None:
