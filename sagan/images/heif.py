@@ -5,14 +5,13 @@ change what `Image.open` does everywhere.
 """
 
 import io
-from importlib.util import find_spec
 
 from PIL import Image
 
 from sagan.errors import UnreadableError
+from sagan.runtime.extras import HEIC, libraries_installed
 
 HEIF_EXTENSIONS = frozenset({".heic", ".heif", ".heics", ".heifs", ".hif"})
-INSTALL = 'pip install "torch-sagan[heic]"'
 # What follows the length of the first box (ISO 23008-12, section 10). "mif1" and "msf1" are
 # also those of AVIF, which is tried before.
 _BRANDS = frozenset(
@@ -22,7 +21,7 @@ _BRANDS = frozenset(
 
 def can_read_heif() -> bool:
     """Whether the library is installed, without importing it."""
-    return find_spec("pillow_heif") is not None
+    return libraries_installed(HEIC)
 
 
 def is_heif(data: bytes) -> bool:
@@ -42,6 +41,6 @@ def open_heif(data: bytes) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise UnreadableError(f"HEIC needs pillow-heif: {INSTALL}") from None
+        raise UnreadableError(f"HEIC needs pillow-heif: {HEIC.command}") from None
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image

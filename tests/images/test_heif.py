@@ -92,7 +92,7 @@ def test_without_the_library_heic_files_are_counted_with_the_cure(
     (tmp_path / "a" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     source = open_source(str(tmp_path))
     assert source.num_images == 2
-    assert '1 .heic files are not read: pip install "torch-sagan[heic]"' in source.notes
+    assert "1 .heic files are not read: pip install '.[heic]' in the checkout" in source.notes
     (tmp_path / "phone").mkdir()
     (tmp_path / "phone" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     with pytest.raises(SaganError, match=r"no pictures in '.*phone': 1 \.heic files .*\[heic\]"):
@@ -103,5 +103,5 @@ def test_without_the_library_heic_called_jpg_is_unreadable_with_the_cure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without_library(monkeypatch)
-    with pytest.raises(UnreadableError, match=r'HEIC needs .*pip install "torch-sagan\[heic\]"'):
+    with pytest.raises(UnreadableError, match=r"HEIC needs .*pip install '\.\[heic\]'"):
         decode(b"\0\0\0\x18ftypheic" + bytes(64), 8, "crop")

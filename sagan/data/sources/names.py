@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from sagan.images.decode import IMAGE_EXTENSIONS
-from sagan.images.heif import HEIF_EXTENSIONS, INSTALL
+from sagan.images.heif import HEIF_EXTENSIONS
+from sagan.runtime.extras import HEIC
 
 Parts = tuple[str, ...]
 
@@ -116,7 +117,9 @@ def unread_note(names: Iterable[str]) -> Iterator[str]:
             counts[suffix] += 1
     for suffix, number in sorted(counts.items()):
         if suffix:
-            cure = INSTALL if suffix in HEIF_EXTENSIONS else "convert them to .jpg or .png first"
+            cure = (
+                HEIC.command if suffix in HEIF_EXTENSIONS else "convert them to .jpg or .png first"
+            )
             yield f"{number:,} {suffix} files are not read: {cure}"
         elif number >= 5:  # a README or a LICENSE is not worth a line
             yield f"{number:,} files without an extension are not read: call them .jpg or .png"

@@ -17,6 +17,7 @@ from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.errors import SaganError, UnreadableError
 from sagan.hub.errors import hub_reason
 from sagan.images.decode import IMAGE_EXTENSIONS, decode, examine
+from sagan.runtime.extras import HUB, report_missing_library
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -49,13 +50,8 @@ def import_datasets() -> ModuleType:
     Raises:
         SaganError: it is not installed.
     """
-    try:
+    with report_missing_library(HUB):
         import datasets
-    except ImportError:
-        raise SaganError(
-            "reading the hub, parquet, arrow and webdataset files needs the package 'datasets': "
-            "pip install '.[hub]' in the checkout"
-        ) from None
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     return datasets
