@@ -76,12 +76,16 @@ def training_lines(description: "RunDescription") -> Iterator[str]:
     if preset in PRESETS:
         yield f"preset       {preset} (sagan presets {preset} lists all settings)"
     yield (
-        f"recipe       {config.resolution} px, {counted(config.steps, 'step', 'steps')}, "
+        f"recipe       {_size(config)}, {counted(config.steps, 'step', 'steps')}, "
         f"batch {config.batch_size}, seed {config.seed}"
     )
     if preset in PRESETS:
         yield f"changed      {', '.join(_changes(config, resolve(preset))) or 'nothing'}"
     yield from description_lines(description)
+
+
+def _size(config: Config) -> str:
+    return f"{config.resolution} px" + f" {config.colors}" * (config.colors != "rgb")
 
 
 def _changes(config: Config, preset: Config) -> Iterator[str]:
@@ -123,6 +127,7 @@ def _listed(names: Sequence[str], most: int = 6) -> str:
 
 def model_lines(model: "Model") -> Iterator[str]:
     """Yield lines on a trained model, its card last."""
+    yield f"images       {model.config.resolution} px {model.config.colors}"
     yield f"trained      {counted(model.step, 'step', 'steps')}"
     yield f"classes      {', '.join(model.classes) or 'none: unconditional'}"
     size_g, size_d = network_lines(model.config, len(model.classes))
@@ -145,7 +150,7 @@ def preset_lines() -> Iterator[str]:
     for name, preset in PRESETS.items():
         config = resolve(name)
         yield (
-            f"{name:<21}{config.resolution} px, {config.family}, "
+            f"{name:<21}{config.resolution} px {config.colors}, {config.family}, "
             f"widths {config.channels_g}/{config.channels_d}, "
             f"batch {config.batch_size}, lr {config.lr_g:g}/{config.lr_d:g}"
         )
@@ -181,6 +186,8 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     yield from credit_lines(info.credits)
     if info.num_images:
         yield f"suggestion   {advice.suggestion(info, this_machine())}"
+    if colors := advice.color_suggestion(info):
+        yield f"suggestion   {colors}"
     for warning in advice.warnings(info):
         yield f"warning      {warning}"
 

@@ -85,6 +85,24 @@ def _reasons(
         yield f"{large} on a GPU"
 
 
+def color_suggestion(info: DatasetInfo) -> str:
+    """Return one line on the colors to train in, or "" where RGB, the default, is right.
+
+    A packed set has decided them.
+    """
+    if "packed" in info.formats:
+        return ""
+    if info.num_images and info.colors.get("gray") == info.num_images:
+        return "--set colors=gray (all pictures are gray)"
+    transparent = info.colors.get("rgba", 0)
+    if 2 * transparent > info.num_images:
+        return (
+            f"--set colors=rgba ({transparent:,} of {info.num_images:,} pictures are transparent "
+            "somewhere; without it they are laid over white)"
+        )
+    return ""
+
+
 def amount(num_bytes: int) -> str:
     """Return a number of bytes as people write it, such as "1.5 GB"."""
     value = float(num_bytes)

@@ -5,7 +5,7 @@ import hashlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,7 @@ class DatasetInfo:
         near_copies: some of these, each with the earlier one.
         num_near_contradicting: how many of them have another label than it.
         num_flat: how many images are nearly of one color.
+        colors: how many images need "gray", "rgb" or "rgba", as `ImageFacts.colors`.
         thumbnails: some images by class name ("" without labels), each uint8
             (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3).
         notes: decisions about the source that the user should know of.
@@ -97,6 +98,7 @@ class DatasetInfo:
     near_copies: tuple[tuple[str, str], ...] = ()
     num_near_contradicting: int = 0
     num_flat: int = 0
+    colors: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def labeled(self) -> bool:
@@ -180,6 +182,7 @@ class _Survey:
         self._short_sides: Counter[int] = Counter()
         self._modes: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
+        self._colors: Counter[str] = Counter()
         self._first: dict[bytes, tuple[str, int]] = {}
         self._copies: list[tuple[str, str]] = []
         self._num_copies = self._num_contradicting = 0
@@ -198,6 +201,7 @@ class _Survey:
         self._short_sides[min(facts.width, facts.height)] += 1
         self._modes[facts.mode] += 1
         self._formats[facts.format] += 1
+        self._colors[facts.colors] += 1
         self.gray += facts.gray
         if facts.contrast is not None:
             self._contrasts[bool(facts.gray.num), facts.contrast] += 1
@@ -263,6 +267,7 @@ class _Survey:
             near_copies=tuple((name, first) for (name, _), (first, _) in pairs[:MAX_NAMED]),
             num_near_contradicting=sum(label != first for (_, label), (_, first) in pairs),
             num_flat=self._num_flat(),
+            colors=self._colors,
         )
 
 

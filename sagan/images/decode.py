@@ -53,6 +53,7 @@ IMAGE_EXTENSIONS = (
 # Pillow's own limit (it would only warn): a quarter of a gigabyte as 24-bit pixels.
 MAX_PIXELS = 89_478_485
 MAX_SIZE = 4096
+_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 _NOTHING = (255, 255, 255, 0)  # an RGBA pixel that cannot be seen
 # Where a JPEG may have its orientation. Without them it need not be searched for, which takes
 # a tenth of the time of a small image.
@@ -72,6 +73,8 @@ class ImageFacts:
         contrast: the difference of the largest and the smallest value in a channel of its RGB
             pixels, of all channels the greatest; None if it was not measured.
         signature: its `signature`, empty if it was not measured.
+        colors: those that it needs: "gray" for a file without color, "rgba" for an image that is
+            transparent somewhere.
     """
 
     width: int
@@ -81,6 +84,7 @@ class ImageFacts:
     gray: GrayRange = field(default_factory=GrayRange)
     contrast: int | None = None
     signature: bytes = field(default=b"", repr=False)
+    colors: Colors = "rgb"
 
 
 def decode(
@@ -149,11 +153,18 @@ def examine(data: bytes) -> ImageFacts:
         UnreadableError: as `decode`.
     """
     image = _load(data)
-    rgb = _over_white(_plain(image))
+    plain = _plain(image)
+    rgb = _over_white(plain)
     return ImageFacts(
         image.width, image.height, image.mode, image.format or "unknown", gray_range(image),
-        contrast_of(rgb), signature(rgb),
+        contrast_of(rgb), signature(rgb), _needed_colors(image.mode, plain),
     )  # fmt: skip
+
+
+def _needed_colors(mode: str, plain: Image.Image) -> Colors:
+    if plain.mode == "RGBA" and plain.getchannel("A").getextrema() != (255, 255):
+        return "rgba"
+    return "gray" if mode in _GRAY_MODES else "rgb"
 
 
 def contrast_of(image: Image.Image) -> int:

@@ -76,7 +76,7 @@ def open_samples(
         progress: called while images are packed.
 
     Raises:
-        SaganError: it does not exist, is damaged, or has images that are not squares of one size.
+        SaganError: it does not exist, is damaged, or has images of several sizes.
     """
     if isinstance(samples, Model | OpenedImages):
         return samples
@@ -189,31 +189,39 @@ def _open_images(name: str, notify: Notify, progress: Progress) -> OpenedImages:
         dataset = open_dataset(name, shape.resolution, colors=shape.colors, notify=notify)
         return OpenedImages(dataset, ordered=False)
     source = open_source(name)
-    dataset = open_dataset(name, _common_size(source, name), notify=notify, progress=progress)
+    shape = _common_shape(source, name)
+    dataset = open_dataset(
+        name, shape.resolution, colors=shape.colors, notify=notify, progress=progress
+    )
     unreadable = len(read_manifest(dataset.path).skipped)
     return OpenedImages(dataset, are_numbered(i.name for i in source.images()), unreadable)
 
 
-def _common_size(source: Source, name: str) -> int:
-    """Return the side of a source's images, which must all have it."""
-    first, side, problem = "", 0, ""
+def _common_shape(source: Source, name: str) -> ImageShape:
+    """Return the shape of a source's images, which must all have one size.
+
+    They are gray if all are, and have opacity if any is transparent.
+    """
+    first, size, problem, found_colors = "", (0, 0), "", set()
     results = map_images(source.examine, source.images(), source.num_images)
     with contextlib.closing(results):
         for image, facts in results:
             if isinstance(facts, UnreadableError):  # a few are counted and named by packing
                 problem = problem or f"'{image.name}': {facts}"
                 continue
-            if facts.width != facts.height or facts.width != (side or facts.width):
-                before = f", and '{first}' {side} x {side}" if side else ""
+            found = (facts.height, facts.width)
+            if first and found != size:
                 raise SaganError(
-                    f"'{image.name}' in '{name}' has {facts.width} x {facts.height} pixels"
-                    f"{before}: samples must be squares of one size; make them so with "
-                    "'sagan data pack', and give the packed set"
+                    f"'{image.name}' in '{name}' has {facts.width} x {facts.height} pixels, and "
+                    f"'{first}' {size[1]} x {size[0]}: samples must have one size; give it to them "
+                    "with 'sagan data pack', and give the packed set"
                 )
-            first, side = first or image.name, facts.width
-    if not side:
+            first, size = first or image.name, found
+            found_colors.add(facts.colors)
+    if not first:
         raise SaganError(f"no picture in '{name}' can be read, such as {problem}")
-    return side
+    colors = "rgba" if "rgba" in found_colors else "gray" if found_colors == {"gray"} else "rgb"
+    return ImageShape.of(f"{size[1]}x{size[0]}", colors)
 
 
 def are_numbered(names: Iterable[str]) -> bool:

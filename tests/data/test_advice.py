@@ -64,6 +64,34 @@ def test_the_preset_depends_on_the_machine_and_on_the_number_of_images(
     assert ("--minutes 20" in suggested) is (machine is not GPU)
 
 
+@pytest.mark.parametrize(
+    ("mode", "opacity", "colors"),
+    [
+        ("L", None, "gray"),
+        ("LA", 255, "gray"),
+        ("RGBA", 255, ""),
+        ("RGBA", 99, "rgba"),
+        ("P", None, ""),
+    ],
+)
+def test_colors_are_suggested_where_all_images_are_gray_or_most_are_transparent(
+    mode: str, opacity: int | None, colors: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        noise = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).convert(mode)
+        if opacity is not None:
+            picture.putalpha(opacity)
+        picture.save(tmp_path / f"{i}.png")
+    found = describe(str(tmp_path))
+    suggested = advice.color_suggestion(found)
+    assert suggested.partition(" (")[0] == (f"--set colors={colors}" if colors else "")
+    assert any("colors=" in line for line in dataset_lines(found)) == bool(colors)
+    packed = pack(open_source(str(tmp_path)), tmp_path / "packed", 32, colors=colors or "rgb")
+    assert advice.color_suggestion(describe(str(packed.path))) == ""
+
+
 @pytest.mark.parametrize("machine", [FAST, SLOW, GPU])
 @pytest.mark.parametrize("side", [32, 64, 256])
 def test_few_images_start_from_a_shipped_model_of_the_presets_resolution(

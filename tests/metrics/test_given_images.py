@@ -245,9 +245,31 @@ def test_sizes_must_be_one_size(real, tiny_network, tmp_path) -> None:
     save(tmp_path / "g", noise(1, side=48), "big.png")
     with pytest.raises(SaganError, match=r"'big.png' in .* 48 x 48 pixels, and '000.png' 32 x 32"):
         evaluate(tmp_path / "g", real, network=tiny_network)
-    wide = save(tmp_path / "wide", noise(4)[:, :16])
-    with pytest.raises(SaganError, match="32 x 16 pixels: samples must be squares"):
-        evaluate(wide, real, network=tiny_network)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "colors"),
+    [
+        (np.s_[:, :16], "rgb"),
+        (np.s_[:, :, :24], "rgb"),
+        (np.s_[:, :, :, 0], "gray"),
+        (np.s_[..., [0, 1, 2, 0]], "rgba"),
+    ],
+    ids=["wide", "tall", "gray", "rgba"],
+)
+def test_samples_of_other_shapes_are_compared_with_real_images_of_theirs(
+    pixels, colors, tiny_network, tmp_path
+) -> None:
+    samples = save(tmp_path / "samples", noise(6)[pixels])
+    photos = save(tmp_path / "photos", noise(6, side=40))
+    document = evaluate(samples, photos, metrics=["kid"], network=tiny_network)
+    again = evaluate(samples, samples, metrics=["kid"], network=tiny_network)
+    assert again["metrics"] != document["metrics"]
+    height, width = noise(1)[pixels].shape[1:3]
+    size = document["protocol"]["reference"]["size"]
+    assert size == (width if width == height else f"{width}x{height}")
+    described = {"gray": "gray, three times", "rgb": None, "rgba": "rgba, over white"}
+    assert document["protocol"]["reference"].get("colors") == described[colors]
 
 
 def test_real_images_are_read_at_the_size_of_the_samples(tiny_network, tmp_path) -> None:
