@@ -7,6 +7,7 @@ import typer
 
 from sagan.cli.console import open_console, show
 from sagan.cli.options import ModelName
+from sagan.runtime.shell import quoted
 
 
 def export(
@@ -55,8 +56,9 @@ def export(
 def push(
     model: ModelName,
     name: Annotated[
-        str, typer.Argument(metavar="USER/NAME", help="Model on the hub; created if missing.")
-    ],
+        str | None,
+        typer.Argument(metavar="USER/NAME", help="Model on the hub; created if missing."),
+    ] = None,
     card: Annotated[
         Path | None,
         typer.Option(metavar="FILE.md", help="Model card; by default the model's own."),
@@ -67,15 +69,30 @@ def push(
     private: Annotated[
         bool, typer.Option("--private", help="Create it private; refuse if it is public.")
     ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the hub's files into a folder; push nothing."),
+    ] = None,
 ) -> None:
     """Push a model to the Hugging Face hub, where every command finds it as hf:USER/NAME.
 
+    With --folder, write the same files into a folder, which every command takes as a MODEL.
+
     Example: [bold]sagan push runs/photos anna/photos --license mit[/]
     """
+    from sagan.errors import SaganError
     from sagan.model import open_model
     from sagan.storage.files import read_text
 
     text = read_text(card) if card else ""
+    if folder is not None:
+        if name is not None or private:
+            raise SaganError("--folder pushes nothing: leave USER/NAME and --private out")
+        open_model(model).save_pretrained(folder, text, license)
+        show([f"wrote {folder}", f"push it: hf upload USER/NAME {quoted(folder)}"])
+        return
+    if name is None:
+        raise SaganError("give USER/NAME to push to, or --folder DIR to write the files only")
     page = open_model(model).push_to_hub(name, text, license, private)
     pushed = "hf:" + name.removeprefix("hf:")
     show([f"pushed to {page}", f"try it: sagan sample {pushed} --out grid.png"])
@@ -109,6 +126,12 @@ def import_weights(
             help="What the file does not say: norm_eps=1e-5, rectified_skip=true, channels=bgr.",
         ),
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.txt", help="Names of the classes, one a line, in the order of the labels."
+        ),
+    ] = None,
 ) -> None:
     """Import another project's SAGAN as a model file, with the same images and logits.
 
@@ -116,8 +139,11 @@ def import_weights(
     """
     from sagan.imports.convert import import_model
     from sagan.model import export_model
+    from sagan.storage.files import read_text
 
-    model = import_model(file, source, discriminator, raw, assume or ())
+    lines = read_text(classes).splitlines() if classes is not None else []
+    names = [line.strip() for line in lines if line.strip()]
+    model = import_model(file, source, discriminator, raw, assume or (), names)
     export_model(model, out)
     show([*model.card.splitlines(), f"wrote {out}"])
 

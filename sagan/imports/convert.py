@@ -7,7 +7,7 @@ from typing import Any
 
 from sagan.build import build_meta_networks
 from sagan.config import Config, parse_config
-from sagan.errors import SaganError
+from sagan.errors import SaganError, counted
 from sagan.imports import biggan_pytorch, heykeetae, mimicry, mmgeneration, studiogan
 from sagan.imports.checkpoint import SavedNetworks, read_checkpoint
 from sagan.imports.peer import Facts, Peer
@@ -32,6 +32,7 @@ def import_model(
     discriminator: Path | None = None,
     raw: bool = False,
     assume: Sequence[str] = (),
+    classes: Sequence[str] = (),
 ) -> Model:
     """Read another project's weights as a model of ours, with the same images and logits.
 
@@ -41,10 +42,11 @@ def import_model(
         discriminator: the file with D, if it is another one.
         raw: take the latest weights of G, not its average, from a checkpoint with both.
         assume: facts that the file does not show, such as "norm_eps=1e-5": fields of `Facts`.
+        classes: names of the classes, in the order of the labels; by default their numbers.
 
     Raises:
         SaganError: a file cannot be read or is of an unknown project, a network is a variant that
-            ours cannot reproduce, or a fact is unknown.
+            ours cannot reproduce, a fact is unknown, or the model has another number of classes.
     """
     if source != "auto" and source not in PEERS:
         raise SaganError(f"unknown project '{source}': choose auto, {', '.join(PEERS)}")
@@ -72,7 +74,7 @@ def import_model(
         _check_agree(networks, str(path))
     for kind in networks:
         found[name if kind == "generator" else kind].check_all_taken(kind, peer.ignored)
-    return _model(str(path), peer, facts, networks, step, name == "ema")
+    return _model(str(path), peer, facts, networks, step, name == "ema", tuple(classes))
 
 
 def _found(saved: SavedNetworks, source: str) -> dict[str, Tensors]:
@@ -162,10 +164,17 @@ def _model(
     networks: Mapping[str, Converted],
     step: int,
     averaged: bool,
+    classes: tuple[str, ...],
 ) -> Model:
     generator = networks["generator"]
+    num_classes = generator.num_classes
+    if classes and len(classes) != num_classes:
+        raise SaganError(
+            f"'{origin}' has {counted(num_classes, 'class', 'classes')}, and {len(classes)} names "
+            "are given: give one name for each class, in the order of the labels"
+        )
     found = {key: value for network in networks.values() for key, value in network.settings.items()}
-    own = {**peer.settings, **found, "conditional": bool(generator.num_classes)}
+    own = {**peer.settings, **found, "conditional": bool(num_classes)}
     preset = PRESETS.get(peer.presets.get(own["resolution"], ""))
     if "discriminator" in networks:
         own["rectified_skip"] = facts.rectified_skip
@@ -174,15 +183,15 @@ def _model(
         name: {key: tensor.clone().contiguous() for key, tensor in network.tensors.items()}
         for name, network in networks.items()
     }
-    _check_shapes(config, generator.num_classes, tensors, origin)
+    _check_shapes(config, num_classes, tensors, origin)
     model = Model(
         origin=origin,
         config=config,
-        classes=tuple(map(str, range(generator.num_classes))),
+        classes=classes or tuple(map(str, range(num_classes))),
         fit="crop",
         fingerprint="",
         step=step // config.d_steps if peer.counts_d_steps else step,
-        card=_card(origin, peer, facts, networks, averaged),
+        card=_card(origin, peer, facts, networks, averaged, bool(classes)),
         read=lambda name: tensors.get("generator" if name == "ema" else name, {}),
     )
     # These refuse values that are not finite, and networks that would take too much memory.
@@ -212,7 +221,12 @@ def _check_shapes(
 
 
 def _card(
-    origin: str, peer: Peer, facts: Facts, networks: Mapping[str, Converted], averaged: bool
+    origin: str,
+    peer: Peer,
+    facts: Facts,
+    networks: Mapping[str, Converted],
+    averaged: bool,
+    named: bool,
 ) -> str:
     """Return the model card: where the weights come from, and what the file did not say."""
     weights = "averaged weights" if averaged else "weights"
@@ -220,7 +234,7 @@ def _card(
         f"Imported from `{Path(origin).name}`: {weights} of [{peer.title}]({peer.url}).",
         "",
         "The file does not say how it was trained: settings other than those of the networks are "
-        "of the nearest preset. Classes have no names. Assumed: "
+        f"of the nearest preset. {'' if named else 'Classes have no names. '}Assumed: "
         + ", ".join(f"{key}={_as_given(getattr(facts, key))}" for key in peer.open_facts)
         + ".",
     ]

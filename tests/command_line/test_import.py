@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from sagan.model import open_model
+
 GOLDEN = Path(__file__).parents[1] / "imports" / "golden" / "studiogan.safetensors"
 
 
@@ -21,10 +23,22 @@ def test_an_imported_model_is_described_and_can_be_sampled(sagan: Any, tmp_path:
         "--assume", "norm_eps=1e-3",
     )  # fmt: skip
     assert (done.status, done.err) == (0, "")
+    assert "Classes have no names" in done.out
     assert "Assumed: norm_eps=0.001, rectified_skip=true." in done.out
     assert done.out.endswith(f"wrote {model}\n")
     assert sagan("sample", model, "--classes", "2", "--out", tmp_path / "grid.png").status == 0
     assert "PyTorch-StudioGAN" in sagan("inspect", model).out
+    number = len(open_model(model).classes)
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"bird {i}, small\n" for i in range(number)))
+    named = sagan("import", generator, model, "--classes", names)
+    assert named.status == 0
+    assert "Classes have no names" not in named.out
+    assert open_model(model).classes[:2] == ("bird 0, small", "bird 1, small")
+    names.write_text("cat\n")
+    refused = sagan("import", generator, model, "--classes", names)
+    assert refused.status == 2
+    assert f"has {number} classes, and 1 names are given" in refused.err
 
 
 def test_a_file_that_cannot_be_imported_is_one_line_and_nothing_is_written(

@@ -58,6 +58,26 @@ def test_push_says_where_the_model_is_and_the_other_commands_find_it(
     assert open_model(exported).card == "# Birds\n"
 
 
+def test_push_writes_the_files_of_the_hub_into_a_folder(
+    sagan: Sagan, hub: Any, model_file: Path, tmp_path: Path
+) -> None:
+    status, out, err = sagan("push", model_file, "--folder", tmp_path / "birds", "--license", "mit")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"wrote {tmp_path / 'birds'}\npush it: hf upload USER/NAME ")
+    assert 'license: "mit"' in (tmp_path / "birds" / "README.md").read_text()
+    assert open_model(tmp_path / "birds").sha256() == open_model(model_file).sha256()
+    for arguments in (
+        ["push", model_file],
+        ["push", model_file, "anna/birds", "--folder", tmp_path / "other"],
+        ["push", model_file, "--folder", tmp_path / "other", "--private"],
+    ):
+        status, out, err = sagan(*arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "--folder" in err
+    assert not (tmp_path / "other").exists()
+    assert hub.requests == []
+
+
 def test_a_model_of_the_hub_can_be_opened_by_several_processes(hub: Any, model: Model) -> None:
     model.push_to_hub("anna/birds")
     assert open_same_model("hf:anna/birds").sha256() == model.sha256()
