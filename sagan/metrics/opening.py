@@ -202,7 +202,8 @@ def _common_shape(source: Source, name: str) -> ImageShape:
 
     They are gray if all are, and have opacity if any is transparent.
     """
-    first, size, problem, found_colors = "", (0, 0), "", set()
+    first, size, problem = "", (0, 0), ""
+    found_colors: set[str] = set()
     results = map_images(source.examine, source.images(), source.num_images)
     with contextlib.closing(results):
         for image, facts in results:
