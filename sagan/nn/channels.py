@@ -82,7 +82,7 @@ def check_layout(family: str, shape: ImageShape) -> None:
     if family == "projected" and any(scale * side % largest for side in shape[:2]):
         raise ValueError(
             f"no layout for {shape}: in family projected, both sides must be multiples of "
-            f"{largest // scale}"
+            f"{largest // scale}; classic-32 and classic-64 take others"
         )
 
 

@@ -20,7 +20,9 @@ from sagan.data.sources.open import is_built_in
 from sagan.errors import SaganError
 from sagan.hub.names import is_hub_name
 from sagan.images.credits import joined_credits
+from sagan.images.shape import ImageShape
 from sagan.model import Model, open_model
+from sagan.nn.channels import check_layout
 from sagan.presets import LADDERS, Rung
 from sagan.run import directory
 from sagan.run.checkpoint import checkpoints
@@ -35,6 +37,8 @@ from sagan.types import Notify, Progress
 T = TypeVar("T")
 
 DEFAULT_PRESETS = {32: "cpu-32", 64: "cpu-64", 128: "cpu-128"}  # by the side of a packed set
+# The same for shapes that the projected family has no layout for.
+OTHER_SHAPES = {32: "classic-32", 64: "classic-64"}
 RESUME = "the same command resumes from the newest checkpoint"
 
 
@@ -180,7 +184,8 @@ def prepare_session(
         return session
     candidates = [Candidate(description)]
     if not asked and not model:  # which would decide the networks
-        rungs = _at_most(LADDERS, config.shape.side)
+        rungs = [r for r in _at_most(LADDERS, config.shape.side) if _takes(r.preset, config.shape)]
+        rungs = rungs or [Rung(preset=preset)]
         candidates = list(_candidates(rungs, overrides, data, dataset))
     return replace(session, plan=TimePlan(tuple(candidates), frozenset(overrides)))
 
@@ -232,7 +237,19 @@ def _default_preset(source: str, overrides: Mapping[str, Any]) -> tuple[str, Map
         return _at_most(DEFAULT_PRESETS, 0), overrides
     shape = read_manifest(path).shape
     of_data = {"resolution": shape.resolution, "colors": shape.colors}
-    return _at_most(DEFAULT_PRESETS, shape.side), of_data | dict(overrides)
+    preset = _at_most(DEFAULT_PRESETS, shape.side)
+    if not _takes(preset, shape):
+        preset = _at_most(OTHER_SHAPES, shape.side)
+    return preset, of_data | dict(overrides)
+
+
+def _takes(preset: str, shape: ImageShape) -> bool:
+    """Return whether the networks of a preset have a layout for a shape."""
+    try:
+        check_layout(resolve(preset).family, shape)
+    except ValueError:
+        return False
+    return True
 
 
 def _at_most(by_side: Mapping[int, T], side: int) -> T:

@@ -372,7 +372,7 @@ def test_data_info_writes_a_contact_sheet_and_suggests_a_preset(
     result = sagan("data", "info", labeled_pictures, "--sheet", tmp_path / "sheet.png")
     assert result.status == 0
     assert size_of(tmp_path / "sheet.png")[0] > 700
-    assert "suggestion   --preset cpu-32" in result.out
+    assert "suggestion   --from cifar10-32 (14 pictures are few" in result.out
     assert "warning      14 pictures are few" in result.out
 
 

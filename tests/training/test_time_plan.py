@@ -84,6 +84,13 @@ def test_a_packed_sets_size_decides_the_ladder(
     assert (session.description.preset, session.description.config.resolution) == ("cpu-64", 64)
 
 
+def test_a_shape_that_no_projected_network_has_gets_the_classic_preset(tmp_path: Path) -> None:
+    dataset = pack(open_source("avatars:dylan,micah@20"), tmp_path / "set", "48x40")
+    session = prepare(dataset, tmp_path / "run", None, minutes=10.0)
+    assert session.plan is not None
+    assert [c.description.preset for c in session.plan.candidates] == ["classic-32"]
+
+
 def test_a_run_without_a_limit_needs_no_plan(labeled: PackedDataset, tmp_path: Path) -> None:
     session = prepare(labeled, tmp_path / "run", "smoke", **TINY)
     assert make_plan(session, print) is session
