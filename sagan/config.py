@@ -106,6 +106,7 @@ class Config(BaseModel):
     class_loss: float = Field(
         0.0, ge=0, le=100, description="weight for G of a class loss on D's frozen features"
     )
+    shuffle_window: int = Field(0, ge=0, description="shards to shuffle together; 0: all images")
     flip: bool = Field(True, description="randomly mirror real images")
     augment: Literal["adaptive"] | Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="probability of differentiable augmentation, or adaptive"

@@ -53,6 +53,15 @@ def data_pack(
         float,
         typer.Option(min=0.0, max=1.0, help="Stop if a larger share of the files is unreadable."),
     ] = 0.1,
+    shards: Annotated[
+        bool,
+        typer.Option(
+            "--shards", help="Write shards of 64 MB, which training can also read from a URL."
+        ),
+    ] = False,
+    shard_mb: Annotated[
+        float | None, typer.Option(min=0.001, metavar="N", help="Write shards of about N MB.")
+    ] = None,
 ) -> None:
     """Decode and resize a data set once, into a folder that training reads directly.
 
@@ -62,14 +71,20 @@ def data_pack(
     """
     from sagan.data import open_source, pack
     from sagan.data.packed import read_manifest
+    from sagan.data.shards.layout import SHARD_BYTES
     from sagan.display import PackingProgress
     from sagan.summary import credit_lines
+
+    shard_bytes = SHARD_BYTES if shards else None
+    if shard_mb is not None:
+        shard_bytes = round(shard_mb * 1e6)
 
     with PackingProgress(open_console(), "packing") as progress:
         dataset = pack(
             open_source(source, split), out, size, fit=fit, colors=colors,
-            max_unreadable=max_unreadable, progress=progress,
+            max_unreadable=max_unreadable, shard_bytes=shard_bytes, progress=progress,
         )  # fmt: skip
     manifest = read_manifest(out)
     show((*manifest.notes, *manifest.findings(), *credit_lines(manifest.credits)))
-    say(f"wrote {out}: {counted(len(dataset), 'picture', 'pictures')} of {dataset.shape}")
+    files = f" in {len(manifest.shards.checksums):,} shards" if manifest.shards is not None else ""
+    say(f"wrote {out}: {counted(len(dataset), 'picture', 'pictures')} of {dataset.shape}{files}")

@@ -15,8 +15,8 @@ SourceOption = Annotated[
     typer.Option(
         "--data",
         help="avatars (built-in faces), openmoji, a folder (subfolders become classes), a .zip of "
-        "one, a packed data set, .parquet, .arrow or WebDataset .tar files, CIFAR archives, or "
-        "hf:NAME.",
+        "one, a packed data set, .parquet, .arrow or WebDataset .tar files, CIFAR archives, "
+        "hf:NAME, or the URL of a packed data set in shards.",
     ),
 ]
 SourceArgument = Annotated[

@@ -13,6 +13,8 @@ from sagan.data.packed import (
     read_manifest,
 )
 from sagan.data.packing import pack
+from sagan.data.shards.opening import open_remote, read_remote_manifest
+from sagan.data.shards.remote import is_url
 from sagan.data.sources.base import Source
 from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
@@ -40,6 +42,7 @@ def open_dataset(
     colors: str = "rgb",
     fit: str = "crop",
     split: str | None = None,
+    streamed: bool = False,
     cache: Path | None = None,
     notify: Notify = _silent,
     progress: Progress | None = None,
@@ -48,27 +51,31 @@ def open_dataset(
 
     A packed set is used as it is. Anything else is packed into the cache once, under a name made of
     the source's listing (names, sizes, times of change), size, fit and split, and is found there
-    the next time. Several processes may do so at once.
+    the next time. Several processes may do so at once. The shards of a packed set behind a URL are
+    fetched into a cache of their own.
 
     Args:
-        source: a packed set, or anything that `open_source` takes.
+        source: a packed set, the URL of one in shards, or anything that `open_source` takes.
         size: as for `pack`.
         colors: as for `pack`.
         fit: "crop", "pad" or "stretch", as for `pack`; a packed set keeps the one that it has.
         split: which part of the source; None means "train", or the split of a packed set.
+        streamed: fetch shards from a URL when they are needed, and not all of them now.
         cache: where to keep packed sets, by default `cache_folder("data")`.
         notify: called with one line for each thing that the user should know.
-        progress: called with (images done, images in all or None) while packing.
+        progress: called with (images done, images in all or None) while packing or fetching.
 
     Raises:
-        SaganError: as `pack`, or the packed set has another size, colors or split.
+        SaganError: as `pack` and `open_remote`, or the packed set has another size, colors or
+            split.
     """
     shape, checked_fit = check_shape(size, colors), check_fit(fit)
-    path = Path(source).expanduser()
-    if not is_built_in(source) and is_packed(path):
-        packed = _open_as_asked(path, shape, split)
+    packed = _open_packed(source, streamed, progress)
+    if packed is not None:
+        _check_as_asked(packed, source, shape, split)
         _notify_credits(packed.credits, notify)
         return packed
+    path = Path(source).expanduser()
     if is_built_in(source) and path.is_dir():
         notify(f"'{source}' is a built-in data set; for the folder of that name, write ./{source}")
 
@@ -113,8 +120,29 @@ def _notify_findings(manifest: Manifest, folder: Path, notify: Notify) -> None:
         notify(f"if they can be read by now, delete {folder} to pack the set again")
 
 
-def _open_as_asked(path: Path, shape: ImageShape, split: str | None) -> PackedDataset:
-    dataset = PackedDataset.open(path)
+def find_manifest(source: str) -> Manifest | None:
+    """Return the manifest of a packed set in a folder or behind a URL, None for other sources.
+
+    Raises:
+        SaganError: it is damaged, or cannot be read.
+    """
+    if is_url(source):
+        return read_remote_manifest(source)
+    path = Path(source).expanduser()
+    return read_manifest(path) if not is_built_in(source) and is_packed(path) else None
+
+
+def _open_packed(source: str, streamed: bool, progress: Progress | None) -> PackedDataset | None:
+    """Open a packed set in a folder or behind a URL; return None for other sources."""
+    if is_url(source):
+        return open_remote(source, streamed=streamed, progress=progress)
+    path = Path(source).expanduser()
+    return PackedDataset.open(path) if not is_built_in(source) and is_packed(path) else None
+
+
+def _check_as_asked(
+    dataset: PackedDataset, path: str, shape: ImageShape, split: str | None
+) -> None:
     if dataset.size != shape.resolution:
         raise SaganError(
             f"the packed data set '{path}' has size {dataset.size}, not {shape.resolution}: choose "
@@ -131,7 +159,6 @@ def _open_as_asked(path: Path, shape: ImageShape, split: str | None) -> PackedDa
             f"the packed data set '{path}' contains the split '{dataset.split}', not '{split}': "
             f"choose it with --split {dataset.split}"
         )
-    return dataset
 
 
 def _cache_name(source: Source, shape: ImageShape, fit: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sagan.types import Int64Array, UInt8Array
+from sagan.types import ImageRows, Int64Array, UInt8Array
 
 # This many groups are listed by name; the rest are only counted.
 MAX_GROUPS = 1000
@@ -25,9 +25,9 @@ def image_hash(image: UInt8Array) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def image_hashes(images: UInt8Array) -> npt.NDArray[np.int64]:
+def image_hashes(images: ImageRows) -> npt.NDArray[np.int64]:
     """Return the `image_hash` of each of the images (N, H, W, C)."""
-    return np.array([image_hash(image) for image in images], dtype=np.int64)
+    return np.array([image_hash(images[row]) for row in range(len(images))], dtype=np.int64)
 
 
 def first_of_each(hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

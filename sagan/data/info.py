@@ -7,15 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
+from sagan.data.cache import find_manifest, open_dataset
 from sagan.data.chunks import FLAT_CONTRAST
 from sagan.data.near_copies import as_signatures, near_copies
-from sagan.data.packed import PackedDataset, is_packed, read_manifest
+from sagan.data.packed import Manifest, PackedDataset
 from sagan.data.sources.base import Decoder, Source
-from sagan.data.sources.open import is_built_in, open_source
+from sagan.data.sources.open import open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT, NO_LABEL
 from sagan.data.workers import map_images
 from sagan.errors import UnreadableError
@@ -135,9 +135,9 @@ def describe(
         SaganError: the source cannot be used, has no images, or lacks the split. Unreadable images
             are not an error here, however many there are.
     """
-    path = Path(source).expanduser()
-    if not is_built_in(source) and is_packed(path):
-        return _describe_packed(source, path, thumbnails)
+    manifest = find_manifest(source)
+    if manifest is not None:
+        return _describe_packed(source, manifest, thumbnails)
     opened = open_source(source, split)
     survey = _surveyed(opened, opened.decode if thumbnails else None, progress)
     if thumbnails and survey.gray.bits < FULL_BITS:
@@ -275,8 +275,7 @@ def _digest(sample: tuple[bytes, str, UInt8Array]) -> bytes:
     return sample[0]
 
 
-def _describe_packed(source: str, path: Path, thumbnails: bool) -> DatasetInfo:
-    manifest = read_manifest(path)
+def _describe_packed(source: str, manifest: Manifest, thumbnails: bool) -> DatasetInfo:
     height, width, short_side = (
         Spread(side, side, side)
         for side in (manifest.shape.height, manifest.shape.width, manifest.shape.side)
@@ -296,10 +295,15 @@ def _describe_packed(source: str, path: Path, thumbnails: bool) -> DatasetInfo:
         unreadable={file.name: file.reason for file in manifest.skipped},
         num_copies=manifest.num_copies,
         copies=tuple((name, group[0]) for group in manifest.duplicates for name in group[1:]),
-        thumbnails=_packed_thumbnails(PackedDataset.open(path)) if thumbnails else {},
+        thumbnails=_packed_thumbnails(_opened(source, manifest)) if thumbnails else {},
         notes=(f"packed from {manifest.source} with fit '{manifest.fit}'", *manifest.notes),
         credits=checked_credits(manifest.credits),
     )
+
+
+def _opened(source: str, manifest: Manifest) -> PackedDataset:
+    shape = manifest.shape
+    return open_dataset(source, shape.resolution, colors=shape.colors)
 
 
 def _packed_thumbnails(dataset: PackedDataset) -> dict[str, tuple[UInt8Array, ...]]:

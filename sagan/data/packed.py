@@ -1,24 +1,29 @@
-"""The packed set that training reads: a folder with images.npy, labels.npy and pack.json."""
+"""The packed set that training reads: a folder with images.npy, labels.npy and pack.json.
+
+In the place of images.npy it may have shards, images-00000.npy and so on.
+"""
 
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-from numpy.lib import format as npy
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from sagan.data.npy_files import damaged, map_images, map_npy
+from sagan.data.shards.images import ChosenImages, LocalShards, ShardedImages, ShardStore
+from sagan.data.shards.layout import ShardIndex, ShardLayout
 from sagan.errors import SaganError, UnreadableError, counted, first_problem
 from sagan.images.credits import checked_credits
 from sagan.images.decode import Fit
 from sagan.images.shape import Colors, ImageShape, Resolution
+from sagan.runtime.memory import check_memory
 from sagan.storage.files import read_file
-from sagan.types import Int64Array, UInt8Array
+from sagan.types import ImageRows, Int64Array, UInt8Array
 
 MAX_MANIFEST_BYTES = 8 * 1024**2
 IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "pack.json"
@@ -49,6 +54,7 @@ class Manifest(BaseModel):
         notes: decisions about the source that the user should know of.
         credits: who made the images, in lines of text; "" if unknown.
         fingerprint: sha256 hex over images, labels and classes.
+        shards: what a set in shards has in the place of images.npy.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -67,6 +73,7 @@ class Manifest(BaseModel):
     notes: Names
     credits: str = ""  # missing from 0.1.0's first sets
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+    shards: ShardIndex | None = None
 
     @property
     def shape(self) -> ImageShape:
@@ -93,7 +100,8 @@ class PackedDataset:
     """A data set ready for training.
 
     Attributes:
-        images: uint8 (N, H, W, C), in 0..255, memory-mapped and read-only.
+        images: uint8 (N, H, W, C), in 0..255, memory-mapped and read-only; of a set in shards,
+            an object that gives such arrays when it is indexed.
         labels: int64 (N,) in 0..K-1, or None.
         classes: K names, empty without labels.
         fingerprint: sha256 hex over images, labels and classes, computed when it was packed.
@@ -104,7 +112,7 @@ class PackedDataset:
         credits: who made the images, in lines of text; "" if unknown.
     """
 
-    images: UInt8Array
+    images: ImageRows
     labels: Int64Array | None
     classes: tuple[str, ...]
     fingerprint: str
@@ -133,24 +141,57 @@ class PackedDataset:
         return len(self.images)
 
     @classmethod
-    def open(cls, path: Path) -> "PackedDataset":
+    def open(cls, path: Path, store: ShardStore | None = None) -> "PackedDataset":
         """Check that a packed set's parts are whole and fit together, and map it into memory.
 
         The fingerprint is the one in pack.json; `fingerprint_of` computes it from the content.
+
+        Args:
+            path: its folder.
+            store: where the shards of a set in shards come from; by default its folder.
 
         Raises:
             SaganError: it is not a packed set, is damaged, or has another version.
         """
         manifest = read_manifest(path)
-        images = _map_array(path / IMAGES)
-        shape = (manifest.num_images, *manifest.shape)
-        if images.dtype != np.uint8 or images.shape != shape or not images.flags.c_contiguous:
-            raise _damaged(path, f"{IMAGES} is {images.dtype} {images.shape}, not uint8 {shape}")
+        images: ImageRows
+        if manifest.shards is None:
+            images = map_images(path / IMAGES, (manifest.num_images, *manifest.shape))
+        else:
+            images = _open_shards(path, manifest, manifest.shards, store)
         labels = _open_labels(path, manifest)
         return cls(
             images, labels, manifest.classes, manifest.fingerprint, path, manifest.source,
             manifest.split, manifest.fit, checked_credits(manifest.credits),
         )  # fmt: skip
+
+    def read_ahead(self, shards: Sequence[int]) -> None:
+        """Say which shards are needed next, in which order; without shards, it does not matter.
+
+        Raises:
+            SaganError: they do not fit into the cache.
+        """
+        if isinstance(self.images, ShardedImages) and shards:
+            self.images.expect(shards)
+
+    def at_hand(self, num: int) -> "PackedDataset":
+        """Return a set to take a few images from, spread over it: this one, unless it is streamed.
+
+        Images spread over a streamed set lie in many shards, and each would be fetched for a few
+        of them. Its first shards are a random sample of the set, too.
+
+        Args:
+            num: how many images there should be, if the set has as many.
+        """
+        if not isinstance(self.images, ShardedImages) or not self.images.store.streamed:
+            return self
+        rows = self.images.layout.stored[:num]
+        return replace(
+            self,
+            images=ChosenImages(self.images, rows),
+            labels=self.labels[rows] if self.labels is not None else None,
+            fingerprint=hashlib.sha256(f"{num} of {self.fingerprint}".encode()).hexdigest(),
+        )
 
 
 def is_packed(path: Path) -> bool:
@@ -177,30 +218,54 @@ def read_manifest(path: Path) -> Manifest:
         # It may be large: it names every skipped file.
         text = read_file(path / MANIFEST, MAX_MANIFEST_BYTES, follow_links=False).decode()
     except (UnreadableError, UnicodeDecodeError) as error:
-        raise _damaged(path, f"{MANIFEST} cannot be read: {error}") from None
+        raise damaged(path, f"{MANIFEST} cannot be read: {error}") from None
+    return parse_manifest(path, text)
+
+
+def parse_manifest(path: Path | str, text: str) -> Manifest:
+    """Check the content of a packed set's pack.json.
+
+    Args:
+        path: the set's folder or URL, for messages.
+        text: the content.
+
+    Raises:
+        SaganError: it is damaged, or has another version.
+    """
     _check_fields(path, text)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise _damaged(path, f"{MANIFEST}, {first_problem(error)}") from None
+        raise damaged(path, f"{MANIFEST}, {first_problem(error)}") from None
     try:
         if manifest.shape.resolution != manifest.size:
             raise ValueError(f"{manifest.size!r} must be written as {manifest.shape.resolution!r}")
     except ValueError as error:
-        raise _damaged(path, f"{MANIFEST}, size: {error}") from None
+        raise damaged(path, f"{MANIFEST}, size: {error}") from None
     if len(manifest.counts) != len(manifest.classes):
-        raise _damaged(path, f"{MANIFEST} does not have one count for each class")
+        raise damaged(path, f"{MANIFEST} does not have one count for each class")
+    if manifest.shards is not None:
+        _check_shards(path, manifest, manifest.shards)
     return manifest
 
 
-def _check_fields(path: Path, text: str) -> None:
+def _check_shards(path: Path | str, manifest: Manifest, shards: ShardIndex) -> None:
+    if len(shards.checksums) != -(-manifest.num_images // shards.images):
+        raise damaged(path, f"{MANIFEST} does not have one checksum for each shard")
+    if (LABELS in shards.files) != bool(manifest.classes):
+        raise damaged(path, f"{MANIFEST} has a checksum of {LABELS}, or classes, but not both")
+    # Labels, and twice the order of the images; sorting them takes as much again.
+    check_memory(5 * 8 * manifest.num_images, str(path), "the order of its images")
+
+
+def _check_fields(path: Path | str, text: str) -> None:
     """Check version and names of fields, as an error of pydantic lists all mistakes at length."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"{MANIFEST} is not JSON: {error}") from None
+        raise damaged(path, f"{MANIFEST} is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise _damaged(path, f"{MANIFEST} is not an object")
+        raise damaged(path, f"{MANIFEST} is not an object")
     version = content.get("format_version")
     if isinstance(version, int) and version != FORMAT_VERSION:
         raise SaganError(
@@ -208,44 +273,37 @@ def _check_fields(path: Path, text: str) -> None:
             f"version {FORMAT_VERSION}: pack it again"
         )
     if unknown := content.keys() - Manifest.model_fields.keys():
-        raise _damaged(path, f"{MANIFEST} has an unknown entry {min(unknown)[:100]!r}")
+        raise damaged(path, f"{MANIFEST} has an unknown entry {min(unknown)[:100]!r}")
+
+
+def _open_shards(
+    path: Path, manifest: Manifest, index: ShardIndex, store: ShardStore | None
+) -> ShardedImages:
+    layout = ShardLayout(manifest.num_images, index.images)
+    if store is None:
+        store = LocalShards(path)
+        store.check_sizes(layout, manifest.shape)
+    return ShardedImages(store, layout, manifest.shape)
 
 
 def _open_labels(path: Path, manifest: Manifest) -> Int64Array | None:
     if not manifest.classes:
         if (path / LABELS).exists():
-            raise _damaged(path, f"there is a {LABELS}, but {MANIFEST} names no classes")
+            raise damaged(path, f"there is a {LABELS}, but {MANIFEST} names no classes")
         return None
-    mapped = _map_array(path / LABELS)
+    mapped = map_npy(path / LABELS)
     if mapped.dtype != np.int64 or mapped.shape != (manifest.num_images,):
-        raise _damaged(
+        raise damaged(
             path, f"{LABELS} is {mapped.dtype} {mapped.shape}, not int64 ({manifest.num_images},)"
         )
     labels = np.array(mapped, dtype=np.int64)
     num_classes = len(manifest.classes)
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise _damaged(path, f"{LABELS} has labels outside 0 to {num_classes - 1}")
+        raise damaged(path, f"{LABELS} has labels outside 0 to {num_classes - 1}")
     if tuple(np.bincount(labels, minlength=num_classes).tolist()) != manifest.counts:
-        raise _damaged(path, f"{LABELS} does not agree with the counts in {MANIFEST}")
+        raise damaged(path, f"{LABELS} does not agree with the counts in {MANIFEST}")
     labels.flags.writeable = False
     return labels
-
-
-def _map_array(path: Path) -> npt.NDArray[Any]:
-    # Mapped, not read, so that a header that promises terabytes costs nothing and fails.
-    if path.is_symlink():  # a folder may come from anyone: what is read must not lie elsewhere
-        raise _damaged(path.parent, f"{path.name} is a link")
-    if not path.is_file():
-        raise _damaged(path.parent, f"{path.name} is missing")
-    try:
-        return npy.open_memmap(path, mode="r")  # refuses pickled objects and anything but .npy
-    except Exception as error:  # the header is parsed as Python, which can raise anything
-        raise _damaged(path.parent, f"{path.name} cannot be mapped: {error}") from None
-
-
-def _damaged(path: Path, what: str) -> SaganError:
-    one_line = " ".join(what.split())
-    return SaganError(f"the packed data set '{path}' is damaged: {one_line}; pack it again")
 
 
 class Fingerprint:

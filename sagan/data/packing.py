@@ -2,20 +2,19 @@
 
 import contextlib
 import math
-import os
 import shutil
 from array import array
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import get_args
 
 import numpy as np
-from numpy.lib import format as npy
 
 from sagan.data.attributes import ATTRIBUTES, AttributeTable
 from sagan.data.chunks import decode_chunk
 from sagan.data.duplicates import DuplicateFinder
+from sagan.data.npy_files import map_images, synced, write_rows
 from sagan.data.packed import (
     FORMAT_VERSION,
     IMAGES,
@@ -26,12 +25,15 @@ from sagan.data.packed import (
     PackedDataset,
     SkippedFile,
 )
+from sagan.data.shards.layout import ShardIndex, ShardLayout, SideFile, shard_images
+from sagan.data.shards.writing import write_shards
 from sagan.data.sources.base import Decoder, Source
 from sagan.data.workers import map_chunks
 from sagan.errors import SaganError, counted, reason
 from sagan.images.decode import Fit, check_fit, check_shape, decode
 from sagan.images.depth import FULL_BITS, GrayRange
 from sagan.images.shape import ImageShape, Resolution
+from sagan.storage.files import sha256_of
 from sagan.storage.staging import replace, staged
 from sagan.types import Int64Array, Progress, UInt8Array
 
@@ -54,6 +56,7 @@ def pack(
     fit: str = "crop",
     colors: str = "rgb",
     max_unreadable: float = MAX_UNREADABLE,
+    shard_bytes: int | None = None,
     publish: Publish = replace,
     progress: Progress | None = None,
 ) -> PackedDataset:
@@ -72,6 +75,8 @@ def pack(
             "stretch".
         colors: "rgb", "gray", or "rgba" to keep transparency, which is then not laid over white.
         max_unreadable: the share of unreadable images, 0 to 1, above which to stop.
+        shard_bytes: about how large to make the shards of a set in shards, 1 or more; None puts all
+            images into one file. Images, labels and fingerprint are the same.
         publish: how the finished folder takes its name: `replace` or `keep_first`.
         progress: called with (images done, images in all) as they get done; the latter may be
             None, where only reading them all would show it.
@@ -83,18 +88,20 @@ def pack(
     shape, checked_fit = check_shape(size, colors), check_fit(fit)
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
+    if shard_bytes is not None and shard_bytes < 1:
+        raise SaganError(f"shards of {shard_bytes} bytes are too small: give a larger --shard-mb")
     _check_replaceable(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with staged(out) as folder:
-            _check_room(source, out, shape)
+            _check_room(source, out, shape, num_copies=1 if shard_bytes is None else 2)
             writer = _SetWriter(source, folder, shape, checked_fit, max_unreadable)
             writer.write_images(progress)
             if writer.gray.bits < FULL_BITS:
                 # Only all images together show the range that they use: once more, with it.
                 writer = _SetWriter(source, folder, shape, checked_fit, max_unreadable, writer.gray)
                 writer.write_images(progress)
-            writer.write_rest()
+            writer.write_rest(shard_bytes, progress)
             publish(folder, out)
     except OSError as error:
         raise SaganError(f"cannot write the packed data set '{out}': {reason(error)}") from None
@@ -115,11 +122,11 @@ def _check_replaceable(out: Path) -> None:
         )
 
 
-def _check_room(source: Source, out: Path, shape: ImageShape) -> None:
+def _check_room(source: Source, out: Path, shape: ImageShape, num_copies: int) -> None:
     """Refuse at once a source that would fill the disk in an hour."""
     if source.num_images is None:
         return
-    needed = packed_bytes(source.num_images, shape)
+    needed = num_copies * packed_bytes(source.num_images, shape)
     free = shutil.disk_usage(out.parent).free
     if needed > free:
         raise SaganError(
@@ -160,25 +167,48 @@ class _SetWriter:
 
     def write_images(self, progress: Progress | None) -> None:
         """Write images.npy."""
-        with contextlib.closing(self._duplicates), _synced(self._folder / IMAGES) as file:
-            self._num = _write_rows(file, self._images(progress), self._shape)
+        with contextlib.closing(self._duplicates), synced(self._folder / IMAGES) as file:
+            self._num = write_rows(file, self._images(progress), self._shape)
         self._check_unreadable(len(self._skipped) + self._num)
         if not self._num:
             raise SaganError(f"no pictures in '{self._source.name}'")
 
-    def write_rest(self) -> None:
-        """Write labels.npy, attributes.json and pack.json, after `write_images`."""
+    def write_rest(self, shard_bytes: int | None, progress: Progress | None) -> None:
+        """Write labels.npy, attributes.json and pack.json, after `write_images`.
+
+        Args:
+            shard_bytes: replace images.npy by shards of about this size; None keeps it.
+            progress: called while shards are written.
+        """
         labels = np.array(self._labels, dtype=np.int64) if self._source.classes else None
         if labels is not None:
-            with _synced(self._folder / LABELS) as file:
+            with synced(self._folder / LABELS) as file:
                 np.save(file, labels, allow_pickle=False)
         if self._source.attributes is not None:
-            with _synced(self._folder / ATTRIBUTES) as file:
+            with synced(self._folder / ATTRIBUTES) as file:
                 file.write(self._attributes.to_json().encode())
         manifest = self._manifest((self._num, *self._shape), labels)
         (self._folder / _NAMES).unlink()
-        with _synced(self._folder / MANIFEST) as file:
-            file.write(manifest.model_dump_json(indent=1).encode())
+        if shard_bytes is not None:
+            shards = self._cut_into_shards(shard_bytes, progress)
+            manifest = manifest.model_copy(update={"shards": shards})
+        with synced(self._folder / MANIFEST) as file:
+            file.write(manifest.model_dump_json(indent=1, exclude_none=True).encode())
+
+    def _cut_into_shards(self, shard_bytes: int, progress: Progress | None) -> ShardIndex:
+        """Replace images.npy by shards.
+
+        Their order depends on the number of images, which is known only now: that is why the set
+        lies on the disk twice for a while.
+        """
+        layout = ShardLayout(self._num, shard_images(self._shape, shard_bytes))
+        images = map_images(self._folder / IMAGES, (self._num, *self._shape))
+        checksums = write_shards(images, self._folder, layout, progress)
+        del images  # Windows cannot remove a file that is mapped
+        (self._folder / IMAGES).unlink()
+        found = (name for name in get_args(SideFile) if (self._folder / name).exists())
+        files = {name: sha256_of(self._folder / name) for name in found}
+        return ShardIndex(images=layout.per_shard, checksums=checksums, files=files)
 
     def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
         """Yield the readable images, uint8 (n, H, W, C), a chunk at a time."""
@@ -266,30 +296,3 @@ class _SetWriter:
                 "with 'sagan data info --sheet': dark samples in 16-bit files become black, and "
                 "white on transparency is laid over white"
             )
-
-
-@contextlib.contextmanager
-def _synced(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb", buffering=1024**2) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_rows(file: BinaryIO, chunks: Iterator[UInt8Array], shape: ImageShape) -> int:
-    """Write an .npy file of all images, uint8 (n, H, W, C); return how many there are.
-
-    The number stands in the header at the start of the file, but is known only at the end. NumPy
-    leaves room in the header for any number of rows, so that it can be written over.
-    """
-    header = {"descr": "|u1", "fortran_order": False, "shape": (0, *shape)}
-    npy.write_array_header_1_0(file, header)
-    start, num = file.tell(), 0
-    for images in chunks:
-        file.write(images.data)
-        num += len(images)
-    file.seek(0)
-    npy.write_array_header_1_0(file, {**header, "shape": (num, *shape)})
-    if file.tell() != start:
-        raise RuntimeError("NumPy wrote two .npy headers of different lengths")
-    return num

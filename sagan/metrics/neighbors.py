@@ -9,7 +9,7 @@ import numpy as np
 from sagan.figures import figure_style, save_figure
 from sagan.images.rgb import as_rgb
 from sagan.metrics.measures.distances import Neighbors
-from sagan.types import UInt8Array
+from sagan.types import ImageRows, UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def draw_neighbors(
     samples: UInt8Array,
     numbers: Sequence[int],
     neighbors: Neighbors,
-    train: UInt8Array,
+    train: ImageRows,
     out: Path,
     credits: str = "",
 ) -> None:
@@ -55,7 +55,7 @@ def _figure(
     samples: UInt8Array,
     numbers: Sequence[int],
     neighbors: Neighbors,
-    train: UInt8Array,
+    train: ImageRows,
 ) -> "Figure":
     from matplotlib.figure import Figure
 

@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from sagan.data import PackedDataset, open_dataset, open_source
-from sagan.data.packed import is_packed, read_manifest
+from sagan.data.cache import find_manifest
+from sagan.data.packed import read_manifest
+from sagan.data.shards.remote import is_url
 from sagan.data.sources.base import Source
 from sagan.data.sources.open import is_built_in
 from sagan.data.workers import map_images
@@ -172,7 +174,7 @@ def _require_model(name: str) -> None:
 
 def are_images(name: str) -> bool:
     """Return whether the name of something to measure is that of images, not of a model."""
-    if is_built_in(name):
+    if is_built_in(name) or is_url(name):
         return True
     path = Path(name).expanduser()
     if path.is_dir():
@@ -183,9 +185,9 @@ def are_images(name: str) -> bool:
 
 def _open_images(name: str, notify: Notify, progress: Progress) -> OpenedImages:
     """Open a folder, a zip, or anything else that training reads."""
-    path = Path(name).expanduser()
-    if not is_built_in(name) and is_packed(path):
-        shape = read_manifest(path).shape
+    manifest = find_manifest(name)
+    if manifest is not None:
+        shape = manifest.shape
         dataset = open_dataset(name, shape.resolution, colors=shape.colors, notify=notify)
         return OpenedImages(dataset, ordered=False)
     source = open_source(name)

@@ -205,7 +205,7 @@ def _measure(training: Training, network: FeatureNetwork) -> Record:
     from sagan.metrics.measures.precision_recall import precision_recall
 
     processes = PartialState()
-    dataset = training.dataset
+    dataset = training.dataset.at_hand(NUM_REFERENCE)
     rows = evenly_spaced(len(dataset), NUM_REFERENCE)
     reference = reference_features(dataset, network, processes, rows)
     with tempfile.TemporaryDirectory(prefix="sagan-") as folder:

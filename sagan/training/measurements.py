@@ -10,7 +10,7 @@ from sagan.nn.base import AttentionMaps, DiscriminatorBase, GeneratorBase
 from sagan.nn.spectral_norm import sigmas_of
 from sagan.run.stats import Record
 from sagan.sampling import grid_labels
-from sagan.types import UInt8Array
+from sagan.types import ImageRows
 
 MEASURED_IMAGES = 16  # for each network
 # Entries of the attention maps in memory at a time, 256 MiB: unlike training, measuring attention
@@ -47,7 +47,7 @@ def images_with_maps(network: GeneratorBase | DiscriminatorBase, most: int) -> i
 
 
 def measure_attention(
-    generator: GeneratorBase, discriminator: DiscriminatorBase, real: UInt8Array
+    generator: GeneratorBase, discriminator: DiscriminatorBase, real: ImageRows
 ) -> Record:
     """Return how far and how sharply each layer attends, as means over images and queries.
 

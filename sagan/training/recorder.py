@@ -12,7 +12,7 @@ from sagan.errors import SaganError, reason
 from sagan.run.run import Run
 from sagan.run.stats import Record
 from sagan.training.images import draw_images
-from sagan.training.measurements import measure_attention
+from sagan.training.measurements import MEASURED_IMAGES, measure_attention
 from sagan.training.pace import Estimate
 from sagan.training.record_writer import RecordWriter
 from sagan.training.signals import CLOSED_OUTPUT, Requests
@@ -170,7 +170,7 @@ class Recorder:
         return measure_attention(
             training.average.generator,
             training.adversaries.discriminator,
-            training.dataset.images,
+            training.dataset.at_hand(MEASURED_IMAGES).images,
         )
 
     def _measured(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:

@@ -15,8 +15,7 @@ from sagan.config import (
     resume_config,
 )
 from sagan.data import PackedDataset, open_dataset
-from sagan.data.packed import is_packed, read_manifest
-from sagan.data.sources.open import is_built_in
+from sagan.data.cache import find_manifest
 from sagan.errors import SaganError
 from sagan.hub.names import is_hub_name
 from sagan.images.credits import joined_credits
@@ -147,8 +146,9 @@ def prepare_session(
     if config.evaluate_every and not libraries_installed():
         notify(f"no evaluations while training: they need {INSTALL}")
     dataset = open_dataset(
-        source, config.resolution, colors=config.colors, notify=notify, progress=progress
-    )
+        source, config.resolution, colors=config.colors, notify=notify, progress=progress,
+        streamed=config.shuffle_window > 0,
+    )  # fmt: skip
     config = _follow_data(config, dataset, notify)
     if not begun:
         config = _augment_small_set(config, dataset, overrides, model is not None)
@@ -232,10 +232,10 @@ def _augment_small_set(
 
 def _default_preset(source: str, overrides: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return the preset for this data, and the overrides with a packed set's size and colors."""
-    path = Path(source).expanduser()
-    if is_built_in(source) or not is_packed(path):
+    manifest = find_manifest(source)
+    if manifest is None:
         return _at_most(DEFAULT_PRESETS, 0), overrides
-    shape = read_manifest(path).shape
+    shape = manifest.shape
     of_data = {"resolution": shape.resolution, "colors": shape.colors}
     preset = _at_most(DEFAULT_PRESETS, shape.side)
     if not _takes(preset, shape):

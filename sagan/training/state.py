@@ -8,7 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sagan.data import BatchOrder, PackedDataset
+from sagan.data import PackedDataset
+from sagan.data.windows import order_of
 from sagan.errors import SaganError
 from sagan.images.pixels import to_device
 from sagan.nn.precision import resolve_precision
@@ -68,7 +69,8 @@ class Training:
         self.processes = Processes(accelerator.num_processes)
         check_alike(description, resolve_precision(config.precision, accelerator.device))
         self.shards = Shards.of(accelerator, config)
-        self.order = BatchOrder(len(dataset), config.batch_size, config.seed)
+        lanes = accelerator.num_processes * config.accumulation
+        self.order = order_of(dataset, config.batch_size, config.seed, config.shuffle_window, lanes)
         self.adversaries = build_adversaries(config, dataset, accelerator)
         self.average = GeneratorAverage(self.adversaries.generator, config.ema_half_life)
         self.step = 0
@@ -117,8 +119,8 @@ class Training:
 
     def _real_shards(self, batch: int) -> list[RealShard]:
         """Load this process's shards of a batch, by the batch's number."""
-        rows, size = self.order.indices(batch), self.shards.size
-        return [self._real_shard(i, rows[i * size : (i + 1) * size]) for i in self.shards.indices]
+        self.dataset.read_ahead(self.order.ahead(batch, self.shards.indices))
+        return [self._real_shard(i, self.order.part(batch, i)) for i in self.shards.indices]
 
     def _real_shard(self, index: int, rows: npt.NDArray[np.int64]) -> RealShard:
         images = to_device(self.dataset.images[rows], self.accelerator.device)
