@@ -50,6 +50,7 @@ def test_the_recipe_for_a_sweep_trains_and_ranks_its_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("sagan.metrics.samples.DEFAULT_NUM", 50)
     Path("recipe.yaml").write_text("preset: smoke\nchannels_g: 8\nchannels_d: 8\nbatch_size: 8\n")
     smaller = {
         '"photos/"': repr(str(labeled.path)), "5000": "1",
