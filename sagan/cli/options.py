@@ -14,9 +14,9 @@ SourceOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="avatars (built-in faces), openmoji, a folder (subfolders become classes), a .zip of "
-        "one, a packed data set, .parquet, .arrow or WebDataset .tar files, CIFAR archives, "
-        "hf:NAME, or the URL of a packed data set in shards.",
+        help="avatars (built-in faces), openmoji, a folder (subfolders are classes), a .zip of "
+        "one, a packed set or the URL of one in shards, .parquet, .arrow or WebDataset .tar files, "
+        "CIFAR archives, or hf:NAME.",
     ),
 ]
 SourceArgument = Annotated[
