@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sagan.images.shape import Colors, ImageShape, Resolution
 from sagan.nn.attention_blocks import AttentionSpec, attention_blocks
 from sagan.nn.base import DiscriminatorBase, View
-from sagan.nn.channels import discriminator_feature_maps, projected_scale
+from sagan.nn.channels import PROJECTED_SIDE, discriminator_feature_maps, projected_scale
 from sagan.nn.efficientnet import EfficientNetLite0
 from sagan.nn.initialization import Initializer
 from sagan.nn.inputs import check_forward_images, check_forward_labels, check_network_arguments
@@ -146,8 +146,10 @@ class ProjectedDiscriminator(DiscriminatorBase):
         self.scale = projected_scale(self.shape)
         self.backbone = EfficientNetLite0()
         self.self_attention = attention_blocks(attention, maps)
-        # Narrow where its map is large: the first layer on pixels takes much time.
-        self.heads = nn.ModuleDict({PIXELS: Head(*self.shape, width, num_classes, width // 4)})
+        # At 64 pixels and more its first layers would take a third of the heads' time. At 32 a
+        # narrow head drew faces that were all brown: only this one sees color.
+        first = width if self.shape.side < PROJECTED_SIDE else width // 4
+        self.heads = nn.ModuleDict({PIXELS: Head(*self.shape, width, num_classes, first)})
         for side, channels in maps.items():
             map_shape = (*self.shape.feature_map(side), channels)
             self.heads[str(side)] = Head(*map_shape, width, num_classes, width)
