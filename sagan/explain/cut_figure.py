@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sagan.explain.canvas import BLACK, LARGE, LINE, SMALL, Canvas, fitted, wrapped
-from sagan.explain.captions import credit_line
+from sagan.explain.captions import MAX_CREDIT, credit_line
 from sagan.explain.cutting import Effect
 from sagan.explain.panels import PANEL, color_ramp, draw_image, draw_map
 from sagan.figures import figure_style
@@ -71,7 +71,7 @@ def cut_figure(
     with figure_style():
         note = wrapped(NOTE, across - 2 * _MARGIN, SMALL)
         if credits:
-            note.append(fitted(credit_line(credits), across - 2 * _MARGIN, SMALL, 300))
+            note.append(fitted(credit_line(credits), across - 2 * _MARGIN, SMALL, MAX_CREDIT))
         down = 2 * _MARGIN + len(layers) * (2 * LINE + section) + len(note) * LINE
         canvas, top = Canvas(across, down), _MARGIN
         for layer in layers:

@@ -118,7 +118,7 @@ def explain_samples(
     """
     check_format(out)
     opened = open_model(model)
-    labels = _labels_of(opened, num, classes)
+    labels = labels_of(opened, num, classes)
     generator = opened.generator().to(device)
     check_map_memory(generator, num, model)
     images, maps = generator.sample(num, labels, seed, return_attention=True)
@@ -135,10 +135,10 @@ def explain_cuts(
     """
     check_format(out)
     opened = open_model(model)
-    labels = _labels_of(opened, num, classes)
+    labels = labels_of(opened, num, classes)
     generator = opened.generator().to(device)
     layers = generator.attention_layers()
-    _check_attention(layers)
+    check_attention(layers)
     check_map_memory(generator, num, model)
     cuts = [
         LayerCuts(
@@ -155,7 +155,7 @@ def explain_cuts(
     save_figure(cut_figure(cuts, titles, opened.credits), out, opened.credits)
 
 
-def _labels_of(model: Model, num: int, classes: str | None) -> list[int] | None:
+def labels_of(model: Model, num: int, classes: str | None) -> list[int] | None:
     """Return a label for each sample: the named classes in turn, or all; None without classes."""
     if classes is None:
         return grid_labels(num, len(model.classes) if model.config.conditional else 0)
@@ -163,7 +163,8 @@ def _labels_of(model: Model, num: int, classes: str | None) -> list[int] | None:
     return [chosen[i % len(chosen)] for i in range(num)]
 
 
-def _check_attention(layers: Collection[str]) -> None:
+def check_attention(layers: Collection[str]) -> None:
+    """Refuse a model without attention, by the names of its layers or maps."""
     if not layers:
         raise SaganError("this model has no attention layer to show")
 
@@ -209,7 +210,7 @@ def draw_figure(
         SaganError: the model has no attention layer, a query lies outside the image, or the file
             cannot be written.
     """
-    _check_attention(maps)
+    check_attention(maps)
     images = as_rgb(images)
     layers = network.attention_layers()
     views = [

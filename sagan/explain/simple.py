@@ -14,6 +14,7 @@ from sagan.build import check_map_memory
 from sagan.errors import SaganError
 from sagan.explain.canvas import Canvas, fitted, wrapped
 from sagan.explain.captions import MAX_CREDIT, credit_line, percent
+from sagan.explain.draw import check_attention, labels_of
 from sagan.explain.front_views import front_sample, front_stops, front_view
 from sagan.explain.overlay import NEARLY_UNIFORM, heat, upsample_bilinear
 from sagan.explain.panels import lit
@@ -32,7 +33,6 @@ from sagan.images.rgb import as_rgb
 from sagan.model import Model, open_model
 from sagan.nn.base import AttentionMaps
 from sagan.runtime.device import CPU
-from sagan.sampling import grid_labels
 from sagan.storage.files import write_image
 from sagan.types import Float32Array, FloatArray, UInt8Array
 
@@ -156,10 +156,7 @@ def _samples(
     model: Model, num: int, classes: str | None, seed: int, device: torch.device
 ) -> tuple[UInt8Array, AttentionMaps]:
     generator = model.generator().to(device)
-    labels = grid_labels(num, generator.num_classes)
-    if classes is not None:
-        chosen = model.labels(classes)
-        labels = [chosen[i % len(chosen)] for i in range(num)]
+    labels = labels_of(model, num, classes)
     check_map_memory(generator, num, model.origin)
     images, maps = generator.sample(num, labels, seed, return_attention=True)
     return as_rgb(images), maps
@@ -167,8 +164,7 @@ def _samples(
 
 def _first_layer(maps: AttentionMaps) -> Float32Array:
     """The map (num, N, M) of the first attention layer."""
-    if not maps:
-        raise SaganError("this model has no attention layer to show")
+    check_attention(maps)
     return next(iter(maps.values()))
 
 
