@@ -37,6 +37,9 @@ SETTINGS = {
     "spectral_norm_d": False,
 }
 GRIDS = (2, 4, 6)
+# On busy cores a browser encodes a PNG in more than five seconds, the default of `expect`.
+BROWSER_TIMEOUT = 30_000  # milliseconds
+expect.set_options(timeout=BROWSER_TIMEOUT)
 # The tour moves the point on a first visit: only its own tests have one.
 TOUR_WAS_SEEN = "try { localStorage.setItem('sagan-tour', 'seen') } catch {}"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -198,7 +201,7 @@ def run_async() -> Callable[[Coroutine[Any, Any, Any]], Any]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh browser profile."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(BROWSER_TIMEOUT)
     context.add_init_script(TOUR_WAS_SEEN)
     yield context
     context.close()
