@@ -28,7 +28,6 @@ from PIL import Image
 from benchmarks import machine
 from benchmarks.timing import progress
 from sagan.cli.console import open_console
-from sagan.config import parse_assignments
 from sagan.data import PackedDataset, open_dataset, open_source, pack
 from sagan.data.packed import is_packed
 from sagan.display import reporter_for
@@ -37,6 +36,7 @@ from sagan.metrics import evaluate
 from sagan.metrics.features.network import DEFAULT_FEATURES, open_network
 from sagan.model import open_model
 from sagan.runtime.malloc import keep_freed_memory
+from sagan.training.assignments import parse_assignments
 from sagan.training.loop import train
 from sagan.training.session import prepare_session
 from sagan.training.time_plan import make_plan

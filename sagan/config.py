@@ -348,44 +348,6 @@ def forbidden_changes(
     ]
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Parse assignments such as `["lr_g=1e-4", "attention_g=8,16"]` into fields and values.
-
-    Values are JSON, comma-separated lists or plain text. `resolve` then checks the types.
-
-    Raises:
-        SaganError: an assignment has no `=`, or its field is unknown.
-    """
-    settings: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        key = key.strip()
-        if not equals:
-            raise SaganError(f"--set {assignment!r} is not of the form key=value")
-        if key not in Config.model_fields:
-            raise SaganError(
-                f"--set {assignment!r}: unknown setting {key!r}"
-                f"{similar_words(key, Config.model_fields)}"
-            )
-        settings[key] = parse_value(key, text.strip())
-    return settings
-
-
-def parse_value(key: str, text: str) -> Any:
-    """Return the value that a setting's text stands for: JSON, a list of sizes, or plain text."""
-    if key in ("attention_g", "attention_d"):
-        parts = [part for part in text.strip("[]()").split(",") if part.strip()]
-        return tuple(_parse_json(part.strip()) for part in parts)
-    return _parse_json(text)
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except (ValueError, RecursionError):
-        return text
-
-
 def _describe(error: ValidationError) -> str:
     """Describe the first problem in one line."""
     first, *others = error.errors()

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sagan.build import build_discriminator, build_generator
-from sagan.config import Config, parse_assignments, parse_config, resolve
+from sagan.config import Config, parse_config, resolve
 from sagan.errors import SaganError
 from sagan.presets import PRESETS
+from sagan.training.assignments import parse_assignments
 
 # Networks and optimizer of each published recipe: DESIGN, "Presets".
 PUBLISHED: dict[str, dict[str, Any]] = {

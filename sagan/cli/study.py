@@ -87,7 +87,7 @@ def study(
 
     Example: [bold]sagan study attention --data photos/ --out studies/attention --steps 3000[/]
     """
-    from sagan.config import parse_assignments
+    from sagan.training.assignments import parse_assignments
 
     end_at_once()  # the runs' own processes save by themselves
     if jobs != 1:

@@ -137,7 +137,7 @@ def _overrides(
     settings: list[str], steps: int | None, minutes: float | None, hours: float | None
 ) -> dict[str, Any]:
     """Return the settings that replace a preset's."""
-    from sagan.config import parse_assignments
+    from sagan.training.assignments import parse_assignments
 
     overrides = parse_assignments(settings)
     limit = (minutes or 0.0) + 60 * (hours or 0.0)

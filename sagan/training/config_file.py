@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from sagan.config import Config, check_keys, parse_config, parse_value
+from sagan.config import Config, check_keys, parse_config
 from sagan.errors import SaganError
 from sagan.storage.files import read_text
+from sagan.training.assignments import LISTS, parse_value
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -94,7 +95,7 @@ def _of_settings(content: dict[Any, Any]) -> ConfigFile:
 def _value(key: str, value: Any) -> Any:
     """Return a setting's value, where attention may be one number or text, as after --set."""
     if isinstance(value, str | int) and not isinstance(value, bool):
-        return parse_value(key, str(value)) if key in ("attention_g", "attention_d") else value
+        return parse_value(key, str(value)) if key in LISTS else value
     return value
 
 

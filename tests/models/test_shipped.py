@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sagan.config import MAY_CHANGE, parse_assignments, resolve
+from sagan.config import MAY_CHANGE, resolve
 from sagan.model import load_discriminator, open_model, shipped_models
+from sagan.training.assignments import parse_assignments
 
 SHIPPED = shipped_models()
 DOCS = Path(__file__).parents[2] / "docs"
