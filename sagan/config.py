@@ -111,6 +111,9 @@ class Config(BaseModel):
     augment: Literal["adaptive"] | Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="probability of differentiable augmentation, or adaptive"
     )
+    augment_with: tuple[Literal["color", "translation", "cutout"], ...] = Field(
+        ("color", "translation", "cutout"), min_length=1, description="what augmentation does"
+    )
 
     freeze_d: int = Field(
         0, ge=0, description="D's first blocks that keep the weights of --from (FreezeD)"

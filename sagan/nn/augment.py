@@ -7,7 +7,7 @@ et al. 2020 (arXiv 2006.06676) and stays 0 if the discriminator does not overfit
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,22 +25,28 @@ def mirrored(images: Tensor, rng: torch.Generator) -> Tensor:
     return torch.where(uniform < 0.5, images, images.flip(3))
 
 
-def augment(images: Tensor, p: float, rng: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    p: float,
+    rng: torch.Generator,
+    transformations: Sequence[str] = ("color", "translation", "cutout"),
+) -> Tensor:
     """Apply each transformation to every image with probability `p`.
 
     Args:
         images: float (B, C, H, W) in [-1, 1]; colors may leave the range.
         p: from 0, which returns `images` unchanged, to 1.
         rng: on the images' device; the only source of randomness.
+        transformations: names from `TRANSFORMATIONS`, applied in this order.
 
     Returns:
         (B, C, H, W), differentiable with respect to `images`.
     """
     if p == 0:
         return images
-    for transformation in (color, translation, cutout):
+    for name in transformations:
         uniform = torch.rand(len(images), 4, device=images.device, generator=rng)
-        images = transformation(images, uniform[:, 0] < p, uniform[:, 1:])
+        images = TRANSFORMATIONS[name](images, uniform[:, 0] < p, uniform[:, 1:])
     return images
 
 
@@ -107,6 +113,13 @@ def cutout(images: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
     inside_columns = columns.abs() < width * CUTOUT / 2
     removed = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # (B, 1, H, W)
     return images.masked_fill(removed, 0.0)
+
+
+TRANSFORMATIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "color": color,
+    "translation": translation,
+    "cutout": cutout,
+}
 
 
 class AdaptiveAugment:

@@ -47,6 +47,7 @@ class Adversaries:
         objective: the adversarial loss.
         class_loss: weight of the class loss in the generator's loss.
         strength: how often images are augmented.
+        transformations: how they are, by name.
         guard_g: keeps values that are not finite out of the generator's weights.
         guard_d: likewise for the discriminator.
         precision: what convolutions and matrix products compute in; weights stay float32.
@@ -65,6 +66,7 @@ class Adversaries:
     objective: Objective
     class_loss: float
     strength: AdaptiveAugment
+    transformations: tuple[str, ...]
     guard_g: FiniteGuard
     guard_d: FiniteGuard
     precision: torch.dtype
@@ -124,6 +126,7 @@ def build_adversaries(
             p=0.0 if config.augment == "adaptive" else config.augment,
             images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
         ),
+        transformations=config.augment_with,
         guard_g=FiniteGuard("generator", generator, optimizer_g),
         guard_d=FiniteGuard("discriminator", discriminator, optimizer_d),
         precision=resolve_precision(config.precision, device),

@@ -7,7 +7,7 @@ from typing import Any
 from sagan.config import Config
 from sagan.errors import SaganError, similar_words
 
-LISTS = ("attention_g", "attention_d")  # settings with any number of values
+LISTS = ("attention_g", "attention_d", "augment_with")  # settings with any number of values
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

@@ -252,4 +252,4 @@ def _fake_images(
 
 def _augmented(adversaries: Adversaries, key: RandomKey, shard: int, images: Tensor) -> Tensor:
     rng = key.rng(adversaries.device, shard, _AUGMENT)
-    return augment(images, adversaries.strength.p, rng)
+    return augment(images, adversaries.strength.p, rng, adversaries.transformations)

@@ -50,7 +50,7 @@ FIXED = (
 # How to update the networks: without a preset, as the model was trained.
 RECIPE = (
     "loss", "batch_size", "accumulation", "d_steps", "lr_g", "lr_d", "lr_decay", "beta1", "beta2",
-    "ema_half_life", "flip", "augment", "class_loss", "reuse_fakes",
+    "ema_half_life", "flip", "augment", "augment_with", "class_loss", "reuse_fakes",
 )  # fmt: skip
 # A start from a model shows results, and overfits, much sooner than one from scratch.
 FEW_STEPS: dict[str, Any] = dict(
