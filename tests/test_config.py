@@ -141,7 +141,8 @@ def test_an_unknown_key_is_refused_with_suggestions(key: str, meant: str) -> Non
         ("lr_g", float("nan")), ("lr_g", "fast"), ("lr_d", float("inf")), ("beta1", 1),
         ("beta2", 1.0), ("beta1", -0.1), ("resolution", 0), ("resolution", "big"),
         ("channels_g", 0), ("channels_d", 5000), ("latent_size", 0), ("ema_half_life", -1),
-        ("augment", 1.5), ("augment", -0.1), ("augment", "yes"), ("precision", "float16"),
+        ("augment", 1.5), ("augment", -0.1), ("augment", "yes"), ("augment_with", ["shear"]),
+        ("precision", "float16"),
         ("loss", "hing"), ("attention_form", "big"), ("seed", -1), ("seed", 2**63),
         ("attention_g", "16"), ("attention_g", 16), ("attention_d", ["a"]), ("flip", "perhaps"),
         ("conditional", 3), ("init", ""), ("d_steps", 0), ("d_steps", 1000),
@@ -151,7 +152,7 @@ def test_an_unknown_key_is_refused_with_suggestions(key: str, meant: str) -> Non
 def test_an_invalid_value_is_refused_in_one_line_with_key_and_value(key: str, value: Any) -> None:
     message = refusal(**{key: value})
     assert key in message
-    shown = value[0] if key == "attention_d" else value
+    shown = value[0] if key in ("attention_d", "augment_with") else value
     assert repr(shown) in message
 
 
@@ -313,6 +314,8 @@ def test_a_batch_size_that_is_not_a_multiple_of_accumulation_is_refused() -> Non
         ("conditional=true", "conditional", True),
         ("augment=adaptive", "augment", "adaptive"),
         ("augment=0.25", "augment", 0.25),
+        ("augment_with=translation", "augment_with", ("translation",)),
+        ("augment_with=cutout,color", "augment_with", ("cutout", "color")),
         ("precision=float32", "precision", "float32"),
         ("loss=wasserstein-gp", "loss", "wasserstein-gp"),
     ],

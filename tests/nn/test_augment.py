@@ -77,6 +77,18 @@ def test_each_transformation_is_applied_independently_with_probability_p(p: floa
     assert abs(float(same) - untouched) < 5 * math.sqrt(untouched * (1 - untouched) / 4000)
 
 
+@pytest.mark.parametrize("names", [("translation",), ("cutout", "color"), ("color",)])
+def test_only_the_named_transformations_are_applied_in_their_order(names: tuple[str, ...]) -> None:
+    functions = {"color": color, "translation": translation, "cutout": cutout}
+    images, rng = random_images(20), seeded_rng(8)
+    expected = images
+    for name in names:
+        uniform = torch.rand(20, 4, generator=rng)
+        expected = functions[name](expected, uniform[:, 0] < 0.6, uniform[:, 1:])
+    assert not torch.equal(expected, images)
+    assert torch.equal(augment(images, 0.6, seeded_rng(8), names), expected)
+
+
 def test_images_depend_only_on_the_state_of_the_rng() -> None:
     images = random_images(8)
     torch.manual_seed(0)
