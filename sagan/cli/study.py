@@ -52,6 +52,17 @@ def study(
             "or GPU, as far as memory allows.",
         ),
     ] = None,
+    cluster: Annotated[
+        Literal["slurm", "local"] | None,
+        typer.Option(help="Submit runs as jobs: slurm, or local (processes) to try it out."),
+    ] = None,
+    cluster_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="With --cluster: a setting of submitit, such as slurm_partition=cpu. Repeatable.",
+        ),
+    ] = None,
     settings: Settings = None,
     plan: Annotated[
         bool,
@@ -87,25 +98,41 @@ def study(
 
     Example: [bold]sagan study attention --data photos/ --out studies/attention --steps 3000[/]
     """
-    from sagan.training.assignments import parse_assignments
+    from sagan.training.assignments import parse_assignments, parse_value, split_assignment
 
     end_at_once()  # the runs' own processes save by themselves
-    if jobs != 1:
+    if jobs != 1 and cluster is None:
         start_server()
 
     with report_missing_library():
         from sagan.studies.engine import run_study
-        from sagan.studies.request import PilotRequest, StudyRequest
+        from sagan.studies.request import ClusterRequest, PilotRequest, StudyRequest
     from sagan.training.loop import Interrupted
 
     if delta is not None and not plan:
         raise SaganError("--delta is laid down by --plan: give both, or neither")
     names = [part.strip() for part in (variants or "").split(",") if part.strip()]
     overrides = parse_assignments(settings or [])
+    if cluster_set and cluster is None:
+        raise SaganError("--cluster-set describes the jobs of --cluster: give both, or neither")
+    assigned = (split_assignment("--cluster-set", text) for text in cluster_set or [])
+    cluster_settings = {key: parse_value(key, text) for key, text in assigned}
+    jobs_at = ClusterRequest(cluster, cluster_settings) if cluster else None
     pilot = PilotRequest(delta, pilot_seeds, pilot_steps) if plan else None
     try:
         request = StudyRequest(
-            name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs, pilot
+            name,
+            data,
+            out,
+            preset,
+            overrides,
+            names,
+            seeds,
+            steps,
+            budget_minutes,
+            jobs,
+            pilot,
+            jobs_at,
         )
         run_study(request, dry_run, open_console(), say, device)
     except (Interrupted, KeyboardInterrupt) as stopped:

@@ -36,6 +36,7 @@ METRICS = Extra(
 HUB = Extra("hub", "reading the hub, parquet, arrow and webdataset files", ("datasets",))
 HEIC = Extra("heic", "reading HEIC", ("pillow_heif",))
 ONNX = Extra("onnx", "exporting to ONNX", ("onnx", "onnxscript", "onnxruntime"))
+CLUSTER = Extra("cluster", "running a study on a cluster", ("submitit",))
 REMOTE = Extra("remote", "reading a packed set from a URL", ("fsspec",))
 
 INSTALL = METRICS.command

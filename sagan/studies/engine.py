@@ -30,6 +30,7 @@ from sagan.studies.budget import (
     mean_concurrency,
     measure_cost,
 )
+from sagan.studies.cluster import run_on_cluster
 from sagan.studies.definitions import STUDIES
 from sagan.studies.pilot import lay_down, plan_lines
 from sagan.studies.plan import PILOT_FOLDER, StudyPlan, check_configurations, draft_plan
@@ -68,7 +69,7 @@ def run_study(
     draft = draft_plan(STUDIES[request.study], request)
     if draft.record is not None and not request.steps:
         say(f"resuming with {draft.config.steps:,} steps, as the study began")
-    jobs = request.jobs or workers.suitable_jobs(len(draft.runs()))
+    jobs = request.jobs or suitable_jobs(request, len(draft.runs()))
     engine = StudyEngine(draft, console, say, started, jobs)
     if dry_run:
         engine.show_plan()
@@ -78,6 +79,11 @@ def run_study(
             engine.plan()
         else:
             engine.run()
+
+
+def suitable_jobs(request: StudyRequest, runs: int) -> int:
+    """Return how many of a study's runs to do at a time: on a cluster all, which may queue them."""
+    return runs if request.cluster is not None else workers.suitable_jobs(runs)
 
 
 @dataclass(frozen=True)
@@ -206,7 +212,11 @@ class StudyEngine:
         return all_decided(ResultTable(self.study, results, laid_down).outcomes(), laid_down)
 
     def _run(self, pending: Sequence[StudyRun], data: StudyData, folder: Path) -> None:
-        if self.jobs == 1:
+        if self.request.cluster is not None:
+            results = run_on_cluster(
+                pending, data, self.jobs, self.request.cluster, folder.absolute() / "jobs"
+            )
+        elif self.jobs == 1:
             results = self._run_in_turn(pending, data)
         else:
             results = workers.run_in_parallel(pending, data, self.jobs)

@@ -5,9 +5,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from sagan.errors import SaganError
+
+ClusterName: TypeAlias = Literal["slurm", "local"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,19 @@ class PilotRequest:
 
 
 @dataclass(frozen=True)
+class ClusterRequest:
+    """Where to submit runs as jobs.
+
+    Attributes:
+        name: slurm; or local, which starts them as processes, to try it out.
+        settings: submitit's parameters, such as `slurm_partition`.
+    """
+
+    name: ClusterName
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class StudyRequest:
     """What the user asks for, in the user's words.
 
@@ -41,6 +56,7 @@ class StudyRequest:
         budget_minutes: for all runs that are still missing; None for no limit.
         jobs: number of runs at a time; None for as many as suit the machine.
         pilot: how to plan the study; None to do its runs.
+        cluster: where to submit runs; None to do them on this machine.
 
     Raises:
         SaganError: steps and minutes are both given, the minutes are not finite, or delta is not
@@ -58,6 +74,7 @@ class StudyRequest:
     budget_minutes: float | None
     jobs: int | None
     pilot: PilotRequest | None = None
+    cluster: ClusterRequest | None = None
 
     def __post_init__(self) -> None:
         if self.budget_minutes is not None and not math.isfinite(self.budget_minutes):
@@ -90,6 +107,10 @@ class StudyRequest:
             words += ["--budget-minutes", f"{self.budget_minutes:g}"]
         if self.jobs is not None and self.jobs > 1:
             words += ["--jobs", str(self.jobs)]
+        if self.cluster is not None:
+            words += ["--cluster", self.cluster.name]
+            for key, value in self.cluster.settings.items():
+                words += ["--cluster-set", f"{key}={value}"]
         if self.pilot is not None:
             words += ["--plan", "--pilot-seeds", str(self.pilot.seeds)]
             if self.pilot.delta is not None:

@@ -69,6 +69,11 @@ def limited_threads(jobs: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def split_paths(data: StudyData) -> SplitPaths:
+    """Return where the data's packed sets are."""
+    return tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
+
+
 def run_in_parallel(
     runs: Sequence[StudyRun], data: StudyData, jobs: int
 ) -> Iterator[tuple[StudyRun, Result]]:
@@ -80,7 +85,7 @@ def run_in_parallel(
         SaganError: a worker was killed.
         KeyboardInterrupt: Ctrl-C, which the workers receive as well; their trainings are saved.
     """
-    paths = tuple((split, str(dataset.path)) for split, dataset in data.splits.items())
+    paths = split_paths(data)
     context = worker_context()
     numbers = context.SimpleQueue()
     for number in range(jobs):
@@ -152,6 +157,15 @@ def execute_run(run: StudyRun, perform: Callable[[StudyRun], RunMetrics]) -> Res
     # Of what earlier processes did only the duration is known.
     cpu_seconds *= whole / max(seconds, 1e-9)
     return make_result(run, metrics, whole, cpu_seconds, describe_environment(*COMPUTED_WITH))
+
+
+def execute_as_job(run: StudyRun, paths: SplitPaths, threads: int) -> Result | None:
+    """Do a run in a process of its own; return None if a signal interrupted it."""
+    keep_freed_memory()
+    join_processes()
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    return _execute_in_worker(run, paths)
 
 
 def _execute_in_worker(run: StudyRun, paths: SplitPaths) -> Result | None:

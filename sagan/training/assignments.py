@@ -20,17 +20,30 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        key = key.strip()
-        if not equals:
-            raise SaganError(f"--set {assignment!r} is not of the form key=value")
+        key, text = split_assignment("--set", assignment)
         if key not in Config.model_fields:
             raise SaganError(
                 f"--set {assignment!r}: unknown setting {key!r}"
                 f"{similar_words(key, Config.model_fields)}"
             )
-        settings[key] = parse_value(key, text.strip())
+        settings[key] = parse_value(key, text)
     return settings
+
+
+def split_assignment(option: str, assignment: str) -> tuple[str, str]:
+    """Return key and text of an assignment.
+
+    Args:
+        option: that it was given with.
+        assignment: `key=text`.
+
+    Raises:
+        SaganError: it has no `=`.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise SaganError(f"{option} {assignment!r} is not of the form key=value")
+    return key.strip(), text.strip()
 
 
 def parse_value(key: str, text: str) -> Any:

@@ -1,0 +1,82 @@
+"""Runs as jobs, by submitit's executor for one machine: real processes, without a queue."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagan.config import resolve
+from sagan.data import PackedDataset
+from sagan.errors import SaganError
+from sagan.studies import cluster
+from sagan.studies.cluster import run_on_cluster
+from sagan.studies.definitions.attention import STUDY
+from sagan.studies.request import ClusterRequest
+from sagan.studies.run import StudyData, StudyRun
+
+Submit = Callable[..., list[tuple[str, Any]]]
+
+
+@pytest.fixture
+def submit(labeled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
+    """submit(execute, names): what jobs that call execute(name, folder) have returned, by name."""
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.1)
+
+    def submit(
+        execute: Callable[[str, Path], Any], *names: str, jobs: int = 2, **settings: Any
+    ) -> list[tuple[str, Any]]:
+        def execute_as_job(run: StudyRun, paths: Any, threads: int) -> Any:
+            return execute(run.variant, run.folder)
+
+        monkeypatch.setattr(cluster, "execute_as_job", execute_as_job)
+        runs = [StudyRun(STUDY.name, name, resolve("smoke"), "smoke", tmp_path) for name in names]
+        where = ClusterRequest("local", settings)
+        data = StudyData({"train": labeled})
+        ended = run_on_cluster(runs, data, jobs, where, tmp_path / "jobs")
+        return [(run.variant, result) for run, result in ended]
+
+    return submit
+
+
+def test_every_run_returns_its_result_and_one_that_a_signal_stopped_starts_again(
+    submit: Submit, tmp_path: Path
+) -> None:
+    def execute(name: str, folder: Path) -> str | None:
+        begun = folder / name
+        if name == "stopped" and not begun.exists():
+            begun.touch()
+            return None
+        return f"result of {name}"
+
+    ended = submit(execute, "first", "stopped", "last")
+    assert sorted(ended) == [(n, f"result of {n}") for n in ("first", "last", "stopped")]
+    assert ended[-1][0] == "stopped"  # after the runs that were waiting
+
+
+def test_a_failed_job_is_named_with_its_cause_and_the_others_are_canceled(
+    submit: Submit, tmp_path: Path
+) -> None:
+    def execute(name: str, folder: Path) -> str:
+        import time
+
+        if name == "fails":
+            raise ValueError("no such thing")
+        time.sleep(30)
+        (folder / "ended").touch()
+        return ""
+
+    with pytest.raises(
+        SaganError, match=r"the job of fails-seed0 failed \(ValueError: no such thing\): see '"
+    ):
+        submit(execute, "fails", "sleeps")
+    assert not (tmp_path / "ended").exists()
+
+
+def test_an_unknown_setting_is_refused_in_one_line(submit: Submit) -> None:
+    with pytest.raises(SaganError) as caught:
+        submit(lambda name, folder: "", "first", speed=3)
+    message = str(caught.value)
+    assert message.startswith("--cluster local: ")
+    assert "speed" in message
+    assert "\n" not in message
