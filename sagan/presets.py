@@ -26,11 +26,12 @@ _SAGAN_128: dict[str, Any] = dict(
 )  # fmt: skip
 
 # D knows photos from the start. The rates are five times those of Sauer et al. 2021: with dot
-# products, every position would soon attend to one key. A training on few images switches
-# augmentation on.
+# products, every position would soon attend to one key. Without translation the images of a class
+# would soon be alike.
 _PROJECTED: dict[str, Any] = dict(
     family="projected", channels_d=64, attention_scores="cosine", reuse_fakes=True, lr_g=1e-3,
-    lr_d=1e-3, beta2=0.99, ema_half_life=10_000, steps=1_000_000,
+    lr_d=1e-3, beta2=0.99, ema_half_life=10_000, augment=1.0, augment_with=("translation",),
+    steps=1_000_000,
 )  # fmt: skip
 
 _PROJECTED_FOR_HOURS = _PROJECTED | dict(

@@ -118,7 +118,7 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
     if 0 < info.num_images < FEW_IMAGES:
         yield (
             f"{info.num_images:,} pictures are few: the discriminator will memorize them; start "
-            "from a trained model (--from MODEL), keep augmentation on (the cpu presets have it, "
+            "from a trained model (--from MODEL), keep augmentation on (presets for CPUs have it, "
             "others with --set augment=adaptive); more pictures help most"
         )
     yield from _class_warnings(info)

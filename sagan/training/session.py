@@ -150,8 +150,8 @@ def prepare_session(
         streamed=config.shuffle_window > 0,
     )  # fmt: skip
     config = _follow_data(config, dataset, notify)
-    if not begun:
-        config = _augment_small_set(config, dataset, overrides, model is not None)
+    if model is not None and not begun:
+        config = _augment_small_set(config, dataset, overrides)
     if config.freeze_d and not model and not (begun and begun.start):
         raise SaganError(
             "freeze_d keeps what a model has learned: give the model with --from, or freeze_d=0"
@@ -217,15 +217,12 @@ def _credits(dataset: PackedDataset, model: Model | None, begun: RunDescription 
 
 
 def _augment_small_set(
-    config: Config, dataset: PackedDataset, overrides: Mapping[str, Any], from_model: bool
+    config: Config, dataset: PackedDataset, overrides: Mapping[str, Any]
 ) -> Config:
-    """Switch adaptive augmentation on for a small set, unless it is set or the loss forbids it.
-
-    Published recipes stay as they are, except from a model.
-    """
-    if len(dataset) >= SMALL_SET or config.augment != 0 or config.loss == "wasserstein-gp":
+    """Switch adaptive augmentation on for a small set, unless it is set or the loss forbids it."""
+    if "augment" in overrides or config.augment != 0 or config.loss == "wasserstein-gp":
         return config
-    if "augment" in overrides or not (from_model or config.family == "projected"):
+    if len(dataset) >= SMALL_SET:
         return config
     return config.model_copy(update={"augment": "adaptive"})
 
@@ -266,7 +263,6 @@ def _candidates(
     """Yield the recipes that a time plan may choose from."""
     for rung in rungs:
         config = _follow_data(resolve(rung.preset, overrides), dataset, lambda _: None)
-        config = _augment_small_set(config, dataset, overrides, from_model=False)
         yield Candidate(RunDescription(config, rung.preset, data), rung.from_steps)
 
 
