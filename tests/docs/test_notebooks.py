@@ -6,6 +6,8 @@
 import ast
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,17 @@ from sagan.cli.app import app
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 RUN = "%run -m sagan "
+# A kernel of Jupyter, as libraries recognize it, that has no ipywidgets.
+PLAIN_JUPYTER = """
+import sys
+from types import ModuleType, SimpleNamespace
+
+ipython = ModuleType("IPython")
+ipython.get_ipython = lambda: SimpleNamespace(config={"IPKernelApp": {}})
+sys.modules |= {"IPython": ipython, "ipykernel.zmqshell": ipython, "ipywidgets": None}
+from sagan import load_generator
+assert "tqdm.auto" in sys.modules
+"""
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -39,7 +52,8 @@ def test_outputs_are_not_stored(path: Path) -> None:
 @by_notebook
 def test_the_first_cell_installs_the_package_only_where_it_is_missing(path: Path) -> None:
     text = "".join(code_cells(path)[0]["source"])
-    assert 'if find_spec("sagan") is None:\n    %pip install --quiet torch-sagan' in text
+    assert 'PACKAGE = "torch-sagan"' in text  # "sagan" on PyPI is another package
+    assert 'if find_spec("sagan") is None:\n    %pip install --quiet {PACKAGE}' in text
 
 
 @by_notebook
@@ -68,3 +82,8 @@ def test_every_command_is_accepted_by_the_command_line(path: Path) -> None:
             name, *arguments = arguments
             command = command.commands[name]
         command.make_context(name, arguments)
+
+
+def test_imports_print_no_warning_in_a_notebook_without_ipywidgets() -> None:
+    done = subprocess.run([sys.executable, "-c", PLAIN_JUPYTER], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
