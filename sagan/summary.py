@@ -185,9 +185,11 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
         yield f"note         {note}"
     yield from credit_lines(info.credits)
     if info.num_images:
-        yield f"suggestion   {advice.suggestion(info, this_machine())}"
-    if colors := advice.color_suggestion(info):
-        yield f"suggestion   {colors}"
+        machine = this_machine()
+        yield f"suggestion   {advice.suggestion(info, machine)}"
+        for line in (advice.size_suggestion(info, machine), advice.color_suggestion(info)):
+            if line:
+                yield f"suggestion   {line}"
     for warning in advice.warnings(info):
         yield f"warning      {warning}"
 

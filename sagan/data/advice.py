@@ -1,10 +1,13 @@
 """Advice on a data set for training a GAN: which preset to start with, and what may go wrong."""
 
 from collections.abc import Iterator, Sequence
+from math import log
 
-from sagan.config import resolve
+from sagan.config import Config, resolve
 from sagan.data.info import DatasetInfo
 from sagan.data.packing import MANY_FLAT, packed_bytes
+from sagan.images.shape import ImageShape
+from sagan.nn.channels import START, has_layout
 from sagan.runtime.machine import Machine
 
 # With fewer images a discriminator soon memorizes them (Karras et al. 2020, arXiv 2006.06676,
@@ -13,6 +16,8 @@ FEW_IMAGES = 2_000
 # Size of the largest class over that of the smallest.
 HEAVY_IMBALANCE = 10
 FEW_OF_A_CLASS = 100
+# A size has nearly the proportions of pictures that lose at most this share of a side.
+MAX_CROP = 0.07
 # For each resolution in pixels, the preset without a GPU and the preset with one.
 SUGGESTED_PRESETS = {
     32: ("cpu-32", "sagan-32"),
@@ -83,6 +88,52 @@ def _reasons(
         yield f"an hour or two on {kind}; --minutes 20 finds what fits into less"
     if info.num_images >= FEW_IMAGES:
         yield f"{large} on a GPU"
+
+
+def size_suggestion(info: DatasetInfo, machine: Machine) -> str:
+    """Return one line on the size to train at, or "" where the preset's is right.
+
+    That is for images of one size which is not square, or square between two published sizes. A
+    packed set has decided it.
+    """
+    if info.widths is None or info.heights is None or "packed" in info.formats:
+        return ""
+    own = ImageShape(info.heights.largest, info.widths.largest)
+    if own[:2] != (info.heights.smallest, info.widths.smallest):
+        return ""
+    preset = resolve(suggested_preset(info, machine))
+    fitting = _own_size(own, preset) if own.width == own.height else _wide_size(own, preset)
+    if fitting is None:
+        return ""
+    otherwise = "cropped to squares" if own.width != own.height else f"made {preset.shape}"
+    return (
+        f"--set resolution={fitting.resolution} (all pictures are {own}; without it they are "
+        f"{otherwise})"
+    )
+
+
+def _own_size(own: ImageShape, preset: Config) -> ImageShape | None:
+    """Return the shape of square images if it lies between the preset's and the next one."""
+    side = preset.shape.side
+    between = side < own.side < 2 * side
+    return own if between and has_layout(preset.family, own) else None
+
+
+def _wide_size(own: ImageShape, preset: Config) -> ImageShape | None:
+    """Return a shape with nearly the images' proportions, about as many pixels as the preset's."""
+    side = preset.shape.side
+    steps = range(side // START, 4 * side + 1, side // START)
+    fitting: dict[ImageShape, float] = {}  # to how far it is from what is wanted
+    for shape in (ImageShape(height, width) for height in steps for width in steps):
+        crop = abs(log(shape.width * own.height / (shape.height * own.width)))
+        smaller = shape.height <= own.height and shape.width <= own.width
+        larger = shape.height * shape.width / side**2
+        if not (smaller and crop <= MAX_CROP and larger <= 2):
+            continue
+        if has_layout(preset.family, shape):
+            fitting[shape] = abs(log(larger)) + 5 * crop
+    best = min(fitting, key=fitting.__getitem__, default=None)
+    return best if best is not None and best.height != best.width else None
 
 
 def color_suggestion(info: DatasetInfo) -> str:

@@ -86,13 +86,20 @@ def check_layout(family: str, shape: ImageShape) -> None:
         )
 
 
+def has_layout(family: str, shape: ImageShape) -> bool:
+    """Return whether the networks of a family have a layout for images of this shape."""
+    with suppress(ValueError):
+        check_layout(family, shape)
+        return True
+    return False
+
+
 def neighboring_shapes(shape: ImageShape) -> Iterator[ImageShape]:
     """Yield a shape with the one half as large and the one twice as large, if they have layouts."""
     height, width, channels = shape
     halved = ImageShape(height // 2, width // 2, channels)
     for near in (halved, shape, ImageShape(height * 2, width * 2, channels)):
-        with suppress(ValueError):
-            check_layout("residual", near)
+        if has_layout("residual", near):
             yield near
 
 

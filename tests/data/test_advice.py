@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sagan.config import resolve
 from sagan.data import DatasetInfo, Spread, advice, describe, open_source, pack
 from sagan.data.contact_sheet import MAX_CLASSES_SHOWN, write_contact_sheet
 from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
@@ -90,6 +91,49 @@ def test_colors_are_suggested_where_all_images_are_gray_or_most_are_transparent(
     assert any("colors=" in line for line in dataset_lines(found)) == bool(colors)
     packed = pack(open_source(str(tmp_path)), tmp_path / "packed", 32, colors=colors or "rgb")
     assert advice.color_suggestion(describe(str(packed.path))) == ""
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "machine", "resolution"),
+    [
+        (48, 48, FAST, "48"),
+        (96, 96, FAST, "96"),
+        (96, 64, FAST, "96x64"),
+        (480, 640, FAST, "48x64"),
+        (1920, 1080, FAST, "80x48"),
+        (3000, 2000, GPU, "384x256"),
+        (32, 32, FAST, None),
+        (100, 100, FAST, None),  # no network draws this size
+        (600, 600, FAST, None),  # smaller is what one computer can do
+        (600, 560, FAST, None),  # nearly square
+        (40, 30, FAST, None),
+        (640, 64, FAST, None),
+        (178, 218, FAST, None),  # the nearest would take five times the work
+    ],
+)
+def test_the_size_is_suggested_that_images_of_one_other_size_fit(
+    width: int, height: int, machine: Machine, resolution: str | None
+) -> None:
+    sides = {
+        name: Spread(side, side, side) for name, side in (("widths", width), ("heights", height))
+    }
+    side = min(width, height)
+    found = info(side=side, smallest=side, **sides)
+    suggested = advice.size_suggestion(found, machine)
+    assert suggested.partition(" (")[0] == (f"--set resolution={resolution}" if resolution else "")
+    if resolution:
+        preset = advice.suggested_preset(found, machine)
+        resolve(preset, {"resolution": resolution})  # the two together are possible
+        assert any(f"resolution={resolution} " in line for line in dataset_lines(found)) is (
+            machine is not GPU
+        )
+
+
+def test_no_size_is_suggested_for_images_of_several_sizes_or_a_packed_set() -> None:
+    assert advice.size_suggestion(info(side=96, smallest=64), FAST) == ""
+    wide = {"widths": Spread(96, 96, 96)}
+    assert advice.size_suggestion(info(**wide), FAST)
+    assert advice.size_suggestion(info(**wide, formats={"packed": 9}), FAST) == ""
 
 
 @pytest.mark.parametrize("machine", [FAST, SLOW, GPU])
