@@ -39,6 +39,7 @@ from sagan.explorer.renderer import Renderer, SampleRequest
 from sagan.explorer.security import is_own_host
 from sagan.explorer.sockets import listen
 from sagan.images.decode import decode
+from sagan.images.rgb import as_rgb
 from sagan.images.shape import ImageShape
 from sagan.model import open_model
 
@@ -241,6 +242,33 @@ def test_an_upload_is_made_square_and_resized_as_for_training(run: Path, fit: st
     assert np.array_equal(tensors["image"], decode(png(), 32, fit))
     assert "bytes/discriminator.attention_16" in tensors
     assert "bytes/generator.attention_16" not in tensors
+
+
+@pytest.mark.parametrize(
+    "changes", [{"colors": "gray"}, {"colors": "rgba"}, {"resolution": 48}, {"resolution": 96}]
+)
+def test_models_of_other_colors_and_sizes_are_shown_as_rgb(
+    make_run: Callable[..., Path], changes: dict[str, Any]
+) -> None:
+    model = open_model(make_run(**changes))
+    side = model.config.resolution
+    with TestClient(create_app(model, None), base_url=OWN) as client:
+        gallery = load(client.get("/api/gallery").content)["images"]
+        sample = load(client.get("/api/sample").content)
+        photo = load(client.post("/api/image", content=png()).content)
+    assert gallery.shape == (24, side, side, 3)
+    for payload in (sample, photo):
+        assert payload["image"].shape == (side, side, 3)
+    assert np.abs(sample["image"].astype(int) - gallery[0]).max() <= 1
+    assert np.array_equal(
+        photo["image"], as_rgb(decode(png(), side, "crop", colors=model.config.colors))
+    )
+
+
+def test_a_model_of_images_that_are_not_square_has_no_page(make_run: Callable[..., Path]) -> None:
+    model = open_model(make_run(resolution="96x64"))
+    with pytest.raises(SaganError, match="96 x 64, but the explorer shows square ones only"):
+        create_app(model, None)
 
 
 def test_an_uploads_scores_are_the_discriminators_logits(
