@@ -7,7 +7,7 @@ from typing import Any
 from sagan.data import PackedDataset
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.metrics.evaluation import evaluate
-from sagan.metrics.features.network import open_network
+from sagan.metrics.features.network import check_features, open_network
 from sagan.metrics.measures.table import METRICS
 from sagan.metrics.opening import OpenedSamples, are_images, open_real_images, open_samples
 from sagan.metrics.plan import check_request, uses_train_images
@@ -76,6 +76,7 @@ def evaluate_request(
         SaganError: something does not fit, or is missing.
     """
     check_request(request.names, request.plan, request.neighbors)
+    check_features(request.features)
     for out in (request.json_file, request.neighbors):
         if out is not None:
             check_writable(out)

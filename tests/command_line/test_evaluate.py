@@ -140,3 +140,9 @@ def test_a_report_is_one_page(sagan, run, tmp_path) -> None:
     result = sagan("report", run, "--out", tmp_path / "run.html")
     assert result.status == 0, result.err
     assert (tmp_path / "run.html").read_text().startswith("<!doctype html>")
+
+
+def test_unknown_features_are_refused_before_images_are_read(sagan, pictures) -> None:
+    result = sagan("evaluate", pictures, "--data", "missing", "--features", "efficientnet")
+    assert result.status == 2
+    assert "unknown features 'efficientnet': choose from efficientnet-lite0, " in result.err

@@ -81,6 +81,16 @@ class FeatureNetwork:
         return torch.cat(features), torch.cat(logits)
 
 
+def check_features(name: str) -> None:
+    """Check that a feature network has this name.
+
+    Raises:
+        SaganError: none has.
+    """
+    if name not in _OPENERS:
+        raise SaganError(f"unknown features '{name}': choose from {', '.join(FEATURE_NETWORKS)}")
+
+
 def open_network(name: str, weights: Path | None = None) -> FeatureNetwork:
     """Load a feature network, on the CPU.
 
@@ -92,8 +102,7 @@ def open_network(name: str, weights: Path | None = None) -> FeatureNetwork:
         SaganError: the name is unknown, a library is missing, or the weights are unavailable or
             damaged.
     """
-    if name not in _OPENERS:
-        raise SaganError(f"unknown features '{name}': choose from {', '.join(FEATURE_NETWORKS)}")
+    check_features(name)
     with report_missing_library():
         module = importlib.import_module(f"sagan.metrics.features.{_OPENERS[name]}")
         opened: Callable[[Path | None], FeatureNetwork] = module.open_network
