@@ -151,7 +151,7 @@ class AdaptiveAugment:
     def observe(self, real_logits: Tensor) -> None:
         """Add D's logits (B,) or (B, P) on real, augmented images; does not wait for the device."""
         signs = real_logits.detach().float().sign().nan_to_num()
-        self._signs = self._signs + signs.sum() * len(signs) / signs.numel()
+        self._signs = signs.sum().mul_(len(signs) / signs.numel()) + self._signs
         self._images += len(real_logits)
 
     def adjust(self, global_batch: int, mean: Callable[[Tensor], Tensor]) -> None:

@@ -27,7 +27,7 @@ from sagan.nn.inputs import (
     check_forward_latents,
     check_whole,
 )
-from sagan.nn.norms import fold_batch_norm
+from sagan.nn.norms import BatchNorm2d, fold_batch_norm
 from sagan.nn.precision import without_autocast
 from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm, check_spectral_spec
 
@@ -74,7 +74,7 @@ class DCGANGenerator(GeneratorBase):
         self.layers = nn.ModuleList([nn.ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
         for c_in, c_out in pairwise(widths[1:]):
             self.layers.append(nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths[1:])
+        self.norms = nn.ModuleList(BatchNorm2d(c) for c in widths[1:])
         if spectral_norm is not None:
             apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm.eps)
         # Drawn before attention, so that the weights do not depend on it.

@@ -21,12 +21,24 @@ SELF_MODULATION_STD = 0.02
 GainAndBias = tuple[Tensor, Tensor]  # (B, C) each
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that leaves `num_batches_tracked` alone: its momentum is constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W)."""
+        assert self.momentum is not None
+        mean, variance = self.running_mean, self.running_var
+        return F.batch_norm(
+            x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+
+
 class UnconditionalBatchNorm2d(nn.Module):
     """Batch norm with the interface of `ConditionalBatchNorm2d`: it ignores the labels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm: nn.Module = nn.BatchNorm2d(channels)
+        self.norm: nn.Module = BatchNorm2d(channels)
 
     def forward(
         self, x: Tensor, labels: Tensor | None, modulation: GainAndBias | None = None
@@ -46,7 +58,7 @@ class ConditionalBatchNorm2d(nn.Module):
 
     def __init__(self, num_classes: int, channels: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.norm = BatchNorm2d(channels, affine=False)
         self.gain = nn.Embedding(num_classes, channels)
         self.bias = nn.Embedding(num_classes, channels)
         nn.init.ones_(self.gain.weight)

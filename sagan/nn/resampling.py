@@ -24,11 +24,8 @@ def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (B, C_out, 2H, 2W).
     """
     # A transposed convolution applies its kernel mirrored, in the layout (C_in, C_out, 4, 4).
-    kernel = (
-        _box_filtered(weight.flip(2, 3))
-        .transpose(0, 1)
-        .contiguous(memory_format=torch.channels_last)
-    )
+    kernel = 4 * _box_averaged(weight.flip(2, 3))
+    kernel = kernel.transpose(0, 1).contiguous(memory_format=torch.channels_last)
     return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
 
 
@@ -43,12 +40,10 @@ def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
     Returns:
         (B, C_out, H/2, W/2).
     """
-    return F.conv2d(x, _box_filtered(weight) / 4, bias, stride=2, padding=1)
+    return F.conv2d(x, _box_averaged(weight), bias, stride=2, padding=1)
 
 
-def _box_filtered(weight: Tensor) -> Tensor:
-    """Return the full convolution of each kernel with a 2x2 box: (O, I, 3, 3) -> (O, I, 4, 4)."""
-    for dim in (2, 3):
-        middle = weight.narrow(dim, 0, 2) + weight.narrow(dim, 1, 2)
-        weight = torch.cat([weight.narrow(dim, 0, 1), middle, weight.narrow(dim, 2, 1)], dim)
-    return weight
+def _box_averaged(weight: Tensor) -> Tensor:
+    """Convolve each kernel with a 2x2 box of 1/4: (O, I, 3, 3) -> (O, I, 4, 4)."""
+    # Not with divisor_override=1 for a sum: files in ONNX would ignore it.
+    return F.avg_pool2d(weight, 2, stride=1, padding=1)

@@ -38,7 +38,13 @@ from sagan.nn.inputs import (
     check_whole,
 )
 from sagan.nn.label_projection import class_logits, label_weight
-from sagan.nn.norms import SelfModulation, UnconditionalBatchNorm2d, batch_norm, tables_of_norms
+from sagan.nn.norms import (
+    BatchNorm2d,
+    SelfModulation,
+    UnconditionalBatchNorm2d,
+    batch_norm,
+    tables_of_norms,
+)
 from sagan.nn.precision import without_autocast
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
 from sagan.nn.spectral_norm import (
@@ -172,7 +178,7 @@ class Generator(GeneratorBase):
         )
         maps = generator_feature_maps(self.family, self.shape, width)
         self.self_attention = attention_blocks(attention, maps)
-        self.norm = nn.BatchNorm2d(channels[-1])
+        self.norm = BatchNorm2d(channels[-1])
         self.to_rgb = nn.Conv2d(channels[-1], self.shape.channels, kernel_size=3, padding=1)
 
         initialize(self, initializer, seed)
@@ -320,7 +326,8 @@ class Discriminator(DiscriminatorBase):
             x = block(x)
             if str(size) in self.self_attention and size not in self.sizes[:i]:
                 x = self.self_attention[str(size)](x)
-        return F.relu(x).sum(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        return F.relu(x).sum(dim=(2, 3), dtype=wide)
 
     def first_blocks(self, num: int) -> list[nn.Module]:
         attention = [a for size, a in self.self_attention.items() if int(size) in self.sizes[:num]]

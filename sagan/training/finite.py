@@ -32,6 +32,7 @@ class FiniteGuard:
         self._parameters = [parameter for _, parameter in named]
         device = self._parameters[0].device
         self._optimizer_skips = device.type in SKIPS_ON
+        self._zero = torch.zeros((), device=device)
         self.dropped = torch.zeros((), device=device)
         # The first dropped update since the last report: its step, and which values were bad.
         self._first_step = torch.zeros((), device=device)
@@ -45,18 +46,18 @@ class FiniteGuard:
             loss: a scalar on the device.
             step: the number of the step, from 1.
         """
-        zero = torch.zeros((), device=loss.device)
-        gradients = [p.grad if p.grad is not None else zero for p in self._parameters]
+        gradients = [p.grad if p.grad is not None else self._zero for p in self._parameters]
         # The largest magnitude is finite if and only if every element is.
         largest = torch._foreach_norm(gradients, float("inf"))
-        sizes = torch.stack([loss, *largest])
-        bad = ~sizes.isfinite()
-        any_bad = bad.any()
-        first = any_bad & (self.dropped == 0)
-        self._first_step = torch.where(first, float(step), self._first_step)
-        self._first_bad = torch.where(first, bad, self._first_bad)
-        self.dropped = self.dropped + any_bad
-        self.optimizer.found_inf = any_bad.float()  # type: ignore[attr-defined]
+        # 0 * x is 0 if and only if x is finite.
+        bad = (0 * torch.stack([loss, *largest])).ne(0)
+        # Until an update is dropped, this keeps the latest step, which `report` does not read.
+        latest = self.dropped.eq(0)
+        self._first_step.masked_fill_(latest, step)
+        self._first_bad = torch.where(latest, bad, self._first_bad)
+        found = bad.any().float()
+        self.dropped = self.dropped + found
+        self.optimizer.found_inf = found  # type: ignore[attr-defined]
 
     def step(self) -> None:
         """Do the optimizer's step, which changes nothing if the last check failed."""

@@ -22,7 +22,10 @@ class _Adam(torch.optim.Adam):
         inspect.unwrap(torch.optim.Adam.add_param_group)(self, param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        inspect.unwrap(torch.optim.Adam.zero_grad)(self, set_to_none)
+        assert set_to_none  # nothing here needs gradients of zero
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
