@@ -2,9 +2,10 @@
 
 sigma(W), the largest singular value, is estimated by power iteration with two vectors u and v that
 are kept between steps (their Algorithm 1). Unlike in common implementations, a forward pass never
-changes u and v. Only `advance_spectral_norm` does. The training step calls it once per optimizer
-update of a network, so that evaluation, gradient accumulation and the other network's step leave u
-and v alone. Everything runs in the weight's own dtype, usually float32, with autocast off.
+changes u and v. Only `advance_spectral_norm` and `normalized_once(advance=True)` do. The training
+step does this once per optimizer update of a network, so that evaluation, gradient accumulation and
+the other network's step leave u and v alone. Everything runs in the weight's own dtype, usually
+float32, with autocast off.
 
 Initialize a layer's weight *before* `apply_spectral_norm`: afterward `layer.weight` is computed
 from another parameter, and `nn.init` on it does nothing. The next forward pass warns about that,
@@ -16,8 +17,9 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sagan.nn.precision import without_autocast
+from sagan.nn.stacked_norms import StackedNorms
 
 _INITIAL_ITERATIONS = 15  # so that sigma is already close to the true value in the first step
 _WATCHED_READS = 8  # of a new layer's weight, during which writing to the result is noticed
@@ -78,7 +81,12 @@ class SpectralNorm(nn.Module):
         rows, columns = matrix(weight.detach()).shape
         self.register_buffer("u", F.normalize(_fixed_start(rows), dim=0, eps=eps).to(weight))
         self.register_buffer("v", weight.new_zeros(columns))
+        self.shared: Tensor | None = None  # the result of every read within `normalized_once`
         self._misuse = _MisuseWarnings(warned)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A deep copy within `normalized_once` is not part of it.
+        return self.__dict__ | {"shared": None}
 
     def sigma(self, weight: Tensor) -> Tensor:
         """Return the estimate u^T W v, a scalar that W gets gradients through."""
@@ -86,16 +94,13 @@ class SpectralNorm(nn.Module):
         with without_autocast(weight):
             return torch.dot(u, torch.mv(self.matrix(weight), v))
 
-    @torch.no_grad()
-    def advance(self, weight: Tensor) -> None:
-        """Do one power iteration, in place: v <- W^T u, u <- W v, each scaled to unit length."""
-        with without_autocast(weight):
-            matrix = self.matrix(weight)
-            self.v.copy_(F.normalize(torch.mv(matrix.T, self.u), dim=0, eps=self.eps))
-            self.u.copy_(F.normalize(torch.mv(matrix, self.v), dim=0, eps=self.eps))
+    def advanced(self) -> None:
+        """Take note that u and v are those of the latest weight."""
         self._misuse.stale_updates = 0
 
     def forward(self, weight: Tensor) -> Tensor:
+        if self.shared is not None:
+            return self.shared
         normalized = weight / self.sigma(weight)
         if _is_ordinary(weight):
             self._misuse.check_written()
@@ -107,8 +112,11 @@ class SpectralNorm(nn.Module):
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Take a raw weight, and estimate its sigma: the first one, or one that is assigned."""
         # A weight on the meta device has no values: u and v are loaded later, together with it.
-        for _ in range(0 if weight.is_meta else _INITIAL_ITERATIONS):
-            self.advance(weight.detach())
+        if not weight.is_meta:
+            ((_, alone),) = _stacked([(self, weight.detach())])
+            for _ in range(_INITIAL_ITERATIONS):
+                alone.advance()
+            self.advanced()
         return weight
 
 
@@ -280,9 +288,66 @@ def advance_spectral_norm(network: nn.Module) -> None:
     Layers whose weight is frozen (`requires_grad=False`) are left alone: they stay the same
     function, bit for bit.
     """
-    for _, norm, weight in _normalized(network):
-        if weight.requires_grad:
-            norm.advance(weight)
+    _advance(_stacked(_layers(network, trained=True)))
+
+
+@contextmanager
+def normalized_once(network: nn.Module, advance: bool) -> Iterator[None]:
+    """Normalize all weights of a network together, once for every read within the context.
+
+    This takes a few batched operations, where each read of each layer takes several of its own.
+    Changes of the weights within the context are not seen there.
+
+    Args:
+        network: the network.
+        advance: do one power iteration first, as `advance_spectral_norm`, for an update of this
+            network. Otherwise the weights are constants: gradients do not reach the parameters.
+    """
+    groups = _stacked(_layers(network, trained=advance))
+    before = [(norm, norm.shared) for norms, _ in groups for norm in norms]
+    if advance:
+        _advance(groups)
+    else:
+        for _, stacked in groups:
+            stacked.estimate()
+    with torch.set_grad_enabled(advance):
+        weights = [weight for _, stacked in groups for weight in stacked.normalized()]
+    try:
+        for (norm, _), weight in zip(before, weights, strict=True):
+            norm.shared = weight
+        yield
+    finally:
+        for norm, shared in before:
+            norm.shared = shared
+
+
+_Groups: TypeAlias = list[tuple[list[SpectralNorm], StackedNorms]]
+
+
+def _layers(network: nn.Module, trained: bool) -> list[tuple[SpectralNorm, Tensor]]:
+    """Return norms and raw weights; only those that are not frozen if `trained`."""
+    return [(n, w) for _, n, w in _normalized(network) if w.requires_grad or not trained]
+
+
+def _advance(groups: _Groups) -> None:
+    for norms, stacked in groups:
+        stacked.advance()
+        for norm in norms:
+            norm.advanced()
+
+
+def _stacked(layers: list[tuple[SpectralNorm, Tensor]]) -> _Groups:
+    """Return the norms that can be computed together, and their weights in stacks."""
+    groups: dict[Any, list[tuple[SpectralNorm, Tensor]]] = {}
+    for norm, weight in layers:
+        key = norm.matrix is _transposed_convolution_matrix, weight.dtype, weight.device
+        groups.setdefault(key, []).append((norm, weight))
+    found = []
+    for (transposed, *_), members in groups.items():
+        norms, weights = [norm for norm, _ in members], [weight for _, weight in members]
+        u, v, eps = zip(*((norm.u, norm.v, norm.eps) for norm in norms), strict=True)
+        found.append((norms, StackedNorms(weights, u, v, eps, transposed)))
+    return found
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """A training in progress: what a step updates, and what a checkpoint saves and restores."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sagan.data.windows import order_of
 from sagan.errors import SaganError
 from sagan.images.pixels import to_device
 from sagan.nn.precision import resolve_precision
+from sagan.nn.spectral_norm import normalized_once
 from sagan.run import checkpoint
 from sagan.run.directory import RunDescription
 from sagan.run.stats import Record
@@ -90,16 +92,18 @@ class Training:
         config, adversaries = self.config, self.adversaries
         self._set_learning_rates()
         dropped_before, statistics_before = self._num_dropped(), self._copy_running_statistics()
-        for update in range(config.d_steps):
-            key = RandomKey(config.seed, self.step, update)
-            real = self._real_shards(self.step * config.d_steps + update)
-            if config.reuse_fakes and update == config.d_steps - 1:
-                result, loss_g = joint_step(adversaries, key, real[0])
-            else:
-                result = discriminator_step(adversaries, key, real)
+        alone = config.d_steps - config.reuse_fakes  # updates of D with fakes of their own
+        with normalized_once(adversaries.generator, advance=False) if alone else nullcontext():
+            for update in range(alone):
+                real = self._real_shards(self.step * config.d_steps + update)
+                result = discriminator_step(adversaries, self._key(update), real)
+                adversaries.strength.adjust(config.batch_size, adversaries.mean)
+        if config.reuse_fakes:
+            real = self._real_shards(self.step * config.d_steps + alone)
+            result, loss_g = joint_step(adversaries, self._key(alone), real[0])
             adversaries.strength.adjust(config.batch_size, adversaries.mean)
-        if not config.reuse_fakes:
-            key = RandomKey(config.seed, self.step, config.d_steps)
+        else:
+            key = self._key(alone)
             loss_g = generator_step(adversaries, key, self.shards.indices, self.shards.size)
         self._share_running_statistics()
         self.step += 1
@@ -110,6 +114,9 @@ class Training:
             statistic.copy_(torch.where(dropped, before, statistic))
         self.average.update(config.batch_size, self.step)
         return result, loss_g
+
+    def _key(self, update: int) -> RandomKey:
+        return RandomKey(self.config.seed, self.step, update)
 
     def _set_learning_rates(self) -> None:
         config, adversaries = self.config, self.adversaries
@@ -183,12 +190,13 @@ class Training:
             loss_g: the generator's loss.
         """
         adversaries = self.adversaries
+        real_logits, fake_logits = result.mean_logits().tolist()
         return {
             "step": self.step,
             "loss/d": float(result.loss),
             "loss/g": float(loss_g),
-            "logits/real": float(result.real_logits),
-            "logits/fake": float(result.fake_logits),
+            "logits/real": real_logits,
+            "logits/fake": fake_logits,
             "augment/p": adversaries.strength.p,
             **({"dropped": self.dropped} if self.dropped else {}),
             **measure_networks(adversaries.generator, adversaries.discriminator),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sagan.images.pixels import to_float
 from sagan.nn.augment import augment, mirrored
 from sagan.nn.base import View
-from sagan.nn.spectral_norm import advance_spectral_norm
+from sagan.nn.spectral_norm import normalized_once
 from sagan.training.adversaries import Adversaries
 from sagan.training.randomness import keyed_rng
 from sagan.training.shards import RealShard
@@ -47,17 +47,20 @@ class RandomKey:
 
 @dataclass(frozen=True)
 class DiscriminatorResult:
-    """Results of a discriminator update: float32 scalars on the device; reading one waits for it.
+    """Results of a discriminator update, float32 on the device; reading one waits for it.
 
     Attributes:
-        loss: mean over all shards of all processes, with the class loss, if there is one.
-        real_logits: mean over this process's last shard.
-        fake_logits: likewise.
+        loss: a scalar, the mean over all shards of all processes, with the class loss, if there is
+            one.
+        logits: those of this process's last shard, first of the real images, then of as many fakes.
     """
 
     loss: Tensor
-    real_logits: Tensor
-    fake_logits: Tensor
+    logits: Tensor
+
+    def mean_logits(self) -> Tensor:
+        """Return the means over the real images and over the fakes, (2,)."""
+        return self.logits.reshape(2, -1).mean(dim=1)
 
 
 def discriminator_step(
@@ -71,41 +74,40 @@ def discriminator_step(
         shards: this process's real images.
     """
     discriminator = adversaries.discriminator
-    advance_spectral_norm(discriminator)
     adversaries.optimizer_d.zero_grad()
-    total = torch.zeros((), device=adversaries.device)
-    for shard in shards:
-        real = _real_images(adversaries, key, shard)
-        with torch.no_grad(), adversaries.autocast():
-            fake, fake_labels = _fake_images(
-                adversaries, adversaries.generator, key, shard.index, len(real)
-            )
-        # One pass over real and fake together: DistributedDataParallel allows only one forward
-        # pass before a backward pass.
-        images = _augmented(adversaries, key, shard.index, torch.cat([real, fake.float()]))
-        labels = None
-        if shard.labels is not None and fake_labels is not None:
-            labels = torch.cat([shard.labels, fake_labels])
-        parallel = adversaries.parallel_discriminator
-        with adversaries.averaging(parallel, last=shard is shards[-1]):
-            with adversaries.autocast():
-                logits, label_logits = parallel(discriminator.view(images), labels)
-            real_logits, fake_logits = logits.float().chunk(2)
-            loss = adversaries.objective.discriminator(real_logits, fake_logits)
-            loss = loss + _classifier_loss(label_logits, shard.labels)
-            if adversaries.objective.penalty is not None:
-                rng = key.rng(adversaries.device, shard.index, _PENALTY)
-                real, fake = images.detach().chunk(2)
-                loss = loss + adversaries.objective.penalty(
-                    discriminator, real, fake, shard.labels, rng
+    losses = []
+    with normalized_once(discriminator, advance=True):
+        for shard in shards:
+            real = _real_images(adversaries, key, shard)
+            with torch.no_grad(), adversaries.autocast():
+                fake, fake_labels = _fake_images(
+                    adversaries, adversaries.generator, key, shard.index, len(real)
                 )
-            (loss / len(shards)).backward()
-        total += loss.detach() / len(shards)
-        adversaries.strength.observe(real_logits)
-    total = adversaries.mean(total)
+            # One pass over real and fake together: DistributedDataParallel allows only one forward
+            # pass before a backward pass.
+            images = _augmented(adversaries, key, shard.index, torch.cat([real, fake.float()]))
+            labels = None
+            if shard.labels is not None and fake_labels is not None:
+                labels = torch.cat([shard.labels, fake_labels])
+            parallel = adversaries.parallel_discriminator
+            with adversaries.averaging(parallel, last=shard is shards[-1]):
+                with adversaries.autocast():
+                    logits, label_logits = parallel(discriminator.view(images), labels)
+                logits = logits.float()
+                loss = _discriminator_loss(adversaries, logits, label_logits, shard.labels)
+                if adversaries.objective.penalty is not None:
+                    rng = key.rng(adversaries.device, shard.index, _PENALTY)
+                    real, fake = images.detach().chunk(2)
+                    loss = loss + adversaries.objective.penalty(
+                        discriminator, real, fake, shard.labels, rng
+                    )
+                loss.backward(torch.full_like(loss, 1 / len(shards)))
+            losses.append(loss.detach())
+            adversaries.strength.observe(logits.chunk(2)[0])
+    total = adversaries.mean(_mean(losses))
     adversaries.guard_d.check(total, key.step + 1)
     adversaries.guard_d.step()
-    return DiscriminatorResult(total, real_logits.detach().mean(), fake_logits.detach().mean())
+    return DiscriminatorResult(total, logits.detach())
 
 
 def generator_step(
@@ -122,22 +124,26 @@ def generator_step(
     Returns:
         The loss, a scalar: the mean over all shards and processes.
     """
-    generator = adversaries.generator
-    advance_spectral_norm(generator)
+    generator, discriminator = adversaries.generator, adversaries.discriminator
     adversaries.optimizer_g.zero_grad()
     parallel = adversaries.parallel_generator
-    total = torch.zeros((), device=adversaries.device)
-    for index in shard_indices:
-        with adversaries.averaging(parallel, last=index == shard_indices[-1]):
-            with adversaries.autocast():
-                images, labels = _fake_images(adversaries, parallel, key, index, shard_size)
-                images = _augmented(adversaries, key, index, images.float())
-                view = adversaries.discriminator.view(images)
-            loss = _generator_loss(adversaries, view, labels)
-            # Restricted to the generator, so D's weight gradients are never computed.
-            (loss / len(shard_indices)).backward(inputs=list(generator.parameters()))
-        total += loss.detach() / len(shard_indices)
-    total = adversaries.mean(total)
+    losses = []
+    with (
+        normalized_once(generator, advance=True),
+        normalized_once(discriminator, advance=False),
+    ):
+        for index in shard_indices:
+            with adversaries.averaging(parallel, last=index == shard_indices[-1]):
+                with adversaries.autocast():
+                    images, labels = _fake_images(adversaries, parallel, key, index, shard_size)
+                    images = _augmented(adversaries, key, index, images.float())
+                    view = discriminator.view(images)
+                loss = _generator_loss(adversaries, view, labels)
+                # Restricted to the generator, so D's weight gradients are never computed.
+                share = torch.full_like(loss, 1 / len(shard_indices))
+                loss.backward(share, inputs=list(generator.parameters()))
+            losses.append(loss.detach())
+    total = adversaries.mean(_mean(losses))
     adversaries.guard_g.check(total, key.step + 1)
     adversaries.guard_g.step()
     return total
@@ -159,10 +165,8 @@ def joint_step(
         The discriminator's result, and the generator's loss, as of the single updates.
     """
     generator, discriminator = adversaries.generator, adversaries.discriminator
-    advance_spectral_norm(discriminator)
-    advance_spectral_norm(generator)
     real = _real_images(adversaries, key, shard)
-    with adversaries.autocast():
+    with normalized_once(generator, advance=True), adversaries.autocast():
         fake, fake_labels = _fake_images(
             adversaries, adversaries.parallel_generator, key, shard.index, len(real)
         )
@@ -176,27 +180,26 @@ def joint_step(
     if shard.labels is not None and fake_labels is not None:
         labels = torch.cat([shard.labels, fake_labels])
     adversaries.optimizer_d.zero_grad()
-    with adversaries.autocast():
+    with normalized_once(discriminator, advance=True), adversaries.autocast():
         logits, label_logits = adversaries.parallel_discriminator(
             _joined(real_view, fake_view), labels
         )
-    real_logits, fake_logits = logits.float().chunk(2)
-    loss = adversaries.objective.discriminator(real_logits, fake_logits)
-    loss = loss + _classifier_loss(label_logits, shard.labels)
+    logits = logits.float()
+    loss = _discriminator_loss(adversaries, logits, label_logits, shard.labels)
     loss.backward()
-    adversaries.strength.observe(real_logits)
+    adversaries.strength.observe(logits.chunk(2)[0])
     loss_d = adversaries.mean(loss.detach())
     adversaries.guard_d.check(loss_d, key.step + 1)
     adversaries.guard_d.step()
 
     adversaries.optimizer_g.zero_grad()
-    loss = _generator_loss(adversaries, fake_view, fake_labels)
+    with normalized_once(discriminator, advance=False):
+        loss = _generator_loss(adversaries, fake_view, fake_labels)
     loss.backward(inputs=list(generator.parameters()))
     loss_g = adversaries.mean(loss.detach())
     adversaries.guard_g.check(loss_g, key.step + 1)
     adversaries.guard_g.step()
-    result = DiscriminatorResult(loss_d, real_logits.detach().mean(), fake_logits.detach().mean())
-    return result, loss_g
+    return DiscriminatorResult(loss_d, logits.detach()), loss_g
 
 
 def _generator_loss(adversaries: Adversaries, fake: View, labels: Tensor | None) -> Tensor:
@@ -214,11 +217,25 @@ def _generator_loss(adversaries: Adversaries, fake: View, labels: Tensor | None)
     return loss
 
 
-def _classifier_loss(label_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:
-    """Return the classifier's loss on the real images, which come before the fakes."""
-    if label_logits is None or labels is None:
-        return 0.0
-    return F.cross_entropy(label_logits[: len(labels)].float(), labels)
+def _discriminator_loss(
+    adversaries: Adversaries, logits: Tensor, label_logits: Tensor | None, labels: Tensor | None
+) -> Tensor:
+    """Return the adversarial loss of real images and fakes, and the classifier's on the real ones.
+
+    Args:
+        adversaries: with the objective.
+        logits: float32, D's of the real images and then of the fakes.
+        label_logits: the classifier's, in the same order; None without one.
+        labels: of the real images.
+    """
+    loss = adversaries.objective.discriminator(*logits.chunk(2))
+    if label_logits is not None and labels is not None:
+        loss = loss + F.cross_entropy(label_logits[: len(labels)].float(), labels)
+    return loss
+
+
+def _mean(losses: list[Tensor]) -> Tensor:
+    return sum(losses[1:], losses[0]) / len(losses)
 
 
 def _joined(real: View, fake: View) -> View:

@@ -28,6 +28,7 @@ from pathlib import Path
 import torch
 
 from sagan.nn.augment import AdaptiveAugment
+from sagan.nn.spectral_norm import normalized_once
 from sagan.data import PackedDataset
 from sagan.runtime.processes import make_accelerator
 from sagan.training import loop, recorder
@@ -42,7 +43,7 @@ settings = SETTINGS
 session = prepare_session(source, run, "smoke", settings, notify=lambda _: None)
 training = Training(session.description, session.dataset, make_accelerator())
 adversaries = training.adversaries
-found = {}
+found, before_update = {}, []
 
 
 def grads(network):
@@ -59,6 +60,7 @@ def keep_latents(_, inputs):
 
 def at_d(*_):
     found.setdefault("gradients_d", grads(adversaries.discriminator))
+    before_update.append(copy.deepcopy(adversaries.generator))
 
 
 def at_g(*_):
@@ -66,9 +68,10 @@ def at_g(*_):
         return
     found["gradients_g"] = grads(adversaries.generator)
     # The gradients this process would have alone: from a copy, by autograd.grad, which DDP misses.
-    generator = copy.deepcopy(adversaries.generator)
-    images = generator(found["latents"], found["labels"])
-    logits = adversaries.discriminator(images, found["labels"])
+    generator, discriminator = before_update[-1], adversaries.discriminator
+    with normalized_once(generator, advance=True), normalized_once(discriminator, advance=False):
+        images = generator(found["latents"], found["labels"])
+        logits = discriminator(images, found["labels"])
     names, parameters = zip(*generator.named_parameters())
     own = torch.autograd.grad(-logits.mean(), parameters)
     found["own_gradients_g"] = dict(zip(names, own))
