@@ -1,8 +1,8 @@
 """Our code and naive code side by side: `python -m benchmarks [PART ...]`.
 
-Parts: step, sampling, attention, memory, startup, curves, scaling; by default all of them, which
-takes most of an hour. Each writes PART.json and PART.md, with machine, versions and commit, into
-the results folder. Nothing else should run on the machine meanwhile.
+Parts: step, sampling, attention, memory, startup, curves, scaling, ops; by default all of them,
+which takes most of an hour. Each writes PART.json and PART.md, with machine, versions and commit,
+into the results folder. Nothing else should run on the machine meanwhile.
 
     python -m benchmarks step --presets dcgan-64,classic-32 --repetitions 3
     python -m benchmarks step --presets dcgan-64 --checkout ../Self-Attention-GAN
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import attention, curves, machine, memory, sampling, scaling, startup, step
+from benchmarks import attention, curves, machine, memory, ops, sampling, scaling, startup, step
 from benchmarks.timing import progress
 from sagan.errors import SaganError
 from sagan.nn.attention import FORMS
@@ -64,13 +64,14 @@ def as_json(results: Any) -> Any:
 def run_step(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
     results = [
         step.measure(preset, arguments.repetitions, arguments.checkout)
-        for preset in arguments.presets
+        for preset in arguments.presets or step.PRESETS
     ]
     return results, step.table(results)
 
 
 def run_sampling(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
-    results = [sampling.measure(preset, arguments.repetitions) for preset in arguments.presets]
+    presets = arguments.presets or step.PRESETS
+    results = [sampling.measure(preset, arguments.repetitions) for preset in presets]
     return results, sampling.table(results)
 
 
@@ -109,6 +110,11 @@ def run_scaling(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
     return steps, scaling.table(steps)
 
 
+def run_ops(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
+    results = [ops.measure(preset) for preset in arguments.presets or ops.PRESETS]
+    return results, ops.table(results)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], tuple[Any, list[str]]]] = {
     "step": run_step,
     "sampling": run_sampling,
@@ -117,6 +123,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[Any, list[str]]]] = {
     "startup": run_startup,
     "curves": run_curves,
     "scaling": run_scaling,
+    "ops": run_ops,
 }
 
 
@@ -128,7 +135,7 @@ def parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--presets", type=names(PRESETS), default=list(step.PRESETS))
+    parser.add_argument("--presets", type=names(PRESETS), help="by default some")
     parser.add_argument("--forms", type=names(FORMS), default=list(FORMS))
     parser.add_argument(
         "--positions",
