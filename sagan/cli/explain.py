@@ -8,6 +8,13 @@ import typer
 from sagan.cli.console import say
 from sagan.cli.options import Classes, DeviceOrCPU, ModelName, SeedOption
 
+Beside = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", help="Another run to show beside this one: samples and attention, by step."
+    ),
+]
+
 
 def explain(
     model: ModelName,
@@ -117,6 +124,7 @@ def explore(
             "the visitor's browser.",
         ),
     ] = None,
+    beside: Beside = None,
     device: DeviceOrCPU = "cpu",
 ) -> None:
     """Open a page where you point at a pixel and see what it attends to.
@@ -126,7 +134,11 @@ def explore(
     Example: [bold]sagan explore runs/photos[/]
     """
     if static is not None:
+        from sagan.errors import SaganError
         from sagan.explorer.folder import write_folder
+
+        if beside is not None:
+            raise SaganError("--static writes a page without trainings: leave --beside out")
 
         write_folder(model, static, say)
         return
@@ -135,7 +147,8 @@ def explore(
     from sagan.runtime.device import choose_device
 
     end_at_once()
-    serve(model, host, port, open_browser=not no_open, device=choose_device(device))
+    chosen = choose_device(device)
+    serve(model, host, port, open_browser=not no_open, device=chosen, beside=beside)
 
 
 def report(
@@ -149,8 +162,9 @@ def report(
         Path | None,
         typer.Option(help="Film of the samples to write: FILE.webp, or FILE.gif, which is larger."),
     ] = None,
+    beside: Beside = None,
 ) -> None:
-    """Write a one-page report: samples and attention over time, curves, settings, environment.
+    """Write a one-page report: samples and attention as a film, curves, settings, environment.
 
     With --film, write an animation of the samples that the training saved, or both.
 
@@ -161,8 +175,10 @@ def report(
 
     if not out and not film:
         raise SaganError("nothing to write: give --out FILE.html, --film FILE.webp or both")
+    if beside is not None and out is None:
+        raise SaganError("--beside shows two runs on a page: give --out FILE.html")
     if out is not None:
-        write_report(run, out)
+        write_report(run, out, beside)
         say(f"wrote {out}")
     if film is not None:
         write_film(run, film)

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 
 from sagan._version import __version__
 from sagan.errors import SaganError, UnreadableError, is_out_of_memory, shorten
-from sagan.explorer.history import History
+from sagan.explorer.history import FOLDERS, History
 from sagan.explorer.page import STATIC, served_page
 from sagan.explorer.renderer import GalleryRequest, Renderer, SampleRequest
 from sagan.explorer.security import SecurityMiddleware
@@ -32,7 +32,9 @@ from sagan.explorer.uploads import MAX_BYTES, TooLargeError, UploadDecoder
 from sagan.explorer.work_queue import CACHE_BYTES, BusyError, WorkQueue
 from sagan.hub.folder import is_hub_folder
 from sagan.model import Model, open_model
+from sagan.report.tracks import FILM_STATIC
 from sagan.run.directory import is_run
+from sagan.run.run import Run
 from sagan.runtime.device import CPU
 
 BINARY = "application/octet-stream"
@@ -60,6 +62,7 @@ def create_app(
     host: str = "127.0.0.1",
     cache_bytes: int = CACHE_BYTES,
     device: torch.device = CPU,
+    beside: Path | None = None,
 ) -> FastAPI:
     """Return the web application for one model.
 
@@ -69,12 +72,14 @@ def create_app(
         host: the address or name that the server will be bound to.
         cache_bytes: total size of cached galleries and samples.
         device: where the networks compute.
+        beside: another run directory, shown beside `run` in the training tab.
 
     Raises:
-        SaganError: the model's weights are damaged.
+        SaganError: the model's weights are damaged, or the description of a run is.
     """
     renderer, queue = Renderer(model, device), WorkQueue(cache_bytes)
-    page, policy = served_page(model, renderer, with_training=run is not None)
+    runs = [path for path in (run, beside) if path is not None]
+    page, policy = served_page(model, renderer, [Run(path) for path in runs])
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +95,9 @@ def create_app(
         lifespan=lifespan,
     )
     app.add_middleware(SecurityMiddleware, host=host, policy=policy)
-    app.mount("/static", _RevalidatedFiles(directory=STATIC))
+    files = _RevalidatedFiles(directory=STATIC)
+    files.all_directories.append(FILM_STATIC)
+    app.mount("/static", files)
     _add_error_handlers(app)
 
     @app.get("/", response_class=HTMLResponse, responses=_REFUSALS)
@@ -110,8 +117,8 @@ def create_app(
 
     uploads = UploadDecoder(renderer.discriminator.shape, model.fit)
     _add_upload(app, renderer, queue, uploads)
-    if run is not None:
-        _add_history(app, History(run))
+    for name, path in zip(("run", "beside"), runs, strict=False):
+        _add_history(app, f"/api/{name}", History(path))
     return app
 
 
@@ -159,29 +166,35 @@ def _add_upload(app: FastAPI, renderer: Renderer, queue: WorkQueue, uploads: Upl
         return await _result(request, queue.get(key, lambda: renderer.judge(pixels).encode()))
 
 
-def _add_history(app: FastAPI, history: History) -> None:
+def _add_history(app: FastAPI, prefix: str, history: History) -> None:
     unchanged: _Responses = {304: {"description": "Unchanged"}, **_REFUSALS}
 
-    @app.get("/api/run/history", responses=unchanged)
+    @app.get(f"{prefix}/history", responses=unchanged)
     def curves(if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        """All curves of the run, and the steps that have a grid of samples."""
+        """All curves of the run, and the steps at which it saved images."""
         return _tagged(history.content(), if_none_match, "application/json")
 
+    for images, folder in FOLDERS.items():
+        _add_images(app, f"{prefix}/{images}", folder, history)
+
+
+def _add_images(app: FastAPI, prefix: str, folder: str, history: History) -> None:
     responses: _Responses = {
-        200: {"description": "A grid of samples", "content": {"image/png": {}}},
-        404: {"description": "The step has no grid", **_JSON},
-        **unchanged,
+        200: {"description": "An image", "content": {"image/png": {}}},
+        304: {"description": "Unchanged"},
+        404: {"description": "The step has no such image", **_JSON},
+        **_REFUSALS,
     }
 
-    @app.get("/api/run/grids/{step}", response_class=Response, responses=responses)
-    def grid(
+    @app.get(f"{prefix}/{{step}}", response_class=Response, responses=responses)
+    def image(
         step: Annotated[int, PathParameter(ge=0, lt=10**12)],
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        """The samples drawn after a step, as PNG."""
-        content = history.grid(step)
+        """What the run saved after a step, as PNG: a grid of samples, or a figure of attention."""
+        content = history.image(folder, step)
         if not content:
-            return _error(404, f"step {step} has no grid of samples")
+            return _error(404, f"step {step} has no image in {folder}/")
         return _tagged(content, if_none_match, "image/png")
 
 
@@ -248,7 +261,12 @@ class _PromptServer(uvicorn.Server):
 
 
 def serve(
-    name: str, host: str, port: int | None, open_browser: bool, device: torch.device = CPU
+    name: str,
+    host: str,
+    port: int | None,
+    open_browser: bool,
+    device: torch.device = CPU,
+    beside: Path | None = None,
 ) -> None:
     """Serve the page for a model until Ctrl-C.
 
@@ -258,15 +276,21 @@ def serve(
         port: None for 7326, or any free port if that one is taken.
         open_browser: open the page in a browser, if there is a screen.
         device: where the networks compute.
+        beside: another run directory, shown beside this one in the training tab.
 
     Raises:
-        SaganError: the model does not exist, or the address is not available.
+        SaganError: the model does not exist, there is a run beside a model that is not one, or the
+            address is not available.
     """
     model = open_model(name)
     path = Path(name)
     run = path if is_run(path) and not is_hub_folder(path) else None
+    if beside is not None:
+        if run is None:
+            raise SaganError(f"--beside shows two runs, but '{name}' is not a run directory")
+        Run(beside).require()
     with listen(host, port) as listener:
-        app = create_app(model, run, host, device=device)
+        app = create_app(model, run, host, device=device, beside=beside)
         print(f"exploring {name} at {url_of(listener, host)} (Ctrl-C to stop)", flush=True)
         server = _PromptServer(
             uvicorn.Config(

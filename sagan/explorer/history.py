@@ -1,4 +1,4 @@
-"""A run's progress, also while it trains: the curves of stats.jsonl and the grids of samples/.
+"""A run's progress, also while it trains: the curves of stats.jsonl, and the images it saved.
 
 Only reads the run directory, so another process may be training in it meanwhile.
 """
@@ -13,6 +13,7 @@ from sagan.report.snapshots import read_snapshot, snapshots
 from sagan.run.stats import MAX_STATS_BYTES, parse_records
 from sagan.storage.files import open_file
 
+FOLDERS = {"grids": "samples", "attention": "attention"}  # by the name of the images
 MAX_HISTORY_POINTS = 600  # of each curve: more than a chart has pixels
 
 
@@ -31,28 +32,33 @@ class History:
         self._content = b""
 
     def content(self) -> bytes:
-        """Return JSON with all curves and the steps that have a grid of samples.
+        """Return JSON with all curves and the steps of saved images.
 
-        `{"series": {name: [[step, ...], [value, ...]]}, "grids": [step, ...]}`. Curves longer
-        than 600 points are thinned evenly; the first and the last point are kept.
+        `{"series": {name: [[step, ...], [value, ...]]}, "grids": [step, ...], "attention":
+        [step, ...]}`. Curves longer than 600 points are thinned evenly; the first and the last
+        point are kept.
         """
         with self._lock:
-            # Changes whenever a line is written or a grid is drawn.
-            fingerprint = (_identity(self._curves.path), _identity(self._samples))
+            # Changes whenever a line is written or an image is drawn.
+            places = (self._curves.path, *(self.run / folder for folder in FOLDERS.values()))
+            fingerprint = tuple(map(_identity, places))
             if fingerprint != self._fingerprint:
-                content = {"series": self._series(), "grids": list(snapshots(self._samples))}
+                content: dict[str, object] = {"series": self._series()}
+                for images, folder in FOLDERS.items():
+                    content[images] = list(snapshots(self.run / folder))
                 self._content = json.dumps(content, separators=(",", ":")).encode()
                 self._fingerprint = fingerprint
             return self._content
 
-    def grid(self, step: int) -> bytes | None:
-        """Return the PNG with the samples of a step; None if the run has none."""
-        path = snapshots(self._samples).get(step)
-        return read_snapshot(path) if path is not None else None
+    def image(self, folder: str, step: int) -> bytes | None:
+        """Return the PNG that was saved at a step; None if there is none.
 
-    @property
-    def _samples(self) -> Path:
-        return self.run / "samples"
+        Args:
+            folder: of the run, one of `FOLDERS`.
+            step: the step.
+        """
+        path = snapshots(self.run / folder).get(step)
+        return read_snapshot(path) if path is not None else None
 
     def _series(self) -> dict[str, tuple[list[int], list[float]]]:
         self._curves.update()

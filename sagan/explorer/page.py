@@ -20,6 +20,8 @@ PAGE_TEMPLATES = Path(__file__).parent / "templates"
 
 _IMPORT_MAP = script_json({"imports": {"sagan/": "./static/"}})
 # A policy names the inline script that it allows by its hash, so no other can run.
+from sagan.report.tracks import run_names, tracks
+from sagan.run.run import Run
 _IMPORT_MAP_HASH = (
     f"'sha256-{base64.b64encode(hashlib.sha256(_IMPORT_MAP.encode()).digest()).decode()}'"
 )
@@ -63,13 +65,16 @@ def modules(*entries: str) -> dict[str, bytes]:
     return sources
 
 
-def served_page(model: Model, renderer: Renderer, with_training: bool) -> tuple[str, str]:
+def served_page(model: Model, renderer: Renderer, runs: Sequence[Run]) -> tuple[str, str]:
     """Return the served page and its Content-Security-Policy.
 
     Args:
         model: the model that the page is about.
         renderer: the model's networks.
-        with_training: whether the page has a training tab.
+        runs: for the training tab: none, the model's own, or that and one beside it.
+
+    Raises:
+        SaganError: the description of a run is damaged.
     """
     policy = (
         f"default-src 'none'; script-src 'self' {_IMPORT_MAP_HASH}; style-src 'self'; "
@@ -80,7 +85,8 @@ def served_page(model: Model, renderer: Renderer, with_training: bool) -> tuple[
         PAGE_TEMPLATES / "served.html",
         **_model_values(model, _facts(model, renderer)),
         **_CONTROL_VALUES,
-        with_training=with_training,
+        tracks=tracks(runs),
+        run_names=run_names([run.path for run in runs]),
     )
     return page, policy
 

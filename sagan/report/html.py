@@ -8,12 +8,15 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+REPORT_TEMPLATES = Path(__file__).parent / "templates"
+
 
 def render(template: Path, **values: Any) -> str:
     """Return the HTML that a template makes of these values.
 
     Args:
-        template: the template's file; it may extend and include others of its folder.
+        template: the template's file; it may extend, include and import others of its folder, and
+            those of reports.
         values: its variables. Strings are escaped, `Markup` is not.
 
     Raises:
@@ -30,7 +33,7 @@ def script_json(value: Any) -> Markup:
 @functools.cache
 def _environment(folder: Path) -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader([folder, REPORT_TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,26 +1,20 @@
 """A run's report as one HTML page that needs no network and no other file."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan.errors import SaganError, shorten
-from sagan.images.grid import GAP, captions_for, grid_columns, visible_scale
+from markupsafe import Markup
+
+from sagan.errors import SaganError
 from sagan.report.curves import drawn_panels
-from sagan.report.html import render
-from sagan.report.snapshots import read_snapshot, snapshots, spread
-from sagan.run.directory import RunDescription
+from sagan.report.html import REPORT_TEMPLATES, render
+from sagan.report.tracks import FILM_STATIC, embedded_tracks
 from sagan.run.run import Run
 from sagan.run.stats import Record
-from sagan.sampling import GRID_IMAGES, grid_labels
 from sagan.storage.files import check_page_name, write_bytes
 
-REPORT_TEMPLATES = Path(__file__).parent / "templates"
-
-MAX_FRAMES = 16  # images of a timelapse: bounds the size of the page
 ATTENTION = {
     "distance": "distance, pixels",
     "entropy": "entropy, nats",
@@ -28,55 +22,34 @@ ATTENTION = {
 }
 
 
-@dataclass(frozen=True)
-class Timelapse:
-    """Images over time, with a slider.
-
-    Attributes:
-        name: names it in the style sheet.
-        title: its heading.
-        caption: what all images have in common.
-        frames: step and data: URL of each image, in order; the last one is shown first.
-        width: at which to show the images, in pixels; None for their own.
-        names: of the columns of the images.
-    """
-
-    name: str
-    title: str
-    caption: str
-    frames: Sequence[tuple[int, str]]
-    width: int | None = None
-    names: Sequence[str] = ()
-
-
-def write_report(run: Path, out: Path) -> None:
+def write_report(run: Path, out: Path, beside: Path | None = None) -> None:
     """Write one HTML file on a run: its samples, its curves, its configuration and environment.
 
     Args:
         run: a run directory, finished or not.
         out: FILE.html.
+        beside: another run, shown beside this one in the film of samples and attention.
 
     Raises:
-        SaganError: `run` is not a run directory, nothing has been recorded yet, or the file cannot
-            be written.
+        SaganError: `run` or `beside` is not a run directory, nothing has been recorded yet, or the
+            file cannot be written.
     """
     found = Run(run)
-    found.require()
+    others = [Run(beside)] if beside is not None else []
+    for one in (found, *others):
+        one.require()
     check_page_name(out)
     if not found.records:
         raise SaganError(f"'{run}' has recorded nothing yet: train longer, then try again")
     # JSON from elsewhere may contain half a surrogate pair, which UTF-8 cannot encode.
-    write_bytes(out, _page(found).encode(errors="backslashreplace"))
+    write_bytes(out, _page(found, others).encode(errors="backslashreplace"))
 
 
-def _page(run: Run) -> str:
+def _page(run: Run, others: Sequence[Run]) -> str:
     description = run.description
     first, latest = _merged(run.records[::-1]), _merged(run.records)
-    attention = _frames(run.path / "attention")
-    timelapses = (
-        _samples(description, _frames(run.path / "samples")),
-        Timelapse("attention", "Attention", "what single pixels attend to", attention),
-    )
+    runs = (run, *others)
+    credits = [line for one in runs for line in one.description.credits.splitlines()]
     return render(
         REPORT_TEMPLATES / "run.html",
         title=run.path.resolve().name,
@@ -84,13 +57,15 @@ def _page(run: Run) -> str:
         num_images=description.data.get("images"),
         source=description.data.get("source"),
         numbers=_key_numbers(latest),
-        timelapses=[timelapse for timelapse in timelapses if timelapse.frames],
+        tracks=[track for track in embedded_tracks(runs) if others or track.frames],
+        film_style=Markup((FILM_STATIC / "film.css").read_text(encoding="utf-8")),
+        film_module=Markup((FILM_STATIC / "film.js").read_text(encoding="utf-8")),
         panels=drawn_panels(run.records),
         attention_headings=ATTENTION.values(),
         attention=_attention_over_time(first, latest),
         configuration=_as_text(description.config.model_dump(mode="json")),
         environment=_as_text(run.environment),
-        credits=description.credits.splitlines(),
+        credits=list(dict.fromkeys(credits)),
     )
 
 
@@ -133,28 +108,6 @@ def _change(name: str, first: Record, latest: Record) -> str:
     return " → ".join(
         f"{record[name]:.3g}" if name in record else "?" for record in (first, latest)
     )
-
-
-def _samples(description: RunDescription, frames: Sequence[tuple[int, str]]) -> Timelapse:
-    """The saved grids, enlarged, with names at their columns or, failing that, in the caption."""
-    shape, classes = description.config.shape, description.classes
-    columns = grid_columns(GRID_IMAGES, len(classes))
-    in_turn = [classes[label] for label in grid_labels(GRID_IMAGES, len(classes)) or ()]
-    captions = captions_for(in_turn, columns)
-    caption = "the same latents at every step"
-    if captions.images:
-        caption += f", row by row, the classes in turn: {shorten(', '.join(classes))}"
-    width = (columns * (shape.width + GAP) - GAP) * visible_scale(shape, GRID_IMAGES)
-    return Timelapse("samples", "Samples", caption, frames, width, captions.columns)
-
-
-def _frames(folder: Path) -> list[tuple[int, str]]:
-    """Step and data: URL of at most MAX_FRAMES of a folder's images."""
-    return [
-        (step, "data:image/png;base64," + base64.b64encode(content).decode())
-        for step, path in spread(list(snapshots(folder).items()), MAX_FRAMES)
-        if (content := read_snapshot(path)) is not None
-    ]
 
 
 def _as_text(content: Mapping[str, Any]) -> dict[str, str]:

@@ -84,9 +84,10 @@ def record_step(run: Path, step: int) -> None:
 
 
 def draw_grid(run: Path, step: int) -> None:
-    """Add a grid of a single color that depends on the step."""
-    grid = np.full((66, 100, 3), 10 * step, dtype=np.uint8)
-    Image.fromarray(grid).save(run / "samples" / f"step-{step:08d}.png")
+    """Add a grid and a figure of attention, of a single color that depends on the step."""
+    for folder, width in (("samples", 100), ("attention", 300)):
+        image = np.full((66, width, 3), 10 * step, dtype=np.uint8)
+        Image.fromarray(image).save(run / folder / f"step-{step:08d}.png")
 
 
 @pytest.fixture(scope="session")
@@ -112,9 +113,9 @@ def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(run: Path) -> Iterator[str]:
-    """The URL of a real server for a run."""
-    app = create_app(open_model(run), run)
+def serving(run: Path, beside: Path | None = None) -> Iterator[str]:
+    """The URL of a real server for a run, and maybe one beside it."""
+    app = create_app(open_model(run), run, beside=beside)
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1)
     )
@@ -149,10 +150,10 @@ def server(run: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], str]]:
-    """serve(run): the URL of a server for this test alone."""
+def serve() -> Iterator[Callable[..., str]]:
+    """serve(run, beside=None): the URL of a server for this test alone."""
     with ExitStack() as stack:
-        yield lambda run: stack.enter_context(serving(run))
+        yield lambda *runs: stack.enter_context(serving(*runs))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
+from sagan.errors import SaganError
 from sagan.explorer import sockets
 from sagan.explorer.app import serve
 
@@ -167,3 +168,11 @@ def test_only_a_run_has_a_training_tab(start: Start, run: Path) -> None:
         _, client = start(name, open_browser=False)
         assert client.get("/api/run/history").status_code == status
         assert ("tablist" in client.get("/").text) == (status == 200)
+
+
+def test_only_two_runs_can_be_shown_side_by_side(run: Path, tmp_path: Path) -> None:
+    model_file = run / "checkpoints" / "step-00000006"
+    with pytest.raises(SaganError, match=r"'.*step-00000006' is not a run directory"):
+        serve(str(model_file), "127.0.0.1", 0, open_browser=False, beside=run)
+    with pytest.raises(SaganError, match=r"not a run directory: it has no config\.json"):
+        serve(str(run), "127.0.0.1", 0, open_browser=False, beside=tmp_path)

@@ -59,7 +59,7 @@ def test_lines_that_are_not_records_and_values_that_are_not_numbers_are_left_out
 
 
 def test_a_run_that_has_recorded_nothing_has_an_empty_history(tmp_path: Path) -> None:
-    assert content(History(tmp_path / "nowhere")) == {"series": {}, "grids": []}
+    assert content(History(tmp_path / "nowhere")) == {"series": {}, "grids": [], "attention": []}
 
 
 def test_a_step_recorded_twice_has_its_later_value(tmp_path: Path) -> None:
@@ -77,12 +77,16 @@ def test_long_curves_are_thinned_evenly_and_keep_both_ends(tmp_path: Path) -> No
     assert gaps <= {8, 9}
 
 
-def test_every_new_line_and_every_new_grid_appears(tmp_path: Path) -> None:
+def test_every_new_line_and_every_new_image_appears(tmp_path: Path) -> None:
     history = History(write(tmp_path, '{"step": 1, "a": 1}'))
-    assert content(history) == {"series": {"a": [[1], [1]]}, "grids": []}
+    assert content(history) == {"series": {"a": [[1], [1]]}, "grids": [], "attention": []}
     append(tmp_path, '{"step": 2, "a": 1}\n')
     (tmp_path / "samples" / "step-00000002.png").write_bytes(PNG_SIGNATURE)
-    assert content(history) == {"series": {"a": [[1, 2], [1, 1]]}, "grids": [2]}
+    series = {"a": [[1, 2], [1, 1]]}
+    assert content(history) == {"series": series, "grids": [2], "attention": []}
+    (tmp_path / "attention").mkdir()
+    (tmp_path / "attention" / "step-00000002.png").write_bytes(PNG_SIGNATURE)
+    assert content(history) == {"series": series, "grids": [2], "attention": [2]}
 
 
 def test_nothing_is_read_twice_and_a_line_is_read_only_when_complete(
@@ -139,7 +143,7 @@ def test_only_one_thread_reads_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("step", [0, 7, 10**11])
 def test_a_step_without_a_grid_has_none(tmp_path: Path, step: int) -> None:
-    assert History(tmp_path).grid(step) is None
+    assert History(tmp_path).image("samples", step) is None
 
 
 def test_links_pipes_and_files_that_are_not_images_are_never_read(tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_links_pipes_and_files_that_are_not_images_are_never_read(tmp_path: Path
     os.mkfifo(run / "samples" / "step-00000003.png")
     history = History(run)
     assert content(history)["grids"] == []
-    assert [history.grid(step) for step in (1, 2, 3)] == [None] * 3
+    assert [history.image("samples", step) for step in (1, 2, 3)] == [None] * 3
     # Nor does a link lead the folder itself elsewhere.
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "samples").symlink_to(tmp_path / "elsewhere")
@@ -159,7 +163,7 @@ def test_links_pipes_and_files_that_are_not_images_are_never_read(tmp_path: Path
     secret.rename(tmp_path / "elsewhere" / "step-00000001.png")
     linked = History(tmp_path / "linked")
     assert content(linked)["grids"] == []
-    assert linked.grid(1) is None
+    assert linked.image("samples", 1) is None
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "pipe"])

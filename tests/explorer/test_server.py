@@ -180,6 +180,7 @@ def test_files_outside_the_static_folder_are_not_served(client: TestClient, path
                 "/api/image",
                 "/api/run/history",
                 "/api/run/grids/{step}",
+                "/api/run/attention/{step}",
             ],
         ),
         # Nothing that can be sent to the others violates the schema.
@@ -536,11 +537,28 @@ def test_the_history_is_sent_again_only_if_it_has_changed(client: TestClient) ->
     assert client.get("/api/run/history", headers={"if-none-match": '"x"'}).status_code == 200
 
 
-def test_a_grid_is_the_runs_own_file(client: TestClient, run: Path) -> None:
-    answer = client.get("/api/run/grids/4")
-    assert answer.content == (run / "samples" / "step-00000004.png").read_bytes()
-    assert client.get("/api/run/grids/5").status_code == 404
-    assert client.get("/api/run/grids/..%2f..%2fconfig").status_code in (404, 422)
+@pytest.mark.parametrize(("images", "folder"), [("grids", "samples"), ("attention", "attention")])
+def test_an_image_is_the_runs_own_file(
+    client: TestClient, run: Path, images: str, folder: str
+) -> None:
+    answer = client.get(f"/api/run/{images}/4")
+    assert answer.content == (run / folder / "step-00000004.png").read_bytes()
+    assert client.get(f"/api/run/{images}/5").status_code == 404
+    assert client.get(f"/api/run/{images}/..%2f..%2fconfig").status_code in (404, 422)
+
+
+def test_a_run_beside_it_has_a_history_and_images_of_its_own(
+    client: TestClient, run: Path, unconditional_run: Path
+) -> None:
+    assert client.get("/api/beside/history").status_code == 404
+    app = create_app(open_model(run), run, beside=unconditional_run)
+    with TestClient(app, base_url=OWN) as both:
+        assert both.get("/api/beside/history").json()["attention"] == [2, 4, 6]
+        own = (unconditional_run / "samples" / "step-00000002.png").read_bytes()
+        assert both.get("/api/beside/grids/2").content == own
+        page = both.get("/").text
+        assert "Samples of insects" in page
+        assert "Attention of plain" in page
 
 
 def test_browsers_do_not_show_what_another_run_or_version_left_in_their_cache(

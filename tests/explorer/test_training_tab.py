@@ -1,4 +1,4 @@
-"""The training tab: a time-lapse and curves, both updated while training continues."""
+"""The training tab: a film and curves, both updated while training continues."""
 
 # ruff: noqa: RUF001 -- the minus and multiplication signs on the page are intended
 
@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 OpenPage = Callable[[Page, str], Page]
+Serve = Callable[..., str]
+SAMPLES, ATTENTION = (f'.track[data-kind="{kind}"] img' for kind in ("samples", "attention"))
 
 
 @pytest.fixture
@@ -22,9 +24,7 @@ def training(explore: Page) -> Page:
 
 
 @pytest.fixture
-def followed(
-    page: Page, run: Path, tmp_path: Path, serve: Callable[[Path], str], open_page: OpenPage
-) -> Path:
+def followed(page: Page, run: Path, tmp_path: Path, serve: Serve, open_page: OpenPage) -> Path:
     """A run with its tab open, for the test to add steps to."""
     folder = Path(shutil.copytree(run, tmp_path / "run"))
     open_page(page, serve(folder))
@@ -51,10 +51,10 @@ def test_every_kind_of_curve_is_drawn_with_its_value_at_the_last_step(training: 
     assert values(training, "Sigma, generator") == {"blocks.7.conv1": "43", "blocks.0.conv1": "1"}
 
 
-def test_pointing_at_a_curve_goes_to_that_step_in_the_timelapse_and_all_charts(
+def test_pointing_at_a_curve_goes_to_that_step_in_the_film_and_all_charts(
     training: Page,
 ) -> None:
-    image = training.locator("#timelapse img")
+    image = training.locator(SAMPLES)
     expect(image).to_have_attribute("alt", "Samples after 6 steps")
     box = training.locator(".chart svg").first.bounding_box()
     assert box is not None
@@ -62,9 +62,11 @@ def test_pointing_at_a_curve_goes_to_that_step_in_the_timelapse_and_all_charts(
     expect(image).to_have_attribute("alt", "Samples after 2 steps")
     assert values(training, "Loss")["discriminator"] == "0.667"  # of step 3
     expect(image).to_have_js_property("naturalWidth", 100)
+    expect(training.locator(ATTENTION)).to_have_attribute("alt", "Attention after 2 steps")
+    expect(training.locator(ATTENTION)).to_have_js_property("naturalWidth", 300)
 
 
-def test_the_timelapse_plays_and_its_slider_goes_to_any_grid(training: Page) -> None:
+def test_the_film_plays_and_its_slider_goes_to_any_grid(training: Page) -> None:
     training.press("#frame", "ArrowLeft")
     expect(training.locator("#frame-step")).to_have_text("4")
     assert values(training, "Loss")["discriminator"] == "0.5"
@@ -93,7 +95,7 @@ def test_the_keyboard_reaches_the_steps_between_two_grids(training: Page) -> Non
     training.keyboard.press("ArrowLeft")
     expect(chart).to_have_attribute("aria-valuetext", "step 5: discriminator 0.4, generator −1.25")
     assert values(training, "Gradients") == {"discriminator": "15", "generator": "10"}
-    expect(training.locator("#timelapse img")).to_have_attribute("alt", "Samples after 4 steps")
+    expect(training.locator(SAMPLES)).to_have_attribute("alt", "Samples after 4 steps")
     training.keyboard.press("Home")
     assert values(training, "Loss")["discriminator"] == "2"
     training.keyboard.press("ArrowRight")
@@ -134,7 +136,7 @@ def test_nothing_moves_while_the_tab_fills(
 ) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     # Long after the click: what follows a click at once is allowed to move.
-    history, grids = "**/api/run/history", "**/api/run/grids/*"
+    history, grids = "**/api/run/history", "**/api/run/*/6"
     release_history, release_grids = delay(page, history), delay(page, grids)
     open_page(page, server)
     with page.expect_request(history):
@@ -159,11 +161,11 @@ def test_new_steps_do_not_move_the_selected_step_unless_it_is_the_last(
         train_to(followed, step)
         expect(page.locator("#progress")).to_have_text(f"Step {step}.")
         assert values(page, "Loss")["discriminator"] == "0.667"  # of step 3
-        expect(page.locator("#timelapse img")).to_have_attribute("alt", "Samples after 2 steps")
+        expect(page.locator(SAMPLES)).to_have_attribute("alt", "Samples after 2 steps")
     page.keyboard.press("End")
     assert values(page, "Loss")["discriminator"] == "0.2"
     train_to(followed, 20)
-    expect(page.locator("#timelapse img")).to_have_attribute("alt", "Samples after 20 steps")
+    expect(page.locator(SAMPLES)).to_have_attribute("alt", "Samples after 20 steps")
     assert values(page, "Loss")["discriminator"] == "0.1"
 
 
@@ -199,5 +201,76 @@ def test_new_numbers_and_grids_appear_while_training_continues(
 ) -> None:
     train_to(followed, 8)
     expect(page.locator("#progress")).to_have_text("Step 8.")
-    expect(page.locator("#timelapse img")).to_have_attribute("alt", "Samples after 8 steps")
+    expect(page.locator(SAMPLES)).to_have_attribute("alt", "Samples after 8 steps")
     assert values(page, "Loss")["discriminator"] == "0.25"
+    expect(page.locator(ATTENTION)).to_have_attribute("alt", "Attention after 8 steps")
+
+
+@pytest.fixture
+def compared(
+    page: Page,
+    run: Path,
+    run_without_attention: Path,
+    tmp_path: Path,
+    serve: Serve,
+    open_page: OpenPage,
+) -> tuple[Page, Path]:
+    """The tab of a run beside a shorter copy of one without attention, and that copy."""
+    beside = Path(shutil.copytree(run_without_attention, tmp_path / "blind"))
+    (beside / "samples" / "step-00000006.png").unlink()
+    shutil.rmtree(beside / "attention")
+    open_page(page, serve(run, beside))
+    page.click("#tab-training")
+    page.wait_for_selector("#training.filled")
+    return page, beside
+
+
+def test_one_slider_turns_both_runs_to_the_newest_image_at_or_before_a_step(
+    compared: tuple[Page, Path],
+) -> None:
+    page, _ = compared
+    titles = page.locator(".track figcaption b").all_inner_texts()
+    assert titles == [
+        "Samples of insects",
+        "Samples of blind",
+        "Attention of insects",
+        "Attention of blind",
+    ]
+    expect(page.locator("#frame-step")).to_have_text("6")
+    samples = page.locator(SAMPLES)
+    expect(samples.nth(0)).to_have_attribute("alt", "Samples of insects after 6 steps")
+    expect(samples.nth(1)).to_have_attribute("alt", "Samples of blind after 4 steps")
+    assert page.locator(".track .note").all_inner_texts() == ["", "step 4", "", ""]
+    page.press("#frame", "Home")
+    expect(samples.nth(0)).to_have_attribute("alt", "Samples of insects after 2 steps")
+    expect(samples.nth(1)).to_have_attribute("alt", "Samples of blind after 2 steps")
+    assert set(page.locator(".track .note").all_inner_texts()) == {""}
+
+
+def test_a_run_without_attention_says_so_beside_one_with_attention(
+    compared: tuple[Page, Path],
+) -> None:
+    page, _ = compared
+    said = page.locator('.track[data-kind="attention"] .missing:visible').all_inner_texts()
+    assert said == ["This generator has no attention layer."]
+
+
+def test_new_steps_of_the_run_beside_appear_too(
+    compared: tuple[Page, Path], train_to: Callable[[Path, int], None]
+) -> None:
+    page, beside = compared
+    (beside / "attention").mkdir()
+    train_to(beside, 12)
+    alt = "Samples of blind after 12 steps"
+    expect(page.locator(SAMPLES).nth(1)).to_have_attribute("alt", alt)
+    expect(page.locator("#frame-step")).to_have_text("12")
+    expect(page.locator("#progress")).to_have_text("Step 6.")
+
+
+def test_the_film_of_two_runs_is_accessible_and_fits_a_phone(
+    compared: tuple[Page, Path], axe: Callable[[Page], None]
+) -> None:
+    page, _ = compared
+    axe(page)
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360

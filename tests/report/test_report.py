@@ -16,7 +16,7 @@ from PIL import Image
 from sagan.errors import SaganError
 from sagan.report import write_report
 from sagan.report.curves import MAX_CURVE_POINTS, PANELS, drawn_panels
-from sagan.report.page import MAX_FRAMES
+from sagan.report.tracks import MAX_FRAMES
 from sagan.run.stats import read_records
 
 
@@ -104,7 +104,7 @@ def test_the_page_compares_the_first_and_the_latest_attention(run: Path, tmp_pat
     assert f"{before[f'{layer}/entropy']:.3g} → 1.06" in text
 
 
-def test_each_timelapse_ends_with_the_newest_image_and_shows_it_first(
+def test_each_track_of_the_film_ends_with_the_newest_image_and_shows_it_first(
     run: Path, tmp_path: Path
 ) -> None:
     write_report(run, tmp_path / "run.html")
@@ -112,6 +112,40 @@ def test_each_timelapse_ends_with_the_newest_image_and_shows_it_first(
     shown = [image["alt"] for image in page.all("img") if "hidden" not in image]
     assert shown == ["step 6", "step 6"]
     assert [i["alt"] for i in page.all("img")] == ["step 3", "step 6"] * 2
+
+
+def test_two_runs_are_shown_side_by_side_in_a_film_of_the_same_size(
+    run: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    for step in range(7, 80):
+        shutil.copy(run / "samples/step-00000006.png", run / f"samples/step-{step:08d}.png")
+    write_report(run, tmp_path / "run.html", other)
+    page = Page(tmp_path / "run.html")
+    titles = [track["data-title"] for track in page.all("figure") if "data-title" in track]
+    assert titles == [
+        "Samples of run",
+        "Samples of other",
+        "Attention of run",
+        "Attention of other",
+    ]
+    steps = [image["alt"] for image in page.all("img")]
+    assert steps[MAX_FRAMES // 2 :] == ["step 3", "step 6"] * 3
+    assert steps[MAX_FRAMES // 2 - 1] == "step 79"
+    with pytest.raises(SaganError, match=r"config\.json"):
+        write_report(run, tmp_path / "run.html", tmp_path)
+
+
+def test_a_run_without_attention_beside_one_with_it_says_so(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["config"]["attention_g"] = []
+    (other / "config.json").write_text(json.dumps(config))
+    shutil.rmtree(other / "attention")
+    write_report(run, tmp_path / "run.html", other)
+    assert "This generator has no attention layer." in Page(tmp_path / "run.html").text
+    write_report(other, tmp_path / "alone.html")
+    assert "attention layer" not in Page(tmp_path / "alone.html").text
 
 
 def test_samples_are_shown_enlarged_with_the_names_of_their_columns(

@@ -65,14 +65,14 @@ export class ServerEngine {
   }
 }
 
-let lastTag = null; // the entity tag of the history that was read last
+const tags = new Map(); // of the histories that were read last, by run
 
-/** The run's curves and grids as JSON; null if they have not changed. */
-export async function fetchHistory() {
-  const response = await request("api/run/history", { cache: "no-cache" });
+/** The curves of "run" or "beside" and the steps of its images, as JSON; null if unchanged. */
+export async function fetchHistory(run) {
+  const response = await request(`api/${run}/history`, { cache: "no-cache" });
   const tag = response.headers.get("etag");
-  if (tag === lastTag) return null;
+  if (tag === tags.get(run)) return null;
   const content = await response.json();
-  lastTag = tag;
+  tags.set(run, tag);
   return content;
 }

@@ -1,12 +1,14 @@
-// The training tab: sample grids over time, and the curves beside them. Follows a run in progress.
+// The training tab: a film of one or two runs, and the curves of the first. Follows runs in progress.
 
 import { Chart } from "sagan/chart.js";
+import { Film } from "sagan/film.js";
 import { layerTitle } from "sagan/readout.js";
 import { fetchHistory } from "sagan/server.js";
-import { Timelapse } from "sagan/timelapse.js";
 import { showToast } from "sagan/viewer.js";
 
 const POLL_PERIOD = 3000; // milliseconds
+const RUNS = ["run", "beside"]; // how the server calls them
+const IMAGES = { samples: "grids", attention: "attention" }; // and the images of a track
 
 // How the curve of a key is named: "sigma/generator/blocks.0.conv1" -> "blocks.0.conv1" and so on.
 const rest = (from) => (key) => key.split("/").slice(from).join("/");
@@ -77,12 +79,18 @@ function chartsOf(series) {
   return [...metrics, ...charts].filter((chart) => chart.keys.length > 0);
 }
 
+function newestStep({ series, grids }) {
+  return Math.max(0, ...Object.values(series).map(([steps]) => steps.at(-1)), ...grids);
+}
+
 /** Make the tab and its button work. */
 export function initialize() {
   const panel = document.querySelector("#training");
-  const timelapse = new Timelapse(document.querySelector("#timelapse"));
+  const film = new Film(document.querySelector("#film"));
+  const runs = RUNS.slice(0, Number(film.element.dataset.runs));
   const charts = new Map();
-  let last = 0; // the newest step
+  const newest = [0, 0]; // steps of the runs
+  let last = 0; // the later one of these
   let selected = null; // the step that the visitor selected; null follows the newest one
   let reported = false; // whether the visitor knows that the server is not answering
 
@@ -93,15 +101,15 @@ export function initialize() {
     mark();
   }
 
-  timelapse.addEventListener("frame", ({ detail }) => {
-    select(detail.step === timelapse.steps.at(-1) ? last : detail.step);
+  film.addEventListener("frame", ({ detail }) => {
+    select(detail.step === film.steps.at(-1) ? last : detail.step);
   });
 
   function chartFor(definition) {
     if (!charts.has(definition.title)) {
       const chart = new Chart(definition);
       chart.addEventListener("point", ({ detail }) => {
-        timelapse.goTo(detail.step);
+        film.goTo(detail.step);
         select(detail.step);
       });
       charts.set(definition.title, chart);
@@ -110,28 +118,38 @@ export function initialize() {
     return charts.get(definition.title);
   }
 
-  async function show({ series, grids }) {
-    const steps = Object.values(series).map(([measured]) => measured.at(-1));
-    last = Math.max(0, ...steps, ...grids);
+  function showCurves(series) {
     for (const definition of chartsOf(series)) {
       const curves = Object.fromEntries(definition.keys.map((key) => [key, series[key]]));
       chartFor(definition).show(curves, last);
     }
+  }
+
+  /** Show the histories that have changed, in the order of the runs; null for the others. */
+  async function show(histories) {
+    for (const track of film.tracks) {
+      const { run, kind } = track.element.dataset;
+      const steps = histories[run]?.[IMAGES[kind]];
+      if (steps) track.frames = steps.map((step) => ({ step, url: `api/${RUNS[run]}/${IMAGES[kind]}/${step}` }));
+    }
+    histories.forEach((history, run) => {
+      if (history) newest[run] = newestStep(history);
+    });
+    last = Math.max(...newest);
+    if (histories[0]) showCurves(histories[0].series);
+    document.querySelector("#progress").textContent = `Step ${newest[0].toLocaleString("en")}.`;
     mark();
-    await timelapse.extend(grids, selected ?? last);
-    document.querySelector("#progress").textContent = `Step ${last.toLocaleString("en")}.`;
+    await film.extend(selected ?? Infinity);
     panel.classList.add("filled");
   }
 
   async function refresh() {
-    try {
-      const history = await fetchHistory();
-      if (history) await show(history);
-      reported = false;
-    } catch (error) {
-      if (!reported) showToast(error.message);
-      reported = true;
-    }
+    const results = await Promise.allSettled(runs.map(fetchHistory));
+    const histories = results.map(({ value }) => value ?? null);
+    if (histories.some(Boolean)) await show(histories);
+    const failure = results.find(({ reason }) => reason);
+    if (failure && !reported) showToast(failure.reason.message);
+    reported = Boolean(failure);
   }
 
   async function poll() {
