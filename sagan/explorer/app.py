@@ -17,7 +17,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
@@ -25,6 +25,7 @@ from sagan._version import __version__
 from sagan.errors import SaganError, UnreadableError, is_out_of_memory, shorten
 from sagan.explorer.history import FOLDERS, History
 from sagan.explorer.page import STATIC, served_page
+from sagan.explorer.projecting import projection_lines
 from sagan.explorer.renderer import GalleryRequest, Renderer, SampleRequest
 from sagan.explorer.security import SecurityMiddleware
 from sagan.explorer.sockets import listen, url_of
@@ -151,19 +152,42 @@ def _add_upload(app: FastAPI, renderer: Renderer, queue: WorkQueue, uploads: Upl
     }
     body = {"requestBody": {"required": True, "content": {BINARY: {"schema": {"type": "string"}}}}}
 
+    @app.exception_handler(TimeoutError)
+    async def too_late(request: Request, error: TimeoutError) -> JSONResponse:
+        return _error(408, "the image took too long to arrive")
+
+    @app.exception_handler(TooLargeError)
+    async def too_large(request: Request, error: TooLargeError) -> JSONResponse:
+        return _error(413, f"an image may have at most {MAX_BYTES >> 20} MiB")
+
+    @app.exception_handler(UnreadableError)
+    async def unreadable(request: Request, error: UnreadableError) -> JSONResponse:
+        return _error(415, f"not a readable image: {error}")
+
     @app.post("/api/image", response_class=Response, responses=responses, openapi_extra=body)
     async def image(request: Request) -> Response:
         """D's attention and scores for the image file in the body: see `sagan.explorer.payload`."""
-        try:
-            pixels = await uploads.decode(request.stream())
-        except TimeoutError:
-            return _error(408, "the image took too long to arrive")
-        except TooLargeError:
-            return _error(413, f"an image may have at most {MAX_BYTES >> 20} MiB")
-        except UnreadableError as error:
-            return _error(415, f"not a readable image: {error}")
+        pixels = await uploads.decode(request.stream())
         key = hashlib.sha256(pixels.tobytes()).digest()
         return await _result(request, queue.get(key, lambda: renderer.judge(pixels).encode()))
+
+    lines: _Responses = {
+        200: {"description": "JSON lines", "content": {"application/x-ndjson": {}}}
+    }
+
+    @app.post(
+        "/api/projection",
+        response_class=StreamingResponse,
+        responses=responses | lines,
+        openapi_extra=body,
+    )
+    async def projection(request: Request) -> StreamingResponse:
+        """The sample nearest to the image file in the body: see `sagan.explorer.projecting`."""
+        pixels = await uploads.decode(request.stream())
+        found = projection_lines(renderer, queue, pixels)
+        return StreamingResponse(
+            found, media_type="application/x-ndjson", headers={"cache-control": "no-store"}
+        )
 
 
 def _add_history(app: FastAPI, prefix: str, history: History) -> None:

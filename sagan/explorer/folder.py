@@ -63,6 +63,7 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
     facts = {
         "fit": model.fit,
         "latentSize": model.config.latent_size,
+        "directions": renderer.directions.tolist(),
         "files": {**named, "runtime": f"runtime/{BINARY}"},
         "bytes": len(runtime[BINARY]) + sum(len(parts[network]) for network in _NETWORKS),
         "start": start.model_dump(),

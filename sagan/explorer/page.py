@@ -11,17 +11,23 @@ from typing import Any
 from markupsafe import Markup
 
 from sagan.explain.front_views import front_facts, front_view
-from sagan.explorer.renderer import GALLERY_SIZE, INTERPOLATION_STEPS, MAX_SEED, Renderer
+from sagan.explorer.renderer import (
+    GALLERY_SIZE,
+    INTERPOLATION_STEPS,
+    MAX_MOVE,
+    MAX_SEED,
+    Renderer,
+)
 from sagan.model import Model, shipped_models
 from sagan.report.html import render, script_json
+from sagan.report.tracks import run_names, tracks
+from sagan.run.run import Run
 
 STATIC = Path(__file__).parent / "static"
 PAGE_TEMPLATES = Path(__file__).parent / "templates"
 
 _IMPORT_MAP = script_json({"imports": {"sagan/": "./static/"}})
 # A policy names the inline script that it allows by its hash, so no other can run.
-from sagan.report.tracks import run_names, tracks
-from sagan.run.run import Run
 _IMPORT_MAP_HASH = (
     f"'sha256-{base64.b64encode(hashlib.sha256(_IMPORT_MAP.encode()).digest()).decode()}'"
 )
@@ -32,6 +38,7 @@ BLEND_STEP = 8
 
 # The values of templates with controls: of the served and the static page.
 _CONTROL_VALUES = {
+    "max_move": MAX_MOVE,
     "import_map": _IMPORT_MAP,
     "interpolation_steps": INTERPOLATION_STEPS,
     "max_seed": MAX_SEED,
@@ -85,6 +92,7 @@ def served_page(model: Model, renderer: Renderer, runs: Sequence[Run]) -> tuple[
         PAGE_TEMPLATES / "served.html",
         **_model_values(model, _facts(model, renderer)),
         **_CONTROL_VALUES,
+        num_directions=len(renderer.directions),
         tracks=tracks(runs),
         run_names=run_names([run.path for run in runs]),
     )
@@ -108,6 +116,7 @@ def static_page(model: Model, renderer: Renderer, facts: Mapping[str, Any]) -> s
         PAGE_TEMPLATES / "static.html",
         **_model_values(model, {**_facts(model, renderer), **facts}),
         **_CONTROL_VALUES,
+        num_directions=len(renderer.directions),
         policy=policy,
     )
 

@@ -1,6 +1,6 @@
 """Images for the page: galleries, samples with their attention maps, the visitor's own picture."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from sagan.build import check_map_memory
 from sagan.errors import SaganError
+from sagan.explain.directions import latent_directions
 from sagan.explain.front_views import front_sample
+from sagan.explain.projection import Projection, project
 from sagan.explorer.payload import Payload, to_safetensors
 from sagan.images.rgb import as_rgb
 from sagan.model import Model
@@ -22,8 +24,11 @@ from sagan.types import UInt8Array
 
 GALLERY_SIZE = 24  # samples side by side
 INTERPOLATION_STEPS = 64  # from one latent to another
+NUM_DIRECTIONS = 5  # in which latents can be moved
+MAX_MOVE = 5  # along each: in standard deviations of random latents
 MAX_SEED = 2**32 - 1
 
+MoveField = Annotated[float, Field(ge=-MAX_MOVE, le=MAX_MOVE, allow_inf_nan=False)]
 SeedField = Annotated[int, Field(ge=0, le=MAX_SEED, description="Decides the latents.")]
 
 
@@ -56,6 +61,11 @@ class SampleRequest(GalleryRequest):
         allow_inf_nan=False,
         description="Multiplies each attention layer's gamma.",
     )
+    moves: tuple[MoveField, ...] = Field(
+        default=(),
+        max_length=NUM_DIRECTIONS,
+        description="How far to move the latents along each of the model's directions.",
+    )
 
 
 def start_request(model: Model) -> SampleRequest:
@@ -81,6 +91,7 @@ class Renderer:
             )
         self.generator = model.generator().to(device)
         self.discriminator = model.discriminator().to(device)
+        self.directions = latent_directions(self.generator, NUM_DIRECTIONS)
         for network in (self.generator, self.discriminator):
             check_map_memory(network, 1, model.origin)
 
@@ -102,14 +113,28 @@ class Renderer:
         """
         labels = self._labels(request.label)
         label = labels[request.index] if labels is not None else None
+        latents = request.truncation * self._latents(request)
+        return self._drawn(latents, label, request.gamma)
+
+    def project(
+        self, image: UInt8Array, progress: Callable[[int, int], None]
+    ) -> tuple[Payload, Projection]:
+        """Return the sample that comes nearest to an image, and its projection.
+
+        Args:
+            image: uint8 (S, S, C).
+            progress: called with the steps done and their number.
+        """
+        found = project(self.generator, self.discriminator, image, progress=progress)
+        return self._drawn(torch.from_numpy(found.latents)[None], found.label), found
+
+    def _drawn(self, latents: Tensor, label: int | None, gamma: float = 1) -> Payload:
+        """The sample of latents (1, latent_size), with and without attention, as D judges it."""
         one = [label] if label is not None else None
-        latents = self._latents(request)
-        with scaled_gammas(self.generator, request.gamma):
-            images, maps = self.generator.sample(
-                1, one, truncation=request.truncation, latents=latents, return_attention=True
-            )
+        with scaled_gammas(self.generator, gamma):
+            images, maps = self.generator.sample(1, one, latents=latents, return_attention=True)
         with scaled_gammas(self.generator, 0):
-            without = self.generator.sample(1, one, truncation=request.truncation, latents=latents)
+            without = self.generator.sample(1, one, latents=latents)
         scores, discriminator_maps = self.discriminator.scores_and_attention(images)
         return Payload(
             image=as_rgb(images[0]),
@@ -140,6 +165,11 @@ class Renderer:
 
     def _latents(self, request: SampleRequest) -> Tensor:
         """Latents (1, latent_size)."""
+        moves = torch.tensor(request.moves, dtype=torch.float32)
+        directions = torch.from_numpy(self.directions[: len(moves)])
+        return self._unmoved_latents(request) + moves[None] @ directions
+
+    def _unmoved_latents(self, request: SampleRequest) -> Tensor:
         start = self._latent(request.seed, request.index)
         if request.toward is None or request.blend == 0:
             return start[None]

@@ -134,8 +134,9 @@ def assert_same_payload(found: dict[str, Any], expected: Payload) -> None:
         {"seed": 2**32 - 1, "index": 23, "truncation": 0.55},
         {"seed": 7, "label": 2, "gamma": 2.5},
         {"seed": 1, "index": 2, "toward": 9, "blend": 40, "gamma": 0},
+        {"seed": 1, "index": 3, "truncation": 0.8, "moves": [2.5, 0, -1]},
     ],
-    ids=["class", "truncation", "gamma", "interpolation"],
+    ids=["class", "truncation", "gamma", "interpolation", "directions"],
 )
 def test_samples_and_maps_are_those_of_torch(
     static: Page, run: Path, query: dict[str, Any]

@@ -5,6 +5,7 @@
 import base64
 import io
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -756,6 +757,28 @@ def test_dragging_between_two_latents_goes_from_one_image_to_the_other(explore: 
     assert np.abs(end - small).max() <= 1
     sampled(explore, lambda: explore.click("#interpolation-end"), blend="64")
     explore.press("#blend", "Home")
+    explore.wait_for_timeout(300)
+    assert np.array_equal(composed_without_point(explore), start)
+
+
+def test_directions_move_the_picture_the_address_keeps_them_and_one_button_undoes_them(
+    explore: Page,
+) -> None:
+    point_at(explore, 1, 1)
+    start = composed_without_point(explore)
+    expect(explore.get_by_role("button", name="Back to 0")).to_be_disabled()
+    sampled(explore, lambda: explore.get_by_label("Direction 2").fill("3"), moves="0")
+    explore.wait_for_timeout(300)
+    moved = composed_without_point(explore)
+    assert not np.array_equal(moved, start)
+    expect(explore).to_have_url(re.compile("moves=0,3($|&)"))
+    explore.reload()
+    expect(explore.get_by_label("Direction 2")).to_have_value("3")
+    expect(explore.locator("#where")).not_to_have_text("No pixel selected")
+    point_at(explore, 1, 1)
+    assert np.array_equal(composed_without_point(explore), moved)
+    explore.get_by_role("button", name="Back to 0").click()
+    expect(explore.get_by_label("Direction 2")).to_have_value("0")
     explore.wait_for_timeout(300)
     assert np.array_equal(composed_without_point(explore), start)
 

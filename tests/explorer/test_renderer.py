@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from sagan.errors import SaganError
+from sagan.explain.directions import latent_directions
 from sagan.explorer.renderer import GalleryRequest, Renderer, SampleRequest, scaled_gammas
 from sagan.model import open_model
+from sagan.nn.inputs import seeded_latents
 from sagan.sampling import grid_labels
 
 
@@ -39,6 +41,17 @@ def test_the_interpolation_runs_from_the_sample_to_that_of_the_other_seed(
     assert np.abs(steps[2].astype(int) - end.image).max() <= 1
     assert not np.array_equal(steps[1], steps[0])
     assert not np.array_equal(steps[1], steps[2])
+
+
+def test_moves_are_added_to_the_latents_along_the_models_directions(renderer: Renderer) -> None:
+    first, _, third = latent_directions(renderer.generator, 3)
+    start = seeded_latents(2, renderer.generator.latent_size, 4)[1:]
+    latents = start + 3 * torch.from_numpy(first) - 0.5 * torch.from_numpy(third)
+    expected = renderer.generator.sample(1, [2], latents=latents)[0]
+    payload = renderer.sample(SampleRequest(seed=4, index=1, label=2, moves=(3, 0, -0.5)))
+    assert np.abs(payload.image.astype(int) - expected).max() <= 1
+    unmoved = renderer.sample(SampleRequest(seed=4, index=1, label=2))
+    assert not np.array_equal(payload.image, unmoved.image)
 
 
 def test_without_attention_every_gamma_is_0(renderer: Renderer, run: Path) -> None:

@@ -218,6 +218,7 @@ def _ok(found: Any) -> Any:
         "seed=-1", "seed=4294967296", "seed=x", "label=3", "label=-1", "truncation=nan",
         "truncation=inf", "truncation=9", "index=24", "gamma=1e9", "blend=65", "blend=0.5",
         "toward=", "unknown=1", "seed=" + "9" * 5000, "label=%00",
+        "moves=9", "moves=nan", "moves=x", "moves=1&" * 6,
     ],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_client_errors(client: TestClient, query: str) -> None:

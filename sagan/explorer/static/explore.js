@@ -4,8 +4,10 @@
 import { copyLink } from "sagan/clipboard.js";
 import { paint } from "sagan/compose.js";
 import { fillChips, fillSelect } from "sagan/controls.js";
+import { initializeDirections } from "sagan/directions.js";
 import { Gallery } from "sagan/gallery.js";
 import { latestOnly } from "sagan/latest_only.js";
+import { Projection } from "sagan/projection.js";
 import { showScores } from "sagan/scores.js";
 import { formatState, nextSeed, parseState } from "sagan/url_state.js";
 import { makeViewer, showToast } from "sagan/viewer.js";
@@ -18,11 +20,13 @@ const $ = (selector) => document.querySelector(selector);
 
 /**
  * @typedef {object} Query a sample: `seed` and `index` give its latents, on the way to those of
- *   seed `toward` if there is a `blend`; without a `label`, classes take turns; `gamma` is 1 if absent
+ *   seed `toward` if there is a `blend`; without a `label`, classes take turns; `gamma` is 1 if absent;
+ *   `moves` are along the model's directions
  * @typedef {object} Engine where the numbers come from
  * @property {(query: Query, signal: AbortSignal) => Promise<{image: Uint8Array, size: number}>} image
  * @property {(query: Query) => Promise<Payload>} sample the image with its maps
  * @property {(file: File) => Promise<Payload>} photo
+ * @property {Function} [project] the sample nearest to a photo: see server.js
  */
 
 /**
@@ -36,7 +40,7 @@ export function explore(engine, facts) {
   if (!(state.label < facts.classes.length)) state.label = null;
   const { view, autoplay } = makeViewer(facts, () => (isFront() ? facts.tour : null));
   const gallery = new Gallery($("#gallery"), facts.gallery);
-  let photo = null; // the payload of the visitor's own picture while it is shown
+  let photo = null; // the payload of the visitor's own picture, or of the sample nearest to it, while shown
   let choices = 0; // counts what the visitor chose, so that a slow upload does not replace a later choice
 
   // Requests.
@@ -44,9 +48,10 @@ export function explore(engine, facts) {
   const galleryQuery = () => ({ seed: state.seed, label: state.label, truncation: state.truncation });
   const sampleQuery = (index) => ({ ...galleryQuery(), index });
   const gammaQuery = () => (state.gamma === 1 ? {} : { gamma: state.gamma });
+  const movesQuery = () => (state.moves.length ? { moves: state.moves } : {});
   const stateQuery = () => {
     const interpolation = state.blend ? { toward: state.toward, blend: state.blend } : {};
-    return { ...sampleQuery(state.index), ...gammaQuery(), ...interpolation };
+    return { ...sampleQuery(state.index), ...gammaQuery(), ...movesQuery(), ...interpolation };
   };
   const className = (label) => facts.classes[label] ?? null;
 
@@ -54,7 +59,7 @@ export function explore(engine, facts) {
   const isFront = () => {
     const given = parseState(facts.front);
     const same = ["seed", "index", "label", "truncation", "gamma", "blend"].every((name) => state[name] === given[name]);
-    return !photo && facts.front !== "" && same;
+    return !photo && facts.front !== "" && !state.moves.length && same;
   };
 
   /** Report errors instead of throwing them: the page keeps what it shows. */
@@ -104,7 +109,7 @@ export function explore(engine, facts) {
   }));
 
   const prefetch = latestOnly((index) => {
-    return engine.sample({ ...sampleQuery(index), ...gammaQuery() }).catch(() => {});
+    return engine.sample({ ...sampleQuery(index), ...gammaQuery(), ...movesQuery() }).catch(() => {});
   });
 
   // The state, in the controls and in the URL.
@@ -143,9 +148,11 @@ export function explore(engine, facts) {
     $("#gamma-value").textContent = state.gamma.toFixed(2);
     $("#attention").checked = state.gamma !== 0;
     $("#blend").value = state.blend;
+    showMoves(state.moves, photo !== null);
     gallery.mark(photo ? null : state.index);
     $("#drop").classList.toggle("chosen", photo !== null);
-    document.documentElement.classList.toggle("of-photo", photo !== null);
+    document.documentElement.classList.toggle("own-picture", photo !== null);
+    document.documentElement.classList.toggle("of-photo", photo !== null && !photo.withoutAttention);
     for (const control of document.querySelectorAll("#strength input, #blend, #interpolation-end")) {
       control.disabled = photo !== null;
     }
@@ -200,6 +207,7 @@ export function explore(engine, facts) {
   $("#attention").addEventListener("change", ({ target }) => {
     change({ gamma: target.checked ? lastGamma : 0 }, drawSample);
   });
+  const showMoves = initializeDirections($("#directions"), (moves) => change({ moves }, drawSample));
   $("#copy-link").addEventListener("click", async () => showToast(await copyLink(currentUrl())));
 
   if (facts.classes.length) {
@@ -218,11 +226,19 @@ export function explore(engine, facts) {
     const choice = ++choices;
     const payload = await view.waitFor(engine.photo(file));
     if (choice !== choices) return;
-    photo = payload;
-    paint($("#photo-preview"), photo.image, photo.size);
-    view.show(photo, "your picture");
-    showState();
+    paint($("#photo-preview"), payload.image, payload.size);
+    showOwn(payload, "your picture");
+    projection?.offer(file, payload);
   });
+
+  function showOwn(payload, title) {
+    choices++;
+    photo = payload;
+    view.show(photo, title);
+    showState();
+  }
+
+  const projection = $("#projection") && new Projection($("#projection"), engine, showOwn);
 
   $("#photo").addEventListener("change", async ({ target }) => {
     if (target.files.length) await showPhoto(target.files[0]);

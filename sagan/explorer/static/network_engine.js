@@ -1,5 +1,6 @@
 // The engine of the static page: both networks run in this browser, in a worker.
 
+import { moved } from "sagan/directions.js";
 import { between, seededLatents } from "sagan/latents.js";
 import { LruCache } from "sagan/lru.js";
 import { AttentionMap, decodeGallery, decodePayload } from "sagan/payload.js";
@@ -13,8 +14,8 @@ const [GALLERY, SAMPLE, PHOTO] = [0, 1, 2];
 const absolute = (path) => new URL(path, document.baseURI).href;
 
 /** What a query asks for, with every default written out: equal ones give the same sample. */
-function normalized({ seed, label, truncation, index, gamma = 1, toward = null, blend = 0 }) {
-  return { seed, label, truncation, index, gamma, toward: blend ? toward : null, blend };
+function normalized({ seed, label, truncation, index, gamma = 1, toward = null, blend = 0, moves = [] }) {
+  return { seed, label, truncation, index, gamma, toward: blend ? toward : null, blend, moves };
 }
 
 /** Fires "progress" with detail.share while files arrive, and "ready" once the networks can run. */
@@ -128,10 +129,11 @@ export class NetworkEngine extends EventTarget {
   }
 
   /** What the generator takes for a query. */
-  request({ seed, label, truncation, index, gamma, toward, blend }) {
-    const { classes } = this.facts;
+  request({ seed, label, truncation, index, gamma, toward, blend, moves }) {
+    const { classes, directions } = this.facts;
     const start = this.latentsOf(seed)[index];
-    const latents = blend ? between(start, this.latentsOf(toward)[index], blend / BLEND_STEPS) : start;
+    const unmoved = blend ? between(start, this.latentsOf(toward)[index], blend / BLEND_STEPS) : start;
+    const latents = moved(unmoved, moves, directions);
     const own = label ?? (classes.length ? index % classes.length : null);
     return { latents, truncation, label: own, gamma };
   }

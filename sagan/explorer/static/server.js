@@ -6,7 +6,8 @@ import { decodeGallery, decodePayload } from "sagan/payload.js";
 const CACHE_BYTES = 64 * 2 ** 20; // galleries, and samples with their maps
 
 async function request(url, options) {
-  const response = await fetch(url, options).catch(() => {
+  const response = await fetch(url, options).catch((error) => {
+    if (error.name === "AbortError") throw error;
     throw new Error("The server is not answering. Is sagan explore still running?");
   });
   if (response.ok) return response;
@@ -19,9 +20,26 @@ async function request(url, options) {
   throw new Error(typeof detail === "string" ? detail : "The server rejected these values.");
 }
 
+function upload(url, file, signal) {
+  return request(url, {
+    method: "POST", body: file, signal, headers: { "content-type": "application/octet-stream" },
+  });
+}
+
+/** The lines of a response as they arrive. */
+async function* linesOf(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (rest + part.value).split("\n");
+    rest = lines.pop();
+    yield* lines;
+  }
+}
+
 function queryString(parameters) {
-  const known = Object.entries(parameters).filter(([, value]) => value !== null);
-  return new URLSearchParams(known.map(([name, value]) => [name, String(value)]));
+  const pairs = Object.entries(parameters).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+  return new URLSearchParams(pairs.filter(([, value]) => value !== null));
 }
 
 const cache = new LruCache(CACHE_BYTES);
@@ -56,12 +74,30 @@ export class ServerEngine {
   }
 
   async photo(file) {
-    const response = await request("api/image", {
-      method: "POST",
-      body: file,
-      headers: { "content-type": "application/octet-stream" },
-    });
+    const response = await upload("api/image", file);
     return decodePayload(await response.arrayBuffer(), this.gammas);
+  }
+
+  /**
+   * Find the sample that comes nearest to a photo.
+   *
+   * @param {File} file
+   * @param {(progress: {done: number, total: number}) => void} onProgress called with steps
+   * @param {AbortSignal} signal
+   * @returns {Promise<{payload: Payload, distance: number, randomDistance: number}>}
+   */
+  async project(file, onProgress, signal) {
+    const response = await upload("api/projection", file, signal);
+    for await (const line of linesOf(response.body)) {
+      const { detail, payload, distance, random_distance: randomDistance, ...progress } = JSON.parse(line);
+      if (detail) throw new Error(detail);
+      if (!payload) onProgress(progress);
+      else {
+        const { buffer } = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
+        return { payload: decodePayload(buffer, this.gammas), distance, randomDistance };
+      }
+    }
+    throw new Error("The server stopped before it was done.");
   }
 }
 

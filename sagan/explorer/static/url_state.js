@@ -2,8 +2,10 @@
 
 const DEFAULTS = {
   seed: 0, label: null, truncation: 1, index: 0, toward: null, blend: 0, gamma: 1,
-  layer: null, at: null, pins: [],
+  layer: null, at: null, pins: [], moves: [],
 };
+
+const MAX_MOVE = 5; // along a direction
 
 const number = (low, high) => (text) => {
   const value = Number(text);
@@ -28,6 +30,10 @@ const PARSERS = {
   layer: (text) => text,
   at: pixel,
   pins: (text) => text.split(";").map(pixel).filter(Boolean),
+  moves: (text) => {
+    const moves = text.split(",").map(number(-MAX_MOVE, MAX_MOVE));
+    return moves.includes(undefined) ? undefined : moves;
+  },
 };
 
 /** The seed to interpolate toward unless another one is chosen. */
