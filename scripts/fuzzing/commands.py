@@ -150,6 +150,8 @@ def _visit(app: Any, out: Path, rng: random.Random) -> None:
             "/", "/api/gallery", f"/api/gallery?seed={rng.choice([5, -1, 2**70, 'x'])}",
             f"/api/sample?index={rng.choice([0, 23, 24])}&toward=7&blend=3&gamma={rng.random()}",
             f"/api/sample?label={rng.choice([0, 1, 2, 2**31])}", "/api/run/history",
+            f"/api/sample?moves={rng.choice([0, 5, 'x'])}&moves={rng.random()}",
+            f"/api/run/attention/{rng.choice([1, 3, 0, 10**13, '..%2f..', 'x'])}",
             "/api/run/history", f"/api/run/grids/{rng.choice([1, 3, 0, 10**13, '..%2f..', 'x'])}",
             f"/static/{rng.choice(['page.css', '../app.py', '%2e%2e/app.py', '/etc/passwd'])}",
         ]  # fmt: skip

@@ -178,6 +178,7 @@ def test_files_outside_the_static_folder_are_not_served(client: TestClient, path
                 "/api/gallery",
                 "/api/sample",
                 "/api/image",
+                "/api/projection",
                 "/api/run/history",
                 "/api/run/grids/{step}",
                 "/api/run/attention/{step}",
@@ -196,7 +197,7 @@ def test_schemathesis_finds_no_deviation_from_the_schema(
     operations = {operation.path: operation for operation in map(_ok, schema.get_all_operations())}
     assert operations.keys() >= set(paths)
     for path in paths:
-        examples = 4 if path == "/api/image" else 10  # each starts a process
+        examples = 4 if path in ("/api/image", "/api/projection") else 10  # each starts a process
 
         @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
         @given(case=operations[path].as_strategy(generation_mode=mode))

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ import torch
 from PIL import Image
 
 from sagan.data import PackedDataset
+from sagan.explain.view import LayerView
 from sagan.images.grid import grid_columns, image_grid
 from sagan.model import open_model
 from sagan.run.stats import read_records
 from sagan.sampling import grid_labels
 from sagan.training import measurements
+from sagan.training.images import draw_images
 from sagan.training.measurements import measure_attention
 from sagan.training.record_writer import RecordWriter
 from sagan.training.recorder import Reporter
@@ -65,6 +68,26 @@ def test_a_finished_run_has_the_documented_files(finished_run: Path) -> None:
     assert environment["torch"] == torch.__version__
     assert environment["precision"] == "float32"
     assert environment["threads"] == torch.get_num_threads()
+
+
+def test_figures_of_attention_ask_about_the_same_pixels_at_every_step(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def record(images: np.ndarray, views: list[LayerView], *rest: object) -> None:
+        asked.append([view.queries for view in views])
+
+    monkeypatch.setattr("sagan.explain.draw.attention_figure", record)
+    monkeypatch.setattr("sagan.explain.draw.save_figure", lambda *arguments: None)
+    (tmp_path / "samples").mkdir()
+    generator = open_model(finished_run).generator()
+    for step in (1, 2):
+        draw_images(generator, tmp_path, step, mock.Mock(spec=RecordWriter))
+        with torch.no_grad():
+            generator.self_attention["16"].query.weight.normal_()  # type: ignore[union-attr,operator]
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
 
 
 def test_records_have_the_documented_keys_at_the_steps_they_were_due(finished_run: Path) -> None:
