@@ -101,7 +101,8 @@ def discriminator_step(
                     loss = loss + adversaries.objective.penalty(
                         discriminator, real, fake, shard.labels, rng
                     )
-                loss.backward(torch.full_like(loss, 1 / len(shards)))
+                # Not `backward(1 / len(shards))`: torch would import SymPy to check the shape.
+                (loss / len(shards)).backward()
             losses.append(loss.detach())
             adversaries.strength.observe(logits.chunk(2)[0])
     total = adversaries.mean(_mean(losses))
@@ -140,8 +141,7 @@ def generator_step(
                     view = discriminator.view(images)
                 loss = _generator_loss(adversaries, view, labels)
                 # Restricted to the generator, so D's weight gradients are never computed.
-                share = torch.full_like(loss, 1 / len(shard_indices))
-                loss.backward(share, inputs=list(generator.parameters()))
+                (loss / len(shard_indices)).backward(inputs=list(generator.parameters()))
             losses.append(loss.detach())
     total = adversaries.mean(_mean(losses))
     adversaries.guard_g.check(total, key.step + 1)
