@@ -112,7 +112,7 @@ class Config(BaseModel):
         0.0, description="probability of differentiable augmentation, or adaptive"
     )
     augment_with: tuple[Literal["color", "translation", "cutout"], ...] = Field(
-        ("color", "translation", "cutout"), description="transformations, in this order"
+        ("color", "translation", "cutout"), description="what augmentation does, in this order"
     )
 
     freeze_d: int = Field(

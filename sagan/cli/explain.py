@@ -139,7 +139,6 @@ def explore(
 
         if beside is not None:
             raise SaganError("--static writes a page without trainings: leave --beside out")
-
         write_folder(model, static, say)
         return
     from sagan.cli.signals import end_at_once

@@ -11,6 +11,7 @@ from sagan.cli.options import Device, Settings, SourceOption
 from sagan.cli.signals import end_at_once
 from sagan.errors import SaganError
 from sagan.runtime.extras import report_missing_library
+from sagan.studies.request import ClusterName, ClusterRequest, PilotRequest, StudyRequest
 from sagan.studies.server import start_server
 
 
@@ -53,7 +54,7 @@ def study(
         ),
     ] = None,
     cluster: Annotated[
-        Literal["slurm", "local"] | None,
+        ClusterName | None,
         typer.Option(help="Submit runs as jobs: slurm, or local (processes) to try it out."),
     ] = None,
     cluster_set: Annotated[
@@ -106,7 +107,6 @@ def study(
 
     with report_missing_library():
         from sagan.studies.engine import run_study
-        from sagan.studies.request import ClusterRequest, PilotRequest, StudyRequest
     from sagan.training.loop import Interrupted
 
     if delta is not None and not plan:
@@ -121,19 +121,9 @@ def study(
     pilot = PilotRequest(delta, pilot_seeds, pilot_steps) if plan else None
     try:
         request = StudyRequest(
-            name,
-            data,
-            out,
-            preset,
-            overrides,
-            names,
-            seeds,
-            steps,
-            budget_minutes,
-            jobs,
-            pilot,
+            name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs, pilot,
             jobs_at,
-        )
+        )  # fmt: skip
         run_study(request, dry_run, open_console(), say, device)
     except (Interrupted, KeyboardInterrupt) as stopped:
         say_at_last("stopped; run the same command again to resume")

@@ -21,14 +21,14 @@ def latent_directions(generator: GeneratorBase, num: int) -> Float32Array:
     """Return the directions along which latents change a generator's features most.
 
     The rows of A are the weights of all outputs that are computed from the latent itself, each
-    divided by its length, as in the authors' code, so that layers of any scale count alike:
+    divided by its length, so that layers of any scale count alike:
 
     * residual: the first linear layer;
     * projected: the same, and the gains and biases of all norms, which the latent decides as well;
     * dcgan: the first transposed convolution.
 
-    The directions have no names: what one changes is for the eye to say. Nor does a sign mean
-    anything; here each one's largest component is positive.
+    The directions have no names: look at what one changes. Nor does a sign mean anything; here
+    each one's largest component is positive.
 
     Args:
         generator: of any of these families, with or without spectral normalization.

@@ -69,7 +69,7 @@ def run_study(
     draft = draft_plan(STUDIES[request.study], request)
     if draft.record is not None and not request.steps:
         say(f"resuming with {draft.config.steps:,} steps, as the study began")
-    jobs = request.jobs or suitable_jobs(request, len(draft.runs()))
+    jobs = request.jobs or _default_jobs(request, len(draft.runs()))
     engine = StudyEngine(draft, console, say, started, jobs)
     if dry_run:
         engine.show_plan()
@@ -81,8 +81,8 @@ def run_study(
             engine.run()
 
 
-def suitable_jobs(request: StudyRequest, runs: int) -> int:
-    """Return how many of a study's runs to do at a time: on a cluster all, which may queue them."""
+def _default_jobs(request: StudyRequest, runs: int) -> int:
+    """Return how many of a study's runs to do at a time: on a cluster all, since it queues them."""
     return runs if request.cluster is not None else workers.suitable_jobs(runs)
 
 

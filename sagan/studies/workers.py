@@ -128,13 +128,18 @@ def run_in_parallel(
 
 
 def _start_worker(threads: int, device: str | None, numbers: "SimpleQueue[int]") -> None:
-    """Set up a worker as the command line does; workers take several GPUs in turn."""
-    keep_freed_memory()
-    if join_processes(device).device.type != "cpu":
+    """Set up a worker; workers take several GPUs in turn."""
+    if _set_up(threads, device).type != "cpu":
         torch.accelerator.set_device_index(numbers.get() % torch.accelerator.device_count())
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _set_up(threads: int, device: str | None = None) -> torch.device:
+    """Set up this process as the command line does, and return its device."""
+    keep_freed_memory()
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's and scikit-learn's
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    return join_processes(device).device
 
 
 def _exit_with_parent() -> None:
@@ -161,10 +166,7 @@ def execute_run(run: StudyRun, perform: Callable[[StudyRun], RunMetrics]) -> Res
 
 def execute_as_job(run: StudyRun, paths: SplitPaths, threads: int) -> Result | None:
     """Do a run in a process of its own; return None if a signal interrupted it."""
-    keep_freed_memory()
-    join_processes()
-    torch.set_num_threads(threads)
-    threadpool_limits(threads)
+    _set_up(threads)
     return _execute_in_worker(run, paths)
 
 

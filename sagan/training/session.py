@@ -21,7 +21,7 @@ from sagan.hub.names import is_hub_name
 from sagan.images.credits import joined_credits
 from sagan.images.shape import ImageShape
 from sagan.model import Model, open_model
-from sagan.nn.channels import check_layout
+from sagan.nn.channels import has_layout
 from sagan.presets import LADDERS, Rung
 from sagan.run import directory
 from sagan.run.checkpoint import checkpoints
@@ -242,11 +242,7 @@ def _default_preset(source: str, overrides: Mapping[str, Any]) -> tuple[str, Map
 
 def _takes(preset: str, shape: ImageShape) -> bool:
     """Return whether the networks of a preset have a layout for a shape."""
-    try:
-        check_layout(resolve(preset).family, shape)
-    except ValueError:
-        return False
-    return True
+    return has_layout(resolve(preset).family, shape)
 
 
 def _at_most(by_side: Mapping[int, T], side: int) -> T:

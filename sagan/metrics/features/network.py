@@ -85,7 +85,7 @@ def check_features(name: str) -> None:
     """Check that a feature network has this name.
 
     Raises:
-        SaganError: none has.
+        SaganError: none of them does.
     """
     if name not in _OPENERS:
         raise SaganError(f"unknown features '{name}': choose from {', '.join(FEATURE_NETWORKS)}")
