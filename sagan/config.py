@@ -69,8 +69,10 @@ class Config(BaseModel):
     attention_scores: Literal["dot", "cosine"] = Field(
         "dot", description="cosine: of keys and queries of unit length, times a learned number"
     )
-    attention_block: Literal["attention", "residual"] = Field(
-        "attention", description="residual: the paper's control, as large, in place of attention"
+    attention_block: Literal["attention", "residual", "residual-macs"] = Field(
+        "attention",
+        description="residual: the paper's control, as large, in place of attention; "
+        "residual-macs: with as many multiplications",
     )
     spectral_norm_g: bool = Field(True, description="spectral normalization in G")
     spectral_norm_d: bool = Field(True, description="spectral normalization in D")

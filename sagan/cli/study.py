@@ -17,11 +17,12 @@ from sagan.studies.server import start_server
 
 def study(
     name: Annotated[
-        Literal["attention", "spectral-norm", "discriminator"],
+        Literal["attention", "parts", "spectral-norm", "discriminator"],
         typer.Argument(
             metavar="NAME",
-            help="attention (does it improve samples?), spectral-norm (does it keep training "
-            "stable?) or discriminator (are its features good?).",
+            help="attention (does it improve samples?), parts (do parts of a face agree?), "
+            "spectral-norm (does it keep training stable?) or discriminator (are its features "
+            "good?).",
         ),
     ],
     data: SourceOption,

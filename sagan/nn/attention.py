@@ -189,6 +189,16 @@ class SelfAttention2d(nn.Module):
         keys = (rows // 2) * (columns // 2) if self.pool else rows * columns
         return rows * columns * keys
 
+    def multiplications(self, rows: int, columns: int) -> int:
+        """Return how many multiplications one image of rows x columns positions takes.
+
+        Of the convolutions, and of the products of equations 1 and 2.
+        """
+        convolutions = [layer for layer in self.children() if isinstance(layer, nn.Conv2d)]
+        weights = sum(layer.weight.numel() for layer in convolutions)
+        widths = self.query.out_channels + self.value.out_channels
+        return rows * columns * weights + self.map_size(rows, columns) * widths
+
     def _query_and_key(self, x: Tensor) -> tuple[Tensor, Tensor]:
         channels = self.query.in_channels
         if x.dim() != 4 or x.shape[1] != channels:

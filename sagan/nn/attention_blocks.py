@@ -11,7 +11,7 @@ from sagan.nn.attention_kernels import BackendName
 from sagan.nn.inputs import check_whole
 from sagan.nn.residual_control import ResidualControl2d
 
-BlockName: TypeAlias = Literal["attention", "residual"]
+BlockName: TypeAlias = Literal["attention", "residual", "residual-macs"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class AttentionSpec:
         sizes: sides of the feature maps that attention follows, in any order.
         form: the published form, as in `SelfAttention2d`.
         backend: how attention is computed, as in `SelfAttention2d`.
-        block: "attention", or "residual" for the paper's control in its place: a
-            `ResidualControl2d` with as many parameters as the attention would have.
+        block: "attention", or a `ResidualControl2d` in its place: "residual" for the paper's
+            control, which has as many parameters as the attention would have; "residual-macs" for
+            one that takes as many multiplications.
         scores: how queries and keys are compared, as in `SelfAttention2d`.
 
     Raises:
@@ -72,16 +73,19 @@ def attention_blocks(spec: AttentionSpec | None, maps: Mapping[int, int]) -> nn.
             raise ValueError(f"no attention at {size} x {size}: feature maps here are {choices}")
     return nn.ModuleDict(
         {
-            str(size): attention_block(spec, channels)
+            str(size): attention_block(spec, channels, size)
             for size, channels in maps.items()  # not of spec.sizes: the network's order
             if size in spec.sizes
         }
     )
 
 
-def attention_block(spec: AttentionSpec, channels: int) -> nn.Module:
-    """Build one block for a feature map of this many channels, at least 8."""
+def attention_block(spec: AttentionSpec, channels: int, size: int) -> nn.Module:
+    """Build one block for a feature map of this many channels, at least 8, and this side."""
     attention = SelfAttention2d(channels, spec.form, backend=spec.backend, scores=spec.scores)
     if spec.block == "attention":
         return attention
-    return ResidualControl2d(channels, sum(p.numel() for p in attention.parameters()))
+    if spec.block == "residual":
+        return ResidualControl2d(channels, sum(p.numel() for p in attention.parameters()))
+    # Each weight of a convolution is multiplied once at each position.
+    return ResidualControl2d(channels, attention.multiplications(size, size) // size**2)

@@ -1,4 +1,4 @@
-"""The paper's control for self-attention: a residual block with as many parameters in its place.
+"""The paper's control for self-attention: a residual block in its place, as large or as costly.
 
 Zhang et al. 2018 (arXiv 1805.08318, section 5.2, table 1) ask whether attention helps because it is
 attention, or because it adds depth and parameters. They do not describe the block. This one is a
@@ -16,7 +16,9 @@ class ResidualControl2d(nn.Module):
 
     Args:
         channels: C of the input and the output.
-        parameters: how many to have; h is chosen so that 2 C h + 9 h^2 + 1 comes nearest.
+        parameters: how many to have; h, at most C, is chosen so that 2 C h + 9 h^2 + 1 comes
+            nearest. As each weight is multiplied once at each position, it is also the number of
+            multiplications by position.
     """
 
     def __init__(self, channels: int, parameters: int) -> None:

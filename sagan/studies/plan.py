@@ -248,6 +248,13 @@ def common_config(study: Study, request: StudyRequest, record: StudyRecord | Non
         config = resume_config(record.config, settings)
     else:
         config = resolve(request.preset, settings)
+    if config.augment == "adaptive":
+        if "augment" in request.settings:
+            raise SaganError(
+                "augment=adaptive would differ between variants: give a probability, or leave it "
+                "out"
+            )
+        config = config.model_copy(update={"augment": 0.0})
     for key in set.intersection(*(set(variant.change(config)) for variant in study.variants)):
         if key in request.settings:
             raise SaganError(f"every variant has its own {key}: leave out --set {key}")

@@ -10,9 +10,8 @@ from sagan.types import NamedProgress
 
 ConfigOverrides: TypeAlias = Mapping[str, Any]  # fields of the configuration and their new values
 
-# In every study. An adaptive augmentation would be another treatment in each variant; and a
-# training that diverges is a finding, not a reason to leave the other runs undone.
-COMMON_SETTINGS: ConfigOverrides = {"augment": 0.0, "on_nonfinite": "skip"}
+# In every study: a training that diverges is a finding, not a reason to leave other runs undone.
+COMMON_SETTINGS: ConfigOverrides = {"on_nonfinite": "skip"}
 COUNT_SPEC = "of"  # spec of a column that counts runs, such as "2 of 3"
 ATTENTION_NOTE = (
     "The sign of gamma is arbitrary, so its absolute value is shown. Uniform attention, as before "
@@ -96,6 +95,7 @@ class Column:
 
 SMALLEST_DISTANCE = SmallestEffect(0.05, relative=True)  # of a distance to the training images
 SMALLEST_ACCURACY = SmallestEffect(0.01, relative=False)
+SMALLEST_AGREEMENT = SmallestEffect(0.02, relative=False)  # from 0, chance, to 1
 DROPPED_COLUMN = Column("dropped", "dropped updates (not finite)", ".0f")  # if there were any
 
 

@@ -18,11 +18,12 @@ SMALLEST = [
 ]  # fmt: skip
 VARIANTS = {
     "attention": ["attention-16", "attention-8", "none", "residual-16"],
+    "parts": ["attention-16", "none", "residual-16"],
     "spectral-norm": ["both", "d", "none"],
     "discriminator": ["attention", "none", "pixels", "supervised", "untrained"],
 }
-SEEDS = {"attention": 2, "spectral-norm": 1, "discriminator": 1}
-JOBS = {"attention": 1, "spectral-norm": 1, "discriminator": 2}
+SEEDS = {"attention": 2, "parts": 1, "spectral-norm": 1, "discriminator": 1}
+JOBS = {"attention": 1, "parts": 1, "spectral-norm": 1, "discriminator": 2}
 
 
 def found(study: Path) -> dict[str, dict[str, Any]]:
@@ -37,7 +38,8 @@ def found(study: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.usefixtures("no_images")
 def test_a_whole_study_leaves_its_results_and_report(sagan, splits, tmp_path, name) -> None:
     out = tmp_path / name
-    command = ["study", name, "--data", splits, "--out", out, *SMALLEST]
+    data = "avatars:toon-head,micah@100" if name == "parts" else splits
+    command = ["study", name, "--data", data, "--out", out, *SMALLEST]
     result = sagan(*command, "--seeds", SEEDS[name], "--jobs", JOBS[name])
     assert result.status == 0, result.err
     results = found(out)
@@ -50,8 +52,11 @@ def test_a_whole_study_leaves_its_results_and_report(sagan, splits, tmp_path, na
     assert f"after {STEPS} steps of 8 images" in report
     assert f"sagan study {name} --data" in report
     assert (out / ".gitignore").read_text().splitlines()[0] == "/runs/"
-    check = {"attention": check_attention, "spectral-norm": check_spectral_norm}
-    check.get(name, check_discriminator)(results, out)
+    check = {
+        "attention": check_attention, "parts": check_parts, "spectral-norm": check_spectral_norm,
+        "discriminator": check_discriminator,
+    }  # fmt: skip
+    check[name](results, out)
 
 
 def check_attention(results: dict[str, Any], out: Path) -> None:
@@ -70,6 +75,19 @@ def check_attention(results: dict[str, Any], out: Path) -> None:
     assert (out / "runs" / "none-seed0" / "stats.jsonl").is_file()
     # Another seed is another run.
     assert with_attention["numbers"] != results["attention-16-seed0"]["numbers"]
+
+
+def check_parts(results: dict[str, Any], out: Path) -> None:
+    for result in results.values():
+        numbers = result["numbers"]
+        kinds = [key.removesuffix("/chance") for key in numbers if key.endswith("/chance")]
+        beyond = [
+            (numbers[kind] - numbers[f"{kind}/chance"]) / (1 - numbers[f"{kind}/chance"])
+            for kind in kinds
+        ]
+        assert numbers["agreement"] == pytest.approx(np.mean(beyond))
+        assert len(result["blocks"]["agreement"]) == 10
+    assert "agree more often than no attention" in (out / "report.md").read_text()
 
 
 def check_spectral_norm(results: dict[str, Any], out: Path) -> None:
@@ -179,6 +197,22 @@ def test_mistakes_are_reported_in_one_line(sagan, splits, tmp_path, arguments, w
     assert what in result.err
     assert len(result.err.splitlines()) == 1
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ("", "parts needs faces, as --data avatars, and '"),
+        ("avatars:micah@100", "needs 100 faces in two or more styles"),
+        ("avatars:toon-head,micah@40", "has 40 in 2"),
+    ],
+)
+def test_the_study_parts_refuses_what_it_cannot_compare(
+    sagan, splits, tmp_path, data, what
+) -> None:
+    result = sagan("study", "parts", "--data", data or splits, "--out", tmp_path / "s", *SMALLEST)
+    assert result.status == 2
+    assert what in result.err.splitlines()[-1]
 
 
 def test_the_study_discriminator_refuses_images_without_labels(sagan, pictures, tmp_path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from sagan.build import build_networks
 from sagan.config import Config, parse_config, resolve
@@ -20,11 +21,31 @@ def count(network: nn.Module) -> int:
 def test_the_control_has_as_many_parameters_as_the_attention_it_replaces(channels, form) -> None:
     with torch.device("meta"):
         attention = SelfAttention2d(channels, form, spectral_norm=False)
-        control = attention_block(AttentionSpec((), form, block="residual"), channels)
+        control = attention_block(AttentionSpec((), form, block="residual"), channels, 16)
     assert isinstance(control, ResidualControl2d)
     # It can be off by half the parameters of one more channel in the bottleneck.
     width = control.reduce.out_channels
     assert abs(count(control) - count(attention)) <= channels + 9 * (2 * width + 1) / 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_another_control_takes_as_many_multiplications(size, form) -> None:
+    with torch.device("meta"):
+        spec = AttentionSpec((), form, block="residual-macs")
+        control = attention_block(spec, 64, size)
+        attention = SelfAttention2d(64, form, backend="eager")
+        nn.init.constant_(attention.gamma, 0.5)
+        counts = []
+        for layer in (attention, control):
+            with FlopCounterMode(display=False) as counter:
+                layer(torch.randn(1, 64, size, size))
+            counts.append(counter.get_total_flops())
+    of_attention, of_control = counts
+    assert isinstance(control, ResidualControl2d)
+    width = control.reduce.out_channels
+    step = 2 * size**2 * (2 * 64 + 9 * (2 * width + 1))  # one more channel in the bottleneck
+    assert abs(of_control - of_attention) <= step / 2 or width == 64
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -156,7 +156,7 @@ def test_a_finished_study_is_reported_from_its_results_without_the_data(
         ({"settings": {"attention_form": "full"}}, "in this study attention_form is pooled"),
         ({"settings": {"seed": 3}}, "--set seed has no effect here: use --seeds"),
         ({"settings": {"steps": 3}}, "--set steps has no effect here: use --steps"),
-        ({"settings": {"augment": "adaptive"}}, "in this study augment is 0.0"),
+        ({"settings": {"augment": "adaptive"}}, "augment=adaptive would differ between variants"),
         ({"variants": ["attention-32"]}, "variant attention-32: attention_d has no feature map"),
     ],
 )
@@ -260,6 +260,14 @@ def test_all_runs_have_the_precision_of_the_machine_that_began_the_study(
         run_study(seeds=1 + native)
     assert {run.config.precision for run in performed} == {"float32"}
     assert json.loads((tmp_path / "study" / "study.json").read_text())["runs"] == names(performed)
+
+
+@pytest.mark.parametrize(("preset", "augment"), [("classic-32", 0.0), ("cpu-32", 1.0)])
+def test_a_study_keeps_augmentation_that_does_not_adapt(
+    run_study, performed, preset, augment
+) -> None:
+    run_study(preset=preset, seeds=1, variants=["none", "g-16"])
+    assert {run.config.augment for run in performed} == {augment}
 
 
 def test_a_launcher_is_refused(run_study, performed, monkeypatch) -> None:

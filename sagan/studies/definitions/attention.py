@@ -1,9 +1,10 @@
 """Does attention improve what a GAN generates? Zhang et al. 2018, section 5.2 and table 1."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 from typing import Any
 
+from sagan.config import Config
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.studies.measure.quality import QUALITY_COLUMNS, measure_final_quality, prepare_reference
 from sagan.studies.measure.train import (
@@ -46,29 +47,35 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     )
 
 
-def _variants() -> Iterator[Variant]:
-    yield _variant("none", "no attention", {"attention_g": (), "attention_d": ()})
+def attention_variants(default: Collection[str]) -> Iterator[Variant]:
+    """Yield all variants with and without attention, given the names of those run by default."""
+    for name, title, settings in _variants():
+        yield Variant(name, title, _always(settings), default=name in default)
+
+
+def _always(settings: ConfigOverrides) -> Callable[[Config], ConfigOverrides]:
+    return lambda _: settings
+
+
+def _variants() -> Iterator[tuple[str, str, ConfigOverrides]]:
+    yield "none", "no attention", {"attention_g": (), "attention_d": ()}
     for size in MAP_SIZES:
-        title = f"a residual block as large as attention, at {size} x {size} in both networks"
-        yield _variant(f"residual-{size}", title, _at(size) | {"attention_block": "residual"})
+        for block, alike in (("residual", "as large"), ("residual-macs", "as costly")):
+            title = f"a residual block {alike} as attention, at {size} x {size} in both networks"
+            yield f"{block}-{size}", title, _at(size) | {"attention_block": block}
     for size in MAP_SIZES:
-        title = f"attention at {size} x {size} in both networks"
-        yield _variant(f"attention-{size}", title, _at(size))
+        yield f"attention-{size}", f"attention at {size} x {size} in both networks", _at(size)
     for size in MAP_SIZES:
         at = f"at {size} x {size}"
-        yield _variant(f"g-{size}", f"attention {at} in G only", _at(size) | {"attention_d": ()})
-        yield _variant(f"d-{size}", f"attention {at} in D only", _at(size) | {"attention_g": ()})
+        yield f"g-{size}", f"attention {at} in G only", _at(size) | {"attention_d": ()}
+        yield f"d-{size}", f"attention {at} in D only", _at(size) | {"attention_g": ()}
         for form in OTHER_FORMS:
             settings = _at(size) | {"attention_form": form}
-            yield _variant(f"{form}-{size}", f'form "{form}" {at} in both networks', settings)
+            yield f"{form}-{size}", f'form "{form}" {at} in both networks', settings
 
 
 def _at(size: int) -> dict[str, Any]:
     return {"attention_g": (size,), "attention_d": (size,)}
-
-
-def _variant(name: str, title: str, settings: ConfigOverrides) -> Variant:
-    return Variant(name, title, lambda _: settings, default=name in DEFAULT_VARIANTS)
 
 
 def _claims() -> Iterator[Claim]:
@@ -79,6 +86,10 @@ def _claims() -> Iterator[Claim]:
         yield _claim(
             f"Attention {at} {better} a residual block of the same size in its place",
             both, f"residual-{size}",
+        )  # fmt: skip
+        yield _claim(
+            f"Attention {at} {better} a residual block of the same cost in its place",
+            both, f"residual-macs-{size}",
         )  # fmt: skip
         for one in ("g", "d"):
             place, name = f"in {one.upper()} only", f"{one}-{size}"
@@ -102,7 +113,7 @@ STUDY = Study(
     name="attention",
     question="Does attention improve what a GAN generates, with equal data, seeds, steps and "
     "recipe?",
-    variants=tuple(_variants()),
+    variants=tuple(attention_variants(DEFAULT_VARIANTS)),
     # The variants' names and the claims take these for granted.
     settings={"attention_block": "attention", "attention_form": "pooled", **COMMON_SETTINGS},
     prepare=prepare_reference,

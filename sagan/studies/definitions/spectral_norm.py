@@ -147,7 +147,43 @@ def _equal_rates(generator: bool, discriminator: bool) -> Callable[[Config], Con
     return lambda config: {**normalized(config), "lr_d": config.lr_g}
 
 
+def _higher_rates(
+    generator: bool, discriminator: bool, factor: float
+) -> Callable[[Config], ConfigOverrides]:
+    normalized = _normalized(generator, discriminator)
+    return lambda config: {
+        **normalized(config), "lr_g": factor * config.lr_g, "lr_d": factor * config.lr_d,
+    }  # fmt: skip
+
+
 _EQUAL = "D's learning rate equal to G's"
+# Of both learning rates: at gentle ones nothing fails, with normalization or without.
+FACTORS = (4, 16, 64)
+_PLACES = {"none": (False, False), "d": (False, True), "both": (True, True)}
+
+
+def _at_higher_rates() -> Iterator[Variant]:
+    for factor in FACTORS:
+        for name, title in (("none", "none"), ("d", "in D only"), ("both", "in G and D")):
+            change = _higher_rates(*_PLACES[name], factor)
+            yield Variant(
+                f"{name}-{factor}x", f"{title}, learning rates {factor} times as high", change,
+                default=False,
+            )  # fmt: skip
+
+
+def _claims_at_higher_rates() -> Iterator[Claim]:
+    for factor in FACTORS:
+        for better, worse, sentence in (
+            ("both", "none", "in G and D ends with better images than none"),
+            ("d", "none", "in D only ends with better images than none"),
+            ("both", "d", "in G and D ends with better images than in D only"),
+        ):
+            yield Claim(
+                f"At {factor} times the learning rates, spectral normalization {sentence}",
+                DEFAULT_DISTANCE, "lower", f"{better}-{factor}x", f"{worse}-{factor}x",
+            )  # fmt: skip
+
 
 STUDY = Study(
     name="spectral-norm",
@@ -160,6 +196,7 @@ STUDY = Study(
         Variant("none-equal", f"none, {_EQUAL}", _equal_rates(False, False), default=False),
         Variant("d-equal", f"in D only, {_EQUAL}", _equal_rates(False, True), default=False),
         Variant("both-equal", f"in G and D, {_EQUAL}", _equal_rates(True, True), default=False),
+        *_at_higher_rates(),
     ),
     prepare=prepare_reference,
     perform=perform,
@@ -191,6 +228,7 @@ STUDY = Study(
             "than in D only",
             DEFAULT_DISTANCE, "lower", "both-equal", "d-equal",
         ),
+        *_claims_at_higher_rates(),
     ),
     columns=(
         Column("failed", "failed runs", COUNT_SPEC),
