@@ -108,7 +108,7 @@ def create_app(
 
     @app.get("/api/gallery", response_class=Response, responses=_RESULTS)
     async def gallery(asked: Annotated[GalleryRequest, Query()], request: Request) -> Response:
-        """24 samples: `images` uint8 (24, S, S, 3)."""
+        """24 samples: `images` uint8 (24, H, W, 3)."""
         return await _result(request, queue.get(asked, lambda: renderer.gallery(asked)))
 
     @app.get("/api/sample", response_class=Response, responses=_RESULTS)

@@ -49,11 +49,6 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
     renderer = Renderer(model)
     if not renderer.gammas():
         raise SaganError(f"model '{name}' has no attention layer to show")
-    if model.config.colors != "rgb":
-        raise SaganError(
-            f"'{model.origin}' draws images of {model.config.shape}, but the static page shows RGB "
-            "only: use sagan explore without --static"
-        )
     runtime = browser_runtime(say)
     parts = {network: _network_content(model, network) for network in _NETWORKS}
     start = start_request(model)
@@ -62,6 +57,7 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
     named = {part: _file_name(part, content) for part, content in parts.items()}
     facts = {
         "fit": model.fit,
+        "channels": model.config.shape.channels,
         "latentSize": model.config.latent_size,
         "directions": renderer.directions.tolist(),
         "files": {**named, "runtime": f"runtime/{BINARY}"},

@@ -179,7 +179,7 @@ def _facts(model: Model, renderer: Renderer) -> dict[str, Any]:
     return {
         "name": model_name(model),
         "classes": list(model.classes),
-        "size": model.config.shape.side,
+        "size": _size(model),
         "gallery": GALLERY_SIZE,
         "gammas": renderer.gammas(),
         "front": front_view(model),
@@ -188,11 +188,16 @@ def _facts(model: Model, renderer: Renderer) -> dict[str, Any]:
     }
 
 
+def _size(model: Model) -> dict[str, int]:
+    """Width and height of the model's images in pixels."""
+    return {"width": model.config.shape.width, "height": model.config.shape.height}
+
+
 def _model_values(model: Model, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The values of all templates."""
     return {
         "name": model_name(model),
-        "size": model.config.shape.side,
+        "size": _size(model),
         "step": model.step,
         "credits": model.credits.splitlines(),
         "score_meaning": _SCORE_MEANING[model.config.loss],

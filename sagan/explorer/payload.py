@@ -24,11 +24,11 @@ class Payload:
     """An image, its attention maps and the discriminator's scores, as sent to the page.
 
     Attributes:
-        image: uint8 (S, S, 3).
+        image: uint8 (H, W, 3).
         maps: {layer name: float32 (N, M)}, rows summing to 1.
         scores: D's logits, float32 (K,): one for each label, K = 1 without labels.
         label: the class it was generated for; None for a photo or an unconditional model.
-        without_attention: uint8 (S, S, 3), the same latents with every gamma at 0; None for a
+        without_attention: uint8 (H, W, 3), the same latents with every gamma at 0; None for a
             photo.
     """
 

@@ -31,7 +31,7 @@ async def projection_lines(
     Args:
         renderer: the networks.
         queue: where they compute.
-        image: uint8 (S, S, C).
+        image: uint8 (H, W, C).
     """
     progress = {"done": 0, "total": 0}
     left = threading.Event()

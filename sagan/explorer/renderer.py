@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sagan.build import check_map_memory
-from sagan.errors import SaganError
 from sagan.explain.directions import latent_directions
 from sagan.explain.front_views import front_sample
 from sagan.explain.projection import Projection, project
@@ -78,17 +77,10 @@ class Renderer:
     """Both networks of a model, ready to generate and to judge. Not thread-safe.
 
     Raises:
-        SaganError: the model's images are not square, its weights are damaged, or its attention
-            maps are too large.
+        SaganError: the model's weights are damaged, or its attention maps are too large.
     """
 
     def __init__(self, model: Model, device: torch.device = CPU) -> None:
-        shape = model.config.shape
-        if shape.height != shape.width:
-            raise SaganError(
-                f"'{model.origin}' draws images of {shape}, but the explorer shows square ones "
-                "only: use sagan explain --out FILE.png"
-            )
         self.generator = model.generator().to(device)
         self.discriminator = model.discriminator().to(device)
         self.directions = latent_directions(self.generator, NUM_DIRECTIONS)
@@ -96,7 +88,7 @@ class Renderer:
             check_map_memory(network, 1, model.origin)
 
     def gallery(self, request: GalleryRequest) -> bytes:
-        """Return samples as safetensors: `images` uint8 (24, S, S, 3).
+        """Return samples as safetensors: `images` uint8 (24, H, W, 3).
 
         Raises:
             SaganError: the class does not exist.
@@ -122,7 +114,7 @@ class Renderer:
         """Return the sample that comes nearest to an image, and its projection.
 
         Args:
-            image: uint8 (S, S, C).
+            image: uint8 (H, W, C).
             progress: called with the steps done and their number.
         """
         found = project(self.generator, self.discriminator, image, progress=progress)
@@ -145,7 +137,7 @@ class Renderer:
         )
 
     def judge(self, image: UInt8Array) -> Payload:
-        """Return an image, uint8 (S, S, C), with D's attention and scores."""
+        """Return an image, uint8 (H, W, C), with D's attention and scores."""
         scores, maps = self.discriminator.scores_and_attention(image[None])
         return Payload(image=as_rgb(image), maps=_first(maps), scores=scores[0])
 

@@ -112,6 +112,14 @@ def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("explored") / "plain", ())
 
 
+@pytest.fixture(scope="session", params=["96x64", "48x96"])
+def shaped_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of wide images, and one of tall gray ones. Read-only."""
+    colors = "rgb" if request.param == "96x64" else "gray"
+    folder = tmp_path_factory.mktemp("shaped") / request.param
+    return make_run(folder, CLASSES, resolution=request.param, colors=colors)
+
+
 @contextmanager
 def serving(run: Path, beside: Path | None = None) -> Iterator[str]:
     """The URL of a real server for a run, and maybe one beside it."""
@@ -146,6 +154,13 @@ def run_with_the_control(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(run: Path) -> Iterator[str]:
     """A server for the run."""
     with serving(run) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shaped_server(shaped_run: Path) -> Iterator[str]:
+    """A server for it."""
+    with serving(shaped_run) as url:
         yield url
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,12 +19,15 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from sagan.errors import SaganError
 from sagan.explain.queries import interesting_queries
+from sagan.explain.statistics import grids
 from sagan.explorer import browser_runtime as runtime_module
 from sagan.explorer.browser_runtime import BINARY, SCRIPT, browser_runtime
 from sagan.explorer.folder import MAP_TOLERANCE, write_folder
 from sagan.explorer.payload import Payload
 from sagan.explorer.renderer import Renderer, SampleRequest
-from sagan.images.decode import decode
+from sagan.images.decode import Fit, decode
+from sagan.images.rgb import as_rgb
+from sagan.images.shape import Colors, Resolution
 from sagan.model import open_model
 from sagan.nn.inputs import seeded_latents
 from sagan.sampling import spherical_interpolation
@@ -40,12 +43,13 @@ ENGINE = """async ({ query, photo }) => {
   window.engine ??= new NetworkEngine(facts);
   const file = photo && new File([Uint8Array.from(photo)], "photo.png");
   const payload = await (file ? engine.photo(file) : engine.sample(query));
-  const maps = payload.maps.map(({ name, side, row, highlights }) => {
-    const rows = Array.from({ length: side ** 2 }, (_, query) => [...row(query)]);
-    return [name, { rows, highlights }];
+  const maps = payload.maps.map(({ name, queries, keys, row, highlights }) => {
+    const count = queries.width * queries.height;
+    const rows = Array.from({ length: count }, (_, query) => [...row(query)]);
+    return [name, { queries, keys, rows, highlights }];
   });
-  const { withoutAttention: plain, image, scores, label } = payload;
-  return { image: [...image], plain: plain && [...plain], scores, label, maps };
+  const { withoutAttention: plain, image, size, scores, label } = payload;
+  return { image: [...image], size, plain: plain && [...plain], scores, label, maps };
 }"""
 
 
@@ -71,9 +75,9 @@ class _QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
-def site(folder: Path) -> Iterator[str]:
-    """The URL of what `python -m http.server` does with the folder."""
+@contextmanager
+def hosted(folder: Path) -> Iterator[str]:
+    """The URL of what `python -m http.server` does with a folder."""
     handler = partial(_QuietHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -81,11 +85,23 @@ def site(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.fixture(scope="session")
+def site(folder: Path) -> Iterator[str]:
+    """The URL of the static page of the run."""
+    with hosted(folder) as url:
+        yield url
+
+
 @pytest.fixture
 def static(page: Page, site: str, open_page: OpenPage) -> Page:
     """The static page, with its networks loaded."""
+    return open_static(page, site, open_page)
+
+
+def open_static(page: Page, url: str, open_page: OpenPage) -> Page:
+    """Open a static page and wait for its networks."""
     page.set_default_timeout(60_000)
-    open_page(page, site)
+    open_page(page, url)
     expect(page.locator("#loading")).to_be_hidden(timeout=60_000)
     return page
 
@@ -110,18 +126,28 @@ def assert_shows(page: Page, image: np.ndarray) -> None:
     assert np.abs(shown.astype(int) - image).max() <= 1
 
 
-def assert_same_payload(found: dict[str, Any], expected: Payload) -> None:
-    size = len(expected.image)
-    image = np.array(found["image"]).reshape(size, size, 3)
-    assert np.abs(image - expected.image.astype(int)).max() <= 1
+def assert_same_payload(
+    found: dict[str, Any], expected: Payload, judged: bool = True, levels: int = 1
+) -> None:
+    """Images, to so many levels, and maps are torch's; if `judged`, the discriminator's, too."""
+    height, width = expected.image.shape[:2]
+    assert found["size"] == {"width": width, "height": height}
+    image = np.array(found["image"]).reshape(height, width, 3)
+    assert np.abs(image - expected.image.astype(int)).max() <= levels
     if expected.without_attention is not None:
-        plain = np.array(found["plain"]).reshape(size, size, 3)
-        assert np.abs(plain - expected.without_attention.astype(int)).max() <= 1
-    np.testing.assert_allclose(found["scores"], expected.scores, atol=0.02)
+        plain = np.array(found["plain"]).reshape(height, width, 3)
+        assert np.abs(plain - expected.without_attention.astype(int)).max() <= levels
+    if judged:
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=0.02)
     maps = dict(found["maps"])
     assert maps.keys() == expected.maps.keys()
     for name, attention in expected.maps.items():
-        np.testing.assert_allclose(maps[name]["rows"], attention, atol=MAP_TOLERANCE)
+        for kind, (rows, columns) in zip(
+            ("queries", "keys"), grids(attention, (height, width)), strict=True
+        ):
+            assert maps[name][kind] == {"width": columns, "height": rows}
+        if judged or name.startswith("generator."):
+            np.testing.assert_allclose(maps[name]["rows"], attention, atol=MAP_TOLERANCE)
 
 
 # The numbers are the model's.
@@ -154,23 +180,76 @@ def test_the_discriminators_map_of_a_photo_is_torchs(static: Page, run: Path) ->
     assert_same_payload(found, Renderer(open_model(run)).judge(decode(data, 32, "crop")))
 
 
+SHAPES = [(90, 41), (41, 90), (50, 41), (32, 32), (20, 11), (30, 20), (32, 48)]  # of photos
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-@pytest.mark.parametrize("shape", [(90, 41), (41, 90), (50, 41), (32, 32), (20, 11)])
-def test_photos_are_made_square_as_pillow_does_it(
-    static: Page, fit: str, shape: tuple[int, int]
+@pytest.mark.parametrize(
+    ("resolution", "colors"), [(32, "rgb"), ("48x32", "rgb"), ("20x30", "gray")]
+)
+def test_photos_are_resized_as_pillow_does_it(
+    static: Page, fit: Fit, resolution: Resolution, colors: Colors
 ) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    data = png(Image.fromarray(noise))
-    found = static.evaluate(
-        """async ([bytes, fit]) => {
-          const { squarePhoto } = await import("sagan/photo.js");
-          return [...await squarePhoto(new Blob([Uint8Array.from(bytes)]), 32, fit)];
+    for shape in SHAPES:
+        noise = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        data = png(Image.fromarray(noise))
+        expected = decode(data, resolution, fit, colors=colors)
+        assert np.array_equal(fitted_photo(static, data, expected.shape, fit), expected), shape
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_transparent_photos_are_resized_as_pillow_does_it(static: Page, fit: Fit) -> None:
+    """What is seen, that is: browsers keep the colors of faint pixels in a few levels only."""
+    for shape in SHAPES:
+        noise = np.random.default_rng(2).integers(0, 256, (*shape, 4), dtype=np.uint8)
+        noise[..., 3] *= noise[..., 3] > 60
+        data = png(Image.fromarray(noise))
+        expected = decode(data, "48x32", fit, colors="rgba")
+        found = fitted_photo(static, data, expected.shape, fit)
+        assert np.array_equal(found[..., 3], expected[..., 3]), shape
+        assert np.abs(as_rgb(found).astype(int) - as_rgb(expected)).max() <= 1, shape
+        assert (found[found[..., 3] == 0] == (255, 255, 255, 0)).all()
+
+
+def fitted_photo(page: Page, data: bytes, shape: tuple[int, ...], fit: str) -> np.ndarray:
+    """A photo's pixels as the page computes them, uint8 (H, W, C)."""
+    height, width, channels = shape
+    found = page.evaluate(
+        """async ([bytes, size, fit, channels]) => {
+          const { fittedPhoto } = await import("sagan/photo.js");
+          return [...await fittedPhoto(new Blob([Uint8Array.from(bytes)]), size, fit, channels)];
         }""",
-        [list(data), fit],
+        [list(data), {"width": width, "height": height}, fit, channels],
     )
-    expected = decode(data, 32, fit).astype(int)  # type: ignore[arg-type]
-    difference = np.abs(np.array(found).reshape(32, 32, 3) - expected)
-    assert difference.max() == 0
+    return np.array(found, np.uint8).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "colors"), [("96x64", "rgb"), ("48x96", "gray"), ("96x64", "rgba")]
+)
+@pytest.mark.usefixtures("runtime")
+def test_models_of_any_shape_and_colors_have_a_static_page_with_their_numbers(
+    page: Page,
+    make_run: Callable[..., Path],
+    open_page: OpenPage,
+    tmp_path: Path,
+    resolution: Resolution,
+    colors: Colors,
+) -> None:
+    run = make_run(resolution=resolution, colors=colors)
+    write_folder(str(run), tmp_path / "page", lambda line: None)
+    renderer = Renderer(open_model(run))
+    asked = SampleRequest(seed=3, index=4, label=1, gamma=1.5)
+    noise = np.random.default_rng(5).integers(0, 256, (80, 70, 3), dtype=np.uint8)
+    data = png(Image.fromarray(noise))
+    with hosted(tmp_path / "page") as url:
+        open_static(page, url, open_page)
+        sample = page.evaluate(ENGINE, {"query": asked.model_dump()})
+        photo = page.evaluate(ENGINE, {"photo": list(data)})
+    # The discriminator is compared on equal pixels: one level changes its sharp map by 0.01.
+    levels = 2 if colors == "rgba" else 1  # on white, one of color and one of opacity
+    assert_same_payload(sample, renderer.sample(asked), judged=False, levels=levels)
+    assert_same_payload(photo, renderer.judge(decode(data, resolution, "crop", colors=colors)))
 
 
 def png(image: Image.Image) -> bytes:
@@ -208,21 +287,33 @@ def test_the_way_between_two_latents_is_the_librarys(static: Page) -> None:
     torch.testing.assert_close(torch.tensor(found), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(32, 32), (48, 32), (16, 64)], ids=str)
 @pytest.mark.parametrize(("side", "key_side"), [(8, 8), (16, 8)])
 def test_the_points_that_are_shown_first_are_those_of_the_library(
-    static: Page, side: int, key_side: int
+    static: Page, side: int, key_side: int, size: tuple[int, int]
 ) -> None:
+    width, height = size
     rng = np.random.default_rng(side + key_side)
-    image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    logits = torch.tensor(rng.normal(size=(side**2, key_side**2)) * 3)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    cells = [
+        {"width": shorter * width // min(size), "height": shorter * height // min(size)}
+        for shorter in (side, key_side)
+    ]
+    numbers = [grid["width"] * grid["height"] for grid in cells]
+    logits = torch.tensor(rng.normal(size=numbers) * 3)
     attention = torch.softmax(logits, 1).float().numpy()
     found = static.evaluate(
-        """async ([image, weights, side, keySide]) => {
+        """async ([image, weights, size, [queries, keys]]) => {
           const { interestingQueries } = await import("sagan/highlights.js");
-          const map = { weights: Float32Array.from(weights), side, keySide };
-          return interestingQueries(map, Uint8Array.from(image), 32, 4);
+          const map = { weights: Float32Array.from(weights), queries, keys };
+          return interestingQueries(map, Uint8Array.from(image), size, 4);
         }""",
-        [image.ravel().tolist(), attention.ravel().tolist(), side, key_side],
+        [
+            image.ravel().tolist(),
+            attention.ravel().tolist(),
+            {"width": width, "height": height},
+            cells,
+        ],
     )
     assert found == interesting_queries(attention, image, 4)
 
@@ -355,17 +446,6 @@ def test_a_model_without_attention_has_no_static_page(
 ) -> None:
     with pytest.raises(SaganError, match="no attention layer"):
         write_folder(str(run_without_attention), tmp_path / "out", lambda line: None)
-
-
-def test_a_model_of_gray_images_has_no_static_page(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = open_model(str(run))
-    gray = replace(model, config=model.config.model_copy(update={"colors": "gray"}))
-    monkeypatch.setattr("sagan.explorer.folder.open_model", lambda name: gray)
-    monkeypatch.setattr("sagan.explorer.folder.Renderer", lambda _: Renderer(model))
-    with pytest.raises(SaganError, match="32 x 32 gray, but the static page shows RGB only"):
-        write_folder(str(run), tmp_path / "out", lambda line: None)
 
 
 # The runtime.

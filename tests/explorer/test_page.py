@@ -4,7 +4,6 @@
 
 import base64
 import io
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +33,10 @@ from sagan.explain import (
 )
 from sagan.explain.front_views import FRONT_VIEWS, FrontView
 from sagan.explain.overlay import heat, outline, upsample_bilinear
+from sagan.explain.statistics import grids
 from sagan.explorer.page import model_name
 from sagan.explorer.payload import Payload
+from sagan.images.decode import decode
 from sagan.images.pixels import to_float, to_uint8
 from sagan.model import open_model
 from sagan.nn.attention import SelfAttention2d
@@ -58,18 +59,22 @@ def pixels_of(page: Page, selector: str, mode: str = "RGB") -> np.ndarray:
 
 
 def composed(page: Page) -> np.ndarray:
-    """The image under its heat, uint8 (256, 256, 3)."""
+    """The image under its heat, uint8: (256, 256, 3) if it is 32 x 32."""
     return pixels_of(page, "#picture .composite")
 
 
-def place(page: Page, x: float, y: float, size: int = 32) -> tuple[float, float]:
-    """Where pixel (x, y) of the size x size image is on the screen."""
+Size = tuple[int, int]  # width and height in pixels
+
+
+def place(page: Page, x: float, y: float, size: Size = (32, 32)) -> tuple[float, float]:
+    """Where pixel (x, y) of an image is on the screen."""
     box = page.locator("#picture").bounding_box()
     assert box is not None
-    return box["x"] + (x + 0.5) * box["width"] / size, box["y"] + (y + 0.5) * box["height"] / size
+    across, down = (x + 0.5) / size[0], (y + 0.5) / size[1]
+    return box["x"] + across * box["width"], box["y"] + down * box["height"]
 
 
-def point_at(page: Page, x: float, y: float, size: int = 32) -> None:
+def point_at(page: Page, x: float, y: float, size: Size = (32, 32)) -> None:
     page.mouse.move(*place(page, x, y, size))
 
 
@@ -131,9 +136,10 @@ def maps_of_image(run: Path, image: np.ndarray, label: int = 0) -> Maps:
     return maps_of(discriminator, to_float(torch.tensor(image[None])), torch.tensor([label]))
 
 
-def assert_overlays_show(page: Page, maps: Maps, size: int) -> None:
+def assert_overlays_show(page: Page, maps: Maps, size: Size) -> None:
     """For every layer, at some pixels, the page shows the pixel's own row over the image."""
-    point_at(page, 1, size - 2, size)
+    width, height = size
+    point_at(page, 1, height - 2, size)
     plain = composed_without_point(page)
     table, gray_share, dim_share = page.evaluate(
         "import('sagan/compose.js').then((m) => [[...m.GLOW_TABLE], m.GRAY, m.DIM])"
@@ -141,12 +147,12 @@ def assert_overlays_show(page: Page, maps: Maps, size: int) -> None:
     table = np.array(table).reshape(256, 4)
     gray = plain @ np.array([0.299, 0.587, 0.114])
     for name, attention in maps.items():
-        page.get_by_role("radio", name=title(name)).check()
-        side, key_side = (math.isqrt(cells) for cells in attention.shape)
-        for x, y in ((1, size - 2), (20, 9), (size - 1, 0)):
+        page.get_by_role("radio", name=title(name, size)).check()
+        (rows, columns), keys = grids(attention, (height, width))
+        for x, y in ((1, height - 2), (20, 9), (width - 1, 0), (width - 1, height - 1)):
             point_at(page, x, y, size)
-            row = attention[y * side // size * side + x * side // size]
-            levels = upsample_bilinear(heat(row).reshape(key_side, key_side), 256)[..., None]
+            row = attention[y * rows // height * columns + x * columns // width]
+            levels = upsample_bilinear(heat(row).reshape(keys), plain.shape[:2])[..., None]
             glow = table[np.rint(255 * levels[..., 0]).astype(int)]
             faded = plain + gray_share * (1 - levels) * (gray[..., None] - plain)
             dim = dim_share + (1 - dim_share) * levels
@@ -157,11 +163,11 @@ def assert_overlays_show(page: Page, maps: Maps, size: int) -> None:
             assert off.mean() <= 0.7, name
 
 
-def title(layer: str) -> str:
+def title(layer: str, size: Size) -> str:
     """The label on the chip of "generator.attention_16"."""
     network, rest = layer.split(".")
-    side = rest.split("_")[1]
-    return f"{network.title()} {side} × {side}"
+    across, down = (int(rest.split("_")[1]) * length // min(size) for length in size)
+    return f"{network.title()} {across} × {down}"
 
 
 @pytest.mark.parametrize(
@@ -171,6 +177,10 @@ def title(layer: str) -> str:
         pytest.param({"attention_g": (8, 16), "attention_d": (16, 8)}, id="two-layers-each"),
         pytest.param({"attention_form": "full"}, id="full"),
         pytest.param({"resolution": 64}, id="64-pixels"),
+        pytest.param({"resolution": "96x64"}, id="wide"),
+        pytest.param({"resolution": "48x96"}, id="tall"),
+        pytest.param({"resolution": "48x96", "colors": "gray"}, id="tall-gray"),
+        pytest.param({"resolution": "96x64", "colors": "rgba"}, id="wide-rgba"),
     ],
 )
 def test_the_overlay_shows_every_layers_own_map_pixel_by_pixel(
@@ -182,18 +192,18 @@ def test_the_overlay_shows_every_layers_own_map_pixel_by_pixel(
     settings: dict[str, Any],
 ) -> None:
     run = make_run(**settings)
-    size = settings.get("resolution", 32)
+    shape = open_model(run).config.shape
+    size = (shape.width, shape.height)
     open_page(page, f"{serve(run)}/#seed=3&index=4&label=1")
     maps = maps_of_sample(run, seed=3, index=4, label=1)
     chips = page.locator("#layers label").all_inner_texts()
-    assert chips == [title(name) for name in sorted(maps, key=network_and_side)]
+    assert chips == [title(name, size) for name in sorted(maps, key=network_and_side)]
     assert_overlays_show(page, maps, size)
-    file = photo(tmp_path, (size, size))
+    file = photo(tmp_path)
     page.set_input_files("#photo", file)
     expect(page.locator("#where")).to_contain_text("your picture")
-    with Image.open(file) as image:
-        maps = maps_of_image(run, np.array(image))
-    assert_overlays_show(page, maps, size)
+    image = decode(file.read_bytes(), shape.resolution, "crop", colors=shape.colors)
+    assert_overlays_show(page, maps_of_image(run, image), size)
 
 
 def test_the_gamma_of_the_selected_layer_is_shown(explore: Page) -> None:
@@ -342,15 +352,16 @@ def test_region_distance_and_outline_are_those_of_the_library(explore: Page) -> 
     attention = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
     script = """async ([rows, queries]) => {
       const a = await import("sagan/attention.js");
-      const map = { side: 16, keySide: 8 };
+      const square = (side) => ({ width: side, height: side });
+      const map = { queries: square(16), keys: square(8) };
       return queries.map((query, i) => {
         const row = Float32Array.from(rows[i]);
         const inside = a.region(row);
         const brightness = [...a.heat(row)];
-        const far = a.distance(map, query, row, 32);
+        const far = a.distance(map, query, row, square(32));
         const beyond = a.beyondKernel(map, query, row);
         return { inside: [...inside], share: a.share(inside), brightness, far, beyond,
-                 border: a.outline(inside, 8) };
+                 border: a.outline(inside, map.keys) };
       });
     }"""
     queries = [0, 17, 100, 255]
@@ -463,7 +474,7 @@ def test_with_4096_keys_and_six_pins_a_frame_takes_little_longer_than_the_border
     page.route("**/api/sample*", lambda route: route.fulfill(body=payload))
     open_page(page, server)
     for i in range(6):
-        page.mouse.click(*place(page, 20 + 40 * i, 100, 256))
+        page.mouse.click(*place(page, 20 + 40 * i, 100, (256, 256)))
     assert page.locator(".pin").count() == 6
     regions = [attended_region(row).reshape(64, 64) for row in attention[:7]]
     page.evaluate(TIMED_FRAMES, [outline(region).reshape(-1, 4).tolist() for region in regions])
@@ -471,7 +482,7 @@ def test_with_4096_keys_and_six_pins_a_frame_takes_little_longer_than_the_border
     page.evaluate("window.bare = []")
     for attempt in range(5):
         for i in range(9):  # at other pixels each time, which are not cached
-            point_at(page, 30 + 20 * i + 4 * attempt, 40 + 15 * i, 256)
+            point_at(page, 30 + 20 * i + 4 * attempt, 40 + 15 * i, (256, 256))
             page.wait_for_timeout(100)
             page.evaluate("timeOfBorders().then((time) => bare.push(time))")
             page.wait_for_timeout(50)

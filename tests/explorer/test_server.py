@@ -248,30 +248,32 @@ def test_an_upload_is_made_square_and_resized_as_for_training(run: Path, fit: st
 
 
 @pytest.mark.parametrize(
-    "changes", [{"colors": "gray"}, {"colors": "rgba"}, {"resolution": 48}, {"resolution": 96}]
+    "changes",
+    [
+        {"colors": "gray"},
+        {"colors": "rgba"},
+        {"resolution": 48},
+        {"resolution": 96},
+        {"resolution": "96x64"},
+        {"resolution": "48x96", "colors": "gray"},
+    ],
 )
 def test_models_of_other_colors_and_sizes_are_shown_as_rgb(
     make_run: Callable[..., Path], changes: dict[str, Any]
 ) -> None:
     model = open_model(make_run(**changes))
-    side = model.config.resolution
+    shape = model.config.shape
     with TestClient(create_app(model, None), base_url=OWN) as client:
         gallery = load(client.get("/api/gallery").content)["images"]
         sample = load(client.get("/api/sample").content)
         photo = load(client.post("/api/image", content=png()).content)
-    assert gallery.shape == (24, side, side, 3)
+    assert gallery.shape == (24, *shape[:2], 3)
     for payload in (sample, photo):
-        assert payload["image"].shape == (side, side, 3)
+        assert payload["image"].shape == (*shape[:2], 3)
     assert np.abs(sample["image"].astype(int) - gallery[0]).max() <= 1
     assert np.array_equal(
-        photo["image"], as_rgb(decode(png(), side, "crop", colors=model.config.colors))
+        photo["image"], as_rgb(decode(png(), shape.resolution, "crop", colors=shape.colors))
     )
-
-
-def test_a_model_of_images_that_are_not_square_has_no_page(make_run: Callable[..., Path]) -> None:
-    model = open_model(make_run(resolution="96x64"))
-    with pytest.raises(SaganError, match="96 x 64, but the explorer shows square ones only"):
-        create_app(model, None)
 
 
 def test_an_uploads_scores_are_the_discriminators_logits(

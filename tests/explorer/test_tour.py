@@ -222,7 +222,7 @@ def test_credits_are_written_beneath_a_copied_picture(explore: Page) -> None:
         """async () => {
           const { PictureView } = await import("sagan/picture_view.js");
           const view = new PictureView(document.querySelector("#picture"));
-          view.payload = { image: new Uint8Array(3 * 4), size: 2, maps: [] };
+          view.payload = { image: new Uint8Array(3 * 4), size: { width: 2, height: 2 }, maps: [] };
           const pngs = await Promise.all([view.png(), view.png("Trained on: drawings")]);
           const bitmaps = await Promise.all(pngs.map((png) => createImageBitmap(png)));
           return bitmaps.map(({ width, height }) => [width, height]);

@@ -1,5 +1,7 @@
 // Measures of one row of attention. The same definitions as in sagan.explain, compared by a test.
 
+import { center } from "sagan/grid.js";
+
 const MIN_PEAK = 4; // a row that peaks below this many times uniform is not stretched to full brightness
 const NEARLY_UNIFORM = 0.4; // if half of the attention takes more of the keys, no region is shown
 const MASS = 0.5; // the part of a row's attention that its region gets
@@ -40,35 +42,25 @@ export function isSelective(inside) {
   return share(inside) <= NEARLY_UNIFORM;
 }
 
-/** Center of cell `index` on a side x side grid, [x, y] in [0, 1]. */
-export function center(index, side) {
-  return [((index % side) + 0.5) / side, (Math.floor(index / side) + 0.5) / side];
-}
-
-/** The cell of a side x side grid that covers pixel [x, y] of an image of `size` pixels. */
-export function cellOf([x, y], size, side) {
-  return Math.floor((y * side) / size) * side + Math.floor((x * side) / size);
-}
-
 /** Expected distance from a query to what it attends to, in image pixels. */
 export function distance(map, query, row, size) {
-  const [x, y] = center(query, map.side);
+  const [x, y] = center(query, map.queries);
   let sum = 0;
   row.forEach((weight, key) => {
-    const [kx, ky] = center(key, map.keySide);
-    sum += weight * Math.hypot(kx - x, ky - y);
+    const [kx, ky] = center(key, map.keys);
+    sum += weight * Math.hypot(size.width * (kx - x), size.height * (ky - y));
   });
-  return (size * sum) / row.reduce((total, weight) => total + weight, 0);
+  return sum / row.reduce((total, weight) => total + weight, 0);
 }
 
 /** Border of a region as unit segments [[x0, y0, x1, y1], ...] in cells. */
-export function outline(inside, side) {
+export function outline(inside, { width, height }) {
   const segments = [];
-  const at = (x, y) => x >= 0 && y >= 0 && x < side && y < side && inside[y * side + x];
-  for (let y = 0; y <= side; y++) {
-    for (let x = 0; x <= side; x++) {
-      if (x < side && Boolean(at(x, y)) !== Boolean(at(x, y - 1))) segments.push([x, y, x + 1, y]);
-      if (y < side && Boolean(at(x, y)) !== Boolean(at(x - 1, y))) segments.push([x, y, x, y + 1]);
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && inside[y * width + x];
+  for (let y = 0; y <= height; y++) {
+    for (let x = 0; x <= width; x++) {
+      if (x < width && Boolean(at(x, y)) !== Boolean(at(x, y - 1))) segments.push([x, y, x + 1, y]);
+      if (y < height && Boolean(at(x, y)) !== Boolean(at(x - 1, y))) segments.push([x, y, x, y + 1]);
     }
   }
   return segments;
@@ -79,12 +71,12 @@ export function outline(inside, side) {
  * A key whose cell is partly inside counts as seen, so the result is never too large.
  */
 export function beyondKernel(map, query, row) {
-  const [x, y] = center(query, map.side);
-  const reach = 1.5 / map.side + 0.5 / map.keySide - 1e-9;
+  const [x, y] = center(query, map.queries);
+  const [across, down] = ["width", "height"].map((axis) => 1.5 / map.queries[axis] + 0.5 / map.keys[axis] - 1e-9);
   let [beyond, all] = [0, 0];
   row.forEach((weight, key) => {
-    const [kx, ky] = center(key, map.keySide);
-    if (Math.max(Math.abs(kx - x), Math.abs(ky - y)) > reach) beyond += weight;
+    const [kx, ky] = center(key, map.keys);
+    if (Math.abs(kx - x) > across || Math.abs(ky - y) > down) beyond += weight;
     all += weight;
   });
   return beyond / all;

@@ -1,5 +1,7 @@
 // Until the visitor takes over, the page shows by itself what there is to see.
 
+import { pixelOf } from "sagan/grid.js";
+
 const PERIOD = 1800; // milliseconds at each point
 
 /** Moves a view's point over the map's highlights until `stop`; stays at one if motion is unwanted. */
@@ -21,9 +23,7 @@ export class Autoplay {
     const { map, payload } = this.view;
     if (this.stopped || this.paused || !map) return;
     const query = map.highlights[this.count++ % map.highlights.length];
-    const cell = payload.size / map.side;
-    const pixel = (index) => Math.floor((index + 0.5) * cell);
-    this.view.point([pixel(query % map.side), pixel(Math.floor(query / map.side))]);
+    this.view.point(pixelOf(query, payload.size, map.queries));
   }
 
   /** Rest, while something else moves the point. */

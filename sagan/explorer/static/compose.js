@@ -1,6 +1,8 @@
 // The composite of an image and its heat: dimmed where attention is low, glowing where it is high.
 
-const MIN_LENGTH = 256; // side of the composite in pixels
+import { countOf, scaled } from "sagan/grid.js";
+
+const MIN_LENGTH = 256; // longer side of the composite in pixels
 export const GRAY = 0.5; // how far colors fade to gray where attention is low
 export const DIM = 0.7; // and how bright they stay there
 
@@ -28,58 +30,64 @@ export const GLOW_TABLE = (() => {
 })();
 
 /** How many pixels of the composite each pixel of an image of `size` takes, in each direction. */
-export function scaleFor(size) {
-  return Math.max(1, Math.ceil(MIN_LENGTH / size));
+export function scaleFor({ width, height }) {
+  return Math.max(1, Math.ceil(MIN_LENGTH / Math.max(width, height)));
 }
 
-/** Bilinear weights between cell centers, for each of `length` pixels: [lower, upper, t]. */
-function interpolationWeights(side, length) {
+/** Bilinear weights between the centers of `cells`, for each of `length` pixels: [lower, upper, t]. */
+function interpolationWeights(cells, length) {
   return Array.from({ length }, (_, i) => {
-    const position = Math.min(Math.max(((i + 0.5) * side) / length - 0.5, 0), side - 1);
-    const lower = Math.min(Math.floor(position), Math.max(side - 2, 0));
-    return [lower, Math.min(lower + 1, side - 1), position - lower];
+    const position = Math.min(Math.max(((i + 0.5) * cells) / length - 0.5, 0), cells - 1);
+    const lower = Math.min(Math.floor(position), Math.max(cells - 2, 0));
+    return [lower, Math.min(lower + 1, cells - 1), position - lower];
   });
 }
 
-/** A side x side grid of values at cell centers -> length x length, as in overlay.py. */
-export function upsampled(grid, side, length) {
-  const along = interpolationWeights(side, length);
-  const result = new Float32Array(length * length);
-  for (let y = 0; y < length; y++) {
-    const [top, bottom, ty] = along[y];
-    for (let x = 0; x < length; x++) {
-      const [left, right, tx] = along[x];
-      const above = grid[top * side + left] * (1 - tx) + grid[top * side + right] * tx;
-      const below = grid[bottom * side + left] * (1 - tx) + grid[bottom * side + right] * tx;
-      result[y * length + x] = above * (1 - ty) + below * ty;
+/** Values at the centers of a grid's cells -> values at all pixels of `size`, as in overlay.py. */
+export function upsampled(values, grid, size) {
+  const down = interpolationWeights(grid.height, size.height);
+  const across = interpolationWeights(grid.width, size.width);
+  const result = new Float32Array(countOf(size));
+  for (let y = 0, to = 0; y < size.height; y++) {
+    const [top, bottom, ty] = down[y];
+    for (let x = 0; x < size.width; x++, to++) {
+      const [left, right, tx] = across[x];
+      const above = values[top * grid.width + left] * (1 - tx) + values[top * grid.width + right] * tx;
+      const below = values[bottom * grid.width + left] * (1 - tx) + values[bottom * grid.width + right] * tx;
+      result[to] = above * (1 - ty) + below * ty;
     }
   }
   return result;
+}
+
+/** Make a canvas as large as this, and clear it. */
+export function resize(canvas, { width, height }) {
+  Object.assign(canvas, { width, height });
 }
 
 /**
  * Draw the composite on a canvas, which is resized to it.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {Uint8Array} image RGB bytes, size x size x 3
- * @param {number} size
- * @param {{values: Float32Array, side: number} | null} heat brightness of each key; null without a point
+ * @param {Uint8Array} image RGB bytes, row by row
+ * @param {{width: number, height: number}} size of the image in pixels
+ * @param {{values: Float32Array, keys: Grid} | null} heat brightness of each key; null without a point
  */
 export function compose(canvas, image, size, heat) {
   const scale = scaleFor(size);
-  const length = size * scale;
-  if (canvas.width !== length) canvas.width = canvas.height = length;
+  const { width, height } = scaled(size, scale);
+  if (canvas.width !== width || canvas.height !== height) resize(canvas, { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  const composite = context.createImageData(length, length);
-  const levels = heat && upsampled(heat.values, heat.side, length);
+  const composite = context.createImageData(width, height);
+  const levels = heat && upsampled(heat.values, heat.keys, { width, height });
   const out = composite.data;
-  for (let y = 0, to = 0; y < length; y++) {
-    const rowStart = Math.floor(y / scale) * size;
-    for (let x = 0; x < length; x++, to += 4) {
+  for (let y = 0, to = 0; y < height; y++) {
+    const rowStart = Math.floor(y / scale) * size.width;
+    for (let x = 0; x < width; x++, to += 4) {
       const from = 3 * (rowStart + Math.floor(x / scale));
       let [r, g, b] = [image[from], image[from + 1], image[from + 2]];
       if (levels) {
-        const level = levels[y * length + x];
+        const level = levels[to / 4];
         const gray = 0.299 * r + 0.587 * g + 0.114 * b;
         const fade = GRAY * (1 - level);
         const dim = DIM + (1 - DIM) * level;
@@ -101,10 +109,10 @@ export function compose(canvas, image, size, heat) {
 
 /** Draw an image of RGB bytes on a canvas, pixel for pixel. */
 export function paint(canvas, image, size) {
-  canvas.width = canvas.height = size;
+  resize(canvas, size);
   const context = canvas.getContext("2d");
-  const pixels = context.createImageData(size, size);
-  for (let i = 0; i < size * size; i++) {
+  const pixels = context.createImageData(size.width, size.height);
+  for (let i = 0; i < countOf(size); i++) {
     pixels.data.set(image.subarray(3 * i, 3 * i + 3), 4 * i);
     pixels.data[4 * i + 3] = 255;
   }

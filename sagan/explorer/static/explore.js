@@ -6,6 +6,7 @@ import { paint } from "sagan/compose.js";
 import { fillChips, fillSelect } from "sagan/controls.js";
 import { initializeDirections } from "sagan/directions.js";
 import { Gallery } from "sagan/gallery.js";
+import { contains } from "sagan/grid.js";
 import { latestOnly } from "sagan/latest_only.js";
 import { Projection } from "sagan/projection.js";
 import { showScores } from "sagan/scores.js";
@@ -23,7 +24,7 @@ const $ = (selector) => document.querySelector(selector);
  *   seed `toward` if there is a `blend`; without a `label`, classes take turns; `gamma` is 1 if absent;
  *   `moves` are along the model's directions
  * @typedef {object} Engine where the numbers come from
- * @property {(query: Query, signal: AbortSignal) => Promise<{image: Uint8Array, size: number}>} image
+ * @property {(query: Query, signal: AbortSignal) => Promise<{image: Uint8Array, size: {width: number, height: number}}>} image
  * @property {(query: Query) => Promise<Payload>} sample the image with its maps
  * @property {(file: File) => Promise<Payload>} photo
  * @property {Function} [project] the sample nearest to a photo: see server.js
@@ -269,7 +270,7 @@ export function explore(engine, facts) {
   for (const draw of allParts) draw();
 
   function restorePoints() {
-    const inside = (at) => at !== null && Math.max(...at) < facts.size;
+    const inside = (at) => at !== null && contains(facts.size, at);
     if (location.hash && (inside(state.at) || state.pins.length)) autoplay.stop();
     view.setPins(state.pins.filter(inside));
     if (inside(state.at)) view.point(state.at);

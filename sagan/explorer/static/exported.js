@@ -3,7 +3,7 @@
 import { paint } from "sagan/compose.js";
 import { Gallery } from "sagan/gallery.js";
 import { latestOnly } from "sagan/latest_only.js";
-import { dataStart, decodePayload, headerOf } from "sagan/payload.js";
+import { dataStart, decodePayload, headerOf, sizeOf } from "sagan/payload.js";
 import { makeViewer } from "sagan/viewer.js";
 
 const $ = (selector) => document.querySelector(selector);
@@ -31,7 +31,7 @@ function preview(base64, index) {
   const [from, to] = entries.image.data_offsets.map((offset) => start + offset);
   return {
     image: new Uint8Array(bytesOf(base64, from, to)),
-    size: entries.image.shape[0],
+    size: sizeOf(entries.image.shape),
     isSample: "without_attention" in entries,
     label: facts.classes[metadata.label] ?? `picture ${index + 1}`,
   };

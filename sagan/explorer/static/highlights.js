@@ -1,40 +1,46 @@
 // Which query points of an image are worth a look: sagan.explain.interesting_queries, with its
-// definitions and names. A test compares the two.
+// definitions and names. A test compares the two. Loaded by the worker, where import maps do not apply.
+
+import { cellOf, center, clamped, countOf } from "./grid.js";
 
 const NOISE_FLOOR = 0.02; // so that differences that are only noise do not choose the dots
-const AMPLE_SPACING = 1 / 3; // of the image's side: dots gain nothing by being farther apart
+const AMPLE_SPACING = 1 / 3; // of the image's shorter side: dots gain nothing by being farther apart
 const TINY = 1e-12;
 
 /**
  * Choose query points where attention is long-range, specific to the pixel, and on content.
  *
- * @param {{weights: Float32Array, side: number, keySide: number}} map rows of side^2 queries
- * @param {Uint8Array} image RGB bytes, size x size x 3
- * @param {number} size
+ * @param {{weights: Float32Array, queries: Grid, keys: Grid}} map
+ * @param {Uint8Array} image RGB bytes, row by row
+ * @param {{width: number, height: number}} size of the image in pixels
  * @param {number} num how many
  * @returns {number[]} indices of queries, the most interesting first
  */
 export function interestingQueries(map, image, size, num) {
-  const contrast = localContrast(image, size, map.side);
+  const contrast = localContrast(image, size, map.queries);
   const most = Math.max(...contrast);
-  const [far, own] = [farness(map), particularity(map)];
+  const [far, own] = [farness(map, size), particularity(map)];
   const score = contrast.map((value, query) => {
     return Math.cbrt(far[query] * own[query] * Math.min(most > 0 ? value / most : 1, 0.5));
   });
-  return spreadOut(score, map, num);
+  return spreadOut(score, map, size, num);
 }
 
-const rowOf = ({ weights, keySide }, query) => weights.subarray(query * keySide ** 2, (query + 1) * keySide ** 2);
+const rowOf = ({ weights, keys }, query) => weights.subarray(query * countOf(keys), (query + 1) * countOf(keys));
 
-/** Centers of the cells of a side x side grid over the unit square, [x, y] each. */
-function cellCenters(side) {
-  return Array.from({ length: side ** 2 }, (_, i) => [((i % side) + 0.5) / side, (Math.floor(i / side) + 0.5) / side]);
+/** Centers of the cells of a grid over the image, [x, y] each, where its shorter side is 1. */
+function cellCenters(grid, { width, height }) {
+  const side = Math.min(width, height);
+  return Array.from({ length: countOf(grid) }, (_, index) => {
+    const [x, y] = center(index, grid);
+    return [(x * width) / side, (y * height) / side];
+  });
 }
 
 /** Expected distance of each query's attention over that of uniform attention. */
-function farness(map) {
-  const keys = cellCenters(map.keySide);
-  return Float64Array.from(cellCenters(map.side), ([x, y], query) => {
+function farness(map, size) {
+  const keys = cellCenters(map.keys, size);
+  return Float64Array.from(cellCenters(map.queries, size), ([x, y], query) => {
     const row = rowOf(map, query);
     let [expected, total, uniform] = [0, 0, 0];
     keys.forEach(([kx, ky], key) => {
@@ -49,7 +55,7 @@ function farness(map) {
 
 /** How much each query's attention differs from the average over all queries, in (0, 1]. */
 function particularity(map) {
-  const [queries, keys] = [map.side ** 2, map.keySide ** 2];
+  const [queries, keys] = [countOf(map.queries), countOf(map.keys)];
   const average = new Float64Array(keys);
   for (let query = 0; query < queries; query++) {
     rowOf(map, query).forEach((weight, key) => (average[key] += weight / queries));
@@ -65,20 +71,20 @@ function particularity(map) {
 }
 
 /** Root of the mean squared color gradient in each query's cell. */
-function localContrast(image, size, side) {
+function localContrast(image, size, queries) {
   const at = (x, y, channel) => {
-    const [column, row] = [x, y].map((position) => Math.min(Math.max(position, 0), size - 1));
-    return image[3 * (row * size + column) + channel];
+    const [column, row] = clamped([x, y], size);
+    return image[3 * (row * size.width + column) + channel];
   };
-  const energy = new Float64Array(side ** 2);
-  const cell = size / side;
-  for (let y = 0; y < size; y++) {
-    for (let x = 0; x < size; x++) {
-      const query = Math.floor(y / cell) * side + Math.floor(x / cell);
+  const energy = new Float64Array(countOf(queries));
+  const pixels = countOf(size) / countOf(queries); // in a cell
+  for (let y = 0; y < size.height; y++) {
+    for (let x = 0; x < size.width; x++) {
+      const query = cellOf([x, y], size, queries);
       for (let channel = 0; channel < 3; channel++) {
         const down = (at(x, y + 1, channel) - at(x, y - 1, channel)) / 2;
         const right = (at(x + 1, y, channel) - at(x - 1, y, channel)) / 2;
-        energy[query] += (down * down + right * right) / cell ** 2;
+        energy[query] += (down * down + right * right) / pixels;
       }
     }
   }
@@ -86,8 +92,8 @@ function localContrast(image, size, side) {
 }
 
 /** Pick queries greedily: with a high score, far from those picked, and attending elsewhere. */
-function spreadOut(score, map, num) {
-  const centers = cellCenters(map.side);
+function spreadOut(score, map, size, num) {
+  const centers = cellCenters(map.queries, size);
   const trace = 1e-6 * Math.max(...score, TINY); // so that without scores the farthest is next
   const spacing = new Float64Array(score.length).fill(AMPLE_SPACING);
   const novelty = new Float64Array(score.length).fill(1);

@@ -2,6 +2,7 @@
 
 import { moved } from "sagan/directions.js";
 import { between, seededLatents } from "sagan/latents.js";
+import { countOf } from "sagan/grid.js";
 import { LruCache } from "sagan/lru.js";
 import { AttentionMap, decodeGallery, decodePayload } from "sagan/payload.js";
 
@@ -48,7 +49,7 @@ export class NetworkEngine extends EventTarget {
   }
 
   startWorker() {
-    const { files, size, fit } = this.facts;
+    const { files, size, channels, fit } = this.facts;
     // A blob's worker inherits this page's Content-Security-Policy, which a file's would not.
     const source = `import ${JSON.stringify(absolute("static/network_worker.js"))};`;
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -56,7 +57,8 @@ export class NetworkEngine extends EventTarget {
     this.worker.addEventListener("message", ({ data }) => this.receive(data));
     this.worker.addEventListener("error", () => this.fail("The networks cannot run in this browser."));
     const [runtime, generator, discriminator] = [files.runtime, files.generator, files.discriminator].map(absolute);
-    this.worker.postMessage({ kind: "load", request: { runtime, generator, discriminator, size, fit } });
+    const request = { runtime, generator, discriminator, size, channels, fit };
+    this.worker.postMessage({ kind: "load", request });
     this.runNext();
   }
 
@@ -155,10 +157,10 @@ export class NetworkEngine extends EventTarget {
   }
 }
 
-function attentionMap({ name, side, keySide, weights, highlights }) {
-  const length = keySide ** 2;
+function attentionMap({ name, queries, keys, weights, highlights }) {
+  const length = countOf(keys);
   const row = (query) => weights.subarray(query * length, (query + 1) * length);
-  return Object.assign(new AttentionMap(name, side, keySide, row, highlights), { bytes: weights.byteLength });
+  return Object.assign(new AttentionMap(name, queries, keys, row, highlights), { bytes: weights.byteLength });
 }
 
 /** Bytes of an image, or of a payload. */

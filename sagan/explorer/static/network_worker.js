@@ -2,13 +2,16 @@
 // module is only loaded by a worker, where import maps do not apply: it imports by relative path.
 
 import * as ort from "../runtime/ort.wasm.bundle.min.mjs";
+import { asRgb } from "./colors.js";
+import { countOf, gridOf } from "./grid.js";
 import { interestingQueries } from "./highlights.js";
-import { squarePhoto } from "./photo.js";
+import { fittedPhoto } from "./photo.js";
 
 const NUM_HIGHLIGHTS = 4; // query points that the page shows by itself, for each layer
 
-let size = 0; // side of the images in pixels
-let fit = ""; // how photos are made square
+let size = null; // of the images in pixels, {width, height}
+let channels = 3; // of the images: gray, RGB or RGBA
+let fit = ""; // how photos get their proportions
 let networks = {}; // promises of sessions: generator, discriminator
 let plain = { key: "", image: null }; // the last sample without attention: it does not depend on gamma
 
@@ -46,27 +49,29 @@ function load({ runtime, generator, discriminator }) {
 
 /** Rounded as torch rounds: halves to even. */
 function toBytes({ data }) {
-  const bytes = new Uint8Array(3 * size * size);
-  for (let pixel = 0; pixel < size * size; pixel++) {
-    for (let channel = 0; channel < 3; channel++) {
-      const value = Math.fround(Math.fround(data[channel * size * size + pixel] + 1) * 127.5);
+  const pixels = countOf(size);
+  const bytes = new Uint8Array(channels * pixels);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    for (let channel = 0; channel < channels; channel++) {
+      const value = Math.fround(Math.fround(data[channel * pixels + pixel] + 1) * 127.5);
       const whole = Math.round(value);
-      bytes[3 * pixel + channel] = Math.min(Math.max(whole - value === 0.5 && whole % 2 ? whole - 1 : whole, 0), 255);
+      bytes[channels * pixel + channel] = Math.min(Math.max(whole - value === 0.5 && whole % 2 ? whole - 1 : whole, 0), 255);
     }
   }
   return bytes;
 }
 
-/** RGB bytes -> float32 (1, 3, S, S) in [-1, 1]. */
+/** Bytes -> float32 (1, channels, height, width) in [-1, 1]. */
 function toTensor(image) {
   const data = new Float32Array(image.length);
   const scale = Math.fround(2 / 255);
-  for (let pixel = 0; pixel < size * size; pixel++) {
-    for (let channel = 0; channel < 3; channel++) {
-      data[channel * size * size + pixel] = Math.fround(image[3 * pixel + channel] * scale) - 1;
+  const pixels = countOf(size);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    for (let channel = 0; channel < channels; channel++) {
+      data[channel * pixels + pixel] = Math.fround(image[channels * pixel + channel] * scale) - 1;
     }
   }
-  return new ort.Tensor("float32", data, [1, 3, size, size]);
+  return new ort.Tensor("float32", data, [1, channels, size.height, size.width]);
 }
 
 const labelTensor = (label) => new ort.Tensor("int64", BigInt64Array.of(BigInt(label)), [1]);
@@ -87,7 +92,7 @@ async function generate({ latents, truncation, label, gamma }, outputs) {
 function mapsOf(session, results, image) {
   return mapNames(session).map((name) => {
     const { data, dims } = results[name];
-    const map = { name, weights: data, side: Math.round(Math.sqrt(dims[1])), keySide: Math.round(Math.sqrt(dims[2])) };
+    const map = { name, weights: data, queries: gridOf(dims[1], size), keys: gridOf(dims[2], size) };
     return { ...map, highlights: interestingQueries(map, image, size, NUM_HIGHLIGHTS) };
   });
 }
@@ -95,7 +100,8 @@ function mapsOf(session, results, image) {
 const jobs = {
   /** A small image for the gallery, without its maps. */
   async image(request) {
-    return { image: toBytes((await generate(request, () => ["images"])).images), size };
+    const { images } = await generate(request, () => ["images"]);
+    return { image: asRgb(toBytes(images), channels), size };
   },
 
   /** A sample with and without attention, all maps, and the discriminator's scores. */
@@ -105,19 +111,19 @@ const jobs = {
     const key = `${request.label} ${request.truncation} ${request.latents}`;
     if (key !== plain.key) {
       const { images } = await generate({ ...request, gamma: 0 }, () => ["images"]);
-      plain = { key, image: toBytes(images) };
+      plain = { key, image: asRgb(toBytes(images), channels) };
     }
     const judged = await jobs.judge({ image });
-    const maps = [...mapsOf(await networks.generator, results, image), ...judged.maps];
+    const maps = [...mapsOf(await networks.generator, results, judged.image), ...judged.maps];
     return { ...judged, maps, withoutAttention: plain.image, label: request.label };
   },
 
   /** The same for a visitor's own picture. */
   async photo({ file }) {
-    return jobs.judge({ image: await squarePhoto(file, size, fit) });
+    return jobs.judge({ image: await fittedPhoto(file, size, fit, channels) });
   },
 
-  /** What the discriminator makes of an image. */
+  /** What the discriminator makes of an image in its own channels. */
   async judge({ image }) {
     const session = await networks.discriminator;
     const feeds = { images: toTensor(image) };
@@ -125,13 +131,14 @@ const jobs = {
     if (conditional) feeds.labels = labelTensor(0); // scores are given for all labels
     const scores = conditional ? "class_logits" : "logits";
     const results = await session.run(feeds, [scores, ...mapNames(session)]);
-    return { image, size, scores: [...results[scores].data], maps: mapsOf(session, results, image) };
+    const rgb = asRgb(image, channels);
+    return { image: rgb, size, scores: [...results[scores].data], maps: mapsOf(session, results, rgb) };
   },
 };
 
 onmessage = async ({ data: { kind, request } }) => {
   if (kind === "load") {
-    ({ size, fit } = request);
+    ({ size, channels, fit } = request);
     load(request);
     return;
   }

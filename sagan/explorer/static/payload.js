@@ -1,6 +1,7 @@
 // An image with its attention maps, and the safetensors file in which the server sends it.
 
 import { ranked, region } from "sagan/attention.js";
+import { countOf, gridOf } from "sagan/grid.js";
 import { LruCache } from "sagan/lru.js";
 
 const CACHED_QUERIES = 16; // by each map: the point, six pins, and where the point was before
@@ -33,17 +34,17 @@ export function unpack(buffer) {
   return { tensors, metadata };
 }
 
-/** An attention layer's map for one image: side x side queries, keySide x keySide keys. */
+/** An attention layer's map for one image. */
 export class AttentionMap {
   /**
    * @param {string} name the layer's
-   * @param {number} side
-   * @param {number} keySide
+   * @param {Grid} queries
+   * @param {Grid} keys
    * @param {(query: number) => Float32Array} row the weights of all keys for a query
    * @param {number[]} highlights queries worth a look, the most interesting first
    */
-  constructor(name, side, keySide, row, highlights) {
-    Object.assign(this, { name, side, keySide, row, highlights });
+  constructor(name, queries, keys, row, highlights) {
+    Object.assign(this, { name, queries, keys, row, highlights });
     this.cache = new LruCache(CACHED_QUERIES);
   }
 
@@ -74,8 +75,8 @@ function quantizedRow(bytes, scale, length) {
 
 /**
  * @typedef {object} Payload an image with what both networks say of it
- * @property {Uint8Array} image RGB bytes, size x size x 3
- * @property {number} size
+ * @property {Uint8Array} image RGB bytes, row by row
+ * @property {{width: number, height: number}} size of the image in pixels
  * @property {Uint8Array | null} withoutAttention the same latents without attention; null for a photo
  * @property {number[]} scores the discriminator's logits
  * @property {number | null} label the class that it was generated for
@@ -89,16 +90,17 @@ function quantizedRow(bytes, scale, length) {
  */
 export function decodePayload(buffer, gammas) {
   const { tensors, metadata } = unpack(buffer);
+  const size = sizeOf(tensors.image.shape);
   const maps = Object.keys(gammas)
     .filter((name) => `bytes/${name}` in tensors)
     .map((name) => {
       const [bytes, scale, highlights] = ["bytes", "scale", "highlights"].map((kind) => tensors[`${kind}/${name}`]);
-      const [side, keySide] = bytes.shape.map((cells) => Math.round(Math.sqrt(cells)));
-      const row = quantizedRow(bytes.data, scale.data, keySide ** 2);
-      return new AttentionMap(name, side, keySide, row, [...highlights.data]);
+      const [queries, keys] = bytes.shape.map((count) => gridOf(count, size));
+      const row = quantizedRow(bytes.data, scale.data, countOf(keys));
+      return new AttentionMap(name, queries, keys, row, [...highlights.data]);
     });
   return {
-    size: tensors.image.shape[0],
+    size,
     image: tensors.image.data,
     withoutAttention: tensors.without_attention?.data ?? null,
     scores: [...tensors.scores.data],
@@ -107,10 +109,14 @@ export function decodePayload(buffer, gammas) {
   };
 }
 
+/** Width and height of an image array (height, width, channels). */
+export const sizeOf = ([height, width]) => ({ width, height });
+
 /** The images of a gallery, {image, size} each, from the bytes of a safetensors file. */
 export function decodeGallery(buffer) {
-  const { shape: [num, size], data } = unpack(buffer).tensors.images;
-  const bytes = 3 * size * size;
+  const { shape: [num, ...shape], data } = unpack(buffer).tensors.images;
+  const size = sizeOf(shape);
+  const bytes = 3 * countOf(size);
   return Array.from({ length: num }, (_, index) => {
     return { image: data.subarray(index * bytes, (index + 1) * bytes), size };
   });

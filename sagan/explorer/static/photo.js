@@ -1,53 +1,74 @@
-// A visitor's own picture, made square and small as the training images were: the crop, the padding
+// A visitor's own picture in the size and the proportions of the training images: the crop, the padding
 // and the antialiased Lanczos of sagan.images.decode, with Pillow's fixed-point rounding. Loaded by the
 // worker, since a large photo takes a second.
+
+import { asGray, hiddenAsWhite, premultiplied, unmultiplied } from "./colors.js";
 
 const LOBES = 3; // of the Lanczos kernel, on each side
 const PRECISION = 22; // bits of its weights
 const MAX_PIXELS = 50e6; // a phone camera's full resolution
 
-/** An image file's pixels, made square: Uint8Array (size, size, 3). */
-export async function squarePhoto(file, size, fit) {
+/**
+ * An image file's pixels as the training images have them: bytes, row by row.
+ *
+ * @param {Blob} file
+ * @param {{width: number, height: number}} size
+ * @param {"crop" | "pad" | "stretch"} fit how it gets these proportions
+ * @param {number} channels 1, 3 or 4 of each pixel
+ */
+export async function fittedPhoto(file, size, fit, channels) {
   const bitmap = await createImageBitmap(file).catch(() => {
     throw new Error("not a readable image: this browser does not know its format, or it is damaged");
   });
   const { width, height } = bitmap;
   if (width * height > MAX_PIXELS) throw new Error(`not a readable image: more than ${MAX_PIXELS / 1e6} million pixels`);
   const context = new OffscreenCanvas(width, height).getContext("2d");
-  context.fillStyle = "white"; // under what is transparent
-  context.fillRect(0, 0, width, height);
+  if (channels !== 4) {
+    context.fillStyle = "white"; // under what is transparent
+    context.fillRect(0, 0, width, height);
+  }
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
-  return FITS[fit]({ data, width, height }, size);
+  // `pixel` is the number of bytes of each, of which the first `channels` count.
+  const own = channels === 1 ? { data: asGray(data), pixel: 1 } : { data, pixel: 4 };
+  const fitted = FITS[fit]({ ...own, channels, width, height }, size);
+  return channels === 4 ? hiddenAsWhite(fitted) : fitted;
 }
 
 const FITS = {
-  /** The largest centered square. */
+  /** The largest centered part with the proportions. */
   crop(image, size) {
-    const side = Math.min(image.width, image.height);
-    const box = { left: (image.width - side) >> 1, top: (image.height - side) >> 1, width: side, height: side };
-    return resized(image, box, size, size);
+    const width = Math.min(image.width, atLeast1((image.height * size.width) / size.height));
+    const height = Math.min(image.height, atLeast1((image.width * size.height) / size.width));
+    const box = { left: (image.width - width) >> 1, top: (image.height - height) >> 1, width, height };
+    return resized(image, box, size);
   },
 
-  /** Everything, centered on white. */
+  /** Everything, centered on white; what is white is not seen if the picture can be transparent. */
   pad(image, size) {
-    const longest = Math.max(image.width, image.height);
-    const [width, height] = [image.width, image.height].map((side) => Math.max(1, halfEven((side * size) / longest)));
-    const inner = resized(image, { left: 0, top: 0, width: image.width, height: image.height }, width, height);
-    const [left, top] = [(size - width) >> 1, (size - height) >> 1];
-    const canvas = new Uint8Array(3 * size * size).fill(255);
+    let { width, height } = size;
+    if (image.width * height > image.height * width) height = atLeast1((image.height * width) / image.width);
+    else width = atLeast1((image.width * height) / image.height);
+    const { channels } = image;
+    const inner = resized(image, wholeOf(image), { width, height });
+    const [left, top] = [(size.width - width) >> 1, (size.height - height) >> 1];
+    const canvas = new Uint8Array(channels * size.width * size.height).fill(channels === 4 ? 0 : 255);
     for (let y = 0; y < height; y++) {
-      canvas.set(inner.subarray(3 * y * width, 3 * (y + 1) * width), 3 * ((top + y) * size + left));
+      const row = inner.subarray(channels * y * width, channels * (y + 1) * width);
+      canvas.set(row, channels * ((top + y) * size.width + left));
     }
     return canvas;
   },
 
   /** Everything, in other proportions. */
   stretch(image, size) {
-    return resized(image, { left: 0, top: 0, width: image.width, height: image.height }, size, size);
+    return resized(image, wholeOf(image), size);
   },
 };
+
+const wholeOf = ({ width, height }) => ({ left: 0, top: 0, width, height });
+const atLeast1 = (value) => Math.max(1, halfEven(value));
 
 /** Rounded as Python rounds. */
 function halfEven(value) {
@@ -55,40 +76,48 @@ function halfEven(value) {
   return whole - value === 0.5 && whole % 2 ? whole - 1 : whole;
 }
 
-/** A box of an RGBA image -> RGB (height, width, 3), in the order of Pillow 13. */
-function resized({ data, width: stride }, box, width, height) {
-  const source = { data, start: 4 * (box.top * stride + box.left), pixel: 4, row: 4 * stride };
+/** A box of an image, resized, with the image's channels, in the order of Pillow 13. */
+function resized(image, box, { width, height }) {
+  const { data, pixel, channels } = image;
+  const transparent = channels === 4 && (box.width !== width || box.height !== height);
+  const source = {
+    data: transparent ? premultiplied(data) : data,
+    start: pixel * (box.top * image.width + box.left),
+    pixel,
+    row: pixel * image.width,
+    channels,
+  };
   const [across, down] = [taps(box.width, width), taps(box.height, height)];
   const columnsFirst = box.height > height && box.height - height > 2 * (box.width - width);
   const result = columnsFirst
     ? alongRows(alongColumns(source, box.width, down), height, across)
     : alongColumns(alongRows(source, box.height, across), width, down);
-  return result.data;
+  return transparent ? unmultiplied(result.data) : result.data;
 }
 
 /** `height` rows of a source, made as wide as there are taps. */
-function alongRows({ data, start, pixel, row }, height, across) {
-  const result = new Uint8Array(3 * across.length * height);
+function alongRows({ data, start, pixel, row, channels }, height, across) {
+  const result = new Uint8Array(channels * across.length * height);
   for (let y = 0, to = 0; y < height; y++) {
     for (const { first, weights } of across) {
       const from = start + y * row + first * pixel;
-      for (let channel = 0; channel < 3; channel++) result[to++] = weighted(data, from + channel, pixel, weights);
+      for (let channel = 0; channel < channels; channel++) result[to++] = weighted(data, from + channel, pixel, weights);
     }
   }
-  return { data: result, start: 0, pixel: 3, row: 3 * across.length };
+  return { data: result, start: 0, pixel: channels, row: channels * across.length, channels };
 }
 
 /** `width` columns of a source, made as high as there are taps. */
-function alongColumns({ data, start, pixel, row }, width, down) {
-  const result = new Uint8Array(3 * width * down.length);
+function alongColumns({ data, start, pixel, row, channels }, width, down) {
+  const result = new Uint8Array(channels * width * down.length);
   let to = 0;
   for (const { first, weights } of down) {
     for (let x = 0; x < width; x++) {
       const from = start + first * row + x * pixel;
-      for (let channel = 0; channel < 3; channel++) result[to++] = weighted(data, from + channel, row, weights);
+      for (let channel = 0; channel < channels; channel++) result[to++] = weighted(data, from + channel, row, weights);
     }
   }
-  return { data: result, start: 0, pixel: 3, row: 3 * width };
+  return { data: result, start: 0, pixel: channels, row: channels * width, channels };
 }
 
 function weighted(values, start, step, weights) {

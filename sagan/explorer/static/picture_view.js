@@ -1,10 +1,11 @@
 // The picture to point at: pointer and keyboard in, composite and annotations out.
 
 import { drawAnnotations, MAX_PINS, PIN_COLORS } from "sagan/annotations.js";
-import { cellOf, heat } from "sagan/attention.js";
-import { compose } from "sagan/compose.js";
+import { heat } from "sagan/attention.js";
+import { compose, resize } from "sagan/compose.js";
+import { cellOf, clamped, scaled } from "sagan/grid.js";
 
-const PNG_SIZE = 1024;
+const PNG_SIZE = 1024; // shorter side of a copied picture
 const CAPTION_HEIGHT = 40;
 const BUSY_DELAY = 250; // milliseconds of waiting before the picture shows that it waits
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -110,19 +111,21 @@ export class PictureView extends EventTarget {
   /** A PNG of what is visible, as a promise of a Blob; a caption is written beneath the picture. */
   png(caption = "") {
     const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [PNG_SIZE, PNG_SIZE + (caption ? CAPTION_HEIGHT : 0)];
+    const { size } = this.payload;
+    const { width, height } = scaled(size, PNG_SIZE / Math.min(size.width, size.height));
+    resize(canvas, { width, height: height + (caption ? CAPTION_HEIGHT : 0) });
     const context = canvas.getContext("2d");
     context.fillStyle = "#ffffff";
-    context.fillRect(0, PNG_SIZE, PNG_SIZE, CAPTION_HEIGHT);
+    context.fillRect(0, height, width, CAPTION_HEIGHT);
     context.fillStyle = "#333333";
     context.font = "20px system-ui, sans-serif";
     context.textBaseline = "middle";
-    context.fillText(caption, 12, PNG_SIZE + CAPTION_HEIGHT / 2, PNG_SIZE - 24);
+    context.fillText(caption, 12, height + CAPTION_HEIGHT / 2, width - 24);
     context.imageSmoothingEnabled = false;
-    context.drawImage(this.composite, 0, 0, PNG_SIZE, PNG_SIZE);
-    const width = this.element.clientWidth;
-    context.scale(PNG_SIZE / width, PNG_SIZE / width);
-    if (this.map) drawAnnotations(context, width, this.map, this.payload.size, this);
+    context.drawImage(this.composite, 0, 0, width, height);
+    const { box } = this;
+    context.scale(width / box.width, height / box.height);
+    if (this.map) drawAnnotations(context, box, this.map, size, this);
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
 
@@ -132,7 +135,12 @@ export class PictureView extends EventTarget {
   }
 
   cell(at) {
-    return this.map ? cellOf(at, this.payload.size, this.map.side) : -1;
+    return this.map ? cellOf(at, this.payload.size, this.map.queries) : -1;
+  }
+
+  /** Width and height on the screen. */
+  get box() {
+    return { width: this.element.clientWidth, height: this.element.clientHeight };
   }
 
   draw() {
@@ -145,27 +153,27 @@ export class PictureView extends EventTarget {
       return;
     }
     const at = this.only ? null : (this.at ?? this.pins.at(-1)?.at);
-    const values = map && at && { values: heat(map.attended(this.cell(at)).row), side: map.keySide };
+    const values = map && at && { values: heat(map.attended(this.cell(at)).row), keys: map.keys };
     compose(this.composite, payload.image, payload.size, values || null);
     this.annotate();
   }
 
   annotate() {
-    const [width, ratio] = [this.element.clientWidth, window.devicePixelRatio];
-    this.annotations.width = this.annotations.height = Math.round(width * ratio);
+    const [{ box }, ratio] = [this, window.devicePixelRatio];
+    resize(this.annotations, { width: Math.round(box.width * ratio), height: Math.round(box.height * ratio) });
     if (!this.map || this.comparing) return;
     const context = this.annotations.getContext("2d");
     context.scale(ratio, ratio);
-    drawAnnotations(context, width, this.map, this.payload.size, this);
+    drawAnnotations(context, box, this.map, this.payload.size, this);
   }
 
   /** The pixel under a pointer, [x, y], clamped to the image. */
   pixelUnder(event) {
     const box = this.element.getBoundingClientRect();
     const { size } = this.payload;
-    return [event.clientX - box.left, event.clientY - box.top].map((offset) =>
-      Math.min(Math.max(Math.floor((offset * size) / box.width), 0), size - 1),
-    );
+    const x = Math.floor(((event.clientX - box.left) * size.width) / box.width);
+    const y = Math.floor(((event.clientY - box.top) * size.height) / box.height);
+    return clamped([x, y], size);
   }
 
   listen() {
@@ -200,16 +208,19 @@ export class PictureView extends EventTarget {
   }
 
   get middle() {
-    const half = this.payload.size / 2;
-    return [half, half];
+    const { width, height } = this.payload.size;
+    return [Math.floor(width / 2), Math.floor(height / 2)];
   }
 
   /** Move the point by one cell of the layer's grid. */
   step([dx, dy]) {
     const { size } = this.payload;
-    const cell = size / this.map.side;
-    const clamp = (value) => Math.min(Math.max(value, 0), size - 1);
-    if (!this.at) this.point(this.middle, "keyboard");
-    else this.point([clamp(this.at[0] + dx * cell), clamp(this.at[1] + dy * cell)], "keyboard");
+    if (!this.at) {
+      this.point(this.middle, "keyboard");
+      return;
+    }
+    const { width, height } = this.map.queries;
+    const [x, y] = [this.at[0] + (dx * size.width) / width, this.at[1] + (dy * size.height) / height];
+    this.point(clamped([x, y], size), "keyboard");
   }
 }

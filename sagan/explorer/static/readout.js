@@ -1,18 +1,19 @@
 // What the point looks at, in words and numbers.
 
 import { POINT_COLOR } from "sagan/annotations.js";
-import { beyondKernel, cellOf, center, distance, isSelective, percent, share } from "sagan/attention.js";
+import { beyondKernel, distance, isSelective, percent, share } from "sagan/attention.js";
+import { cellOf, center, gridOfSide } from "sagan/grid.js";
 
-/** "generator.attention_16" -> {network: "Generator", size: "16 × 16"}. */
-export function layerTitle(name) {
+/** "generator.attention_16" -> "Generator 16 × 16", or "Generator 24 × 16" for a picture of 96 × 64. */
+export function layerTitle(name, size) {
   const [network, layer] = name.split(".");
-  const side = layer.split("_")[1];
-  return { network: network[0].toUpperCase() + network.slice(1), size: `${side} × ${side}` };
+  const { width, height } = gridOfSide(Number(layer.split("_")[1]), size);
+  return `${network[0].toUpperCase()}${network.slice(1)} ${width} × ${height}`;
 }
 
 /** Measures of where a pixel looks: {share, selective, distance, beyond, beyondUniform}. */
 export function describe(map, at, size) {
-  const query = cellOf(at, size, map.side);
+  const query = cellOf(at, size, map.queries);
   const { row, inside } = map.attended(query);
   const uniform = row.map(() => 1);
   return {
@@ -26,7 +27,7 @@ export function describe(map, at, size) {
 
 /** The share of its attention that pixel `from` gives to the place of pixel `to`. */
 export function weightAt(map, from, to, size) {
-  return map.attended(cellOf(from, size, map.side)).row[cellOf(to, size, map.keySide)];
+  return map.attended(cellOf(from, size, map.queries)).row[cellOf(to, size, map.keys)];
 }
 
 /** Keeps the readout beside a view, and the tooltip at its point, up to date. */
@@ -91,9 +92,9 @@ export class Readout {
         return line;
       }),
     );
-    const query = cellOf(view.at, size, view.map.side);
-    const [x, y] = center(query, view.map.side);
-    const [peakX, peakY] = center(view.map.attended(query).ranking[0], view.map.keySide);
+    const query = cellOf(view.at, size, view.map.queries);
+    const [x, y] = center(query, view.map.queries);
+    const [peakX, peakY] = center(view.map.attended(query).ranking[0], view.map.keys);
     tooltip.style.setProperty("--x", x);
     tooltip.style.setProperty("--y", y);
     // On the side away from the strongest attention, if there is room.

@@ -1,6 +1,7 @@
 // The first minute: five steps, one sentence each, that move by themselves until the visitor does.
 
 import { isSelective, percent, region, share } from "sagan/attention.js";
+import { pixelOf } from "sagan/grid.js";
 
 const STEP_TIME = 6500; // milliseconds: to read a sentence and look
 const REVEAL_TIME = 2000; // milliseconds before the glow disappears in the first step
@@ -19,8 +20,8 @@ const ALIKE = 0.5; // two pixels that share as much of their attention look at t
 export function tourSteps(view, front, takesPhotos) {
   const { map, payload } = view;
   const [first, second] = map.highlights;
-  const at = front ? pointOf(front.view) : pixelOf(first, map, payload.size);
-  const another = front ? front.another : pixelOf(second, map, payload.size);
+  const at = front ? pointOf(front.view) : pixelOf(first, payload.size, map.queries);
+  const another = front ? front.another : pixelOf(second, payload.size, map.queries);
   const steps = [
     { at, only: "kernel", text: "A convolution sees only the dashed box: the neighbors of the pixel at the dot." },
     { at, text: `With attention, it can look anywhere. ${front?.looks ?? lookOf(map, first)}` },
@@ -36,10 +37,6 @@ export function tourSteps(view, front, takesPhotos) {
 }
 
 const pointOf = (url) => new URLSearchParams(url).get("at").split(",").map(Number);
-
-function pixelOf(query, map, size) {
-  return [query % map.side, Math.floor(query / map.side)].map((cell) => Math.floor(((cell + 0.5) * size) / map.side));
-}
 
 function lookOf(map, query) {
   const inside = region(map.attended(query).row);

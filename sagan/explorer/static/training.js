@@ -10,12 +10,11 @@ const POLL_PERIOD = 3000; // milliseconds
 const RUNS = ["run", "beside"]; // how the server calls them
 const IMAGES = { samples: "grids", attention: "attention" }; // and the images of a track
 
+const { size } = JSON.parse(document.querySelector("#facts").textContent);
+
 // How the curve of a key is named: "sigma/generator/blocks.0.conv1" -> "blocks.0.conv1" and so on.
 const rest = (from) => (key) => key.split("/").slice(from).join("/");
-const layer = (key) => {
-  const { network, size } = layerTitle(key.split("/").find((part) => part.includes(".attention_")));
-  return `${network} ${size}`;
-};
+const layer = (key) => layerTitle(key.split("/").find((part) => part.includes(".attention_")), size);
 const named = (names) => (key) => names[key];
 
 /** Which keys share a chart, what the chart shows, and how its curves are named. */

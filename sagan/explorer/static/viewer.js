@@ -25,15 +25,18 @@ export function showToast(message) {
 /**
  * Make the page's picture view work.
  *
- * @param {{name: string, classes: string[], gammas: Object<string, number>, credits: string}} facts the model's
- *   name, its classes, gamma of each attention layer, and who made the training images
+ * @param {{name: string, size: {width: number, height: number}, classes: string[],
+ *   gammas: Object<string, number>, credits: string}} facts the model's name, the size of its pictures in
+ *   pixels, its classes, gamma of each attention layer, and who made the training images
  * @param {() => object | null} front what the tour says of the picture that is shown; null if it is any
  * @returns {{view: PictureView, autoplay: Autoplay}}
  */
-export function makeViewer({ name, classes, gammas, credits }, front = () => null) {
+export function makeViewer({ name, size, classes, gammas, credits }, front = () => null) {
+  // The style sheet gives every picture this shape.
+  document.documentElement.style.setProperty("--aspect", size.width / size.height);
   const view = new PictureView(document.querySelector("#picture"));
   new Readout(view, document, Object.keys(gammas).length > 0);
-  initializeLayers(view, document.querySelector("#layers"), gammas);
+  initializeLayers(view, document.querySelector("#layers"), gammas, size);
   initializePins(view, document.querySelector("#pins"));
   initializeComparison(view, document.querySelector("#compare"));
   initializeCards(view, classes);
@@ -52,11 +55,8 @@ export function makeViewer({ name, classes, gammas, credits }, front = () => nul
 }
 
 /** A chip for each layer; a photo has no map of the generator's layers, so theirs are disabled. */
-function initializeLayers(view, fieldset, gammas) {
-  const options = Object.keys(gammas).map((value) => {
-    const { network, size } = layerTitle(value);
-    return { value, label: `${network} ${size}` };
-  });
+function initializeLayers(view, fieldset, gammas, size) {
+  const options = Object.keys(gammas).map((value) => ({ value, label: layerTitle(value, size) }));
   const check = fillChips(fieldset, options, (value) => view.showLayer(value));
   view.addEventListener("shown", () => {
     const names = view.payload.maps.map((map) => map.name);
