@@ -56,7 +56,7 @@ class Model(Publishable):
         origin: the path, or the name of a shipped model, for messages.
         config: the whole configuration.
         classes: names of the labels; empty for an unconditional model.
-        fit: how its training images were made square: "crop", "pad" or "stretch".
+        fit: how its training images got their proportions: "crop", "pad" or "stretch".
         fingerprint: that of its training images in their pack.json; "" if unknown.
         step: number of generator updates.
         card: the model card, in Markdown; may be empty.

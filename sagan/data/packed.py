@@ -108,7 +108,7 @@ class PackedDataset:
         path: its folder.
         source: what it was packed from, in the user's words.
         split: which part of the source.
-        fit: how its images were made square.
+        fit: how its images got their proportions.
         credits: who made the images, in lines of text; "" if unknown.
     """
 

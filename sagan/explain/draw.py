@@ -172,7 +172,7 @@ def check_attention(layers: Collection[str]) -> None:
 def explain_photos(
     model: str, photos: Sequence[Path], out: Path, choose: Chooser, device: torch.device = CPU
 ) -> None:
-    """Draw the discriminator's attention on photos, made square as the training images were.
+    """Draw the discriminator's attention on photos, fitted as the training images were.
 
     Arguments and errors are those of `explain_samples`; `photos` are image files.
     """

@@ -193,7 +193,7 @@ def project_photo(
 
     Args:
         model: a run directory, a model file, or a shipped or hub model.
-        photo: the file, made square as the training images were.
+        photo: the file, fitted as the training images were.
         classes: comma-separated names or numbers of classes to try; None for all.
         steps: of Adam.
         seed: decides the latents to start from.

@@ -213,9 +213,9 @@ class ModelSamples:
     def notes(self, reference: PackedDataset) -> Iterator[str]:
         if self.model.fit != reference.fit:
             yield (
-                f"the model's training images were made square by {self.model.fit}, the "
-                f"reference's by {reference.fit}: unless they were square before, this affects "
-                "the numbers"
+                f"the model's training images got their proportions by {self.model.fit}, the "
+                f"reference's by {reference.fit}: unless they had these before, this affects the "
+                "numbers"
             )
         if self.classes and reference.classes and not self._follows(reference):
             yield (

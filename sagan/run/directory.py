@@ -73,7 +73,7 @@ class RunDescription:
 
     @property
     def fit(self) -> str:
-        """How the images were made square: "crop", "pad" or "stretch"."""
+        """How the images got their proportions: "crop", "pad" or "stretch"."""
         return str(self.data.get("fit", "crop"))  # the first runs of 0.1.0 do not record it
 
     @property

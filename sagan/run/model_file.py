@@ -136,11 +136,11 @@ def _are_names(classes: object) -> bool:
 
 
 def check_fit(fit: str, origin: str) -> str:
-    """Return how images were made square, if that is one of `FITS`.
+    """Return how images got their proportions, if that is one of `FITS`.
 
     Raises:
         SaganError: it is not.
     """
     if fit not in FITS:
-        raise SaganError(f"'{origin}' is damaged: its images were made square by unknown {fit!r}")
+        raise SaganError(f"'{origin}' is damaged: its images were fitted by unknown {fit!r}")
     return fit

@@ -174,7 +174,7 @@ def test_a_note_says_if_images_were_made_square_in_another_way(
         )
         return "\n".join(document["notes"])
 
-    assert "square by pad, the reference's by crop" in notes("pad")
+    assert "proportions by pad, the reference's by crop" in notes("pad")
     assert "square" not in notes("crop")
 
 
