@@ -19,16 +19,19 @@ CUTOUT = 1 / 2  # side of the square set to 0, as a share of the image's side
 ADAPTIVE_IMAGES = 100_000
 
 
-def mirrored(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Mirror each image (B, C, H, W) left to right with probability 1/2."""
-    uniform = torch.rand(len(images), 1, 1, 1, device=images.device, generator=rng)
-    return torch.where(uniform < 0.5, images, images.flip(3))
+# Random numbers that each transformation needs of an image: whether, and how.
+NUMBERS = 4
+
+
+def mirrored(images: Tensor, uniform: Tensor) -> Tensor:
+    """Mirror images (B, C, H, W) left to right where numbers (B,) in [0, 1) are below 1/2."""
+    return torch.where(uniform[:, None, None, None] < 0.5, images, images.flip(3))
 
 
 def augment(
     images: Tensor,
     p: float,
-    rng: torch.Generator,
+    uniform: Tensor,
     transformations: Sequence[str] = ("color", "translation", "cutout"),
 ) -> Tensor:
     """Apply each transformation to every image with probability `p`.
@@ -36,17 +39,16 @@ def augment(
     Args:
         images: float (B, C, H, W) in [-1, 1]; colors may leave the range.
         p: from 0, which returns `images` unchanged, to 1.
-        rng: on the images' device; the only source of randomness.
-        transformations: names from `TRANSFORMATIONS`, applied in this order.
+        uniform: (B, T, NUMBERS) in [0, 1), random numbers for T transformations.
+        transformations: T names from `TRANSFORMATIONS`, applied in this order.
 
     Returns:
         (B, C, H, W), differentiable with respect to `images`.
     """
     if p == 0:
         return images
-    for name in transformations:
-        uniform = torch.rand(len(images), 4, device=images.device, generator=rng)
-        images = TRANSFORMATIONS[name](images, uniform[:, 0] < p, uniform[:, 1:])
+    for name, numbers in zip(transformations, uniform.unbind(1), strict=True):
+        images = TRANSFORMATIONS[name](images, numbers[:, 0] < p, numbers[:, 1:])
     return images
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 DiscriminatorFunction: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
 Penalty: TypeAlias = Callable[
-    [DiscriminatorFunction, Tensor, Tensor, Tensor | None, torch.Generator], Tensor
+    [DiscriminatorFunction, Tensor, Tensor, Tensor | None, Tensor], Tensor
 ]
 
 
@@ -54,7 +54,7 @@ def gradient_penalty(
     real: Tensor,
     fake: Tensor,
     labels: Tensor | None,
-    rng: torch.Generator,
+    uniform: Tensor,
     weight: float = 10.0,
 ) -> Tensor:
     """weight * E[(|dD/dx|_2 - 1)^2] at points x between real and fake: Gulrajani et al. 2017.
@@ -67,11 +67,10 @@ def gradient_penalty(
         real: (B, C, H, W) in [-1, 1].
         fake: (B, C, H, W) in [-1, 1], without gradients to a generator.
         labels: (B,), those of the real images, or None.
-        rng: for each pair's mixing weight; on the images' device.
+        uniform: (B,) in [0, 1), each pair's mixing weight, drawn at random.
         weight: factor on the penalty.
     """
-    shape = (len(real), 1, 1, 1)
-    share = torch.rand(shape, dtype=real.dtype, device=real.device, generator=rng)
+    share = uniform.to(real.dtype)[:, None, None, None]
     mixed = torch.lerp(real, fake.to(real.dtype), share).requires_grad_()
     logits = discriminator(mixed, labels)
     (gradient,) = torch.autograd.grad(logits.sum(), mixed, create_graph=True)

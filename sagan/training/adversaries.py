@@ -18,6 +18,7 @@ from sagan.nn.losses import OBJECTIVES, Objective
 from sagan.nn.precision import autocast, resolve_precision
 from sagan.training.finite import FiniteGuard
 from sagan.training.optimizer import adam
+from sagan.training.randomness import KeyedRng
 
 
 class DiscriminatorPass(nn.Module):
@@ -54,6 +55,7 @@ class Adversaries:
         flip: whether to mirror real images at random.
         label_weights: float (num_classes,), how often to draw each label for a fake image; None
             for an unconditional model.
+        rng: draws all random numbers.
     """
 
     accelerator: Accelerator
@@ -72,6 +74,7 @@ class Adversaries:
     precision: torch.dtype
     flip: bool
     label_weights: Tensor | None
+    rng: KeyedRng
 
     @property
     def device(self) -> torch.device:
@@ -132,6 +135,7 @@ def build_adversaries(
         precision=resolve_precision(config.precision, device),
         flip=config.flip,
         label_weights=label_weights,
+        rng=KeyedRng(device),
     )
 
 

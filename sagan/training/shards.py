@@ -13,6 +13,8 @@ from sagan.errors import SaganError
 class Shards:
     """This process's shards of a global batch: shard i is its rows i*size to (i+1)*size - 1.
 
+    The first micro-batches of all processes are the first part of the batch, and so on.
+
     Attributes:
         indices: the numbers of this process's shards.
         size: images per shard.
@@ -35,8 +37,7 @@ class Shards:
                 f"batch_size {config.batch_size} cannot be divided among {processes} processes "
                 f"with accumulation {config.accumulation}: make it a multiple of {number}"
             )
-        first = rank * config.accumulation
-        indices = tuple(range(first, first + config.accumulation))
+        indices = tuple(range(rank, number, processes))
         return cls(indices, config.batch_size // number)
 
 

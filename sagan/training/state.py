@@ -22,6 +22,7 @@ from sagan.runtime.processes import Processes
 from sagan.storage.files import read_json
 from sagan.training.adversaries import build_adversaries, synchronizes_batch_norm
 from sagan.training.agreement import check_alike
+from sagan.training.draws import RandomKey
 from sagan.training.ema import GeneratorAverage
 from sagan.training.finite import ADVICE
 from sagan.training.measurements import measure_networks
@@ -34,7 +35,6 @@ from sagan.training.optimizer import (
 from sagan.training.shards import RealShard, Shards
 from sagan.training.steps import (
     DiscriminatorResult,
-    RandomKey,
     discriminator_step,
     generator_step,
     joint_step,

@@ -2,9 +2,9 @@
 
 They are done one after the other, each with its own fakes, or as one step from the same fakes.
 
-A batch is divided into shards, one per process and micro-batch. All random numbers of a shard are a
-function of (seed, step, update, shard), so W processes draw the same ones as one process with W
-micro-batches. G's batch norm sees one shard at a time, on several GPUs the whole batch.
+A batch is divided into shards, one per process and micro-batch. All random numbers of a batch are a
+function of (seed, step, update), and a shard takes its rows of them, so W processes compute with
+the same ones as one. G's batch norm sees one shard at a time, on several GPUs the whole batch.
 """
 
 from collections.abc import Sequence
@@ -12,37 +12,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from sagan.images.pixels import to_float
 from sagan.nn.augment import augment, mirrored
 from sagan.nn.base import View
 from sagan.nn.spectral_norm import normalized_once
 from sagan.training.adversaries import Adversaries
-from sagan.training.randomness import keyed_rng
+from sagan.training.draws import Draws, RandomKey, draw
 from sagan.training.shards import RealShard
-
-# The last part of a random key: the purpose of the numbers.
-_LATENTS, _FLIP, _AUGMENT, _PENALTY = range(4)
-
-
-@dataclass(frozen=True)
-class RandomKey:
-    """An update, which together with shard and purpose determines its random numbers.
-
-    Attributes:
-        seed: the configuration's seed.
-        step: steps before this one.
-        update: 0, 1, ... for the discriminator's updates of a step, then the generator's.
-    """
-
-    seed: int
-    step: int
-    update: int
-
-    def rng(self, device: torch.device, shard: int, purpose: int) -> torch.Generator:
-        """Return a new random number generator for one purpose within a shard."""
-        return keyed_rng(device, self.seed, self.step, self.update, shard, purpose)
 
 
 @dataclass(frozen=True)
@@ -76,19 +54,16 @@ def discriminator_step(
     discriminator = adversaries.discriminator
     adversaries.optimizer_d.zero_grad()
     losses = []
+    drawn = _draw_shards(adversaries, key, [shard.index for shard in shards], len(shards[0].images))
     with normalized_once(discriminator, advance=True):
-        for shard in shards:
-            real = _real_images(adversaries, key, shard)
+        for shard, draws in zip(shards, drawn, strict=True):
+            real = _real_images(adversaries, shard, draws)
             with torch.no_grad(), adversaries.autocast():
-                fake, fake_labels = _fake_images(
-                    adversaries, adversaries.generator, key, shard.index, len(real)
-                )
+                fake = adversaries.generator(draws.latents, draws.labels)
             # One pass over real and fake together: DistributedDataParallel allows only one forward
             # pass before a backward pass.
-            images = _augmented(adversaries, key, shard.index, torch.cat([real, fake.float()]))
-            labels = None
-            if shard.labels is not None and fake_labels is not None:
-                labels = torch.cat([shard.labels, fake_labels])
+            images = _augmented_pair(adversaries, real, fake, draws)
+            labels = _joined_labels(shard, draws)
             parallel = adversaries.parallel_discriminator
             with adversaries.averaging(parallel, last=shard is shards[-1]):
                 with adversaries.autocast():
@@ -96,10 +71,9 @@ def discriminator_step(
                 logits = logits.float()
                 loss = _discriminator_loss(adversaries, logits, label_logits, shard.labels)
                 if adversaries.objective.penalty is not None:
-                    rng = key.rng(adversaries.device, shard.index, _PENALTY)
                     real, fake = images.detach().chunk(2)
                     loss = loss + adversaries.objective.penalty(
-                        discriminator, real, fake, shard.labels, rng
+                        discriminator, real, fake, shard.labels, draws.mix
                     )
                 # Not `backward(1 / len(shards))`: torch would import SymPy to check the shape.
                 (loss / len(shards)).backward()
@@ -129,19 +103,20 @@ def generator_step(
     adversaries.optimizer_g.zero_grad()
     parallel = adversaries.parallel_generator
     losses = []
+    drawn = _draw_shards(adversaries, key, shard_indices, shard_size)
     with (
         normalized_once(generator, advance=True),
         normalized_once(discriminator, advance=False),
     ):
-        for index in shard_indices:
-            with adversaries.averaging(parallel, last=index == shard_indices[-1]):
+        for draws in drawn:
+            with adversaries.averaging(parallel, last=draws is drawn[-1]):
                 with adversaries.autocast():
-                    images, labels = _fake_images(adversaries, parallel, key, index, shard_size)
-                    images = _augmented(adversaries, key, index, images.float())
+                    images = parallel(draws.latents, draws.labels)
+                    images = _augmented(adversaries, images.float(), draws.augment_fake)
                     view = discriminator.view(images)
-                loss = _generator_loss(adversaries, view, labels)
+                loss = _generator_loss(adversaries, view, draws.labels)
                 # Restricted to the generator, so D's weight gradients are never computed.
-                (loss / len(shard_indices)).backward(inputs=list(generator.parameters()))
+                (loss / len(drawn)).backward(inputs=list(generator.parameters()))
             losses.append(loss.detach())
     total = adversaries.mean(_mean(losses))
     adversaries.guard_g.check(total, key.step + 1)
@@ -165,24 +140,19 @@ def joint_step(
         The discriminator's result, and the generator's loss, as of the single updates.
     """
     generator, discriminator = adversaries.generator, adversaries.discriminator
-    real = _real_images(adversaries, key, shard)
+    (draws,) = _draw_shards(adversaries, key, [shard.index], len(shard.images))
+    real = _real_images(adversaries, shard, draws)
     with normalized_once(generator, advance=True), adversaries.autocast():
-        fake, fake_labels = _fake_images(
-            adversaries, adversaries.parallel_generator, key, shard.index, len(real)
-        )
-    images = _augmented(adversaries, key, shard.index, torch.cat([real, fake.float()]))
-    real, fake = images.chunk(2)
+        fake = adversaries.parallel_generator(draws.latents, draws.labels)
+    real, fake = _augmented_pair(adversaries, real, fake, draws).chunk(2)
     with adversaries.autocast():
         real_view = discriminator.view(real.detach())
         fake_view = discriminator.view(fake)
 
-    labels = None
-    if shard.labels is not None and fake_labels is not None:
-        labels = torch.cat([shard.labels, fake_labels])
     adversaries.optimizer_d.zero_grad()
     with normalized_once(discriminator, advance=True), adversaries.autocast():
         logits, label_logits = adversaries.parallel_discriminator(
-            _joined(real_view, fake_view), labels
+            _joined(real_view, fake_view), _joined_labels(shard, draws)
         )
     logits = logits.float()
     loss = _discriminator_loss(adversaries, logits, label_logits, shard.labels)
@@ -194,7 +164,7 @@ def joint_step(
 
     adversaries.optimizer_g.zero_grad()
     with normalized_once(discriminator, advance=False):
-        loss = _generator_loss(adversaries, fake_view, fake_labels)
+        loss = _generator_loss(adversaries, fake_view, draws.labels)
     loss.backward(inputs=list(generator.parameters()))
     loss_g = adversaries.mean(loss.detach())
     adversaries.guard_g.check(loss_g, key.step + 1)
@@ -245,28 +215,33 @@ def _joined(real: View, fake: View) -> View:
     return tuple(torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))
 
 
-def _real_images(adversaries: Adversaries, key: RandomKey, shard: RealShard) -> Tensor:
+def _joined_labels(shard: RealShard, draws: Draws) -> Tensor | None:
+    """Return the labels of the real images, then those of the fakes."""
+    if shard.labels is None or draws.labels is None:
+        return None
+    return torch.cat([shard.labels, draws.labels])
+
+
+def _draw_shards(
+    adversaries: Adversaries, key: RandomKey, indices: Sequence[int], size: int
+) -> list[Draws]:
+    """Draw an update's random numbers, and return those of this process's shards."""
+    num_shards = adversaries.accelerator.num_processes * len(indices)
+    draws = draw(adversaries, key, num_shards * size)
+    return [draws.shard(index, size) for index in indices]
+
+
+def _real_images(adversaries: Adversaries, shard: RealShard, draws: Draws) -> Tensor:
     """Return uint8 (B, H, W, C) as (B, C, H, W) in [-1, 1], mirrored at random if so configured."""
     images = to_float(shard.images)
-    if adversaries.flip:
-        images = mirrored(images, key.rng(adversaries.device, shard.index, _FLIP))
-    return images
+    return mirrored(images, draws.mirror) if adversaries.flip else images
 
 
-def _fake_images(
-    adversaries: Adversaries, generator: nn.Module, key: RandomKey, shard: int, size: int
-) -> tuple[Tensor, Tensor | None]:
-    """Return images (size, C, H, W) in [-1, 1] from random latents, and their labels."""
-    rng = key.rng(adversaries.device, shard, _LATENTS)
-    latents = torch.randn(
-        size, adversaries.generator.latent_size, device=adversaries.device, generator=rng
-    )
-    labels = None
-    if adversaries.label_weights is not None:
-        labels = torch.multinomial(adversaries.label_weights, size, replacement=True, generator=rng)
-    return generator(latents, labels), labels
+def _augmented(adversaries: Adversaries, images: Tensor, uniform: Tensor) -> Tensor:
+    return augment(images, adversaries.strength.p, uniform, adversaries.transformations)
 
 
-def _augmented(adversaries: Adversaries, key: RandomKey, shard: int, images: Tensor) -> Tensor:
-    rng = key.rng(adversaries.device, shard, _AUGMENT)
-    return augment(images, adversaries.strength.p, rng, adversaries.transformations)
+def _augmented_pair(adversaries: Adversaries, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+    """Return augmented real images and fakes, (2B, C, H, W)."""
+    uniform = torch.cat([draws.augment_real, draws.augment_fake])
+    return _augmented(adversaries, torch.cat([real, fake.float()]), uniform)

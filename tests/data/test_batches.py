@@ -91,7 +91,7 @@ def test_no_two_processes_see_the_same_image_within_an_epoch(
     for batch in range(num // (size * shards)):  # whole batches of the first epoch
         rows = order.indices(batch)
         for rank in range(num_processes):
-            share = Shards(tuple(range(rank * accumulation, (rank + 1) * accumulation)), size)
+            share = Shards(tuple(range(rank, shards, num_processes)), size)
             for i in share.indices:
                 seen[rank] += rows[i * share.size : (i + 1) * share.size].tolist()
     together = [row for rows in seen for row in rows]

@@ -31,6 +31,11 @@ def random_images(
     return 2 * torch.rand(num, 3, height, width, generator=seeded_rng(1), dtype=dtype) - 1
 
 
+def numbers(num: int, seed: int = 0) -> Tensor:
+    """Random numbers for all three transformations."""
+    return torch.rand(num, 3, 4, generator=seeded_rng(seed))
+
+
 def choices(num: int) -> tuple[Tensor, Tensor]:
     """Return the images to change, two of three, and numbers in [0, 1) with both extremes."""
     uniform = torch.rand(num, 3, generator=seeded_rng(2))
@@ -44,24 +49,22 @@ def test_opacity_keeps_its_values_and_gray_stays_gray() -> None:
     assert torch.equal(changed[:, 3], images[:, 3])
     assert torch.equal(changed[:, :3], color(images[:, :3], *choices(8)))
     assert color(images[:, :1], *choices(8)).shape == (8, 1, 16, 16)
-    assert augment(images, 1.0, seeded_rng()).shape == images.shape
+    assert augment(images, 1.0, numbers(8)).shape == images.shape
 
 
 # ---------------------------------------------------------------------------------------------
 # All transformations together
 
 
-def test_a_p_of_0_returns_the_same_tensor_and_draws_no_random_numbers() -> None:
-    images, rng = random_images(3), seeded_rng()
-    before = rng.get_state()
-    assert augment(images, 0, rng) is images
-    assert augment(images, 0.0, rng) is images
-    assert torch.equal(rng.get_state(), before)
+def test_a_p_of_0_returns_the_same_tensor() -> None:
+    images = random_images(3)
+    assert augment(images, 0, numbers(3)) is images
+    assert augment(images, 0.0, numbers(3)) is images
 
 
 def test_a_p_of_1_changes_every_image() -> None:
     images = random_images(200)
-    changed = (augment(images, 1.0, seeded_rng()) != images).flatten(1).any(1)
+    changed = (augment(images, 1.0, numbers(200)) != images).flatten(1).any(1)
     assert changed.all()
 
 
@@ -72,7 +75,7 @@ def test_each_transformation_is_applied_independently_with_probability_p(p: floa
     (Or if it is shifted by (0, 0) pixels: here one of 64 shifted images.)
     """
     images = random_images(4000, 32, 32)[:, :, :1, :].expand(-1, -1, 32, -1)
-    same = (augment(images, p, seeded_rng(3)) == images).flatten(1).all(1).float().mean()
+    same = (augment(images, p, numbers(4000)) == images).flatten(1).all(1).float().mean()
     untouched = (1 - p) ** 2 * (1 - p + p / 64)
     assert abs(float(same) - untouched) < 5 * math.sqrt(untouched * (1 - untouched) / 4000)
 
@@ -80,28 +83,30 @@ def test_each_transformation_is_applied_independently_with_probability_p(p: floa
 @pytest.mark.parametrize("names", [("translation",), ("cutout", "color"), ("color",)])
 def test_only_the_named_transformations_are_applied_in_their_order(names: tuple[str, ...]) -> None:
     functions = {"color": color, "translation": translation, "cutout": cutout}
-    images, rng = random_images(20), seeded_rng(8)
+    images, uniform = random_images(20), torch.rand(20, len(names), 4)
     expected = images
-    for name in names:
-        uniform = torch.rand(20, 4, generator=rng)
-        expected = functions[name](expected, uniform[:, 0] < 0.6, uniform[:, 1:])
+    for i, name in enumerate(names):
+        expected = functions[name](expected, uniform[:, i, 0] < 0.6, uniform[:, i, 1:])
     assert not torch.equal(expected, images)
-    assert torch.equal(augment(images, 0.6, seeded_rng(8), names), expected)
+    assert torch.equal(augment(images, 0.6, uniform, names), expected)
 
 
-def test_images_depend_only_on_the_state_of_the_rng() -> None:
+def test_random_numbers_for_another_number_of_transformations_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        augment(random_images(2), 0.5, numbers(2)[:, :2])
+
+
+def test_images_depend_only_on_the_random_numbers() -> None:
     images = random_images(8)
-    torch.manual_seed(0)
-    first = augment(images, 0.7, seeded_rng(4))
-    torch.manual_seed(1)
-    assert torch.equal(first, augment(images, 0.7, seeded_rng(4)))
-    assert not torch.equal(first, augment(images, 0.7, seeded_rng(5)))
+    first = augment(images, 0.7, numbers(8, seed=4))
+    assert torch.equal(first, augment(images, 0.7, numbers(8, seed=4)))
+    assert not torch.equal(first, augment(images, 0.7, numbers(8, seed=5)))
 
 
 def test_the_given_images_are_not_changed() -> None:
     images = random_images(8)
     before = images.clone()
-    augment(images, 1.0, seeded_rng())
+    augment(images, 1.0, numbers(8))
     assert torch.equal(images, before)
 
 
@@ -109,13 +114,13 @@ def test_memory_layout_does_not_change_pixels() -> None:
     images = random_images(5)
     last = images.to(memory_format=torch.channels_last)
     torch.testing.assert_close(
-        augment(images, 0.8, seeded_rng(6)), augment(last, 0.8, seeded_rng(6)), rtol=1e-6, atol=1e-6
+        augment(images, 0.8, numbers(5)), augment(last, 0.8, numbers(5)), rtol=1e-6, atol=1e-6
     )
 
 
 def test_half_of_the_images_are_mirrored_left_to_right_and_the_others_unchanged() -> None:
     images = random_images(1, 2, 3).expand(10_000, -1, -1, -1)
-    found = mirrored(images, seeded_rng(7))
+    found = mirrored(images, torch.rand(10_000))
     flipped = (found == images[:1].flip(3)).flatten(1).all(1)
     assert (flipped ^ (found == images).flatten(1).all(1)).all()
     assert abs(int(flipped.sum()) - 5000) < 200  # four standard deviations
@@ -192,16 +197,15 @@ def test_a_transformation_equals_a_loop_over_pixels_with_the_same_random_numbers
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_augment_is_color_then_translation_then_cutout_with_new_random_numbers(
+def test_augment_is_color_then_translation_then_cutout_each_with_its_own_random_numbers(
     seed: int,
 ) -> None:
     images = random_images(6)
-    rng = seeded_rng(seed)
+    uniform = numbers(6, seed)
     expected = images
-    for transformation in (color, translation, cutout):
-        uniform = torch.rand(6, 4, generator=rng)
-        expected = transformation(expected, uniform[:, 0] < 0.4, uniform[:, 1:])
-    assert torch.equal(augment(images, 0.4, seeded_rng(seed)), expected)
+    for i, transformation in enumerate((color, translation, cutout)):
+        expected = transformation(expected, uniform[:, i, 0] < 0.4, uniform[:, i, 1:])
+    assert torch.equal(augment(images, 0.4, uniform), expected)
 
 
 def test_brightness_saturation_and_contrast_reach_the_ends_of_their_ranges() -> None:

@@ -173,7 +173,7 @@ def launch(source: Path, folder: Path) -> Results:
                 subprocess.Popen(command, env=numbered, stdout=log, stderr=subprocess.STDOUT)
             )
     try:
-        codes = [child.wait(timeout=60) for child in children]
+        codes = [child.wait(timeout=300) for child in children]
     finally:
         for child in children:
             child.kill()

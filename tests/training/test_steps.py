@@ -21,9 +21,10 @@ from sagan.nn.projected import CLASSIFIER_GAIN
 from sagan.nn.spectral_norm import SpectralNorm, advance_spectral_norm, normalized_once
 from sagan.nn.stacked_norms import StackedNorms
 from sagan.training import adversaries as building
+from sagan.training.draws import RandomKey
 from sagan.training.shards import RealShard
 from sagan.training.state import Training
-from sagan.training.steps import RandomKey, discriminator_step, generator_step, joint_step
+from sagan.training.steps import discriminator_step, generator_step, joint_step
 
 Start = Callable[..., Training]
 HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
@@ -409,8 +410,8 @@ def test_micro_batches_of_the_discriminator_add_up_to_the_gradient_of_the_whole_
     labeled: PackedDataset, start_training: Start
 ) -> None:
     """For the same images: D has no batch norm, so the mean of the gradients is the gradient of one
-    pass over all of them. (The fakes do depend on the division: each micro-batch has its own
-    latents, and G its own batch statistics.)"""
+    pass over all of them. (The fakes do depend on the division, since G has the batch statistics
+    of each micro-batch.)"""
     adversaries = start_training(labeled, accumulation=2).adversaries
     weights = copy.deepcopy(adversaries.discriminator)
     with watched(adversaries.discriminator) as judged:
@@ -557,39 +558,58 @@ def test_without_flip_no_image_is_mirrored(unlabeled: PackedDataset, start_train
     assert torch.equal(judged[0][0][:8], to_float(torch.from_numpy(np.array(unlabeled.images[:8]))))
 
 
-def test_random_numbers_are_a_function_of_seed_step_update_and_shard_only(
+def test_random_numbers_are_a_function_of_seed_step_and_update_only(
     labeled: PackedDataset, start_training: Start
 ) -> None:
     training = start_training(labeled, augment=0.5)
     adversaries = training.adversaries
 
-    def draws(key: RandomKey, shard: int) -> tuple[Tensor, ...]:
+    def draws(key: RandomKey) -> tuple[Tensor, ...]:
         """Latents, labels, and the real images as D saw them."""
-        (real,) = real_shards(labeled, list(range(8)))
         with (
             watched(adversaries.generator) as drawn,
             watched(adversaries.discriminator) as judged,
         ):
-            discriminator_step(adversaries, key, [replace(real, index=shard)])
+            discriminator_step(adversaries, key, real_shards(labeled, list(range(8))))
         latents, labels = drawn[0]
         assert labels is not None
         return latents, labels, judged[0][0][:8]
 
     base = RandomKey(seed=1, step=2, update=3)
-    first = draws(base, 4)
+    first = draws(base)
     others = [
-        draws(replace(base, seed=9), 4),
-        draws(replace(base, step=9), 4),
-        draws(replace(base, update=9), 4),
-        draws(base, 9),
-        draws(RandomKey(seed=2, step=1, update=3), 4),
+        draws(replace(base, seed=9)),
+        draws(replace(base, step=9)),
+        draws(replace(base, update=9)),
+        draws(RandomKey(seed=2, step=1, update=3)),
     ]
     torch.manual_seed(123)
-    again = draws(base, 4)
+    again = draws(base)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     for other in others:
         assert not torch.equal(first[0], other[0])
         assert not torch.equal(first[2], other[2])
+
+
+def test_random_numbers_of_a_batch_do_not_depend_on_how_it_is_divided(
+    labeled: PackedDataset, start_training: Start
+) -> None:
+    """Each micro-batch takes its rows of the latents, labels, mirroring and augmentation."""
+    rows = [0, 1, 9, 16, 2, 10, 17, 3]
+    found = []
+    for shards in ([rows], [rows[:4], rows[4:]]):
+        adversaries = start_training(labeled, augment=0.5, accumulation=len(shards)).adversaries
+        with (
+            watched(adversaries.generator) as drawn,
+            watched(adversaries.discriminator) as judged,
+        ):
+            discriminator_step(adversaries, KEY, real_shards(labeled, *shards))
+        real = torch.cat([images.chunk(2)[0] for images, _ in judged])
+        latents = torch.cat([z for z, _ in drawn])
+        labels = torch.cat([y for _, y in drawn if y is not None])
+        found.append((latents, labels, real))
+    for whole, divided in zip(*found, strict=True):
+        torch.testing.assert_close(divided, whole, rtol=1e-6, atol=1e-6)
 
 
 def test_training_neither_uses_nor_changes_torchs_global_random_state(

@@ -14,7 +14,7 @@ from sagan.nn.precision import autocast, exact_float32, resolve_precision
 from sagan.nn.spectral_norm import advance_spectral_norm
 from sagan.runtime.processes import join_processes
 from sagan.training.optimizer import adam
-from sagan.training.randomness import keyed_rng
+from sagan.training.randomness import KeyedRng
 from sagan.types import NamedProgress
 
 BETAS = (0.9, 0.999)  # Adam's defaults; a configuration's are for adversarial training
@@ -43,12 +43,14 @@ def train_supervised(
     precision = resolve_precision(config.precision, device)
     order = BatchOrder(len(dataset), config.batch_size, config.seed)
     updates = config.steps * config.d_steps
+    rng = KeyedRng(device)
     with exact_float32(enabled=precision == torch.float32):  # as in the adversarial run
         for update in range(updates):
             rows = order.indices(update)
             images = to_float(to_device(dataset.images[rows], device))
             if config.flip:
-                images = mirrored(images, keyed_rng(device, config.seed, update))
+                mirror = rng.at(config.seed, update)
+                images = mirrored(images, torch.rand(len(rows), device=device, generator=mirror))
             advance_spectral_norm(network)
             optimizer.zero_grad()
             with autocast(device, precision):
