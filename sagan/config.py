@@ -91,6 +91,9 @@ class Config(BaseModel):
     )
     batch_size: Positive = Field(64, description="images per update, over all processes")
     accumulation: Positive = Field(1, description="micro-batches of an update in each process")
+    batch_norm: Literal["auto", "shared", "local"] = Field(
+        "auto", description="of G: over all processes or each for itself; auto: shared on GPUs"
+    )
     d_steps: Annotated[int, Field(gt=0, le=100)] = Field(1, description="D updates per G update")
     reuse_fakes: bool = Field(
         False, description="update G with the fakes of D's last update, not with new ones"

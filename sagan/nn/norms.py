@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from sagan.nn.precision import without_autocast
+from sagan.nn.shared_norm import shared_batch_norm
 from sagan.nn.spectral_norm import is_spectrally_normalized
 
 # So large that a latent of 128 numbers changes gains by 0.23 (standard deviation) at the start.
@@ -22,12 +23,24 @@ GainAndBias = tuple[Tensor, Tensor]  # (B, C) each
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that leaves `num_batches_tracked` alone: its momentum is constant."""
+    """Batch norm that leaves `num_batches_tracked` alone: its momentum is constant.
+
+    Attributes:
+        shared: whether it trains with the statistics of all processes (`share_batch_norm`).
+    """
+
+    shared = False
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W)."""
         assert self.momentum is not None
         mean, variance = self.running_mean, self.running_var
+        if self.shared and self.training:
+            assert mean is not None
+            assert variance is not None
+            return shared_batch_norm(
+                x, mean, variance, self.weight, self.bias, self.momentum, self.eps
+            )
         return F.batch_norm(
             x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps
         )
@@ -110,6 +123,13 @@ def batch_norm(num_classes: int, channels: int) -> nn.Module:
     if num_classes:
         return ConditionalBatchNorm2d(num_classes, channels)
     return UnconditionalBatchNorm2d(channels)
+
+
+def share_batch_norm(network: nn.Module) -> None:
+    """Let all batch norms of a network train with the statistics of all processes, from now on."""
+    for norm in network.modules():
+        if isinstance(norm, BatchNorm2d):
+            norm.shared = True
 
 
 def tables_of_norms(network: nn.Module) -> Iterator[nn.Embedding]:

@@ -15,6 +15,7 @@ from sagan.data import PackedDataset
 from sagan.nn.augment import ADAPTIVE_IMAGES, AdaptiveAugment
 from sagan.nn.base import DiscriminatorBase, GeneratorBase, View
 from sagan.nn.losses import OBJECTIVES, Objective
+from sagan.nn.norms import share_batch_norm
 from sagan.nn.precision import autocast, resolve_precision
 from sagan.training.finite import FiniteGuard
 from sagan.training.optimizer import adam
@@ -102,8 +103,8 @@ def build_adversaries(
     """Build networks, optimizers and guards on this process's device, as at step 0."""
     device = accelerator.device
     generator, discriminator = build_networks(config, dataset.num_classes)
-    if synchronizes_batch_norm(accelerator):
-        generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
+    if shares_batch_norm(config, accelerator):
+        share_batch_norm(generator)
     generator, discriminator = generator.to(device).train(), discriminator.to(device).train()
     # FreezeD (Mo et al. 2020, arXiv 2002.10964), once and for all updates.
     for block in discriminator.first_blocks(config.freeze_d):
@@ -139,9 +140,12 @@ def build_adversaries(
     )
 
 
-def synchronizes_batch_norm(accelerator: Accelerator) -> bool:
-    """Return whether batch norm sees the whole batch: torch has no such layer for CPUs."""
-    return bool(accelerator.num_processes > 1 and accelerator.device.type == "cuda")
+def shares_batch_norm(config: Config, accelerator: Accelerator) -> bool:
+    """Return whether G's batch norm takes its statistics over several processes."""
+    shared = config.batch_norm == "shared"
+    if config.batch_norm == "auto":
+        shared = accelerator.device.type == "cuda"
+    return bool(shared and accelerator.num_processes > 1)
 
 
 def _parallel(network: nn.Module, accelerator: Accelerator) -> nn.Module:

@@ -20,7 +20,7 @@ from sagan.run.directory import RunDescription
 from sagan.run.stats import Record
 from sagan.runtime.processes import Processes
 from sagan.storage.files import read_json
-from sagan.training.adversaries import build_adversaries, synchronizes_batch_norm
+from sagan.training.adversaries import build_adversaries, shares_batch_norm
 from sagan.training.agreement import check_alike
 from sagan.training.draws import RandomKey
 from sagan.training.ema import GeneratorAverage
@@ -138,7 +138,8 @@ class Training:
 
     def _share_running_statistics(self) -> None:
         """Average running statistics over processes; at each step, so saving changes no bit."""
-        if self.accelerator.num_processes == 1 or synchronizes_batch_norm(self.accelerator):
+        alone = self.accelerator.num_processes == 1
+        if alone or shares_batch_norm(self.config, self.accelerator):
             return
         statistics = _running_statistics(self.adversaries.generator)
         shared = self.adversaries.mean(torch.cat(statistics))

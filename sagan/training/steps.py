@@ -4,7 +4,8 @@ They are done one after the other, each with its own fakes, or as one step from 
 
 A batch is divided into shards, one per process and micro-batch. All random numbers of a batch are a
 function of (seed, step, update), and a shard takes its rows of them, so W processes compute with
-the same ones as one. G's batch norm sees one shard at a time, on several GPUs the whole batch.
+the same ones as one. G's batch norm sees one shard at a time or, if it is shared, those of all
+processes.
 """
 
 from collections.abc import Sequence
