@@ -216,12 +216,13 @@ class Processes:
     The exchange goes through the CPU, so that nothing waits for what the devices compute.
 
     Args:
-        num_processes: how many have met.
+        number: how many have met.
     """
 
-    def __init__(self, num_processes: int) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self._group: distributed.ProcessGroup | None = None
-        if num_processes > 1:  # a group of its own, besides NCCL's on GPUs
+        if number > 1:  # a group of its own, besides NCCL's on GPUs
             group = distributed.new_group(backend="gloo", timeout=STEP_TIMEOUT)
             self._group = cast(distributed.ProcessGroup, group)
 

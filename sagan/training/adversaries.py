@@ -92,6 +92,14 @@ class Adversaries:
         averaged: Tensor = self.accelerator.reduce(tensor.to(self.device), "mean")
         return averaged
 
+    def spreading(self, loss: Tensor) -> Tensor:
+        """Return a loss that makes all gradients NaN, on all processes, if it is not finite.
+
+        A loss can be infinite with finite gradients, and only these are averaged: all processes
+        must drop an update, or none.
+        """
+        return loss * (1 + 0 * loss.detach()) if self.accelerator.num_processes > 1 else loss
+
     def averaging(self, parallel: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Average gradients over processes in the last micro-batch's backward pass only."""
         return nullcontext() if last else self.accelerator.no_sync(parallel)

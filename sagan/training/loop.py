@@ -34,6 +34,10 @@ from sagan.training.signals import Requests, received_requests
 from sagan.training.state import Training
 from sagan.training.trackers import Trackers
 
+# The longest pauses between two exchanges of requests: each exchange waits for the slowest process.
+EXCHANGE_SECONDS = 1.0
+EXCHANGE_STEPS = 32
+
 
 class Interrupted(Exception):
     """A signal stopped the training; everything up to `step` is saved."""
@@ -162,20 +166,27 @@ def _train(
     """
     run, config = session.run.path, training.config
     saved_at = time.monotonic()
+    next_exchange = training.step
     while training.step < training.steps:
         started = time.perf_counter()
         result, loss_g = training.advance()
-        overdue = 0 < 60 * config.checkpoint_minutes < time.monotonic() - saved_at
-        corrected = pace.corrected_steps() if recorder is not None else 0
-        # A signal or a deadline may reach one process only, or each at another step.
-        stop, late, save, steps = training.processes.all_reduce_max(
-            requests.stop, pace.late, requests.save or overdue, corrected
-        )
+        stop = late = save = steps = 0
+        if training.step >= next_exchange or training.step == training.steps:
+            overdue = 0 < 60 * config.checkpoint_minutes < time.monotonic() - saved_at
+            corrected = pace.corrected_steps() if recorder is not None else 0
+            pause = _steps_between_exchanges(training, pace) if recorder is not None else 0
+            # A signal or a deadline may reach one process only, or each at another step.
+            stop, late, save, steps, pause = training.processes.all_reduce_max(
+                requests.stop, pace.late, requests.save or overdue, corrected, pause
+            )
+            next_exchange = training.step + pause
         training.steps = training.step if late else steps or training.steps
         ended = training.step == training.steps
         due = stop or ended or save or steps or training.step % config.checkpoint_every == 0
         if due or training.reads_values:
             training.check_finite()
+        if training.record_due(last=ended):
+            result, loss_g = training.over_processes(result, loss_g)
         training.seconds += time.perf_counter() - started
         pace.stepped()
         # After a request to stop there may be little time: save, and do nothing else.
@@ -197,3 +208,10 @@ def _train(
         if stop:
             leave_processes()
             raise Interrupted(training.step, stop)
+
+
+def _steps_between_exchanges(training: Training, pace: Pace) -> int:
+    """Return after how many steps the processes are to exchange requests again."""
+    if training.processes.number == 1:
+        return 1
+    return min(pace.steps_in(EXCHANGE_SECONDS), EXCHANGE_STEPS)

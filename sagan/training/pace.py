@@ -135,6 +135,10 @@ class Pace:
         """Whether the step that has just ended makes the first estimate possible."""
         return self._done == WARM_UP_STEPS + TIMED_STEPS
 
+    def steps_in(self, seconds: float) -> int:
+        """Return how many steps fit into a time, at least one; one while the speed is unknown."""
+        return max(1, math.floor(seconds / self._step_seconds)) if self._recent else 1
+
     def estimate(self) -> Estimate:
         """Return what the rest of the training will take."""
         return estimate(self._training, self._step_seconds)

@@ -147,7 +147,7 @@ class Recorder:
         """
         training, config = self.training, self.training.config
         record = evaluated
-        if last or training.step % config.log_every == 0:
+        if training.record_due(last=last):
             record = evaluated | self._measured(result, loss_g)
             self.reporter.recorded(record)
         with _writing_into(self.run):

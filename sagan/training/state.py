@@ -1,6 +1,7 @@
 """A training in progress: what a step updates, and what a checkpoint saves and restores."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,17 @@ class Training:
             self.dropped += dropped
             if dropped and self.config.on_nonfinite == "stop":
                 raise SaganError(f"{reason}. The update was dropped, nothing was saved: {ADVICE}")
+
+    def record_due(self, *, last: bool) -> bool:
+        """Return whether a record follows the latest step, which may be the last one."""
+        return last or self.step % self.config.log_every == 0
+
+    def over_processes(
+        self, result: DiscriminatorResult, loss_g: Tensor
+    ) -> tuple[DiscriminatorResult, Tensor]:
+        """Return the results of a step with the losses' means over all processes, for a record."""
+        loss_d, loss_g = self.adversaries.mean(torch.stack([result.loss, loss_g])).unbind()
+        return replace(result, loss=loss_d), loss_g
 
     def record(self, result: DiscriminatorResult, loss_g: Tensor) -> Record:
         """Return the latest step's record; waits for the device.

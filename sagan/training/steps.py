@@ -29,8 +29,7 @@ class DiscriminatorResult:
     """Results of a discriminator update, float32 on the device; reading one waits for it.
 
     Attributes:
-        loss: a scalar, the mean over all shards of all processes, with the class loss, if there is
-            one.
+        loss: a scalar, the mean over this process's shards, with the class loss, if there is one.
         logits: those of this process's last shard, first of the real images, then of as many fakes.
     """
 
@@ -77,10 +76,10 @@ def discriminator_step(
                         discriminator, real, fake, shard.labels, draws.mix
                     )
                 # Not `backward(1 / len(shards))`: torch would import SymPy to check the shape.
-                (loss / len(shards)).backward()
+                (adversaries.spreading(loss) / len(shards)).backward()
             losses.append(loss.detach())
             adversaries.strength.observe(logits.chunk(2)[0])
-    total = adversaries.mean(_mean(losses))
+    total = _mean(losses)
     adversaries.guard_d.check(total, key.step + 1)
     adversaries.guard_d.step()
     return DiscriminatorResult(total, logits.detach())
@@ -98,7 +97,7 @@ def generator_step(
         shard_size: images to draw per shard.
 
     Returns:
-        The loss, a scalar: the mean over all shards and processes.
+        The loss, a scalar: the mean over this process's shards.
     """
     generator, discriminator = adversaries.generator, adversaries.discriminator
     adversaries.optimizer_g.zero_grad()
@@ -117,9 +116,10 @@ def generator_step(
                     view = discriminator.view(images)
                 loss = _generator_loss(adversaries, view, draws.labels)
                 # Restricted to the generator, so D's weight gradients are never computed.
-                (loss / len(drawn)).backward(inputs=list(generator.parameters()))
+                share = adversaries.spreading(loss) / len(drawn)
+                share.backward(inputs=list(generator.parameters()))
             losses.append(loss.detach())
-    total = adversaries.mean(_mean(losses))
+    total = _mean(losses)
     adversaries.guard_g.check(total, key.step + 1)
     adversaries.guard_g.step()
     return total
@@ -157,17 +157,17 @@ def joint_step(
         )
     logits = logits.float()
     loss = _discriminator_loss(adversaries, logits, label_logits, shard.labels)
-    loss.backward()
+    adversaries.spreading(loss).backward()
     adversaries.strength.observe(logits.chunk(2)[0])
-    loss_d = adversaries.mean(loss.detach())
+    loss_d = loss.detach()
     adversaries.guard_d.check(loss_d, key.step + 1)
     adversaries.guard_d.step()
 
     adversaries.optimizer_g.zero_grad()
     with normalized_once(discriminator, advance=False):
         loss = _generator_loss(adversaries, fake_view, draws.labels)
-    loss.backward(inputs=list(generator.parameters()))
-    loss_g = adversaries.mean(loss.detach())
+    adversaries.spreading(loss).backward(inputs=list(generator.parameters()))
+    loss_g = loss.detach()
     adversaries.guard_g.check(loss_g, key.step + 1)
     adversaries.guard_g.step()
     return DiscriminatorResult(loss_d, logits.detach()), loss_g

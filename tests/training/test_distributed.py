@@ -1,5 +1,6 @@
 """Two processes that `accelerate launch` starts do what one does with two micro-batches."""
 
+import json
 import os
 import shutil
 import socket
@@ -92,7 +93,8 @@ adversaries.optimizer_g.register_step_pre_hook(at_g)
 training.advance()
 found["first_d"] = {k: v.clone() for k, v in adversaries.discriminator.state_dict().items()}
 for _ in range(3):
-    training.advance()
+    result, loss_g = training.advance()
+found["losses"] = torch.stack([result.loss, loss_g])
 for name in ("generator", "discriminator"):
     found[name] = getattr(adversaries, name).state_dict()
 found["ema"] = training.average.generator.state_dict()
@@ -327,6 +329,15 @@ def test_a_checkpoint_of_two_processes_resumes_in_one(
     with pytest.warns(UserWarning, match="processes was 2 and is now 1"):
         train_run(run, labeled, **settings)
     assert [checkpoint.step_of(path) for path in checkpoint.checkpoints(run)] == [4, 6]
+
+
+def test_recorded_losses_are_the_means_over_processes(ranks: Results, folder: Path) -> None:
+    one, other = (found["losses"] for found in ranks)
+    assert not torch.equal(one, other)
+    record = json.loads((folder / "run" / "stats.jsonl").read_text().splitlines()[1])
+    assert record["step"] == 4
+    found = torch.tensor([record["loss/d"], record["loss/g"]])
+    torch.testing.assert_close(found, (one + other) / 2)
 
 
 def test_no_gradient_is_copied_to_another_memory_layout(ranks: Results, folder: Path) -> None:

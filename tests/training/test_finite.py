@@ -3,6 +3,8 @@
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -230,3 +232,17 @@ def test_an_update_with_an_infinite_loss_is_dropped_even_if_its_gradients_are_fi
     guard.step()
     assert torch.equal(network.weight, before)
     assert guard.report() == (1, "generator, step 7: the loss is not finite")
+
+
+def test_with_several_processes_an_infinite_loss_of_one_spoils_its_gradients(
+    unlabeled: PackedDataset, start_training: Callable[..., Any]
+) -> None:
+    """These are averaged, so all processes drop the update; a finite loss changes no bit."""
+    adversaries = start_training(unlabeled).adversaries
+    several = replace(adversaries, accelerator=SimpleNamespace(num_processes=2))
+    weight = torch.tensor([0.3, 1e38], requires_grad=True)
+    for of, factor, spoiled in ((adversaries, 10, False), (several, 10, True), (several, 3, False)):
+        loss = (weight * factor).sum()
+        (gradient,) = torch.autograd.grad(of.spreading(loss), weight)
+        expected = torch.full((2,), float("nan") if spoiled else float(factor))
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=0, equal_nan=True)

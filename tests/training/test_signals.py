@@ -14,6 +14,8 @@ import pytest
 from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.run import checkpoint, directory
+from sagan.runtime.processes import Processes
+from sagan.training import loop, state
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
 from sagan.training.signals import CLOSED_OUTPUT
@@ -63,6 +65,37 @@ def test_a_request_is_answered_soon_even_on_a_device_that_is_rarely_read(
     with pytest.raises(Interrupted):
         train_run(tmp_path / "run", unlabeled, steps=9, log_every=100, reporter=reporter)
     assert steps_saved(tmp_path / "run") in ([2], [3])
+
+
+class Exchanges(Processes):
+    """Counts the exchanges of requests between two processes, one of them pretended."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = 2
+        self.requests: list[int] = []
+
+    def all_reduce_max(self, *values: int, what: str = "") -> list[int]:
+        if len(values) > 1:
+            self.requests.append(values[0])
+        return list(values)
+
+
+def test_several_processes_exchange_requests_every_few_steps_only(
+    unlabeled: PackedDataset,
+    train_run: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """First at each step, until the speed is known; the request waits for the next exchange."""
+    processes = Exchanges(1)
+    monkeypatch.setattr(state, "Processes", lambda number: processes)
+    monkeypatch.setattr(loop, "EXCHANGE_SECONDS", 1e6)
+    monkeypatch.setattr(loop, "EXCHANGE_STEPS", 4)
+    with pytest.raises(Interrupted):
+        train_run(tmp_path / "run", unlabeled, steps=20, reporter=SendAt(5, signal.SIGTERM))
+    assert processes.requests == [0, 0, 0, signal.SIGTERM]  # after steps 1, 2, 3 and 7
+    assert steps_saved(tmp_path / "run") == [7]
 
 
 def test_the_warning_signal_saves_and_training_continues(
