@@ -131,6 +131,9 @@ class Config(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 if the processor multiplies it natively"
     )
+    compile: Literal["auto", "none", "inductor", "graphs"] = Field(
+        "auto", description="the passes of a step: by torch.compile, or as CUDA graphs; auto: none"
+    )
     on_nonfinite: Literal["stop", "skip"] = Field(
         "stop", description="if a loss or gradient is not finite: stop, or skip the update"
     )

@@ -30,7 +30,7 @@ def mirrored(images: Tensor, uniform: Tensor) -> Tensor:
 
 def augment(
     images: Tensor,
-    p: float,
+    p: float | Tensor,
     uniform: Tensor,
     transformations: Sequence[str] = ("color", "translation", "cutout"),
 ) -> Tensor:
@@ -38,14 +38,15 @@ def augment(
 
     Args:
         images: float (B, C, H, W) in [-1, 1]; colors may leave the range.
-        p: from 0, which returns `images` unchanged, to 1.
+        p: from 0, which returns `images` unchanged, to 1. A scalar tensor is not read: give numbers
+            for 0.
         uniform: (B, T, NUMBERS) in [0, 1), random numbers for T transformations.
         transformations: T names from `TRANSFORMATIONS`, applied in this order.
 
     Returns:
         (B, C, H, W), differentiable with respect to `images`.
     """
-    if p == 0:
+    if not isinstance(p, Tensor) and p == 0:
         return images
     for name, numbers in zip(transformations, uniform.unbind(1), strict=True):
         images = TRANSFORMATIONS[name](images, numbers[:, 0] < p, numbers[:, 1:])

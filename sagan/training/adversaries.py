@@ -1,8 +1,10 @@
 """The two networks with whatever their updates need, built from a configuration."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +19,12 @@ from sagan.nn.base import DiscriminatorBase, GeneratorBase, View
 from sagan.nn.losses import OBJECTIVES, Objective
 from sagan.nn.norms import share_batch_norm
 from sagan.nn.precision import autocast, resolve_precision
+from sagan.training.compiling import make_compiler
 from sagan.training.finite import FiniteGuard
 from sagan.training.optimizer import adam
 from sagan.training.randomness import KeyedRng
+
+Result = TypeVar("Result")
 
 
 class DiscriminatorPass(nn.Module):
@@ -57,6 +62,7 @@ class Adversaries:
         label_weights: float (num_classes,), how often to draw each label for a fake image; None
             for an unconditional model.
         rng: draws all random numbers.
+        compiled: makes compiled functions of those in `sagan.training.passes`.
     """
 
     accelerator: Accelerator
@@ -76,6 +82,7 @@ class Adversaries:
     flip: bool
     label_weights: Tensor | None
     rng: KeyedRng
+    compiled: Callable[[Callable[..., Any]], Callable[..., Any]]
 
     @property
     def device(self) -> torch.device:
@@ -84,6 +91,11 @@ class Adversaries:
 
     def autocast(self) -> AbstractContextManager[None]:
         return autocast(self.device, self.precision)
+
+    def run(self, forward: Callable[..., Result], *arguments: object) -> Result:
+        """Return what a function of `sagan.training.passes` does, compiled if so configured."""
+        result: Result = self.compiled(forward)(self, *arguments)
+        return result
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Return the average of a tensor over the processes."""
@@ -108,7 +120,11 @@ class Adversaries:
 def build_adversaries(
     config: Config, dataset: PackedDataset, accelerator: Accelerator
 ) -> Adversaries:
-    """Build networks, optimizers and guards on this process's device, as at step 0."""
+    """Build networks, optimizers and guards on this process's device, as at step 0.
+
+    Raises:
+        SaganError: the passes cannot be compiled here as configured.
+    """
     device = accelerator.device
     generator, discriminator = build_networks(config, dataset.num_classes)
     if shares_batch_norm(config, accelerator):
@@ -145,6 +161,9 @@ def build_adversaries(
         flip=config.flip,
         label_weights=label_weights,
         rng=KeyedRng(device),
+        compiled=make_compiler(
+            config.compile, device, accelerator.num_processes, (generator, discriminator)
+        ),
     )
 
 

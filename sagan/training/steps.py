@@ -12,13 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sagan.images.pixels import to_float
-from sagan.nn.augment import augment, mirrored
-from sagan.nn.base import View
 from sagan.nn.spectral_norm import normalized_once
+from sagan.training import passes
 from sagan.training.adversaries import Adversaries
 from sagan.training.draws import Draws, RandomKey, draw
 from sagan.training.shards import RealShard
@@ -51,25 +48,16 @@ def discriminator_step(
         key: of this update.
         shards: this process's real images.
     """
-    discriminator = adversaries.discriminator
+    discriminator, run = adversaries.discriminator, adversaries.run
     adversaries.optimizer_d.zero_grad()
-    losses = []
+    losses, p = [], _strength(adversaries)
     drawn = _draw_shards(adversaries, key, [shard.index for shard in shards], len(shards[0].images))
     with normalized_once(discriminator, advance=True):
         for shard, draws in zip(shards, drawn, strict=True):
-            real = _real_images(adversaries, shard, draws)
-            with torch.no_grad(), adversaries.autocast():
-                fake = adversaries.generator(draws.latents, draws.labels)
-            # One pass over real and fake together: DistributedDataParallel allows only one forward
-            # pass before a backward pass.
-            images = _augmented_pair(adversaries, real, fake, draws)
-            labels = _joined_labels(shard, draws)
+            fake = run(passes.draw_fakes, draws)
             parallel = adversaries.parallel_discriminator
             with adversaries.averaging(parallel, last=shard is shards[-1]):
-                with adversaries.autocast():
-                    logits, label_logits = parallel(discriminator.view(images), labels)
-                logits = logits.float()
-                loss = _discriminator_loss(adversaries, logits, label_logits, shard.labels)
+                loss, logits, images = run(passes.judge, shard, fake, draws, p)
                 if adversaries.objective.penalty is not None:
                     real, fake = images.detach().chunk(2)
                     loss = loss + adversaries.objective.penalty(
@@ -102,7 +90,7 @@ def generator_step(
     generator, discriminator = adversaries.generator, adversaries.discriminator
     adversaries.optimizer_g.zero_grad()
     parallel = adversaries.parallel_generator
-    losses = []
+    losses, p = [], _strength(adversaries)
     drawn = _draw_shards(adversaries, key, shard_indices, shard_size)
     with (
         normalized_once(generator, advance=True),
@@ -110,11 +98,7 @@ def generator_step(
     ):
         for draws in drawn:
             with adversaries.averaging(parallel, last=draws is drawn[-1]):
-                with adversaries.autocast():
-                    images = parallel(draws.latents, draws.labels)
-                    images = _augmented(adversaries, images.float(), draws.augment_fake)
-                    view = discriminator.view(images)
-                loss = _generator_loss(adversaries, view, draws.labels)
+                loss = adversaries.run(passes.deceive, draws, p)
                 # Restricted to the generator, so D's weight gradients are never computed.
                 share = adversaries.spreading(loss) / len(drawn)
                 share.backward(inputs=list(generator.parameters()))
@@ -141,22 +125,14 @@ def joint_step(
         The discriminator's result, and the generator's loss, as of the single updates.
     """
     generator, discriminator = adversaries.generator, adversaries.discriminator
+    run = adversaries.run
     (draws,) = _draw_shards(adversaries, key, [shard.index], len(shard.images))
-    real = _real_images(adversaries, shard, draws)
-    with normalized_once(generator, advance=True), adversaries.autocast():
-        fake = adversaries.parallel_generator(draws.latents, draws.labels)
-    real, fake = _augmented_pair(adversaries, real, fake, draws).chunk(2)
-    with adversaries.autocast():
-        real_view = discriminator.view(real.detach())
-        fake_view = discriminator.view(fake)
+    with normalized_once(generator, advance=True):
+        real, fake = run(passes.draw_views, shard, draws, _strength(adversaries))
 
     adversaries.optimizer_d.zero_grad()
-    with normalized_once(discriminator, advance=True), adversaries.autocast():
-        logits, label_logits = adversaries.parallel_discriminator(
-            _joined(real_view, fake_view), _joined_labels(shard, draws)
-        )
-    logits = logits.float()
-    loss = _discriminator_loss(adversaries, logits, label_logits, shard.labels)
+    with normalized_once(discriminator, advance=True):
+        loss, logits = run(passes.judge_views, real, fake, shard, draws)
     adversaries.spreading(loss).backward()
     adversaries.strength.observe(logits.chunk(2)[0])
     loss_d = loss.detach()
@@ -165,7 +141,7 @@ def joint_step(
 
     adversaries.optimizer_g.zero_grad()
     with normalized_once(discriminator, advance=False):
-        loss = _generator_loss(adversaries, fake_view, draws.labels)
+        loss = run(passes.deceive_by_view, fake, draws)
     adversaries.spreading(loss).backward(inputs=list(generator.parameters()))
     loss_g = loss.detach()
     adversaries.guard_g.check(loss_g, key.step + 1)
@@ -173,54 +149,14 @@ def joint_step(
     return DiscriminatorResult(loss_d, logits.detach()), loss_g
 
 
-def _generator_loss(adversaries: Adversaries, fake: View, labels: Tensor | None) -> Tensor:
-    """Return the adversarial loss of a view of fakes, and the class loss, if there is one."""
-    discriminator = adversaries.discriminator
-    with adversaries.autocast():
-        logits = discriminator(fake, labels)
-        label_logits = discriminator.classify(fake)
-    loss = adversaries.objective.generator(logits.float())
-    if label_logits is not None and labels is not None:
-        # As in AC-GAN (Odena et al. 2017), but what is classified are frozen features: D's own
-        # would have to serve two losses.
-        class_loss = F.cross_entropy(label_logits.float(), labels)
-        loss = loss + adversaries.class_loss * class_loss
-    return loss
-
-
-def _discriminator_loss(
-    adversaries: Adversaries, logits: Tensor, label_logits: Tensor | None, labels: Tensor | None
-) -> Tensor:
-    """Return the adversarial loss of real images and fakes, and the classifier's on the real ones.
-
-    Args:
-        adversaries: with the objective.
-        logits: float32, D's of the real images and then of the fakes.
-        label_logits: the classifier's, in the same order; None without one.
-        labels: of the real images.
-    """
-    loss = adversaries.objective.discriminator(*logits.chunk(2))
-    if label_logits is not None and labels is not None:
-        loss = loss + F.cross_entropy(label_logits[: len(labels)].float(), labels)
-    return loss
-
-
 def _mean(losses: list[Tensor]) -> Tensor:
     return sum(losses[1:], losses[0]) / len(losses)
 
 
-def _joined(real: View, fake: View) -> View:
-    """Return both views as those of one batch, without gradients to the generator."""
-    if isinstance(real, Tensor) and isinstance(fake, Tensor):
-        return torch.cat([real, fake.detach()])
-    return tuple(torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))
-
-
-def _joined_labels(shard: RealShard, draws: Draws) -> Tensor | None:
-    """Return the labels of the real images, then those of the fakes."""
-    if shard.labels is None or draws.labels is None:
-        return None
-    return torch.cat([shard.labels, draws.labels])
+def _strength(adversaries: Adversaries) -> Tensor | None:
+    """Return how often to augment, a scalar on the device; None for never."""
+    p = adversaries.strength.p
+    return torch.full((), p, device=adversaries.device) if p > 0 else None
 
 
 def _draw_shards(
@@ -230,19 +166,3 @@ def _draw_shards(
     num_shards = adversaries.accelerator.num_processes * len(indices)
     draws = draw(adversaries, key, num_shards * size)
     return [draws.shard(index, size) for index in indices]
-
-
-def _real_images(adversaries: Adversaries, shard: RealShard, draws: Draws) -> Tensor:
-    """Return uint8 (B, H, W, C) as (B, C, H, W) in [-1, 1], mirrored at random if so configured."""
-    images = to_float(shard.images)
-    return mirrored(images, draws.mirror) if adversaries.flip else images
-
-
-def _augmented(adversaries: Adversaries, images: Tensor, uniform: Tensor) -> Tensor:
-    return augment(images, adversaries.strength.p, uniform, adversaries.transformations)
-
-
-def _augmented_pair(adversaries: Adversaries, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
-    """Return augmented real images and fakes, (2B, C, H, W)."""
-    uniform = torch.cat([draws.augment_real, draws.augment_fake])
-    return _augmented(adversaries, torch.cat([real, fake.float()]), uniform)
