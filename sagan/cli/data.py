@@ -7,7 +7,7 @@ import typer
 
 from sagan.cli.console import open_console, say, show
 from sagan.cli.options import SourceArgument, Split
-from sagan.errors import counted
+from sagan.errors import SaganError, counted
 
 
 def data_info(
@@ -62,15 +62,28 @@ def data_pack(
     shard_mb: Annotated[
         float | None, typer.Option(min=0.001, metavar="N", help="Write shards of about N MB.")
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="With --shards: do part K of N on this host; the one that comes last completes "
+            "the set.",
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With --part: wait for the others, and help them.")
+    ] = False,
 ) -> None:
     """Decode and resize a data set once, into a folder that training reads directly.
 
     If interrupted, it leaves nothing at OUT; run the same command again to start over.
+    With --part, it leaves what is done in OUT.parts, and the same command resumes.
 
     Example: [bold]sagan data pack photos/ photos-64 --size 64[/]
     """
     from sagan.data import open_source, pack
     from sagan.data.packed import read_manifest
+    from sagan.data.parts import Part, pack_part
     from sagan.data.shards.layout import SHARD_BYTES
     from sagan.display import PackingProgress
     from sagan.summary import credit_lines
@@ -78,12 +91,27 @@ def data_pack(
     shard_bytes = SHARD_BYTES if shards else None
     if shard_mb is not None:
         shard_bytes = round(shard_mb * 1e6)
+    if part is None and wait:
+        raise SaganError("--wait is for several hosts: give this one's part with --part K/N")
 
     with PackingProgress(open_console(), "packing") as progress:
-        dataset = pack(
-            open_source(source, split), out, size, fit=fit, colors=colors,
-            max_unreadable=max_unreadable, shard_bytes=shard_bytes, progress=progress,
-        )  # fmt: skip
+        opened = open_source(source, split)
+        if part is None:
+            dataset = pack(
+                opened, out, size, fit=fit, colors=colors, max_unreadable=max_unreadable,
+                shard_bytes=shard_bytes, progress=progress,
+            )  # fmt: skip
+        elif shard_bytes is None:
+            raise SaganError("--part writes shards: add --shards, or --shard-mb N")
+        else:
+            made = pack_part(
+                opened, out, size, Part.parse(part), fit=fit, colors=colors,
+                max_unreadable=max_unreadable, shard_bytes=shard_bytes, wait=wait, notify=say,
+                progress=progress,
+            )  # fmt: skip
+            if made is None:
+                return
+            dataset = made
     manifest = read_manifest(out)
     show((*manifest.notes, *manifest.findings(), *credit_lines(manifest.credits)))
     files = f" in {len(manifest.shards.checksums):,} shards" if manifest.shards is not None else ""

@@ -74,7 +74,7 @@ class DuplicateFinder:
         """Close the file of names."""
         self._names.close()
 
-    def groups(self, images: UInt8Array, labels: Int64Array | None = None) -> Copies:
+    def groups(self, images: ImageRows, labels: Int64Array | None = None) -> Copies:
         """Compare images with equal hashes; call it after `close`.
 
         Args:
@@ -118,7 +118,7 @@ def _equal_runs(hashes: np.ndarray) -> list[list[int]]:
     ]
 
 
-def _equal_images(candidates: list[int], images: UInt8Array) -> list[list[int]]:
+def _equal_images(candidates: list[int], images: ImageRows) -> list[list[int]]:
     """Divide rows with equal hashes into groups of two or more with equal images."""
     by_content: dict[bytes, list[int]] = {}
     for row in candidates:

@@ -4,15 +4,15 @@ import contextlib
 import math
 import shutil
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 
 from sagan.data.attributes import ATTRIBUTES, AttributeTable
-from sagan.data.chunks import decode_chunk
+from sagan.data.chunks import DecodedChunk, decode_chunk
 from sagan.data.duplicates import DuplicateFinder
 from sagan.data.npy_files import map_images, synced, write_rows
 from sagan.data.packed import (
@@ -27,7 +27,7 @@ from sagan.data.packed import (
 )
 from sagan.data.shards.layout import ShardIndex, ShardLayout, SideFile, shard_images
 from sagan.data.shards.writing import write_shards
-from sagan.data.sources.base import Decoder, Source
+from sagan.data.sources.base import Source, SourceImage
 from sagan.data.workers import map_chunks
 from sagan.errors import SaganError, counted, reason
 from sagan.images.decode import Fit, check_fit, check_shape, decode
@@ -35,9 +35,11 @@ from sagan.images.depth import FULL_BITS, GrayRange
 from sagan.images.shape import ImageShape, Resolution
 from sagan.storage.files import sha256_of
 from sagan.storage.staging import replace, staged
-from sagan.types import Int64Array, Progress, UInt8Array
+from sagan.types import ImageRows, Int64Array, Progress, UInt8Array
 
 Publish = Callable[[Path, Path], None]
+Decoded: TypeAlias = tuple[list[SourceImage], DecodedChunk]
+ShardSums: TypeAlias = tuple[int, tuple[str, ...]]  # images in each shard, SHA-256 of each
 
 # A few broken files are normal; more of them mean that something is wrong with the source.
 MAX_UNREADABLE = 0.1
@@ -86,20 +88,17 @@ def pack(
             unreadable, `out` is something else, or the disk has too little room.
     """
     shape, checked_fit = check_shape(size, colors), check_fit(fit)
-    if not 0 <= max_unreadable <= 1:
-        raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
-    if shard_bytes is not None and shard_bytes < 1:
-        raise SaganError(f"shards of {shard_bytes} bytes are too small: give a larger --shard-mb")
-    _check_replaceable(out)
+    check_numbers(max_unreadable, shard_bytes)
+    check_replaceable(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with staged(out) as folder:
-            _check_room(source, out, shape, num_copies=1 if shard_bytes is None else 2)
-            writer = _SetWriter(source, folder, shape, checked_fit, max_unreadable)
+            check_room(source, out, shape, num_copies=1 if shard_bytes is None else 2)
+            writer = SetWriter(source, folder, shape, checked_fit, max_unreadable)
             writer.write_images(progress)
             if writer.gray.bits < FULL_BITS:
                 # Only all images together show the range that they use: once more, with it.
-                writer = _SetWriter(source, folder, shape, checked_fit, max_unreadable, writer.gray)
+                writer = SetWriter(source, folder, shape, checked_fit, max_unreadable, writer.gray)
                 writer.write_images(progress)
             writer.write_rest(shard_bytes, progress)
             publish(folder, out)
@@ -108,12 +107,29 @@ def pack(
     return PackedDataset.open(out)
 
 
+def check_numbers(max_unreadable: float, shard_bytes: int | None) -> None:
+    """Check two arguments of `pack`.
+
+    Raises:
+        SaganError: one is out of range.
+    """
+    if not 0 <= max_unreadable <= 1:
+        raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
+    if shard_bytes is not None and shard_bytes < 1:
+        raise SaganError(f"shards of {shard_bytes} bytes are too small: give a larger --shard-mb")
+
+
 def packed_bytes(num_images: int, shape: ImageShape) -> int:
     """Return the size of images.npy and labels.npy together for this many images."""
     return num_images * (math.prod(shape) + 8)
 
 
-def _check_replaceable(out: Path) -> None:
+def check_replaceable(out: Path) -> None:
+    """Check that a packed set may take this name.
+
+    Raises:
+        SaganError: it exists and is something else.
+    """
     if out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir())):
         return
     if out.exists() or out.is_symlink():
@@ -122,8 +138,12 @@ def _check_replaceable(out: Path) -> None:
         )
 
 
-def _check_room(source: Source, out: Path, shape: ImageShape, num_copies: int) -> None:
-    """Refuse at once a source that would fill the disk in an hour."""
+def check_room(source: Source, out: Path, shape: ImageShape, num_copies: int) -> None:
+    """Refuse at once a source that would fill the disk in an hour.
+
+    Raises:
+        SaganError: the disk of `out` has too little room for so many copies of the images.
+    """
     if source.num_images is None:
         return
     needed = num_copies * packed_bytes(source.num_images, shape)
@@ -136,7 +156,59 @@ def _check_room(source: Source, out: Path, shape: ImageShape, num_copies: int) -
         )
 
 
-class _SetWriter:
+def decoded_chunks(
+    source: Source,
+    images: Iterable[SourceImage],
+    num_images: int | None,
+    shape: ImageShape,
+    fit: Fit,
+    gray_bits: int = FULL_BITS,
+) -> Generator[Decoded, None, None]:
+    """Decode images of a source on all cores; yield chunks of them with their pixels, in order.
+
+    Args:
+        source: where they are from.
+        images: all of the source, or some.
+        num_images: how many; None if unknown.
+        shape: of the decoded images.
+        fit: how they get it.
+        gray_bits: how many bits gray images of 16 bits use.
+    """
+    by_bits = gray_bits < FULL_BITS
+    work = partial(
+        decode_chunk,
+        decode=partial(decode, gray_bits=gray_bits) if by_bits else source.decode,
+        shape=shape,
+        fit=fit,
+        attributes=source.attributes,
+    )
+    return map_chunks(work, images, num_images, packed_bytes(1, shape))
+
+
+def check_unreadable(
+    source: Source, skipped: Sequence[SkippedFile], num_images: int, most: float
+) -> None:
+    """Stop if too many images are unreadable.
+
+    Args:
+        source: where they are from.
+        skipped: those that are.
+        num_images: how many there are in all, or have been read.
+        most: the share that may be unreadable, 0 to 1.
+
+    Raises:
+        SaganError: there are more.
+    """
+    if len(skipped) > most * num_images:
+        first = skipped[0]
+        raise SaganError(
+            f"too many unreadable pictures in '{source.name}': {len(skipped)} of "
+            f"{num_images} so far, such as '{first.name}' ({first.reason}); repair or remove "
+            "them, or allow more with --max-unreadable"
+        )
+
+
+class SetWriter:
     """Writes one packed set into an empty folder."""
 
     def __init__(
@@ -149,9 +221,6 @@ class _SetWriter:
         gray: GrayRange | None = None,
     ) -> None:
         self.gray = gray or GrayRange()
-        self._decode: Decoder = source.decode
-        if gray is not None:
-            self._decode = partial(decode, gray_bits=gray.bits)
         self._source = source
         self._folder = folder
         self._shape = shape
@@ -166,12 +235,17 @@ class _SetWriter:
         self._duplicates = DuplicateFinder(folder / _NAMES)
 
     def write_images(self, progress: Progress | None) -> None:
-        """Write images.npy."""
-        with contextlib.closing(self._duplicates), synced(self._folder / IMAGES) as file:
-            self._num = write_rows(file, self._images(progress), self._shape)
-        self._check_unreadable(len(self._skipped) + self._num)
-        if not self._num:
-            raise SaganError(f"no pictures in '{self._source.name}'")
+        """Decode all images and write images.npy."""
+        source = self._source
+        chunks = decoded_chunks(
+            source, source.images(), source.num_images, self._shape, self._fit, self.gray.bits
+        )
+        with (
+            contextlib.closing(chunks),
+            contextlib.closing(self.take(chunks, progress)) as taken,
+            synced(self._folder / IMAGES) as file,
+        ):
+            write_rows(file, taken, self._shape)
 
     def write_rest(self, shard_bytes: int | None, progress: Progress | None) -> None:
         """Write labels.npy, attributes.json and pack.json, after `write_images`.
@@ -180,6 +254,20 @@ class _SetWriter:
             shard_bytes: replace images.npy by shards of about this size; None keeps it.
             progress: called while shards are written.
         """
+        manifest = self.write_side_files(
+            np.load(self._folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        )
+        shards = None
+        if shard_bytes is not None:
+            shards = self._cut_into_shards(shard_bytes, progress)
+        self.write_manifest(manifest, shards)
+
+    def write_side_files(self, images: ImageRows) -> Manifest:
+        """Write labels.npy and attributes.json; return the manifest.
+
+        Args:
+            images: all that were taken, in order.
+        """
         labels = np.array(self._labels, dtype=np.int64) if self._source.classes else None
         if labels is not None:
             with synced(self._folder / LABELS) as file:
@@ -187,15 +275,26 @@ class _SetWriter:
         if self._source.attributes is not None:
             with synced(self._folder / ATTRIBUTES) as file:
                 file.write(self._attributes.to_json().encode())
-        manifest = self._manifest((self._num, *self._shape), labels)
+        manifest = self._manifest(images, labels)
         (self._folder / _NAMES).unlink()
-        if shard_bytes is not None:
-            shards = self._cut_into_shards(shard_bytes, progress)
+        return manifest
+
+    def write_manifest(self, manifest: Manifest, checksums: ShardSums | None) -> None:
+        """Write pack.json, which makes the set complete.
+
+        Args:
+            manifest: from `write_side_files`.
+            checksums: of a set in shards: images in each, and SHA-256 of each.
+        """
+        if checksums is not None:
+            found = (name for name in get_args(SideFile) if (self._folder / name).exists())
+            files = {name: sha256_of(self._folder / name) for name in found}
+            shards = ShardIndex(images=checksums[0], checksums=checksums[1], files=files)
             manifest = manifest.model_copy(update={"shards": shards})
         with synced(self._folder / MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=1, exclude_none=True).encode())
 
-    def _cut_into_shards(self, shard_bytes: int, progress: Progress | None) -> ShardIndex:
+    def _cut_into_shards(self, shard_bytes: int, progress: Progress | None) -> ShardSums:
         """Replace images.npy by shards.
 
         Their order depends on the number of images, which is known only now: that is why the set
@@ -206,23 +305,14 @@ class _SetWriter:
         checksums = write_shards(images, self._folder, layout, progress)
         del images  # Windows cannot remove a file that is mapped
         (self._folder / IMAGES).unlink()
-        found = (name for name in get_args(SideFile) if (self._folder / name).exists())
-        files = {name: sha256_of(self._folder / name) for name in found}
-        return ShardIndex(images=layout.per_shard, checksums=checksums, files=files)
+        return layout.per_shard, checksums
 
-    def _images(self, progress: Progress | None) -> Iterator[UInt8Array]:
-        """Yield the readable images, uint8 (n, H, W, C), a chunk at a time."""
-        source = self._source
-        work = partial(
-            decode_chunk,
-            decode=self._decode,
-            shape=self._shape,
-            fit=self._fit,
-            attributes=source.attributes,
-        )
-        chunks = map_chunks(work, source.images(), source.num_images, packed_bytes(1, self._shape))
-        done = 0
-        with contextlib.closing(chunks):
+    def take(
+        self, chunks: Iterable[Decoded], progress: Progress | None
+    ) -> Generator[UInt8Array, None, None]:
+        """Record decoded images; yield the readable ones, uint8 (n, H, W, C), a chunk at a time."""
+        source, done = self._source, 0
+        with contextlib.closing(self._duplicates):
             for images, chunk in chunks:
                 done += len(images)
                 for index, why in chunk.unreadable.items():
@@ -238,27 +328,23 @@ class _SetWriter:
                 for attributes in chunk.attributes:
                     self._attributes.add(attributes)
                 self._duplicates.add((image.name for image in readable), chunk.hashes)
+                self._num += len(chunk.images)
                 yield chunk.images
                 if progress is not None:
                     progress(done, source.num_images)
+        self._check_unreadable(len(self._skipped) + self._num)
+        if not self._num:
+            raise SaganError(f"no pictures in '{source.name}'")
 
     def _check_unreadable(self, num_images: int) -> None:
-        if len(self._skipped) > self._max_unreadable * num_images:
-            first = self._skipped[0]
-            raise SaganError(
-                f"too many unreadable pictures in '{self._source.name}': {len(self._skipped)} of "
-                f"{num_images} so far, such as '{first.name}' ({first.reason}); repair or remove "
-                "them, or allow more with --max-unreadable"
-            )
+        check_unreadable(self._source, self._skipped, num_images, self._max_unreadable)
 
-    def _manifest(self, shape: tuple[int, ...], labels: Int64Array | None) -> Manifest:
+    def _manifest(self, images: ImageRows, labels: Int64Array | None) -> Manifest:
         source = self._source
         counts: tuple[int, ...] = ()
         if labels is not None:
             counts = tuple(np.bincount(labels, minlength=len(source.classes)).tolist())
-        copies = self._duplicates.groups(
-            np.load(self._folder / IMAGES, mmap_mode="r", allow_pickle=False), labels
-        )
+        copies = self._duplicates.groups(images, labels)
         return Manifest(
             format_version=FORMAT_VERSION,
             source=source.name,
@@ -266,15 +352,15 @@ class _SetWriter:
             fit=self._fit,
             size=self._shape.resolution,
             colors=self._shape.colors,
-            num_images=shape[0],
+            num_images=self._num,
             classes=source.classes,
             counts=counts,
             skipped=tuple(self._skipped),
             num_copies=copies.num,
             duplicates=copies.named,
             credits=source.credits,
-            notes=(*source.notes, *self._notes(shape[0], counts, copies.num_contradicting)),
-            fingerprint=self._fingerprint.close(shape, labels, source.classes),
+            notes=(*source.notes, *self._notes(self._num, counts, copies.num_contradicting)),
+            fingerprint=self._fingerprint.close((self._num, *self._shape), labels, source.classes),
         )
 
     def _notes(self, num: int, counts: tuple[int, ...], num_contradicting: int) -> Iterator[str]:
