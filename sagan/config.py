@@ -39,6 +39,7 @@ DEFAULT_RESOLUTION = 32
 
 _FLAGS = (
     "conditional", "spectral_norm_g", "spectral_norm_d", "rectified_skip", "flip", "reuse_fakes",
+    "deterministic",
 )  # fmt: skip
 
 
@@ -136,6 +137,9 @@ class Config(BaseModel):
     )
     on_nonfinite: Literal["stop", "skip"] = Field(
         "stop", description="if a loss or gradient is not finite: stop, or skip the update"
+    )
+    deterministic: bool = Field(
+        False, description="on GPUs: only kernels that give the same bits each time; slower"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="determines all random numbers")
     checkpoint_every: Positive = Field(1000, description="steps between checkpoints")

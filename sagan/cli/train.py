@@ -84,6 +84,13 @@ def train(
             help="Pack the images, show what would be trained and how long it takes, and stop.",
         ),
     ] = False,
+    scale_batch: Annotated[
+        bool,
+        typer.Option(
+            "--scale-batch",
+            help="Under a launcher: a batch for each process, and learning rates that follow.",
+        ),
+    ] = False,
     device: Device = None,
 ) -> None:
     """Train on your images. Ctrl-C saves and stops; run the same command again to resume.
@@ -97,6 +104,8 @@ def train(
         raise SaganError("give --preset or --config: a file may name its preset")
 
     from sagan.display import PackingProgress
+    from sagan.run.run import Run
+    from sagan.runtime.determinism import deterministic_kernels
     from sagan.runtime.processes import (
         join_processes,
         local_main_process_first,
@@ -104,6 +113,7 @@ def train(
     )
     from sagan.runtime.shell import quoted
     from sagan.training.agreement import check_shared
+    from sagan.training.batch_scaling import scale_session, unscaled_request
     from sagan.training.config_file import read_config_file
     from sagan.training.loop import check_steps
     from sagan.training.session import RESUME, prepare_session
@@ -118,16 +128,21 @@ def train(
     with report_lost_processes(RESUME), _run_directory(out) as run:
         if not dry_run:
             check_shared(run)  # before hours of packing
+        if scale_batch:
+            overrides, recipe = unscaled_request(Run(run), overrides, recipe)
         # The first process of a machine packs the data; the others find it in the cache.
         with local_main_process_first(), PackingProgress(console, "packing") as progress:
             session = prepare_session(data, run, preset, overrides, notify, progress, start, recipe)
-        session = make_plan(replace(session, trackers=trackers), notify)
-        if dry_run and processes.is_main_process:
-            check_steps(session)
-        if processes.is_main_process:
-            _show_session(session, console, in_full=dry_run)
-        if dry_run:
-            _show_estimate(session, notify)
+        if scale_batch:
+            session = scale_session(session, processes.num_processes, notify)
+        with deterministic_kernels(session.description.config.deterministic):
+            session = make_plan(replace(session, trackers=trackers), notify)
+            if dry_run and processes.is_main_process:
+                check_steps(session)
+            if processes.is_main_process:
+                _show_session(session, console, in_full=dry_run)
+            if dry_run:
+                _show_estimate(session, notify)
     if not dry_run:
         _train(session, console)
         notify(f"done: {run}. Next: sagan sample {quoted(run)} --out samples.png")
@@ -162,11 +177,13 @@ def _run_directory(out: Path | None) -> Iterator[Path]:
 
 def _train(session: "Session", console: "Console") -> None:
     from sagan.display import reporter_for
+    from sagan.runtime.determinism import deterministic_kernels
     from sagan.runtime.processes import join_processes
     from sagan.training.loop import Interrupted, train
 
     try:
-        train(session, reporter_for(console))
+        with deterministic_kernels(session.description.config.deterministic):
+            train(session, reporter_for(console))
     except Interrupted as stopped:
         if join_processes().is_main_process:
             say_at_last(

@@ -1,0 +1,62 @@
+"""The options for clusters, from the command that a user types."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sagan.run import checkpoint
+from sagan.run.directory import read_description
+from tests.command_line.conftest import Sagan
+
+SMALL = ["--set=channels_g=8", "--set=channels_d=8", "--set=latent_size=8", "--set=batch_size=4"]
+
+
+def launched(processes: int, *arguments: object) -> str:
+    """What `torchrun ... -m sagan ARGUMENTS` prints; it must succeed."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+        processes, "-m", "sagan", *arguments,
+    ]  # fmt: skip
+    result = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.filterwarnings("ignore:the run resumes")
+def test_a_scaled_batch_is_divided_and_resumed_by_another_number_of_processes(
+    sagan: Sagan, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", "--data", pictures, "--out", out, "--preset", "smoke", *SMALL,
+               "--set=lr_g=1e-4", "--scale-batch"]  # fmt: skip
+    printed = launched(2, *command, "--steps", 2)
+    assert "--scale-batch: batch_size=8, lr_g=0.0001414, " in printed
+    config = read_description(out).config
+    assert (config.batch_size, round(config.lr_g, 7)) == (8, 0.0001414)
+    again = sagan(*command, "--steps", 3)
+    assert again.status == 0, again.err
+    assert "the run began with batch_size=8, which stays" in again.out
+    assert "step 2 of 3: resuming" in again.out
+    assert read_description(out).config.batch_size == 8
+
+
+def test_deterministic_kernels_are_used_while_training_and_change_no_bit_on_a_cpu(
+    sagan: Sagan, pictures: Path, tmp_path: Path
+) -> None:
+    tensors = []
+    for value in ("false", "true"):
+        out = tmp_path / value
+        result = sagan("train", "--data", pictures, "--out", out, "--preset", "smoke", *SMALL,
+                       "--steps", 2, "--set", f"deterministic={value}")  # fmt: skip
+        assert result.status == 0, result.err
+        tensors.append(checkpoint.read_checkpoint(checkpoint.folder_of(out, 2), "generator"))
+    assert all(torch.equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert read_description(tmp_path / "true").config.deterministic
