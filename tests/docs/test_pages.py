@@ -33,10 +33,11 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 COMMANDS: Any = typer.main.get_command(app)
 SHELL = {"sh", "text", "console", "bat"}  # the fences that commands stand in
 FOLDERS = "sagan|docs|tests|scripts|benchmarks|runs"
-# Options of pip, torchrun and the benchmarks that pages mention by themselves
+# Options of pip, torchrun, SLURM and the benchmarks that pages mention by themselves
 OPTIONS_OF_OTHERS = {
     *("--checkout", "--index-url", "--max-restarts", "--rdzv-conf", "--rdzv-endpoint"),
-    *("--node-rank", "--shutdown-timeout"),
+    *("--node-rank", "--shutdown-timeout", "--nproc-per-node", "--master-port"),
+    *("--requeue", "--kill-on-bad-exit=1", "--signal=B:TERM@120"),
 }
 
 
@@ -264,7 +265,9 @@ def test_every_script_module_make_target_and_extra_exists(page: Path) -> None:
         for name in re.findall(r"python -m (benchmarks(?:\.\w+)?)", piece):
             assert importlib.util.find_spec(name), piece
         if script := re.search(r"(?:python (scripts/\w+\.py)|python -m benchmarks\.(\w+))", piece):
-            source = (ROOT / (script[1] or f"benchmarks/{script[2]}.py")).read_text("utf-8")
+            file = ROOT / (script[1] or f"benchmarks/{script[2]}.py")
+            file = file if file.exists() else file.with_suffix("") / "__main__.py"
+            source = file.read_text("utf-8")
             for option in re.findall(r"\s(--[a-z-]+)", piece.partition("#")[0]):
                 assert f'"{option}"' in source, piece
 

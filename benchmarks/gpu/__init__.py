@@ -1,0 +1,1 @@
+"""What a GPU computes and how fast, in under ten minutes: `python -m benchmarks.gpu`."""

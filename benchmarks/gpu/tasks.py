@@ -1,0 +1,370 @@
+"""The measurements of `benchmarks.gpu`: `python -m benchmarks.gpu.tasks` is a process for each."""
+
+import itertools
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from benchmarks.gpu.same_numbers import numbers_of_the_cpu
+from benchmarks.naive import Batch, Naive
+from benchmarks.workload import NUM_CLASSES, configuration, ready_batches, start_training
+from sagan.config import Config, resolve
+from sagan.errors import is_out_of_memory
+from sagan.nn.attention import FORMS, SelfAttention2d
+from sagan.nn.attention_kernels import BACKENDS
+from sagan.nn.precision import autocast, exact_float32
+from sagan.runtime.determinism import deterministic_kernels
+from sagan.runtime.device import multiplies_bfloat16
+from sagan.runtime.processes import join_processes
+from sagan.training.state import Training
+
+TINY = {"channels_g": 8, "channels_d": 8, "latent_size": 8}
+PARITY_STEPS = 50
+TURNS = 3
+TOP = 15  # kernels that are listed
+SLOW = 4.0  # seconds of a naive step that is not timed
+
+
+def main() -> None:
+    """Run the task of the command line, and print its result as a line of JSON."""
+    task, request = sys.argv[1], json.loads(sys.argv[2])
+    device, tiny = join_processes(request.pop("device")).device, request.pop("tiny")
+    result = TASKS[task](device, tiny, **request)
+    print(json.dumps(result), flush=True)
+
+
+def configured(preset: str, tiny: bool, **settings: Any) -> Config:
+    """Return a preset as it is measured: at its own batch, unless it is tiny."""
+    own = resolve(preset)
+    small: dict[str, Any] = {"batch_size": own.batch_size}
+    if tiny:
+        small = {**TINY, "batch_size": 2 * own.accumulation}
+    return configuration(preset, **{**small, **settings})
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done what it was asked to."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+# ---------------------------------------------------------------------------------------------
+
+
+def describe(device: torch.device, tiny: bool) -> dict[str, Any]:
+    """Return what computes here."""
+    found: dict[str, Any] = {
+        "type": device.type, "bfloat16": multiplies_bfloat16(device), "tiny": tiny
+    }  # fmt: skip
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        found |= {
+            "name": properties.name,
+            "capability": list(torch.cuda.get_device_capability(device)),
+            "memory_gib": round(properties.total_memory / 2**30, 1),
+            "multiprocessors": properties.multi_processor_count,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return found
+
+
+def attention(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
+    """Compare every kernel with the map of float64 on the CPU: outputs and gradients, twice.
+
+    Errors are norms of differences over norms of what is right.
+    """
+    channels, side, batch = (16, 8, 2) if tiny else (64, 32, 4)
+    dtypes = [torch.float32]
+    if multiplies_bfloat16(device):
+        dtypes.append(torch.bfloat16)
+    results = []
+    for form, scores in itertools.product(FORMS, ("dot", "cosine")):
+        torch.manual_seed(0)
+        reference = SelfAttention2d(channels, form, backend="eager", scores=scores).double()  # type: ignore[arg-type]
+        nn.init.ones_(reference.gamma)
+        x = torch.randn(batch, channels, side, side, dtype=torch.float64)
+        gradient = torch.randn_like(x)
+        right = _derivatives(reference, x, gradient)
+        for backend, dtype in itertools.product((*BACKENDS, "auto"), dtypes):
+            layer = SelfAttention2d(channels, form, backend=backend, scores=scores)  # type: ignore[arg-type]
+            layer.load_state_dict(reference.state_dict())
+            layer = layer.to(device)
+            single = dtype == torch.float32
+            with exact_float32(enabled=single), autocast(device, dtype):
+                found = _derivatives(layer, x.float().to(device), gradient.float().to(device))
+            errors = {name: _error(found[name], right[name]) for name in right}
+            results.append(
+                {
+                    "form": form, "scores": scores, "backend": backend,
+                    "dtype": str(dtype).removeprefix("torch."), **errors,
+                }
+            )  # fmt: skip
+    return results
+
+
+def _derivatives(layer: nn.Module, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    """Return output, gradient of the input and of a weight, and the input's second derivative."""
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    weight = layer.query.weight
+    first, of_weight = torch.autograd.grad(
+        y, (x, weight), gradient.to(y.dtype), retain_graph=True, create_graph=True
+    )
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    return {"output": y, "gradient": first, "weight": of_weight, "second": second}
+
+
+def _error(found: Tensor, right: Tensor) -> float:
+    difference = found.detach().cpu().double() - right.detach().double()
+    return float(difference.norm() / right.detach().norm())
+
+
+# ---------------------------------------------------------------------------------------------
+
+
+def losses(device: torch.device, tiny: bool, preset: str) -> list[list[float]]:
+    """Return the losses of D and G at each of 50 steps in float32, with the CPU's numbers."""
+    steps = 3 if tiny else PARITY_STEPS
+    small = {} if tiny else {"batch_size": 8}  # for the CPU's sake
+    config = configured(preset, tiny, precision="float32", **small)
+    found = []
+    with numbers_of_the_cpu(), exact_float32():
+        training = start_training(config)
+        for _ in range(steps):
+            result, loss_g = training.advance()
+            found.append([float(result.loss), float(loss_g)])
+    return found
+
+
+def determinism(device: torch.device, tiny: bool) -> dict[str, Any]:
+    """Train a few steps twice with deterministic kernels; return whether the bits are equal."""
+    steps = 1 if tiny else 5
+    found = {}
+    for preset in ("smoke",) if tiny else ("cpu-32", "sagan-32"):
+        config = configured(preset, tiny, deterministic=True, precision="auto")
+        weights = []
+        with deterministic_kernels():
+            for _ in range(2):
+                training = start_training(config)
+                for _ in range(steps):
+                    training.advance()
+                state = training.adversaries.generator.state_dict()
+                weights.append({name: tensor.cpu() for name, tensor in state.items()})
+        found[preset] = all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    return found
+
+
+# ---------------------------------------------------------------------------------------------
+
+
+def step(
+    device: torch.device, tiny: bool, preset: str, settings: dict[str, Any], naive: bool
+) -> dict[str, Any]:
+    """Time a preset's step, and naive code in turn with it.
+
+    Returns:
+        Seconds of a step at each turn, the batch, and on CUDA the peak of allocated memory. If the
+        naive code cannot run, `no_naive` says why.
+    """
+    config = configured(preset, tiny, **settings)
+    found: dict[str, Any] = {"batch_size": config.batch_size, "d_steps": config.d_steps}
+    training = start_training(config)
+    found["precision"] = str(training.adversaries.precision).removeprefix("torch.")
+    works: dict[str, Callable[[], object]] = {"ours": training.advance}
+    seconds = 0.05 if tiny else 1.0  # of each turn
+    times = {"ours": _warm(device, training.advance)}
+    found["peak_bytes"] = _peak_of(device, training.advance)
+    if naive:
+        try:
+            other = _naive_step(device, config)
+            times["naive"] = _warm(device, other)
+            found["naive_peak_bytes"] = _peak_of(device, other)
+            if times["naive"] > SLOW:
+                found["no_naive"] = f"a step takes {times['naive']:.1f} s"
+            else:
+                works["naive"] = other
+        except (RuntimeError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
+            full = is_out_of_memory(error)
+            found["no_naive"] = (
+                "out of memory" if full else f"there is none for this family ({error})"[:200]
+            )
+    measured: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(TURNS):
+        for name, work in works.items():
+            number = max(1, math.ceil(seconds / times[name]))
+            measured[name].append(_seconds(device, work, number))
+    return {**found, "seconds": measured, "reads": _syncs(training)}
+
+
+def _naive_step(device: torch.device, config: Config) -> Callable[[], object]:
+    if config.family == "projected":
+        raise NotImplementedError(config.family)
+    with torch.device(device):
+        naive = Naive(config, NUM_CLASSES, _on(device, ready_batches(config)))
+
+    def take() -> None:
+        with torch.device(device):
+            naive.step()
+
+    return take
+
+
+def _on(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the same few batches again and again, on the device."""
+    few = [next(batches) for _ in range(4)]
+    return itertools.cycle(
+        [Batch(b.images.to(device), b.labels.to(device) if b.labels is not None else None)
+         for b in few]
+    )  # fmt: skip
+
+
+def _warm(device: torch.device, work: Callable[[], object]) -> float:
+    """Choose kernels and allocate memory in two calls, or in a slow one; return the time of one."""
+    if _seconds(device, work, 1) < SLOW:
+        work()
+    return _seconds(device, work, 1)
+
+
+def _seconds(device: torch.device, work: Callable[[], object], number: int) -> float:
+    wait_for(device)
+    started = time.perf_counter()
+    for _ in range(number):
+        work()
+    wait_for(device)
+    return (time.perf_counter() - started) / number
+
+
+def _peak_of(device: torch.device, work: Callable[[], object]) -> int | None:
+    """Return the peak of allocated memory in a step; None where torch does not count it."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    wait_for(device)
+    return int(torch.cuda.max_memory_allocated(device))
+
+
+def _syncs(training: Training) -> int | None:
+    """Return how often a step waits for the device, which a step should not; None off CUDA."""
+    if training.accelerator.device.type != "cuda":
+        return None
+    import warnings
+
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            training.advance()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing" in str(warning.message) for warning in found)
+
+
+# ---------------------------------------------------------------------------------------------
+
+
+def kernels(device: torch.device, tiny: bool, preset: str) -> dict[str, Any]:
+    """Return the kernels of a step that take the longest, and how many there are."""
+    from torch.profiler import ProfilerActivity, profile
+
+    training = start_training(configured(preset, tiny))
+    for _ in range(2):
+        training.advance()
+    wait_for(device)
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
+    with profile(activities=activities) as profiled:
+        training.advance()
+        wait_for(device)
+    events = [(e.key, e.count, e.self_device_time_total if on_gpu else e.self_cpu_time_total)
+              for e in profiled.key_averages()]  # fmt: skip
+    events.sort(key=lambda event: -event[2])
+    return {
+        "launches": sum(count for _, count, _ in events),
+        "milliseconds": sum(taken for _, _, taken in events) / 1000,
+        "top": [[name[:120], count, taken / 1000] for name, count, taken in events[:TOP]],
+    }
+
+
+def padding(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
+    """Time fused attention as it is called, padded to one width, beside the width it would need.
+
+    The fused kernels want queries, keys and values of one width. Ours pads queries and keys of C/8
+    channels to the values' width. "narrow" has all three C/8 wide: no kernel could take less.
+    """
+    batch, sides = (1, (4,)) if tiny else (32, (32, 64))
+    channels = 16 if tiny else 64
+    dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    results = []
+    for side, form in itertools.product(sides, ("full", "pooled")):
+        keys = side**2 // (4 if FORMS[form].pool else 1)  # type: ignore[index]
+        wide = channels // FORMS[form].value_divisor  # type: ignore[index]
+        result: dict[str, Any] = {"form": form, "positions": side**2, "keys": keys, "width": wide}
+        for name, width in (("padded", wide), ("narrow", channels // 8)):
+            shapes = ((side**2, width), (keys, width), (keys, width))
+            query, key, value = (
+                torch.randn(batch, 1, *shape, device=device, dtype=dtype, requires_grad=True)
+                for shape in shapes
+            )
+            for kernel in (None, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION):
+                label = name if kernel is None else f"{name}, {kernel.name.lower()}"
+                result[label] = _attend(device, query, key, value, kernel)
+        for backend in BACKENDS:
+            layer = SelfAttention2d(channels, form, backend=backend).to(device)  # type: ignore[arg-type]
+            x = torch.randn(batch, channels, side, side, device=device, requires_grad=True)
+            result[f"layer, {backend}"] = _timed(device, lambda: _layer_pass(layer, x, dtype))  # noqa: B023
+        results.append(result)
+    return results
+
+
+def _attend(
+    device: torch.device, query: Tensor, key: Tensor, value: Tensor, kernel: SDPBackend | None
+) -> float | str:
+    def work() -> None:
+        y = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        torch.autograd.grad(y.sum(), (query, key, value))
+
+    try:
+        if kernel is None:
+            return _timed(device, work)
+        with sdpa_kernel(kernel):
+            return _timed(device, work)
+    except RuntimeError as error:
+        return f"not run: {str(error).splitlines()[0][:100]}"
+
+
+def _layer_pass(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> None:
+    with autocast(x.device, dtype):
+        y = layer(x)
+    torch.autograd.grad(y.sum(), x)
+
+
+def _timed(device: torch.device, work: Callable[[], object]) -> float:
+    """Return the median seconds of a call."""
+    once = _warm(device, work)
+    number = max(1, min(50, math.ceil(0.1 / once)))
+    return statistics.median(_seconds(device, work, number) for _ in range(TURNS))
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    "describe": describe,
+    "attention": attention,
+    "losses": losses,
+    "determinism": determinism,
+    "step": step,
+    "kernels": kernels,
+    "padding": padding,
+}
+
+if __name__ == "__main__":
+    main()

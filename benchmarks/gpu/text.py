@@ -1,0 +1,129 @@
+"""The results of `benchmarks.gpu` as Markdown."""
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.timing import ratios, spread
+
+# Relative errors above which a kernel is called wrong; float32 has 24 bits, bfloat16 8.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+FIRST_STEPS, FIRST_TOLERANCE = 5, 1e-3
+
+
+def report(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of gpu.md."""
+    device, machine = results["device"], results["machine"]
+    yield f"# {device.get('name', device['type'])}, {machine['time']}"
+    yield ""
+    yield f"commit {machine['commit']}, torch {machine['torch']}, {device}"
+    if device["tiny"]:
+        yield ""
+        yield "**Tiny networks, to try the script: the figures mean nothing.**"
+    for title, lines in (
+        ("Attention kernels against float64 on the CPU", attention(results["attention"])),
+        ("Training beside the CPU", training(results["training"])),
+        ("The same bits twice, deterministic=true", bits(results["determinism"])),
+        ("Steps", steps(results["steps"])),
+        ("Kernels of a step", kernels(results["kernels"])),
+        ("Fused attention and its padding, ms, forward and backward", padding(results["padding"])),
+    ):
+        yield f"\n## {title}\n"
+        yield from lines
+    yield "\n## Not run\n"
+    for item in results["not_run"]:
+        yield f"* {item['what']}: {item['why']}"
+
+
+def attention(results: list[dict[str, Any]] | None) -> Iterator[str]:
+    """Yield a line for each backend and precision, with the largest errors of all forms."""
+    yield "| backend | precision | output | gradient | of a weight | second | |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    found = results or []
+    for backend, dtype in dict.fromkeys((r["backend"], r["dtype"]) for r in found):
+        rows = [r for r in found if (r["backend"], r["dtype"]) == (backend, dtype)]
+        names = ("output", "gradient", "weight", "second")
+        worst = [max(row[name] for row in rows) for name in names]
+        verdict = "ok" if max(worst[:3]) <= TOLERANCE[dtype] else "**WRONG**"
+        yield f"| {backend} | {dtype} | {' | '.join(f'{w:.1e}' for w in worst)} | {verdict} |"
+
+
+def training(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield how far losses are from the CPU's, at first and in the mean."""
+    yield (
+        f"| preset | steps | largest difference of a loss in {FIRST_STEPS} steps | in all "
+        "| mean of D's loss, here and on the CPU | |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for result in results:
+        here, cpu = result["here"], result["cpu"]
+        if here is None or cpu is None:
+            continue
+        differences = [max(map(_difference, a, b)) for a, b in zip(here, cpu, strict=True)]
+        first = max(differences[:FIRST_STEPS])
+        means = " and ".join(f"{statistics.mean(d for d, _ in each):.4f}" for each in (here, cpu))
+        verdict = "ok" if first <= FIRST_TOLERANCE else "**WRONG**"
+        yield (
+            f"| `{result['preset']}` | {len(here)} | {first:.1e} | {max(differences):.1e} "
+            f"| {means} | {verdict} |"
+        )
+
+
+def _difference(a: float, b: float) -> float:
+    return abs(a - b) / max(1.0, abs(b))
+
+
+def bits(result: dict[str, bool] | None) -> Iterator[str]:
+    """Yield whether two trainings had the same bits."""
+    for preset, same in (result or {}).items():
+        yield f"* `{preset}`: {'the same bits' if same else '**OTHER BITS**'}"
+
+
+def steps(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each preset and mode."""
+    yield (
+        "| preset | batch | D updates | mode | precision | ms a step | images/s | naive, ms "
+        "| naive / ours | peak, GiB (naive) | waits for the device |"
+    )
+    yield f"|{' --- |' * 11}"
+    for result in results:
+        ours, naive = result["seconds"]["ours"], result["seconds"].get("naive")
+        beside = ("", "")
+        if naive:
+            beside = (spread([1000 * t for t in naive], 1), spread(ratios(naive, ours), 2))
+        peaks = " ".join(_gib(result.get(key)) for key in ("peak_bytes", "naive_peak_bytes"))
+        waits = result["reads"] if result["reads"] is not None else ""
+        yield (
+            f"| `{result['preset']}` | {result['batch_size']} | {result['d_steps']} "
+            f"| {result['mode']} | {result['precision']} | {spread([1000 * t for t in ours], 1)} "
+            f"| {result['batch_size'] / statistics.median(ours):,.0f} | {' | '.join(beside)} "
+            f"| {peaks} | {waits} |"
+        )
+
+
+def _gib(num_bytes: int | None) -> str:
+    return f"{num_bytes / 2**30:.2f}" if num_bytes is not None else ""
+
+
+def kernels(results: dict[str, dict[str, Any] | None]) -> Iterator[str]:
+    """Yield the longest kernels of each preset."""
+    for preset, result in results.items():
+        if result is None:
+            continue
+        yield f"`{preset}`: {result['launches']:,} kernels, {result['milliseconds']:.1f} ms\n"
+        yield "| kernel | times | ms |"
+        yield "| --- | --- | --- |"
+        for name, count, milliseconds in result["top"]:
+            yield f"| `{name.replace('|', ' ')}` | {count} | {milliseconds:.2f} |"
+        yield ""
+
+
+def padding(results: list[dict[str, Any]] | None) -> Iterator[str]:
+    """Yield the time of each way to attend."""
+    if not results:
+        return
+    yield f"| {' | '.join(results[0])} |"
+    yield f"|{' --- |' * len(results[0])}"
+    for result in results:
+        cells = [f"{1000 * v:.3f}" if isinstance(v, float) else str(v) for v in result.values()]
+        yield f"| {' | '.join(cells)} |"

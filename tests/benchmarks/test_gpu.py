@@ -1,0 +1,93 @@
+"""The script for a GPU runs on a CPU, with all that it can, and says what it cannot."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import text
+from benchmarks.gpu.same_numbers import numbers_of_the_cpu
+from sagan.config import Config
+from sagan.presets import PRESETS
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    monkeypatch.setattr(command, "PARITY", ("smoke",))
+    words = ["--device=cpu", "--tiny", "--presets=dcgan-64,cpu-32", f"--out={tmp_path}"]
+    monkeypatch.setattr("sys.argv", ["benchmarks.gpu", *words])
+    command.main()
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert isinstance(found, dict)
+    return found | {"text": (tmp_path / "gpu.md").read_text()}
+
+
+def test_on_a_cpu_it_measures_everything_but_what_needs_a_gpu(results: dict[str, object]) -> None:
+    missing = [f"{item['what']}: {item['why']}" for item in results["not_run"]]  # type: ignore[attr-defined]
+    expected = ["cpu-32, naive code: there is none for this family", "peak memory: torch counts it"]
+    if "compile" not in Config.model_fields:
+        expected += [f"{p}, graphs: this version has no" for p in ("dcgan-64", "cpu-32")]
+    assert len(missing) == len(expected), missing
+    for begin in expected:
+        assert any(line.startswith(begin) for line in missing), missing
+    attention = results["attention"]
+    assert isinstance(attention, list)
+    assert {(r["form"], r["scores"], r["backend"]) for r in attention} == {
+        (form, scores, backend)
+        for form in ("full", "paper", "pooled")
+        for scores in ("dot", "cosine")
+        for backend in ("eager", "flash", "chunked", "auto")
+    }
+    (training,) = results["training"]  # type: ignore[misc]
+    assert training["here"] == training["cpu"]  # the same machine
+    assert results["determinism"] == {"smoke": True}
+    assert isinstance(results["text"], str)
+    assert "WRONG" not in results["text"]
+    assert "OTHER BITS" not in results["text"]
+    assert "the figures mean nothing" in results["text"]
+    assert "| `dcgan-64` | 2 | 1 | eager | float32 |" in results["text"].replace(
+        "bfloat16", "float32"
+    )
+
+
+def test_what_is_wrong_is_called_so() -> None:
+    right = {"backend": "flash", "dtype": "float32", "output": 1e-6, "gradient": 1e-6,
+             "weight": 1e-6, "second": 1e-6}  # fmt: skip
+    assert [*text.attention([right])][-1].endswith("| ok |")
+    assert [*text.attention([right, {**right, "weight": 1e-2}])][-1].endswith("| **WRONG** |")
+    losses = [[1.0, 2.0]] * 6
+    other = [[1.0, 2.0]] * 2 + [[1.1, 2.0]] * 4
+    (row,) = [*text.training([{"preset": "smoke", "here": losses, "cpu": other}])][2:]
+    assert row.endswith("| **WRONG** |")
+    assert [*text.training([{"preset": "smoke", "here": None, "cpu": other}])][2:] == []
+    assert [*text.bits({"smoke": False})] == ["* `smoke`: **OTHER BITS**"]
+
+
+def test_a_measurement_that_fails_or_has_no_time_is_named_with_the_reason() -> None:
+    bench = command.Bench("cpu", True, 5)
+    assert bench.run("a step", "step", preset="none", settings={}, naive=False) is None
+    assert bench.not_run[0]["what"] == "a step"
+    assert "unknown preset 'none'" in bench.not_run[0]["why"]
+    late = command.Bench("cpu", True, 0)
+    assert late.run("a step", "describe") is None
+    assert late.not_run == [{"what": "a step", "why": "no time was left"}]
+
+
+def test_all_presets_are_measured_unless_some_are_chosen() -> None:
+    assert sorted(command.ORDER) == sorted(PRESETS)
+
+
+def test_numbers_are_those_of_the_cpu_however_they_are_drawn() -> None:
+    expected = torch.Generator().manual_seed(3)
+    with numbers_of_the_cpu():
+        rng = torch.Generator("meta").manual_seed(3)
+        drawn = torch.randn(4, generator=rng, device="cpu")
+        assert torch.randn(2, generator=rng, device="meta").is_meta
+        filled = torch.zeros(3).uniform_(generator=rng)
+        chosen = torch.bernoulli(torch.full((5,), 0.5), generator=rng)
+    assert torch.equal(drawn, torch.randn(4, generator=expected))
+    torch.randn(2, generator=expected)
+    assert torch.equal(filled, torch.zeros(3).uniform_(generator=expected))
+    assert torch.equal(chosen, torch.bernoulli(torch.full((5,), 0.5), generator=expected))
