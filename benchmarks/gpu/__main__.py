@@ -95,9 +95,7 @@ def main() -> None:
     results["attention"] = bench.run("attention kernels against the CPU", "attention")
     results["training"] = [compare_training(bench, preset) for preset in PARITY]
     results["determinism"] = bench.run("the same bits twice", "determinism")
-    results["steps"] = [
-        step for preset in arguments.presets for step in time_steps(bench, preset)
-    ]  # fmt: skip
+    results["steps"] = [time_steps(bench, preset) for preset in arguments.presets]
     results["kernels"] = {
         preset: bench.run(f"kernels of {preset}", "kernels", preset=preset)
         for preset in arguments.presets
@@ -123,21 +121,19 @@ def compare_training(bench: Bench, preset: str) -> dict[str, Any]:
     return {"preset": preset, **losses}
 
 
-def time_steps(bench: Bench, preset: str) -> list[dict[str, Any]]:
+def time_steps(bench: Bench, preset: str) -> dict[str, Any]:
     """Time a preset's step in every mode that this version has, and naive code beside it."""
-    results = []
+    modes = {}
     for mode, settings in MODES.items():
         known = {key: value for key, value in settings.items() if key in Config.model_fields}
-        if mode != "eager" and known != settings:
+        if mode == "eager" or known == settings:
+            modes[mode] = known
+        else:
             bench.skip(f"{preset}, {mode}", "this version has no setting 'compile'")
-            continue
-        naive = mode == "eager"
-        found = bench.run(f"{preset}, {mode}", "step", preset=preset, settings=known, naive=naive)
-        if found is not None:
-            results.append({"preset": preset, "mode": mode, **found})
-            if naive and "naive" not in found["seconds"]:
-                bench.skip(f"{preset}, naive code", found["no_naive"])
-    return results
+    found = bench.run(f"steps of {preset}", "step", preset=preset, modes=modes)
+    for name, why in found["failed"].items() if found is not None else ():
+        bench.skip(f"{preset}, {name}", why)
+    return {"preset": preset, **(found or {})}
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,6 +6,7 @@ import math
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,14 +19,13 @@ from benchmarks.gpu.same_numbers import numbers_of_the_cpu
 from benchmarks.naive import Batch, Naive
 from benchmarks.workload import NUM_CLASSES, configuration, ready_batches, start_training
 from sagan.config import Config, resolve
-from sagan.errors import is_out_of_memory
+from sagan.errors import SaganError, is_out_of_memory
 from sagan.nn.attention import FORMS, SelfAttention2d
 from sagan.nn.attention_kernels import BACKENDS
 from sagan.nn.precision import autocast, exact_float32
 from sagan.runtime.determinism import deterministic_kernels
 from sagan.runtime.device import multiplies_bfloat16
 from sagan.runtime.processes import join_processes
-from sagan.training.state import Training
 
 TINY = {"channels_g": 8, "channels_d": 8, "latent_size": 8}
 PARITY_STEPS = 50
@@ -168,47 +168,63 @@ def determinism(device: torch.device, tiny: bool) -> dict[str, Any]:
 
 
 def step(
-    device: torch.device, tiny: bool, preset: str, settings: dict[str, Any], naive: bool
+    device: torch.device, tiny: bool, preset: str, modes: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Time a preset's step, and naive code in turn with it.
+    """Time a preset's step in several modes and as naive code writes it, in turn.
+
+    Args:
+        device: where.
+        tiny: whether to make everything small.
+        preset: which.
+        modes: the settings of each mode of ours, by its name.
 
     Returns:
-        Seconds of a step at each turn, the batch, and on CUDA the peak of allocated memory. If the
-        naive code cannot run, `no_naive` says why.
+        For each contender, seconds of a step at each turn, on CUDA also the peak of allocated
+        memory and how often a step waits for the device; and why others failed.
     """
-    config = configured(preset, tiny, **settings)
-    found: dict[str, Any] = {"batch_size": config.batch_size, "d_steps": config.d_steps}
-    training = start_training(config)
-    found["precision"] = str(training.adversaries.precision).removeprefix("torch.")
-    works: dict[str, Callable[[], object]] = {"ours": training.advance}
-    seconds = 0.05 if tiny else 1.0  # of each turn
-    times = {"ours": _warm(device, training.advance)}
-    found["peak_bytes"] = _peak_of(device, training.advance)
-    if naive:
+    config = configured(preset, tiny)
+    found: dict[str, Any] = {
+        "batch_size": config.batch_size, "d_steps": config.d_steps, "seconds": {}, "peak_bytes": {},
+        "waits": {}, "failed": {},
+    }  # fmt: skip
+    works: dict[str, Callable[[], object]] = {}
+    times: dict[str, float] = {}
+
+    def begin(name: str, make: Callable[[], Callable[[], object]]) -> None:
+        before = _allocated(device)
         try:
-            other = _naive_step(device, config)
-            times["naive"] = _warm(device, other)
-            found["naive_peak_bytes"] = _peak_of(device, other)
-            if times["naive"] > SLOW:
-                found["no_naive"] = f"a step takes {times['naive']:.1f} s"
-            else:
-                works["naive"] = other
-        except (RuntimeError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
+            work = make()
+            times[name] = _warm(device, work)
+            if name == "naive" and times[name] > SLOW:
+                found["failed"][name] = f"a step takes {times[name]:.1f} s"
+                return
+            found["peak_bytes"][name] = _peak_of(device, work, before)
+            found["waits"][name] = _waits(device, work)
+            works[name] = work
+        except (SaganError, RuntimeError, ValueError) as error:
             full = is_out_of_memory(error)
-            found["no_naive"] = (
-                "out of memory" if full else f"there is none for this family ({error})"[:200]
-            )
-    measured: dict[str, list[float]] = {name: [] for name in works}
+            found["failed"][name] = "out of memory" if full else str(error).strip()[:300]
+
+    for mode, settings in modes.items():
+        begin(mode, lambda s=settings: _our_step(configured(preset, tiny, **s), found))  # type: ignore[misc]
+    begin("naive", lambda: _naive_step(device, config))
+    seconds = 0.05 if tiny else 1.0  # of each turn
     for _ in range(TURNS):
         for name, work in works.items():
             number = max(1, math.ceil(seconds / times[name]))
-            measured[name].append(_seconds(device, work, number))
-    return {**found, "seconds": measured, "reads": _syncs(training)}
+            found["seconds"].setdefault(name, []).append(_seconds(device, work, number))
+    return found
+
+
+def _our_step(config: Config, found: dict[str, Any]) -> Callable[[], object]:
+    training = start_training(config)
+    found["precision"] = str(training.adversaries.precision).removeprefix("torch.")
+    return training.advance
 
 
 def _naive_step(device: torch.device, config: Config) -> Callable[[], object]:
     if config.family == "projected":
-        raise NotImplementedError(config.family)
+        raise NotImplementedError(f"there is none for family {config.family}")
     with torch.device(device):
         naive = Naive(config, NUM_CLASSES, _on(device, ready_batches(config)))
 
@@ -244,27 +260,35 @@ def _seconds(device: torch.device, work: Callable[[], object], number: int) -> f
     return (time.perf_counter() - started) / number
 
 
-def _peak_of(device: torch.device, work: Callable[[], object]) -> int | None:
-    """Return the peak of allocated memory in a step; None where torch does not count it."""
+def _allocated(device: torch.device) -> int:
+    return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else 0
+
+
+def _peak_of(device: torch.device, work: Callable[[], object], before: int) -> int | None:
+    """Return the peak of allocated memory in a step; None where torch does not count it.
+
+    Args:
+        device: where.
+        work: takes the step.
+        before: what others had allocated before this one began.
+    """
     if device.type != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats(device)
     work()
     wait_for(device)
-    return int(torch.cuda.max_memory_allocated(device))
+    return int(torch.cuda.max_memory_allocated(device)) - before
 
 
-def _syncs(training: Training) -> int | None:
-    """Return how often a step waits for the device, which a step should not; None off CUDA."""
-    if training.accelerator.device.type != "cuda":
+def _waits(device: torch.device, work: Callable[[], object]) -> int | None:
+    """Return how often a step waits for the device, which ours should not; None off CUDA."""
+    if device.type != "cuda":
         return None
-    import warnings
-
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
-            training.advance()
+            work()
     finally:
         torch.cuda.set_sync_debug_mode("default")
     return sum("synchronizing" in str(warning.message) for warning in found)
@@ -340,7 +364,7 @@ def _attend(
         with sdpa_kernel(kernel):
             return _timed(device, work)
     except RuntimeError as error:
-        return f"not run: {str(error).splitlines()[0][:100]}"
+        return f"not run: {str(error).splitlines()[0].partition('. ')[0][:80]}"
 
 
 def _layer_pass(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> None:

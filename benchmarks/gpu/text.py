@@ -80,25 +80,24 @@ def bits(result: dict[str, bool] | None) -> Iterator[str]:
 
 
 def steps(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield a line for each preset and mode."""
+    """Yield a line for each preset and contender."""
     yield (
-        "| preset | batch | D updates | mode | precision | ms a step | images/s | naive, ms "
-        "| naive / ours | peak, GiB (naive) | waits for the device |"
+        "| preset | batch | D updates | code | precision | ms a step | images/s | naive / this "
+        "| peak, GiB | waits for the device |"
     )
-    yield f"|{' --- |' * 11}"
+    yield f"|{' --- |' * 10}"
     for result in results:
-        ours, naive = result["seconds"]["ours"], result["seconds"].get("naive")
-        beside = ("", "")
-        if naive:
-            beside = (spread([1000 * t for t in naive], 1), spread(ratios(naive, ours), 2))
-        peaks = " ".join(_gib(result.get(key)) for key in ("peak_bytes", "naive_peak_bytes"))
-        waits = result["reads"] if result["reads"] is not None else ""
-        yield (
-            f"| `{result['preset']}` | {result['batch_size']} | {result['d_steps']} "
-            f"| {result['mode']} | {result['precision']} | {spread([1000 * t for t in ours], 1)} "
-            f"| {result['batch_size'] / statistics.median(ours):,.0f} | {' | '.join(beside)} "
-            f"| {peaks} | {waits} |"
-        )
+        naive = result.get("seconds", {}).get("naive")
+        for name, seconds in result.get("seconds", {}).items():
+            beside = spread(ratios(naive, seconds), 2) if naive and name != "naive" else ""
+            waits = result["waits"][name]
+            yield (
+                f"| `{result['preset']}` | {result['batch_size']} | {result['d_steps']} | {name} "
+                f"| {result['precision'] if name != 'naive' else 'float32'} "
+                f"| {spread([1000 * t for t in seconds], 1)} "
+                f"| {result['batch_size'] / statistics.median(seconds):,.0f} | {beside} "
+                f"| {_gib(result['peak_bytes'][name])} | {waits if waits is not None else ''} |"
+            )
 
 
 def _gib(num_bytes: int | None) -> str:
