@@ -5,7 +5,7 @@ G's once. In a ring all-reduce, every process sends and receives 2 (W - 1) / W o
 bytes (Patarasuk & Yuan 2009). Each process keeps the measured batch (weak scaling). Efficiency is
 the time of a step without communication over its time with it: in the worst case nothing overlaps
 with the backward pass, in the best case as much as half the step can hide. Latency, slow neighbors
-and contention are not included.
+and contention are not included. `scripts/bandwidth.py` measures the same on simulated machines.
 """
 
 from dataclasses import dataclass
@@ -52,6 +52,22 @@ def ring_seconds(num_bytes: int, processes: int, gigabits: float) -> float:
 def efficiencies(step: float, sending: float) -> tuple[float, float]:
     """Return the worst and the best case, in [0, 1]."""
     return step / (step + sending), step / (step + max(0.0, sending - BACKWARD * step))
+
+
+def modeled_seconds(
+    preset: str, processes: int, gigabits: float, step: float
+) -> tuple[float, float, float]:
+    """Return the time of sending, and that of a step in the worst and in the best case.
+
+    Args:
+        preset: whose gradients are sent.
+        processes: how many send.
+        gigabits: bandwidth of each process's link, in each direction, per second.
+        step: the time of a step without sending.
+    """
+    sending = ring_seconds(communication(preset).bytes, processes, gigabits)
+    worst, best = efficiencies(step, sending)
+    return sending, step / worst, step / best
 
 
 def table(step_seconds: dict[str, float]) -> list[str]:

@@ -80,3 +80,7 @@ def test_two_processes_send_each_gradient_once_in_a_ring() -> None:
     # 125 MB are 1 Gbit; each of W = 2 processes sends and receives 2 * 1/2 of it.
     assert scaling.ring_seconds(125_000_000, 2, 1) == pytest.approx(1)
     assert scaling.efficiencies(1, 1) == pytest.approx((0.5, 1 / 1.5))
+    sending, worst, best = scaling.modeled_seconds("dcgan-64", 3, 0.1, 2)
+    num_bytes = scaling.communication("dcgan-64").bytes
+    assert sending == pytest.approx(4 / 3 * num_bytes * 8 / 1e8)
+    assert (worst, best) == pytest.approx((2 + sending, 2 + max(0, sending - 1)))
