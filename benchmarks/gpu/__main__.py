@@ -23,7 +23,7 @@ from benchmarks.timing import progress
 from sagan.config import Config
 from sagan.presets import PRESETS
 
-# In the order of what is worth most, should time run out.
+# The most important first, in case time runs out.
 ORDER = (
     "sagan-128", "sagan-32", "cpu-32", "sagan-64", "dcgan-64", "sagan-256", "cpu-64", "cpu-128",
     "classic-32", "classic-64", "demo-32", "smoke", "sagan-128-studiogan", "sagan-128-long-batch",

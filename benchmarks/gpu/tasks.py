@@ -81,7 +81,7 @@ def describe(device: torch.device, tiny: bool) -> dict[str, Any]:
 def attention(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
     """Compare every kernel with the map of float64 on the CPU: outputs and gradients, twice.
 
-    Errors are norms of differences over norms of what is right.
+    Errors are norms of differences over norms of the reference.
     """
     channels, side, batch = (16, 8, 2) if tiny else (64, 32, 4)
     dtypes = [torch.float32]
@@ -323,7 +323,7 @@ def kernels(device: torch.device, tiny: bool, preset: str) -> dict[str, Any]:
 def padding(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
     """Time fused attention as it is called, padded to one width, beside the width it would need.
 
-    The fused kernels want queries, keys and values of one width. Ours pads queries and keys of C/8
+    The fused kernels take queries, keys and values of one width. Ours pads queries and keys of C/8
     channels to the values' width. "narrow" has all three C/8 wide: no kernel could take less.
     """
     batch, sides = (1, (4,)) if tiny else (32, (32, 64))

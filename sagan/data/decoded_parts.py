@@ -56,7 +56,7 @@ def owners_of(num_images: int, total: int) -> Int64Array:
 
 
 class PartWriter:
-    """Collects what is known of a part's images besides their pixels."""
+    """Collects everything about a part's images except their pixels."""
 
     def __init__(self, source: Source, max_unreadable: float) -> None:
         self.readable: list[bool] = []

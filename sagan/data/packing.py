@@ -142,7 +142,7 @@ def check_room(source: Source, out: Path, shape: ImageShape, num_copies: int) ->
     """Refuse at once a source that would fill the disk in an hour.
 
     Raises:
-        SaganError: the disk of `out` has too little room for so many copies of the images.
+        SaganError: the disk of `out` has too little room for this many copies of the images.
     """
     if source.num_images is None:
         return

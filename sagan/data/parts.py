@@ -1,8 +1,8 @@
 """Packing on several hosts: each decodes a part of a source, and together they write the shards.
 
-All hosts see one disk. Beside the set's place, `OUT.parts` has what is done so far:
+All hosts see one disk. Beside the set's place, `OUT.parts` has the work done so far:
 
-    recipe.json               what is packed and how; all hosts must agree
+    recipe.json               source and settings; all hosts must agree
     part-2-16/                the decoded images of part 2: images.npy, readable.npy, images.jsonl
     images-00000.npy          a shard, which is complete once images-00000.sha256 is there
 
@@ -161,7 +161,7 @@ class _Job:
     """What one call does, and finds done by others.
 
     Attributes:
-        work: the folder of what is done so far.
+        work: the folder with the work done so far.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class _Job:
         return PackedDataset.open(self._out)
 
     def begin(self) -> None:
-        """Write down what is packed, or compare it with what others have begun."""
+        """Record source and settings, or compare them with those that other hosts began with."""
         check_room(self._source, self._out, self._shape, num_copies=2)
         recipe = {
             "source": self._source.listing_digest(),

@@ -1,4 +1,4 @@
-"""`--scale-batch`: a recipe for more processes, of which each keeps its batch."""
+"""`--scale-batch`: a recipe for more processes, in which each keeps its batch."""
 
 import math
 from collections.abc import Mapping
@@ -18,11 +18,10 @@ SCALED = ("batch_size", "lr_g", "lr_d")
 def scale_config(config: Config, processes: int) -> Config:
     """Return a recipe for one process as one for several.
 
-    The batch grows with their number n, and both learning rates with its square root: the rule for
-    Adam (Malladi et al. 2022, arXiv 2205.10287), whose updates have a size of their own; the linear
-    one is for SGD (Goyal et al. 2017, arXiv 1706.02677). Adam's betas stay, as 1 - n (1 - beta)
-    has no meaning for the betas of GANs. A batch n times as large costs n times as many images per
-    step; the number of steps stays.
+    The batch grows with their number n, and both learning rates with its square root, as Adam needs
+    it (Malladi et al. 2022, arXiv 2205.10287); the linear rule is SGD's (Goyal et al. 2017, arXiv
+    1706.02677). Adam's betas stay: their rule, 1 - n (1 - beta), would make a beta1 of 0 negative.
+    The number of steps stays, too, so a training sees n times as many images.
 
     Raises:
         SaganError: a value gets too large.
@@ -44,7 +43,7 @@ def scale_session(session: Session, processes: int, notify: Notify) -> Session:
     Args:
         session: as prepared.
         processes: how many train together.
-        notify: called with one line that says what is trained with.
+        notify: called with one line that says which batch and rates are used.
     """
     config = session.description.config
     if session.run.exists:
