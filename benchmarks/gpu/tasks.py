@@ -26,6 +26,7 @@ from sagan.nn.precision import autocast, exact_float32
 from sagan.runtime.determinism import deterministic_kernels
 from sagan.runtime.device import multiplies_bfloat16
 from sagan.runtime.processes import join_processes
+from sagan.training.memory_estimate import least_step_bytes
 
 TINY = {"channels_g": 8, "channels_d": 8, "latent_size": 8}
 PARITY_STEPS = 50
@@ -218,7 +219,9 @@ def step(
 
 def _our_step(config: Config, found: dict[str, Any]) -> Callable[[], object]:
     training = start_training(config)
-    found["precision"] = str(training.adversaries.precision).removeprefix("torch.")
+    precision = training.adversaries.precision
+    found["precision"] = str(precision).removeprefix("torch.")
+    found["computed_bytes"] = least_step_bytes(config, NUM_CLASSES, 1, precision)
     return training.advance
 
 

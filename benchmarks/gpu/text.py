@@ -83,9 +83,9 @@ def steps(results: list[dict[str, Any]]) -> Iterator[str]:
     """Yield a line for each preset and contender."""
     yield (
         "| preset | batch | D updates | code | precision | ms a step | images/s | naive / this "
-        "| peak, GiB | waits for the device |"
+        "| peak, GiB | computed | waits for the device |"
     )
-    yield f"|{' --- |' * 10}"
+    yield f"|{' --- |' * 11}"
     for result in results:
         naive = result.get("seconds", {}).get("naive")
         for name, seconds in result.get("seconds", {}).items():
@@ -96,7 +96,9 @@ def steps(results: list[dict[str, Any]]) -> Iterator[str]:
                 f"| {result['precision'] if name != 'naive' else 'float32'} "
                 f"| {spread([1000 * t for t in seconds], 1)} "
                 f"| {result['batch_size'] / statistics.median(seconds):,.0f} | {beside} "
-                f"| {_gib(result['peak_bytes'][name])} | {waits if waits is not None else ''} |"
+                f"| {_gib(result['peak_bytes'][name])} "
+                f"| {_gib(result['computed_bytes']) if name != 'naive' else ''} "
+                f"| {waits if waits is not None else ''} |"
             )
 
 

@@ -15,6 +15,7 @@ from sagan.cli.options import Device, Settings, SourceOption, StartOption
 from sagan.errors import SaganError
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
     from rich.console import Console
 
     from sagan.training.session import Session
@@ -141,6 +142,8 @@ def train(
                 check_steps(session)
             if processes.is_main_process:
                 _show_session(session, console, in_full=dry_run)
+                if dry_run or processes.device.type != "cpu":
+                    _show_memory(session, processes)
             if dry_run:
                 _show_estimate(session, notify)
     if not dry_run:
@@ -204,6 +207,27 @@ def _show_estimate(session: "Session", notify: "Notify") -> None:
     newest = session.run.newest_checkpoint
     done = step_of(newest) if newest is not None else 0
     notify(estimate_line(estimate_training(session.description, session.dataset, done)))
+
+
+def _show_memory(session: "Session", processes: "PartialState") -> None:
+    """Print what a step takes at least, before a GPU runs out of it."""
+    import torch
+
+    from sagan.nn.precision import resolve_precision
+    from sagan.training.memory_estimate import least_step_bytes
+
+    description, device = session.description, processes.device
+    precision = resolve_precision(description.config.precision, device)
+    least = least_step_bytes(
+        description.config, len(description.classes), processes.num_processes, precision
+    )
+    line = f"memory       at least {least / 2**30:.2g} GiB for a step, computed"
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        line += f"; the GPU has {total / 2**30:.2g}"
+        if least > total:
+            line += ": give --set accumulation=2, or a smaller batch_size"
+    say(line)
 
 
 def _show_session(session: "Session", console: "Console", in_full: bool) -> None:

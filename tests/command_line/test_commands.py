@@ -75,6 +75,9 @@ def test_a_dry_run_shows_the_configuration_and_trains_nothing(sagan, pictures, t
     assert "lr_g" in result.out
     assert "parameters" in result.out
     assert re.search(r"50 steps of [\d.e-]+ s: about \d+ .*, \d+ MB of disk", result.out)
+    assert re.search(
+        r"^memory +at least 0\.\d+ GiB for a step, computed$", result.out, re.MULTILINE
+    )
     assert not out.exists()
 
 

@@ -1,0 +1,53 @@
+"""The memory of a step is computed without allocating it, and never above what it takes."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks.workload import NUM_CLASSES, configuration
+from sagan.training.memory_estimate import least_step_bytes
+
+MEASURE = """
+import re
+from pathlib import Path
+from benchmarks.workload import configuration, start_training
+
+def memory(key):
+    return 1024 * int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+start_training(configuration("smoke", batch_size=2, precision="float32")).advance()
+before = memory("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+training = start_training(configuration("sagan-64", batch_size=8, precision="float32"))
+training.advance()
+print(memory("VmHWM") - before)
+"""
+
+
+def estimate(preset: str, processes: int = 1, **settings: object) -> int:
+    return least_step_bytes(
+        configuration(preset, **settings), NUM_CLASSES, processes, torch.float32
+    )
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu-32", "dcgan-64", "sagan-128"])
+def test_images_of_a_step_in_one_process_add_equal_amounts(preset: str) -> None:
+    few, more, most = (estimate(preset, batch_size=size) for size in (8, 16, 24))
+    assert most - more == pytest.approx(more - few, rel=0.05)
+    assert few < more
+    assert estimate(preset, batch_size=16, accumulation=2, reuse_fakes=False) == few
+    assert estimate(preset, processes=2, batch_size=16) == few
+    half = least_step_bytes(
+        configuration(preset, batch_size=16), NUM_CLASSES, 1, torch.bfloat16
+    )  # fmt: skip
+    assert few / 2 < half < more
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+def test_a_step_takes_what_was_computed_and_not_twice_as_much() -> None:
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
+    )
+    assert 0.9 < int(measured.stdout) / estimate("sagan-64", batch_size=8) < 2
