@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import psutil
+import torch
 
 from sagan.config import Config
 from sagan.errors import SaganError
@@ -40,7 +41,7 @@ class Estimate:
         step_seconds: of one step.
         seconds: from now to the end, with evaluations, sample grids and checkpoints.
         disk: bytes of the checkpoints that stay.
-        memory: bytes that this process takes.
+        memory: bytes that this process takes; on CUDA those of the GPU, the most so far.
     """
 
     steps: int
@@ -74,8 +75,14 @@ def estimate(training: Training, step_seconds: float) -> Estimate:
         step_seconds,
         left * (1 + expected_overhead(training.config)),
         KEEP * training.checkpoint_bytes(),
-        psutil.Process().memory_info().rss,
+        _memory_of(training.accelerator.device),
     )
+
+
+def _memory_of(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
 
 
 class Pace:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sagan.config import Config, resolve
 from sagan.errors import SaganError
@@ -31,6 +32,7 @@ class Simulation:
         self.training: Any = SimpleNamespace(
             config=resolve("smoke", {"steps": steps, "minutes": minutes}),
             step=0, steps=steps, seconds=0.0, elapsed=0.0, checkpoint_bytes=lambda: 10**6,
+            accelerator=SimpleNamespace(device=torch.device("cpu")),
         )  # fmt: skip
         self.changes: list[int] = []
 
@@ -139,6 +141,14 @@ def test_the_estimate_is_of_the_steps_that_are_left(monkeypatch: pytest.MonkeyPa
     assert (estimate.steps, estimate.step_seconds) == (1000, 0.5)
     assert estimate.seconds == pytest.approx(994 * 0.5 * 1.08)
     assert (estimate.disk, estimate.memory > 0) == (3 * 10**6, True)
+
+
+def test_on_a_gpu_the_memory_of_the_estimate_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = Simulation(monkeypatch, 1000, minutes=0)
+    simulation.training.accelerator.device = torch.device("cuda", 1)
+    peaks = {0: 10**8, 1: 2 * 10**9}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[device.index])
+    assert pace.estimate(simulation.training, 0.5).memory == 2 * 10**9
 
 
 @pytest.mark.parametrize(
