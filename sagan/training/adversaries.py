@@ -19,7 +19,7 @@ from sagan.nn.base import DiscriminatorBase, GeneratorBase, View
 from sagan.nn.losses import OBJECTIVES, Objective
 from sagan.nn.norms import share_batch_norm
 from sagan.nn.precision import autocast, resolve_precision
-from sagan.training.compiling import make_compiler
+from sagan.training.compiling import make_compiler, make_marker
 from sagan.training.finite import FiniteGuard
 from sagan.training.optimizer import adam
 from sagan.training.randomness import KeyedRng
@@ -63,6 +63,7 @@ class Adversaries:
             for an unconditional model.
         rng: draws all random numbers.
         compiled: makes compiled functions of those in `sagan.training.passes`.
+        begin_passes: is called when all earlier passes have had their backward passes.
     """
 
     accelerator: Accelerator
@@ -83,6 +84,7 @@ class Adversaries:
     label_weights: Tensor | None
     rng: KeyedRng
     compiled: Callable[[Callable[..., Any]], Callable[..., Any]]
+    begin_passes: Callable[[], None]
 
     @property
     def device(self) -> torch.device:
@@ -164,6 +166,7 @@ def build_adversaries(
         compiled=make_compiler(
             config.compile, device, accelerator.num_processes, (generator, discriminator)
         ),
+        begin_passes=make_marker(config.compile),
     )
 
 

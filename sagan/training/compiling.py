@@ -62,6 +62,22 @@ def make_compiler(
     return compiled
 
 
+def make_marker(setting: str) -> Callable[[], None]:
+    """Return what is called before the first pass of an update, or of one of its shards.
+
+    It tells CUDA graphs that no earlier pass has a backward pass left. Otherwise they would guess:
+    after any backward pass, the next forward pass would take over the memory of all earlier ones,
+    also of G's, while D and G are updated with the same fakes.
+    """
+    if setting == "graphs":
+        return torch.compiler.cudagraph_mark_step_begin
+    return _mark_nothing
+
+
+def _mark_nothing() -> None:
+    pass
+
+
 def owning(run: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function with copies of the results: the next replay of a graph overwrites them."""
 

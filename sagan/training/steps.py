@@ -54,6 +54,7 @@ def discriminator_step(
     drawn = _draw_shards(adversaries, key, [shard.index for shard in shards], len(shards[0].images))
     with normalized_once(discriminator, advance=True):
         for shard, draws in zip(shards, drawn, strict=True):
+            adversaries.begin_passes()
             fake = run(passes.draw_fakes, draws)
             parallel = adversaries.parallel_discriminator
             with adversaries.averaging(parallel, last=shard is shards[-1]):
@@ -97,6 +98,7 @@ def generator_step(
         normalized_once(discriminator, advance=False),
     ):
         for draws in drawn:
+            adversaries.begin_passes()
             with adversaries.averaging(parallel, last=draws is drawn[-1]):
                 loss = adversaries.run(passes.deceive, draws, p)
                 # Restricted to the generator, so D's weight gradients are never computed.
@@ -127,6 +129,7 @@ def joint_step(
     generator, discriminator = adversaries.generator, adversaries.discriminator
     run = adversaries.run
     (draws,) = _draw_shards(adversaries, key, [shard.index], len(shard.images))
+    adversaries.begin_passes()
     with normalized_once(generator, advance=True):
         real, fake = run(passes.draw_views, shard, draws, _strength(adversaries))
 

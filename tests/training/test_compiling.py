@@ -1,6 +1,7 @@
 """The passes of a step compile in one graph each, for all steps, and train the same."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,38 @@ def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     assert "no C++ compiler" in str(caught.value)
     assert "leave compile=inductor out" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_only_graphs_are_marked() -> None:
+    assert compiling.make_marker("graphs") is torch.compiler.cudagraph_mark_step_begin
+    assert compiling.make_marker("inductor")() is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"reuse_fakes": True}, ["mark", "draw_views", "judge_views", "deceive_by_view"]),
+        ({"accumulation": 2}, [*["mark", "draw_fakes", "judge"] * 2, *["mark", "deceive"] * 2]),
+    ],
+)
+def test_a_mark_precedes_the_first_pass_of_each_shard(
+    settings: dict[str, Any],
+    expected: list[str],
+    unlabeled: PackedDataset,
+    start_training: Callable[..., Training],
+) -> None:
+    training = start_training(unlabeled, **settings)
+    found: list[str] = []
+
+    def recorded(forward: Callable[..., Any]) -> Callable[..., Any]:
+        found.append(forward.__name__)
+        return forward
+
+    training.adversaries = replace(
+        training.adversaries, compiled=recorded, begin_passes=lambda: found.append("mark")
+    )
+    training.advance()
+    assert found == expected
 
 
 def test_with_graphs_results_and_gradients_are_copies_that_no_replay_overwrites(
