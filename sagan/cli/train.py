@@ -219,7 +219,11 @@ def _show_memory(session: "Session", processes: "PartialState") -> None:
     description, device = session.description, processes.device
     precision = resolve_precision(description.config.precision, device)
     least = least_step_bytes(
-        description.config, len(description.classes), processes.num_processes, precision
+        description.config,
+        len(description.classes),
+        processes.num_processes,
+        precision,
+        fused=device.type != "cpu",
     )
     line = f"memory       at least {least / 2**30:.2g} GiB for a step, computed"
     if device.type == "cuda":

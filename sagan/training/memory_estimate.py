@@ -8,6 +8,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from sagan.build import build_meta_networks
 from sagan.config import Config
+from sagan.nn.attention import SelfAttention2d
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
 
 # Bytes of a trained number: itself, its gradient, Adam's two moments; in G, its average.
@@ -15,7 +16,11 @@ _TRAINED, _AVERAGED = 16, 4
 
 
 def least_step_bytes(
-    config: Config, num_classes: int, processes: int, precision: torch.dtype
+    config: Config,
+    num_classes: int,
+    processes: int,
+    precision: torch.dtype,
+    fused: bool = False,
 ) -> int:
     """Return the bytes that a step takes at least in each process.
 
@@ -29,8 +34,13 @@ def least_step_bytes(
         num_classes: of the data.
         processes: which share the batch.
         precision: of convolutions and matrix products. In bfloat16, activations count half.
+        fused: whether attention keeps no maps, as on GPUs.
     """
     generator, discriminator = build_meta_networks(config, num_classes)
+    if fused:  # on the meta device, torch's fused attention would keep the map
+        for layer in [*generator.self_attention.values(), *discriminator.self_attention.values()]:
+            if isinstance(layer, SelfAttention2d):
+                layer.backend = "chunked"
     size = config.batch_size // (processes * config.accumulation)
     images = torch.empty(2 * size, *_channels_first(config), device="meta")
     kept = max(

@@ -45,6 +45,15 @@ def test_images_of_a_step_in_one_process_add_equal_amounts(preset: str) -> None:
     assert few / 2 < half < more
 
 
+def test_with_fused_attention_no_map_is_counted() -> None:
+    config = configuration("sagan-128-studiogan", batch_size=8, accumulation=1)
+    kept, fused = (
+        least_step_bytes(config, NUM_CLASSES, 1, torch.float32, fused) for fused in (False, True)
+    )
+    one_map = 4 * 16 * 64**2 * 32**2  # of D, for 8 real images and 8 fakes, pooled
+    assert one_map <= kept - fused <= 2 * one_map
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 def test_a_step_takes_what_was_computed_and_not_twice_as_much() -> None:
     measured = subprocess.run(
