@@ -275,14 +275,24 @@ class Naive:
     Args:
         config: what to train.
         num_classes: of the data.
-        batches: real images, as a data loader returns them.
+        batches: real images, as a data loader returns them, on the device.
+        device: where to train; by default on the CPU.
     """
 
-    def __init__(self, config: Config, num_classes: int, batches: Iterator[Batch]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        num_classes: int,
+        batches: Iterator[Batch],
+        device: torch.device | None = None,
+    ) -> None:
         self.config = config
         self.num_classes = num_classes
         self.batches = batches
-        self.generator, self.discriminator = build(config, num_classes)
+        self.device = device
+        self.generator, self.discriminator = (
+            network.to(device) for network in build(config, num_classes)
+        )
         betas = (config.beta1, config.beta2)
         self.optimizer_g = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas)
         self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.lr_d, betas)
@@ -313,10 +323,10 @@ class Naive:
     def fake(self) -> Batch:
         """Return a batch of generated images, with gradients to G."""
         size = self.config.batch_size
-        latents = torch.randn(size, self.config.latent_size)
+        latents = torch.randn(size, self.config.latent_size, device=self.device)
         labels = None
         if self.config.conditional:
-            labels = torch.randint(self.num_classes, (size,))
+            labels = torch.randint(self.num_classes, (size,), device=self.device)
         return Batch(self.generator(latents, labels), labels)
 
     def zero_grad(self) -> None:

@@ -3,10 +3,7 @@
 import itertools
 import json
 import math
-import statistics
 import sys
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmarks.gpu.measuring import (
+    SLOW,
+    TURNS,
+    passes_without_graphs,
+    peak_since,
+    restart_peak,
+    seconds_of,
+    timed,
+    wait_for,
+    waits_of,
+    warm,
+)
 from benchmarks.gpu.same_numbers import numbers_of_the_cpu
 from benchmarks.naive import Batch, Naive
 from benchmarks.workload import NUM_CLASSES, configuration, ready_batches, start_training
@@ -30,9 +39,9 @@ from sagan.training.memory_estimate import least_step_bytes
 
 TINY = {"channels_g": 8, "channels_d": 8, "latent_size": 8}
 PARITY_STEPS = 50
-TURNS = 3
 TOP = 15  # kernels that are listed
-SLOW = 4.0  # seconds of a naive step that is not timed
+# Of a contender; the compiler's own checks are assertions.
+FAILURES = (SaganError, RuntimeError, ValueError, AssertionError)
 
 
 def main() -> None:
@@ -50,12 +59,6 @@ def configured(preset: str, tiny: bool, **settings: Any) -> Config:
     if tiny:
         small = {**TINY, "batch_size": 2 * own.accumulation}
     return configuration(preset, **{**small, **settings})
-
-
-def wait_for(device: torch.device) -> None:
-    """Wait until the device has done what it was asked to."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
 
 
 # ---------------------------------------------------------------------------------------------
@@ -117,11 +120,11 @@ def _derivatives(layer: nn.Module, x: Tensor, gradient: Tensor) -> dict[str, Ten
     """Return output, gradient of the input and of a weight, and the input's second derivative."""
     x = x.clone().requires_grad_()
     y = layer(x)
-    weight = layer.query.weight
-    first, of_weight = torch.autograd.grad(
-        y, (x, weight), gradient.to(y.dtype), retain_graph=True, create_graph=True
-    )
-    (second,) = torch.autograd.grad(first.square().sum(), x)
+    inputs, gradient = (x, layer.query.weight), gradient.to(y.dtype)
+    # As in training: with `create_graph`, `flash` takes another way back than the fused kernel's.
+    first, of_weight = torch.autograd.grad(y, inputs, gradient, retain_graph=True)
+    (differentiable,) = torch.autograd.grad(y, x, gradient, create_graph=True)
+    (second,) = torch.autograd.grad(differentiable.square().sum(), x)
     return {"output": y, "gradient": first, "weight": of_weight, "second": second}
 
 
@@ -192,50 +195,55 @@ def step(
     times: dict[str, float] = {}
 
     def begin(name: str, make: Callable[[], Callable[[], object]]) -> None:
-        before = _allocated(device)
+        before = restart_peak(device)
         try:
             work = make()
-            times[name] = _warm(device, work)
+            times[name] = warm(device, work)
             if name == "naive" and times[name] > SLOW:
                 found["failed"][name] = f"a step takes {times[name]:.1f} s"
                 return
-            found["peak_bytes"][name] = _peak_of(device, work, before)
-            found["waits"][name] = _waits(device, work)
+            found["peak_bytes"][name] = peak_since(device, before)
+            found["waits"][name] = waits_of(device, work)
             works[name] = work
-        except (SaganError, RuntimeError, ValueError) as error:
-            full = is_out_of_memory(error)
-            found["failed"][name] = "out of memory" if full else str(error).strip()[:300]
+        except FAILURES as error:
+            found["failed"][name] = _reason(error)
 
     for mode, settings in modes.items():
         begin(mode, lambda s=settings: _our_step(configured(preset, tiny, **s), found))  # type: ignore[misc]
+    if "graphs" in works and (skipped := passes_without_graphs()):
+        found["failed"]["graphs in part"] = f"{skipped} passes run without them"
     begin("naive", lambda: _naive_step(device, config))
     seconds = 0.05 if tiny else 1.0  # of each turn
     for _ in range(TURNS):
-        for name, work in works.items():
+        for name, work in [*works.items()]:
             number = max(1, math.ceil(seconds / times[name]))
-            found["seconds"].setdefault(name, []).append(_seconds(device, work, number))
+            try:
+                work()  # gets back the memory that the others took, if all do not fit together
+                found["seconds"].setdefault(name, []).append(seconds_of(device, work, number))
+            except FAILURES as error:
+                found["failed"][name] = _reason(error)
+                found["seconds"].pop(name, None)
+                del works[name]
     return found
+
+
+def _reason(error: Exception) -> str:
+    return "out of memory" if is_out_of_memory(error) else str(error).strip()[:300]
 
 
 def _our_step(config: Config, found: dict[str, Any]) -> Callable[[], object]:
     training = start_training(config)
     precision = training.adversaries.precision
     found["precision"] = str(precision).removeprefix("torch.")
-    found["computed_bytes"] = least_step_bytes(config, NUM_CLASSES, 1, precision)
+    fused = not training.on_cpu
+    found["computed_bytes"] = least_step_bytes(config, NUM_CLASSES, 1, precision, fused)
     return training.advance
 
 
 def _naive_step(device: torch.device, config: Config) -> Callable[[], object]:
     if config.family == "projected":
         raise NotImplementedError(f"there is none for family {config.family}")
-    with torch.device(device):
-        naive = Naive(config, NUM_CLASSES, _on(device, ready_batches(config)))
-
-    def take() -> None:
-        with torch.device(device):
-            naive.step()
-
-    return take
+    return Naive(config, NUM_CLASSES, _on(device, ready_batches(config)), device).step
 
 
 def _on(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -247,61 +255,12 @@ def _on(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
     )  # fmt: skip
 
 
-def _warm(device: torch.device, work: Callable[[], object]) -> float:
-    """Choose kernels and allocate memory in two calls, or in a slow one; return the time of one."""
-    if _seconds(device, work, 1) < SLOW:
-        work()
-    return _seconds(device, work, 1)
-
-
-def _seconds(device: torch.device, work: Callable[[], object], number: int) -> float:
-    wait_for(device)
-    started = time.perf_counter()
-    for _ in range(number):
-        work()
-    wait_for(device)
-    return (time.perf_counter() - started) / number
-
-
-def _allocated(device: torch.device) -> int:
-    return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else 0
-
-
-def _peak_of(device: torch.device, work: Callable[[], object], before: int) -> int | None:
-    """Return the peak of allocated memory in a step; None where torch does not count it.
-
-    Args:
-        device: where.
-        work: takes the step.
-        before: what others had allocated before this one began.
-    """
-    if device.type != "cuda":
-        return None
-    torch.cuda.reset_peak_memory_stats(device)
-    work()
-    wait_for(device)
-    return int(torch.cuda.max_memory_allocated(device)) - before
-
-
-def _waits(device: torch.device, work: Callable[[], object]) -> int | None:
-    """Return how often a step waits for the device, which ours should not; None off CUDA."""
-    if device.type != "cuda":
-        return None
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as found:
-            warnings.simplefilter("always")
-            work()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing" in str(warning.message) for warning in found)
-
-
 # ---------------------------------------------------------------------------------------------
 
 
 def kernels(device: torch.device, tiny: bool, preset: str) -> dict[str, Any]:
     """Return the kernels of a step that take the longest, and how many there are."""
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     training = start_training(configured(preset, tiny))
@@ -313,8 +272,9 @@ def kernels(device: torch.device, tiny: bool, preset: str) -> dict[str, Any]:
     with profile(activities=activities) as profiled:
         training.advance()
         wait_for(device)
+    computes = DeviceType.CUDA if on_gpu else DeviceType.CPU  # not the CPU's calls of CUDA
     events = [(e.key, e.count, e.self_device_time_total if on_gpu else e.self_cpu_time_total)
-              for e in profiled.key_averages()]  # fmt: skip
+              for e in profiled.key_averages() if e.device_type == computes]  # fmt: skip
     events.sort(key=lambda event: -event[2])
     return {
         "launches": sum(count for _, count, _ in events),
@@ -349,7 +309,7 @@ def padding(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
         for backend in BACKENDS:
             layer = SelfAttention2d(channels, form, backend=backend).to(device)  # type: ignore[arg-type]
             x = torch.randn(batch, channels, side, side, device=device, requires_grad=True)
-            result[f"layer, {backend}"] = _timed(device, lambda: _layer_pass(layer, x, dtype))  # noqa: B023
+            result[f"layer, {backend}"] = timed(device, lambda: _layer_pass(layer, x, dtype))  # noqa: B023
         results.append(result)
     return results
 
@@ -363,9 +323,9 @@ def _attend(
 
     try:
         if kernel is None:
-            return _timed(device, work)
+            return timed(device, work)
         with sdpa_kernel(kernel):
-            return _timed(device, work)
+            return timed(device, work)
     except RuntimeError as error:
         return f"not run: {str(error).splitlines()[0].partition('. ')[0][:80]}"
 
@@ -374,13 +334,6 @@ def _layer_pass(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> None:
     with autocast(x.device, dtype):
         y = layer(x)
     torch.autograd.grad(y.sum(), x)
-
-
-def _timed(device: torch.device, work: Callable[[], object]) -> float:
-    """Return the median seconds of a call."""
-    once = _warm(device, work)
-    number = max(1, min(50, math.ceil(0.1 / once)))
-    return statistics.median(_seconds(device, work, number) for _ in range(TURNS))
 
 
 TASKS: dict[str, Callable[..., Any]] = {

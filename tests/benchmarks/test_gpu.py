@@ -1,15 +1,20 @@
 """The script for a GPU runs on a CPU, with all that it can, and says what it cannot."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import text
+from benchmarks.gpu import tasks, text
 from benchmarks.gpu.same_numbers import numbers_of_the_cpu
 from sagan.config import Config
+from sagan.nn import attention_kernels
+from sagan.nn.attention import SelfAttention2d
 from sagan.presets import PRESETS
 
 
@@ -64,12 +69,55 @@ def test_what_is_wrong_is_called_so() -> None:
              "weight": 1e-6, "second": 1e-6}  # fmt: skip
     assert [*text.attention([right])][-1].endswith("| ok |")
     assert [*text.attention([right, {**right, "weight": 1e-2}])][-1].endswith("| **WRONG** |")
+    assert [*text.attention([right, {**right, "gradient": math.nan}])][-1].endswith("**WRONG** |")
     losses = [[1.0, 2.0]] * 6
     other = [[1.0, 2.0]] * 2 + [[1.1, 2.0]] * 4
     (row,) = [*text.training([{"preset": "smoke", "here": losses, "cpu": other}])][2:]
     assert row.endswith("| **WRONG** |")
+    other[1] = [1.0, math.nan]
+    (row,) = [*text.training([{"preset": "smoke", "here": other[:2], "cpu": losses[:2]}])][2:]
+    assert row.endswith("| **WRONG** |")
     assert [*text.training([{"preset": "smoke", "here": None, "cpu": other}])][2:] == []
     assert [*text.bits({"smoke": False})] == ["* `smoke`: **OTHER BITS**"]
+
+
+def test_first_derivatives_go_the_way_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = attention_kernels._backward
+
+    def recorded(*arguments: Any) -> Any:
+        calls.append(torch.is_grad_enabled())
+        return original(*arguments)
+
+    monkeypatch.setattr(attention_kernels, "_backward", recorded)
+    layer = SelfAttention2d(16, backend="flash")
+    nn.init.ones_(layer.gamma)
+    x = torch.randn(2, 16, 4, 4)
+    found = tasks._derivatives(layer, x, torch.randn_like(x))
+    assert calls == [True]  # by the second derivative, not by the first
+    assert all(value.isfinite().all() for value in found.values())
+
+
+def test_a_contender_that_fails_while_it_is_timed_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = tasks._naive_step
+
+    def failing(*arguments: Any) -> Any:
+        work, left = original(*arguments), iter(range(6))
+
+        def step() -> None:
+            if next(left, None) is None:
+                raise RuntimeError("CUDA out of memory")
+            work()
+
+        return step
+
+    monkeypatch.setattr(tasks, "_naive_step", failing)
+    found = tasks.step(torch.device("cpu"), True, "smoke", {"eager": {}})
+    assert found["failed"] == {"naive": "out of memory"}
+    assert len(found["seconds"].pop("eager")) == tasks.TURNS
+    assert not found["seconds"]
 
 
 def test_a_measurement_that_fails_or_has_no_time_is_named_with_the_reason() -> None:
