@@ -106,7 +106,6 @@ def train(
 
     from sagan.display import PackingProgress
     from sagan.run.run import Run
-    from sagan.runtime.determinism import deterministic_kernels
     from sagan.runtime.processes import (
         join_processes,
         local_main_process_first,
@@ -136,16 +135,15 @@ def train(
             session = prepare_session(data, run, preset, overrides, notify, progress, start, recipe)
         if scale_batch:
             session = scale_session(session, processes.num_processes, notify)
-        with deterministic_kernels(session.description.config.deterministic):
-            session = make_plan(replace(session, trackers=trackers), notify)
-            if dry_run and processes.is_main_process:
-                check_steps(session)
-            if processes.is_main_process:
-                _show_session(session, console, in_full=dry_run)
-                if dry_run or processes.device.type != "cpu":
-                    _show_memory(session, processes)
-            if dry_run:
-                _show_estimate(session, notify)
+        session = make_plan(replace(session, trackers=trackers), notify)
+        if dry_run and processes.is_main_process:
+            check_steps(session)
+        if processes.is_main_process:
+            _show_session(session, console, in_full=dry_run)
+            if dry_run or processes.device.type != "cpu":
+                _show_memory(session, processes)
+        if dry_run:
+            _show_estimate(session, notify)
     if not dry_run:
         _train(session, console)
         notify(f"done: {run}. Next: sagan sample {quoted(run)} --out samples.png")
@@ -180,13 +178,11 @@ def _run_directory(out: Path | None) -> Iterator[Path]:
 
 def _train(session: "Session", console: "Console") -> None:
     from sagan.display import reporter_for
-    from sagan.runtime.determinism import deterministic_kernels
     from sagan.runtime.processes import join_processes
     from sagan.training.loop import Interrupted, train
 
     try:
-        with deterministic_kernels(session.description.config.deterministic):
-            train(session, reporter_for(console))
+        train(session, reporter_for(console))
     except Interrupted as stopped:
         if join_processes().is_main_process:
             say_at_last(

@@ -18,6 +18,7 @@ from sagan.errors import SaganError, counted, is_out_of_memory
 from sagan.nn.precision import exact_float32
 from sagan.run import checkpoint, directory
 from sagan.run.run import Run
+from sagan.runtime.determinism import deterministic_kernels
 from sagan.runtime.environment import describe_training, warn_of_changes
 from sagan.runtime.processes import (
     leave_processes,
@@ -68,6 +69,7 @@ def train(session: Session, reporter: Reporter) -> None:
     # Read again: before the lock was acquired, another process may have trained here.
     run = Run(session.run.path)
     with report_lost_processes(RESUME), _report_out_of_memory(), ExitStack() as stack:
+        stack.enter_context(deterministic_kernels(session.description.config.deterministic))
         accelerator = make_accelerator()
         check_shared(run.path)
         training = Training(session.description, session.dataset, accelerator)

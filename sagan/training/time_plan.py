@@ -7,6 +7,7 @@ so a few steps of each are timed: `sagan.presets.LADDERS`.
 
 import statistics
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from sagan.data import PackedDataset
 from sagan.nn.precision import exact_float32
 from sagan.run.directory import RunDescription
+from sagan.runtime.determinism import deterministic_kernels
 from sagan.runtime.processes import make_accelerator
 from sagan.training.pace import (
     TIMED_STEPS,
@@ -93,10 +95,12 @@ def estimate_training(
         dataset: the images.
         done: steps that are done already.
     """
-    accelerator = make_accelerator()
-    training = Training(description, dataset, accelerator)
     times = []
-    with exact_float32(enabled=training.adversaries.precision == torch.float32):
+    with ExitStack() as stack:
+        stack.enter_context(deterministic_kernels(description.config.deterministic))
+        training = Training(description, dataset, make_accelerator())
+        in_float32 = training.adversaries.precision == torch.float32
+        stack.enter_context(exact_float32(enabled=in_float32))
         for _ in range(WARM_UP_STEPS + TIMED_STEPS):
             started = time.perf_counter()
             training.advance()

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from sagan.run import checkpoint
 from sagan.run.directory import read_description
+from sagan.training.state import Training
 from tests.command_line.conftest import Sagan
 
 SMALL = ["--set=channels_g=8", "--set=channels_d=8", "--set=latent_size=8", "--set=batch_size=4"]
@@ -48,9 +50,15 @@ def test_a_scaled_batch_is_divided_and_resumed_by_another_number_of_processes(
 
 
 def test_deterministic_kernels_are_used_while_training_and_change_no_bit_on_a_cpu(
-    sagan: Sagan, pictures: Path, tmp_path: Path
+    sagan: Sagan, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tensors = []
+    tensors, used, advance = [], [], Training.advance
+
+    def observed(training: Training) -> Any:
+        used.append(torch.are_deterministic_algorithms_enabled())
+        return advance(training)
+
+    monkeypatch.setattr(Training, "advance", observed)
     for value in ("false", "true"):
         out = tmp_path / value
         result = sagan("train", "--data", pictures, "--out", out, "--preset", "smoke", *SMALL,
@@ -58,5 +66,6 @@ def test_deterministic_kernels_are_used_while_training_and_change_no_bit_on_a_cp
         assert result.status == 0, result.err
         tensors.append(checkpoint.read_checkpoint(checkpoint.folder_of(out, 2), "generator"))
     assert all(torch.equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
+    assert used == [False] * (len(used) // 2) + [True] * (len(used) // 2)
     assert not torch.are_deterministic_algorithms_enabled()
     assert read_description(tmp_path / "true").config.deterministic

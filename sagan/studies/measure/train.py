@@ -6,7 +6,6 @@ from fnmatch import fnmatchcase
 
 from sagan.build import build_meta_networks, count_parameters
 from sagan.run.stats import Record, read_records
-from sagan.runtime.determinism import deterministic_kernels
 from sagan.studies.run import NetworkName, RunObserver, Series, StudyData, StudyRun
 from sagan.training.loop import train
 from sagan.training.session import prepare_session
@@ -26,9 +25,7 @@ def train_run(run: StudyRun, data: StudyData, observer: RunObserver) -> list[Rec
     source = str(data.train.path)
     session = prepare_session(source, run.folder, run.preset, settings, notify=lambda _: None)
     # An attention figure takes as long as dozens of small steps; `sagan explain RUN` draws one.
-    session = replace(session, attention_figures=False)
-    with deterministic_kernels(run.config.deterministic):
-        train(session, observer.reporter)
+    train(replace(session, attention_figures=False), observer.reporter)
     return read_records(run.folder)
 
 
