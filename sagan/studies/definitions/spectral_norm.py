@@ -159,13 +159,16 @@ def _higher_rates(
 _EQUAL = "D's learning rate equal to G's"
 # Of both learning rates: at gentle ones nothing fails, with normalization or without.
 FACTORS = (4, 16, 64)
-_PLACES = {"none": (False, False), "d": (False, True), "both": (True, True)}
 
 
 def _at_higher_rates() -> Iterator[Variant]:
     for factor in FACTORS:
-        for name, title in (("none", "none"), ("d", "in D only"), ("both", "in G and D")):
-            change = _higher_rates(*_PLACES[name], factor)
+        for name, title, in_g, in_d in (
+            ("none", "none", False, False),
+            ("d", "in D only", False, True),
+            ("both", "in G and D", True, True),
+        ):
+            change = _higher_rates(in_g, in_d, factor)
             yield Variant(
                 f"{name}-{factor}x", f"{title}, learning rates {factor} times as high", change,
                 default=False,
