@@ -293,3 +293,21 @@ def open_page(page: Page, url: str) -> Page:
 def _open_page() -> Callable[[Page, str], Page]:
     """open_page(page, url)."""
     return open_page
+
+
+@pytest.fixture(scope="session")
+def copy_png() -> Callable[[Page], bytes]:
+    """copy_png(page): the PNG that the page's button copies."""
+
+    def copy(page: Page) -> bytes:
+        page.click("#copy-png")
+        expect(page.locator("#toast")).to_have_text("Picture copied")
+        data = page.evaluate(
+            """async () => {
+              const [item] = await navigator.clipboard.read();
+              return [...new Uint8Array(await (await item.getType("image/png")).arrayBuffer())];
+            }"""
+        )
+        return bytes(data)
+
+    return copy

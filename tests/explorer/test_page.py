@@ -931,20 +931,12 @@ def test_a_link_that_makes_no_sense_shows_the_defaults(
 
 
 def test_the_picture_is_copied_as_png_with_its_overlay(
-    browser: Browser, server: str, open_page: OpenPage
+    browser: Browser, server: str, open_page: OpenPage, copy_png: Callable[[Page], bytes]
 ) -> None:
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = open_page(context.new_page(), server)
     point_at(page, 20, 20)
-    page.click("#copy-png")
-    expect(page.locator("#toast")).to_have_text("Picture copied")
-    data = page.evaluate(
-        """async () => {
-          const [item] = await navigator.clipboard.read();
-          return [...new Uint8Array(await (await item.getType("image/png")).arrayBuffer())];
-        }"""
-    )
-    with Image.open(io.BytesIO(bytes(data))) as image:
+    with Image.open(io.BytesIO(copy_png(page))) as image:
         assert image.size == (1024, 1024)
         assert image.text == {}  # type: ignore[attr-defined]
         assert image.convert("RGB").getpixel((672, 672)) == (255, 77, 46)  # the dot

@@ -151,21 +151,18 @@ def axes(rows_and_columns: tuple[int, int]) -> dict[str, int]:
 
 
 def test_a_copied_picture_has_its_proportions(
-    browser: Browser, shaped_run: Path, shaped_server: str, open_page: OpenPage
+    browser: Browser,
+    shaped_run: Path,
+    shaped_server: str,
+    open_page: OpenPage,
+    copy_png: Callable[[Page], bytes],
 ) -> None:
     width, height = size = size_of(shaped_run)
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = open_page(context.new_page(), f"{shaped_server}/#at={width - 1},{height - 1}")
-    page.click("#copy-png")
-    expect(page.locator("#toast")).to_have_text("Picture copied")
-    data = page.evaluate(
-        """async () => {
-          const [item] = await navigator.clipboard.read();
-          return [...new Uint8Array(await (await item.getType("image/png")).arrayBuffer())];
-        }"""
-    )
+    data = copy_png(page)
     context.close()
-    with Image.open(io.BytesIO(bytes(data))) as image:
+    with Image.open(io.BytesIO(data)) as image:
         assert image.size == (1024 * width // min(size), 1024 * height // min(size))
         cell = image.width // 24
         corner = image.width - cell // 2, image.height - cell // 2
