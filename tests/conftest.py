@@ -68,6 +68,16 @@ def _seeded() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _same_environment() -> Iterator[None]:
+    """What a test sets in the environment, the code it calls included, ends with the test."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def fatal_hangup() -> Iterator[None]:
     """A hangup ends processes, as in a terminal; under nohup, they would ignore it."""

@@ -56,9 +56,11 @@ def test_pointing_at_a_curve_goes_to_that_step_in_the_film_and_all_charts(
 ) -> None:
     image = training.locator(SAMPLES)
     expect(image).to_have_attribute("alt", "Samples after 6 steps")
-    box = training.locator(".chart svg").first.bounding_box()
+    chart = training.locator(".chart svg").first
+    box = chart.bounding_box()
     assert box is not None
-    training.mouse.move(box["x"] + box["width"] * 0.51, box["y"] + 20)
+    # hover() waits until the charts stand still: pictures that load above move them.
+    chart.hover(position={"x": box["width"] * 0.51, "y": 20})
     expect(image).to_have_attribute("alt", "Samples after 2 steps")
     assert values(training, "Loss")["discriminator"] == "0.667"  # of step 3
     expect(image).to_have_js_property("naturalWidth", 100)
