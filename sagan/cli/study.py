@@ -78,7 +78,7 @@ def study(
         float | None,
         typer.Option(
             help="With --plan: smallest effect of interest, as a share of a distance (by default "
-            "0.05) or a difference of accuracies (0.01)."
+            "0.05), or a difference of accuracies (0.01) or of agreement (0.02)."
         ),
     ] = None,
     pilot_seeds: Annotated[

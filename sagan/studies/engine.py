@@ -143,10 +143,11 @@ class StudyEngine:
             )
         if laid_down is None:
             laid_down = self._lay_down()
-        elif self.request.pilot.delta not in (None, laid_down.delta):
+        planned = laid_down.deltas[self.study.main_numbers[0]]
+        if self.request.pilot.delta not in (None, planned):
             raise SaganError(
-                f"'{self.request.out}' is planned with --delta {laid_down.delta:g}: leave it out, "
-                "or give another --out"
+                f"'{self.request.out}' is planned with --delta {planned:g}: leave it out, or give "
+                "another --out"
             )
         pilot = read_results(self.request.out / PILOT_FOLDER, self.study.name)
         for line in plan_lines(self.draft, laid_down, pilot, self.jobs):

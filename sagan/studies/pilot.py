@@ -31,7 +31,10 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
         SaganError: no claim has both of its variants, its differences do not vary, or it would
             need more seeds than anybody runs.
     """
-    smallest = _smallest(plan)
+    assert plan.request.pilot is not None
+    asked = plan.request.pilot.delta
+    sizes = dict.fromkeys(plan.study.main_numbers, asked) if asked is not None else {}
+    smallest = plan.study.effects(sizes)
     runs = {(result.variant, result.seed): result for result in results}
     names = {variant.name for variant in plan.variants}
     claims = [claim for claim in plan.study.claims if {claim.variant, claim.against} <= names]
@@ -42,17 +45,19 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
     assumed: dict[str, float] = {}
     for number in dict.fromkeys(claim.number for claim in claims):
         about = [claim for claim in claims if claim.number == number]
-        differences = np.array([_differences(claim, runs, seeds, smallest) for claim in about])
+        differences = np.array(
+            [_differences(claim, runs, seeds, smallest[number]) for claim in about]
+        )
         compared = {name for claim in about for name in (claim.variant, claim.against)}
         # Claims that share variants are not independent: k variants have k - 1 contrasts.
         degrees = (len(seeds) - 1) * min(len(about), len(compared) - 1)
         deviations[number] = float(np.sqrt(differences.var(axis=1, ddof=1).mean()))
         assumed[number] = upper_deviation(deviations[number], degrees)
-    needed = [_needed(smallest, assumed[number], number, len(claims)) for number in assumed]
+    needed = [_needed(smallest[number], assumed[number], number, len(claims)) for number in assumed]
     looks = planned_looks(max(needed))
     costs = pilot_costs(results)
     return PlanRecord(
-        delta=smallest.size,
+        deltas={number: effect.size for number, effect in smallest.items()},
         claims=len(claims),
         variants=[variant.name for variant in plan.variants],
         looks=list(looks),
@@ -61,13 +66,6 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
         pilot_steps=results[0].config.steps,
         core_hours=looks[-1] * _seconds_of_a_seed(plan, costs) / 3600 * _threads(results),
     )
-
-
-def _smallest(plan: StudyPlan) -> SmallestEffect:
-    """Return the smallest effect of interest: the user's or the study's."""
-    assert plan.request.pilot is not None
-    size = plan.request.pilot.delta or plan.study.smallest.size
-    return SmallestEffect(size, plan.study.smallest.relative)
 
 
 def _differences(
@@ -140,12 +138,12 @@ def plan_lines(
         results: of the pilot's runs.
         jobs: number of runs at a time.
     """
-    smallest = SmallestEffect(laid_down.delta, plan.study.smallest.relative)
+    smallest = plan.study.effects(laid_down.deltas)
     for number, deviation in laid_down.deviations.items():
         yield (
-            f"smallest effect of interest: {smallest} {number}. Paired differences of seeds vary "
-            f"by {deviation:.3g} in the pilot ({laid_down.pilot_steps:,} steps); assumed: "
-            f"{laid_down.assumed[number]:.3g}"
+            f"smallest effect of interest: {smallest[number]} {number}. Paired differences of "
+            f"seeds vary by {deviation:.3g} in the pilot ({laid_down.pilot_steps:,} steps); "
+            f"assumed: {laid_down.assumed[number]:.3g}"
         )
     *early, last = laid_down.looks
     runs = last * len(laid_down.variants)

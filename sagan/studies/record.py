@@ -1,7 +1,7 @@
 """OUT/study.json: what all runs of a study share."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,21 +40,21 @@ class PlanRecord(BaseModel):
     """What was laid down before the first result.
 
     Attributes:
-        delta: size of the smallest effect of interest: a share of a distance, or a difference of
-            accuracies.
+        deltas: size of the smallest effect of interest, by number: a share of a distance, or a
+            difference of accuracies.
         claims: number of claims, which verdicts are corrected for.
         variants: names of the variants.
         looks: numbers of seeds after which verdicts are drawn, ascending; the last one is the
             number that was planned.
-        deviations: of a paired difference between seeds, by number, in the units of delta: as the
-            pilot estimates it.
+        deviations: of a paired difference between seeds, by number, in the units of its delta: as
+            the pilot estimates it.
         assumed: the same, as assumed: an upper confidence limit.
         pilot_steps: steps of the pilot's runs.
         core_hours: of all planned runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    delta: float = Field(gt=0)
+    deltas: dict[str, Annotated[float, Field(gt=0)]]
     claims: int = Field(ge=1)
     variants: list[str]
     looks: list[int] = Field(min_length=1)

@@ -17,7 +17,8 @@ class PilotRequest:
     """What the user lays down and asks for with --plan.
 
     Attributes:
-        delta: size of the smallest effect of interest; None for the study's.
+        delta: size of the smallest effect of interest in the study's `main_numbers`; None for the
+            study's own.
         seeds: number of pilot runs of each variant, at least 2.
         steps: of each pilot run; None for `PILOT_SHARE` of a run's steps.
     """

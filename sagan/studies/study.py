@@ -1,7 +1,7 @@
 """Definition of a study: variants, the measurements of each run, and claims about the numbers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from sagan.config import Config
@@ -133,7 +133,7 @@ class Study:
         claims: claims; those without runs of both variants are left out of the report.
         columns: columns of the report's tables.
         charts: figures of the report, each drawn if results have its curves.
-        smallest: delta, of all claims' numbers, unless a plan lays down another size.
+        smallest: delta, by the number of a claim, unless a plan lays down another size.
         settings: fields of the configuration that are fixed in every run, whatever the preset.
         by_layer: prefix of curves; the report tabulates their last values, one layer per row.
         splits: splits of the data set that the study uses.
@@ -148,8 +148,21 @@ class Study:
     claims: tuple[Claim, ...]
     columns: tuple[Column, ...]
     charts: tuple[Chart, ...]
-    smallest: SmallestEffect
+    smallest: Mapping[str, SmallestEffect]
     settings: ConfigOverrides = field(default_factory=dict)
     by_layer: str = ""
     splits: tuple[str, ...] = ("train",)
     notes: tuple[str, ...] = ()
+
+    @property
+    def main_numbers(self) -> tuple[str, ...]:
+        """The first claim's number, and those whose delta is the same: `--delta` is theirs."""
+        main = self.smallest[self.claims[0].number]
+        return tuple(number for number, smallest in self.smallest.items() if smallest == main)
+
+    def effects(self, sizes: Mapping[str, float]) -> dict[str, SmallestEffect]:
+        """Return delta by number, with these sizes in place of the study's own."""
+        return {
+            number: replace(smallest, size=sizes.get(number, smallest.size))
+            for number, smallest in self.smallest.items()
+        }

@@ -87,7 +87,10 @@ def check_parts(results: dict[str, Any], out: Path) -> None:
         ]
         assert numbers["agreement"] == pytest.approx(np.mean(beyond))
         assert len(result["blocks"]["agreement"]) == 10
-    assert "agree more often than no attention" in (out / "report.md").read_text()
+    report = (out / "report.md").read_text()
+    assert "agree more often than no attention" in report
+    assert "draws better images than no attention" in report
+    assert "Delta is 0.02 in agreement and 0.05 of the other variant's KD-EfficientNet." in report
 
 
 def check_spectral_norm(results: dict[str, Any], out: Path) -> None:
@@ -205,6 +208,7 @@ def test_mistakes_are_reported_in_one_line(sagan, splits, tmp_path, arguments, w
         ("", "parts needs faces, as --data avatars, and '"),
         ("avatars:micah@100", "needs 100 faces in two or more styles"),
         ("avatars:toon-head,micah@40", "has 40 in 2"),
+        ("avatars:lorelei,notionists@100", "none can be compared in the styles of"),
     ],
 )
 def test_the_study_parts_refuses_what_it_cannot_compare(

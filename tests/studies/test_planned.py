@@ -68,7 +68,7 @@ def test_a_plan_is_laid_down_from_short_runs_with_seeds_of_their_own(
     assert {run.config.seed for run in performed} == set(range(1000, 1008))
     assert {run.config.steps for run in performed} == {60}
     plan = recorded(tmp_path)["plan"]
-    assert plan["delta"] == 0.05
+    assert plan["deltas"] == {DEFAULT_DISTANCE: 0.05}
     assert plan["claims"] == 1
     # sqrt(2) * NOISE, and with 7 degrees of freedom 1.35 times as much to be safe
     estimated = plan["deviations"][DEFAULT_DISTANCE]
@@ -157,3 +157,12 @@ def test_a_plan_after_the_first_result_is_refused(study, performed) -> None:
 def test_a_plan_takes_no_number_of_seeds_and_no_budget(study, asked) -> None:
     with pytest.raises(SaganError, match="--plan decides the number of seeds"):
         study(plan=True, **asked)
+
+
+def test_delta_is_laid_down_for_the_numbers_in_its_unit_and_no_others() -> None:
+    parts, discriminator = engine.STUDIES["parts"], engine.STUDIES["discriminator"]
+    assert parts.main_numbers == ("agreement",)
+    assert len(discriminator.main_numbers) == 2  # both accuracies
+    effects = parts.effects({"agreement": 0.1})
+    assert effects["agreement"].margin(0.5) == 0.1
+    assert effects[DEFAULT_DISTANCE].margin(0.5) == 0.025  # a share, as before

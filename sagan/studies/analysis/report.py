@@ -161,6 +161,8 @@ def _hours(outcome: ClaimOutcome) -> str:
 def _how_to_read(table: ResultTable, outcomes: Sequence[ClaimOutcome]) -> str:
     if not outcomes:
         return "No claim can be assessed yet: none has both of its variants with the same seed."
+    numbers = dict.fromkeys(outcome.claim.number for outcome in outcomes)
+    deltas = " and ".join(f"{table.smallest[number]} {number}" for number in numbers)
     planned = "This is valid only if the number of seeds was chosen before the first result."
     if table.plan is not None:
         planned = "Seeds and delta were laid down before the first result."
@@ -168,9 +170,9 @@ def _how_to_read(table: ResultTable, outcomes: Sequence[ClaimOutcome]) -> str:
         "Runs are paired by seed. A claim is supported if the mean advantage is above 0 by "
         "Student's t test, and contradicted if it is below. The verdict is 'no effect larger than "
         "delta' if two one-sided tests show that the advantage is smaller than delta in both "
-        f"directions. Otherwise the claim is undecided. Delta is {table.smallest} "
-        f"{outcomes[0].claim.number}. In at most {LEVEL:.0%} of such studies any claim is given a "
-        f"wrong direction, and in at most {LEVEL:.0%} any is wrongly said to have no effect: both "
+        f"directions. Otherwise the claim is undecided. Delta is {deltas}. In at most "
+        f"{LEVEL:.0%} of such studies any claim is given a wrong direction, and in at most "
+        f"{LEVEL:.0%} any is wrongly said to have no effect: both "
         "tests are corrected for the number of claims (Holm) and of looks. Intervals and p-values "
         f"in the tables are not corrected. {planned}"
     )

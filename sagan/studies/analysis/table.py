@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -114,8 +114,7 @@ class ResultTable:
     ) -> None:
         self.study = study
         self.plan = plan
-        smallest = study.smallest
-        self.smallest = replace(smallest, size=plan.delta) if plan is not None else smallest
+        self.smallest = study.effects(plan.deltas if plan is not None else {})
         present = {result.variant for result in results}
         self.variants = [variant for variant in study.variants if variant.name in present]
         order = {variant.name: place for place, variant in enumerate(self.variants)}
@@ -167,7 +166,7 @@ class ResultTable:
             for runs in (ours, theirs)
         )
         advantages = sign * (one - other)
-        margins = np.array([self.smallest.margin(number) for number in other])
+        margins = np.array([self.smallest[claim.number].margin(number) for number in other])
         blocks = [
             [runs[seed].blocks.get(claim.number, []) for seed in shared] for runs in (ours, theirs)
         ]

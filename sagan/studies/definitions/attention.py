@@ -120,7 +120,7 @@ STUDY = Study(
     perform=perform,
     claims=tuple(_claims()),
     columns=QUALITY_COLUMNS,
-    smallest=SMALLEST_DISTANCE,
+    smallest={DEFAULT_DISTANCE: SMALLEST_DISTANCE},
     charts=(
         Chart("Absolute value of gamma in G", "gamma/generator.*"),
         Chart("Absolute value of gamma in D", "gamma/discriminator.*"),

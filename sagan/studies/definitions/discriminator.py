@@ -262,7 +262,7 @@ STUDY = Study(
         Column(DEFAULT_DISTANCE, f"{DEFAULT_DISTANCE} of G", ".4f"),
         DROPPED_COLUMN,
     ),
-    smallest=SMALLEST_ACCURACY,
+    smallest=dict.fromkeys((LINEAR_ACCURACY, NEIGHBOR_ACCURACY), SMALLEST_ACCURACY),
     charts=(
         Chart(
             "Accuracy of the linear probe by labels per class",

@@ -34,6 +34,7 @@ from sagan.studies.study import (
     ATTENTION_NOTE,
     COMMON_SETTINGS,
     SMALLEST_AGREEMENT,
+    SMALLEST_DISTANCE,
     Chart,
     Claim,
     Column,
@@ -49,13 +50,20 @@ def check_and_prepare(data: StudyData, progress: NamedProgress) -> None:
     """Check that the images are faces, and compute the features that samples are measured against.
 
     Raises:
-        SaganError: they are others, of a single style, or too few.
+        SaganError: they are others, of a single style, too few, or in styles without a part that
+            the reader can compare.
     """
     check_faces(data.train)
     if not data.train.classes or len(data.train) < MIN_FACES:
         raise SaganError(
             f"the study parts needs {MIN_FACES} faces in two or more styles, as --data avatars, "
             f"and '{data.train.source}' has {len(data.train)} in {data.train.num_classes or 1}"
+        )
+    readable = {pair.style for pair in read_table().pairs}
+    if not readable.intersection(data.train.classes):
+        raise SaganError(
+            f"the study parts compares parts of faces, and none can be compared in the styles of "
+            f"'{data.train.source}': add one of {', '.join(sorted(readable))}"
         )
     prepare_reference(data, progress)
 
@@ -118,24 +126,41 @@ def agreement_numbers(found: Agreements) -> dict[str, float]:
 
 
 def _claims() -> Iterator[Claim]:
-    for size in (16, 32, 8):
-        variant, at = f"attention-{size}", f"at {size} x {size} in both networks"
-        better = "draws faces with parts that agree more often than"
-        for sentence, against in (
-            ("no attention", "none"),
-            ("a residual block of the same size in its place", f"residual-{size}"),
-            ("a residual block of the same cost in its place", f"residual-macs-{size}"),
-            ("attention in G only", f"g-{size}"),
-            ("attention in D only", f"d-{size}"),
-        ):
-            yield Claim(
-                f"Attention {at} {better} {sentence}", AGREEMENT, "higher", variant, against
-            )
-        for one in ("g", "d"):
-            yield Claim(
-                f"Attention at {size} x {size} in {one.upper()} only {better} no attention",
-                AGREEMENT, "higher", f"{one}-{size}", "none",
-            )  # fmt: skip
+    sizes = (16, 32, 8)
+    for size in sizes:
+        yield from _agreement_claims(size)
+    for size in sizes:
+        yield from _distance_claims(size)
+
+
+def _distance_claims(size: int) -> Iterator[Claim]:
+    """Yield claims on the same runs' images as a whole."""
+    for sentence, against in (
+        ("no attention", "none"),
+        ("a residual block of the same size in its place", f"residual-{size}"),
+    ):
+        yield Claim(
+            f"Attention at {size} x {size} in both networks draws better images than {sentence}",
+            DEFAULT_DISTANCE, "lower", f"attention-{size}", against,
+        )  # fmt: skip
+
+
+def _agreement_claims(size: int) -> Iterator[Claim]:
+    variant, at = f"attention-{size}", f"at {size} x {size} in both networks"
+    better = "draws faces with parts that agree more often than"
+    for sentence, against in (
+        ("no attention", "none"),
+        ("a residual block of the same size in its place", f"residual-{size}"),
+        ("a residual block of the same cost in its place", f"residual-macs-{size}"),
+        ("attention in G only", f"g-{size}"),
+        ("attention in D only", f"d-{size}"),
+    ):
+        yield Claim(f"Attention {at} {better} {sentence}", AGREEMENT, "higher", variant, against)
+    for one in ("g", "d"):
+        yield Claim(
+            f"Attention at {size} x {size} in {one.upper()} only {better} no attention",
+            AGREEMENT, "higher", f"{one}-{size}", "none",
+        )  # fmt: skip
 
 
 STUDY = Study(
@@ -157,7 +182,7 @@ STUDY = Study(
         *(Column(f"{AGREEMENT}/{kind}/chance", f"{kind} by chance", ".1%") for kind in KINDS),
         *QUALITY_COLUMNS,
     ),
-    smallest=SMALLEST_AGREEMENT,
+    smallest={AGREEMENT: SMALLEST_AGREEMENT, DEFAULT_DISTANCE: SMALLEST_DISTANCE},
     charts=(
         Chart("Absolute value of gamma in G", "gamma/generator.*"),
         Chart("Absolute value of gamma in D", "gamma/discriminator.*"),

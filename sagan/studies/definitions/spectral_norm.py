@@ -243,7 +243,7 @@ STUDY = Study(
         Column("gradient of generator, largest", "of G, largest recorded"),
         *(Column(title, title) for title in LARGEST_SIGMA.values()),
     ),
-    smallest=SMALLEST_DISTANCE,
+    smallest={DEFAULT_DISTANCE: SMALLEST_DISTANCE},
     charts=(
         Chart(f"{DEFAULT_DISTANCE} to the training images (lower is better)", DEFAULT_DISTANCE),
         Chart("Mean logit of real images", "logits/real"),
