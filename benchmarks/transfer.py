@@ -192,17 +192,10 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", help="images to choose from: a zip, a folder or a packed set")
-    parser.add_argument("--from", dest="model", default="cifar10-32", help="the model")
-    parser.add_argument("--size", type=int, help="pixels; by default the model's")
-    parser.add_argument("--classes", type=_listed, default=[], help="by default all")
+    add_training_options(parser)
     parser.add_argument("--images", type=int, default=800, help="images to train on")
-    parser.add_argument("--arms", type=_listed, default=list(ARMS), help=", ".join(ARMS))
+    parser.add_argument("--arms", type=listed, default=list(ARMS), help=", ".join(ARMS))
     parser.add_argument("--freeze", type=int, default=2, help="freeze_d of the arm from-freeze")
-    parser.add_argument("--features", default=DEFAULT_FEATURES, help="of the distances")
-    parser.add_argument("--preset", help="of the arm scratch; by default what suits the time")
-    parser.add_argument("--set", action="append", default=[], help="a setting of all arms")
-    parser.add_argument("--set-from", action="append", default=[], help="one of the others only")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--out", type=Path, default=Path("results/transfer"))
@@ -212,7 +205,20 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _listed(text: str) -> list[str]:
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is trained on, from which model, and how."""
+    parser.add_argument("source", help="images to choose from: a zip, a folder or a packed set")
+    parser.add_argument("--from", dest="model", default="cifar10-32", help="the model")
+    parser.add_argument("--size", type=int, help="pixels; by default the model's")
+    parser.add_argument("--classes", type=listed, default=[], help="by default all")
+    parser.add_argument("--features", default=DEFAULT_FEATURES, help="of the distances")
+    parser.add_argument("--preset", help="of the arm scratch; by default what suits the time")
+    parser.add_argument("--set", action="append", default=[], help="a setting of all arms")
+    parser.add_argument("--set-from", action="append", default=[], help="one of the others only")
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts between commas."""
     return [part.strip() for part in text.split(",")]
 
 
