@@ -43,6 +43,14 @@ def study(
     steps: Annotated[
         int | None, typer.Option(help="Steps of each run; by default the preset's.")
     ] = None,
+    num: Annotated[
+        int | None,
+        typer.Option(
+            min=100,
+            help="Number of samples to measure of each run; by default as many as the images that "
+            "it sees, up to 10,000.",
+        ),
+    ] = None,
     budget_minutes: Annotated[
         float | None, typer.Option(min=0.0, help="Total time; sets --steps so that all runs fit.")
     ] = None,
@@ -122,8 +130,8 @@ def study(
     pilot = PilotRequest(delta, pilot_seeds, pilot_steps) if plan else None
     try:
         request = StudyRequest(
-            name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs, pilot,
-            jobs_at,
+            name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs, num,
+            pilot, jobs_at,
         )  # fmt: skip
         run_study(request, dry_run, open_console(), say, device)
     except (Interrupted, KeyboardInterrupt) as stopped:

@@ -102,8 +102,15 @@ class StudyPlan:
         return list(self._runs(short, seeds, self.request.out / PILOT_FOLDER / "runs"))
 
     @property
+    def chosen_samples(self) -> int | None:
+        """Number of samples to measure of each run, if the user chose one."""
+        return self.record.samples if self.record is not None else self.request.samples
+
+    @property
     def samples(self) -> int:
-        """Number of samples to measure: no more than the images that a run of the study sees."""
+        """Number of samples to measure: by default as many as the images that a run sees."""
+        if self.chosen_samples is not None:
+            return self.chosen_samples
         seen = math.inf if self.chooses_steps else self.config.steps * self.config.batch_size
         return int(min(FINAL_SAMPLES, seen))
 
@@ -163,6 +170,7 @@ class StudyPlan:
             data=describe_data(data),
             commands=list(dict.fromkeys([*commands, self.request.command()])),
             runs=list(dict.fromkeys([*runs, *(run.name for run in asked)])),
+            samples=self.chosen_samples,
             plan=laid_down if laid_down is not None else self.laid_down,
         )
 
@@ -178,6 +186,12 @@ def draft_plan(study: Study, request: StudyRequest) -> StudyPlan:
     config = common_config(study, request, record)
     if record is not None:
         check_same_study(request.out, record, study.name, config)
+        if request.samples not in (None, record.samples):
+            measured = "another number of" if record.samples is None else f"{record.samples:,}"
+            raise SaganError(
+                f"'{request.out}' measures {measured} samples of each run: leave out --num, or "
+                "give another --out"
+            )
     planned = record.plan if record is not None else None
     names = request.variants or (planned.variants if planned is not None else ())
     plan = StudyPlan(study, request, record, chosen_variants(study, names), config)

@@ -80,6 +80,7 @@ class StudyRecord(BaseModel):
         data: the images.
         commands: command lines that contributed runs, the first one first.
         runs: names of all runs that were requested.
+        samples: number of samples to measure of each run, if one was asked for.
         plan: what was laid down before the first result, if anything.
     """
 
@@ -91,6 +92,7 @@ class StudyRecord(BaseModel):
     data: DataRecord
     commands: list[str]
     runs: list[str] = []
+    samples: int | None = Field(default=None, ge=1)
     plan: PlanRecord | None = None
 
 

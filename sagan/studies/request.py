@@ -56,6 +56,8 @@ class StudyRequest:
         steps: of each run; None for the preset's, or as many as the budget allows.
         budget_minutes: for all runs that are still missing; None for no limit.
         jobs: number of runs at a time; None for as many as suit the machine.
+        samples: number to measure of each run; None for what the study began with, or else as many
+            as the images that a run sees, up to `FINAL_SAMPLES`.
         pilot: how to plan the study; None to do its runs.
         cluster: where to submit runs; None to do them on this machine.
 
@@ -74,6 +76,7 @@ class StudyRequest:
     steps: int | None
     budget_minutes: float | None
     jobs: int | None
+    samples: int | None = None
     pilot: PilotRequest | None = None
     cluster: ClusterRequest | None = None
 
@@ -104,6 +107,8 @@ class StudyRequest:
             words += ["--set", f"{key}={text}"]
         if self.steps is not None:
             words += ["--steps", str(self.steps)]
+        if self.samples is not None:
+            words += ["--num", str(self.samples)]
         if self.budget_minutes is not None:
             words += ["--budget-minutes", f"{self.budget_minutes:g}"]
         if self.jobs is not None and self.jobs > 1:

@@ -166,3 +166,16 @@ def test_delta_is_laid_down_for_the_numbers_in_its_unit_and_no_others() -> None:
     effects = parts.effects({"agreement": 0.1})
     assert effects["agreement"].margin(0.5) == 0.1
     assert effects[DEFAULT_DISTANCE].margin(0.5) == 0.025  # a share, as before
+
+
+def test_all_runs_of_a_study_are_measured_on_as_many_samples(study, performed, tmp_path) -> None:
+    study(seeds=1)
+    assert {run.samples for run in performed} == {600 * performed[0].config.batch_size}
+    with pytest.raises(SaganError, match="another number of samples of each run"):
+        study(seeds=2, samples=500)
+    performed.clear()
+    study(seeds=1, samples=500, out=tmp_path / "fewer")
+    study(seeds=2, out=tmp_path / "fewer")
+    assert [run.samples for run in performed] == [500] * 4
+    with pytest.raises(SaganError, match="measures 500 samples of each run"):
+        study(seeds=3, samples=400, out=tmp_path / "fewer")
