@@ -99,9 +99,9 @@ class SelfAttention2d(nn.Module):
     A state dict of the popular layer (`query_conv`, `key_conv`, `value_conv`, `gamma`)
     loads into `form="full", spectral_norm=False`.
 
-    Use float32 or bfloat16: without 1/sqrt(d), scores may overflow float16.
-    Inside the transforms of `torch.func`, and in what `torch.export` makes of the layer, the map is
-    kept, whichever backend the layer has.
+    In float16, scores and their softmax are computed in float32: without 1/sqrt(d), scores may
+    overflow. Inside the transforms of `torch.func`, and in what `torch.export` makes of the layer,
+    the map is kept, whichever backend the layer has.
 
     Raises:
         ValueError: form, backend or scores are unknown, or there are fewer than 8 channels.
@@ -211,8 +211,8 @@ class SelfAttention2d(nn.Module):
         query = _positions(self.query(x))  # g(x): (B, N, C/8)
         key = _positions(self._pooled(self.key(x)))  # f(x): (B, M, C/8)
         if self.scale is not None:
-            query = self.scale.to(query.dtype) * F.normalize(query, dim=2)
-            key = F.normalize(key, dim=2)
+            query = self.scale.to(query.dtype) * _unit_length(query)
+            key = _unit_length(key)
         return query, key
 
     def _values(self, x: Tensor) -> Tensor:
@@ -242,6 +242,13 @@ class SelfAttention2d(nn.Module):
 def _positions(x: Tensor) -> Tensor:
     """(B, c, H, W) -> (B, H*W, c), without a copy if x is channels_last."""
     return x.flatten(2).transpose(1, 2)
+
+
+def _unit_length(x: Tensor) -> Tensor:
+    """Scale vectors (B, N, c) to length 1."""
+    # In float16, squares overflow or vanish, and so does the bound that keeps 0 / 0 away.
+    wide = x.float() if x.dtype == torch.float16 else x
+    return F.normalize(wide, dim=2).to(x.dtype)
 
 
 @contextmanager

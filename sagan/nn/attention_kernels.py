@@ -36,6 +36,11 @@ MAX_EAGER_ENTRIES = 2**24  # of one image's map, 4096 x 4096: a larger one is co
 
 def attention_map(query: Tensor, key: Tensor) -> Tensor:
     """Equation 1: queries (B, N, d) and keys (B, M, d) -> the map (B, N, M); its rows sum to 1."""
+    if query.dtype == torch.float16:
+        # Scores are not scaled, and may exceed the largest number of float16, 65,504.
+        with without_autocast(query):
+            scores = torch.bmm(query.float(), key.float().transpose(1, 2))
+            return torch.softmax(scores, dim=-1).to(query.dtype)
     scores = torch.bmm(query, key.transpose(1, 2))
     # The dtype is given because autocast would otherwise widen the map to float32 on GPUs.
     return torch.softmax(scores, dim=-1, dtype=scores.dtype)

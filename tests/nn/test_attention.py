@@ -398,6 +398,60 @@ def test_bfloat16_autocast_is_within_four_percent_of_float32(form: str, backend:
     assert (rows - 1).abs().max() < 0.01
 
 
+@pytest.mark.parametrize("positions", [16, 1024])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_in_float16_scores_beyond_its_largest_number_choose_the_right_values(
+    backend: str, positions: int
+) -> None:
+    """Scores of 10 million, of queries and keys that float16 can represent."""
+    query, key, value = (
+        (size * random_map(2, positions, 8, seed=seed)).half().requires_grad_()
+        for seed, size in ((1, 1000), (2, 3000), (3, 1))
+    )
+    scores = query.double() @ key.double().mT
+    assert scores.abs().max() > 100 * torch.finfo(torch.float16).max
+    expected = torch.softmax(scores, dim=2) @ value.double()
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.float16, enabled=autocast):
+            attended = BACKENDS[backend](query, key, value)
+            rows = attention_kernels.attention_map(query, key).float().sum(dim=2)
+        assert attended.dtype == torch.float16
+        assert_close(attended, expected, 0.002)
+        assert (rows - 1).abs().max() < 0.002
+        gradients = torch.autograd.grad(attended.float().square().mean(), (query, key, value))
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_float16_autocast_is_within_one_percent_of_float32(form: str, backend: str) -> None:
+    layer = make_layer(32, form, spectral_norm=True, backend=backend)
+    x = random_map(2, 32, 8, 8).requires_grad_()
+    y = layer(x)
+    with torch.autocast("cpu", torch.float16):
+        half = layer(x)
+    cotangent = random_map(*x.shape, seed=5)
+    gradient, half_gradient = (
+        torch.autograd.grad(result, x, cotangent.to(result.dtype))[0] for result in (y, half)
+    )
+    assert_close(half.float() - x, y - x, 0.01, "gamma * o")
+    assert_close(half_gradient - cotangent, gradient - cotangent, 0.01, "gradient")
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-6, 1.0, 6e4])
+def test_cosine_scores_in_float16_are_finite_for_features_of_any_size(size: float) -> None:
+    layer = make_layer(16, "paper", scores="cosine").half()
+    x = (size * random_map(2, 16, 4, 4)).clamp(-6e4, 6e4).half()
+    with torch.no_grad():
+        layer.query.weight.copy_(torch.eye(2, 16)[..., None, None])
+        layer.key.weight.copy_(torch.eye(2, 16)[..., None, None])
+    attention = layer.attention(x)
+    assert attention.dtype == torch.float16
+    query = torch.nn.functional.normalize(x.double().flatten(2)[:, :2], dim=1, eps=1e-30)
+    expected = torch.softmax(layer.scale.double() * query.mT @ query, dim=2)  # type: ignore[union-attr]
+    assert_close(attention, expected, 0.05)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_large_maps_are_differentiated_in_their_own_dtype_even_under_autocast(
     backend: str,

@@ -71,6 +71,24 @@ def test_self_modulation_begins_near_no_modulation_and_depends_on_the_latent() -
     assert not torch.allclose(gain[0], gain[1])
 
 
+@pytest.mark.parametrize("num_classes", [0, 4])
+def test_statistics_of_large_float16_activations_do_not_overflow(num_classes: int) -> None:
+    norm: nn.Module = UnconditionalBatchNorm2d(3)
+    if num_classes:
+        norm = ConditionalBatchNorm2d(num_classes, 3)
+    x = (1e4 * torch.randn(6, 3, 8, 8)).half()  # a variance of 100 million
+    normalized = norm(x, torch.arange(6) % 4)
+    wide = x.double()
+    expected = (wide - wide.mean((0, 2, 3), keepdim=True)) / wide.std((0, 2, 3), keepdim=True)
+    torch.testing.assert_close(normalized.double(), expected, rtol=0.01, atol=0.01)
+    statistics = dict(norm.named_buffers())
+    assert statistics["norm.running_var"].dtype == torch.float32
+    expected_var = 0.9 + 0.1 * wide.var((0, 2, 3))
+    torch.testing.assert_close(
+        statistics["norm.running_var"].double(), expected_var, rtol=1e-3, atol=0
+    )
+
+
 def test_self_modulation_keeps_float32_where_the_network_computes_in_bfloat16() -> None:
     modulation = SelfModulation(128, 8)
     latents = torch.randn(4, 128)
