@@ -12,8 +12,8 @@ class FiniteGuard:
 
     `check` tests the loss and every gradient. If one is not finite, it sets the flag of the fused
     optimizer that loss scaling uses, and `step` then leaves weights and moments unchanged. Apple's
-    kernel ignores the flag: there each step waits for the device and reads it. `report` reads the
-    findings, which waits for the device.
+    kernel ignores the flag: there `step` makes copies first, and takes them back. `report` reads
+    the findings, which waits for the device.
 
     Args:
         name: the network's name, for messages.
@@ -21,6 +21,7 @@ class FiniteGuard:
         optimizer: fused Adam over its parameters.
 
     Attributes:
+        found: whether the last check failed, a bool scalar on the device.
         dropped: updates dropped since the last report, a float scalar on the device.
     """
 
@@ -33,6 +34,7 @@ class FiniteGuard:
         device = self._parameters[0].device
         self._optimizer_skips = device.type in SKIPS_ON
         self._zero = torch.zeros((), device=device)
+        self.found = torch.zeros((), dtype=torch.bool, device=device)
         self.dropped = torch.zeros((), device=device)
         # The first dropped update since the last report: its step, and which values were bad.
         self._first_step = torch.zeros((), device=device)
@@ -55,14 +57,33 @@ class FiniteGuard:
         latest = self.dropped.eq(0)
         self._first_step.masked_fill_(latest, step)
         self._first_bad = torch.where(latest, bad, self._first_bad)
-        found = bad.any().float()
+        self.found = bad.any()
+        found = self.found.float()
         self.dropped = self.dropped + found
-        self.optimizer.found_inf = found  # type: ignore[attr-defined]
+        if self._optimizer_skips:
+            self.optimizer.found_inf = found  # type: ignore[attr-defined]
 
     def step(self) -> None:
         """Do the optimizer's step, which changes nothing if the last check failed."""
-        if self._optimizer_skips or not self.optimizer.found_inf:  # type: ignore[attr-defined]
+        if self._optimizer_skips:
             self.optimizer.step()
+            return
+        before = {place: t.detach().clone() for place, t in self._changing().items()}
+        self.optimizer.step()
+        for place, tensor in self._changing().items():
+            # Before the first update there are no moments: these begin with 0.
+            earlier = before[place] if place in before else torch.zeros_like(tensor)
+            with torch.no_grad():
+                torch.where(self.found, earlier, tensor, out=tensor)
+
+    def _changing(self) -> dict[tuple[int, str], Tensor]:
+        """Return all that the optimizer's step changes: weights and state, by number and name."""
+        found: dict[tuple[int, str], Tensor] = {}
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        for number, parameter in enumerate(parameters):
+            state = {"weight": parameter, **self.optimizer.state.get(parameter, {})}
+            found |= {(number, name): tensor for name, tensor in state.items()}
+        return found
 
     def report(self) -> tuple[int, str]:
         """Return how many updates were dropped since the last report, and why the first one was."""

@@ -57,9 +57,26 @@ class Watched(TorchDispatchMode):
 def test_a_step_has_no_float64_which_apples_gpus_lack_and_never_waits_for_the_device(
     preset: str, settings: dict[str, Any]
 ) -> None:
+    watched = watched_step(preset, **settings)
+    assert watched.double == {}
+    assert watched.waiting == {}
+
+
+@pytest.mark.parametrize("kernel_skips", [True, False])
+def test_dropping_waits_for_no_device_even_if_its_optimizer_ignores_the_flag(
+    kernel_skips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apple's optimizer does."""
+    if not kernel_skips:
+        monkeypatch.setattr("sagan.training.finite.SKIPS_ON", ())
+    watched = watched_step("smoke", on_nonfinite="skip")
+    assert watched.double == {}
+    assert watched.waiting == {}
+
+
+def watched_step(preset: str, **settings: Any) -> Watched:
     training = start_training(configuration(preset, **(SMALL | settings)))
     training.advance()
     with Watched() as watched:
         training.advance()
-    assert watched.double == {}
-    assert watched.waiting == {}
+    return watched

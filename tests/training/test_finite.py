@@ -246,3 +246,24 @@ def test_with_several_processes_an_infinite_loss_of_one_spoils_its_gradients(
         (gradient,) = torch.autograd.grad(of.spreading(loss), weight)
         expected = torch.full((2,), float("nan") if spoiled else float(factor))
         torch.testing.assert_close(gradient, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_kernels_that_ignore_the_flag_are_undone_from_the_first_update_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sagan.training.finite.SKIPS_ON", ())
+    network = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
+    guard = FiniteGuard("generator", network, optimizer)
+    weight = network.weight.detach().clone()
+    loss = torch.zeros(())
+    network.weight.grad = torch.full((2, 2), math.nan)
+    guard.check(loss, 1)
+    guard.step()
+    assert torch.equal(network.weight, weight)
+    assert {float(x.abs().sum()) for x in optimizer.state[network.weight].values()} == {0.0}
+    network.weight.grad, network.bias.grad = torch.ones(2, 2), torch.ones(2)
+    guard.check(loss, 2)
+    guard.step()
+    torch.testing.assert_close(network.weight, weight - 0.1)
+    assert guard.report() == (1, "generator, step 1: the gradient of weight is not finite")
