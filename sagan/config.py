@@ -129,8 +129,10 @@ class Config(BaseModel):
     minutes: float = Field(
         0.0, ge=0, le=10**6, description="time limit that decides the number of steps; 0: none"
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 if the processor multiplies it natively"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="auto: bfloat16 if the processor multiplies it natively, float16 on older GPUs "
+        "with tensor cores, else float32",
     )
     compile: Literal["auto", "none", "inductor", "graphs"] = Field(
         "auto", description="the passes of a step: by torch.compile, or as CUDA graphs; auto: none"

@@ -142,7 +142,7 @@ def test_an_unknown_key_is_refused_with_suggestions(key: str, meant: str) -> Non
         ("beta2", 1.0), ("beta1", -0.1), ("resolution", 0), ("resolution", "big"),
         ("channels_g", 0), ("channels_d", 5000), ("latent_size", 0), ("ema_half_life", -1),
         ("augment", 1.5), ("augment", -0.1), ("augment", "yes"), ("augment_with", ["shear"]),
-        ("precision", "float16"),
+        ("precision", "float64"),
         ("loss", "hing"), ("attention_form", "big"), ("seed", -1), ("seed", 2**63),
         ("attention_g", "16"), ("attention_g", 16), ("attention_d", ["a"]), ("flip", "perhaps"),
         ("conditional", 3), ("init", ""), ("d_steps", 0), ("d_steps", 1000),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sagan.errors import SaganError
-from sagan.runtime.device import multiplies_bfloat16
+from sagan.runtime.device import has_float16_cores, multiplies_bfloat16
 
 Setting = TypeVar("Setting")
 
@@ -17,8 +17,8 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
     """Return the dtype of convolutions and matrix products on a device.
 
     Args:
-        setting: "float32", "bfloat16" or "auto": bfloat16 if the processor multiplies it natively,
-            else float32.
+        setting: "float32", "bfloat16", "float16" or "auto": bfloat16 if the processor multiplies it
+            natively, else float16 on GPUs with tensor cores, else float32.
         device: where the networks run.
 
     Raises:
@@ -30,7 +30,10 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
             f"this {device.type} does not multiply bfloat16 natively, so that it would be slower "
             "than float32: use --set precision=float32"
         )
-    return torch.bfloat16 if native and setting != "float32" else torch.float32
+    if setting == "auto" and not native:
+        return torch.float16 if has_float16_cores(device) else torch.float32
+    precision: torch.dtype = getattr(torch, setting if setting != "auto" else "bfloat16")
+    return precision
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:

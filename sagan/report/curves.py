@@ -47,6 +47,7 @@ PANELS = (
     ),
     Panel("Augmentation probability", "augment/p"),
     Panel("Updates dropped because of infinite or NaN values", "dropped"),
+    Panel("Loss scale of float16", "loss_scale/"),
     Panel("Images per second", "images_per_second"),
 )
 

@@ -1,5 +1,7 @@
 """Which device computes: the one place that decides."""
 
+import re
+
 import torch
 from accelerate.utils import parse_flag_from_env
 
@@ -41,6 +43,17 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False
+
+
+def has_float16_cores(device: torch.device) -> bool:
+    """Return whether a GPU has tensor cores, which multiply float16 several times as fast."""
+    if device.type != "cuda":
+        return False
+    capability = torch.cuda.get_device_capability(device)
+    if capability != (7, 5):
+        return capability >= (7, 0)
+    # Of Turing's GPUs, those called GTX and some small ones have none; only names tell.
+    return re.search(r"\b(RTX|T4G?)\b", torch.cuda.get_device_name(device)) is not None
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

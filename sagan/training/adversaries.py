@@ -21,6 +21,7 @@ from sagan.nn.norms import share_batch_norm
 from sagan.nn.precision import autocast, resolve_precision
 from sagan.training.compiling import make_compiler, make_marker
 from sagan.training.finite import FiniteGuard
+from sagan.training.loss_scaling import loss_scale_for
 from sagan.training.optimizer import adam
 from sagan.training.randomness import KeyedRng
 
@@ -55,7 +56,8 @@ class Adversaries:
         class_loss: weight of the class loss in the generator's loss.
         strength: how often images are augmented.
         transformations: how they are, by name.
-        guard_g: keeps values that are not finite out of the generator's weights.
+        guard_g: keeps values that are not finite out of the generator's weights, and scales its
+            loss in float16.
         guard_d: likewise for the discriminator.
         precision: what convolutions and matrix products compute in; weights stay float32.
         flip: whether to mirror real images at random.
@@ -142,6 +144,8 @@ def build_adversaries(
     betas = (config.beta1, config.beta2)
     optimizer_g = adam(generator, config.lr_g, betas)
     optimizer_d = adam(discriminator, config.lr_d, betas)
+    precision = resolve_precision(config.precision, device)
+    scale_g, scale_d = (loss_scale_for(precision, device) for _ in range(2))
     return Adversaries(
         accelerator=accelerator,
         generator=generator,
@@ -157,9 +161,9 @@ def build_adversaries(
             images_to_full=ADAPTIVE_IMAGES if config.augment == "adaptive" else float("inf"),
         ),
         transformations=config.augment_with,
-        guard_g=FiniteGuard("generator", generator, optimizer_g),
-        guard_d=FiniteGuard("discriminator", discriminator, optimizer_d),
-        precision=resolve_precision(config.precision, device),
+        guard_g=FiniteGuard("generator", generator, optimizer_g, scale_g),
+        guard_d=FiniteGuard("discriminator", discriminator, optimizer_d, scale_d),
+        precision=precision,
         flip=config.flip,
         label_weights=label_weights,
         rng=KeyedRng(device),

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from torch import Tensor
 
 from sagan.nn.base import GeneratorBase
 
@@ -44,15 +45,28 @@ class GeneratorAverage:
         ]
 
     @torch.no_grad()
-    def update(self, images_per_step: int, step: int) -> None:
+    def update(self, images_per_step: int, step: int, dropped: Tensor | None = None) -> None:
         """Move toward the generator's weights after its update.
 
         Args:
             images_per_step: the global batch size.
             step: the number of the update, from 1.
+            dropped: whether the update was not made, a bool scalar on the device: then the average
+                stays as it is; None for no.
         """
         half_life = min(self.half_life, RAMP_UP * images_per_step * step)
         decay = 0.5 ** (images_per_step / half_life) if half_life > 0 else 0.0
-        torch._foreach_lerp_(self._averaged, self._target, 1 - decay)
+        torch._foreach_lerp_(
+            self._averaged, _unless(dropped, self._target, self._averaged), 1 - decay
+        )
         for own, followed in self._copied:
-            torch._foreach_copy_(own, followed)
+            torch._foreach_copy_(own, _unless(dropped, followed, own))
+
+
+def _unless(dropped: Tensor | None, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
+    """Return the new tensors, all finite, or the old ones if `dropped`, without reading it."""
+    if dropped is None:
+        return new
+    # Exact, since one of the factors is 0 and the other one 1.
+    chosen = torch._foreach_mul(new, (~dropped).to(new[0].dtype))
+    return list(torch._foreach_add(chosen, torch._foreach_mul(old, dropped.to(new[0].dtype))))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sagan.training.loss_scaling import LossScale
+
 SKIPS_ON = ("cpu", "cuda")  # where fused Adam honors `found_inf` and skips its update
 ADVICE = "try --set precision=float32, lower learning rates, or --set on_nonfinite=skip"
 
@@ -15,19 +17,30 @@ class FiniteGuard:
     kernel ignores the flag: there `step` makes copies first, and takes them back. `report` reads
     the findings, which waits for the device.
 
+    With a loss scale, which float16 needs, values that are not finite are a fault only if the scale
+    cannot be lowered. Until then they are overflow: the update is dropped and the scale halved.
+
     Args:
         name: the network's name, for messages.
         network: the network to guard.
         optimizer: fused Adam over its parameters.
+        loss_scale: what `scaled` multiplies losses by; None for 1.
 
     Attributes:
         found: whether the last check failed, a bool scalar on the device.
-        dropped: updates dropped since the last report, a float scalar on the device.
+        dropped: updates dropped since the last fault was reported, a float scalar on the device.
     """
 
-    def __init__(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_scale: LossScale | None = None,
+    ) -> None:
         self.name = name
         self.optimizer = optimizer
+        self.loss_scale = loss_scale
         named = list(network.named_parameters())
         self._names = ["the loss", *(f"the gradient of {_layer(name)}" for name, _ in named)]
         self._parameters = [parameter for _, parameter in named]
@@ -36,30 +49,42 @@ class FiniteGuard:
         self._zero = torch.zeros((), device=device)
         self.found = torch.zeros((), dtype=torch.bool, device=device)
         self.dropped = torch.zeros((), device=device)
-        # The first dropped update since the last report: its step, and which values were bad.
+        self._faults = self.dropped  # those of the dropped updates that are reported
+        # The first fault since the last report: its step, and which values were bad.
         self._first_step = torch.zeros((), device=device)
         self._first_bad = torch.zeros(len(self._names), dtype=torch.bool, device=device)
 
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return what to call `backward` of: the loss, multiplied by the scale if there is one."""
+        return self.loss_scale.factor * loss if self.loss_scale is not None else loss
+
     @torch.no_grad()
     def check(self, loss: Tensor, step: int) -> None:
-        """Test an update before it is made.
+        """Test an update before it is made; first unscale its gradients.
 
         Args:
-            loss: a scalar on the device.
+            loss: a scalar on the device, as it was before `scaled`.
             step: the number of the step, from 1.
         """
+        if self.loss_scale is not None:
+            self.loss_scale.unscale_([p.grad for p in self._parameters if p.grad is not None])
         gradients = [p.grad if p.grad is not None else self._zero for p in self._parameters]
         # The largest magnitude is finite if and only if every element is.
         largest = torch._foreach_norm(gradients, float("inf"))
         # 0 * x is 0 if and only if x is finite.
         bad = (0 * torch.stack([loss, *largest])).ne(0)
-        # Until an update is dropped, this keeps the latest step, which `report` does not read.
-        latest = self.dropped.eq(0)
+        # Until there is a fault, this keeps the latest step, which `report` does not read.
+        latest = self._faults.eq(0)
         self._first_step.masked_fill_(latest, step)
         self._first_bad = torch.where(latest, bad, self._first_bad)
         self.found = bad.any()
         found = self.found.float()
         self.dropped = self.dropped + found
+        if self.loss_scale is not None:
+            self._faults = self._faults + found * self.loss_scale.is_lowest()
+            self.loss_scale.update(self.found)
+        else:
+            self._faults = self.dropped
         if self._optimizer_skips:
             self.optimizer.found_inf = found  # type: ignore[attr-defined]
 
@@ -86,15 +111,15 @@ class FiniteGuard:
         return found
 
     def report(self) -> tuple[int, str]:
-        """Return how many updates were dropped since the last report, and why the first one was."""
-        dropped = int(self.dropped)
-        if not dropped:
+        """Return the number of faults since the last report, and the reason for the first one."""
+        faults = int(self._faults)
+        if not faults:
             return 0, ""
         names = [n for n, bad in zip(self._names, self._first_bad.tolist(), strict=True) if bad]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         reason = f"{self.name}, step {int(self._first_step)}: {names[0]}{more} is not finite"
-        self.dropped = torch.zeros_like(self.dropped)
-        return dropped, reason
+        self.dropped = self._faults = torch.zeros_like(self.dropped)
+        return faults, reason
 
 
 def _layer(name: str) -> str:

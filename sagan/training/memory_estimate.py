@@ -33,7 +33,7 @@ def least_step_bytes(
         config: of the training.
         num_classes: of the data.
         processes: which share the batch.
-        precision: of convolutions and matrix products. In bfloat16, activations count half.
+        precision: of convolutions and matrix products. In 16 bits, activations count half.
         fused: whether attention keeps no maps, as on GPUs.
     """
     generator, discriminator = build_meta_networks(config, num_classes)

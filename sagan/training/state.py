@@ -26,6 +26,7 @@ from sagan.training.agreement import check_alike
 from sagan.training.draws import RandomKey
 from sagan.training.ema import GeneratorAverage
 from sagan.training.finite import ADVICE
+from sagan.training.loss_scaling import LossScale
 from sagan.training.measurements import measure_networks
 from sagan.training.optimizer import (
     decay_factor,
@@ -113,7 +114,8 @@ class Training:
         dropped = self._num_dropped() > dropped_before
         for statistic, before in statistics_before:
             statistic.copy_(torch.where(dropped, before, statistic))
-        self.average.update(config.batch_size, self.step)
+        skipped = adversaries.guard_g.found if self._drops_updates else None
+        self.average.update(config.batch_size, self.step, skipped)
         return result, loss_g
 
     def _key(self, update: int) -> RandomKey:
@@ -149,14 +151,20 @@ class Training:
             statistic.copy_(mean)
 
     def _copy_running_statistics(self) -> list[tuple[Tensor, Tensor]]:
-        """Return running statistics with copies, if a dropped update does not stop the run."""
-        if self.config.on_nonfinite == "stop":
+        """Return running statistics with copies, if training may drop updates."""
+        if not self._drops_updates:
             return []
         statistics = _running_statistics(self.adversaries.generator)
         return [(statistic, statistic.clone()) for statistic in statistics]
 
+    @property
+    def _drops_updates(self) -> bool:
+        """Whether training continues after an update was dropped."""
+        scaled = self.adversaries.guard_g.loss_scale is not None
+        return scaled or self.config.on_nonfinite == "skip"
+
     def _num_dropped(self) -> Tensor:
-        """Return the updates dropped since the last `check_finite`, a scalar on the device."""
+        """Return the updates dropped since the last fault was reported, a scalar on the device."""
         return self.adversaries.guard_d.dropped + self.adversaries.guard_g.dropped
 
     # -- Reading values -----------------------------------------------------------------------
@@ -174,6 +182,8 @@ class Training:
 
     def check_finite(self) -> None:
         """Count the updates that were dropped as not finite; waits for the device.
+
+        In float16, overflow of scaled gradients is not counted: see `FiniteGuard`.
 
         Raises:
             SaganError: there were some, and `on_nonfinite` is "stop".
@@ -211,6 +221,7 @@ class Training:
             "logits/real": real_logits,
             "logits/fake": fake_logits,
             "augment/p": adversaries.strength.p,
+            **{f"loss_scale/{name[0]}": float(s.factor) for name, s in self._loss_scales().items()},
             **({"dropped": self.dropped} if self.dropped else {}),
             **measure_networks(adversaries.generator, adversaries.discriminator),
         }
@@ -257,6 +268,11 @@ class Training:
             "discriminator": self.adversaries.optimizer_d,
         }
 
+    def _loss_scales(self) -> dict[str, LossScale]:
+        """Return the loss scales, which only float16 has, by the name of their network."""
+        guards = (self.adversaries.guard_g, self.adversaries.guard_d)
+        return {guard.name: guard.loss_scale for guard in guards if guard.loss_scale is not None}
+
     def _tensors(self) -> dict[str, checkpoint.StateTensors]:
         """Return the content of a checkpoint's safetensors files."""
         networks = self._networks()
@@ -282,6 +298,7 @@ class Training:
             "elapsed": self.elapsed,
             "dropped": self.dropped,
             "augment": self.adversaries.strength.state_dict(),
+            "loss_scale": {name: s.state_dict() for name, s in self._loss_scales().items()},
         }
 
     def start_from(self, start: Start) -> None:
@@ -310,6 +327,11 @@ class Training:
             self.elapsed = float(state.get("elapsed", self.seconds))  # missing from older runs
             self.dropped = int(state["dropped"])
             self.adversaries.strength.load_state_dict(state["augment"])
+            # Missing from older runs, and from those that a machine with bfloat16 began.
+            saved = dict(state.get("loss_scale", {}))
+            for name, scale in self._loss_scales().items():
+                if name in saved:
+                    scale.load_state_dict(saved[name])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise SaganError(f"'{folder / 'state.json'}' is damaged") from None
 

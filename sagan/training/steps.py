@@ -65,7 +65,8 @@ def discriminator_step(
                         discriminator, real, fake, shard.labels, draws.mix
                     )
                 # Not `backward(1 / len(shards))`: torch would import SymPy to check the shape.
-                (adversaries.spreading(loss) / len(shards)).backward()
+                share = adversaries.spreading(loss) / len(shards)
+                adversaries.guard_d.scaled(share).backward()
             losses.append(loss.detach())
             adversaries.strength.observe(logits.chunk(2)[0])
     total = _mean(losses)
@@ -103,7 +104,7 @@ def generator_step(
                 loss = adversaries.run(passes.deceive, draws, p)
                 # Restricted to the generator, so D's weight gradients are never computed.
                 share = adversaries.spreading(loss) / len(drawn)
-                share.backward(inputs=list(generator.parameters()))
+                adversaries.guard_g.scaled(share).backward(inputs=list(generator.parameters()))
             losses.append(loss.detach())
     total = _mean(losses)
     adversaries.guard_g.check(total, key.step + 1)
@@ -136,7 +137,7 @@ def joint_step(
     adversaries.optimizer_d.zero_grad()
     with normalized_once(discriminator, advance=True):
         loss, logits = run(passes.judge_views, real, fake, shard, draws)
-    adversaries.spreading(loss).backward()
+    adversaries.guard_d.scaled(adversaries.spreading(loss)).backward()
     adversaries.strength.observe(logits.chunk(2)[0])
     loss_d = loss.detach()
     adversaries.guard_d.check(loss_d, key.step + 1)
@@ -145,7 +146,8 @@ def joint_step(
     adversaries.optimizer_g.zero_grad()
     with normalized_once(discriminator, advance=False):
         loss = run(passes.deceive_by_view, fake, draws)
-    adversaries.spreading(loss).backward(inputs=list(generator.parameters()))
+    share = adversaries.guard_g.scaled(adversaries.spreading(loss))
+    share.backward(inputs=list(generator.parameters()))
     loss_g = loss.detach()
     adversaries.guard_g.check(loss_g, key.step + 1)
     adversaries.guard_g.step()

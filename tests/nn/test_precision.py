@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import backends
 
+from sagan.errors import SaganError
 from sagan.nn.attention_blocks import AttentionSpec
-from sagan.nn.precision import exact_float32
+from sagan.nn.precision import exact_float32, resolve_precision
 from sagan.nn.resnet import Generator
 
 PLACES = (
@@ -69,3 +70,44 @@ def test_samples_do_not_depend_on_the_callers_settings(caller: str) -> None:
     expected = generator.sample(2)
     CALLERS[caller]()
     assert (generator.sample(2) == expected).all()
+
+
+# ---------------------------------------------------------------------------------------------
+# What a setting means on a device
+
+GPUS = {
+    "Tesla P100-PCIE-16GB": ((6, 0), "float32"),
+    "NVIDIA GeForce GTX 1080": ((6, 1), "float32"),
+    "Tesla V100-SXM2-16GB": ((7, 0), "float16"),
+    "Xavier": ((7, 2), "float16"),
+    "Tesla T4": ((7, 5), "float16"),
+    "NVIDIA T4G": ((7, 5), "float16"),
+    "NVIDIA GeForce RTX 2080 Ti": ((7, 5), "float16"),
+    "Quadro RTX 5000": ((7, 5), "float16"),
+    "NVIDIA GeForce GTX 1660": ((7, 5), "float32"),  # Turing without tensor cores
+    "NVIDIA T400": ((7, 5), "float32"),
+    "NVIDIA A100-SXM4-40GB": ((8, 0), "bfloat16"),
+    "NVIDIA H200": ((9, 0), "bfloat16"),
+}
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_auto_is_float16_on_gpus_with_tensor_cores_but_without_bfloat16(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capability, expected = GPUS[name]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    device = torch.device("cuda", 0)
+    assert resolve_precision("auto", device) == getattr(torch, expected)
+    for named in ("float32", "float16"):
+        assert resolve_precision(named, device) == getattr(torch, named)
+    if capability < (8, 0):
+        with pytest.raises(SaganError, match="precision=float32"):
+            resolve_precision("bfloat16", device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_float16_is_for_any_device_that_it_is_asked_for_on(device: str) -> None:
+    assert resolve_precision("float16", torch.device(device)) == torch.float16
+    assert resolve_precision("auto", torch.device(device)) != torch.float16

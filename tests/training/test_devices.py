@@ -62,14 +62,15 @@ def test_a_step_has_no_float64_which_apples_gpus_lack_and_never_waits_for_the_de
     assert watched.waiting == {}
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("kernel_skips", [True, False])
-def test_dropping_waits_for_no_device_even_if_its_optimizer_ignores_the_flag(
-    kernel_skips: bool, monkeypatch: pytest.MonkeyPatch
+def test_scaling_and_dropping_wait_for_no_device_even_if_its_optimizer_ignores_the_flag(
+    precision: str, kernel_skips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Apple's optimizer does."""
     if not kernel_skips:
         monkeypatch.setattr("sagan.training.finite.SKIPS_ON", ())
-    watched = watched_step("smoke", on_nonfinite="skip")
+    watched = watched_step("smoke", precision=precision, on_nonfinite="skip")
     assert watched.double == {}
     assert watched.waiting == {}
 

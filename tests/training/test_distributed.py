@@ -110,6 +110,24 @@ for name, more in VARIANTS.items():
 
     variant.adversaries.optimizer_d.register_step_pre_hook(at_variant)
     variant.advance()
+
+other = prepare_session(source, run, "smoke", settings | HALF, notify=lambda _: None)
+half = Training(other.description, other.dataset, training.accelerator)
+scales = {"generator": half.adversaries.guard_g.loss_scale}
+scales["discriminator"] = half.adversaries.guard_d.loss_scale
+for scale in scales.values():
+    scale.factor.fill_(2.0**6)
+half.advance()
+networks = [getattr(half.adversaries, name) for name in scales]
+parameters = [p for network in networks for p in network.parameters()]
+before = [p.detach().clone() for p in parameters]
+if training.accelerator.process_index == 0:
+    for network in networks:
+        next(network.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+half.advance()
+half.check_finite()
+found["scales"] = {name: float(scale.factor) for name, scale in scales.items()}
+found["unchanged"] = all(torch.equal(*both) for both in zip(before, parameters))
 torch.save(found, results / f"{training.accelerator.process_index}.pt")
 
 
@@ -125,6 +143,7 @@ SETTINGS: dict[str, Any] = {
     "augment": "adaptive", "ema_half_life": 30, "steps": 4, "d_steps": 2,
 }  # fmt: skip
 
+HALF = {"precision": "float16", "accumulation": 2}
 VARIANTS: dict[str, dict[str, Any]] = {
     "micro-batches": {"accumulation": 2},
     "gradient penalty": {"loss": "wasserstein-gp", "augment": 0.3},
@@ -159,7 +178,9 @@ def launch(source: Path, folder: Path) -> Results:
     """
     script = folder / "script.py"
     script.write_text(
-        SCRIPT.replace("SETTINGS", repr(SETTINGS)).replace("VARIANTS", repr(VARIANTS))
+        SCRIPT.replace("SETTINGS", repr(SETTINGS))
+        .replace("VARIANTS", repr(VARIANTS))
+        .replace("HALF", repr(HALF))
     )
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
@@ -226,6 +247,15 @@ def test_both_replicas_stay_bit_equal(ranks: Results) -> None:
         assert one.keys() == other.keys()
         assert [name for name in one if not torch.equal(one[name], other[name])] == []
     assert ranks[0]["p"] == ranks[1]["p"] > 0
+
+
+def test_overflow_in_one_process_drops_the_update_and_halves_the_scale_in_all(
+    ranks: Results,
+) -> None:
+    for found in ranks:
+        assert found["unchanged"]
+        # D was updated twice, G once.
+        assert found["scales"] == {"discriminator": 2.0**4, "generator": 2.0**5}
 
 
 def test_running_statistics_are_the_mean_over_processes(ranks: Results) -> None:

@@ -7,12 +7,15 @@ from torch import nn
 from sagan.build import build_networks
 from sagan.config import Config
 from sagan.data import BatchOrder, PackedDataset
+from sagan.errors import SaganError
 from sagan.images.pixels import to_device, to_float
 from sagan.nn.augment import mirrored
 from sagan.nn.base import DiscriminatorBase
 from sagan.nn.precision import autocast, exact_float32, resolve_precision
 from sagan.nn.spectral_norm import advance_spectral_norm
 from sagan.runtime.processes import join_processes
+from sagan.training.finite import ADVICE, FiniteGuard
+from sagan.training.loss_scaling import loss_scale_for
 from sagan.training.optimizer import adam
 from sagan.training.randomness import KeyedRng
 from sagan.types import NamedProgress
@@ -39,8 +42,10 @@ def train_supervised(
     assert dataset.labels is not None
     device = join_processes().device
     network, classifier = _initial_networks(config, dataset, device)
-    optimizer = adam(nn.ModuleList([network, classifier]), config.lr_d, BETAS)
+    both = nn.ModuleList([network, classifier])
+    optimizer = adam(both, config.lr_d, BETAS)
     precision = resolve_precision(config.precision, device)
+    guard = FiniteGuard("the classifier", both, optimizer, loss_scale_for(precision, device))
     order = BatchOrder(len(dataset), config.batch_size, config.seed)
     updates = config.steps * config.d_steps
     rng = KeyedRng(device)
@@ -56,9 +61,14 @@ def train_supervised(
             with autocast(device, precision):
                 features = network.embed(images)
             labels = to_device(dataset.labels[rows], device)
-            F.cross_entropy(classifier(features.float()), labels).backward()
-            optimizer.step()
+            loss = F.cross_entropy(classifier(features.float()), labels)
+            guard.scaled(loss).backward()
+            guard.check(loss.detach(), update + 1)
+            guard.step()
             progress("training with labels", update + 1, updates)
+    faults, why = guard.report()
+    if faults:
+        raise SaganError(f"training with labels: {why}: {ADVICE}")
     return network.eval()
 
 
