@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -45,7 +45,7 @@ from sagan.storage.files import refuse_links, write_bytes
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 WeightsName: TypeAlias = Literal["ema", "raw"]  # of the generator: averaged, or the latest
-PrecisionName: TypeAlias = Literal["float32", "bfloat16"]
+PrecisionName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ class Model(Publishable):
         """
         if weights not in ("ema", "raw"):
             raise ValueError(f"weights must be 'ema' or 'raw', not {weights!r}")
-        if precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
+        if precision not in get_args(PrecisionName):
+            raise ValueError(
+                f"precision must be 'float32', 'bfloat16' or 'float16', not {precision!r}"
+            )
         config = self.config
         maps = generator_feature_maps(config.family, config.shape, config.channels_g)
         check_feature_maps(config.shape, maps, self.origin, "sampling")
@@ -186,7 +188,8 @@ def load_generator(
             takes precedence over a name. RUN/checkpoints/step-N is one checkpoint of a run.
         weights: "ema", averaged over training, or "raw", the latest (run directories only).
         precision: that of convolutions and matrix products. bfloat16 takes about half the time if
-            the processor supports it. Pixels then differ by less than 1 of 255 on average.
+            the processor supports it, and float16 is for older GPUs with tensor cores. Pixels then
+            differ by less than 1 of 255 on average.
 
     Raises:
         SaganError: the model does not exist, or it is damaged.

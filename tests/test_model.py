@@ -198,9 +198,17 @@ def test_weights_beyond_half_precision_are_not_halved(finished_run: Path, tmp_pa
     assert not out.exists()
 
 
-def test_precisions_other_than_float32_and_bfloat16_are_refused(finished_run: Path) -> None:
-    with pytest.raises(ValueError, match="float16"):
-        load_generator(finished_run, precision="float16")  # type: ignore[arg-type]
+def test_precisions_other_than_those_of_training_are_refused(finished_run: Path) -> None:
+    with pytest.raises(ValueError, match="'float32', 'bfloat16' or 'float16', not 'float64'"):
+        load_generator(finished_run, precision="float64")  # type: ignore[arg-type]
+
+
+def test_samples_in_float16_differ_by_less_than_one_of_255_on_average(finished_run: Path) -> None:
+    images, rough = (
+        load_generator(finished_run, precision=precision).sample(3, labels=[0, 1, 2]).astype(int)
+        for precision in ("float32", "float16")
+    )
+    assert 0 < np.abs(images - rough).mean() < 1
 
 
 def test_weights_other_than_ema_and_raw_are_refused(finished_run: Path) -> None:

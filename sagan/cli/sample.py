@@ -45,8 +45,11 @@ def sample(
         ),
     ] = None,
     precision: Annotated[
-        Literal["float32", "bfloat16"],
-        typer.Option(help="bfloat16 is faster where the hardware has it, and nearly the same."),
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(
+            help="bfloat16 is faster where the hardware has it, float16 on older GPUs with tensor "
+            "cores, and both are nearly the same."
+        ),
     ] = "float32",
     device: Device = None,
 ) -> None:

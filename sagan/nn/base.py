@@ -61,7 +61,8 @@ class GeneratorBase(nn.Module):
         num_classes: number of labels; 0 for an unconditional model.
         classes: their names, which `sample` takes as labels; a trained model has them.
         self_attention: the attention layers, by the side of their feature map.
-        precision: dtype of convolutions and matrix products in `sample`: float32 or bfloat16.
+        precision: dtype of convolutions and matrix products in `sample`: float32, bfloat16 or
+            float16.
         model: the trained model that it was loaded from; None for a network of your own.
     """
 
