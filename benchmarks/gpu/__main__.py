@@ -34,6 +34,8 @@ LONGEST = 120.0  # seconds of one measurement
 LEAST = 15.0  # seconds that one needs to begin with
 # Settings of a step by the name of the mode. Graphs are a setting that a version may lack.
 MODES: dict[str, dict[str, Any]] = {"eager": {"compile": "none"}, "graphs": {"compile": "graphs"}}
+# Beside what `auto` chooses, for two presets: for all, nine minutes would not do.
+HALF: dict[str, Any] = {"compile": "none", "precision": "float16"}
 
 
 class Bench:
@@ -113,27 +115,32 @@ def main() -> None:
 
 
 def compare_training(bench: Bench, preset: str) -> dict[str, Any]:
-    """Train with the same random numbers here and on the CPU; return both losses."""
+    """Train with the same random numbers here, in two precisions, and on the CPU; return losses."""
     losses = {
-        name: bench.run(f"50 steps of {preset}, {name}", "losses", device, preset=preset)
-        for name, device in (("here", ""), ("cpu", "cpu"))
-    }
+        name: bench.run(
+            f"50 steps of {preset}, {name}", "losses", device, preset=preset, precision=precision
+        )
+        for name, device, precision in (
+            ("here", "", "float32"), ("cpu", "cpu", "float32"), ("here, float16", "", "float16"),
+        )
+    }  # fmt: skip
     return {"preset": preset, **losses}
 
 
 def time_steps(bench: Bench, preset: str) -> dict[str, Any]:
     """Time a preset's step in every mode that this version has, and naive code beside it."""
     modes = {}
-    for mode, settings in MODES.items():
+    offered = MODES | ({"float16": HALF} if preset in PROFILED else {})
+    for mode, settings in offered.items():
         known = {key: value for key, value in settings.items() if key in Config.model_fields}
-        if mode == "eager" or known == settings:
+        if mode != "graphs" or known == settings:
             modes[mode] = known
         else:
             bench.skip(f"{preset}, {mode}", "this version has no setting 'compile'")
     found = bench.run(f"steps of {preset}", "step", preset=preset, modes=modes)
-    if found is None and len(modes) > 1:  # graphs may end the whole process, or compile too long
-        modes = {"eager": modes["eager"]}
-        found = bench.run(f"steps of {preset}, eager only", "step", preset=preset, modes=modes)
+    if found is None and "graphs" in modes:  # graphs may end the whole process, or compile too long
+        del modes["graphs"]
+        found = bench.run(f"steps of {preset}, without graphs", "step", preset=preset, modes=modes)
     for name, why in found["failed"].items() if found is not None else ():
         bench.skip(f"{preset}, {name}", why)
     return {"preset": preset, **(found or {})}

@@ -39,6 +39,7 @@ from sagan.training.memory_estimate import least_step_bytes
 
 TINY = {"channels_g": 8, "channels_d": 8, "latent_size": 8}
 PARITY_STEPS = 50
+SMALL_LOSS_SCALE = 2.0**6
 TOP = 15  # kernels that are listed
 # Of a contender; the compiler's own checks are assertions.
 FAILURES = (SaganError, RuntimeError, ValueError, AssertionError)
@@ -88,7 +89,7 @@ def attention(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
     Errors are norms of differences over norms of the reference.
     """
     channels, side, batch = (16, 8, 2) if tiny else (64, 32, 4)
-    dtypes = [torch.float32]
+    dtypes = [torch.float32, torch.float16]
     if multiplies_bfloat16(device):
         dtypes.append(torch.bfloat16)
     results = []
@@ -136,14 +137,22 @@ def _error(found: Tensor, right: Tensor) -> float:
 # ---------------------------------------------------------------------------------------------
 
 
-def losses(device: torch.device, tiny: bool, preset: str) -> list[list[float]]:
-    """Return the losses of D and G at each of 50 steps in float32, with the CPU's numbers."""
+def losses(
+    device: torch.device, tiny: bool, preset: str, precision: str = "float32"
+) -> list[list[float]]:
+    """Return the losses of D and G at each of 50 steps, with the CPU's numbers.
+
+    In float16 they begin with a loss scale that needs not be lowered: no update is dropped.
+    """
     steps = 3 if tiny else PARITY_STEPS
     small = {} if tiny else {"batch_size": 8}  # for the CPU's sake
-    config = configured(preset, tiny, precision="float32", **small)
+    config = configured(preset, tiny, precision=precision, **small)
     found = []
-    with numbers_of_the_cpu(), exact_float32():
+    with numbers_of_the_cpu(), exact_float32(enabled=precision == "float32"):
         training = start_training(config)
+        for guard in (training.adversaries.guard_g, training.adversaries.guard_d):
+            if guard.loss_scale is not None:
+                guard.loss_scale.factor.fill_(SMALL_LOSS_SCALE)
         for _ in range(steps):
             result, loss_g = training.advance()
             found.append([float(result.loss), float(loss_g)])
@@ -189,7 +198,7 @@ def step(
     config = configured(preset, tiny)
     found: dict[str, Any] = {
         "batch_size": config.batch_size, "d_steps": config.d_steps, "seconds": {}, "peak_bytes": {},
-        "waits": {}, "failed": {},
+        "waits": {}, "failed": {}, "precision": {}, "computed_bytes": {},
     }  # fmt: skip
     works: dict[str, Callable[[], object]] = {}
     times: dict[str, float] = {}
@@ -209,7 +218,7 @@ def step(
             found["failed"][name] = _reason(error)
 
     for mode, settings in modes.items():
-        begin(mode, lambda s=settings: _our_step(configured(preset, tiny, **s), found))  # type: ignore[misc]
+        begin(mode, lambda m=mode, s=settings: _our_step(configured(preset, tiny, **s), found, m))  # type: ignore[misc]
     if "graphs" in works and (skipped := passes_without_graphs()):
         found["failed"]["graphs in part"] = f"{skipped} passes run without them"
     begin("naive", lambda: _naive_step(device, config))
@@ -231,12 +240,12 @@ def _reason(error: Exception) -> str:
     return "out of memory" if is_out_of_memory(error) else str(error).strip()[:300]
 
 
-def _our_step(config: Config, found: dict[str, Any]) -> Callable[[], object]:
+def _our_step(config: Config, found: dict[str, Any], mode: str) -> Callable[[], object]:
     training = start_training(config)
     precision = training.adversaries.precision
-    found["precision"] = str(precision).removeprefix("torch.")
+    found["precision"][mode] = str(precision).removeprefix("torch.")
     fused = not training.on_cpu
-    found["computed_bytes"] = least_step_bytes(config, NUM_CLASSES, 1, precision, fused)
+    found["computed_bytes"][mode] = least_step_bytes(config, NUM_CLASSES, 1, precision, fused)
     return training.advance
 
 

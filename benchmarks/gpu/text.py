@@ -7,9 +7,10 @@ from typing import Any
 
 from benchmarks.timing import ratios, spread
 
-# Relative errors above which a kernel is called wrong; float32 has 24 bits, bfloat16 8.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-FIRST_STEPS, FIRST_TOLERANCE = 5, 1e-3
+# Relative errors above which a kernel is called wrong; float32 has 24 bits, float16 11, bfloat16 8.
+TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+# The same for losses, in the first steps.
+FIRST_STEPS, FIRST_TOLERANCE = 5, {"float32": 1e-3, "float16": 0.15}
 
 
 def report(results: dict[str, Any]) -> Iterator[str]:
@@ -52,22 +53,26 @@ def attention(results: list[dict[str, Any]] | None) -> Iterator[str]:
 def training(results: list[dict[str, Any]]) -> Iterator[str]:
     """Yield how far losses are from the CPU's, at first and in the mean."""
     yield (
-        f"| preset | steps | largest difference of a loss in {FIRST_STEPS} steps | in all "
-        "| mean of D's loss, here and on the CPU | |"
+        f"| preset | precision here | steps | largest difference of a loss in {FIRST_STEPS} steps "
+        "| in all | mean of D's loss, here and on the CPU in float32 | |"
     )
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     for result in results:
-        here, cpu = result["here"], result["cpu"]
-        if here is None or cpu is None:
-            continue
-        differences = [_largest(map(_difference, a, b)) for a, b in zip(here, cpu, strict=True)]
-        first = _largest(differences[:FIRST_STEPS])
-        means = " and ".join(f"{statistics.mean(d for d, _ in each):.4f}" for each in (here, cpu))
-        verdict = "ok" if first <= FIRST_TOLERANCE else "**WRONG**"
-        yield (
-            f"| `{result['preset']}` | {len(here)} | {first:.1e} | {_largest(differences):.1e} "
-            f"| {means} | {verdict} |"
-        )
+        cpu = result["cpu"]
+        for precision, place in (("float32", "here"), ("float16", "here, float16")):
+            here = result.get(place)
+            if here is None or cpu is None:
+                continue
+            differences = [_largest(map(_difference, a, b)) for a, b in zip(here, cpu, strict=True)]
+            first = _largest(differences[:FIRST_STEPS])
+            means = " and ".join(
+                f"{statistics.mean(d for d, _ in each):.4f}" for each in (here, cpu)
+            )
+            verdict = "ok" if first <= FIRST_TOLERANCE[precision] else "**WRONG**"
+            yield (
+                f"| `{result['preset']}` | {precision} | {len(here)} | {first:.1e} "
+                f"| {_largest(differences):.1e} | {means} | {verdict} |"
+            )
 
 
 def _largest(values: Iterable[float]) -> float:
@@ -100,11 +105,11 @@ def steps(results: list[dict[str, Any]]) -> Iterator[str]:
             waits = result["waits"][name]
             yield (
                 f"| `{result['preset']}` | {result['batch_size']} | {result['d_steps']} | {name} "
-                f"| {result['precision'] if name != 'naive' else 'float32'} "
+                f"| {result['precision'].get(name, 'float32')} "
                 f"| {spread([1000 * t for t in seconds], 1)} "
                 f"| {result['batch_size'] / statistics.median(seconds):,.0f} | {beside} "
                 f"| {_gib(result['peak_bytes'][name])} "
-                f"| {_gib(result['computed_bytes']) if name != 'naive' else ''} "
+                f"| {_gib(result['computed_bytes'].get(name))} "
                 f"| {waits if waits is not None else ''} |"
             )
     yield ""

@@ -69,16 +69,21 @@ def test_on_a_cpu_it_measures_everything_but_what_needs_a_gpu(results: dict[str,
         for scores in ("dot", "cosine")
         for backend in ("eager", "flash", "chunked", "auto")
     }
+    assert {r["dtype"] for r in attention} >= {"float32", "float16"}
     (training,) = results["training"]  # type: ignore[misc]
     assert training["here"] == training["cpu"]  # the same machine
+    assert training["here, float16"] != training["cpu"]
     assert results["determinism"] == {"smoke": True}
     assert isinstance(results["text"], str)
     assert "WRONG" not in results["text"]
     assert "OTHER BITS" not in results["text"]
     assert "the figures mean nothing" in results["text"]
     lines = results["text"].splitlines()
-    lines = [line for line in lines if line.startswith("| `dcgan-64` | 2 ")]
-    assert [line.split(" | ")[3] for line in lines] == ["eager", "naive"]
+    contenders = {"dcgan-64": ["eager", "naive"], "cpu-32": ["eager", "float16"]}
+    for preset, names in contenders.items():
+        rows = [line.split(" | ") for line in lines if line.startswith(f"| `{preset}` | 2 ")]
+        assert [row[3] for row in rows] == names
+        assert rows[-1][4] == ("float16" if preset == "cpu-32" else "float32")
 
 
 def test_what_is_wrong_is_called_so() -> None:
@@ -95,6 +100,11 @@ def test_what_is_wrong_is_called_so() -> None:
     (row,) = [*text.training([{"preset": "smoke", "here": other[:2], "cpu": losses[:2]}])][2:]
     assert row.endswith("| **WRONG** |")
     assert [*text.training([{"preset": "smoke", "here": None, "cpu": other}])][2:] == []
+    near = [[1.02, 2.0]] * 6
+    found = {"preset": "smoke", "here": near, "here, float16": near, "cpu": losses}
+    exact, half = [*text.training([found])][2:]
+    assert exact.endswith("| **WRONG** |")
+    assert half.endswith("| ok |")
     assert [*text.bits({"smoke": False})] == ["* `smoke`: **OTHER BITS**"]
 
 
