@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from PIL import Image
 
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset, open_source, pack
+from tests.warm import WarmProcess
 
 NUM_CLASSES, PER_CLASS, SIDE = 3, 8, 32
 
@@ -222,12 +223,42 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("sagan: ")]
 
 
-@pytest.fixture
-def start_processes(tmp_path: Path) -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
-    """start_processes(commands, KEY=value, ...): one Python process each, numbered as by mpirun."""
-    started: list[subprocess.Popen[str]] = []
+Process = WarmProcess | subprocess.Popen[str]
 
-    def start(commands: list[list[str]], **variables: str) -> list[subprocess.Popen[str]]:
+
+@pytest.fixture(scope="session")
+def start_python(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Process]]:
+    """start_python(arguments, env): a Python process.
+
+    It has imported torch and much of this package already, where processes can be forked safely.
+    """
+    started: list[Process] = []
+
+    def start(arguments: list[object], env: Mapping[str, str] = os.environ) -> Process:
+        words = list(map(str, arguments))
+        if sys.platform == "linux":
+            started.append(WarmProcess(words, env, tmp_path_factory.mktemp("process")))
+        else:
+            pipe, command = subprocess.PIPE, [sys.executable, *words]
+            started.append(subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def start_processes(
+    start_python: Callable[..., Process], tmp_path: Path
+) -> Iterator[Callable[..., list[Process]]]:
+    """start_processes(commands, KEY=value, ...): one Python process each, numbered as by mpirun."""
+    started: list[Process] = []
+
+    def start(commands: list[list[str]], **variables: str) -> list[Process]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
@@ -241,15 +272,7 @@ def start_processes(tmp_path: Path) -> Iterator[Callable[..., list[subprocess.Po
                 "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "huggingface"),
                 "SAGAN_CACHE": str(tmp_path / "cache"),
             }  # fmt: skip
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, *command],
-                    env=inherited | numbered | variables,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
+            started.append(start_python(command, inherited | numbered | variables))
         return started[-len(commands) :]
 
     yield start
@@ -259,11 +282,12 @@ def start_processes(tmp_path: Path) -> Iterator[Callable[..., list[subprocess.Po
 
 
 @pytest.fixture(scope="session")
-def end_of() -> Callable[[subprocess.Popen[str]], Ended]:
+def end_of() -> Callable[[Process], Ended]:
     """end_of(process): how it ends, within a minute."""
 
-    def wait(process: subprocess.Popen[str]) -> Ended:
+    def wait(process: Process) -> Ended:
         out, err = process.communicate(timeout=60)
+        assert process.returncode is not None
         return Ended(process.returncode, out, err)
 
     return wait

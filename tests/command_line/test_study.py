@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +150,7 @@ main()
 )
 @pytest.mark.usefixtures("no_images")
 def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
-    sagan, splits, tmp_path, name, done, killed
+    sagan, splits, tmp_path, name, done, killed, start_python
 ) -> None:
     variants = ",".join(run.removesuffix("-seed0") for run in [*done, killed])
 
@@ -163,13 +161,9 @@ def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
         ]  # fmt: skip
 
     out = tmp_path / "killed"
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_A_RUN, out / "runs" / killed, *map(str, command(out))],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.returncode == -signal.SIGKILL, process.stdout
+    process = start_python(["-c", KILLED_IN_A_RUN, out / "runs" / killed, *command(out)])
+    output = process.communicate()
+    assert process.returncode == -signal.SIGKILL, output
     assert list(found(out)) == done
     result = sagan(*command(out))
     assert result.status == 0, result.err

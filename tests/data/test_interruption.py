@@ -2,10 +2,11 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -32,18 +33,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(source: Path, out: Path, size: int) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "sagan", "data", "pack", source, out, "--size", size]
+@pytest.fixture
+def start(start_python: Callable[..., Any]) -> Callable[[Path, Path, int], Any]:
+    """start(source, out, size): a process that packs."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
+
+    def run(source: Path, out: Path, size: int) -> Any:
+        command = ["-m", "sagan", "data", "pack", source, out, "--size", size]
+        return start_python(command, environment)
+
+    return run
 
 
-def test_killing_at_random_moments_never_leaves_wrong_content(images: Path, tmp_path: Path) -> None:
+def test_killing_at_random_moments_never_leaves_wrong_content(
+    images: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
     out = tmp_path / "out"
     whole = {
         size: pack(open_source(str(images)), tmp_path / f"{size}", size).fingerprint
@@ -77,7 +81,9 @@ def test_killing_at_random_moments_never_leaves_wrong_content(images: Path, tmp_
 
 
 @pytest.mark.skipif(available_cores() == 1, reason="on one core there are no workers")
-def test_the_workers_of_a_killed_process_end_too(images: Path, tmp_path: Path) -> None:
+def test_the_workers_of_a_killed_process_end_too(
+    images: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
     process = start(images, tmp_path / "out", 1024)
     workers: list[psutil.Process] = []
     patience = time.monotonic() + 120

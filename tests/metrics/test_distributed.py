@@ -1,11 +1,9 @@
 """Two processes measure the same as one."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,14 +34,13 @@ torch.distributed.destroy_process_group()
 """
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def test_two_processes_share_the_images_and_agree_with_one(
-    finished_run: Path, labeled: PackedDataset, tiny_network, tmp_path: Path
+    finished_run: Path,
+    labeled: PackedDataset,
+    tiny_network,
+    tmp_path: Path,
+    start_processes: Callable[..., Any],
+    end_of: Callable[..., Any],
 ) -> None:
     plan = SamplePlan(num=37)
     expected = evaluate(finished_run, labeled, metrics=METRICS, network=tiny_network, plan=plan)
@@ -51,21 +48,14 @@ def test_two_processes_share_the_images_and_agree_with_one(
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("METRICS", repr(METRICS)))
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
-        "--master_addr", "127.0.0.1", "--master_port", free_port(),
         str(script), str(finished_run), str(labeled.path), str(tmp_path / "found"),
         str(Path(__file__).parent),
     ]  # fmt: skip
-    environment = os.environ | {
-        "SAGAN_CACHE": str(tmp_path / "another cache"),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-    }
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    # Another cache than the features of the real images are in by now.
+    environment = {"SAGAN_CACHE": str(tmp_path / "another cache"), "CUDA_VISIBLE_DEVICES": ""}
+    for process in start_processes([command, command], **environment):
+        end = end_of(process)
+        assert end.status == 0, end.err
     (one, seen), (other, seen_by_other) = (
         json.loads((tmp_path / f"found{rank}").read_text()) for rank in (0, 1)
     )

@@ -1,9 +1,9 @@
 """A short run of scripts/chaos.py: killed at random times, a training ends with the same bits."""
 
 import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +15,11 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "chaos.py"
 # kill at any time.
 @pytest.mark.parametrize(("processes", "trials", "seed"), [(1, 1, 5), (2, 1, 3)])
 def test_a_run_killed_at_random_times_ends_with_the_bits_of_an_undisturbed_one(
-    processes: int, trials: int, seed: int
+    processes: int, trials: int, seed: int, start_python: Callable[..., Any]
 ) -> None:
-    command = [sys.executable, str(SCRIPT), "--trials", str(trials), "--seed", str(seed)]
-    command += ["--processes", str(processes)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{trials} of {trials} identical" in done.stdout
-    assert "killed 0 times" not in done.stdout
+    command = [str(SCRIPT), "--trials", str(trials), "--seed", str(seed)]
+    process = start_python([*command, "--processes", str(processes)])
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert f"{trials} of {trials} identical" in out
+    assert "killed 0 times" not in out

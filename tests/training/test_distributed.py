@@ -151,6 +151,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 Results = list[dict[str, Any]]
+Ran = tuple[list[str], Results]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -170,8 +171,8 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def launch(source: Path, folder: Path) -> Results:
-    """Run the script in two processes, and return the results of each, by rank.
+def launch(source: Path, folder: Path, start_python: Callable[..., Any]) -> Ran:
+    """Run the script in two processes, and return the output and the results of each, by rank.
 
     `accelerate launch --cpu --num_processes 2` starts one process, and the other one only under
     mpirun (huggingface/accelerate issue 2741), so we start both, numbered as by mpirun.
@@ -183,7 +184,7 @@ def launch(source: Path, folder: Path) -> Results:
         .replace("HALF", repr(HALF))
     )
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--main_process_ip", "127.0.0.1", "--main_process_port", free_port(), str(script),
         str(source), str(folder / "run"), str(folder),
@@ -191,18 +192,10 @@ def launch(source: Path, folder: Path) -> Results:
     children = []
     for rank in ("0", "1"):
         numbered = environment(folder, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
-        with (folder / f"{rank}.log").open("w") as log:
-            children.append(
-                subprocess.Popen(command, env=numbered, stdout=log, stderr=subprocess.STDOUT)
-            )
-    try:
-        codes = [child.wait(timeout=300) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    logs = [(folder / f"{rank}.log").read_text() for rank in (0, 1)]
-    assert codes == [0, 0], "\n".join(logs)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+        children.append(start_python(command, numbered))
+    logs = ["".join(child.communicate(timeout=300)) for child in children]
+    assert [child.returncode for child in children] == [0, 0], "\n".join(logs)
+    return logs, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +204,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ranks(labeled: PackedDataset, folder: Path) -> Results:
-    return launch(labeled.path, folder)
+def ran(labeled: PackedDataset, folder: Path, start_python: Callable[..., Any]) -> Ran:
+    return launch(labeled.path, folder, start_python)
+
+
+@pytest.fixture(scope="module")
+def ranks(ran: Ran) -> Results:
+    return ran[1]
 
 
 @pytest.fixture(scope="module")
@@ -370,10 +368,10 @@ def test_recorded_losses_are_the_means_over_processes(ranks: Results, folder: Pa
     torch.testing.assert_close(found, (one + other) / 2)
 
 
-def test_no_gradient_is_copied_to_another_memory_layout(ranks: Results, folder: Path) -> None:
+def test_no_gradient_is_copied_to_another_memory_layout(ran: Ran) -> None:
     """Each copy would cost time at every update; torch warns of it."""
-    for rank in (0, 1):
-        assert "strides" not in (folder / f"{rank}.log").read_text()
+    for log in ran[0]:
+        assert "strides" not in log
 
 
 def test_processes_with_different_settings_all_refuse(

@@ -151,15 +151,19 @@ def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_exit_status_of_the_command_names_the_signal(
-    number: int, status: int, unlabeled: PackedDataset, tmp_path: Path
+    number: int,
+    status: int,
+    unlabeled: PackedDataset,
+    tmp_path: Path,
+    start_python: Callable[..., Any],
 ) -> None:
     run = tmp_path / "run"
     command = [
-        sys.executable, "-m", "sagan", "train", "--data", str(unlabeled.path), "--out", str(run),
+        "-m", "sagan", "train", "--data", str(unlabeled.path), "--out", str(run),
         "--preset", "smoke", "--steps", "100000", "--set", "channels_g=8", "--set", "channels_d=8",
         "--set", "sample_every=100000", "--set", "log_every=1",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start_python(command)
     started = time.monotonic()
     while not (run / "stats.jsonl").is_file() or not (run / "stats.jsonl").stat().st_size:
         assert process.poll() is None

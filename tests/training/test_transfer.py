@@ -1,11 +1,7 @@
 """A training that starts from a model: what it takes, where to, and that it resumes bit for bit."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -610,43 +606,22 @@ loop.train(session, Silent())
 """
 
 
-def in_two_processes(script: Path, *arguments: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    inherited = {key: value for key, value in os.environ.items() if "ACCELERATE" not in key}
-    common = inherited | {
-        "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-        "ACCELERATE_USE_CPU": "true",
-        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-    }  # fmt: skip
-    children = [
-        subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            env=common | {"RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE,
-        )
-        for rank in ("0", "1")
-    ]
-    try:
-        errors = [child.communicate(timeout=120)[1].decode() for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    assert [child.returncode for child in children] == [0, 0], "\n".join(errors)
-
-
 def test_two_processes_resume_bit_for_bit_and_start_from_the_same_weights(
-    source: Path, labeled: PackedDataset, tmp_path: Path
+    source: Path,
+    labeled: PackedDataset,
+    tmp_path: Path,
+    start_processes: Callable[..., Any],
+    end_of: Callable[..., Any],
 ) -> None:
     settings = SMALL | {"freeze_d": 1, "augment": 0.3, "evaluate_every": 0}
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("SETTINGS", repr(settings)))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    common = (str(labeled.path), str(source))
-    in_two_processes(script, *common, str(whole), "6")
-    in_two_processes(script, *common, str(parts), "3")
-    in_two_processes(script, *common, str(parts), "6")
+    for run, steps in ((whole, "6"), (parts, "3"), (parts, "6")):
+        command = [str(script), str(labeled.path), str(source), str(run), steps]
+        for process in start_processes([command, command], ACCELERATE_USE_CPU="true"):
+            end = end_of(process)
+            assert end.status == 0, end.err
     assert differing(content(whole, 6), content(parts, 6)) == []
     began = load_file(checkpoint.folder_of(whole, 0) / "discriminator.safetensors")
     newest = checkpoint.checkpoints(source)[-1]

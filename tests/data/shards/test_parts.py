@@ -5,10 +5,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,29 +140,37 @@ def test_a_part_that_does_not_exist_is_refused(text: str) -> None:
         Part.parse(text)
 
 
-def start(source: Path, out: Path, part: str, *options: str) -> "subprocess.Popen[bytes]":
-    command = [
-        sys.executable, "-m", "sagan", "data", "pack", source, out, "--size", 8, "--shard-mb",
-        SHARD_BYTES / 1e6, "--part", part, *options,
-    ]  # fmt: skip
+@pytest.fixture
+def start(start_python: Callable[..., Any]) -> Callable[..., Any]:
+    """start(source, out, part, option, ...): a host that packs its part."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    )
+
+    def run(source: Path, out: Path, part: str, *options: str) -> Any:
+        command = [
+            "-m", "sagan", "data", "pack", source, out, "--size", 8, "--shard-mb",
+            SHARD_BYTES / 1e6, "--part", part, *options,
+        ]  # fmt: skip
+        return start_python(command, environment)
+
+    return run
 
 
-def test_hosts_that_wait_for_each_other_write_one_set(images: Path, tmp_path: Path) -> None:
+def test_hosts_that_wait_for_each_other_write_one_set(
+    images: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
     pack(open_source(str(images)), tmp_path / "one", 8, shard_bytes=SHARD_BYTES)
     # Part 2 by mistake twice.
     hosts = [start(images, tmp_path / "several", f"{k}/3", "--wait") for k in (1, 2, 2, 3)]
-    outputs = [host.communicate(timeout=120)[0].decode() for host in hosts]
+    outputs = ["".join(host.communicate(timeout=120)) for host in hosts]
     assert [host.returncode for host in hosts] == [0] * 4, outputs
     assert all("297 pictures of" in output for output in outputs)
     assert content(tmp_path / "several") == content(tmp_path / "one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "several"]
 
 
-def test_hosts_killed_at_any_moment_resume_to_the_same_bits(images: Path, tmp_path: Path) -> None:
+def test_hosts_killed_at_any_moment_resume_to_the_same_bits(
+    images: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
     whole = pack(open_source(str(images)), tmp_path / "one", 8, shard_bytes=SHARD_BYTES)
     begun = time.monotonic()
     start(images, tmp_path / "timed", "1/1").communicate()
@@ -172,7 +181,7 @@ def test_hosts_killed_at_any_moment_resume_to_the_same_bits(images: Path, tmp_pa
         time.sleep(rng.uniform(0.5, 1.1) * seconds)
         host.send_signal(signal.SIGKILL)
         host.communicate()
-    outputs = [start(images, tmp_path / "out", f"{k}/2").communicate()[0] for k in (1, 2)]
-    assert b"wrote" in outputs[1]
+    outputs = [start(images, tmp_path / "out", f"{k}/2").communicate() for k in (1, 2)]
+    assert "wrote" in outputs[1][0]
     assert content(tmp_path / "out") == content(tmp_path / "one")
     assert fingerprint_of(whole) == whole.fingerprint
