@@ -14,7 +14,7 @@ from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_kernels import eager
 from sagan.training.state import Training
 
-STEPS = 120
+STEPS = 60
 WINDOW = 30
 BATCH = 4  # which makes steps half as long
 # GAN training amplifies rounding errors. From this seed slowly, whatever they are: a change of each
@@ -44,7 +44,7 @@ def running_mean(curve: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
 
 
-def test_120_steps_follow_those_of_plain_operations(
+def test_60_steps_follow_those_of_plain_operations(
     labeled: PackedDataset,
     start_training: Callable[..., Training],
     monkeypatch: pytest.MonkeyPatch,
