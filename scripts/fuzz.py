@@ -67,7 +67,8 @@ def main() -> int:
 
 
 def _prepare(folder: Path, *, huge: bool) -> None:
-    """Make the sound files in a process of their own, so that this one stays as it was."""
+    """Make the sound files in a process of their own, so that this one computes nothing."""
+    commands.preload()  # for that process, too
     child = os.fork()
     if child == 0:
         status = 1
@@ -81,7 +82,6 @@ def _prepare(folder: Path, *, huge: bool) -> None:
         finally:
             sys.stderr.flush()
             os._exit(status)
-    commands.preload()
     _, status = os.waitpid(child, 0)
     if status:
         sys.exit("the sound files cannot be made")

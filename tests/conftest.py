@@ -24,8 +24,10 @@ NUM_CLASSES, PER_CLASS, SIDE = 3, 8, 32
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of processors all claims here are; before torch looks
 
+NIGHTLY = os.environ.get("SAGAN_TESTS") == "nightly"
+
 # How long an example takes says more about the machine and its other work than about the code.
-settings.register_profile("any machine", deadline=None)
+settings.register_profile("any machine", deadline=None, max_examples=1000 if NIGHTLY else 100)
 settings.load_profile("any machine")
 
 
@@ -57,6 +59,12 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def nightly() -> bool:
+    """Whether tests may take minutes: more random cases, larger networks."""
+    return NIGHTLY
 
 
 @pytest.fixture(autouse=True)

@@ -286,6 +286,7 @@ def _be_child(
             opened = os.open(log / name, os.O_WRONLY | os.O_CREAT)
             os.dup2(opened, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.dont_write_bytecode = True  # of modules that are imported for the first time
         trespasses = os.open(log / "trespasses", os.O_WRONLY | os.O_CREAT)
         os.chdir(place)
         os.environ |= {"TMPDIR": str(place / "tmp"), "SAGAN_CACHE": str(place / "cache"),

@@ -45,6 +45,7 @@ def _models(folder: Path) -> None:
     from sagan.data import open_source, pack
     from sagan.model import export_model, open_model
     from sagan.storage.files import write_json
+    from sagan.training import images
     from sagan.training.loop import train
     from sagan.training.recorder import Reporter
     from sagan.training.session import prepare_session
@@ -54,6 +55,7 @@ def _models(folder: Path) -> None:
 
     packed = pack(open_source(str(folder / "images")), folder / "packed", SIDE)
     run = folder / "run"
+    images.MAX_FIGURE_IMAGES = 1  # figures take longer than this training
     session = prepare_session(str(packed.path), run, "smoke", SETTINGS, lambda line: None)
     train(session, Silent())
     write_json(run / "best.json", {"step": 3, "metric/KD": 1.0})
