@@ -18,6 +18,7 @@ from PIL import Image
 
 from sagan.config import Config, resolve
 from sagan.data import PackedDataset, open_source, pack
+from sagan.data.sources.openmoji import OpenMojiSource
 from tests.warm import WarmProcess
 
 NUM_CLASSES, PER_CLASS, SIDE = 3, 8, 32
@@ -95,6 +96,18 @@ def fatal_hangup() -> Iterator[None]:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def few_emoji(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 75th of the built-in emoji only: drawing all takes seconds."""
+    find = OpenMojiSource.__init__
+
+    def find_few(source: OpenMojiSource, *arguments: str) -> None:
+        find(source, *arguments)
+        source._files = source._files[::75]
+
+    monkeypatch.setattr(OpenMojiSource, "__init__", find_few)
 
 
 @pytest.fixture(scope="session")

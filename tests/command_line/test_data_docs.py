@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 archive.addfile(member, io.BytesIO(data))
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "few_emoji")
 def test_every_command_in_the_document_runs(sagan) -> None:
     assert len(commands()) > 6
     for command in commands():

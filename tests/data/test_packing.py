@@ -61,6 +61,7 @@ def test_a_packed_set_has_the_colors_that_were_asked_for(
     assert open_dataset(source, 4, cache=tmp_path / "cache").shape.colors == "rgb"
 
 
+@pytest.mark.usefixtures("few_emoji")
 def test_transparent_drawings_stay_transparent(tmp_path: Path) -> None:
     packed = pack(open_source("openmoji"), tmp_path / "out", 32, colors="rgba")
     opacity = packed.images[..., 3]
