@@ -211,6 +211,14 @@ def encoded(pixels: np.ndarray, format_: str = "PNG") -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _small_figures() -> Iterator[None]:
+    """Runs draw attention on one image instead of four: figures take longer than tiny trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sagan.training.images.MAX_FIGURE_IMAGES", 1)
+        yield
+
+
 @pytest.fixture
 def no_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs draw no sample grids and attention figures, which take longer than a tiny training."""
