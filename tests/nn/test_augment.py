@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sagan.nn.augment import (
     ADAPTIVE_IMAGES,
+    NUMBERS,
     AdaptiveAugment,
     augment,
     color,
@@ -33,7 +34,7 @@ def random_images(
 
 def numbers(num: int, seed: int = 0) -> Tensor:
     """Random numbers for all three transformations."""
-    return torch.rand(num, 3, 4, generator=seeded_rng(seed))
+    return torch.rand(num, 3, NUMBERS, generator=seeded_rng(seed))
 
 
 def choices(num: int) -> tuple[Tensor, Tensor]:
@@ -83,7 +84,7 @@ def test_each_transformation_is_applied_independently_with_probability_p(p: floa
 @pytest.mark.parametrize("names", [("translation",), ("cutout", "color"), ("color",)])
 def test_only_the_named_transformations_are_applied_in_their_order(names: tuple[str, ...]) -> None:
     functions = {"color": color, "translation": translation, "cutout": cutout}
-    images, uniform = random_images(20), torch.rand(20, len(names), 4)
+    images, uniform = random_images(20), torch.rand(20, len(names), NUMBERS)
     expected = images
     for i, name in enumerate(names):
         expected = functions[name](expected, uniform[:, i, 0] < 0.6, uniform[:, i, 1:])
@@ -167,6 +168,14 @@ def cutout_oracle(image: Tensor, uniform: list[float]) -> Tensor:
             if in_rows and abs(j + 0.5 - uniform[1] * width) < width / 4:
                 image[:, i, j] = 0
     return image
+
+
+def test_cutout_leaves_pixels_whose_centers_lie_on_the_edge_of_its_square() -> None:
+    center = torch.tensor([[4.5 / 16, 8.5 / 16, 0]])  # the center of a pixel
+    found = cutout(torch.ones(1, 3, 16, 16), torch.tensor([True]), center)
+    expected = torch.ones(1, 3, 16, 16)
+    expected[:, :, 1:8, 5:12] = 0
+    assert torch.equal(found, expected)
 
 
 CASES: list[tuple[Transformation, Callable[[Tensor, list[float]], Tensor]]] = [
