@@ -302,6 +302,13 @@ def test_training_without_advancing_warns_once(kind: str) -> None:
     assert len(caught) == 1
 
 
+def test_the_first_pass_after_three_updates_without_advancing_warns() -> None:
+    layer = normalized("linear")
+    updates(layer, 3, advance=False)
+    with pytest.warns(UserWarning, match="changed 3 times"):
+        updates(layer, 1, advance=False)
+
+
 def test_training_that_advances_does_not_warn() -> None:
     for kind in KINDS:
         updates(normalized(kind), 12, advance=True, forwards=3)

@@ -52,6 +52,10 @@ def test_small_matrices_join_a_stack_and_a_large_one_stays_alone() -> None:
     assert sorted(sorted(stack.members) for stack in plan) == [[0], [1, 2, 3, 4]]
 
 
+def test_the_last_two_stacks_become_one_if_that_takes_few_zeros() -> None:
+    assert len(plan_stacks(((10, 10), (10, 9)))) == 1
+
+
 # --- what they compute --------------------------------------------------------------------------
 
 
