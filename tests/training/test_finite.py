@@ -56,12 +56,18 @@ def _optimizer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("_optimizer")
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("value", "reuse"), [(float("nan"), False), (float("inf"), False), (float("nan"), True)]
+)
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_a_bad_gradient_stops_the_run_and_changes_no_weight_of_its_network(
-    name: str, value: float, unlabeled: PackedDataset, start_training: Callable[..., Any]
+    name: str,
+    value: float,
+    reuse: bool,
+    unlabeled: PackedDataset,
+    start_training: Callable[..., Any],
 ) -> None:
-    training = start_training(unlabeled)
+    training = start_training(unlabeled, reuse_fakes=reuse)
     training.advance()
     before = sound_state(training, name)
     poison(getattr(training.adversaries, name), LAYER[name], value)
