@@ -19,6 +19,7 @@ from sagan.nn.spectral_norm import (
     SpectralSpec,
     advance_spectral_norm,
     apply_spectral_norm,
+    check_spectral_spec,
     fold_spectral_norm,
     is_spectrally_normalized,
     sigma_of,
@@ -164,6 +165,13 @@ def test_weights_with_another_parametrization_are_left_alone_and_cannot_be_norma
 def test_a_bound_that_is_not_a_small_number_is_a_value_error(eps: Any) -> None:
     with pytest.raises(ValueError, match="eps must be a small number"):
         SpectralSpec(eps)
+
+
+def test_networks_take_a_spectral_spec_or_none_and_nothing_else() -> None:
+    check_spectral_spec(SpectralSpec())
+    check_spectral_spec(None)
+    with pytest.raises(TypeError, match=r"must be SpectralSpec\(\) or None, not True"):
+        check_spectral_spec(True)
 
 
 def test_sigma_of_a_module_without_a_weight_of_its_own_is_a_type_error() -> None:

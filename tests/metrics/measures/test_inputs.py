@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagan.metrics.measures.inputs import evenly_spaced, proportional_labels
+from sagan.metrics.measures.inputs import Features, evenly_spaced, proportional_labels
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000))
@@ -49,3 +49,13 @@ def test_the_first_labels_have_the_proportions_of_all(
 def test_the_first_samples_have_all_classes_however_many_samples_there_are() -> None:
     for num in (10, 20_000, 50_000):
         assert set(proportional_labels(num, np.full(10, 100))[:10]) == set(range(10))
+
+
+def test_features_at_some_rows_have_the_labels_of_these_rows() -> None:
+    features, labels = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([7, 5, 6, 8])
+    rows = np.array([1, 3])
+    some = Features(features, labels).at(rows)
+    assert some.features.tolist() == [[3, 4, 5], [9, 10, 11]]
+    assert some.labels is not None
+    assert some.labels.tolist() == [5, 8]
+    assert Features(features, None).at(rows).labels is None
