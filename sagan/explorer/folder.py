@@ -4,14 +4,18 @@ index.html
 static/    the served page's modules and style sheet
 runtime/   onnxruntime-web
 model/     both networks as ONNX, and the view that the page opens with, computed in advance
+
+Networks and the runtime's program are compressed here, because many hosts do not do it: together,
+they would otherwise be twice as large.
 """
 
+import gzip
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sagan.errors import SaganError, reason
-from sagan.explorer.browser_runtime import BINARY, browser_runtime
+from sagan.explorer.browser_runtime import BINARY, SCRIPT, browser_runtime
 from sagan.explorer.page import STATIC, modules, static_page
 from sagan.explorer.renderer import GalleryRequest, Renderer, start_request
 from sagan.exporting.formats import differences
@@ -50,7 +54,8 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
     if not renderer.gammas():
         raise SaganError(f"model '{name}' has no attention layer to show")
     runtime = browser_runtime(say)
-    parts = {network: _network_content(model, network) for network in _NETWORKS}
+    program = _compressed(runtime[BINARY])
+    parts = {network: _compressed(_network_content(model, network)) for network in _NETWORKS}
     start = start_request(model)
     parts["gallery"] = renderer.gallery(GalleryRequest(seed=start.seed))
     parts["sample"] = renderer.sample(start).encode()
@@ -60,15 +65,16 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
         "channels": model.config.shape.channels,
         "latentSize": model.config.latent_size,
         "directions": renderer.directions.tolist(),
-        "files": {**named, "runtime": f"runtime/{BINARY}"},
-        "bytes": len(runtime[BINARY]) + sum(len(parts[network]) for network in _NETWORKS),
+        "files": {**named, "runtime": f"runtime/{BINARY}.gz"},
+        "bytes": len(program) + sum(len(parts[network]) for network in _NETWORKS),
         "start": start.model_dump(),
     }
     files = {
         PAGE: static_page(model, renderer, facts).encode(),
         "static/page.css": (STATIC / "page.css").read_bytes(),
         **{f"static/{file}": source for file, source in modules(*_ENTRIES).items()},
-        **{f"runtime/{file}": content for file, content in runtime.items()},
+        f"runtime/{SCRIPT}": runtime[SCRIPT],
+        f"runtime/{BINARY}.gz": program,
         "runtime/LICENSE.txt": _LICENSE.read_bytes(),
         **{named[part]: content for part, content in parts.items()},
     }
@@ -100,9 +106,13 @@ def _network_content(model: Model, network: str) -> bytes:
     return content
 
 
+def _compressed(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)  # the time would change the file's name
+
+
 def _file_name(part: str, content: bytes) -> str:
     """Return a name that changes with the content: browsers and hosts keep files for a while."""
-    ending = "onnx" if part in _NETWORKS else "safetensors"
+    ending = "onnx.gz" if part in _NETWORKS else "safetensors"
     return f"model/{part}-{hashlib.sha256(content).hexdigest()[:12]}.{ending}"
 
 

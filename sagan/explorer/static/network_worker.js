@@ -15,7 +15,7 @@ let fit = ""; // how photos get their proportions
 let networks = {}; // promises of sessions: generator, discriminator
 let plain = { key: "", image: null }; // the last sample without attention: it does not depend on gamma
 
-/** Fetch files at once, reporting how many bytes of all have arrived. */
+/** Fetch gzip files at once, reporting how many bytes of all have arrived: promises of their content. */
 function fetchFiles(files) {
   let loaded = 0;
   return files.map(async (url) => {
@@ -28,8 +28,16 @@ function fetchFiles(files) {
       loaded += part.value.length;
       postMessage({ loaded });
     }
-    return new Uint8Array(await new Blob(chunks).arrayBuffer());
+    return unpacked(new Blob(chunks));
   });
+}
+
+/** The content of a gzip file. Where a host declares its encoding, the browser has unpacked it already. */
+async function unpacked(blob) {
+  const [first, second] = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
+  const packed = first === 0x1f && second === 0x8b;
+  const stream = packed ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob.stream();
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 function load({ runtime, generator, discriminator }) {

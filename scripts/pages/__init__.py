@@ -1,0 +1,1 @@
+"""What the scripts that open a model's page in a browser have in common."""
