@@ -4,6 +4,7 @@ Random samples of all classes are compared with the photo, and Adam moves the la
 ones (Abdal, Qin and Wonka, 2019, arXiv 1904.03189, without the step out of the latent space).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,11 @@ from sagan.nn.inputs import seeded_latents
 from sagan.runtime.device import CPU
 from sagan.types import Float32Array, UInt8Array
 
-NUM_RANDOM = 512  # samples to start from
-NUM_STARTS = 8  # of these, the nearest are improved; half of the steps later only some of them
-NUM_FINALISTS = 3
+NUM_RANDOM = 256  # samples to start from
+# How many of them are improved, always the nearest, and for which share of the steps.
+STAGES = ((8, 1 / 6), (3, 1 / 3), (1, 1 / 2))
 STEPS = 120  # of Adam for the nearest
-LEARNING_RATE = 0.06
+FIRST_LEARNING_RATE, LAST_LEARNING_RATE = 0.1, 0.02  # from one to the other along half a cosine
 PIXEL_WEIGHT = 0.5  # of the distance in pixels, beside that in features
 NORM_WEIGHT = 0.02  # keeps latents about as long as random ones
 _BATCH_SIZE = 64
@@ -95,19 +96,16 @@ def project(
     nearest = int(distances.argmin())
     random_image = target.draw(latents, classes, nearest)
     random_distance = float(distances[nearest])
-    kept = losses.argsort()[:NUM_STARTS]
-    for num, part in ((NUM_STARTS, steps - steps * 2 // 3), (NUM_FINALISTS, steps * 2 // 3)):
-        latents = latents[kept[:num]]
-        classes = classes[kept[:num]] if classes is not None else None
-        before = 0 if num == NUM_STARTS else steps - part
-
-        def report(done: int, before: int = before) -> None:
-            progress(before + done, steps)
-
-        latents = target.improve(latents, classes, part, report)
+    done = 0
+    for num, share in STAGES:
+        kept = losses.argsort()[:num]
+        latents = latents[kept]
+        classes = classes[kept] if classes is not None else None
+        end = steps if (num, share) == STAGES[-1] else done + round(steps * share)
+        latents = target.improve(latents, classes, range(done, end), steps, progress)
         losses, distances = target.measure(latents, classes)
-        kept = losses.argsort()
-    best = int(kept[0])
+        done = end
+    best = int(losses.argmin())
     return Projection(
         image=target.draw(latents, classes, best),
         latents=latents[best].cpu().numpy(),
@@ -158,18 +156,20 @@ class _Target:
         self,
         latents: Tensor,
         classes: Tensor | None,
-        steps: int,
-        report: Callable[[int], None],
+        steps: range,
+        total: int,
+        progress: Callable[[int, int], None],
     ) -> Tensor:
-        """Latents after some steps of Adam, each row by itself."""
+        """Latents after some steps, of `total`, of Adam, each row by itself."""
         moved = latents.clone().requires_grad_()
-        adam = torch.optim.Adam([moved], LEARNING_RATE)
-        for step in range(steps):
+        adam = torch.optim.Adam([moved])
+        for step in steps:
+            adam.param_groups[0]["lr"] = _learning_rate(step / total)
             adam.zero_grad()
             loss, _ = self.losses(moved, classes)
             loss.sum().backward(inputs=[moved])
             adam.step()
-            report(step + 1)
+            progress(step + 1, total)
         return moved.detach()
 
     @torch.no_grad()
@@ -178,6 +178,12 @@ class _Target:
         label = classes[index : index + 1] if classes is not None else None
         images = to_uint8(self.generator(latents[index : index + 1], label))
         return np.asarray(images)[0]
+
+
+def _learning_rate(share: float) -> float:
+    """Return Adam's learning rate after a share of the steps."""
+    falling = (1 + math.cos(math.pi * share)) / 2
+    return LAST_LEARNING_RATE + (FIRST_LEARNING_RATE - LAST_LEARNING_RATE) * falling
 
 
 def project_photo(
@@ -213,7 +219,7 @@ def project_photo(
     generator, discriminator = opened.generator().to(device), opened.discriminator().to(device)
     found = project(generator, discriminator, image, labels, steps, seed, progress)
     images = as_rgb(np.stack([image, found.nearest_random, found.image]))
-    captions = captions_for(["photo", "nearest of random samples", "projection"], 3)
+    captions = captions_for(["photo", "nearest random", "projection"], 3)
     side_by_side = captioned_grid(images, 3, visible_scale(opened.config.shape, 3), captions)
     name = opened.classes[found.label] if found.label is not None else ""
     return found, side_by_side, name, opened.credits
