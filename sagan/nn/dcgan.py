@@ -21,6 +21,7 @@ from sagan.nn.channels import (
     discriminator_feature_maps,
     generator_feature_maps,
 )
+from sagan.nn.convolution import Conv2d, ConvTranspose2d
 from sagan.nn.inputs import (
     check_forward_images,
     check_forward_labels,
@@ -71,14 +72,14 @@ class DCGANGenerator(GeneratorBase):
         channels = generator_feature_maps("dcgan", self.shape, width)
         widths = [latent_size, *channels.values()]
 
-        self.layers = nn.ModuleList([nn.ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
+        self.layers = nn.ModuleList([ConvTranspose2d(widths[0], widths[1], kernel_size=4)])
         for c_in, c_out in pairwise(widths[1:]):
-            self.layers.append(nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1))
+            self.layers.append(ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1))
         self.norms = nn.ModuleList(BatchNorm2d(c) for c in widths[1:])
         if spectral_norm is not None:
             apply_spectral_norm(self.layers, (nn.ConvTranspose2d,), spectral_norm.eps)
         # Drawn before attention, so that the weights do not depend on it.
-        to_rgb = nn.ConvTranspose2d(
+        to_rgb = ConvTranspose2d(
             widths[-1], self.shape.channels, kernel_size=4, stride=2, padding=1
         )
         self.self_attention = attention_blocks(attention, channels)
@@ -138,7 +139,7 @@ class DCGANDiscriminator(DiscriminatorBase):
         widths = [self.shape.channels, *channels.values()]
 
         self.layers = nn.ModuleList(
-            nn.Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
+            Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
             for c_in, c_out in pairwise(widths)
         )
         if spectral_norm is not None:

@@ -25,6 +25,7 @@ from sagan.nn.channels import (
     residual_discriminator_sizes,
     residual_generator_sizes,
 )
+from sagan.nn.convolution import Conv2d
 from sagan.nn.initialization import (
     Initializer,
     initialize_layers,
@@ -92,9 +93,9 @@ class GeneratorBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = batch_norm(num_classes, in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv1 = Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
         self.norm2 = batch_norm(num_classes, out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.conv2 = Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
         self.modulation1: nn.Module | None = None
         self.modulation2: nn.Module | None = None
@@ -179,7 +180,7 @@ class Generator(GeneratorBase):
         maps = generator_feature_maps(self.family, self.shape, width)
         self.self_attention = attention_blocks(attention, maps)
         self.norm = BatchNorm2d(channels[-1])
-        self.to_rgb = nn.Conv2d(channels[-1], self.shape.channels, kernel_size=3, padding=1)
+        self.to_rgb = Conv2d(channels[-1], self.shape.channels, kernel_size=3, padding=1)
 
         initialize(self, initializer, seed)
         if spectral_norm is not None:
@@ -213,8 +214,8 @@ class FirstDiscriminatorBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.conv1 = Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv2 = Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,8 +236,8 @@ class DiscriminatorBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.rectified_skip = rectified_skip
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.conv1 = Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.conv2 = Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
         self.downsample = downsample
         self.skip: nn.Module = nn.Identity()
         if downsample or in_channels != out_channels:

@@ -1,0 +1,97 @@
+"""Convolutions whose weights' gradients are matrix products equal torch's own."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sagan.nn import convolution
+from sagan.nn.convolution import convolve, convolve_transposed
+
+PAIRS = [(convolve, F.conv2d, False), (convolve_transposed, F.conv_transpose2d, True)]
+
+
+@pytest.fixture
+def by_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute all gradients of weights as products, a few images at a time."""
+    monkeypatch.setattr(convolution, "WIDE_WINDOW", 0)
+    monkeypatch.setattr(convolution, "CHUNK_ENTRIES", 500)
+
+
+def draw_operands(
+    transposed: bool, batch: int, c_in: int, c_out: int, side: int, kernel: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x, weight and bias in float64, which need gradients."""
+    rng = torch.Generator().manual_seed(0)
+    channels = (c_in, c_out) if transposed else (c_out, c_in)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64, requires_grad=True)
+
+    return draw(batch, c_in, side, side + 1), draw(*channels, kernel, kernel), draw(c_out)
+
+
+@pytest.mark.usefixtures("by_products")
+@pytest.mark.parametrize(("ours", "torchs", "transposed"), PAIRS)
+@given(
+    batch=st.integers(1, 5), c_in=st.integers(1, 4), c_out=st.integers(1, 4),
+    side=st.integers(4, 7),
+    window=st.sampled_from([(3, 1, 1), (4, 2, 1), (4, 1, 0), (1, 1, 0), (3, 2, 0)]),
+    biased=st.booleans(),
+)  # fmt: skip
+def test_result_and_gradients_equal_those_of_torch(
+    ours, torchs, transposed, batch, c_in, c_out, side, window, biased: bool
+) -> None:
+    kernel, stride, padding = window
+    x, weight, bias = draw_operands(transposed, batch, c_in, c_out, side, kernel)
+    inputs = [x, weight, bias] if biased else [x, weight]
+    actual = ours(x, weight, bias if biased else None, stride, padding)
+    expected = torchs(x, weight, bias if biased else None, stride, padding)
+    assert torch.equal(actual, expected)
+    upstream = torch.randn_like(expected)
+    for found, truth in zip(
+        torch.autograd.grad(actual, inputs, upstream),
+        torch.autograd.grad(expected, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, truth)
+
+
+@pytest.mark.usefixtures("by_products")
+@pytest.mark.parametrize(("ours", "torchs", "transposed"), PAIRS)
+def test_the_result_can_be_differentiated_twice(ours, torchs, transposed) -> None:
+    """A gradient penalty needs this."""
+    operands = draw_operands(transposed, 2, 2, 3, 4, 3)
+    assert torch.autograd.gradcheck(lambda *inputs: ours(*inputs, 1, 1), operands)
+    assert torch.autograd.gradgradcheck(lambda *inputs: ours(*inputs, 1, 1), operands)
+
+
+def test_a_transposed_convolution_of_one_pixel_equals_that_of_torch() -> None:
+    _, weight, bias = draw_operands(True, 2, 3, 5, 1, 4)
+    x = torch.randn(2, 3, 1, 1, dtype=torch.float64, requires_grad=True)
+    actual, expected = convolve_transposed(x, weight, bias), F.conv_transpose2d(x, weight, bias)
+    torch.testing.assert_close(actual, expected)
+    for found, truth in zip(
+        torch.autograd.grad(actual.square().sum(), [x, weight, bias]),
+        torch.autograd.grad(expected.square().sum(), [x, weight, bias]),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, truth)
+
+
+@pytest.mark.parametrize(("ours", "torchs", "transposed"), PAIRS)
+@pytest.mark.parametrize(("inputs", "as_product"), [(128, False), (129, True)])
+def test_only_wide_windows_are_multiplied(ours, torchs, transposed, inputs, as_product) -> None:
+    """`inputs` of the convolution of which the transposed one is the way back, 4x4 each."""
+    channels = (2, inputs) if transposed else (inputs, 2)
+    x, weight, _ = draw_operands(transposed, 1, *channels, 4, 4)
+    result = ours(x, weight, None, 2, 1)
+    assert (type(result.grad_fn).__name__ == "_ConvolutionBackward") is as_product
+
+
+def test_a_frozen_weight_has_no_gradient() -> None:
+    x = torch.randn(2, 256, 4, 4, requires_grad=True)
+    weight = torch.randn(8, 256, 4, 4)
+    assert type(convolve(x, weight, None, 2, 1).grad_fn).__name__ == "ConvolutionBackward0"
