@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from sagan.training.loss_scaling import LossScale
 
 SKIPS_ON = ("cpu", "cuda")  # where fused Adam honors `found_inf` and skips its update
+NORM_SCALE = 1e-25  # so that 2^38 squares of the largest float32 have a finite sum
 ADVICE = "try --set precision=float32, lower learning rates, or --set on_nonfinite=skip"
 
 
@@ -69,10 +70,11 @@ class FiniteGuard:
         if self.loss_scale is not None:
             self.loss_scale.unscale_([p.grad for p in self._parameters if p.grad is not None])
         gradients = [p.grad if p.grad is not None else self._zero for p in self._parameters]
-        # The largest magnitude is finite if and only if every element is.
-        largest = torch._foreach_norm(gradients, float("inf"))
+        # A norm is finite if and only if every element is, once squares cannot overflow. (The
+        # largest magnitude needs no scaling, but takes a CPU five times as long.)
+        norms = torch._foreach_norm(torch._foreach_mul(gradients, NORM_SCALE))
         # 0 * x is 0 if and only if x is finite.
-        bad = (0 * torch.stack([loss, *largest])).ne(0)
+        bad = (0 * torch.stack([loss, *norms])).ne(0)
         # Until there is a fault, this keeps the latest step, which `report` does not read.
         latest = self._faults.eq(0)
         self._first_step.masked_fill_(latest, step)
