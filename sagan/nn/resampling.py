@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sagan.nn.convolution import convolve, convolve_transposed
+
 
 def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Compute `conv2d(interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)`.
@@ -24,9 +26,10 @@ def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (B, C_out, 2H, 2W).
     """
     # A transposed convolution applies its kernel mirrored, in the layout (C_in, C_out, 4, 4).
-    kernel = 4 * _box_averaged(weight.flip(2, 3))
-    kernel = kernel.transpose(0, 1).contiguous(memory_format=torch.channels_last)
-    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+    # Pooling is fast on channels_last weights only, so the copy comes first.
+    mirrored = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+    kernel = 4 * _box_averaged(mirrored)
+    return convolve_transposed(x, kernel, bias, stride=2, padding=1)
 
 
 def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -40,7 +43,7 @@ def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
     Returns:
         (B, C_out, H/2, W/2).
     """
-    return F.conv2d(x, _box_averaged(weight), bias, stride=2, padding=1)
+    return convolve(x, _box_averaged(weight), bias, stride=2, padding=1)
 
 
 def _box_averaged(weight: Tensor) -> Tensor:
