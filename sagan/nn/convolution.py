@@ -1,8 +1,11 @@
-"""Convolutions with gradients of weights that CPU libraries are slow at, computed as products.
+"""Convolutions in float32 on a CPU, by whatever way is the fastest for their shapes.
 
-oneDNN has fast kernels on AVX2 for all passes but one: the gradient of a weight. If the weight is
-large, a matrix product over all windows of the image takes 1.2 to 2.5 times less: see
-docs/performance.md.
+* 3x3 convolutions of many channels, all passes: Winograd's way, `sagan.nn.winograd`.
+* The gradient of a large weight, for which oneDNN has no good kernel on AVX2: a matrix product over
+  all windows of the image.
+* Everything else: torch, which calls oneDNN.
+
+Figures are in docs/performance.md.
 """
 
 from typing import Any
@@ -11,8 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sagan.nn.winograd import TILE, convolve3x3, gradient_of_weight3x3
+
 # Entries of a window, channels times kernel. With fewer, oneDNN's own kernel is as fast.
 WIDE_WINDOW = 2048
+# With fewer channels or positions, Winograd's transforms take longer than they save. (For the
+# gradient of the weight, half as many channels are enough.)
+WINOGRAD_CHANNELS = 128
+WINOGRAD_POSITIONS = 256
 CHUNK_ENTRIES = 2**21  # of windows at a time, 8 MB: all of them may take more than the step
 
 
@@ -37,9 +46,11 @@ def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0
 ) -> Tensor:
     """Compute `conv2d`, for x (B, C_in, H, W) and weight (C_out, C_in, k, k)."""
-    if _gains_by_products(x, weight):
-        result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, False)
-        return result
+    if _may_choose(x, weight):
+        winograd = _gains_by_winograd(x, weight, stride, padding, WINOGRAD_CHANNELS)
+        if winograd or _has_own_gradient(x, weight, stride, padding):
+            result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, False, winograd)
+            return result
     return F.conv2d(x, weight, bias, stride, padding)
 
 
@@ -49,8 +60,9 @@ def convolve_transposed(
     """Compute `conv_transpose2d`, for x (B, C_in, H, W) and weight (C_in, C_out, k, k)."""
     if x.shape[2:] == (1, 1) and padding == 0:
         return _from_one_pixel(x, weight, bias)
-    if _gains_by_products(x, weight):
-        result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, True)
+    needed = weight.requires_grad and torch.is_grad_enabled()
+    if needed and _is_wide(weight) and _may_choose(x, weight):
+        result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, True, False)
         return result
     return F.conv_transpose2d(x, weight, bias, stride, padding)
 
@@ -63,21 +75,46 @@ def _from_one_pixel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return result + bias[:, None, None] if bias is not None else result
 
 
-def _gains_by_products(x: Tensor, weight: Tensor) -> bool:
-    """Return whether the weight's gradient is needed and faster as a product.
+def _may_choose(x: Tensor, weight: Tensor) -> bool:
+    """Return whether these operands are computed by code of ours, if it is faster.
 
-    It is a function of shape and device, never of a timing, as bit-exact resuming requires.
+    Like the other two conditions, it is a function of shapes and device, never of a timing, as
+    bit-exact resuming requires.
     """
     return (
-        weight.requires_grad
-        and torch.is_grad_enabled()
-        and weight[0].numel() > WIDE_WINDOW
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
     )
+
+
+def _gains_by_winograd(x: Tensor, weight: Tensor, stride: int, padding: int, channels: int) -> bool:
+    """Return whether a convolution is 3x3 and large enough for transforms to pay."""
+    height, width = x.shape[2:]
+    return (
+        weight.shape[2:] == (3, 3)
+        and stride == padding == 1
+        and min(weight.shape[:2]) >= channels
+        and height * width >= WINOGRAD_POSITIONS
+        and height % TILE == width % TILE == 0
+    )
+
+
+def _has_own_gradient(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
+    """Return whether the weight's gradient is needed, and a convolution has a faster way to it."""
+    if not (weight.requires_grad and torch.is_grad_enabled()):
+        return False
+    return _is_wide(weight) or _gradient_by_winograd(x, weight, stride, padding)
+
+
+def _gradient_by_winograd(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
+    return _gains_by_winograd(x, weight, stride, padding, WINOGRAD_CHANNELS // 2)
+
+
+def _is_wide(weight: Tensor) -> bool:
+    return weight[0].numel() > WIDE_WINDOW
 
 
 class _Convolution(torch.autograd.Function):
@@ -92,39 +129,55 @@ class _Convolution(torch.autograd.Function):
         stride: int,
         padding: int,
         transposed: bool,
+        winograd: bool,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.options = stride, padding, transposed
+        ctx.options = stride, padding, transposed, winograd
+        if winograd:
+            return convolve3x3(x, weight, bias)
         convolution = F.conv_transpose2d if transposed else F.conv2d
         return convolution(x, weight, bias, stride, padding)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        stride, padding, transposed = ctx.options
+        stride, padding, transposed, winograd = ctx.options
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         # Only torch's own way can be differentiated once more.
-        by_product = needs_weight and not torch.is_grad_enabled()
-        to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
-            grad,
-            x,
-            weight,
-            [weight.shape[1 if transposed else 0]],
-            [stride, stride],
-            [padding, padding],
-            [1, 1],
-            transposed,
-            [0, 0],
-            1,
-            # Asked for the bias's gradient, it would compute the weight's as well.
-            [needs_x, needs_weight and not by_product, needs_bias and not by_product],
-        )
-        if by_product:
-            to_bias = grad.sum(dim=(0, 2, 3)) if needs_bias else None
+        own = not torch.is_grad_enabled()
+        own_x, own_weight = own and winograd and needs_x, own and needs_weight
+        to_x, to_weight, to_bias = None, None, None
+        mask = [
+            needs_x and not own_x,
+            needs_weight and not own_weight,
+            # Asked for the bias's gradient, torch would compute the weight's as well.
+            needs_bias and not own,
+        ]
+        if any(mask):
+            to_x, to_weight, to_bias = torch.ops.aten.convolution_backward(
+                grad,
+                x,
+                weight,
+                [weight.shape[1 if transposed else 0]],
+                [stride, stride],
+                [padding, padding],
+                [1, 1],
+                transposed,
+                [0, 0],
+                1,
+                mask,
+            )
+        if own_x:
+            to_x = convolve3x3(grad, weight.flip(2, 3).transpose(0, 1))
+        if own_weight and not transposed and _gradient_by_winograd(x, weight, stride, padding):
+            to_weight = gradient_of_weight3x3(x, grad)
+        elif own_weight:
             # A transposed convolution is the way back of another, which takes grad and returns x.
             images, maps = (grad, x) if transposed else (x, grad)
             to_weight = _gradient_of_weight(images, maps, weight.shape[2], stride, padding)
-        return to_x, to_weight, to_bias, None, None, None
+        if own and needs_bias:
+            to_bias = grad.sum(dim=(0, 2, 3))
+        return to_x, to_weight, to_bias, *(None,) * 4
 
 
 def _gradient_of_weight(

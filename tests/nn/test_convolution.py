@@ -1,4 +1,4 @@
-"""Convolutions whose weights' gradients are matrix products equal torch's own."""
+"""Convolutions computed in other ways than torch's equal torch's."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sagan.nn import convolution
+from sagan.nn import convolution, winograd
 from sagan.nn.convolution import convolve, convolve_transposed
 
 PAIRS = [(convolve, F.conv2d, False), (convolve_transposed, F.conv_transpose2d, True)]
@@ -18,6 +18,15 @@ def by_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute all gradients of weights as products, a few images at a time."""
     monkeypatch.setattr(convolution, "WIDE_WINDOW", 0)
     monkeypatch.setattr(convolution, "CHUNK_ENTRIES", 500)
+
+
+@pytest.fixture
+def by_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute every 3x3 convolution that can be in Winograd's way, two images at a time."""
+    monkeypatch.setattr(convolution, "WINOGRAD_POSITIONS", 1)
+    monkeypatch.setattr(convolution._gains_by_winograd, "__defaults__", (1,))
+    monkeypatch.setattr(convolution, "WINOGRAD_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "TILES_AT_A_TIME", 10)
 
 
 def draw_operands(
@@ -95,3 +104,76 @@ def test_a_frozen_weight_has_no_gradient() -> None:
     x = torch.randn(2, 256, 4, 4, requires_grad=True)
     weight = torch.randn(8, 256, 4, 4)
     assert type(convolve(x, weight, None, 2, 1).grad_fn).__name__ == "ConvolutionBackward0"
+
+
+@pytest.mark.usefixtures("by_winograd")
+@given(
+    batch=st.integers(1, 5), c_in=st.integers(1, 4), c_out=st.integers(1, 4),
+    height=st.sampled_from([4, 8, 12]), width=st.sampled_from([4, 8, 12]), biased=st.booleans(),
+)  # fmt: skip
+def test_winograds_way_gives_the_same_result_and_gradients(
+    batch, c_in, c_out, height, width, biased: bool
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(batch, c_in, height, width), (c_out, c_in, 3, 3), (c_out,)]
+    inputs = [
+        torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True)
+        for shape in shapes[: 2 + biased]
+    ]
+    x, weight, bias = (*inputs, None)[:3]
+    actual, expected = convolve(x, weight, bias, 1, 1), F.conv2d(x, weight, bias, padding=1)
+    assert not torch.equal(actual, expected)  # rounding
+    assert type(actual.grad_fn).__name__ == "_ConvolutionBackward"
+    torch.testing.assert_close(actual, expected)
+    upstream = torch.randn_like(expected)
+    for found, truth in zip(
+        torch.autograd.grad(actual, inputs, upstream),
+        torch.autograd.grad(expected, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, truth)
+
+
+@pytest.mark.usefixtures("by_winograd")
+def test_winograds_way_can_be_differentiated_twice() -> None:
+    operands = draw_operands(False, 1, 2, 2, 4, 3)
+    x = operands[0].detach()[..., :4].requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda *inputs: convolve(*inputs, 1, 1), (x, *operands[1:]))
+
+
+def test_rounding_errors_of_winograds_way_are_small() -> None:
+    """Seven times those of the direct sum, relative to the largest value."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 128, 16, 16, generator=rng)
+    weight = torch.randn(128, 128, 3, 3, generator=rng)
+    grad = torch.randn(4, 128, 16, 16, generator=rng)
+
+    def error(found: Tensor, truth: Tensor) -> float:
+        return float((found - truth).abs().max() / truth.abs().max())
+
+    exact = F.conv2d(x.double(), weight.double(), padding=1)
+    assert 0 < error(winograd.convolve3x3(x, weight), exact) < 2e-5
+    exact = torch.nn.grad.conv2d_weight(x.double(), weight.shape, grad.double(), padding=1)
+    assert 0 < error(winograd.gradient_of_weight3x3(x, grad), exact) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "ours"), [(128, 16, True), (127, 16, False), (128, 12, False)]
+)
+def test_only_large_convolutions_are_transformed(channels: int, side: int, ours: bool) -> None:
+    x, weight = torch.randn(1, channels, side, side), torch.randn(channels, channels, 3, 3)
+    direct = F.conv2d(x, weight, padding=1)
+    assert torch.equal(convolve(x, weight, None, 1, 1), direct) is not ours
+
+
+def test_sides_that_four_does_not_divide_are_not_transformed() -> None:
+    x, weight = torch.randn(1, 128, 18, 18), torch.randn(128, 128, 3, 3)
+    assert torch.equal(convolve(x, weight, None, 1, 1), F.conv2d(x, weight, padding=1))
+
+
+def test_bfloat16_is_left_to_torch() -> None:
+    x, weight = torch.randn(1, 128, 16, 16), torch.randn(128, 128, 3, 3, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = convolve(x, weight, None, 1, 1)
+    assert result.dtype == torch.bfloat16
+    assert type(result.grad_fn).__name__ != "_ConvolutionBackward"
