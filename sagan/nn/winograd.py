@@ -43,9 +43,16 @@ def convolve3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     (batch, _, height, width), outputs = x.shape, len(weight)
     kernel = weight.new_tensor(_KERNEL)
     kernels = torch.einsum("ai,bj,ocij->abco", kernel, kernel, weight).flatten(0, 1).contiguous()
-    result = x.new_empty(batch, height // TILE, TILE, width // TILE, TILE, outputs)
+    # Not a view, which nobody could change in place, as ReLU does.
+    result = torch.empty_strided(
+        (batch, outputs, height, width),
+        (height * width * outputs, 1, width * outputs, outputs),
+        dtype=x.dtype,
+        device=x.device,
+    )
+    written = result.movedim(1, -1).view(batch, height // TILE, TILE, width // TILE, TILE, outputs)
     num = _images_at_a_time(x)
-    for images, part in zip(x.split(num), result.split(num), strict=True):
+    for images, part in zip(x.split(num), written.split(num), strict=True):
         tiles = _image_tiles(images)
         products = torch.bmm(tiles.view(POINTS**2, -1, tiles.shape[-1]), kernels)
         products = products.view(*tiles.shape[:-1], outputs)
@@ -58,7 +65,7 @@ def convolve3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
             torch.add(done, bias, out=part)
         else:
             part.copy_(done)
-    return result.view(batch, height, width, outputs).movedim(-1, 1)
+    return result
 
 
 def gradient_of_weight3x3(x: Tensor, grad: Tensor) -> Tensor:

@@ -141,6 +141,19 @@ def test_winograds_way_can_be_differentiated_twice() -> None:
     assert torch.autograd.gradgradcheck(lambda *inputs: convolve(*inputs, 1, 1), (x, *operands[1:]))
 
 
+@pytest.mark.usefixtures("by_winograd")
+def test_winograds_result_can_be_changed_in_place() -> None:
+    x, weight, _ = draw_operands(False, 2, 3, 5, 4, 3)
+    x = x.detach()[..., :4].requires_grad_()
+    result = F.relu(convolve(x, weight, None, 1, 1), inplace=True)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    expected = F.relu(F.conv2d(x, weight, padding=1))
+    torch.testing.assert_close(
+        torch.autograd.grad(result.sum(), [x, weight]),
+        torch.autograd.grad(expected.sum(), [x, weight]),
+    )
+
+
 def test_rounding_errors_of_winograds_way_are_small() -> None:
     """Seven times those of the direct sum, relative to the largest value."""
     rng = torch.Generator().manual_seed(0)
