@@ -111,7 +111,7 @@ class GeneratorBlock(nn.Module):
         second = self.modulation2(latents) if self.modulation2 is not None else None
         h = F.relu(self.norm2(h, labels, second), inplace=True)
         # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
-        return self.conv2(h) + _upsample(self.skip(x))
+        return self.conv2(h).add_(_upsample(self.skip(x)))
 
     def fold_norms(self) -> None:
         """Fold norm2 into conv1, for inference, unless it depends on labels."""
@@ -222,7 +222,7 @@ class FirstDiscriminatorBlock(nn.Module):
         """(B, C_in, H, W) -> (B, C_out, H/2, W/2)."""
         h = F.relu(self.conv1(x), inplace=True)
         h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
-        return h + self.skip(F.avg_pool2d(x, 2))
+        return h.add_(self.skip(F.avg_pool2d(x, 2)))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -253,8 +253,8 @@ class DiscriminatorBlock(nn.Module):
         if self.downsample:
             h = convolve_downsample(h, self.conv2.weight, self.conv2.bias)
             # A 1x1 convolution commutes with mean pooling and costs a quarter after it.
-            return h + self.skip(F.avg_pool2d(x, 2))
-        return self.conv2(h) + self.skip(x)
+            return h.add_(self.skip(F.avg_pool2d(x, 2)))
+        return self.conv2(h).add_(self.skip(x))
 
 
 class Discriminator(DiscriminatorBase):
