@@ -71,7 +71,7 @@ class FiniteGuard:
             self.loss_scale.unscale_([p.grad for p in self._parameters if p.grad is not None])
         gradients = [p.grad if p.grad is not None else self._zero for p in self._parameters]
         # A norm is finite if and only if every element is, once squares cannot overflow. (The
-        # largest magnitude needs no scaling, but takes a CPU five times as long.)
+        # largest magnitude needs no scaling, but takes a CPU several times as long.)
         norms = torch._foreach_norm(torch._foreach_mul(gradients, NORM_SCALE))
         # 0 * x is 0 if and only if x is finite.
         bad = (0 * torch.stack([loss, *norms])).ne(0)
