@@ -18,8 +18,7 @@ from sagan.nn.winograd import TILE, convolve3x3, gradient_of_weight3x3
 
 # Entries of a window, channels times kernel. With fewer, oneDNN's own kernel is as fast.
 WIDE_WINDOW = 2048
-# With fewer channels or positions, Winograd's transforms take longer than they save. (For the
-# gradient of the weight, half as many channels are enough.)
+# With fewer channels or positions, Winograd's transforms take longer than they save.
 WINOGRAD_CHANNELS = 128
 WINOGRAD_POSITIONS = 256
 CHUNK_ENTRIES = 2**21  # of windows at a time, 8 MB: all of them may take more than the step
@@ -47,8 +46,8 @@ def convolve(
 ) -> Tensor:
     """Compute `conv2d`, for x (B, C_in, H, W) and weight (C_out, C_in, k, k)."""
     if _may_choose(x, weight):
-        winograd = _gains_by_winograd(x, weight, stride, padding, WINOGRAD_CHANNELS)
-        if winograd or _has_own_gradient(x, weight, stride, padding):
+        winograd = _gains_by_winograd(x, weight, stride, padding)
+        if winograd or _gains_by_product(weight):
             result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, False, winograd)
             return result
     return F.conv2d(x, weight, bias, stride, padding)
@@ -60,8 +59,7 @@ def convolve_transposed(
     """Compute `conv_transpose2d`, for x (B, C_in, H, W) and weight (C_in, C_out, k, k)."""
     if x.shape[2:] == (1, 1) and padding == 0:
         return _from_one_pixel(x, weight, bias)
-    needed = weight.requires_grad and torch.is_grad_enabled()
-    if needed and _is_wide(weight) and _may_choose(x, weight):
+    if _gains_by_product(weight) and _may_choose(x, weight):
         result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, True, False)
         return result
     return F.conv_transpose2d(x, weight, bias, stride, padding)
@@ -90,31 +88,22 @@ def _may_choose(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _gains_by_winograd(x: Tensor, weight: Tensor, stride: int, padding: int, channels: int) -> bool:
+def _gains_by_winograd(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
     """Return whether a convolution is 3x3 and large enough for transforms to pay."""
     height, width = x.shape[2:]
     return (
         weight.shape[2:] == (3, 3)
         and stride == padding == 1
-        and min(weight.shape[:2]) >= channels
+        and min(weight.shape[:2]) >= WINOGRAD_CHANNELS
         and height * width >= WINOGRAD_POSITIONS
         and height % TILE == width % TILE == 0
     )
 
 
-def _has_own_gradient(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
-    """Return whether the weight's gradient is needed, and a convolution has a faster way to it."""
-    if not (weight.requires_grad and torch.is_grad_enabled()):
-        return False
-    return _is_wide(weight) or _gradient_by_winograd(x, weight, stride, padding)
-
-
-def _gradient_by_winograd(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
-    return _gains_by_winograd(x, weight, stride, padding, WINOGRAD_CHANNELS // 2)
-
-
-def _is_wide(weight: Tensor) -> bool:
-    return weight[0].numel() > WIDE_WINDOW
+def _gains_by_product(weight: Tensor) -> bool:
+    """Return whether the weight's gradient is needed and faster as a product."""
+    needed = weight.requires_grad and torch.is_grad_enabled()
+    return needed and weight[0].numel() > WIDE_WINDOW
 
 
 class _Convolution(torch.autograd.Function):
@@ -169,7 +158,7 @@ class _Convolution(torch.autograd.Function):
             )
         if own_x:
             to_x = convolve3x3(grad, weight.flip(2, 3).transpose(0, 1))
-        if own_weight and not transposed and _gradient_by_winograd(x, weight, stride, padding):
+        if own_weight and winograd:
             to_weight = gradient_of_weight3x3(x, grad)
         elif own_weight:
             # A transposed convolution is the way back of another, which takes grad and returns x.
