@@ -35,6 +35,7 @@ from sagan.sampling import grid_labels
 from sagan.types import Float32Array, UInt8Array
 
 MAX_SECONDS = 20.0  # for one projection
+ACROSS = 4  # comparisons in a row of the figure
 SAMPLE_SEED = 1_000_003  # of the random samples; the projection starts from those of its own seed
 
 
@@ -164,8 +165,9 @@ def main() -> int:
     }
     (arguments.out / "projection.json").write_text(json.dumps(record, indent=1) + "\n")
     (arguments.out / "projection.md").write_text("\n".join(lines) + "\n")
-    captions = Captions(columns=["test image", "projection", "nearest random"])
-    grid = captioned_grid(as_rgb(images), 3, visible_scale(model.config.shape, 3), captions)
+    captions = Captions(columns=["test image", "projection", "nearest random"] * ACROSS)
+    scale = visible_scale(model.config.shape, 3 * ACROSS)
+    grid = captioned_grid(as_rgb(images), 3 * ACROSS, scale, captions)
     save_image(grid, arguments.out / "projection.png", model.credits)
     print("\n".join(lines))
     return not all(each.passes for each in comparisons)

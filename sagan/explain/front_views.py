@@ -29,11 +29,11 @@ class FrontView:
 # Found by looking at the first samples of each model.
 FRONT_VIEWS = {
     "cifar10-32": FrontView(
-        view="seed=0&index=18&at=13,23",
-        looks="This pixel of the hull looks along the ship.",
-        another=(9, 5),
-        another_looks="A pixel of the sky looks past the ship, at more sky.",
-        without="Without attention, the same numbers give this: sky and sea lose their blue.",
+        view="seed=0&index=0&at=11,19",
+        looks="This pixel of the plane looks at the whole plane, and not at the sky.",
+        another=(20, 7),
+        another_looks="A pixel of the sky looks past the plane, at more sky.",
+        without="Without attention, the same numbers give this: the plane is gone.",
     ),
     "openmoji-64": FrontView(
         view="seed=13&index=1&at=40,46",

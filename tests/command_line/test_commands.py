@@ -55,13 +55,13 @@ def test_a_start_from_a_model_says_what_was_taken_and_what_was_not(
     sagan, pictures, tmp_path
 ) -> None:
     out = tmp_path / "run"
-    chosen = ("--from", "cifar10-32", "--set", "attention_d=8", "--dry-run")
+    chosen = ("--from", "cifar10-32", "--set", "attention_d=4", "--dry-run")
     result = sagan("train", "--data", pictures, "--out", out, *chosen)
     assert result.status == 0, result.err
-    (line,) = re.findall(r"^from +cifar10-32, step 14,000: (.*)$", result.out, re.MULTILINE)
-    assert re.fullmatch(r"92 of 92 tensors of the generator, 44 of 57 tensors of the disc.*", line)
-    assert re.search(r"^fresh +discriminator\.self_attention\.8$", result.out, re.MULTILINE)
-    assert re.search(r"^channels_g +32 ", result.out, re.MULTILINE)
+    (line,) = re.findall(r"^from +cifar10-32, step 9,000: (.*)$", result.out, re.MULTILINE)
+    assert re.fullmatch(r"99 of 99 tensors of the generator, 64 of 78 tensors of the disc.*", line)
+    assert re.search(r"^fresh +discriminator\.self_attention\.4$", result.out, re.MULTILINE)
+    assert re.search(r"^channels_g +16 ", result.out, re.MULTILINE)
     assert not out.exists()
     refused = sagan("train", "--data", pictures, "--out", out, *chosen, "--set", "channels_d=16")
     assert refused.status == 2

@@ -40,7 +40,7 @@ def test_the_readme_names_the_shapes_that_its_example_gives() -> None:
 def test_the_networks_train_in_a_loop_of_the_readers_own() -> None:
     names = run("docs/python.md")
     assert names["logits"].shape == (16, 10)
-    assert names["maps"]["discriminator.attention_16"].shape[:2] == (16, 256)
+    assert names["maps"]["discriminator.attention_8"].shape[:2] == (16, 64)
     assert torch.isfinite(names["loss_d"])
     assert torch.isfinite(names["loss_g"])
 
