@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,6 +86,9 @@ def _run(arguments: list[str], env: dict[str, str], out: Path, err: Path) -> Non
             os.dup2(file.fileno(), standard.fileno())
     os.environ.clear()
     os.environ.update(env)
+    # Not the folder for temporary files of the process that asked.
+    multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
+    tempfile.tempdir = None
     first, *rest = arguments
     try:
         if first == "-c":

@@ -61,7 +61,7 @@ def judged(discriminator: DiscriminatorBase, inputs: Mapping[str, Tensor]) -> di
         logits = discriminator(inputs["images"], inputs.get("labels"))
         features = discriminator.embed(inputs["images"])
     return {
-        "logits": logits,
+        "logits": logits.mean(1) if logits.ndim == 2 else logits,  # over the patches of an image
         "features": features,
         "class_logits": discriminator.class_logits(features),
         **maps,
