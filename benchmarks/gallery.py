@@ -4,7 +4,7 @@ A row of samples for each number of images and each time, from scratch and from 
 ten of a fixed seed, not chosen. Trainings are those of `benchmarks.transfer`, one seed each, and
 are kept likewise: stopped at any time, the same command continues with the one that was running.
 
-    python -m benchmarks.gallery cifar10.zip --from avatars-64 --size 32 --out results/gallery
+    python -m benchmarks.gallery avatars@25000 --from cifar10-32 --out results/gallery
 
 Nothing else should run on the machine meanwhile.
 """
@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import progress
-from benchmarks.transfer import add_training_options, listed, measure, split_images
+from benchmarks.transfer import (
+    add_training_options,
+    distance_name,
+    listed,
+    measure,
+    split_images,
+)
 from sagan.gallery import save_image
 from sagan.images.grid import Captions, captioned_grid
 from sagan.model import open_model
@@ -75,7 +81,7 @@ def draw(cells: list[dict[str, Any]], out: Path) -> None:
 
 def table(cells: list[dict[str, Any]]) -> list[str]:
     """Return the cells as lines of Markdown."""
-    first = next(name for name in cells[0]["metrics"] if name.startswith("F"))
+    first = distance_name(cells)
     lines = [
         f"| images | minutes | start | recipe | steps | {first} |",
         "| --- | --- | --- | --- | --- | --- |",

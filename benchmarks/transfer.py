@@ -168,7 +168,7 @@ def measure(
 
 def table(cells: list[dict[str, Any]]) -> list[str]:
     """Return the distances as lines of Markdown: by arm, with ratios to the same seed's scratch."""
-    first = next(name for name in cells[0]["metrics"] if name.startswith("F"))
+    first = distance_name(cells)
     distances = {(cell["arm"], cell["seed"]): cell["metrics"][first] for cell in cells}
     lines = [f"| arm | steps | {first}, by seed | ratio to scratch |", "| --- | --- | --- | --- |"]
     for arm in dict.fromkeys(cell["arm"] for cell in cells):
@@ -183,6 +183,11 @@ def table(cells: list[dict[str, Any]]) -> list[str]:
         ratio = f"{statistics.mean(ratios):.2f}" if ratios else ""
         lines.append(f"| {arm} | {steps:,.0f} | {listed} | {ratio} |")
     return lines
+
+
+def distance_name(cells: list[dict[str, Any]]) -> str:
+    """Return the name of the cells' Frechet distance, which says of which features it is."""
+    return next(name for name in cells[0]["metrics"] if name.startswith("F"))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,8 +6,8 @@ Test images, drawn at random, are projected one by one, as `sagan project` does 
 each to its projection, in the discriminator's features, must be smaller than that to the nearest of
 1,000 random samples of all classes (not those that the projection starts from), and one projection
 must take less than 20 seconds of the processor's time, all threads together: other programs then do
-not count. Writes projection.json, projection.md and projection.png into the
-folder `--out`; the picture shows image, projection and nearest random sample, a row for each.
+not count. Writes projection.json, projection.md and projection.png into the folder `--out`; the
+picture shows image, projection and nearest random sample of each, four to a row.
 """
 
 import argparse

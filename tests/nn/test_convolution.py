@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sagan.nn import convolution, winograd
 from sagan.nn.convolution import convolve, convolve_transposed
+from tests.nn.gradients import assert_same_gradients
 
 PAIRS = [(convolve, F.conv2d, False), (convolve_transposed, F.conv_transpose2d, True)]
 
@@ -59,13 +60,7 @@ def test_result_and_gradients_equal_those_of_torch(
     actual = ours(x, weight, bias if biased else None, stride, padding)
     expected = torchs(x, weight, bias if biased else None, stride, padding)
     assert torch.equal(actual, expected)
-    upstream = torch.randn_like(expected)
-    for found, truth in zip(
-        torch.autograd.grad(actual, inputs, upstream),
-        torch.autograd.grad(expected, inputs, upstream),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, truth)
+    assert_same_gradients(actual, expected, inputs)
 
 
 @pytest.mark.usefixtures("by_products")
@@ -125,13 +120,7 @@ def test_winograds_way_gives_the_same_result_and_gradients(
     assert not torch.equal(actual, expected)  # rounding
     assert type(actual.grad_fn).__name__ == "_ConvolutionBackward"
     torch.testing.assert_close(actual, expected)
-    upstream = torch.randn_like(expected)
-    for found, truth in zip(
-        torch.autograd.grad(actual, inputs, upstream),
-        torch.autograd.grad(expected, inputs, upstream),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, truth)
+    assert_same_gradients(actual, expected, inputs)
 
 
 @pytest.mark.usefixtures("by_winograd")

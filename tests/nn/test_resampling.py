@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sagan.nn.precision import resolve_precision
 from sagan.nn.resampling import convolve_downsample, upsample_convolve
+from tests.nn.gradients import assert_same_gradients
 
 HAS_BFLOAT16 = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
 
@@ -45,13 +46,7 @@ def test_result_and_gradients_equal_those_of_two_operations(
     inputs = [tensor for tensor in (x, weight, bias) if tensor is not None]
     actual, expected = one(x, weight, bias), two(x, weight, bias)
     torch.testing.assert_close(actual, expected)
-    upstream = torch.randn_like(expected)
-    for found, truth in zip(
-        torch.autograd.grad(actual, inputs, upstream),
-        torch.autograd.grad(expected, inputs, upstream),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, truth)
+    assert_same_gradients(actual, expected, inputs)
 
 
 @pytest.mark.parametrize(("one", "two"), PAIRS)
