@@ -30,6 +30,7 @@ PAGE = "index.html"
 _LICENSE = Path(__file__).parent / "onnxruntime_license.txt"
 MAP_TOLERANCE = 1e-3  # by which a weight of attention may differ from the model's
 _NETWORKS = ("generator", "discriminator")
+_FROZEN = "discriminator.backbone."  # in a projected one
 _ENTRIES = ("live.js", "network_worker.js")
 
 
@@ -93,13 +94,17 @@ def _check_replaceable(out: Path) -> None:
 
 
 def _network_content(model: Model, network: str) -> bytes:
-    """Return one network as an ONNX file, in 16 bits unless its maps suffer from that."""
+    """Return one network as an ONNX file, in 16 bits unless its maps suffer from that.
+
+    A frozen network that a discriminator looks through has 8 bits.
+    """
     from sagan.exporting.onnx_file import onnx_content, run_onnx
+    from sagan.exporting.quantization import quantize_weights
 
     content = b""
     for half in (True, False):
         traced = trace_network(model, network == "discriminator", maps=True, half=half)
-        content = onnx_content(traced, model.metadata())
+        content = quantize_weights(onnx_content(traced, model.metadata()), _FROZEN)
         found = differences(run_onnx, content, traced)
         if all(found[name] <= MAP_TOLERANCE for name in found if ".attention_" in name):
             break

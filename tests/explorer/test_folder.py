@@ -499,8 +499,7 @@ def test_a_shipped_models_page_loads_within_20_seconds_over_10_megabits_per_seco
     files = [path for path in (tmp_path / "page").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 25e6
     model = sum(path.stat().st_size for path in files if path.parent.name == "model")
-    # A projected discriminator comes with the frozen network that it looks through.
-    assert model < (10e6 if open_model(name).config.family == "projected" else 8e6)
+    assert model < 8e6
     counting = type("Counting", (_CountingHandler,), {"sent": []})
     with hosted(tmp_path / "page", counting) as url:
         open_static(page, url, open_page)
