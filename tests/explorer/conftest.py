@@ -213,8 +213,8 @@ def run_async() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     return run
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
+@contextmanager
+def visiting(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh browser profile."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(BROWSER_TIMEOUT)
@@ -223,10 +223,9 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     context.close()
 
 
-@pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    """A page that must not report an error or contact another host."""
-    page = context.new_page()
+@contextmanager
+def watched(page: Page) -> Iterator[Page]:
+    """A page that must not report an error or contact another host meanwhile."""
     errors: list[str] = []
     hosts: set[str] = set()
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -235,6 +234,28 @@ def page(context: BrowserContext) -> Iterator[Page]:
     yield page
     assert not errors
     assert all(host == "" or host.startswith("127.0.0.1:") for host in hosts), hosts
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh browser profile."""
+    with visiting(browser) as context:
+        yield context
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that must not report an error or contact another host."""
+    with watched(context.new_page()) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def lasting_page(browser: Browser) -> Iterator[Page]:
+    """A page for all tests of a file that only compute on it. It is watched, too."""
+    with visiting(browser) as context, watched(context.new_page()) as page:
+        page.emulate_media(reduced_motion="reduce")  # it is idle most of the time
+        yield page
 
 
 def is_error(message: object) -> bool:
@@ -289,7 +310,7 @@ def open_page(page: Page, url: str) -> Page:
     return page
 
 
-@pytest.fixture(name="open_page")
+@pytest.fixture(name="open_page", scope="session")
 def _open_page() -> Callable[[Page, str], Page]:
     """open_page(page, url)."""
     return open_page

@@ -136,6 +136,12 @@ def static(page: Page, site: str, open_page: OpenPage) -> Page:
     return open_static(page, site, open_page)
 
 
+@pytest.fixture(scope="module")
+def computing(lasting_page: Page, site: str, open_page: OpenPage) -> Page:
+    """The static page, opened once: asking its modules for numbers changes nothing on it."""
+    return open_static(lasting_page, site, open_page)
+
+
 def open_static(page: Page, url: str, open_page: OpenPage) -> Page:
     """Open a static page and wait for its networks."""
     page.set_default_timeout(60_000)
@@ -203,18 +209,18 @@ def assert_same_payload(
     ids=["class", "truncation", "gamma", "interpolation", "directions"],
 )
 def test_samples_and_maps_are_those_of_torch(
-    static: Page, run: Path, query: dict[str, Any]
+    computing: Page, run: Path, query: dict[str, Any]
 ) -> None:
     asked = SampleRequest(**query)
-    found = static.evaluate(ENGINE, {"query": asked.model_dump()})
+    found = computing.evaluate(ENGINE, {"query": asked.model_dump()})
     assert_same_payload(found, Renderer(open_model(run)).sample(asked))
     assert found["label"] == (asked.label if asked.label is not None else asked.index % 3)
 
 
-def test_the_discriminators_map_of_a_photo_is_torchs(static: Page, run: Path) -> None:
+def test_the_discriminators_map_of_a_photo_is_torchs(computing: Page, run: Path) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     data = png(Image.fromarray(noise))
-    found = static.evaluate(ENGINE, {"photo": list(data)})
+    found = computing.evaluate(ENGINE, {"photo": list(data)})
     assert_same_payload(found, Renderer(open_model(run)).judge(decode(data, 32, "crop")))
 
 
@@ -226,24 +232,24 @@ SHAPES = [(90, 41), (41, 90), (50, 41), (32, 32), (20, 11), (30, 20), (32, 48)] 
     ("resolution", "colors"), [(32, "rgb"), ("48x32", "rgb"), ("20x30", "gray")]
 )
 def test_photos_are_resized_as_pillow_does_it(
-    static: Page, fit: Fit, resolution: Resolution, colors: Colors
+    computing: Page, fit: Fit, resolution: Resolution, colors: Colors
 ) -> None:
     for shape in SHAPES:
         noise = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
         data = png(Image.fromarray(noise))
         expected = decode(data, resolution, fit, colors=colors)
-        assert np.array_equal(fitted_photo(static, data, expected.shape, fit), expected), shape
+        assert np.array_equal(fitted_photo(computing, data, expected.shape, fit), expected), shape
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_transparent_photos_are_resized_as_pillow_does_it(static: Page, fit: Fit) -> None:
+def test_transparent_photos_are_resized_as_pillow_does_it(computing: Page, fit: Fit) -> None:
     """What is seen, that is: browsers keep the colors of faint pixels in a few levels only."""
     for shape in SHAPES:
         noise = np.random.default_rng(2).integers(0, 256, (*shape, 4), dtype=np.uint8)
         noise[..., 3] *= noise[..., 3] > 60
         data = png(Image.fromarray(noise))
         expected = decode(data, "48x32", fit, colors="rgba")
-        found = fitted_photo(static, data, expected.shape, fit)
+        found = fitted_photo(computing, data, expected.shape, fit)
         assert np.array_equal(found[..., 3], expected[..., 3]), shape
         assert np.abs(as_rgb(found).astype(int) - as_rgb(expected)).max() <= 1, shape
         assert (found[found[..., 3] == 0] == (255, 255, 255, 0)).all()
@@ -300,9 +306,9 @@ def png(image: Image.Image) -> bytes:
 
 @pytest.mark.parametrize("seed", [0, 1, 123_456, 2**32 - 1])
 def test_a_seed_gives_the_latents_that_it_gives_in_python_bit_for_bit(
-    static: Page, seed: int
+    computing: Page, seed: int
 ) -> None:
-    found = static.evaluate(
+    found = computing.evaluate(
         """async ([seed]) => {
           const { seededLatents } = await import("sagan/latents.js");
           return seededLatents(40, 500, seed).map((latents) => [...latents]);
@@ -312,8 +318,8 @@ def test_a_seed_gives_the_latents_that_it_gives_in_python_bit_for_bit(
     assert (torch.tensor(found) == seeded_latents(40, 500, seed)).all()
 
 
-def test_the_way_between_two_latents_is_the_librarys(static: Page) -> None:
-    found = static.evaluate(
+def test_the_way_between_two_latents_is_the_librarys(computing: Page) -> None:
+    found = computing.evaluate(
         """async () => {
           const { between, seededLatents } = await import("sagan/latents.js");
           const [start, end] = seededLatents(2, 128, 3);
@@ -328,7 +334,7 @@ def test_the_way_between_two_latents_is_the_librarys(static: Page) -> None:
 @pytest.mark.parametrize("size", [(32, 32), (48, 32), (16, 64)], ids=str)
 @pytest.mark.parametrize(("side", "key_side"), [(8, 8), (16, 8)])
 def test_the_points_that_are_shown_first_are_those_of_the_library(
-    static: Page, side: int, key_side: int, size: tuple[int, int]
+    computing: Page, side: int, key_side: int, size: tuple[int, int]
 ) -> None:
     width, height = size
     rng = np.random.default_rng(side + key_side)
@@ -340,7 +346,7 @@ def test_the_points_that_are_shown_first_are_those_of_the_library(
     numbers = [grid["width"] * grid["height"] for grid in cells]
     logits = torch.tensor(rng.normal(size=numbers) * 3)
     attention = torch.softmax(logits, 1).float().numpy()
-    found = static.evaluate(
+    found = computing.evaluate(
         """async ([image, weights, size, [queries, keys]]) => {
           const { interestingQueries } = await import("sagan/highlights.js");
           const map = { weights: Float32Array.from(weights), queries, keys };
