@@ -5,6 +5,7 @@ For tests that need processes of their own but not their cold start. The process
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import runpy
@@ -81,6 +82,7 @@ class WarmProcess:
 
 def _run(arguments: list[str], env: dict[str, str], out: Path, err: Path) -> None:
     """Run code as Python does with these arguments."""
+    gc.freeze()  # a collection would copy every page of what was imported
     for path, standard in ((out, sys.stdout), (err, sys.stderr)):
         with path.open("w") as file:
             os.dup2(file.fileno(), standard.fileno())
