@@ -78,20 +78,24 @@ def test_what_a_projected_discriminator_sees_through_is_in_no_file(
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "from sagan import load_generator; load_generator(sys.argv[1])",
-        "from sagan import load_discriminator; load_discriminator(sys.argv[1])",
-        "from sagan.build import build_meta_networks; from sagan.config import resolve;"
-        "build_meta_networks(resolve('cpu-32', {'conditional': True}), 10)",
-    ],
-)
-def test_without_drawing_weights_torchs_compiler_is_not_imported(
-    code: str, model_file: Path
-) -> None:
-    code = f"import sys; {code}; assert 'torch._dynamo' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code, str(model_file)], check=True)
+WITHOUT_DRAWING_WEIGHTS = """
+import sys
+from sagan import load_discriminator, load_generator
+from sagan.build import build_meta_networks
+from sagan.config import resolve
+
+def check(action, *arguments):
+    action(*arguments)
+    assert "torch._dynamo" not in sys.modules, action
+
+check(load_generator, sys.argv[1])
+check(load_discriminator, sys.argv[1])
+check(build_meta_networks, resolve("cpu-32", {"conditional": True}), 10)
+"""
+
+
+def test_without_drawing_weights_torchs_compiler_is_not_imported(model_file: Path) -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_DRAWING_WEIGHTS, str(model_file)], check=True)
 
 
 def refusal(action: Callable[[], object]) -> str:

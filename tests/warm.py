@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 IN_THE_FORK = "warm"
@@ -24,6 +25,31 @@ _CONTEXT.set_forkserver_preload([
     "sagan.cli.app", "sagan.cli.train", "sagan.cli.data", "sagan.training.loop",
     "sagan.training.session", "sagan.explain.draw", "sagan.metrics.evaluation",
 ])  # fmt: skip
+
+
+class Printed:
+    """What a process prints: a file that grows. As a pipe does, it gives everything once."""
+
+    def __init__(self, path: Path, is_running: Callable[[], bool]) -> None:
+        self._path, self._is_running, self._given = path, is_running, 0
+
+    def read(self) -> str:
+        """Return the rest of what has been printed."""
+        text = self._path.read_text()[self._given :] if self._path.exists() else ""
+        self._given += len(text)
+        return text
+
+    def readline(self) -> str:
+        """Wait for a line and return it, or what there is of it when the process has ended."""
+        while True:
+            running = self._is_running()  # asked first: what is printed last must not be missed
+            rest = self.read()
+            end = rest.find("\n") + 1
+            if end or not running:
+                self._given -= len(rest) - (end or len(rest))
+                return rest[: end or None]
+            self._given -= len(rest)
+            time.sleep(0.01)
 
 
 class WarmProcess:
@@ -36,8 +62,9 @@ class WarmProcess:
     """
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
-        self._outputs = folder / "out", folder / "err"
-        given = {"GIVEN": (list(arguments), dict(env), *self._outputs)}
+        outputs = folder / "out", folder / "err"
+        self.stdout, self.stderr = (Printed(path, lambda: self.poll() is None) for path in outputs)
+        given = {"GIVEN": (list(arguments), dict(env), *outputs)}
         # By its path, since a library may have installed another package "tests".
         self._process = _CONTEXT.Process(target=runpy.run_path, args=(__file__, given, IN_THE_FORK))
         self._process.start()
@@ -65,10 +92,9 @@ class WarmProcess:
         return self._process.exitcode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Return what it has printed when it has ended."""
+        """Return the rest of what it has printed when it has ended."""
         self.wait(timeout)
-        out, err = (path.read_text() if path.exists() else "" for path in self._outputs)
-        return out, err
+        return self.stdout.read(), self.stderr.read()
 
     def send_signal(self, number: int) -> None:
         """Send a signal, if it runs."""
@@ -86,6 +112,7 @@ def _run(arguments: list[str], env: dict[str, str], out: Path, err: Path) -> Non
     for path, standard in ((out, sys.stdout), (err, sys.stderr)):
         with path.open("w") as file:
             os.dup2(file.fileno(), standard.fileno())
+        standard.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(env)
     # Not the folder for temporary files of the process that asked.

@@ -1,8 +1,6 @@
 """The options for clusters, from the command that a user types."""
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +15,23 @@ from tests.command_line.conftest import Sagan
 SMALL = ["--set=channels_g=8", "--set=channels_d=8", "--set=latent_size=8", "--set=batch_size=4"]
 
 
-def launched(processes: int, *arguments: object) -> str:
-    """What `torchrun ... -m sagan ARGUMENTS` prints; it must succeed."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-        processes, "-m", "sagan", *arguments,
-    ]  # fmt: skip
-    result = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.mark.filterwarnings("ignore:the run resumes")
 def test_a_scaled_batch_is_divided_and_resumed_by_another_number_of_processes(
-    sagan: Sagan, pictures: Path, tmp_path: Path
+    sagan: Sagan,
+    pictures: Path,
+    tmp_path: Path,
+    start_processes: Callable[..., list[Any]],
+    end_of: Callable[..., Any],
 ) -> None:
     out = tmp_path / "run"
     command = ["train", "--data", pictures, "--out", out, "--preset", "smoke", *SMALL,
                "--set=lr_g=1e-4", "--scale-batch"]  # fmt: skip
-    printed = launched(2, *command, "--steps", 2)
-    assert "--scale-batch: batch_size=8, lr_g=0.0001414, " in printed
+    ends = [
+        end_of(process)
+        for process in start_processes([["-m", "sagan", *command, "--steps", 2]] * 2)
+    ]
+    assert [end.status for end in ends] == [0, 0], ends
+    assert "--scale-batch: batch_size=8, lr_g=0.0001414, " in ends[0].out
     config = read_description(out).config
     assert (config.batch_size, round(config.lr_g, 7)) == (8, 0.0001414)
     again = sagan(*command, "--steps", 3)

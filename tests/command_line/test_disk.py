@@ -2,12 +2,13 @@
 
 import errno
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,20 +43,14 @@ train()
 """.replace("SMALL", repr(SMALL))
 
 
-def sagan_train(source: object, run: Path, *more: object) -> list[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "sagan",
-        "train",
-        "--data",
-        source,
-        "--out",
-        run,
-        *SMALL,
-        *more,
-    ]
-    return [str(part) for part in command]
+# `sagan`, which cannot write more than so many bytes into a file.
+WITH_A_LIMIT = """
+import resource, sys
+from sagan import cli
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+cli.main()
+"""
 
 
 def newest(run: Path) -> int:
@@ -117,19 +112,17 @@ def test_a_full_disk_in_tensorboards_own_thread_is_reported_in_one_line(
 
 
 def test_a_file_size_limit_is_reported_in_one_line_and_loses_nothing(
-    run: Path, pictures: Path, tmp_path: Path
+    run: Path, pictures: Path, tmp_path: Path, start_python: Callable[..., Any]
 ) -> None:
     """A real error of the system, in the middle of a checkpoint's file."""
     own = shutil.copytree(run, tmp_path / "run")
     largest = max(path.stat().st_size for path in (own / "checkpoints").rglob("*.safetensors"))
-    settings = ["--steps", "4", "--set", "channels_d=16"]
-    done = subprocess.run(
-        sagan_train(pictures, own, *settings),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, largest // 2)),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
+    settings = [*SMALL, "--steps", 4, "--set", "channels_d=16"]
+    command = ["train", "--data", pictures, "--out", own, *settings]
+    process = start_python(["-c", WITH_A_LIMIT, largest // 2, *command])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    (line,) = err.splitlines()
     assert "cannot save the checkpoint" in line
     assert "File too large" in line
     assert newest(own) == 2

@@ -1,15 +1,15 @@
 """`sagan explore` from its start to Ctrl-C."""
 
 import ipaddress
+import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import webbrowser
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -24,18 +24,17 @@ from sagan.explorer.app import serve
 Start = Callable[..., tuple[str, TestClient]]
 
 
-def test_it_prints_its_url_serves_there_and_ends_quietly_on_ctrl_c(run: Path) -> None:
-    command = [sys.executable, "-u", "-m", "sagan", "explore", str(run), "--no-open", "--port", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[3]
-        assert url.startswith("http://127.0.0.1:")
-        with urlopen(f"{url}/api/run/history") as answer:
-            assert answer.status == 200
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+def test_it_prints_its_url_serves_there_and_ends_quietly_on_ctrl_c(
+    run: Path, start_python: Callable[..., Any]
+) -> None:
+    command = ["-m", "sagan", "explore", run, "--no-open", "--port", 0]
+    process = start_python(command, os.environ | {"PYTHONUNBUFFERED": "1"})
+    url = process.stdout.readline().split()[3]
+    assert url.startswith("http://127.0.0.1:")
+    with urlopen(f"{url}/api/run/history") as answer:
+        assert answer.status == 200
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -50,25 +49,19 @@ serve(sys.argv[1], "127.0.0.1", 0, open_browser=False)
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, {0}), (signal.SIGTERM, {143, -15})])
 def test_it_ends_within_two_seconds_of_a_signal_whatever_it_is_computing(
-    number: int, status: set[int], run: Path
+    number: int, status: set[int], run: Path, start_python: Callable[..., Any]
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(run)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[3]
-        with ThreadPoolExecutor(1) as visitor:
-            answer = visitor.submit(urlopen, f"{url}/api/gallery")
-            assert process.stdout.readline() == "computing\n"
-            started = time.monotonic()
-            process.send_signal(number)
-            process.communicate(timeout=30)
-            # A busy machine adds to the two seconds; the work alone takes 60.
-            assert time.monotonic() - started < 4
-            assert answer.exception(timeout=30) is not None
+    process = start_python(["-c", SLOW, run])
+    url = process.stdout.readline().split()[3]
+    with ThreadPoolExecutor(1) as visitor:
+        answer = visitor.submit(urlopen, f"{url}/api/gallery")
+        assert process.stdout.readline() == "computing\n"
+        started = time.monotonic()
+        process.send_signal(number)
+        process.communicate(timeout=30)
+        # A busy machine adds to the two seconds; the work alone takes 60.
+        assert time.monotonic() - started < 4
+        assert answer.exception(timeout=30) is not None
     assert process.returncode in status
 
 

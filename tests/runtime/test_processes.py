@@ -1,8 +1,8 @@
 """Processes that cannot meet are refused, and when one is lost, the others end in one line."""
 
 import os
-import subprocess
-import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -26,14 +26,12 @@ def test_processes_that_cannot_meet_are_refused(monkeypatch: pytest.MonkeyPatch)
         join_processes()
 
 
-def test_processes_without_an_address_are_refused() -> None:
+def test_processes_without_an_address_are_refused(start_python: Callable[..., Any]) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "MASTER_ADDR"} | {"WORLD_SIZE": "4"}
     code = "from sagan.runtime.processes import join_processes; join_processes()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert "SaganError" in done.stderr
-    assert "start them with torchrun" in done.stderr
+    _, err = start_python(["-c", code], environment).communicate()
+    assert "SaganError" in err
+    assert "start them with torchrun" in err
 
 
 def test_more_processes_than_gpus_are_refused_unless_the_launcher_chose_the_cpu(

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -421,7 +420,9 @@ def test_a_run_that_not_all_processes_see_is_neither_resumed_nor_started_again(
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
-def test_processes_that_torchrun_starts_on_a_cpu_form_one_group(tmp_path: Path) -> None:
+def test_processes_that_torchrun_starts_on_a_cpu_form_one_group(
+    tmp_path: Path, start_python: Callable[..., Any], end_of: Callable[..., Any]
+) -> None:
     """Otherwise each would train by itself, in the same run directory."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -433,12 +434,9 @@ def test_processes_that_torchrun_starts_on_a_cpu_form_one_group(tmp_path: Path) 
         "accelerator.end_training()\n"
     )
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
+        "-m", "torch.distributed.run", "--nproc_per_node", "2",
         "--master_addr", "127.0.0.1", "--master_port", free_port(), str(script),
     ]  # fmt: skip
-    hidden = environment(tmp_path, CUDA_VISIBLE_DEVICES="")
-    done = subprocess.run(
-        command, env=hidden, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("processes: 2") == 2, done.stdout
+    end = end_of(start_python(command, environment(tmp_path, CUDA_VISIBLE_DEVICES="")))
+    assert end.status == 0, end.err
+    assert end.out.count("processes: 2") == 2, end.out

@@ -124,27 +124,19 @@ def test_every_nth_step_and_marked_checkpoints_stay(
 
 
 def test_two_processes_cannot_train_in_one_folder_and_a_crash_leaves_no_lock(
-    tmp_path: Path,
+    tmp_path: Path, start_python: Callable[..., Any]
 ) -> None:
-    holder = subprocess.Popen(
-        [
-            sys.executable, "-c",
-            "import sys, time; from pathlib import Path; from sagan.run import directory\n"
-            "with directory.locked(Path(sys.argv[1])):\n"
-            "    print('locked', flush=True); time.sleep(60)",
-            str(tmp_path / "run"),
-        ],
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert holder.stdout is not None
-    try:
-        assert holder.stdout.readline() == b"locked\n"
-        with pytest.raises(SaganError, match="another process"):
-            directory.locked(tmp_path / "run").__enter__()
-    finally:
-        holder.kill()
-        holder.wait()
-        holder.stdout.close()
+    code = (
+        "import sys, time; from pathlib import Path; from sagan.run import directory\n"
+        "with directory.locked(Path(sys.argv[1])):\n"
+        "    print('locked', flush=True); time.sleep(60)"
+    )
+    holder = start_python(["-c", code, tmp_path / "run"])
+    assert holder.stdout.readline() == "locked\n"
+    with pytest.raises(SaganError, match="another process"):
+        directory.locked(tmp_path / "run").__enter__()
+    holder.kill()
+    holder.wait()
     with directory.locked(tmp_path / "run"):
         pass
 
