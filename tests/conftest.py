@@ -219,6 +219,21 @@ def _small_figures() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _few_images_measured() -> Iterator[None]:
+    """Runs record the attention of two images instead of 16, which takes as long as some steps."""
+    from sagan.training import measurements
+
+    def measure(*arguments: Any) -> dict[str, Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(measurements, "MEASURED_IMAGES", 2)
+            return measurements.measure_attention(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sagan.training.recorder.measure_attention", measure)
+        yield
+
+
 @pytest.fixture
 def no_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs draw no sample grids and attention figures, which take longer than a tiny training."""
