@@ -33,6 +33,7 @@ from sagan.data import open_source, pack
 from sagan.errors import SaganError
 from sagan.run import checkpoint
 from sagan.run.stats import read_records
+from sagan.training import measurements
 from sagan.training.loop import Interrupted, train
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare_session
@@ -43,7 +44,7 @@ KILLS = 3  # per trial, or requests to stop
 # since some may wait for one that died before all had met. After twice that time the trial fails.
 TIMEOUT = 10
 SETTINGS: dict[str, Any] = {
-    "channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 8, "steps": STEPS,
+    "channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 4, "steps": STEPS,
     "augment": "adaptive", "ema_half_life": 50, "checkpoint_every": 2, "sample_every": 1000,
     "log_every": 1,
 }  # fmt: skip
@@ -88,6 +89,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="of the random times")
     arguments = parser.parse_args()
+    measurements.MEASURED_IMAGES = 2  # of 16, which take as long as a step
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = SETTINGS | {"precision": arguments.precision}
@@ -290,7 +292,7 @@ def _killer(run: Path, rng: random.Random) -> Kill:
         _send(children if all_of_them else [one], number)
 
     if rng.random() < 0.5:
-        delay = rng.uniform(0, 2.5)
+        delay = rng.uniform(0, 1.5)
         return lambda children: kill_after(children, delay)
     skipped, delay = rng.randrange(4), rng.uniform(0, 0.02)
 
