@@ -137,6 +137,23 @@ class Silent(recorder.Reporter):
 loop.train(session, Silent())
 """
 
+# `accelerate launch`, whose child is this process, which has imported torch already.
+LAUNCH = """
+import os, runpy, sys
+from types import SimpleNamespace
+from accelerate.commands import launch
+
+def start(command, env):
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = command[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    return SimpleNamespace(wait=lambda: None, returncode=0)
+
+launch.subprocess = SimpleNamespace(Popen=start)
+launch.main()
+"""
+
 SETTINGS: dict[str, Any] = {
     "channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 8, "precision": "float32",
     "augment": "adaptive", "ema_half_life": 30, "steps": 4, "d_steps": 2,
@@ -183,7 +200,7 @@ def launch(source: Path, folder: Path, start_python: Callable[..., Any]) -> Ran:
         .replace("HALF", repr(HALF))
     )
     command = [
-        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+        "-c", LAUNCH, "--cpu", "--num_processes", "2",
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--main_process_ip", "127.0.0.1", "--main_process_port", free_port(), str(script),
         str(source), str(folder / "run"), str(folder),
