@@ -1,5 +1,6 @@
 """The commands that are given hostile files, each as a user would type it."""
 
+import gc
 import platform
 import random
 import sys
@@ -119,6 +120,7 @@ def preload() -> None:
     workers.available_cores = lambda: 1  # decode images in this process, which is audited
     torch.set_num_threads(1)
     platform.processor()  # asks a program once
+    gc.freeze()  # or each case's garbage collections would copy what was imported
 
 
 def run(words: list[str], out: Path, seed: int) -> None:
