@@ -13,14 +13,15 @@ demo: $(VENV)/.installed
 	$(BIN)/sagan demo
 
 # One thread per process: two test processes share the cores instead of competing for them. A file's
-# tests stay in one of them, so that they build once what they share. The many processes that tests
-# start read bytecode, even where the environment asks Python not to write any.
+# tests stay in one of them, so that they build once what they share, and files are tested in the
+# order of tests/conftest.py. The many processes that tests start read bytecode, even where the
+# environment asks Python not to write any.
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	scripts/install-chromium
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 # These pages and the Python API as a site, into site/: open site/index.html.
 docs: $(VENV)/.installed-docs

@@ -32,6 +32,27 @@ settings.register_profile("any machine", deadline=None, max_examples=1000 if NIG
 settings.load_profile("any machine")
 
 
+# Files that take longer than a quarter of a minute.
+LONGEST = (
+    "explorer/test_page.py",
+    "explorer/test_folder.py",
+    "command_line/test_study.py",
+    "exporting/test_shipped.py",
+    "training/test_fuzz.py",
+    "training/test_compiling.py",
+    "training/test_distributed.py",
+    "training/test_chaos.py",
+    "training/test_transfer.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Test the longest files first: at the end, one process would wait for the other's last one."""
+    longest = {Path(__file__).parent / name for name in LONGEST}
+    assert all(path.is_file() for path in longest)
+    items.sort(key=lambda item: item.path not in longest)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in red, where nobody overlooks it, that the tests of the page did not run."""
     skipped = terminalreporter.stats.get("skipped", [])
