@@ -32,16 +32,19 @@ settings.register_profile("any machine", deadline=None, max_examples=1000 if NIG
 settings.load_profile("any machine")
 
 
-# Files that take longer than a quarter of a minute.
+# Most of the files that take longer than a quarter of a minute.
 LONGEST = (
     "explorer/test_page.py",
     "explorer/test_folder.py",
     "command_line/test_study.py",
+    "command_line/test_commands.py",
     "exporting/test_shipped.py",
     "training/test_fuzz.py",
     "training/test_compiling.py",
     "training/test_distributed.py",
+    "training/test_loop.py",
     "training/test_chaos.py",
+    "training/test_faults.py",
     "training/test_transfer.py",
 )
 
