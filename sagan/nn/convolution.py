@@ -21,6 +21,9 @@ WIDE_WINDOW = 2048
 # With fewer channels or positions, Winograd's transforms take longer than they save.
 WINOGRAD_CHANNELS = 128
 WINOGRAD_POSITIONS = 256
+# Of a whole batch, in inference. A training computes with the same numbers however its batches are
+# divided, so that there only an image's positions count.
+WINOGRAD_BATCH_POSITIONS = 4096
 CHUNK_ENTRIES = 2**21  # of windows at a time, 8 MB: all of them may take more than the step
 
 
@@ -45,7 +48,7 @@ def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0
 ) -> Tensor:
     """Compute `conv2d`, for x (B, C_in, H, W) and weight (C_out, C_in, k, k)."""
-    if _may_choose(x, weight):
+    if may_choose(x, weight):
         winograd = _gains_by_winograd(x, weight, stride, padding)
         if winograd or _gains_by_product(weight):
             result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, False, winograd)
@@ -59,7 +62,7 @@ def convolve_transposed(
     """Compute `conv_transpose2d`, for x (B, C_in, H, W) and weight (C_in, C_out, k, k)."""
     if x.shape[2:] == (1, 1) and padding == 0:
         return _from_one_pixel(x, weight, bias)
-    if _gains_by_product(weight) and _may_choose(x, weight):
+    if _gains_by_product(weight) and may_choose(x, weight):
         result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, True, False)
         return result
     return F.conv_transpose2d(x, weight, bias, stride, padding)
@@ -73,7 +76,7 @@ def _from_one_pixel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return result + bias[:, None, None] if bias is not None else result
 
 
-def _may_choose(x: Tensor, weight: Tensor) -> bool:
+def may_choose(x: Tensor, weight: Tensor) -> bool:
     """Return whether these operands are computed by code of ours, if it is faster.
 
     Like the other two conditions, it is a function of shapes and device, never of a timing, as
@@ -88,14 +91,25 @@ def _may_choose(x: Tensor, weight: Tensor) -> bool:
     )
 
 
+def in_inference() -> bool:
+    """Return whether nothing that is computed now can be asked for its gradient.
+
+    Without gradients alone, as in a training's update of D, a training's bits must stay the same.
+    """
+    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+
+
 def _gains_by_winograd(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
     """Return whether a convolution is 3x3 and large enough for transforms to pay."""
-    height, width = x.shape[2:]
+    batch, _, height, width = x.shape
+    enough = height * width >= WINOGRAD_POSITIONS
+    if in_inference():
+        enough = enough or batch * height * width >= WINOGRAD_BATCH_POSITIONS
     return (
         weight.shape[2:] == (3, 3)
         and stride == padding == 1
         and min(weight.shape[:2]) >= WINOGRAD_CHANNELS
-        and height * width >= WINOGRAD_POSITIONS
+        and enough
         and height % TILE == width % TILE == 0
     )
 

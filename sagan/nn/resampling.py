@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sagan.nn.convolution import convolve, convolve_transposed
+from sagan.nn.convolution import convolve, convolve_transposed, in_inference, may_choose
+from sagan.nn.karatsuba import upsample_convolve3x3
+from sagan.nn.precision import without_autocast
+
+# With fewer channels, Karatsuba's sums take longer than they save; with fewer positions in a
+# batch, those of the weights do.
+KARATSUBA_CHANNELS = 128, 64  # of the input, of the result
+KARATSUBA_POSITIONS = 1024
 
 
 def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -25,11 +32,34 @@ def upsample_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (B, C_out, 2H, 2W).
     """
+    if in_inference() and may_choose(x, weight) and _gains_by_karatsuba(x, weight):
+        return upsample_convolve3x3(x, weight, bias)
     # A transposed convolution applies its kernel mirrored, in the layout (C_in, C_out, 4, 4).
     # Pooling is fast on channels_last weights only, so the copy comes first.
     mirrored = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
     kernel = 4 * _box_averaged(mirrored)
     return convolve_transposed(x, kernel, bias, stride=2, padding=1)
+
+
+def add_upsampled(y: Tensor, x: Tensor) -> Tensor:
+    """Add `interpolate(x, scale_factor=2, mode="nearest")` to y, in place.
+
+    Args:
+        y: (B, C, 2H, 2W).
+        x: (B, C, H, W).
+
+    Returns:
+        y.
+    """
+    if in_inference():
+        # Without a copy of its size. The gradient of this would take ten times as long.
+        pairs = y.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        pairs.add_(x[:, :, :, None, :, None])
+        return y
+    # On GPUs autocast would widen the result to float32, and with it the rest of the generator.
+    with without_autocast(x):
+        upsampled = F.interpolate(x, scale_factor=2, mode="nearest")
+    return y.add_(upsampled)
 
 
 def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -44,6 +74,18 @@ def convolve_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
         (B, C_out, H/2, W/2).
     """
     return convolve(x, _box_averaged(weight), bias, stride=2, padding=1)
+
+
+def _gains_by_karatsuba(x: Tensor, weight: Tensor) -> bool:
+    """Return whether an upsampling is large enough for sums of pixels and of weights to pay."""
+    batch, channels, height, width = x.shape
+    least_inputs, least_outputs = KARATSUBA_CHANNELS
+    return (
+        channels >= least_inputs
+        and len(weight) >= least_outputs
+        and batch * height * width >= KARATSUBA_POSITIONS
+        and height % 2 == width % 2 == 0
+    )
 
 
 def _box_averaged(weight: Tensor) -> Tensor:

@@ -46,8 +46,7 @@ from sagan.nn.norms import (
     batch_norm,
     tables_of_norms,
 )
-from sagan.nn.precision import without_autocast
-from sagan.nn.resampling import convolve_downsample, upsample_convolve
+from sagan.nn.resampling import add_upsampled, convolve_downsample, upsample_convolve
 from sagan.nn.spectral_norm import (
     SpectralSpec,
     apply_spectral_norm,
@@ -79,12 +78,6 @@ def initialize(network: nn.Module, initializer: Initializer, seed: int | None = 
                 initialize_layers((layer,), initializer)
 
 
-def _upsample(x: Tensor) -> Tensor:
-    # On GPUs autocast would widen the result to float32, and with it the rest of the generator.
-    with without_autocast(x):
-        return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
 class GeneratorBlock(nn.Module):
     """x + F(x) at twice the resolution: norm, ReLU, upsample, 3x3, norm, ReLU, 3x3."""
 
@@ -111,7 +104,7 @@ class GeneratorBlock(nn.Module):
         second = self.modulation2(latents) if self.modulation2 is not None else None
         h = F.relu(self.norm2(h, labels, second), inplace=True)
         # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
-        return self.conv2(h).add_(_upsample(self.skip(x)))
+        return add_upsampled(self.conv2(h), self.skip(x))
 
     def fold_norms(self) -> None:
         """Fold norm2 into conv1, for inference, unless it depends on labels."""

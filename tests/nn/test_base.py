@@ -10,7 +10,7 @@ from torch import nn
 
 from sagan import load_generator
 from sagan.errors import SaganError
-from sagan.nn import base
+from sagan.nn import base, convolution, resampling
 from sagan.nn.attention import SelfAttention2d
 from sagan.nn.attention_blocks import AttentionSpec
 from sagan.nn.inputs import seeded_latents
@@ -175,6 +175,19 @@ def test_the_batch_size_changes_no_pixel_by_more_than_one_level(
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_allclose(other[name], one[name], atol=1e-5)
+
+
+def test_neither_does_a_batch_size_that_changes_the_way_of_convolutions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of seven images the wide convolutions are computed in other ways than of one."""
+    generator = Generator(32, 32, latent_size=8, attention=AttentionSpec((16,)))
+    monkeypatch.setattr(convolution, "WINOGRAD_BATCH_POSITIONS", 7 * 8 * 8)
+    monkeypatch.setattr(resampling, "KARATSUBA_POSITIONS", 7 * 4 * 4)
+    images = generator.sample(7)
+    monkeypatch.setattr(base, "BATCH_SIZE", 1)
+    again = generator.sample(7)
+    assert np.abs(again.astype(int) - images.astype(int)).max() <= 1
 
 
 def test_more_samples_do_not_change_the_first_ones(g: Generator) -> None:

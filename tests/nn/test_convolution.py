@@ -179,3 +179,19 @@ def test_bfloat16_is_left_to_torch() -> None:
         result = convolve(x, weight, None, 1, 1)
     assert result.dtype == torch.bfloat16
     assert type(result.grad_fn).__name__ != "_ConvolutionBackward"
+
+
+@pytest.mark.parametrize(("batch", "by_winograd"), [(63, False), (64, True)])
+def test_many_small_maps_are_in_winograds_way_in_inference_only(
+    batch: int, by_winograd: bool
+) -> None:
+    """A training's bits must not depend on how many images a process has."""
+    x = torch.randn(batch, 128, 8, 8).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(128, 128, 3, 3) / 34
+    expected = F.conv2d(x, weight, padding=1)
+    with torch.no_grad():
+        assert torch.equal(convolve(x, weight, None, 1, 1), expected)
+    with torch.inference_mode():
+        result = convolve(x, weight, None, 1, 1)
+    assert torch.equal(result, expected) is not by_winograd
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sagan.nn import karatsuba, resampling
+from sagan.nn.karatsuba import upsample_convolve3x3
 from sagan.nn.precision import resolve_precision
-from sagan.nn.resampling import convolve_downsample, upsample_convolve
+from sagan.nn.resampling import add_upsampled, convolve_downsample, upsample_convolve
 from tests.nn.gradients import assert_same_gradients
 
 HAS_BFLOAT16 = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
@@ -107,3 +109,76 @@ def test_a_channels_last_input_gives_a_channels_last_output(one, two) -> None:
     x = torch.randn(2, 8, 8, 8).contiguous(memory_format=torch.channels_last)
     y = one(x, torch.randn(8, 8, 3, 3), None)
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@given(
+    batch=st.integers(1, 5), c_in=st.integers(1, 4), c_out=st.integers(1, 4),
+    height=st.integers(1, 4), width=st.integers(1, 4), biased=st.booleans(),
+    results=st.sampled_from([1, 100, 2**20]),
+)  # fmt: skip
+def test_karatsubas_way_gives_the_same_result(
+    batch, c_in, c_out, height, width, biased: bool, results: int
+) -> None:
+    """Whether images are computed one at a time, a few, or all together."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(batch, c_in, 2 * height, 2 * width), (c_out, c_in, 3, 3), (c_out,)]
+    x, weight, bias = (torch.randn(shape, generator=rng, dtype=torch.float64) for shape in shapes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(karatsuba, "RESULTS_AT_A_TIME", results)
+        actual = upsample_convolve3x3(x, weight, bias if biased else None)
+    torch.testing.assert_close(actual, two_step_up(x, weight, bias if biased else None))
+
+
+def test_karatsubas_rounding_errors_are_as_small_as_those_of_the_direct_sum() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 128, 8, 8, generator=rng)
+    weight = torch.randn(64, 128, 3, 3, generator=rng) / 34
+    truth = two_step_up(x.double(), weight.double(), None)
+
+    def error(result: Tensor) -> float:
+        return float((result - truth).abs().max() / truth.abs().max())
+
+    assert error(upsample_convolve3x3(x, weight)) < 2 * error(two_step_up(x, weight, None)) < 4e-6
+
+
+@pytest.mark.parametrize(
+    ("batch", "c_in", "c_out", "side", "chosen"),
+    [
+        (16, 128, 64, 8, True),
+        (15, 128, 64, 8, False),
+        (16, 127, 64, 8, False),
+        (16, 128, 63, 8, False),
+        (64, 128, 64, 5, False),
+    ],
+)
+def test_only_inference_on_enough_numbers_is_in_karatsubas_way(
+    batch: int, c_in: int, c_out: int, side: int, chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(*operands: Tensor) -> Tensor:
+        calls.append(operands)
+        return upsample_convolve3x3(*operands)
+
+    monkeypatch.setattr(resampling, "upsample_convolve3x3", counted)
+    x, weight = torch.randn(batch, c_in, side, side), torch.randn(c_out, c_in, 3, 3)
+    with torch.no_grad():  # as a training draws the images for D, whose bits must stay
+        upsample_convolve(x, weight, None)
+    assert not calls
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        upsample_convolve(x, weight, None)
+    assert not calls
+    with torch.inference_mode():
+        upsample_convolve(x, weight, None)
+    assert bool(calls) is chosen
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_upsampled_map_is_added_in_place(inference: bool, dtype: torch.dtype) -> None:
+    y, x = torch.randn(2, 3, 4, 6, dtype=dtype), torch.randn(2, 3, 2, 3, dtype=dtype)
+    expected = y + F.interpolate(x, scale_factor=2, mode="nearest")
+    with torch.inference_mode(inference):
+        result = add_upsampled(y, x)
+    assert result is y
+    assert torch.equal(y, expected)
