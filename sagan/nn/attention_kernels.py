@@ -31,6 +31,8 @@ MAX_AUTOGRAD_ENTRIES = 2**19  # of a batch's maps, if queries are narrow: autogr
 BLOCK_ENTRIES = 2**21  # 4 or 8 MB, which stay in a CPU's cache
 MIN_BLOCK_ROWS = 512  # products with fewer rows are slow, even if more do not fit in the cache
 GPU_BLOCK_ENTRIES = 2**26  # only bounds memory: small blocks would leave a GPU idle
+ROW_ENTRIES = 2**17  # 512 KB, which stay in a core's own cache: only without a backward pass
+MIN_ROWS = 64
 MAX_EAGER_ENTRIES = 2**24  # of one image's map, 4096 x 4096: a larger one is computed twice
 
 
@@ -53,6 +55,8 @@ def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 def eager(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Compute the weighted values and keep the map for the backward pass: O(N*M) memory."""
+    if _gains_by_rows(query, key, value):
+        return _in_rows(query, key, value)
     most = MAX_AUTOGRAD_ENTRIES if query.shape[2] < NARROW_CHANNELS else BLOCK_ENTRIES
     if query.shape[0] * query.shape[1] * key.shape[1] <= most:
         return plain(query, key, value)
@@ -118,6 +122,35 @@ def _in_groups(query: Tensor, key: Tensor, value: Tensor, keep: bool) -> Tensor:
         return _Attention.apply(query, key, value, keep)
     groups = zip(query.split(images), key.split(images), value.split(images), strict=True)
     return torch.cat([_Attention.apply(*group, keep) for group in groups])
+
+
+def _gains_by_rows(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Return whether an image's map leaves a core's cache, and nothing is kept for a backward pass.
+
+    With few values, `_weighted` has another order.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and torch.is_inference_mode_enabled()
+        and query.device.type == "cpu"
+        and query.dtype in (torch.float32, torch.float64)
+        and query.shape[1] * key.shape[1] > ROW_ENTRIES
+        and value.shape[2] >= NARROW_CHANNELS
+    )
+
+
+def _in_rows(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Compute attention a few rows of a map at a time, in the same memory, without gradients."""
+    attended = value.new_empty(*query.shape[:2], value.shape[2])
+    rows = max(MIN_ROWS, ROW_ENTRIES // key.shape[1])
+    memory = query.new_empty(rows, key.shape[1])
+    for q, k, v, result in zip(query, key.transpose(1, 2), value, attended, strict=True):
+        for some, out in zip(q.split(rows), result.split(rows), strict=True):
+            weights = memory[: len(some)]
+            torch.mm(some, k, out=weights)
+            torch.softmax(weights, dim=-1, out=weights)
+            torch.mm(weights, v, out=out)
+    return attended
 
 
 def _block_entries(query: Tensor) -> int:

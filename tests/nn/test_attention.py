@@ -214,6 +214,30 @@ def test_first_and_second_derivatives_in_blocks_match_finite_differences(backend
     assert torch.autograd.gradgradcheck(kernel, inputs, fast_mode=True)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_computing_a_few_rows_at_a_time_in_inference_changes_no_value(
+    form: Any, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_kernels, "ROW_ENTRIES", 1)
+    monkeypatch.setattr(attention_kernels, "MIN_ROWS", rows)
+    monkeypatch.setattr(attention_kernels, "NARROW_CHANNELS", 1)
+    layer = SelfAttention2d(16, form, backend="eager").double()
+    nn.init.ones_(layer.gamma)
+    x = torch.randn(3, 16, 6, 8, dtype=torch.float64)
+    expected = layer(x)
+    in_rows, calls = attention_kernels._in_rows, []
+    monkeypatch.setattr(
+        attention_kernels, "_in_rows", lambda *operands: calls.append(0) or in_rows(*operands)
+    )
+    with torch.no_grad():  # as a training draws the images for D
+        layer(x)
+    assert not calls
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), expected)
+    assert calls
+
+
 @pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_transforms_of_torch_func_compute_what_autograd_computes(
