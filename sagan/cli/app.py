@@ -4,6 +4,8 @@ Each command imports what it needs when it runs, so that `sagan --help` does not
 """
 
 import contextlib
+import functools
+import gc
 import os
 import sys
 import threading
@@ -113,13 +115,34 @@ def _options(
         raise typer.Exit
 
 
+def _after_torch(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that imports torch first, in less time than a plain import takes.
+
+    While torch makes its 280,000 objects, Python's garbage collector would visit them many times,
+    which is a sixth of the import's time. Nor need it visit them afterward.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        gc.disable()
+        try:
+            import torch  # noqa: F401
+        finally:
+            gc.freeze()
+            gc.enable()
+        command(*arguments, **options)
+
+    return run
+
+
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(demo, train, sample, evaluate, explain, explore, project, study, report),
     *(export, push, presets, inspect),
 )
+_WITHOUT_TORCH = (report, presets)
 for command in _COMMANDS:
-    app.command()(command)
-app.command("import")(import_weights)  # the command's name is a keyword of Python
+    app.command()(command if command in _WITHOUT_TORCH else _after_torch(command))
+app.command("import")(_after_torch(import_weights))  # the command's name is a keyword of Python
 data_app.command("info")(data_info)
 data_app.command("pack")(data_pack)
 app.add_typer(data_app, name="data")

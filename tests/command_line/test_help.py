@@ -44,6 +44,25 @@ assert not loaded, loaded
 """
 
 
+IN_A_COMMAND = """
+import gc, sys
+from sagan.cli.app import _after_torch
+before = gc.get_stats()[0]["collections"]
+
+def command(number):
+    assert number == 5
+    assert "torch" in sys.modules
+    print(gc.get_stats()[0]["collections"] - before, gc.isenabled(), gc.get_freeze_count() > 10**5)
+
+_after_torch(command)(number=5)
+"""
+
+
+def test_no_garbage_is_collected_until_a_command_has_imported_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_COMMAND], check=True, capture_output=True)
+    assert done.stdout.split() == [b"0", b"True", b"True"]
+
+
 def test_help_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True, capture_output=True)
 
