@@ -6,6 +6,7 @@ from io import BytesIO
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from sagan.exporting.program import NetworkProgram
 from sagan.types import Float32Array
@@ -23,8 +24,12 @@ def pt2_content(traced: NetworkProgram, metadata: Mapping[str, str]) -> bytes:
         metadata: what the file says of itself, as text or JSON.
     """
     program = traced.program
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names files of this machine
+    for (
+        module
+    ) in program.graph_module.modules():  # what runs without autocast is a graph of its own
+        if isinstance(module, GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # it names files of this machine
     program.example_inputs = None
     names = {"inputs": list(traced.inputs), "outputs": list(traced.outputs)}
     about = json.dumps({**metadata, **names}, indent=2)

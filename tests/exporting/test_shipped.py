@@ -110,6 +110,16 @@ def test_the_examples_in_the_docs_run_and_draw_what_sample_draws(
     assert names["outputs"]["generator.attention_16"].shape == (4, 256, 64)
 
 
+@pytest.mark.parametrize("discriminator", [False, True], ids=["generator", "discriminator"])
+@pytest.mark.parametrize("name", shipped_models())
+def test_no_file_of_a_shipped_network_has_a_path_of_this_machine(
+    name: str, discriminator: bool
+) -> None:
+    for content in exported(name, discriminator)[1:]:
+        assert str(Path(__file__).parents[2]).encode() not in content
+        assert b"site-packages" not in content
+
+
 @pytest.mark.parametrize("name", shipped_models())
 def test_the_sizes_in_the_docs_are_those_of_the_files(name: str) -> None:
     page = (DOCS / "exporting.md").read_text(encoding="utf-8")
