@@ -39,13 +39,12 @@ class History:
         point are kept.
         """
         with self._lock:
-            # Changes whenever a line is written or an image is drawn.
-            places = (self._curves.path, *(self.run / folder for folder in FOLDERS.values()))
-            fingerprint = tuple(map(_identity, places))
+            # The steps themselves: a folder's time of change is too coarse, several files within
+            # one tick of the clock change it once.
+            steps = {images: list(snapshots(self.run / name)) for images, name in FOLDERS.items()}
+            fingerprint = (_identity(self._curves.path), steps)
             if fingerprint != self._fingerprint:
-                content: dict[str, object] = {"series": self._series()}
-                for images, folder in FOLDERS.items():
-                    content[images] = list(snapshots(self.run / folder))
+                content = {"series": self._series(), **steps}
                 self._content = json.dumps(content, separators=(",", ":")).encode()
                 self._fingerprint = fingerprint
             return self._content

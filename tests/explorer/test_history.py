@@ -89,6 +89,16 @@ def test_every_new_line_and_every_new_image_appears(tmp_path: Path) -> None:
     assert content(history) == {"series": series, "grids": [2], "attention": [2]}
 
 
+def test_an_image_appears_that_came_within_one_tick_of_the_clock(tmp_path: Path) -> None:
+    history = History(write(tmp_path, '{"step": 1, "a": 1}'))
+    folder = tmp_path / "samples"
+    time_of_change = folder.stat().st_mtime_ns
+    assert content(history)["grids"] == []
+    (folder / "step-00000002.png").write_bytes(PNG_SIGNATURE)
+    os.utime(folder, ns=(time_of_change, time_of_change))
+    assert content(history)["grids"] == [2]
+
+
 def test_nothing_is_read_twice_and_a_line_is_read_only_when_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
