@@ -27,7 +27,7 @@ _CONTEXT.set_forkserver_preload([
 ])  # fmt: skip
 
 
-class Printed:
+class Output:
     """What a process prints: a file that grows. As a pipe does, it gives everything once."""
 
     def __init__(self, path: Path, is_running: Callable[[], bool]) -> None:
@@ -35,21 +35,24 @@ class Printed:
 
     def read(self) -> str:
         """Return the rest of what has been printed."""
-        text = self._path.read_text()[self._given :] if self._path.exists() else ""
-        self._given += len(text)
-        return text
+        return self._give(self._rest())
 
     def readline(self) -> str:
         """Wait for a line and return it, or what there is of it when the process has ended."""
         while True:
             running = self._is_running()  # asked first: what is printed last must not be missed
-            rest = self.read()
+            rest = self._rest()
             end = rest.find("\n") + 1
             if end or not running:
-                self._given -= len(rest) - (end or len(rest))
-                return rest[: end or None]
-            self._given -= len(rest)
+                return self._give(rest[: end or None])
             time.sleep(0.01)
+
+    def _rest(self) -> str:
+        return self._path.read_text()[self._given :] if self._path.exists() else ""
+
+    def _give(self, text: str) -> str:
+        self._given += len(text)
+        return text
 
 
 class WarmProcess:
@@ -63,7 +66,7 @@ class WarmProcess:
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
         outputs = folder / "out", folder / "err"
-        self.stdout, self.stderr = (Printed(path, lambda: self.poll() is None) for path in outputs)
+        self.stdout, self.stderr = (Output(path, self._is_running) for path in outputs)
         given = {"GIVEN": (list(arguments), dict(env), *outputs)}
         # By its path, since a library may have installed another package "tests".
         self._process = _CONTEXT.Process(target=runpy.run_path, args=(__file__, given, IN_THE_FORK))
@@ -90,6 +93,9 @@ class WarmProcess:
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         return self._process.exitcode
+
+    def _is_running(self) -> bool:
+        return self.poll() is None
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Return the rest of what it has printed when it has ended."""

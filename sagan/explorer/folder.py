@@ -96,7 +96,7 @@ def _check_replaceable(out: Path) -> None:
 def _network_content(model: Model, network: str) -> bytes:
     """Return one network as an ONNX file, in 16 bits unless its maps suffer from that.
 
-    A frozen network that a discriminator looks through has 8 bits.
+    The frozen network of a projected discriminator is stored in 8 bits.
     """
     from sagan.exporting.onnx_file import onnx_content, run_onnx
     from sagan.exporting.quantization import quantize_weights

@@ -39,8 +39,8 @@ class History:
         point are kept.
         """
         with self._lock:
-            # The steps themselves: a folder's time of change is too coarse, several files within
-            # one tick of the clock change it once.
+            # The steps themselves, since a folder's time of change is too coarse: several files
+            # within one tick of the clock change it only once.
             steps = {images: list(snapshots(self.run / name)) for images, name in FOLDERS.items()}
             fingerprint = (_identity(self._curves.path), steps)
             if fingerprint != self._fingerprint:

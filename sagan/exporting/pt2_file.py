@@ -24,10 +24,8 @@ def pt2_content(traced: NetworkProgram, metadata: Mapping[str, str]) -> bytes:
         metadata: what the file says of itself, as text or JSON.
     """
     program = traced.program
-    for (
-        module
-    ) in program.graph_module.modules():  # what runs without autocast is a graph of its own
-        if isinstance(module, GraphModule):
+    for module in program.graph_module.modules():
+        if isinstance(module, GraphModule):  # what runs without autocast has a graph of its own
             for node in module.graph.nodes:
                 node.meta.pop("stack_trace", None)  # it names files of this machine
     program.example_inputs = None

@@ -7,7 +7,8 @@ from onnx import helper, numpy_helper
 
 from sagan.types import Float32Array
 
-_WORTH_IT = 2**14  # entries: smaller kernels hardly count, and attention may see through them
+# Entries. Smaller kernels hardly count, and rounding those before an attention layer moves maps.
+_WORTH_IT = 2**14
 _LARGEST = 127
 
 
@@ -18,7 +19,7 @@ def quantize_weights(content: bytes, layers: str) -> bytes:
 
     Args:
         content: an ONNX file whose weights are stored in float16.
-        layers: how the names of the weights to store begin.
+        layers: the prefix of the weights' names.
 
     Returns:
         The new file's content; without such weights, the same bytes.
