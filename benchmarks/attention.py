@@ -10,13 +10,14 @@ from torch import nn
 
 from benchmarks.memory import available_bytes
 from benchmarks.naive import Attention
-from benchmarks.timing import Times, alternate, progress, ratios, spread
+from benchmarks.timing import Times, alternate, progress, ratios, seconds, spread
 from sagan.nn.attention import SelfAttention2d
 
 SIDES = (16, 32, 64)  # N = 256, 1,024, 4,096
 BATCHES = (1, 32)
 CHANNELS = (64, 256)
 PRECISIONS = ("float32", "bfloat16")
+SHORTEST = 0.05  # seconds that one timing takes at least
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _measure_shape(
         works[name] = _pass(layer.to(memory_format=layout), x, torch.randn_like(x))
         works[name]()
     # Short calls are repeated, so that the clock and a cold cache do not count.
-    calls = max(1, 2**24 // (batch * side**4))
+    calls = max(1, round(SHORTEST / seconds(works["auto"])))
     return {
         name: [taken / calls for taken in times]
         for name, times in alternate(

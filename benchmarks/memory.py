@@ -5,11 +5,10 @@ process's high-water mark (VmHWM) is reset. Its rise above the memory in use at 
 peak "above the inputs". Linux only.
 """
 
-import json
+import multiprocessing
 import statistics
-import subprocess
-import sys
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -78,11 +77,11 @@ def available_bytes() -> int:
 
 
 def in_a_process(form: FormName, implementation: str, side: int, repetitions: int) -> MemoryResult:
-    """Measure one layer in a new process."""
-    arguments = [form, implementation, str(side), str(repetitions)]
-    command = [sys.executable, "-m", "benchmarks.memory", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return MemoryResult(**json.loads(done.stdout))
+    """Measure one layer in a new process, forked from one that has torch but has not used it."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(1, mp_context=server) as process:
+        return process.submit(measure_here, form, implementation, side, repetitions).result()
 
 
 def measure_here(form: FormName, implementation: str, side: int, repetitions: int) -> MemoryResult:
@@ -150,14 +149,3 @@ def table(results: list[MemoryResult]) -> list[str]:
             )
         lines.append(f"| {form} | {positions:,} | {' | '.join(cells)} |")
     return lines
-
-
-def main() -> None:
-    """Print one layer's figures as JSON, in the process that `in_a_process` starts."""
-    form, implementation, side, repetitions = sys.argv[1:]
-    result = measure_here(form, implementation, int(side), int(repetitions))  # type: ignore[arg-type]
-    print(json.dumps(asdict(result)))
-
-
-if __name__ == "__main__":
-    main()
