@@ -184,7 +184,11 @@ def _train(
             next_exchange = training.step + pause
         training.steps = training.step if late else steps or training.steps
         ended = training.step == training.steps
-        due = stop or ended or save or steps or training.step % config.checkpoint_every == 0
+        periodic = any(
+            every and training.step % every == 0
+            for every in (config.checkpoint_every, config.keep_every)
+        )
+        due = stop or ended or save or steps or periodic
         if due or training.reads_values:
             training.check_finite()
         if training.record_due(last=ended):

@@ -40,7 +40,7 @@ class Estimate:
         steps: in all.
         step_seconds: of one step.
         seconds: from now to the end, with evaluations, sample grids and checkpoints.
-        disk: bytes of the checkpoints that stay.
+        disk: bytes of the checkpoints that stay, at most.
         memory: bytes that this process takes; on CUDA those of the GPU, the most so far.
     """
 
@@ -70,11 +70,13 @@ def affordable_steps(seconds: float, step_seconds: float, overhead: float) -> in
 def estimate(training: Training, step_seconds: float) -> Estimate:
     """Return what the rest of a training will take if its steps take this long."""
     left = (training.steps - training.step) * step_seconds
+    every = training.config.keep_every
+    kept = KEEP + (training.steps // every if every else 0)
     return Estimate(
         training.steps,
         step_seconds,
         left * (1 + expected_overhead(training.config)),
-        KEEP * training.checkpoint_bytes(),
+        kept * training.checkpoint_bytes(),
         _memory_of(training.accelerator.device),
     )
 

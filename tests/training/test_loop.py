@@ -494,6 +494,15 @@ def test_only_the_newest_checkpoints_stay(
 
 
 @pytest.mark.usefixtures("no_images")
+def test_every_nth_checkpoint_is_saved_and_stays_whenever_others_are(
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabeled, steps=9, checkpoint_every=100, keep_every=2)
+    kept = [checkpoint.step_of(folder) for folder in checkpoint.checkpoints(run)]
+    assert kept == [2, 4, 6, 8, 9]
+
+
+@pytest.mark.usefixtures("no_images")
 def test_a_run_with_only_damaged_checkpoints_is_refused(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:

@@ -141,6 +141,8 @@ def test_the_estimate_is_of_the_steps_that_are_left(monkeypatch: pytest.MonkeyPa
     assert (estimate.steps, estimate.step_seconds) == (1000, 0.5)
     assert estimate.seconds == pytest.approx(994 * 0.5 * 1.08)
     assert (estimate.disk, estimate.memory > 0) == (3 * 10**6, True)
+    training.config = training.config.model_copy(update={"keep_every": 250})
+    assert steps.estimate().disk == (3 + 4) * 10**6
 
 
 def test_on_a_gpu_the_memory_of_the_estimate_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
