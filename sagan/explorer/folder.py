@@ -94,16 +94,16 @@ def _check_replaceable(out: Path) -> None:
 
 
 def _network_content(model: Model, network: str) -> bytes:
-    """Return one network as an ONNX file, in 16 bits unless its maps suffer from that.
+    """Return one network as an ONNX file, large weights in 16 bits unless its maps suffer.
 
-    The frozen network of a projected discriminator is stored in 8 bits.
+    Those of the frozen network of a projected discriminator are stored in 8 bits.
     """
     from sagan.exporting.onnx_file import onnx_content, run_onnx
-    from sagan.exporting.quantization import quantize_weights
+    from sagan.exporting.quantization import LARGE, quantize_weights
 
     content = b""
-    for half in (True, False):
-        traced = trace_network(model, network == "discriminator", maps=True, half=half)
+    for half_from in (LARGE, None):
+        traced = trace_network(model, network == "discriminator", maps=True, half_from=half_from)
         content = quantize_weights(onnx_content(traced, model.metadata()), _FROZEN)
         found = differences(run_onnx, content, traced)
         if all(found[name] <= MAP_TOLERANCE for name in found if ".attention_" in name):

@@ -67,7 +67,7 @@ def export(
         return
     kind = _network_format(out)
     check_writable(out)
-    traced = trace_network(model, discriminator, maps, half)
+    traced = trace_network(model, discriminator, maps, half_from=0 if half else None)
     metadata = {"network": traced.network, **replace(model, card=card or model.card).metadata()}
     content = kind.content(traced, metadata)
     difference = max(differences(kind.run, content, traced).values())

@@ -58,7 +58,7 @@ class NetworkProgram:
 
 
 def trace_network(
-    model: Model, discriminator: bool = False, maps: bool = False, half: bool = False
+    model: Model, discriminator: bool = False, maps: bool = False, half_from: int | None = None
 ) -> NetworkProgram:
     """Trace one network of a model.
 
@@ -66,7 +66,8 @@ def trace_network(
         model: the model.
         discriminator: trace the discriminator, not the (averaged) generator.
         maps: whether the function also returns attention maps.
-        half: store kernels and matrices as float16. The function still computes in float32.
+        half_from: store kernels and matrices of so many entries or more as float16; None: none.
+            The function still computes in float32.
 
     Raises:
         SaganError: the model's weights are damaged, its attention maps take too much memory, or
@@ -79,8 +80,8 @@ def trace_network(
     batch = Dim("batch")
     with torch.no_grad():
         outputs = function(*arguments)
-        if half:
-            _store_in_half(network, model.origin)
+        if half_from is not None:
+            _store_in_half(network, half_from, model.origin)
         network.to(memory_format=torch.contiguous_format)
         program = torch.export.export(
             function,
@@ -93,11 +94,11 @@ def trace_network(
     )
 
 
-def _store_in_half(network: nn.Module, origin: str) -> None:
-    """Keep kernels and matrices in float16, in place; a forward pass widens them again."""
+def _store_in_half(network: nn.Module, entries: int, origin: str) -> None:
+    """Keep large kernels and matrices in float16, in place; a forward pass widens them again."""
     for name, layer in list(network.named_modules()):
         weight = getattr(layer, "weight", None)
-        if isinstance(weight, Tensor) and weight.dim() >= 2:
+        if isinstance(weight, Tensor) and weight.dim() >= 2 and weight.numel() >= entries:
             half = to_half(weight, f"'{origin}': {name}.weight")
             layer.weight = nn.Parameter(half, requires_grad=False)
             parametrize.register_parametrization(layer, "weight", _ToFloat32(), unsafe=True)

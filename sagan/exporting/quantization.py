@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from sagan.types import Float32Array
 
 # Entries. Smaller kernels hardly count, and rounding those before an attention layer moves maps.
-_WORTH_IT = 2**14
+LARGE = 2**14
 _LARGEST = 127
 
 
@@ -29,7 +29,7 @@ def quantize_weights(content: bytes, layers: str) -> bytes:
     scales = {}
     for weight in graph.initializer:
         values = numpy_helper.to_array(weight)
-        large = values.dtype == np.float16 and values.size >= _WORTH_IT
+        large = values.dtype == np.float16 and values.size >= LARGE
         if large and weight.name.startswith(layers):
             steps, scales[weight.name] = _quantized(values)
             weight.CopyFrom(numpy_helper.from_array(steps, weight.name))

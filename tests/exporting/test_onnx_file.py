@@ -31,7 +31,7 @@ def judge_model(make_model: Any) -> Model:
 @pytest.fixture(scope="module")
 def judge(judge_model: Model) -> bytes:
     """The discriminator, stored in float16."""
-    return onnx_file.onnx_content(trace_network(judge_model, discriminator=True, half=True), {})
+    return onnx_file.onnx_content(trace_network(judge_model, discriminator=True, half_from=0), {})
 
 
 def shapes(values: object) -> dict[str, list[int | str]]:
@@ -132,7 +132,7 @@ def test_a_network_stored_in_float16_computes_in_float32(judge: bytes, judge_mod
 def test_a_file_has_the_same_bytes_each_time_and_no_path_of_this_machine(
     content: bytes, judge: bytes, judge_model: Model
 ) -> None:
-    again = trace_network(judge_model, discriminator=True, half=True)
+    again = trace_network(judge_model, discriminator=True, half_from=0)
     assert onnx_file.onnx_content(again, {}) == judge
     for each in (content, judge):
         assert str(Path(__file__).parents[2]).encode() not in each

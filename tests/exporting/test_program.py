@@ -93,4 +93,4 @@ def test_weights_beyond_float16_are_refused_by_name(make_model: Any) -> None:
     model = make_model(spectral_norm_d=False)
     model.read("discriminator")["blocks.1.skip.weight"].fill_(1e5)
     with pytest.raises(SaganError, match=r"'small': blocks.1.skip.weight .* without --half"):
-        trace_network(model, discriminator=True, half=True)
+        trace_network(model, discriminator=True, half_from=0)

@@ -18,7 +18,7 @@ LAYERS = "discriminator.blocks.1."
 @pytest.fixture(scope="module")
 def traced(make_model: Any) -> NetworkProgram:
     """A discriminator with large kernels, stored in float16."""
-    return trace_network(make_model("cat", "dog", channels_d=32), discriminator=True, half=True)
+    return trace_network(make_model("cat", "dog", channels_d=32), discriminator=True, half_from=0)
 
 
 @pytest.fixture(scope="module")
