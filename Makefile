@@ -29,7 +29,7 @@ docs: $(VENV)/.installed-docs
 
 # The documentation, and in site/explore/ the page of each shipped model, whose networks run in the
 # visitor's browser. Any web server can serve it: python -m http.server --directory site
-SHIPPED := openmoji-64 cifar10-32
+SHIPPED := avatars-64 cifar10-32 openmoji-64
 site: docs $(VENV)/.installed-onnx
 	for model in $(SHIPPED); do $(BIN)/sagan explore $$model --static site/explore/$$model || exit 1; done
 

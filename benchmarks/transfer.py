@@ -7,7 +7,7 @@ experiment can be stopped at any time, and continued with the same command.
 
     python -m benchmarks.transfer tinyimagenet20-64.zip --out results/transfer-32 \\
         --from cifar10-32 --classes school_bus,golden_retriever,espresso,king_penguin
-    python -m benchmarks.transfer faces-64 --from openmoji-64 --out results/transfer-64
+    python -m benchmarks.transfer faces-64 --from avatars-64 --out results/transfer-64
 
 Nothing else should run on the machine meanwhile.
 """

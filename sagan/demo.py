@@ -24,7 +24,7 @@ from sagan.training.session import Session, prepare_session
 from sagan.training.time_plan import make_plan
 
 DATA = "avatars:toon-head@8000"
-SHIPPED = "openmoji-64"
+SHIPPED = "avatars-64"
 SAMPLES = 60
 EXPLAINED = 4  # samples in an attention figure
 FILES = ("trained.png", "samples.png", "attention.png", "progress.png")

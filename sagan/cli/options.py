@@ -7,7 +7,7 @@ import typer
 MODEL = typer.Argument(
     metavar="MODEL",
     help="Run directory, checkpoint folder, model file, hf:USER/NAME on the hub, or shipped model: "
-    "cifar10-32, openmoji-64.",
+    "avatars-64, cifar10-32, openmoji-64.",
 )
 ModelName = Annotated[str, MODEL]
 SourceOption = Annotated[

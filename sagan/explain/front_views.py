@@ -28,6 +28,13 @@ class FrontView:
 
 # Found by looking at the first samples of each model.
 FRONT_VIEWS = {
+    "avatars-64": FrontView(
+        view="seed=1&index=1&at=22,26",
+        looks="This edge of one lens looks at the other lens.",
+        another=(34, 58),
+        another_looks="A pixel of the clothes looks at the hair.",
+        without="Without attention, the same numbers give this: most of the hair is gone.",
+    ),
     "cifar10-32": FrontView(
         view="seed=0&index=0&at=11,19",
         looks="This pixel of the plane looks at the whole plane, and not at the sky.",

@@ -33,8 +33,8 @@ def test_the_readme_names_the_shapes_that_its_example_gives() -> None:
     names = run("README.md")
     assert names["y"].shape == names["x"].shape
     assert torch.allclose(names["attention"].sum(-1), torch.ones(()))
-    assert names["images"].shape == (16, 64, 64, 3)
-    assert names["features"].shape[0] == 16
+    assert names["images"].shape == (4, 64, 64, 3)
+    assert names["features"].shape[0] == 4
 
 
 def test_the_networks_train_in_a_loop_of_the_readers_own() -> None:

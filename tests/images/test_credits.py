@@ -133,7 +133,14 @@ def test_a_contact_sheet_contains_them(source: str, tmp_path: Path) -> None:
     assert copyright_of(tmp_path / "sheet.png") == CREDITS
 
 
-@pytest.mark.parametrize(("name", "words"), [("openmoji-64", "CC BY-SA 4.0"), ("cifar10-32", "")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("openmoji-64", "CC BY-SA 4.0"),
+        ("avatars-64", "Draftbit - draftbit.com, CC BY 4.0"),
+        ("cifar10-32", ""),
+    ],
+)
 def test_shipped_models_have_them(name: str, words: str) -> None:
     credits = open_model(name).credits
     assert credits

@@ -19,7 +19,7 @@ from sagan.studies.request import StudyRequest
 
 ROOT = Path(__file__).parents[2]
 COMMANDS: Any = typer.main.get_command(app)
-MODELS = ("cifar10-32", "openmoji-64")
+MODELS = ("avatars-64", "cifar10-32", "openmoji-64")
 STUDIES = ("attention", "spectral-norm", "discriminator")
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the scripts are bash's")
@@ -92,7 +92,7 @@ def test_two_steps_of_a_model_end_in_a_model_file(
     small = ("--set", "channels_g=8", "--set", "channels_d=8")
     monkeypatch.chdir(ROOT)  # as the script
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
-    for words in commands_of(name, out, labeled.path, *small):
+    for words in commands_of(name, out, Path(labeled.source), *small):
         COMMANDS.main(words, standalone_mode=False)
     assert out.with_suffix(".safetensors").stat().st_size > 0
 
