@@ -149,7 +149,7 @@ class Config(BaseModel):
         10.0, ge=0, description="most minutes between checkpoints; 0 disables"
     )
     keep_every: int = Field(
-        0, ge=0, le=10**9, description="also save, and keep, every N-th step's checkpoint; 0 disables"
+        0, ge=0, le=10**9, description="save and keep every N-th step's checkpoint too; 0 disables"
     )
     sample_every: Positive = Field(500, description="steps between sample grids")
     log_every: Positive = Field(50, description="steps between log lines")

@@ -29,7 +29,7 @@ SAMPLES = 60
 EXPLAINED = 4  # samples in an attention figure
 FILES = ("trained.png", "samples.png", "attention.png", "progress.png")
 # The README's picture: three minutes of two cores without bfloat16.
-README_STEPS = 741
+README_STEPS = 738
 ACTIVATE = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
 
 Train = Callable[[Session, Console], None]

@@ -417,7 +417,7 @@ def test_the_demo_ends_with_samples_and_an_attention_figure(
     for name in ("trained.png", "attention.png", "progress.png"):
         assert size_of(tmp_path / "demo" / name)[0] >= 96
     steps = read_description(tmp_path / "demo").config.steps
-    assert f"{steps:,} of the 741 steps of the README's picture: " in result.out
+    assert f"{steps:,} of the 738 steps of the README's picture: " in result.out
     assert "Next:" in result.out
     assert result.out.index("trained.png") < result.out.index("step 0 of")
 
