@@ -7,8 +7,8 @@
 
 The page is written, served with `python -m http.server`, and used as visitors do: new seeds, a
 class, attention strength, every layer, interpolation, a photo. After each, the picture must be
-torch's to one level and the maps to 0.001. With `--screens`, it is also written as it looks on a
-desktop and on a phone.
+torch's to one level and the maps to 0.001, the discriminator's where it judges equal pixels. With
+`--screens`, it is also written as it looks on a desktop and on a phone.
 
 Playwright 1.65 uses a command that Firefox 153 (ESR) does not have: "unknown command" means that
 `pip install 'playwright<1.64'` helps, or a newer Firefox.
@@ -97,6 +97,8 @@ class Visitor:
         found = dict(self.page.evaluate(MAPS, asked))
         apart = 0.0
         for layer, weights in expected.maps.items():
+            if levels and layer.startswith("discriminator."):
+                continue  # it judges other pixels: one level changes a sharp map by 0.01
             decoded = np.frombuffer(base64.b64decode(found[layer]), np.float32)
             apart = max(apart, float(np.abs(decoded.reshape(weights.shape) - weights).max()))
         sound = levels <= 1 and apart <= tolerance and found.keys() == expected.maps.keys()
@@ -164,7 +166,8 @@ def visit(visitor: Visitor, name: str, folder: Path) -> None:
         visitor.compare(step, renderer.sample(start), [query, None], tolerance)
 
     compare("first view", 0.004)  # computed in advance, and stored in bytes
-    page.locator("#seed").click(click_count=3)  # selects what is there
+    page.locator("#seed").focus()
+    page.keyboard.press("ControlOrMeta+A")
     page.keyboard.type("12")  # Firefox reports a change only to what was typed
     page.keyboard.press("Enter")
     compare("seed", seed=12)
