@@ -917,7 +917,7 @@ def test_a_link_restores_the_view(explore: Page, context: BrowserContext) -> Non
     other = context.new_page()
     other.goto(explore.url)
     expect(other.locator("#where")).to_have_text("Pixel 15, 28 · bee")
-    assert other.locator(".pin").all_inner_texts() == ["4, 4", "25, 9"]
+    expect(other.locator(".pin")).to_have_text(["4, 4", "25, 9"])
     assert np.array_equal(composed(other), composed(explore))
     assert other.input_value("#gamma") == "3"
     other.wait_for_url(explore.url)

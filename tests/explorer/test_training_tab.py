@@ -20,6 +20,7 @@ def training(explore: Page) -> Page:
     explore.focus("#tab-explore")
     explore.keyboard.press("ArrowRight")
     expect(explore.locator("#progress")).to_have_text("Step 6.")
+    expect(explore.locator(".training")).to_be_visible()  # only then does it hear keys
     return explore
 
 
