@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 Times = dict[str, list[float]]
 
-PATIENCE = 30.0  # seconds of turns after which there are no more, but for the second
+PATIENCE = 30.0  # seconds after which no further turn starts, except for the second
 
 
 def seconds(work: Callable[[], object]) -> float:

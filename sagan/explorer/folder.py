@@ -29,7 +29,7 @@ from sagan.storage.staging import replace, staged
 PAGE = "index.html"
 _LICENSE = Path(__file__).parent / "onnxruntime_license.txt"
 MAP_TOLERANCE = 1e-3  # by which a weight of attention may differ from the model's
-_MARGIN = 5  # two examples are checked; other samples' weights may differ some times as much
+_MARGIN = 5  # only two examples are checked, and other samples may differ several times as much
 _NETWORKS = ("generator", "discriminator")
 _FROZEN = "discriminator.backbone."  # in a projected one
 _ENTRIES = ("live.js", "network_worker.js")

@@ -19,9 +19,14 @@ def training(explore: Page) -> Page:
     """The page with the training tab opened by keyboard."""
     explore.focus("#tab-explore")
     explore.keyboard.press("ArrowRight")
-    expect(explore.locator("#progress")).to_have_text("Step 6.")
-    expect(explore.locator(".training")).to_be_visible()  # only then does it hear keys
+    wait_until_filled(explore)
     return explore
+
+
+def wait_until_filled(page: Page) -> None:
+    """Wait until the tab shows its charts: only then does it hear keys."""
+    expect(page.locator("#progress")).to_have_text("Step 6.")
+    expect(page.locator(".training")).to_be_visible()
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def followed(page: Page, run: Path, tmp_path: Path, serve: Serve, open_page: Ope
     folder = Path(shutil.copytree(run, tmp_path / "run"))
     open_page(page, serve(folder))
     page.click("#tab-training")
-    expect(page.locator("#progress")).to_have_text("Step 6.")
+    wait_until_filled(page)
     return folder
 
 

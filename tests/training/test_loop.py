@@ -494,7 +494,7 @@ def test_only_the_newest_checkpoints_stay(
 
 
 @pytest.mark.usefixtures("no_images")
-def test_every_nth_checkpoint_is_saved_and_stays_whenever_others_are(
+def test_every_nth_checkpoint_is_saved_and_stays_however_rare_others_are(
     unlabeled: PackedDataset, train_run: Train, tmp_path: Path
 ) -> None:
     run = train_run(tmp_path / "run", unlabeled, steps=9, checkpoint_every=100, keep_every=2)
