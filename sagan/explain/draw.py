@@ -10,7 +10,7 @@ import torch
 from sagan.build import check_map_memory
 from sagan.errors import SaganError
 from sagan.explain.cut_figure import LayerCuts, cut_figure
-from sagan.explain.cutting import cut_beyond, cut_everything, cut_samples
+from sagan.explain.cutting import NEARBY, cut_beyond, cut_everything, cut_samples
 from sagan.explain.figure import QUERY_COLORS, attention_figure
 from sagan.explain.queries import grid_queries, interesting_queries, parse_query, pixel_to_query
 from sagan.explain.receptive import receptive_fields
@@ -31,7 +31,6 @@ from sagan.types import FloatArray, UInt8Array
 Chooser: TypeAlias = Callable[[FloatArray, UInt8Array], list[int]]
 
 MAX_DOTS = len(QUERY_COLORS)
-NEARBY = 1.5  # positions: what a 3x3 convolution in the layer's place would see
 
 
 def interesting_dots(num: int) -> Chooser:

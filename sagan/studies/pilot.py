@@ -38,13 +38,15 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
     runs = {(result.variant, result.seed): result for result in results}
     names = {variant.name for variant in plan.variants}
     claims = [claim for claim in plan.study.claims if {claim.variant, claim.against} <= names]
-    if not claims:
-        raise SaganError("no claim compares two of these variants: give other --variants")
     seeds = sorted({result.seed for result in results})
     deviations: dict[str, float] = {}
     assumed: dict[str, float] = {}
-    for number in dict.fromkeys(claim.number for claim in claims):
-        about = [claim for claim in claims if claim.number == number]
+    # Claims within runs are not planned for: what a cut does is no difference between trainings.
+    between = [claim for claim in claims if not claim.is_within_runs]
+    if not between:
+        raise SaganError("no claim compares two of these variants: give other --variants")
+    for number in dict.fromkeys(claim.number for claim in between):
+        about = [claim for claim in between if claim.number == number]
         differences = np.array(
             [_differences(claim, runs, seeds, smallest[number]) for claim in about]
         )

@@ -39,7 +39,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that one variant is better than another by one number.
+    """A claim that one variant is better than another by one number, or than itself by another.
 
     Attributes:
         sentence: the claim in words; the report says whether it is supported.
@@ -47,6 +47,8 @@ class Claim:
         better: which numbers are better.
         variant: the variant that is claimed to be better.
         against: the variant it is compared with.
+        against_number: the number of `against`; None: the same. A number of the same runs, as
+            measured otherwise, begins with `number` and says how: "KD without attention".
     """
 
     sentence: str
@@ -54,6 +56,24 @@ class Claim:
     better: Literal["higher", "lower"]
     variant: str
     against: str
+    against_number: str | None = None
+
+    @property
+    def numbers(self) -> tuple[str, str]:
+        """The names of the two numbers that are compared."""
+        return self.number, self.against_number or self.number
+
+    @property
+    def is_within_runs(self) -> bool:
+        """Whether both numbers are of the same run, so that no two trainings are compared."""
+        return self.variant == self.against
+
+    @property
+    def comparison(self) -> str:
+        """What is compared, for tables and figures."""
+        number, other = self.numbers
+        against = f"itself{other.removeprefix(number)}" if self.is_within_runs else self.against
+        return f"{self.variant} over {against}"
 
 
 @dataclass(frozen=True)

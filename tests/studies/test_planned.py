@@ -15,6 +15,7 @@ from sagan.errors import SaganError
 from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.studies import engine
 from sagan.studies.definitions.attention import STUDY
+from sagan.studies.measure.cuts import CUTS
 from sagan.studies.request import PilotRequest, StudyRequest
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 
@@ -31,8 +32,12 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[StudyRun]:
     def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics:
         runs.append(run)
         rng = np.random.default_rng([run.config.seed, len(run.variant)])
-        distance = 1 - ADVANTAGE * (run.variant == "attention-16") + NOISE * rng.standard_normal()
-        return RunMetrics({DEFAULT_DISTANCE: distance}, {}, {"generator": 1}, step_seconds=0.5)
+        without, distance, *cut = 1 + NOISE * rng.standard_normal(2 + len(CUTS))
+        numbers = {DEFAULT_DISTANCE: without}
+        if run.variant == "attention-16":
+            numbers = {DEFAULT_DISTANCE: distance - ADVANTAGE}
+            numbers |= {f"{DEFAULT_DISTANCE}{n}": v for n, v in zip(CUTS, cut, strict=True)}
+        return RunMetrics(numbers, {}, {"generator": 1}, step_seconds=0.5)
 
     fake = replace(STUDY, perform=perform, prepare=lambda data, progress: None)
     monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
@@ -69,14 +74,14 @@ def test_a_plan_is_laid_down_from_short_runs_with_seeds_of_their_own(
     assert {run.config.steps for run in performed} == {60}
     plan = recorded(tmp_path)["plan"]
     assert plan["deltas"] == {DEFAULT_DISTANCE: 0.05}
-    assert plan["claims"] == 1
+    assert plan["claims"] == 3
     # sqrt(2) * NOISE, and with 7 degrees of freedom 1.35 times as much to be safe
     estimated = plan["deviations"][DEFAULT_DISTANCE]
     assert 0.4 < estimated / (np.sqrt(2) * NOISE) < 1.8
     assert plan["assumed"][DEFAULT_DISTANCE] == pytest.approx(1.353 * estimated, rel=1e-3)
     assert len(recorded(tmp_path)["runs"]) == 2 * plan["looks"][-1]
     text = "\n".join(said)
-    assert f"{plan['looks'][-1]} seeds of 2 variants decide each of 1 claims with 90% power" in text
+    assert f"{plan['looks'][-1]} seeds of 2 variants decide each of 3 claims with 90% power" in text
     assert "core-hours" in text
     assert not (tmp_path / "study" / "results").exists()
     assert not (tmp_path / "study" / "pilot" / "runs").exists()
@@ -115,8 +120,8 @@ def test_a_planned_study_ends_at_the_first_look_that_decides_everything(
     said = study()
     assert {run.config.seed for run in performed} == set(range(looks[0]))
     assert f"every claim has its verdict after {looks[0]} seeds" in said
-    (claim,) = json.loads((tmp_path / "study" / "summary.json").read_text())["claims"]
-    assert claim["verdict"] == "supported"
+    claims = json.loads((tmp_path / "study" / "summary.json").read_text())["claims"]
+    assert [claim["verdict"] for claim in claims] == ["supported"] * 3
     report = (tmp_path / "study" / "report.md").read_text()
     assert f"every claim is decided after {looks[0]}" in report
     performed.clear()
@@ -128,7 +133,7 @@ def test_there_is_no_verdict_between_looks(study, performed, tmp_path) -> None:
     study(plan=True, delta=0.02)
     looks = recorded(tmp_path)["plan"]["looks"]
     study(seeds=looks[0] - 1)
-    (claim,) = json.loads((tmp_path / "study" / "summary.json").read_text())["claims"]
+    claim, *_ = json.loads((tmp_path / "study" / "summary.json").read_text())["claims"]
     assert claim["verdict"] == "undecided"
     assert claim["p"]["difference"] < 1e-3
     assert "so verdicts may change" in (tmp_path / "study" / "report.md").read_text()

@@ -24,13 +24,16 @@ def drawn_figures(table: ResultTable) -> Iterator[tuple[str, str]]:
     title = f"{number} of every run, and the mean of each variant"
     draw = partial(_draw_runs, table=table, number=number)
     yield title, svg_of(title, draw, FRAME_INCHES + ROW_INCHES * len(table.variants))
-    outcomes = [outcome for outcome in table.outcomes() if outcome.claim.number == number]
-    if outcomes:
-        title = (
-            f"Advantage in {number}: of every seed, and the mean with its {CONFIDENCE:.0%} interval"
-        )
-        draw = partial(_draw_outcomes, outcomes=outcomes)
-        yield title, svg_of(title, draw, FRAME_INCHES + ROW_INCHES * len(outcomes))
+    found = [outcome for outcome in table.outcomes() if outcome.claim.number == number]
+    # In figures of their own: what a cut does can be many times what variants differ by.
+    for within, over in ((False, ""), (True, " over the same runs with a cut")):
+        if outcomes := [one for one in found if one.claim.is_within_runs == within]:
+            title = (
+                f"Advantage in {number}{over}: of every seed, and the mean with its "
+                f"{CONFIDENCE:.0%} interval"
+            )
+            draw = partial(_draw_outcomes, outcomes=outcomes)
+            yield title, svg_of(title, draw, FRAME_INCHES + ROW_INCHES * len(outcomes))
     for chart in table.study.charts:
         bands = {variant.name: table.band(variant.name, chart) for variant in table.variants}
         if any(bands.values()):
@@ -60,7 +63,7 @@ def _draw_outcomes(axes: "Axes", outcomes: list[ClaimOutcome]) -> None:
     # With few seeds an interval may be so long that nothing else would be visible beside it.
     reach = MAX_REACH * max(abs(value) for o in outcomes for value in o.advantage.values) or 1
     axes.set_xlim(-reach, reach)
-    _name_rows(axes, [f"{o.claim.variant} over {o.claim.against}" for o in outcomes])
+    _name_rows(axes, [o.claim.comparison for o in outcomes])
     style_axes(axes, f"advantage in {outcomes[0].claim.number}")
 
 

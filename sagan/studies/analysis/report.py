@@ -226,7 +226,7 @@ def _difference_grid(outcomes: Sequence[ClaimOutcome]) -> Grid:
         advantage, claim = outcome.advantage, outcome.claim
         rows.append(
             [
-                f"{claim.variant} over {claim.against}",
+                claim.comparison,
                 outcome.verdict,
                 claim.number,
                 f"{advantage.mean:+.3g}",
@@ -322,10 +322,11 @@ def study_summary(table: ResultTable) -> dict[str, Any]:
 
     Returns:
         The contents of summary.json: "study", "confidence", "claims" (a list with "claim",
-        "number", "variant", "against", "advantages", "mean", "interval", "over images",
-        "bootstrap", "delta", "p" {"difference", "delta"}, "verdict", "seeds needed") and "variants"
-        {variant: {number: {"mean", "values"}}}. Null are "interval" with one seed, "over images" if
-        runs left nothing for it, and "seeds needed" of a claim that is decided.
+        "number", "variant", "against", "number against", "advantages", "mean", "interval",
+        "over images", "bootstrap", "delta", "p" {"difference", "delta"}, "verdict",
+        "seeds needed") and "variants" {variant: {number: {"mean", "values"}}}. Null are "interval"
+        with one seed, "over images" if runs left nothing for it, and "seeds needed" of a claim
+        that is decided.
     """
     return {
         "study": table.study.name,
@@ -336,6 +337,7 @@ def study_summary(table: ResultTable) -> dict[str, Any]:
                 "number": outcome.claim.number,
                 "variant": outcome.claim.variant,
                 "against": outcome.claim.against,
+                "number against": outcome.claim.numbers[1],
                 "advantages": outcome.advantage.values,
                 "mean": outcome.advantage.mean,
                 "interval": _finite(outcome.advantage.low, outcome.advantage.high),

@@ -69,7 +69,7 @@ class _Pairs:
         advantages: (seeds,).
         margins: delta of each pair, (seeds,).
         blocks: advantages on blocks of images, (seeds, blocks); None if not all runs have them.
-        hours: mean core-hours of a seed's two runs.
+        hours: mean core-hours of a seed's runs: two, or one if both numbers are its own.
         last: number of seeds at the last look so far, or of all seeds before the first.
         p: as `evidence` returns them, (looks, 3); 1 at looks that are still to come.
     """
@@ -154,23 +154,25 @@ class ResultTable:
     def _pairs(self, claim: Claim) -> _Pairs | None:
         """Pair a claim's runs by seed; None if there are none."""
         ours, theirs = (
-            {r.seed: r for r in self.of(name) if claim.number in r.numbers}
-            for name in (claim.variant, claim.against)
+            {r.seed: r for r in self.of(name) if number in r.numbers}
+            for name, number in zip((claim.variant, claim.against), claim.numbers, strict=True)
         )
         shared = sorted(ours.keys() & theirs.keys())
         if not shared:
             return None
         sign = 1 if claim.better == "higher" else -1
         one, other = (
-            np.array([runs[seed].numbers[claim.number] for seed in shared])
-            for runs in (ours, theirs)
+            np.array([runs[seed].numbers[number] for seed in shared])
+            for runs, number in zip((ours, theirs), claim.numbers, strict=True)
         )
         advantages = sign * (one - other)
         margins = np.array([self.smallest[claim.number].margin(number) for number in other])
         blocks = [
-            [runs[seed].blocks.get(claim.number, []) for seed in shared] for runs in (ours, theirs)
+            [runs[seed].blocks.get(number, []) for seed in shared]
+            for runs, number in zip((ours, theirs), claim.numbers, strict=True)
         ]
         complete = {len(found) for runs in blocks for found in runs}
+        costs = [(ours[s], theirs[s])[: 1 if claim.is_within_runs else 2] for s in shared]
         looks = self.plan.looks if self.plan is not None else [len(shared)]
         # Without a plan seeds need not begin with 0.
         reached = (
@@ -188,7 +190,7 @@ class ResultTable:
             blocks=sign * (np.array(blocks[0]) - np.array(blocks[1]))
             if len(complete) == 1 and complete != {0}
             else None,
-            hours=float(np.mean([ours[s].core_hours + theirs[s].core_hours for s in shared])),
+            hours=float(np.mean([sum(run.core_hours for run in runs) for runs in costs])),
             last=max(reached, default=len(shared)),
             p=p,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sagan.config import Config
 from sagan.metrics.features.network import DEFAULT_DISTANCE
+from sagan.studies.measure.cuts import CUT_COLUMNS, CUT_NOTE, NEARER, cut_claims, cut_distances
 from sagan.studies.measure.quality import QUALITY_COLUMNS, measure_final_quality, prepare_reference
 from sagan.studies.measure.train import (
     kept_curves,
@@ -38,7 +39,9 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     document, blocks = measure_final_quality(run, data, observer.progress)
     curves = kept_curves(records)
     return RunMetrics(
-        numbers=document["metrics"] | last_values(curves, "gamma/", "attention/", "dropped"),
+        numbers=document["metrics"]
+        | cut_distances(run, data, observer.progress)
+        | last_values(curves, "gamma/", "attention/", "dropped"),
         curves=curves,
         parameters=parameters_of(run, data),
         protocol=document["protocol"],
@@ -98,6 +101,8 @@ def _claims() -> Iterator[Claim]:
         for form in OTHER_FORMS:
             sentence = f'Attention {at} in the form "pooled" {better} in the form "{form}"'
             yield _claim(sentence, both, f"{form}-{size}")
+    for size in reversed(MAP_SIZES):
+        yield from cut_claims(NEARER, DEFAULT_DISTANCE, "lower", size)
     for small, large in pairwise(MAP_SIZES):
         yield _claim(
             f"Attention at {large} x {large} generates better images than at {small} x {small}",
@@ -119,7 +124,7 @@ STUDY = Study(
     prepare=prepare_reference,
     perform=perform,
     claims=tuple(_claims()),
-    columns=QUALITY_COLUMNS,
+    columns=(*QUALITY_COLUMNS, *CUT_COLUMNS),
     smallest={DEFAULT_DISTANCE: SMALLEST_DISTANCE},
     charts=(
         Chart("Absolute value of gamma in G", "gamma/generator.*"),
@@ -131,6 +136,7 @@ STUDY = Study(
     ),
     notes=(
         ATTENTION_NOTE,
+        CUT_NOTE,
         "Variants differ in the time per step: in equal time, a variant without attention would "
         "train for more steps. KD and FD are measured against the training images and cannot be "
         "compared with numbers measured against a test split.",

@@ -6,6 +6,7 @@ one piece of a sample at a time tell how often two pieces agree (see `sagan.metr
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,16 @@ from sagan.metrics.parts.weights import read_table
 from sagan.metrics.samples import SamplePlan
 from sagan.studies.definitions.attention import attention_variants
 from sagan.studies.measure.blocks import block_rows
+from sagan.studies.measure.cuts import (
+    CUT_COLUMNS,
+    CUT_NOTE,
+    CUTS,
+    NEARER,
+    CutSamples,
+    cut_claims,
+    cut_distances,
+    cut_samples,
+)
 from sagan.studies.measure.quality import QUALITY_COLUMNS, measure_final_quality, prepare_reference
 from sagan.studies.measure.train import (
     kept_curves,
@@ -72,10 +83,16 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     """Train, then read the parts of samples of the last step, and measure their quality."""
     records = train_run(run, data, observer)
     document, blocks = measure_final_quality(run, data, observer.progress)
-    numbers, by_block, protocol = measure_agreement(run, data, observer.progress)
+    numbers, by_block, protocol = measure_agreement(run.folder, run, data, observer.progress)
+    for cut, samples in cut_samples(run, data):
+        with_cut, _, _ = measure_agreement(samples, run, data, observer.progress)
+        numbers[f"{AGREEMENT}{cut}"] = with_cut[AGREEMENT]
     curves = kept_curves(records)
     return RunMetrics(
-        numbers=document["metrics"] | numbers | last_values(curves, "gamma/", "dropped"),
+        numbers=document["metrics"]
+        | numbers
+        | cut_distances(run, data, observer.progress)
+        | last_values(curves, "gamma/", "dropped"),
         curves=curves,
         parameters=parameters_of(run, data),
         protocol={"quality": document["protocol"], "parts": protocol},
@@ -85,9 +102,9 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
 
 
 def measure_agreement(
-    run: StudyRun, data: StudyData, progress: NamedProgress
+    samples: Path | CutSamples, run: StudyRun, data: StudyData, progress: NamedProgress
 ) -> tuple[dict[str, float], list[float], dict[str, Any]]:
-    """Read the parts of a run's samples, each in the style that it was asked for.
+    """Read the parts of a run's samples, with or without a cut, each in the style asked for.
 
     The style that the reader sees is not used: early samples may be in none.
 
@@ -107,7 +124,7 @@ def measure_agreement(
             by_block.append(found[AGREEMENT])
 
     document = evaluate(
-        run.folder, data.train, metrics=["kid"], network=open_network(PARTS_NETWORK),
+        samples, data.train, metrics=["kid"], network=open_network(PARTS_NETWORK),
         plan=SamplePlan(num=min(run.samples, len(data.train))), observe=observe, progress=progress,
     )  # fmt: skip
     return numbers, by_block, document["protocol"]
@@ -131,6 +148,9 @@ def _claims() -> Iterator[Claim]:
         yield from _agreement_claims(size)
     for size in sizes:
         yield from _distance_claims(size)
+    for size in sizes:
+        yield from cut_claims("Parts agree more often", AGREEMENT, "higher", size)
+        yield from cut_claims(NEARER, DEFAULT_DISTANCE, "lower", size)
 
 
 def _distance_claims(size: int) -> Iterator[Claim]:
@@ -181,6 +201,8 @@ STUDY = Study(
         *(Column(f"{AGREEMENT}/{kind}", f"{kind} agree", ".1%") for kind in KINDS),
         *(Column(f"{AGREEMENT}/{kind}/chance", f"{kind} by chance", ".1%") for kind in KINDS),
         *QUALITY_COLUMNS,
+        *(Column(f"{AGREEMENT}{cut}", f"agreement{cut}", ".3f") for cut in CUTS),
+        *CUT_COLUMNS,
     ),
     smallest={AGREEMENT: SMALLEST_AGREEMENT, DEFAULT_DISTANCE: SMALLEST_DISTANCE},
     charts=(
@@ -194,5 +216,6 @@ STUDY = Study(
         "beyond chance is the mean over the four of (rate - chance) / (1 - chance): 1 is perfect.",
         f"{DEFAULT_DISTANCE} and the others are measured as in the study attention.",
         ATTENTION_NOTE,
+        CUT_NOTE,
     ),
 )

@@ -40,13 +40,14 @@ def test_the_studies_of_the_documentation_are_found() -> None:
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_summary_and_report_follow_from_the_results(name: str) -> None:
-    folder, study = STUDIES_FOLDER / name, STUDIES[name]
+    folder = STUDIES_FOLDER / name
     record = read_record(folder)
     assert record is not None
-    results = read_results(folder, name)
+    study = STUDIES[record.study]
+    results = read_results(folder, study.name)
     check_same_protocol(folder, results)
     check_configurations(study, record, results)
-    table = ResultTable(study, results)
+    table = ResultTable(study, results, record.plan)
     committed = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     compared(json.loads(json.dumps(study_summary(table))), committed)
     report = (folder / "report.md").read_text(encoding="utf-8").replace("**", "")

@@ -81,6 +81,27 @@ def test_csv_and_json_contain_the_numbers(reported: Path) -> None:
     assert claim["advantages"] == pytest.approx([0.09, 0.1, 0.09])
 
 
+def test_a_claim_within_runs_compares_two_numbers_of_each(result, record, tmp_path) -> None:
+    """Pairs are of one run, so its cost counts once, and it has a figure of its own."""
+    cut = f"{DEFAULT_DISTANCE} without attention"
+    runs = [
+        result("attention-16", seed, 1, numbers={DEFAULT_DISTANCE: 0.5, cut: distance})
+        for seed, distance in enumerate((0.7, 0.8, 0.75))
+    ]
+    write_reports(STUDY, record, [*runs, result("none", 0, 0.6)], tmp_path)
+    claims = json.loads((tmp_path / "summary.json").read_text())["claims"]
+    (within,) = (claim for claim in claims if claim["variant"] == claim["against"])
+    assert (within["number"], within["number against"]) == (DEFAULT_DISTANCE, cut)
+    assert within["verdict"] == "supported"
+    assert within["advantages"] == pytest.approx([0.2, 0.3, 0.25])
+    report = (tmp_path / "report.md").read_text()
+    assert "attention-16 over itself without attention" in report
+    (outcome,) = (o for o in ResultTable(STUDY, runs).outcomes() if o.claim.is_within_runs)
+    assert outcome.delta == pytest.approx(0.05 * 0.75)
+    titles = re.findall(r"!\[([^\]]*)\]", report)
+    assert sum("over the same runs with a cut" in title for title in titles) == 1
+
+
 def test_the_same_results_give_the_same_reports(results, record, reported, tmp_path) -> None:
     again = tmp_path / "again"
     write_reports(STUDY, record, results(DISTANCES), again)

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from sagan.config import resolve
 from sagan.data.packed import fingerprint_of
-from sagan.model import open_model
+from sagan.model import Model, open_model
 from sagan.studies.definitions import discriminator, spectral_norm
-from sagan.studies.measure import quality
+from sagan.studies.measure import cuts, quality
 from sagan.studies.measure.blocks import NUM_BLOCKS, accuracy_by_block, block_rows
 from sagan.studies.measure.probes import LabeledFeatures
 from sagan.studies.measure.train import last_values
@@ -70,6 +71,45 @@ def test_sigma_is_that_of_the_weight_the_network_uses(
     found = dict(spectral_norm.exact_sigmas(run, StudyData({"train": labeled}), tmp_path))
     assert len(found) > 20
     assert list(found.values()) == pytest.approx([1.0] * len(found), abs=0.1)
+
+
+def test_samples_with_a_cut_are_the_measured_ones_with_less_attention(
+    finished_run, labeled, monkeypatch
+) -> None:
+    """The oracle sets gamma itself."""
+
+    def with_gamma(value: float) -> Model:
+        model = open_model(finished_run)
+
+        def read(name: str) -> dict[str, torch.Tensor]:
+            tensors = model.read(name).items()
+            return {k: torch.full_like(t, value) if "gamma" in k else t for k, t in tensors}
+
+        return replace(model, read=read)
+
+    monkeypatch.setattr(cuts, "open_model", lambda _: with_gamma(3.0))
+    config = resolve("smoke", {})
+    run = StudyRun("attention", "attention-16", config, "smoke", finished_run, samples=7)
+    found = dict(cuts.cut_samples(run, StudyData({"train": labeled})))
+    (without, labels), (nearby, same_labels) = found.values()
+    expected = with_gamma(0.0).generator().sample(7, labels, seed=0)
+    assert np.array_equal(without, expected)
+    assert np.array_equal(labels, same_labels)
+    # As often as in the training images.
+    assert np.bincount(labels) == pytest.approx(7 / 18 * np.bincount(labeled.labels), abs=1)
+    assert not np.array_equal(nearby, without)
+    assert not np.array_equal(nearby, with_gamma(3.0).generator().sample(7, labels, seed=0))
+    distances = cuts.cut_distances(run, StudyData({"train": labeled}), lambda *_: None)
+    assert list(distances) == [column.number for column in cuts.CUT_COLUMNS]
+    assert len(set(distances.values())) == 2
+
+
+def test_a_generator_without_attention_has_no_samples_with_a_cut(
+    labeled, train_run, tmp_path
+) -> None:
+    run_folder = train_run(tmp_path / "run", labeled, steps=1, attention_g=())
+    run = StudyRun("attention", "none", resolve("smoke", {}), "smoke", run_folder, samples=7)
+    assert not list(cuts.cut_samples(run, StudyData({"train": labeled})))
 
 
 def test_blocks_are_disjoint_and_contain_every_image() -> None:

@@ -1,0 +1,89 @@
+"""What a trained generator's attention is worth: its samples once more, with attention cut.
+
+A map shows where attention looks, samples without it what it is used for: they have the same
+latents and the same weights, and only what attention adds is missing.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Literal, TypeAlias
+
+from sagan.explain.cutting import NEARBY, Cut, applied, cut_beyond, cut_everything
+from sagan.metrics.evaluation import evaluate
+from sagan.metrics.features.network import DEFAULT_DISTANCE
+from sagan.metrics.samples import SamplePlan, matching_labels
+from sagan.model import open_model
+from sagan.runtime.processes import join_processes
+from sagan.studies.measure.quality import feature_network
+from sagan.studies.run import StudyData, StudyRun
+from sagan.studies.study import Claim, Column
+from sagan.types import Int64Array, NamedProgress, UInt8Array
+
+# Images uint8 (N, H, W, 3), and labels int64 (N,) if the generator has classes.
+CutSamples: TypeAlias = UInt8Array | tuple[UInt8Array, Int64Array]
+
+# By what follows the name of a number of samples with a cut, which is that of samples without.
+CUTS: Mapping[str, Cut] = {
+    " without attention": cut_everything,
+    " with attention nearby only": cut_beyond(NEARBY),
+}
+CUT_COLUMNS = tuple(
+    Column(f"{DEFAULT_DISTANCE}{cut}", f"{DEFAULT_DISTANCE}{cut}", ".4f") for cut in CUTS
+)
+
+CUT_NOTE = (
+    "Samples without attention, or with its weights on nearby keys only (those that a 3x3 "
+    "convolution in its place would reach, rescaled to sum to 1), are drawn by the same trained "
+    "networks from the same latents. They say what a network uses, not what training with "
+    "attention is worth."
+)
+NEARER = "Samples are nearer to the images"
+
+
+def cut_samples(run: StudyRun, data: StudyData) -> Iterator[tuple[str, CutSamples]]:
+    """Yield each name in `CUTS`, and the run's samples with that cut; nothing without attention.
+
+    The cut applies to all attention layers of the averaged generator. Latents and labels are those
+    of the samples by which the run is measured.
+    """
+    model = open_model(run.folder)
+    generator = model.generator().to(join_processes().device)
+    layers = generator.attention_layers().values()
+    if not layers:
+        return
+    num = min(run.samples, len(data.train))
+    labels = matching_labels(num, len(model.classes), data.train)
+    for name, cut in CUTS.items():
+        with ExitStack() as stack:
+            for layer in layers:
+                stack.enter_context(applied(layer, cut))
+            images = generator.sample(num, labels, SamplePlan().seed)
+        yield name, images if labels is None else (images, labels)
+
+
+def cut_distances(run: StudyRun, data: StudyData, progress: NamedProgress) -> dict[str, float]:
+    """Return the distance of a run's samples with each cut, by the names of `CUT_COLUMNS`."""
+    found = {}
+    for cut, samples in cut_samples(run, data):
+        document = evaluate(
+            samples, data.train, metrics=["kid"], network=feature_network(), progress=progress
+        )
+        found[f"{DEFAULT_DISTANCE}{cut}"] = document["metrics"][DEFAULT_DISTANCE]
+    return found
+
+
+def cut_claims(
+    better: str, number: str, direction: Literal["higher", "lower"], size: int
+) -> Iterator[Claim]:
+    """Yield the claims that what attention of a size adds is used, from near and from afar.
+
+    Args:
+        better: what is claimed, such as "Samples are nearer to the images".
+        number: a name among a result's numbers; others are its name and those in `CUTS`.
+        direction: which numbers are better.
+        size: side of the attention's feature map.
+    """
+    variant = f"attention-{size}"
+    for cut in CUTS:
+        sentence = f"{better} with attention at {size} x {size} than{cut}, in the same networks"
+        yield Claim(sentence, number, direction, variant, variant, f"{number}{cut}")
