@@ -6,7 +6,14 @@ from typing import Any
 
 from sagan.config import Config
 from sagan.metrics.features.network import DEFAULT_DISTANCE
-from sagan.studies.measure.cuts import CUT_COLUMNS, CUT_NOTE, NEARER, cut_claims, cut_distances
+from sagan.studies.measure.cuts import (
+    CUT_COLUMNS,
+    CUT_NOTE,
+    CUTS,
+    NEARER,
+    cut_claims,
+    cut_distances,
+)
 from sagan.studies.measure.quality import QUALITY_COLUMNS, measure_final_quality, prepare_reference
 from sagan.studies.measure.train import (
     kept_curves,
@@ -40,7 +47,7 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     curves = kept_curves(records)
     return RunMetrics(
         numbers=document["metrics"]
-        | cut_distances(run, data, observer.progress)
+        | cut_distances(run, data, observer.progress, tuple(CUTS))
         | last_values(curves, "gamma/", "attention/", "dropped"),
         curves=curves,
         parameters=parameters_of(run, data),
@@ -102,7 +109,7 @@ def _claims() -> Iterator[Claim]:
             sentence = f'Attention {at} in the form "pooled" {better} in the form "{form}"'
             yield _claim(sentence, both, f"{form}-{size}")
     for size in reversed(MAP_SIZES):
-        yield from cut_claims(NEARER, DEFAULT_DISTANCE, "lower", size)
+        yield from cut_claims(NEARER, DEFAULT_DISTANCE, "lower", size, tuple(CUTS))
     for small, large in pairwise(MAP_SIZES):
         yield _claim(
             f"Attention at {large} x {large} generates better images than at {small} x {small}",

@@ -25,12 +25,20 @@ from sagan.studies.measure.blocks import block_rows
 from sagan.studies.measure.cuts import (
     CUT_COLUMNS,
     CUT_NOTE,
-    CUTS,
     NEARER,
+    WITHOUT,
     CutSamples,
     cut_claims,
     cut_distances,
     cut_samples,
+)
+from sagan.studies.measure.objects import (
+    OBJECT_COLUMNS,
+    OBJECT_NOTE,
+    OBJECT_NUMBERS,
+    SMALLEST_SHARE,
+    object_claims,
+    object_numbers,
 )
 from sagan.studies.measure.quality import QUALITY_COLUMNS, measure_final_quality, prepare_reference
 from sagan.studies.measure.train import (
@@ -84,14 +92,15 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     records = train_run(run, data, observer)
     document, blocks = measure_final_quality(run, data, observer.progress)
     numbers, by_block, protocol = measure_agreement(run.folder, run, data, observer.progress)
-    for cut, samples in cut_samples(run, data):
+    for cut, samples in cut_samples(run, data, [WITHOUT]):
         with_cut, _, _ = measure_agreement(samples, run, data, observer.progress)
         numbers[f"{AGREEMENT}{cut}"] = with_cut[AGREEMENT]
     curves = kept_curves(records)
     return RunMetrics(
         numbers=document["metrics"]
         | numbers
-        | cut_distances(run, data, observer.progress)
+        | cut_distances(run, data, observer.progress, [WITHOUT])
+        | object_numbers(run, data)
         | last_values(curves, "gamma/", "dropped"),
         curves=curves,
         parameters=parameters_of(run, data),
@@ -149,8 +158,9 @@ def _claims() -> Iterator[Claim]:
     for size in sizes:
         yield from _distance_claims(size)
     for size in sizes:
-        yield from cut_claims("Parts agree more often", AGREEMENT, "higher", size)
-        yield from cut_claims(NEARER, DEFAULT_DISTANCE, "lower", size)
+        yield from cut_claims("Parts agree more often", AGREEMENT, "higher", size, [WITHOUT])
+        yield from cut_claims(NEARER, DEFAULT_DISTANCE, "lower", size, [WITHOUT])
+        yield from object_claims(size)
 
 
 def _distance_claims(size: int) -> Iterator[Claim]:
@@ -201,10 +211,15 @@ STUDY = Study(
         *(Column(f"{AGREEMENT}/{kind}", f"{kind} agree", ".1%") for kind in KINDS),
         *(Column(f"{AGREEMENT}/{kind}/chance", f"{kind} by chance", ".1%") for kind in KINDS),
         *QUALITY_COLUMNS,
-        *(Column(f"{AGREEMENT}{cut}", f"agreement{cut}", ".3f") for cut in CUTS),
+        Column(f"{AGREEMENT}{WITHOUT}", f"agreement{WITHOUT}", ".3f"),
         *CUT_COLUMNS,
+        *OBJECT_COLUMNS,
     ),
-    smallest={AGREEMENT: SMALLEST_AGREEMENT, DEFAULT_DISTANCE: SMALLEST_DISTANCE},
+    smallest={
+        AGREEMENT: SMALLEST_AGREEMENT,
+        DEFAULT_DISTANCE: SMALLEST_DISTANCE,
+        **dict.fromkeys(OBJECT_NUMBERS, SMALLEST_SHARE),
+    },
     charts=(
         Chart("Absolute value of gamma in G", "gamma/generator.*"),
         Chart("Absolute value of gamma in D", "gamma/discriminator.*"),
@@ -217,5 +232,6 @@ STUDY = Study(
         f"{DEFAULT_DISTANCE} and the others are measured as in the study attention.",
         ATTENTION_NOTE,
         CUT_NOTE,
+        OBJECT_NOTE,
     ),
 )

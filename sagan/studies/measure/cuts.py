@@ -4,7 +4,7 @@ A map shows where attention looks, samples without it what it is used for: they 
 latents and the same weights, and only what attention adds is missing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Literal, TypeAlias
 
@@ -23,10 +23,8 @@ from sagan.types import Int64Array, NamedProgress, UInt8Array
 CutSamples: TypeAlias = UInt8Array | tuple[UInt8Array, Int64Array]
 
 # By what follows the name of a number of samples with a cut, which is that of samples without.
-CUTS: Mapping[str, Cut] = {
-    " without attention": cut_everything,
-    " with attention nearby only": cut_beyond(NEARBY),
-}
+WITHOUT, NEARBY_ONLY = " without attention", " with attention nearby only"
+CUTS: Mapping[str, Cut] = {WITHOUT: cut_everything, NEARBY_ONLY: cut_beyond(NEARBY)}
 CUT_COLUMNS = tuple(
     Column(f"{DEFAULT_DISTANCE}{cut}", f"{DEFAULT_DISTANCE}{cut}", ".4f") for cut in CUTS
 )
@@ -40,8 +38,10 @@ CUT_NOTE = (
 NEARER = "Samples are nearer to the images"
 
 
-def cut_samples(run: StudyRun, data: StudyData) -> Iterator[tuple[str, CutSamples]]:
-    """Yield each name in `CUTS`, and the run's samples with that cut; nothing without attention.
+def cut_samples(
+    run: StudyRun, data: StudyData, cuts: Sequence[str]
+) -> Iterator[tuple[str, CutSamples]]:
+    """Yield each of some names in `CUTS`, and the run's samples so; nothing without attention.
 
     The cut applies to all attention layers of the averaged generator. Latents and labels are those
     of the samples by which the run is measured.
@@ -53,18 +53,20 @@ def cut_samples(run: StudyRun, data: StudyData) -> Iterator[tuple[str, CutSample
         return
     num = min(run.samples, len(data.train))
     labels = matching_labels(num, len(model.classes), data.train)
-    for name, cut in CUTS.items():
+    for name in cuts:
         with ExitStack() as stack:
             for layer in layers:
-                stack.enter_context(applied(layer, cut))
+                stack.enter_context(applied(layer, CUTS[name]))
             images = generator.sample(num, labels, SamplePlan().seed)
         yield name, images if labels is None else (images, labels)
 
 
-def cut_distances(run: StudyRun, data: StudyData, progress: NamedProgress) -> dict[str, float]:
-    """Return the distance of a run's samples with each cut, by the names of `CUT_COLUMNS`."""
+def cut_distances(
+    run: StudyRun, data: StudyData, progress: NamedProgress, cuts: Sequence[str]
+) -> dict[str, float]:
+    """Return the distance of a run's samples with cuts, by the names of `CUT_COLUMNS`."""
     found = {}
-    for cut, samples in cut_samples(run, data):
+    for cut, samples in cut_samples(run, data, cuts):
         document = evaluate(
             samples, data.train, metrics=["kid"], network=feature_network(), progress=progress
         )
@@ -73,17 +75,18 @@ def cut_distances(run: StudyRun, data: StudyData, progress: NamedProgress) -> di
 
 
 def cut_claims(
-    better: str, number: str, direction: Literal["higher", "lower"], size: int
+    better: str, number: str, direction: Literal["higher", "lower"], size: int, cuts: Sequence[str]
 ) -> Iterator[Claim]:
-    """Yield the claims that what attention of a size adds is used, from near and from afar.
+    """Yield the claims that what attention of a size adds is used, one for each cut.
 
     Args:
         better: what is claimed, such as "Samples are nearer to the images".
         number: a name among a result's numbers; others are its name and those in `CUTS`.
         direction: which numbers are better.
         size: side of the attention's feature map.
+        cuts: names in `CUTS`.
     """
     variant = f"attention-{size}"
-    for cut in CUTS:
+    for cut in cuts:
         sentence = f"{better} with attention at {size} x {size} than{cut}, in the same networks"
         yield Claim(sentence, number, direction, variant, variant, f"{number}{cut}")

@@ -10,7 +10,7 @@ from sagan.config import resolve
 from sagan.data.packed import fingerprint_of
 from sagan.model import Model, open_model
 from sagan.studies.definitions import discriminator, spectral_norm
-from sagan.studies.measure import cuts, quality
+from sagan.studies.measure import cuts, objects, quality
 from sagan.studies.measure.blocks import NUM_BLOCKS, accuracy_by_block, block_rows
 from sagan.studies.measure.probes import LabeledFeatures
 from sagan.studies.measure.train import last_values
@@ -90,7 +90,7 @@ def test_samples_with_a_cut_are_the_measured_ones_with_less_attention(
     monkeypatch.setattr(cuts, "open_model", lambda _: with_gamma(3.0))
     config = resolve("smoke", {})
     run = StudyRun("attention", "attention-16", config, "smoke", finished_run, samples=7)
-    found = dict(cuts.cut_samples(run, StudyData({"train": labeled})))
+    found = dict(cuts.cut_samples(run, StudyData({"train": labeled}), list(cuts.CUTS)))
     (without, labels), (nearby, same_labels) = found.values()
     expected = with_gamma(0.0).generator().sample(7, labels, seed=0)
     assert np.array_equal(without, expected)
@@ -99,7 +99,9 @@ def test_samples_with_a_cut_are_the_measured_ones_with_less_attention(
     assert np.bincount(labels) == pytest.approx(7 / 18 * np.bincount(labeled.labels), abs=1)
     assert not np.array_equal(nearby, without)
     assert not np.array_equal(nearby, with_gamma(3.0).generator().sample(7, labels, seed=0))
-    distances = cuts.cut_distances(run, StudyData({"train": labeled}), lambda *_: None)
+    distances = cuts.cut_distances(
+        run, StudyData({"train": labeled}), lambda *_: None, list(cuts.CUTS)
+    )
     assert list(distances) == [column.number for column in cuts.CUT_COLUMNS]
     assert len(set(distances.values())) == 2
 
@@ -109,7 +111,34 @@ def test_a_generator_without_attention_has_no_samples_with_a_cut(
 ) -> None:
     run_folder = train_run(tmp_path / "run", labeled, steps=1, attention_g=())
     run = StudyRun("attention", "none", resolve("smoke", {}), "smoke", run_folder, samples=7)
-    assert not list(cuts.cut_samples(run, StudyData({"train": labeled})))
+    assert not list(cuts.cut_samples(run, StudyData({"train": labeled}), list(cuts.CUTS)))
+
+
+def test_the_share_of_attention_inside_a_region_is_counted_by_hand() -> None:
+    """Keys are the four quarters of an 8 x 8 image, queries its 2 x 2 blocks; one image counts."""
+    region = np.zeros((2, 8, 8), dtype=bool)
+    region[0, :4, :4] = True  # one key, four queries
+    region[0, 7, 7] = True  # one of four pixels: no query
+    attention = np.full((2, 16, 4), 0.25)
+    inside = [0, 1, 4, 5]
+    attention[0, inside[0]] = [1, 0, 0, 0]
+    attention[0, inside[1]] = [0.5, 0.5, 0, 0]
+    assert objects.share_inside(attention, region) == pytest.approx(
+        ((1 + 0.5 + 2 * 0.25) / 4, 0.25)
+    )
+    assert np.isnan(objects.share_inside(attention[1:], region[1:])).all()
+
+
+def test_attention_on_the_object_is_read_in_samples_and_in_training_images(
+    finished_run, labeled
+) -> None:
+    run = StudyRun("parts", "attention-16", resolve("smoke", {}), "smoke", finished_run, samples=7)
+    numbers = objects.object_numbers(run, StudyData({"train": labeled}))
+    assert list(numbers) == [column.number for column in objects.OBJECT_COLUMNS]
+    # Hardly trained attention is nearly uniform, whatever is drawn.
+    of_g, uniform_g, of_d, uniform_d = numbers.values()
+    assert of_g == pytest.approx(uniform_g, abs=0.1)
+    assert of_d == pytest.approx(uniform_d, abs=0.1)
 
 
 def test_blocks_are_disjoint_and_contain_every_image() -> None:
