@@ -11,7 +11,13 @@ from sagan.cli.options import Device, Settings, SourceOption
 from sagan.cli.signals import end_at_once
 from sagan.errors import SaganError
 from sagan.runtime.extras import report_missing_library
-from sagan.studies.request import ClusterName, ClusterRequest, PilotRequest, StudyRequest
+from sagan.studies.request import (
+    ClusterName,
+    ClusterRequest,
+    PilotRequest,
+    StudyRequest,
+    parse_deltas,
+)
 from sagan.studies.server import start_server
 
 
@@ -83,10 +89,12 @@ def study(
         ),
     ] = False,
     delta: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            help="With --plan: smallest effect of interest, as a share of a distance (by default "
-            "0.05), or a difference of accuracies (0.01) or of agreement (0.02)."
+            metavar="SIZE or NUMBER=SIZE",
+            help="With --plan: smallest effect of interest, in the main number or another: a "
+            "share of a distance (by default 0.05), a difference of accuracies (0.01) or of "
+            "agreement (0.02).",
         ),
     ] = None,
     pilot_seeds: Annotated[
@@ -118,7 +126,7 @@ def study(
         from sagan.studies.engine import run_study
     from sagan.training.loop import Interrupted
 
-    if delta is not None and not plan:
+    if delta and not plan:
         raise SaganError("--delta is laid down by --plan: give both, or neither")
     names = [part.strip() for part in (variants or "").split(",") if part.strip()]
     overrides = parse_assignments(settings or [])
@@ -127,7 +135,7 @@ def study(
     assigned = (split_assignment("--cluster-set", text) for text in cluster_set or [])
     cluster_settings = {key: parse_value(key, text) for key, text in assigned}
     jobs_at = ClusterRequest(cluster, cluster_settings) if cluster else None
-    pilot = PilotRequest(delta, pilot_seeds, pilot_steps) if plan else None
+    pilot = PilotRequest(parse_deltas(delta or []), pilot_seeds, pilot_steps) if plan else None
     try:
         request = StudyRequest(
             name, data, out, preset, overrides, names, seeds, steps, budget_minutes, jobs, num,

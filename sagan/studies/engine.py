@@ -143,12 +143,13 @@ class StudyEngine:
             )
         if laid_down is None:
             laid_down = self._lay_down()
-        planned = laid_down.deltas[self.study.main_numbers[0]]
-        if self.request.pilot.delta not in (None, planned):
-            raise SaganError(
-                f"'{self.request.out}' is planned with --delta {planned:g}: leave it out, or give "
-                "another --out"
-            )
+        for number, size in self.study.sizes_of(self.request.pilot.deltas).items():
+            planned = laid_down.deltas[number]
+            if size != planned:
+                raise SaganError(
+                    f"'{self.request.out}' is planned with --delta {number}={planned:g}: leave it "
+                    "out, or give another --out"
+                )
         pilot = read_results(self.request.out / PILOT_FOLDER, self.study.name)
         for line in plan_lines(self.draft, laid_down, pilot, self.jobs):
             self.say(line)

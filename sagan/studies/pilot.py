@@ -32,9 +32,7 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
             need more seeds than anybody runs.
     """
     assert plan.request.pilot is not None
-    asked = plan.request.pilot.delta
-    sizes = dict.fromkeys(plan.study.main_numbers, asked) if asked is not None else {}
-    smallest = plan.study.effects(sizes)
+    smallest = plan.study.effects(plan.study.sizes_of(plan.request.pilot.deltas))
     runs = {(result.variant, result.seed): result for result in results}
     names = {variant.name for variant in plan.variants}
     claims = [claim for claim in plan.study.claims if {claim.variant, claim.against} <= names]

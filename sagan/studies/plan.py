@@ -197,7 +197,10 @@ def draft_plan(study: Study, request: StudyRequest) -> StudyPlan:
     plan = StudyPlan(study, request, record, chosen_variants(study, names), config)
     if planned is not None:
         _check_planned(request.out, planned, plan)
-    plan.runs()  # so that a variant that does not fit is reported before anything is packed
+    # So that what does not fit is reported before anything is packed.
+    plan.runs()
+    if request.pilot is not None:
+        study.sizes_of(request.pilot.deltas)
     return plan
 
 

@@ -17,15 +17,33 @@ class PilotRequest:
     """What the user lays down and asks for with --plan.
 
     Attributes:
-        delta: size of the smallest effect of interest in the study's `main_numbers`; None for the
-            study's own.
+        deltas: size of the smallest effect of interest, by number; by "" in the study's
+            `main_numbers`. The study's own size for others.
         seeds: number of pilot runs of each variant, at least 2.
         steps: of each pilot run; None for `PILOT_SHARE` of a run's steps.
     """
 
-    delta: float | None
+    deltas: Mapping[str, float]
     seeds: int
     steps: int | None
+
+
+def parse_deltas(texts: Sequence[str]) -> dict[str, float]:
+    """Return sizes by number, as `PilotRequest.deltas`, from words such as "0.1" and "FID=0.2".
+
+    Raises:
+        SaganError: a size is not a number above 0.
+    """
+    deltas = {}
+    for text in texts:
+        number, _, size = text.rpartition("=")
+        try:
+            deltas[number] = float(size)
+        except ValueError:
+            deltas[number] = math.nan
+        if not 0 < deltas[number] < math.inf:
+            raise SaganError(f"--delta {text} is not an effect: give a number above 0")
+    return deltas
 
 
 @dataclass(frozen=True)
@@ -62,8 +80,7 @@ class StudyRequest:
         cluster: where to submit runs; None to do them on this machine.
 
     Raises:
-        SaganError: steps and minutes are both given, the minutes are not finite, or delta is not
-            above 0.
+        SaganError: steps and minutes are both given, or the minutes are not finite.
     """
 
     study: str
@@ -85,14 +102,9 @@ class StudyRequest:
             raise SaganError(f"--budget-minutes {self.budget_minutes} is not a number of minutes")
         if self.steps is not None and self.budget_minutes is not None:
             raise SaganError("--steps and --budget-minutes both set the length of runs: give one")
-        if self.pilot is not None:
-            if self.budget_minutes is not None or self.seeds is not None:
-                raise SaganError(
-                    "--plan decides the number of seeds: give --steps and nothing else"
-                )
-            delta = self.pilot.delta
-            if delta is not None and not 0 < delta < math.inf:
-                raise SaganError(f"--delta {delta} is not an effect: give a number above 0")
+        counted = self.budget_minutes is not None or self.seeds is not None
+        if self.pilot is not None and counted:
+            raise SaganError("--plan decides the number of seeds: give --steps and nothing else")
 
     def command(self) -> str:
         """Return the command line of this request."""
@@ -119,8 +131,8 @@ class StudyRequest:
                 words += ["--cluster-set", f"{key}={value}"]
         if self.pilot is not None:
             words += ["--plan", "--pilot-seeds", str(self.pilot.seeds)]
-            if self.pilot.delta is not None:
-                words += ["--delta", f"{self.pilot.delta:g}"]
+            for number, delta in self.pilot.deltas.items():
+                words += ["--delta", f"{number}={delta:g}" if number else f"{delta:g}"]
             if self.pilot.steps is not None:
                 words += ["--pilot-steps", str(self.pilot.steps)]
         return shlex.join(words)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from sagan.config import Config
+from sagan.errors import SaganError
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.types import NamedProgress
 
@@ -179,6 +180,23 @@ class Study:
         """The first claim's number, and those whose delta is the same: `--delta` is theirs."""
         main = self.smallest[self.claims[0].number]
         return tuple(number for number, smallest in self.smallest.items() if smallest == main)
+
+    def sizes_of(self, deltas: Mapping[str, float]) -> dict[str, float]:
+        """Return sizes of delta by number, as given by --delta.
+
+        Args:
+            deltas: by number; by "" for all `main_numbers`.
+
+        Raises:
+            SaganError: the study has no such number.
+        """
+        for number in deltas.keys() - self.smallest.keys() - {""}:
+            raise SaganError(
+                f"the study {self.name} has no claim about '{number}': give --delta for "
+                f"{', '.join(self.smallest)}"
+            )
+        named = {number: size for number, size in deltas.items() if number}
+        return dict.fromkeys(self.main_numbers, deltas[""]) | named if "" in deltas else named
 
     def effects(self, sizes: Mapping[str, float]) -> dict[str, SmallestEffect]:
         """Return delta by number, with these sizes in place of the study's own."""

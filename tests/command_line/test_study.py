@@ -62,6 +62,9 @@ def check_attention(results: dict[str, Any], out: Path) -> None:
         "gamma/generator.attention_16", "attention/discriminator.attention_16/distance",
     }  # fmt: skip
     assert not any(key.startswith("gamma/") for key in without["numbers"])
+    for cut in ("without attention", "with attention nearby only"):
+        assert f"KD-EfficientNet {cut}" in with_attention["numbers"]
+        assert f"attention-16 over itself {cut}" in (out / "report.md").read_text()
     for network in ("generator", "discriminator"):
         attention = with_attention["parameters"][network] - without["parameters"][network]
         residual = control["parameters"][network] - without["parameters"][network]
@@ -83,7 +86,13 @@ def check_parts(results: dict[str, Any], out: Path) -> None:
     report = (out / "report.md").read_text()
     assert "agree more often than no attention" in report
     assert "draws better images than no attention" in report
-    assert "Delta is 0.02 in agreement and 0.05 of the other variant's KD-EfficientNet." in report
+    assert "Delta is 0.02 in agreement and 0.05 of the other variant's KD-EfficientNet" in report
+    of_attention = results["attention-16-seed0"]["numbers"]
+    assert of_attention.keys() >= {
+        "agreement without attention", "KD-EfficientNet without attention",
+        "D's attention on the object", "D's attention on the object if it were uniform",
+    }  # fmt: skip
+    assert "attention-16 over itself without attention" in report
 
 
 def check_spectral_norm(results: dict[str, Any], out: Path) -> None:
@@ -191,7 +200,9 @@ def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
         (["--set", "conditional=true"], "in this study conditional is False"),
         (["--plan", "--seeds", 3], "--plan decides the number of seeds"),
         (["--delta", 0.1], "--delta is laid down by --plan"),
-        (["--plan", "--delta", -1], "--delta -1.0 is not an effect"),
+        (["--plan", "--delta", -1], "--delta -1 is not an effect"),
+        (["--plan", "--delta", "accuracy=much"], "--delta accuracy=much is not an effect"),
+        (["--plan", "--delta", "FID=0.1"], "has no claim about 'FID': give --delta for accuracy,"),
         (["--set", "attention_d=8"], "every variant has its own attention_d"),
         (["--budget-minutes", "inf"], "--budget-minutes inf is not a number of minutes"),
     ],

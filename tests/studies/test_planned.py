@@ -16,7 +16,7 @@ from sagan.metrics.features.network import DEFAULT_DISTANCE
 from sagan.studies import engine
 from sagan.studies.definitions.attention import STUDY
 from sagan.studies.measure.cuts import CUTS
-from sagan.studies.request import PilotRequest, StudyRequest
+from sagan.studies.request import PilotRequest, StudyRequest, parse_deltas
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 
 ADVANTAGE = 0.2  # of attention-16 over none; distances are about 1
@@ -49,10 +49,11 @@ def study(labeled: PackedDataset, tmp_path: Path) -> CalledStudy:
     """study(plan=True or False, field=value of the request, ...) returns what was printed."""
 
     def call(*, plan: bool = False, delta: float | None = None, **asked: Any) -> list[str]:
+        deltas = {"": delta} if delta is not None else {}
         request = StudyRequest(
             study=STUDY.name, data=str(labeled.path), out=tmp_path / "study", preset="smoke",
             settings={}, variants=["none", "attention-16"], seeds=None, steps=600,
-            budget_minutes=None, jobs=1, pilot=PilotRequest(delta, 8, None) if plan else None,
+            budget_minutes=None, jobs=1, pilot=PilotRequest(deltas, 8, None) if plan else None,
         )  # fmt: skip
         said: list[str] = []
         engine.run_study(replace(request, **asked), False, Console(quiet=True), said.append)
@@ -92,7 +93,7 @@ def test_a_plan_is_printed_again_without_another_pilot(study, performed) -> None
     performed.clear()
     assert study(plan=True)[-2:] == said[-2:]
     assert not performed
-    with pytest.raises(SaganError, match=r"is planned with --delta 0\.05"):
+    with pytest.raises(SaganError, match=r"is planned with --delta KD-EfficientNet=0\.05"):
         study(plan=True, delta=0.1)
 
 
@@ -168,9 +169,12 @@ def test_delta_is_laid_down_for_the_numbers_in_its_unit_and_no_others() -> None:
     parts, discriminator = engine.STUDIES["parts"], engine.STUDIES["discriminator"]
     assert parts.main_numbers == ("agreement",)
     assert len(discriminator.main_numbers) == 2  # both accuracies
-    effects = parts.effects({"agreement": 0.1})
+    assert parts.sizes_of({}) == {}
+    effects = parts.effects(parts.sizes_of({"": 0.1}))
     assert effects["agreement"].margin(0.5) == 0.1
     assert effects[DEFAULT_DISTANCE].margin(0.5) == 0.025  # a share, as before
+    sizes = parts.sizes_of(parse_deltas(["0.1", f"{DEFAULT_DISTANCE}=0.2"]))
+    assert sizes == {"agreement": 0.1, DEFAULT_DISTANCE: 0.2}
 
 
 def test_all_runs_of_a_study_are_measured_on_as_many_samples(study, performed, tmp_path) -> None:
