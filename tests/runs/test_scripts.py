@@ -92,7 +92,9 @@ def test_a_study_is_run_as_it_was_published(
     folder = Path("docs") / "studies" / name
     study = json.loads((ROOT / folder / "study.json").read_text())
     asked = requests_of(name, study["data"]["source"], tmp_path, monkeypatch)
-    assert [replace(one, out=folder).command() for one in asked] == study["commands"]
+    commands = [replace(one, out=folder).command() for one in asked]
+    # A plan is published before the runs.
+    assert study["commands"] == commands[: len(study["commands"])]
 
 
 @pytest.mark.usefixtures("few_emoji")

@@ -15,7 +15,8 @@ from sagan.studies.record import read_record
 from sagan.studies.results import check_same_protocol, read_results
 
 STUDIES_FOLDER = Path(__file__).parents[3] / "docs" / "studies"
-COMMITTED = sorted(record.parent.name for record in STUDIES_FOLDER.glob("*/study.json"))
+# A study that is only planned has no reports.
+COMMITTED = sorted(summary.parent.name for summary in STUDIES_FOLDER.glob("*/summary.json"))
 
 
 def compared(found: Any, committed: Any) -> None:
