@@ -8,5 +8,5 @@ study() {
     sagan study attention --data "${DATA:-cifar10.zip}" --out "${OUT:-runs/study-attention-cifar10}" --preset cpu-32 \
         --steps 2000 --num 2000 --jobs 2 --set batch_size=16 --set precision=float32 --variants none,attention-16 "$@"
 }
-study --plan --delta 0.15 --pilot-seeds 6 --pilot-steps 500 "$@"
+study --plan --delta 0.2 --pilot-seeds 6 --pilot-steps 500 "$@"
 study "$@"
