@@ -210,7 +210,7 @@ def _show_memory(session: "Session", processes: "PartialState") -> None:
     import torch
 
     from sagan.nn.precision import resolve_precision
-    from sagan.training.memory_estimate import least_step_bytes
+    from sagan.training.memory_estimate import least_step_bytes, settings_for_less_memory
 
     description, device = session.description, processes.device
     precision = resolve_precision(description.config.precision, device)
@@ -226,7 +226,7 @@ def _show_memory(session: "Session", processes: "PartialState") -> None:
         total = torch.cuda.get_device_properties(device).total_memory
         line += f"; the GPU has {total / 2**30:.2g}"
         if least > total:
-            line += ": give --set accumulation=2, or a smaller batch_size"
+            line += f": give {settings_for_less_memory(description.config)}"
     say(line)
 
 

@@ -28,6 +28,7 @@ from sagan.runtime.processes import (
 )
 from sagan.training.agreement import check_shared
 from sagan.training.evaluation import Evaluator
+from sagan.training.memory_estimate import settings_for_less_memory
 from sagan.training.pace import Pace
 from sagan.training.recorder import Recorder, Reporter, SilencedReporter
 from sagan.training.session import RESUME, Session
@@ -68,7 +69,7 @@ def train(session: Session, reporter: Reporter) -> None:
     """
     # Read again: before the lock was acquired, another process may have trained here.
     run = Run(session.run.path)
-    with report_lost_processes(RESUME), _report_out_of_memory(), ExitStack() as stack:
+    with report_lost_processes(RESUME), _report_out_of_memory(session), ExitStack() as stack:
         stack.enter_context(deterministic_kernels(session.description.config.deterministic))
         accelerator = make_accelerator()
         check_shared(run.path)
@@ -140,7 +141,7 @@ def _check_steps(run: Run, done: int, steps: int) -> None:
 
 
 @contextmanager
-def _report_out_of_memory() -> Iterator[None]:
+def _report_out_of_memory(session: Session) -> Iterator[None]:
     """Say in one line what to do if the device or the machine runs out of memory."""
     try:
         yield
@@ -148,8 +149,8 @@ def _report_out_of_memory() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise SaganError(
-            "the device has run out of memory: --set accumulation=2 (or 4) processes the batch in "
-            "parts; otherwise lower batch_size, channels_g or channels_d"
+            "the device has run out of memory: give "
+            + settings_for_less_memory(session.description.config)
         ) from None
 
 

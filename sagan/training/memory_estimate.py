@@ -15,6 +15,14 @@ from sagan.nn.base import DiscriminatorBase, GeneratorBase
 _TRAINED, _AVERAGED = 16, 4
 
 
+def settings_for_less_memory(config: Config) -> str:
+    """Return what to give for a training with these settings that does not fit into memory."""
+    in_parts = "--set accumulation=2 (or 4), which processes the batch in parts"
+    if config.reuse_fakes:  # it keeps a whole batch of fakes
+        in_parts = f"--set reuse_fakes=false {in_parts}"
+    return f"{in_parts}, or lower batch_size, channels_g or channels_d"
+
+
 def least_step_bytes(
     config: Config,
     num_classes: int,

@@ -1,5 +1,6 @@
 """The memory of a step is computed without allocating it, and hardly above what it takes."""
 
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks.workload import NUM_CLASSES, configuration
-from sagan.training.memory_estimate import least_step_bytes
+from sagan.training.assignments import parse_assignments
+from sagan.training.memory_estimate import least_step_bytes, settings_for_less_memory
 
 MEASURE = """
 import re
@@ -44,6 +46,15 @@ def test_images_of_a_step_in_one_process_add_equal_amounts(preset: str) -> None:
         for dtype in (torch.bfloat16, torch.float16)
     )
     assert few / 2 < half == other < more
+
+
+@pytest.mark.parametrize("preset", ["classic-32", "cpu-32"])
+def test_what_is_advised_against_too_little_memory_is_accepted_and_takes_less(preset: str) -> None:
+    """`cpu-32` keeps its fakes, which excludes accumulation."""
+    config = configuration(preset, batch_size=16)
+    advised = parse_assignments(re.findall(r"--set (\S+)", settings_for_less_memory(config)))
+    assert advised["accumulation"] == 2
+    assert estimate(preset, batch_size=16, **advised) < estimate(preset, batch_size=16)
 
 
 def test_with_fused_attention_no_map_is_counted() -> None:
