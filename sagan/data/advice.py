@@ -37,6 +37,14 @@ def resolution_for(info: DatasetInfo) -> int:
     )
 
 
+# What the shipped models draw: which one to start from depends on it more than on their size.
+DRAWN_BY = {
+    "avatars-64": "drawn people",
+    "cifar10-32": "photos of 32 pixels",
+    "openmoji-64": "emoji",
+}
+
+
 def suggested_preset(info: DatasetInfo, machine: Machine) -> str:
     """Return the preset to start with.
 
@@ -76,8 +84,9 @@ def _reasons(
 ) -> Iterator[str]:
     _, large = SUGGESTED_PRESETS[resolution_for(info)]
     if models:
-        also = f", or from {', '.join(models[1:])}" if models[1:] else ""
-        yield f"{info.num_images:,} pictures are few to train on from scratch{also}"
+        drawn = ", ".join(f"{name} for {what}" for name, what in DRAWN_BY.items())
+        yield f"{info.num_images:,} pictures are few to train on from scratch"
+        yield f"take {drawn}"
     if machine.has_gpu:
         if preset != large:
             yield f"with more pictures, {large}"

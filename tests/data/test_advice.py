@@ -12,7 +12,7 @@ from sagan.data import DatasetInfo, Spread, advice, describe, open_source, pack
 from sagan.data.contact_sheet import MAX_CLASSES_SHOWN, write_contact_sheet
 from sagan.data.info import SHEET_COLUMNS, THUMBNAIL_SIZE
 from sagan.errors import SaganError
-from sagan.model import open_model
+from sagan.model import open_model, shipped_models
 from sagan.presets import PRESETS
 from sagan.runtime.machine import Machine
 from sagan.summary import dataset_lines
@@ -147,6 +147,8 @@ def test_few_images_start_from_a_shipped_model_of_the_presets_resolution(
     assert "--preset" not in few
     assert open_model(found[1]).config.resolution == min(side, 64)
     assert "800 pictures are few" in few
+    assert list(advice.DRAWN_BY) == list(shipped_models())
+    assert all(f"{name} for {what}" in few for name, what in advice.DRAWN_BY.items())
     assert "--from" not in advice.suggestion(info(num=50_000, side=side), machine)
 
 
