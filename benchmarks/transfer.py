@@ -41,8 +41,9 @@ from sagan.training.loop import train
 from sagan.training.session import prepare_session
 from sagan.training.time_plan import make_plan
 
-# The last one is not possible from a projected model, whose first layers are frozen in any case.
-ARMS = ("scratch", "from", "from-freeze")
+DEFAULT_ARMS = ("scratch", "from")
+# Freezing is not possible from a projected model, whose first layers are frozen in any case.
+ARMS = (*DEFAULT_ARMS, "from-freeze")
 # All the time is for steps.
 UNTIMED = {"evaluate_every": 0, "sample_every": 10**6, "checkpoint_minutes": 0.0}
 
@@ -200,7 +201,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_training_options(parser)
     parser.add_argument("--images", type=int, default=800, help="images to train on")
-    parser.add_argument("--arms", type=listed, default=list(ARMS[:2]), help=", ".join(ARMS))
+    parser.add_argument("--arms", type=listed, default=list(DEFAULT_ARMS), help=", ".join(ARMS))
     parser.add_argument("--freeze", type=int, default=2, help="freeze_d of the arm from-freeze")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, default=3, help="how many")

@@ -13,6 +13,12 @@ from sagan.runtime.machine import Machine
 # With fewer images a discriminator soon memorizes them (Karras et al. 2020, arXiv 2006.06676,
 # figure 1, where 2,000 and fewer diverge at once without augmentation).
 FEW_IMAGES = 2_000
+# What the shipped models draw: which one to start from depends on that more than on their size.
+DRAWN_BY = {
+    "avatars-64": "drawn people",
+    "cifar10-32": "photos of 32 pixels",
+    "openmoji-64": "emoji",
+}
 # Size of the largest class over that of the smallest.
 HEAVY_IMBALANCE = 10
 FEW_OF_A_CLASS = 100
@@ -35,14 +41,6 @@ def resolution_for(info: DatasetInfo) -> int:
         (r for r in SUGGESTED_PRESETS if r <= info.short_sides.median),
         default=min(SUGGESTED_PRESETS),
     )
-
-
-# What the shipped models draw: which one to start from depends on it more than on their size.
-DRAWN_BY = {
-    "avatars-64": "drawn people",
-    "cifar10-32": "photos of 32 pixels",
-    "openmoji-64": "emoji",
-}
 
 
 def suggested_preset(info: DatasetInfo, machine: Machine) -> str:

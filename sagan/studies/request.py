@@ -102,8 +102,7 @@ class StudyRequest:
             raise SaganError(f"--budget-minutes {self.budget_minutes} is not a number of minutes")
         if self.steps is not None and self.budget_minutes is not None:
             raise SaganError("--steps and --budget-minutes both set the length of runs: give one")
-        counted = self.budget_minutes is not None or self.seeds is not None
-        if self.pilot is not None and counted:
+        if self.pilot is not None and (self.budget_minutes is not None or self.seeds is not None):
             raise SaganError("--plan decides the number of seeds: give --steps and nothing else")
 
     def command(self) -> str:

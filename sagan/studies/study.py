@@ -190,10 +190,10 @@ class Study:
         Raises:
             SaganError: the study has no such number.
         """
-        for number in deltas.keys() - self.smallest.keys() - {""}:
+        if unknown := deltas.keys() - self.smallest.keys() - {""}:
             raise SaganError(
-                f"the study {self.name} has no claim about '{number}': give --delta for "
-                f"{', '.join(self.smallest)}"
+                f"the study {self.name} has no claim about '{sorted(unknown)[0]}': give --delta "
+                f"for {', '.join(self.smallest)}"
             )
         named = {number: size for number, size in deltas.items() if number}
         return dict.fromkeys(self.main_numbers, deltas[""]) | named if "" in deltas else named

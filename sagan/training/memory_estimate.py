@@ -16,7 +16,7 @@ _TRAINED, _AVERAGED = 16, 4
 
 
 def settings_for_less_memory(config: Config) -> str:
-    """Return what to give for a training with these settings that does not fit into memory."""
+    """Return, in words, which settings to try if a training does not fit into memory."""
     in_parts = "--set accumulation=2 (or 4), which processes the batch in parts"
     if config.reuse_fakes:  # it keeps a whole batch of fakes
         in_parts = f"--set reuse_fakes=false {in_parts}"

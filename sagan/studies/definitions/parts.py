@@ -29,8 +29,8 @@ from sagan.studies.measure.cuts import (
     WITHOUT,
     CutSamples,
     cut_claims,
-    cut_distances,
-    cut_samples,
+    distance_of,
+    samples_with_cuts,
 )
 from sagan.studies.measure.objects import (
     OBJECT_COLUMNS,
@@ -92,14 +92,14 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
     records = train_run(run, data, observer)
     document, blocks = measure_final_quality(run, data, observer.progress)
     numbers, by_block, protocol = measure_agreement(run.folder, run, data, observer.progress)
-    for cut, samples in cut_samples(run, data, [WITHOUT]):
+    for cut, samples in samples_with_cuts(run, data, [WITHOUT]):
         with_cut, _, _ = measure_agreement(samples, run, data, observer.progress)
         numbers[f"{AGREEMENT}{cut}"] = with_cut[AGREEMENT]
+        numbers[f"{DEFAULT_DISTANCE}{cut}"] = distance_of(samples, data, observer.progress)
     curves = kept_curves(records)
     return RunMetrics(
         numbers=document["metrics"]
         | numbers
-        | cut_distances(run, data, observer.progress, [WITHOUT])
         | object_numbers(run, data)
         | last_values(curves, "gamma/", "dropped"),
         curves=curves,

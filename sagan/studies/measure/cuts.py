@@ -38,10 +38,10 @@ CUT_NOTE = (
 NEARER = "Samples are nearer to the images"
 
 
-def cut_samples(
+def samples_with_cuts(
     run: StudyRun, data: StudyData, cuts: Sequence[str]
 ) -> Iterator[tuple[str, CutSamples]]:
-    """Yield each of some names in `CUTS`, and the run's samples so; nothing without attention.
+    """Yield the name of each cut and the run's samples with it; nothing without attention in G.
 
     The cut applies to all attention layers of the averaged generator. Latents and labels are those
     of the samples by which the run is measured.
@@ -58,20 +58,27 @@ def cut_samples(
             for layer in layers:
                 stack.enter_context(applied(layer, CUTS[name]))
             images = generator.sample(num, labels, SamplePlan().seed)
-        yield name, images if labels is None else (images, labels)
+        samples = images if labels is None else (images, labels)
+        yield name, samples
 
 
 def cut_distances(
     run: StudyRun, data: StudyData, progress: NamedProgress, cuts: Sequence[str]
 ) -> dict[str, float]:
     """Return the distance of a run's samples with cuts, by the names of `CUT_COLUMNS`."""
-    found = {}
-    for cut, samples in cut_samples(run, data, cuts):
-        document = evaluate(
-            samples, data.train, metrics=["kid"], network=feature_network(), progress=progress
-        )
-        found[f"{DEFAULT_DISTANCE}{cut}"] = document["metrics"][DEFAULT_DISTANCE]
-    return found
+    return {
+        f"{DEFAULT_DISTANCE}{cut}": distance_of(samples, data, progress)
+        for cut, samples in samples_with_cuts(run, data, cuts)
+    }
+
+
+def distance_of(samples: CutSamples, data: StudyData, progress: NamedProgress) -> float:
+    """Return the kernel distance of samples to the training images."""
+    document = evaluate(
+        samples, data.train, metrics=["kid"], network=feature_network(), progress=progress
+    )
+    distance: float = document["metrics"][DEFAULT_DISTANCE]
+    return distance
 
 
 def cut_claims(

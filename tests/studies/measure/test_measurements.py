@@ -90,7 +90,7 @@ def test_samples_with_a_cut_are_the_measured_ones_with_less_attention(
     monkeypatch.setattr(cuts, "open_model", lambda _: with_gamma(3.0))
     config = resolve("smoke", {})
     run = StudyRun("attention", "attention-16", config, "smoke", finished_run, samples=7)
-    found = dict(cuts.cut_samples(run, StudyData({"train": labeled}), list(cuts.CUTS)))
+    found = dict(cuts.samples_with_cuts(run, StudyData({"train": labeled}), list(cuts.CUTS)))
     (without, labels), (nearby, same_labels) = found.values()
     expected = with_gamma(0.0).generator().sample(7, labels, seed=0)
     assert np.array_equal(without, expected)
@@ -111,7 +111,7 @@ def test_a_generator_without_attention_has_no_samples_with_a_cut(
 ) -> None:
     run_folder = train_run(tmp_path / "run", labeled, steps=1, attention_g=())
     run = StudyRun("attention", "none", resolve("smoke", {}), "smoke", run_folder, samples=7)
-    assert not list(cuts.cut_samples(run, StudyData({"train": labeled}), list(cuts.CUTS)))
+    assert not list(cuts.samples_with_cuts(run, StudyData({"train": labeled}), list(cuts.CUTS)))
 
 
 def test_the_share_of_attention_inside_a_region_is_counted_by_hand() -> None:
