@@ -60,6 +60,19 @@ def check_number(metric: str, num: int) -> None:
         raise SaganError(f"{metric} needs at least {needed} samples, not {num}")
 
 
+def check_network(metric: str, network: FeatureNetwork) -> None:
+    """Check that a metric can be computed from what this network says of images.
+
+    Raises:
+        SaganError: it needs another one, or a classifier.
+    """
+    measure = METRICS[metric]
+    if measure.features and network.name != measure.features:
+        raise SaganError(f"{metric} needs --features {measure.features}")
+    if "logits" in measure.needs and not network.num_logits:
+        raise SaganError(f"{metric} needs a classifier, but {network.name} is not one")
+
+
 @dataclass(frozen=True)
 class EvaluationPlan:
     """Everything that decides an evaluation's numbers.
@@ -114,10 +127,7 @@ class EvaluationPlan:
             raise SaganError(
                 f"{name} needs at least {measure.min_images} real images, not {len(self.reference)}"
             )
-        if measure.features and self.network.name != measure.features:
-            raise SaganError(f"{name} needs --features {measure.features}")
-        if "logits" in measure.needs and not self.network.num_logits:
-            raise SaganError(f"{name} needs a classifier, but {self.network.name} is not one")
+        check_network(name, self.network)
         datasets = [self.reference, *([self.train] if "train" in measure.needs else [])]
         for dataset in datasets if "labels" in measure.needs else []:
             self.samples.require_labels(name)

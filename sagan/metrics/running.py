@@ -12,7 +12,7 @@ from sagan.metrics.arrays import ImageArray, ValueRange, as_labels, as_uint8
 from sagan.metrics.features.network import DEFAULT_FEATURES, FeatureNetwork, open_network
 from sagan.metrics.measures.inputs import Features, MetricInputs
 from sagan.metrics.measures.table import DEFAULT_METRICS, METRICS, measures_of
-from sagan.metrics.plan import check_names, check_number
+from sagan.metrics.plan import check_names, check_network, check_number
 from sagan.metrics.protocol import published_name
 from sagan.runtime.processes import gather_objects
 from sagan.types import Float32Array, Int64Array
@@ -58,8 +58,7 @@ class ImageMetrics:
         for name in metrics:
             if "train" in METRICS[name].needs:
                 raise SaganError(f"{name} needs training images: use sagan.evaluate")
-            if "logits" in METRICS[name].needs and not self.network.num_logits:
-                raise SaganError(f"{name} needs a classifier, but {self.network.name} is not one")
+            check_network(name, self.network)
         self.metrics = tuple(dict.fromkeys(metrics))
         self.value_range = value_range
         self.seed = seed

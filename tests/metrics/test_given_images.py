@@ -205,6 +205,23 @@ def test_gan_train_has_a_yardstick_if_there_are_unseen_images(real, tiny_network
     assert 0 <= found["gan-train/real"] <= 1
 
 
+def test_gan_train_has_no_yardstick_where_as_many_training_images_are_of_one_class(
+    real, tiny_network
+) -> None:
+    train = pack_in_memory(noise(40, seed=5), np.repeat([0, 1], [39, 1]), real)
+    found = evaluate(
+        (noise(4, seed=6), np.arange(4)), real, train=train, metrics=["gan-train"],
+        network=tiny_network,
+    )["metrics"]  # fmt: skip
+    assert "gan-train" in found
+    assert "gan-train/real" not in found
+
+
+def test_a_metric_of_other_features_is_refused(tiny_network) -> None:
+    with pytest.raises(SaganError, match="parts needs --features "):
+        ImageMetrics(["parts"], tiny_network)
+
+
 def pack_in_memory(images: np.ndarray, labels: np.ndarray, like: PackedDataset) -> PackedDataset:
     from sagan.metrics.arrays import dataset_in_memory, with_classes
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from sagan.metrics.measures import inception_score as isc
 from sagan.metrics.measures import kernel
 from sagan.metrics.measures.classifier import MAX_ITERATIONS, PENALTY, SOLVER, fit_classifier
@@ -118,10 +120,11 @@ def _gan_train(inputs: MetricInputs) -> dict[str, float]:
         return float(classifier.score(tested.features, tested.labels))
 
     found = {"gan-train": accuracy(inputs.samples)}
-    if len(unseen):
-        # Equally many, as more images make a better classifier.
-        rows = evenly_spaced(len(inputs.train), len(inputs.samples))
-        found["gan-train/real"] = accuracy(inputs.train.at(rows))
+    # Equally many, as more images make a better classifier. Of classes with few images none may be
+    # among them.
+    real = inputs.train.at(evenly_spaced(len(inputs.train), len(inputs.samples)))
+    if len(unseen) and np.ptp(known_labels(real)) > 0:
+        found["gan-train/real"] = accuracy(real)
     return found
 
 
