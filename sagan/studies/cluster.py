@@ -6,6 +6,7 @@ The study's folder and the packed data must be on a disk that every node sees.
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,9 @@ def run_on_cluster(
     with report_missing_library(CLUSTER):
         import submitit
     parameters = {**DEFAULTS, **cluster.settings}
-    try:
+    with _reported(cluster.name):
         executor = submitit.AutoExecutor(folder, cluster=cluster.name)
         executor.update_parameters(name="sagan", **parameters)
-    except (RuntimeError, NameError, TypeError, ValueError) as error:
-        raise SaganError(f"--cluster {cluster.name}: {str(error).splitlines()[0]}") from None
     paths, threads = split_paths(data), int(parameters["cpus_per_task"])
     waiting = deque(runs)
     running: dict[Any, StudyRun] = {}
@@ -57,7 +56,9 @@ def run_on_cluster(
         while waiting or running:
             while waiting and len(running) < jobs:
                 run = waiting.popleft()
-                running[executor.submit(execute_as_job, run, paths, threads)] = run
+                with _reported(cluster.name):
+                    job = executor.submit(execute_as_job, run, paths, threads)
+                running[job] = run
             finished = [job for job in running if job.done()]
             for job in finished:
                 run = running.pop(job)
@@ -70,6 +71,16 @@ def run_on_cluster(
                 time.sleep(POLL_SECONDS)
     finally:
         _cancel(running)
+
+
+@contextmanager
+def _reported(name: str) -> Iterator[None]:
+    """Raise what submitit or the cluster refuses as a SaganError."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, NameError, TypeError, ValueError) as error:
+        what = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SaganError(f"--cluster {name}: {what}") from None
 
 
 def _cancel(jobs: Collection[Any]) -> None:

@@ -167,7 +167,27 @@ def execute_run(run: StudyRun, perform: Callable[[StudyRun], RunMetrics]) -> Res
 def execute_as_job(run: StudyRun, paths: SplitPaths, threads: int) -> Result | None:
     """Do a run in a process of its own; return None if a signal interrupted it."""
     _set_up(threads)
-    return _execute_in_worker(run, paths)
+    with _stopped_by_cluster():
+        return _execute_in_worker(run, paths)
+
+
+@contextmanager
+def _stopped_by_cluster() -> Iterator[None]:
+    """Stop as with Ctrl-C when a job is preempted (SIGTERM) or its time is up (SIGUSR2).
+
+    A training handles SIGTERM itself: it saves first. What submitit does by itself is to report a
+    job whose time is up as failed.
+    """
+    handlers = {
+        signal.SIGTERM: signal.default_int_handler,
+        signal.SIGUSR2: lambda number, frame: signal.raise_signal(signal.SIGTERM),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _execute_in_worker(run: StudyRun, paths: SplitPaths) -> Result | None:
