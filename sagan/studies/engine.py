@@ -75,6 +75,10 @@ def run_study(
         engine.show_plan()
         return
     with alone_in(request.out):
+        if read_record(request.out) != draft.record:
+            raise SaganError(
+                f"another process has changed '{request.out}' meanwhile: give the command again"
+            )
         if request.pilot is not None:
             engine.plan()
         else:
@@ -150,8 +154,7 @@ class StudyEngine:
                     f"'{self.request.out}' is planned with --delta {number}={planned:g}: leave it "
                     "out, or give another --out"
                 )
-        pilot = read_results(self.request.out / PILOT_FOLDER, self.study.name)
-        for line in plan_lines(self.draft, laid_down, pilot, self.jobs):
+        for line in plan_lines(self.draft, laid_down, self._pilot_results(), self.jobs):
             self.say(line)
 
     def _lay_down(self) -> PlanRecord:
@@ -159,7 +162,9 @@ class StudyEngine:
         data = self._open_data()
         plan = self.draft.for_data(data)
         runs, folder = plan.pilot_runs(), self.request.out / PILOT_FOLDER
-        earlier = {result.name: result for result in read_results(folder, self.study.name)}
+        record = plan.to_record(data)
+        _keep_if_same(folder, record)
+        earlier = {result.name: result for result in self._pilot_results()}
         pending = [
             run for run in runs if run.name not in earlier or earlier[run.name].config != run.config
         ]
@@ -168,12 +173,17 @@ class StudyEngine:
             self.say(f"pilot: {runs_of(pending, runs[0].config.steps)}")
             self._run(pending, data, folder)
         shutil.rmtree(folder / "runs", ignore_errors=True)
-        names = {run.name for run in runs}
-        results = [r for r in read_results(folder, self.study.name) if r.name in names]
+        results = self._pilot_results()
         check_same_protocol(folder, results)
         laid_down = lay_down(plan, results)
         write_record(self.request.out, plan.to_record(data, laid_down))
         return laid_down
+
+    def _pilot_results(self) -> list[Result]:
+        """Return the results of the pilot that is asked for, and of no other."""
+        names = {run.name for run in self.draft.pilot_runs()}
+        found = read_results(self.request.out / PILOT_FOLDER, self.study.name)
+        return [result for result in found if result.name in names]
 
     def run(self) -> None:
         """Do the runs that have no result, if there are any, and write reports on all runs."""
@@ -305,6 +315,16 @@ def headline(study: Study, result: Result) -> str:
     """Return the number that the study's first claim is about, with its name."""
     number = study.claims[0].number
     return f"{number} {result.numbers.get(number, float('nan')):.4g}"
+
+
+def _keep_if_same(pilot: Path, record: StudyRecord) -> None:
+    """Say in the pilot's folder what it is of, and remove results of a pilot of something else."""
+    earlier = read_record(pilot)
+    if earlier is not None and any(
+        getattr(earlier, part) != getattr(record, part) for part in ("config", "data", "samples")
+    ):
+        shutil.rmtree(pilot)
+    write_record(pilot, record)
 
 
 def _read_study(study: Study, out: Path) -> tuple[StudyRecord | None, list[Result]]:

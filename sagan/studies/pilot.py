@@ -1,11 +1,11 @@
 """How many seeds a study needs, from a pilot: some short runs of each variant."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
 from sagan.display import duration
-from sagan.errors import SaganError
+from sagan.errors import SaganError, counted
 from sagan.studies.analysis.power import (
     MAX_PLANNED,
     POWER,
@@ -17,11 +17,13 @@ from sagan.studies.budget import Cost, mean_concurrency
 from sagan.studies.plan import StudyPlan
 from sagan.studies.record import PlanRecord
 from sagan.studies.results import Result
-from sagan.studies.study import Claim, SmallestEffect
+from sagan.studies.study import Claim, SmallestEffect, Study
 
 
 def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
     """Return the plan of a study that decides each of its claims with `POWER`.
+
+    Claims about the same number share one deviation, the root mean square of theirs.
 
     Args:
         plan: the study, with the pilot among the request.
@@ -34,8 +36,7 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
     assert plan.request.pilot is not None
     smallest = plan.study.effects(plan.study.sizes_of(plan.request.pilot.deltas))
     runs = {(result.variant, result.seed): result for result in results}
-    names = {variant.name for variant in plan.variants}
-    claims = [claim for claim in plan.study.claims if {claim.variant, claim.against} <= names]
+    claims = _claims(plan.study, [variant.name for variant in plan.variants])
     seeds = sorted({result.seed for result in results})
     deviations: dict[str, float] = {}
     assumed: dict[str, float] = {}
@@ -48,11 +49,9 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
         differences = np.array(
             [_differences(claim, runs, seeds, smallest[number]) for claim in about]
         )
-        compared = {name for claim in about for name in (claim.variant, claim.against)}
-        # Claims that share variants are not independent: k variants have k - 1 contrasts.
-        degrees = (len(seeds) - 1) * min(len(about), len(compared) - 1)
         deviations[number] = float(np.sqrt(differences.var(axis=1, ddof=1).mean()))
-        assumed[number] = upper_deviation(deviations[number], degrees)
+        # Claims that share a variant tell little more of the deviation than one of them does.
+        assumed[number] = upper_deviation(deviations[number], len(seeds) - 1)
     needed = [_needed(smallest[number], assumed[number], number, len(claims)) for number in assumed]
     looks = planned_looks(max(needed))
     costs = pilot_costs(results)
@@ -66,6 +65,11 @@ def lay_down(plan: StudyPlan, results: Sequence[Result]) -> PlanRecord:
         pilot_steps=results[0].config.steps,
         core_hours=looks[-1] * _seconds_of_a_seed(plan, costs) / 3600 * _threads(results),
     )
+
+
+def _claims(study: Study, variants: Collection[str]) -> list[Claim]:
+    """Return the claims that these variants allow."""
+    return [claim for claim in study.claims if {claim.variant, claim.against} <= set(variants)]
 
 
 def _differences(
@@ -147,13 +151,18 @@ def plan_lines(
         )
     *early, last = laid_down.looks
     runs = last * len(laid_down.variants)
+    claims = _claims(plan.study, laid_down.variants)
+    compared = sum(not claim.is_within_runs for claim in claims)
     yield (
-        f"{last} seeds of {len(laid_down.variants)} variants decide each of {laid_down.claims} "
-        f"claims with {POWER:.0%} power"
+        f"{last} seeds of {len(laid_down.variants)} variants decide "
+        f"{counted(compared, 'claim', 'claims')} about variants with {POWER:.0%} power, "
+        f"corrected for {laid_down.claims} claims in all"
         + (f"; verdicts also after {' and '.join(map(str, early))} seeds" if early else "")
     )
-    seconds = last * _seconds_of_a_seed(plan, pilot_costs(results))
+    about, costs = "", pilot_costs(results)
+    if costs.keys() >= set(laid_down.variants):  # the pilot's results can be deleted
+        seconds = last * _seconds_of_a_seed(plan, costs)
+        about = f", about {duration(seconds / mean_concurrency(runs, jobs))} with --jobs {jobs}"
     yield (
-        f"{runs} runs of {plan.config.steps:,} steps: {laid_down.core_hours:.3g} core-hours, about "
-        f"{duration(seconds / mean_concurrency(runs, jobs))} with --jobs {jobs}"
+        f"{runs} runs of {plan.config.steps:,} steps: {laid_down.core_hours:.3g} core-hours{about}"
     )

@@ -299,17 +299,29 @@ def config_of(variant: Variant, seed: int, config: Config) -> Config:
 
 
 def check_configurations(study: Study, record: StudyRecord, results: Sequence[Result]) -> None:
-    """Refuse to report runs with another configuration than the study's.
+    """Refuse to report runs of another study: their plan, configuration or images differ.
 
     Raises:
-        SaganError: a result has another configuration, or a variant that the study does not have.
+        SaganError: a result has another configuration, a variant that the study does not have, a
+            variant or seed that was not planned, or numbers of other images.
     """
     variants = {variant.name: variant for variant in study.variants}
+    images = {split.fingerprint for split in (record.data.train, record.data.test) if split}
     for result in results:
         if result.variant not in variants:
             raise SaganError(
                 f"there is a result of {result.name}, but the study {study.name} has no such "
                 "variant: move it to where it belongs"
+            )
+        if record.plan is not None and not record.plan.has(result.variant, result.seed):
+            raise SaganError(
+                f"there is a result of {result.name}, which was not planned: move it to where it "
+                "belongs"
+            )
+        if not result.fingerprints <= images:
+            raise SaganError(
+                f"the result of {result.name} was measured on other images than study.json names: "
+                "move it to where it belongs, or delete it to run it again"
             )
         expected = config_of(variants[result.variant], result.seed, record.config)
         changed = _differences(expected, result.config, MAY_DIFFER)

@@ -68,6 +68,10 @@ class PlanRecord(BaseModel):
         """The planned number of seeds."""
         return self.looks[-1]
 
+    def has(self, variant: str, seed: int) -> bool:
+        """Return whether a run was planned."""
+        return variant in self.variants and seed < self.seeds
+
 
 class StudyRecord(BaseModel):
     """Contents of study.json.

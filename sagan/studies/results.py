@@ -1,7 +1,7 @@
 """One small file for each run, from which reports are made and by which a study resumes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -55,12 +55,26 @@ class Result(BaseModel):
         return run_name(self.variant, self.seed)
 
     @property
+    def fingerprints(self) -> set[str]:
+        """Fingerprints of the image sets that its protocol names."""
+        return set(_fingerprints(self.protocol))
+
+    @property
     def core_hours(self) -> float:
         """Hours of computing, or of its duration times the number of its threads."""
         if "cpu" in self.cost:
             return self.cost["cpu"] / 3600
         threads = self.environment.get("threads", 1)
         return self.cost["whole"] / 3600 * (threads if isinstance(threads, int) else 1)
+
+
+def _fingerprints(protocol: JsonValue) -> Iterator[str]:
+    if isinstance(protocol, dict):
+        for name, part in protocol.items():
+            if name == "fingerprint":
+                yield str(part)
+            else:
+                yield from _fingerprints(part)
 
 
 def make_result(
@@ -70,7 +84,10 @@ def make_result(
     cpu_seconds: float,
     environment: Mapping[str, JsonValue],
 ) -> Result:
-    """Return a run's result: curves rounded to six digits, values that are not finite left out."""
+    """Return a run's result: curves rounded to six digits, values that are not finite left out.
+
+    Blocks are left out as a whole, since they are compared one by one.
+    """
     return Result(
         study=run.study,
         variant=run.variant,
@@ -79,7 +96,11 @@ def make_result(
         parameters=metrics.parameters,
         numbers={name: v for name, v in metrics.numbers.items() if math.isfinite(v)},
         curves={name: _rounded(curve) for name, curve in metrics.curves.items()},
-        blocks={name: [float(f"{v:.6g}") for v in found] for name, found in metrics.blocks.items()},
+        blocks={
+            name: [float(f"{v:.6g}") for v in found]
+            for name, found in metrics.blocks.items()
+            if all(map(math.isfinite, found))
+        },
         protocol=metrics.protocol,
         cost={"step": metrics.step_seconds, "whole": seconds, "cpu": cpu_seconds},
         environment=dict(environment),

@@ -1,6 +1,7 @@
 """The engine, with a study that trains nothing: which runs it does, keeps, and repeats."""
 
 import json
+import math
 import shutil
 import threading
 import time
@@ -25,6 +26,7 @@ from sagan.studies import engine, workers
 from sagan.studies.budget import MIN_STEPS, USABLE_SHARE, Cost, affordable_steps
 from sagan.studies.definitions.attention import STUDY
 from sagan.studies.request import StudyRequest
+from sagan.studies.results import make_result
 from sagan.studies.run import RunMetrics, RunObserver, StudyData, StudyRun
 from sagan.studies.study import Study
 
@@ -250,6 +252,23 @@ def test_a_result_that_cannot_be_reported_is_refused_before_any_run(
     with pytest.raises(SaganError, match="steps was 20 and is now 9999"):
         run_study(seeds=2)
     assert not performed
+
+
+def test_a_result_of_other_images_is_refused(run_study, performed, tmp_path) -> None:
+    run_study(seeds=1)
+    path = tmp_path / "study" / "results" / "none-seed0.json"
+    content = json.loads(path.read_text())
+    content["protocol"] = {"quality": {"reference": {"fingerprint": "of others"}}}
+    path.write_text(json.dumps(content))
+    with pytest.raises(SaganError, match="none-seed0 was measured on other images"):
+        run_study(seeds=2)
+
+
+def test_blocks_of_which_one_has_no_number_are_left_out_of_a_result() -> None:
+    run = StudyRun(STUDY.name, "none", resolve("smoke"), "smoke", Path())
+    blocks = {"agreement": [0.1, math.nan], DEFAULT_DISTANCE: [0.1, 0.2]}
+    metrics = RunMetrics({}, {}, {}, step_seconds=0.0, blocks=blocks)
+    assert make_result(run, metrics, 1.0, 1.0, {}).blocks == {DEFAULT_DISTANCE: [0.1, 0.2]}
 
 
 def test_all_runs_have_the_precision_of_the_machine_that_began_the_study(

@@ -1,6 +1,7 @@
 """Planned studies: the pilot, what is laid down, and looks that end a study early."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,8 @@ def test_a_plan_is_laid_down_from_short_runs_with_seeds_of_their_own(
     assert plan["assumed"][DEFAULT_DISTANCE] == pytest.approx(1.353 * estimated, rel=1e-3)
     assert len(recorded(tmp_path)["runs"]) == 2 * plan["looks"][-1]
     text = "\n".join(said)
-    assert f"{plan['looks'][-1]} seeds of 2 variants decide each of 3 claims with 90% power" in text
+    assert f"{plan['looks'][-1]} seeds of 2 variants decide 1 claim about variants with 90%" in text
+    assert "corrected for 3 claims in all" in text
     assert "core-hours" in text
     assert not (tmp_path / "study" / "results").exists()
     assert not (tmp_path / "study" / "pilot" / "runs").exists()
@@ -95,6 +97,24 @@ def test_a_plan_is_printed_again_without_another_pilot(study, performed) -> None
     assert not performed
     with pytest.raises(SaganError, match=r"is planned with --delta KD-EfficientNet=0\.05"):
         study(plan=True, delta=0.1)
+
+
+def test_a_plan_is_printed_without_its_pilots_results(study, performed, tmp_path) -> None:
+    said = study(plan=True)
+    shutil.rmtree(tmp_path / "study" / "pilot")
+    *_, seeds, cost = study(plan=True)
+    assert seeds == said[-2]
+    assert said[-1].startswith(f"{cost}, about ")
+
+
+def test_a_pilot_of_other_images_or_samples_is_not_taken_over(
+    study, performed, tmp_path, unlabeled: PackedDataset
+) -> None:
+    for asked in ({}, {"samples": 50}, {"data": str(unlabeled.path)}):
+        performed.clear()
+        study(plan=True, **asked)
+        assert len(performed) == 16
+        (tmp_path / "study" / "study.json").unlink()  # as when planning is stopped at its end
 
 
 def test_a_pilot_that_was_stopped_resumes(study, performed, tmp_path) -> None:
@@ -151,6 +171,48 @@ def test_what_was_not_planned_is_refused(study, performed, asked, what) -> None:
     study(plan=True)
     with pytest.raises(SaganError, match=what):
         study(**asked)
+
+
+def test_results_that_were_not_planned_are_refused(study, performed, tmp_path) -> None:
+    study(plan=True)
+    study(seeds=1)
+    folder = tmp_path / "study" / "results"
+    for name, variant, seed in (
+        ("attention-8-seed0", "attention-8", 0),
+        ("none-seed999", "none", 999),
+    ):
+        content = json.loads((folder / "none-seed0.json").read_text())
+        content |= {"variant": variant, "seed": seed}
+        (folder / f"{name}.json").write_text(json.dumps(content))
+        with pytest.raises(SaganError, match=f"a result of {name}, which was not planned"):
+            study(seeds=1)
+        (folder / f"{name}.json").unlink()
+
+
+def test_a_planned_variant_without_runs_is_missing_from_every_seed(
+    study, performed, tmp_path
+) -> None:
+    study(plan=True)
+    study(variants=["none"])
+    assert "; 0 are done" in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_a_study_that_another_process_changes_before_it_begins_is_refused(
+    study, performed, tmp_path, monkeypatch
+) -> None:
+    study(seeds=1)
+    drafted = engine.draft_plan
+
+    def draft(*arguments: Any) -> Any:
+        plan = drafted(*arguments)
+        record = recorded(tmp_path)
+        text = json.dumps(record | {"commands": ["sagan study"]})
+        (tmp_path / "study" / "study.json").write_text(text)
+        return plan
+
+    monkeypatch.setattr(engine, "draft_plan", draft)
+    with pytest.raises(SaganError, match="another process has changed"):
+        study(seeds=2)
 
 
 def test_a_plan_after_the_first_result_is_refused(study, performed) -> None:

@@ -93,9 +93,10 @@ def interval_over_images(differences: Float64Array, mean: float) -> tuple[float,
         ]
     )
     degrees = np.array([seeds - 1, blocks - 1, (seeds - 1) * (blocks - 1)])
-    combined = max(squares @ [1, 1, -1], squares[0])  # never less than over seeds alone
-    if combined == 0:
-        return mean, mean
-    freedom = combined**2 / (squares**2 / degrees).sum()
-    reach = stats.t.isf((1 - CONFIDENCE) / 2, freedom) * math.sqrt(combined / differences.size)
+    combined = squares @ [1, 1, -1]
+    freedom = combined**2 / (squares**2 / degrees).sum() if combined > 0 else 1.0
+    reach = max(  # never less than over seeds alone
+        stats.t.isf((1 - CONFIDENCE) / 2, free) * math.sqrt(max(square, 0) / differences.size)
+        for square, free in ((combined, freedom), (squares[0], seeds - 1))
+    )
     return mean - reach, mean + reach

@@ -119,10 +119,10 @@ def _setup(table: ResultTable, record: StudyRecord) -> str:
 def _progress(table: ResultTable, outcomes: Sequence[ClaimOutcome], plan: PlanRecord) -> str:
     """Return how far a planned study has come."""
     seeds = table.complete_seeds()
-    past = [look for look in plan.looks if look <= seeds]
     planned = f"planned: verdicts after {_listed(plan.looks)} seeds"
     if all_decided(outcomes, plan):
-        return f"{planned}; every claim is decided after {past[-1]}"
+        used = max(len(outcome.advantage.values) for outcome in outcomes)
+        return f"{planned}; every claim is decided after {used}"
     if seeds >= plan.seeds:
         return f"{planned}; all of them are done"
     return f"{planned}; {seeds} are done, so verdicts may change"
@@ -145,17 +145,15 @@ def sentence(outcome: ClaimOutcome, config: Config) -> str:
         )
     needed = ""
     if outcome.seeds_needed is not None:
-        needed = f" About {outcome.seeds_needed:,} seeds would decide it{_hours(outcome)}."
+        needed = (
+            f" If this is the effect, about {outcome.seeds_needed:,} seeds would decide it, in "
+            f"{outcome.hours_needed:.2g} core-hours more."
+        )
     return (
         f"{outcome.verdict} after {config.steps:,} steps of {config.batch_size} images: "
         f"{claim.sentence}. Advantage in {claim.number} "
         f"({claim.better} is better): {advantage.mean:+.3g} ({spread}).{needed}"
     )
-
-
-def _hours(outcome: ClaimOutcome) -> str:
-    hours = outcome.hours_needed
-    return f", in {hours:.2g} core-hours more" if hours is not None else ""
 
 
 def _how_to_read(table: ResultTable, outcomes: Sequence[ClaimOutcome]) -> str:
@@ -170,9 +168,9 @@ def _how_to_read(table: ResultTable, outcomes: Sequence[ClaimOutcome]) -> str:
         "Runs are paired by seed. A claim is supported if the mean advantage is above 0 by "
         "Student's t test, and contradicted if it is below. The verdict is 'no effect larger than "
         "delta' if two one-sided tests show that the advantage is smaller than delta in both "
-        f"directions. Otherwise the claim is undecided. Delta is {deltas}. In at most "
-        f"{LEVEL:.0%} of such studies any claim is given a wrong direction, and in at most "
-        f"{LEVEL:.0%} any is wrongly said to have no effect: both "
+        f"directions. Otherwise the claim is undecided. Delta is {deltas}. In about "
+        f"{LEVEL:.0%} of such studies at most, any claim is given a wrong direction, and in about "
+        f"{LEVEL:.0%} at most any is wrongly said to have no effect: both "
         "tests are corrected for the number of claims (Holm) and of looks. Intervals and p-values "
         f"in the tables are not corrected. {planned}"
     )
@@ -234,9 +232,7 @@ def _difference_grid(outcomes: Sequence[ClaimOutcome]) -> Grid:
                 f"{outcome.delta:.3g}",
                 f"{outcome.p_differs:.2g}",
                 f"{outcome.p_small:.2g}",
-                "{:+.3g} to {:+.3g}".format(*outcome.over_images)
-                if outcome.over_images
-                else ABSENT,
+                _ends(outcome.over_images),
                 ", ".join(f"{value:+.3g}" for value in advantage.values),
                 _ends(advantage.bootstrap),
             ]

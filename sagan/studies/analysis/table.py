@@ -9,7 +9,7 @@ import numpy as np
 
 from sagan.studies.analysis.decisions import VERDICTS, Verdict, evidence, settle
 from sagan.studies.analysis.intervals import Difference, interval_over_images, paired_difference
-from sagan.studies.analysis.power import seeds_needed
+from sagan.studies.analysis.power import seeds_to_decide
 from sagan.studies.record import PlanRecord
 from sagan.studies.results import Result
 from sagan.studies.study import Chart, Claim, Study
@@ -44,8 +44,8 @@ class ClaimOutcome:
         p_small: p-value of "an effect of delta or more", uncorrected.
         over_images: ends of the interval over seeds and images; None if runs did not leave what it
             follows from.
-        seeds_needed: number of seeds that would decide the claim, as far as these tell; None if it
-            is decided or they do not tell.
+        seeds_needed: number of seeds that would decide the claim if its effect is what these seeds
+            say; None if it is decided or they do not tell.
         hours_needed: core-hours of the seeds that are missing from it; None as well.
     """
 
@@ -196,8 +196,10 @@ class ResultTable:
         )
 
     def complete_seeds(self) -> int:
-        """Return the number of seeds, from 0 on, with a run of each variant."""
-        seeds = [{result.seed for result in self.of(v.name)} for v in self.variants]
+        """Return the number of seeds, from 0 on, with a run of each variant that is planned."""
+        present = [variant.name for variant in self.variants]
+        names = self.plan.variants if self.plan is not None else present
+        seeds = [{result.seed for result in self.of(name)} for name in names]
         return _unbroken(sorted(set.intersection(*seeds)))
 
     def band(self, variant: str, chart: Chart) -> SeedBand | None:
@@ -248,10 +250,9 @@ def _outcome(pairs: _Pairs, verdict: Verdict, family: int) -> ClaimOutcome:
     needed = hours = None
     deviation = float(np.std(advantage.values, ddof=1)) if pairs.last > 1 else 0.0
     if verdict == "undecided" and deviation > 0 and delta > 0:
-        # An effect that is larger than delta takes fewer seeds.
-        needed = seeds_needed(max(delta, abs(advantage.mean)) / deviation, family)
+        needed = seeds_to_decide(advantage.mean / deviation, delta / deviation, family)
     if needed is not None:
-        hours = max(0, needed - pairs.last) * pairs.hours
+        hours = max(0, needed - len(pairs.advantages)) * pairs.hours
     return ClaimOutcome(
         pairs.claim, advantage, verdict, delta, min(1.0, 2 * min(better, worse)), float(small),
         over_images, needed, hours,
