@@ -56,6 +56,29 @@ def test_summary_and_report_follow_from_the_results(name: str) -> None:
         assert sentence(outcome, record.config) in report
 
 
+def shown(claim: dict[str, Any]) -> str:
+    """A claim's cells of the summary page: verdict, advantage and interval, delta, seeds."""
+    mean, (low, high) = claim["mean"], claim["interval"]
+    if claim["number"].startswith("accuracy"):
+        mean, low, high = (100 * value for value in (mean, low, high))
+        found = f"{mean:+.1f} points ({low:+.1f} to {high:+.1f}) | {100 * claim['delta']:.0f} point"
+    else:
+        found = f"{mean:+.4f} ({low:+.4f} to {high:+.4f}) | {claim['delta']:.3f}"
+    return f"{found} | {len(claim['advantages'])} |"
+
+
+def test_the_summary_page_says_what_the_studies_found() -> None:
+    page = (STUDIES_FOLDER / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[[^]]*\]\(([^/]+)/report\.md\) \|.*$", page, re.MULTILINE)
+    assert set(rows) == set(COMMITTED)
+    for name in COMMITTED:
+        claims = json.loads((STUDIES_FOLDER / name / "summary.json").read_text("utf-8"))["claims"]
+        known = [(f"| {claim['verdict']} |", shown(claim)) for claim in claims]
+        for line in page.splitlines():
+            if f"({name}/report.md)" in line:
+                assert any(verdict in line and cells in line for verdict, cells in known), line
+
+
 @pytest.mark.parametrize("name", COMMITTED)
 def test_every_committed_figure_is_shown_and_every_shown_figure_is_committed(name: str) -> None:
     folder = STUDIES_FOLDER / name
