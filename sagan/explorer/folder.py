@@ -27,6 +27,7 @@ from sagan.storage.fsync import write
 from sagan.storage.staging import replace, staged
 
 PAGE = "index.html"
+_CONTENTS = {PAGE, "static", "runtime", "model"}
 _LICENSE = Path(__file__).parent / "onnxruntime_license.txt"
 MAP_TOLERANCE = 1e-3  # by which a weight of attention may differ from the model's
 _MARGIN = 5  # only two examples are checked, and other samples may differ several times as much
@@ -40,8 +41,8 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
 
     Args:
         name: a run directory, a model file or a shipped model.
-        out: the folder. If it already exists, it is empty or an older static page, which is
-            replaced.
+        out: the folder. If it already exists, it is empty or an older static page with nothing
+            beside it, which is replaced.
         say: called with lines on what is fetched and written.
 
     Raises:
@@ -87,11 +88,17 @@ def write_folder(name: str, out: Path, say: Callable[[str], None]) -> None:
 
 
 def _check_replaceable(out: Path) -> None:
+    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
     known = (out / "static" / _ENTRIES[0]).is_file() and (out / PAGE).is_file()
-    if out.is_dir() and (known or not any(out.iterdir())):
+    if out.is_dir() and not found:
         return
-    if out.exists() or out.is_symlink():
+    if not known and (out.exists() or out.is_symlink()):
         raise SaganError(f"'{out}' exists and is not a static page: choose another place")
+    if foreign := sorted(found - _CONTENTS):
+        raise SaganError(
+            f"'{out / foreign[0]}' is not of the static page, which would replace its folder: move "
+            "it, or write the page to an empty folder and copy it from there"
+        )
 
 
 def _network_content(model: Model, network: str) -> bytes:

@@ -535,6 +535,18 @@ def test_an_older_page_is_replaced_and_anything_else_left_alone(
         write_folder(str(run), tmp_path / "mine", lambda line: None)
 
 
+@pytest.mark.parametrize("foreign", ["CNAME", ".git/HEAD", "about.html"])
+def test_an_older_page_with_anything_else_in_its_folder_is_left_alone(
+    foreign: str, tmp_path: Path
+) -> None:
+    for name in ("index.html", "static/live.js", "model/old", foreign):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    with pytest.raises(SaganError, match=foreign.partition("/")[0]):
+        write_folder("cifar10-32", tmp_path, lambda line: None)
+    assert (tmp_path / foreign).read_text() == "old"
+
+
 def test_a_model_without_attention_has_no_static_page(
     run_without_attention: Path, tmp_path: Path
 ) -> None:
