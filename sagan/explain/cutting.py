@@ -43,17 +43,20 @@ def cut_key(key: int) -> Cut:
 def cut_beyond(radius: float) -> Cut:
     """Remove the weights of keys farther away than a radius; the others again sum to 1.
 
+    Where float32 has rounded the weights of all others to 0, they share the attention evenly.
+
     Args:
         radius: between centers, in positions of the layer's own feature map. Every query must have
             a key within it: at least 0, or 0.75 where keys are pooled.
     """
 
     def cut(layer: SelfAttention2d, x: Tensor, attention: Tensor) -> Tensor:
-        near = key_distances(layer, x.shape[2], x.shape[3]).to(attention.device) <= radius
+        near = (key_distances(layer, x.shape[2], x.shape[3]) <= radius).to(attention)
         if not near.any(dim=1).all():
             raise ValueError(f"within {radius} positions some queries have no key: use more")
         kept = attention * near
-        return kept / kept.sum(dim=-1, keepdim=True)
+        total = kept.sum(dim=-1, keepdim=True)
+        return torch.where(total == 0, near / near.sum(dim=1, keepdim=True), kept / total)
 
     return cut
 

@@ -81,6 +81,14 @@ def test_a_cut_beyond_everything_changes_nothing():
     torch.testing.assert_close(y, layer(x))
 
 
+def test_near_keys_share_the_attention_evenly_if_they_get_none_of_it():
+    layer, x = make_layer(), torch.zeros(1, 8, 2, 2)
+    far = torch.tensor([0.0, 0.0, 0.0, 1.0]).expand(1, 4, 4)
+    weights = cut_beyond(1)(layer, x, far)
+    expected = torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0], *3 * [[0, 0, 0, 1]]])
+    torch.testing.assert_close(weights[0], expected)
+
+
 def test_pooled_keys_are_in_the_middle_of_their_blocks():
     distances = key_distances(make_layer("pooled"), 4, 4)
     assert distances.shape == (16, 4)
