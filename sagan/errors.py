@@ -34,6 +34,10 @@ class SaganError(Exception):
     """
 
 
+class DivergedError(SaganError):
+    """A network computes numbers that are not finite."""
+
+
 class UnreadableError(Exception):
     """A single file cannot be read; the message is the reason, short enough for a table."""
 

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Mapping
 
-from sagan.errors import is_out_of_memory
+from sagan.errors import SaganError, is_out_of_memory, printable
 from sagan.explorer.renderer import Renderer
 from sagan.explorer.work_queue import BusyError, WorkQueue
 from sagan.types import UInt8Array
@@ -55,6 +55,8 @@ async def projection_lines(
         yield await job
     except BusyError:
         yield _line({"detail": "the server is busy: try again in a moment"})
+    except SaganError as error:
+        yield _line({"detail": printable(str(error))})
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

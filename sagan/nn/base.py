@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sagan.errors import SaganError
+from sagan.errors import DivergedError, SaganError
 from sagan.images.pixels import to_float, to_uint8
 from sagan.images.shape import ImageShape
 from sagan.nn.attention import SelfAttention2d, recorded_maps
@@ -190,8 +190,8 @@ class GeneratorBase(nn.Module):
                 (within 0.01 in bfloat16).
 
         Raises:
-            SaganError: labels are missing, superfluous, unknown or out of range, or `truncation`
-                is out of range.
+            SaganError: labels are missing, superfluous, unknown or out of range, `truncation` is
+                out of range, or a map that is to be returned is not finite.
             ValueError: latents have another shape or dtype or are out of range, or a number or
                 seed is negative.
         """
@@ -284,7 +284,7 @@ class DiscriminatorBase(nn.Module):
         """Return D's attention maps: uint8 (num, H, W, C) -> {layer name: float32 (num, N, M)}.
 
         Raises:
-            SaganError: the images have another size or dtype.
+            SaganError: the images have another size or dtype, or a map is not finite.
         """
         return self.scores_and_attention(images)[1]
 
@@ -307,7 +307,7 @@ class DiscriminatorBase(nn.Module):
         """Return `scores` and `attention` of images, uint8 (num, H, W, C), from one pass.
 
         Raises:
-            SaganError: the images have another size or dtype.
+            SaganError: the images have another size or dtype, or a map is not finite.
         """
         logits, maps = [], []
         with _evaluating(self), recorded_maps(self.attention_layers()) as recorded:
@@ -366,7 +366,19 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _to_numpy(maps: dict[str, Tensor]) -> AttentionMaps:
-    return {name: attention.float().cpu().numpy() for name, attention in maps.items()}
+    """Copy maps to NumPy.
+
+    Raises:
+        DivergedError: one is not finite, as where finite but huge weights overflow.
+    """
+    arrays = {name: attention.float().cpu().numpy() for name, attention in maps.items()}
+    for name, attention in arrays.items():
+        if not np.isfinite(attention.sum()):
+            raise DivergedError(
+                f"the attention of {name} is not finite: the model's weights are damaged, or its "
+                "training has diverged; use another model or an earlier checkpoint"
+            )
+    return arrays
 
 
 def _concatenated(parts: list[AttentionMaps]) -> AttentionMaps:

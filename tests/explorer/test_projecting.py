@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from safetensors.numpy import load
 
+from sagan.errors import SaganError
 from sagan.explain.projection import project
 from sagan.explorer.app import create_app
 from sagan.explorer.projecting import projection_lines
@@ -109,17 +110,25 @@ def test_the_search_stops_soon_after_its_visitor_has_left(
     assert len(steps) < 10**5
 
 
-@pytest.mark.parametrize(("queue_length", "said"), [(0, "busy"), (1, "memory")])
+@pytest.mark.parametrize(
+    ("queue_length", "error", "said"),
+    [
+        (0, MemoryError(), "busy"),
+        (1, MemoryError(), "memory"),
+        (1, SaganError("not finite"), "not finite"),
+    ],
+)
 def test_what_prevents_it_is_said_in_the_last_line(
     run: Path,
     picture: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
     run_async: RunAsync,
     queue_length: int,
+    error: Exception,
     said: str,
 ) -> None:
     def fail(self: Renderer, *arguments: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(Renderer, "project", fail)
 

@@ -257,6 +257,20 @@ def test_returning_maps_with_rows_that_sum_to_1_does_not_change_images(
         np.testing.assert_allclose(array.sum(axis=2), 1, atol=1e-5)
 
 
+def test_maps_that_are_not_finite_are_refused_with_the_layer_but_images_are_drawn() -> None:
+    spec = AttentionSpec((8,))
+    generator = Generator(32, 4, latent_size=8, attention=spec, spectral_norm=None)
+    discriminator = Discriminator(32, 4, attention=spec, spectral_norm=None)
+    for layer in (generator.self_attention["8"], discriminator.self_attention["8"]):
+        nn.init.constant_(layer.query.weight, 1e30)  # type: ignore[arg-type,union-attr]
+        nn.init.constant_(layer.key.weight, 1e30)  # type: ignore[arg-type,union-attr]
+    with pytest.raises(SaganError, match=r"generator\.attention_8 is not finite"):
+        generator.sample(1, return_attention=True)
+    with pytest.raises(SaganError, match=r"discriminator\.attention_8 is not finite"):
+        discriminator.attention(random_images(1))
+    assert generator.sample(1).shape == (1, 32, 32, 3)
+
+
 def test_maps_belong_to_their_images_across_batches(
     g: Generator, d: Discriminator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,11 @@ compared with what uniform attention would give.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
+from sagan.errors import DivergedError
 from sagan.metrics.measures.inputs import evenly_spaced
 from sagan.metrics.samples import SamplePlan, matching_labels
 from sagan.model import load_discriminator, open_model
@@ -38,7 +40,8 @@ OBJECT_NOTE = (
 def object_numbers(run: StudyRun, data: StudyData) -> dict[str, float]:
     """Return the share of attention on the object, by the names of `OBJECT_COLUMNS`.
 
-    G is read in its first samples, D in training images. A network without attention has none.
+    G is read in its first samples, D in training images. A network without attention has none, nor
+    has one whose training diverged until its maps are no longer finite.
     """
     device = join_processes().device
     model = open_model(run.folder)
@@ -48,12 +51,14 @@ def object_numbers(run: StudyRun, data: StudyData) -> dict[str, float]:
     if generator.attention_layers():
         num = min(NUM_IMAGES, run.samples)
         labels = matching_labels(num, len(model.classes), data.train)
-        samples, maps = generator.sample(num, labels, SamplePlan().seed, return_attention=True)
-        numbers |= _shares(of_g, samples, maps)
+        with suppress(DivergedError):
+            samples, maps = generator.sample(num, labels, SamplePlan().seed, return_attention=True)
+            numbers |= _shares(of_g, samples, maps)
     discriminator = load_discriminator(run.folder).to(device)
     if discriminator.attention_layers():
         images = data.train.images[evenly_spaced(len(data.train), NUM_IMAGES)]
-        numbers |= _shares(of_d, images, discriminator.attention(images))
+        with suppress(DivergedError):
+            numbers |= _shares(of_d, images, discriminator.attention(images))
     return numbers
 
 

@@ -9,6 +9,7 @@ import torch
 from sagan.config import resolve
 from sagan.data.packed import fingerprint_of
 from sagan.model import Model, open_model
+from sagan.nn.attention import SelfAttention2d
 from sagan.studies.definitions import discriminator, spectral_norm
 from sagan.studies.measure import cuts, objects, quality
 from sagan.studies.measure.blocks import NUM_BLOCKS, accuracy_by_block, block_rows
@@ -139,6 +140,15 @@ def test_attention_on_the_object_is_read_in_samples_and_in_training_images(
     of_g, uniform_g, of_d, uniform_d = numbers.values()
     assert of_g == pytest.approx(uniform_g, abs=0.1)
     assert of_d == pytest.approx(uniform_d, abs=0.1)
+
+
+def test_a_diverged_training_has_no_share_of_attention_on_the_object(
+    finished_run, labeled, monkeypatch
+) -> None:
+    attention = SelfAttention2d.attention
+    monkeypatch.setattr(SelfAttention2d, "attention", lambda self, x: attention(self, x) * np.nan)
+    run = StudyRun("parts", "attention-16", resolve("smoke", {}), "smoke", finished_run, samples=7)
+    assert objects.object_numbers(run, StudyData({"train": labeled})) == {}
 
 
 def test_blocks_are_disjoint_and_contain_every_image() -> None:
