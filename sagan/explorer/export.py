@@ -109,7 +109,8 @@ def _requests(model: Model, num: int, classes: str | None, seed: int) -> list[Sa
         SampleRequest(seed=seed, index=i, label=labels[i % len(labels)]) for i in range(num)
     ]
     if classes is None and seed == 0 and front_view(model):
-        requests = [start_request(model), *requests[: num - 1]]
+        start = start_request(model)
+        requests = [start, *(request for request in requests if request != start)][:num]
     return requests
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from sagan.errors import SaganError
 from sagan.explorer.export import _requests, export_page
 from sagan.explorer.renderer import Renderer, SampleRequest, start_request
-from sagan.model import open_model
+from sagan.model import open_model, shipped_models
 
 OpenPage = Callable[[Page, str], Page]
 
@@ -107,6 +107,12 @@ def test_a_shipped_models_file_begins_with_its_front_view() -> None:
     assert requests[0] == start_request(model)
     assert [request.index for request in requests[1:]] == [0, 1]
     assert [request.seed for request in _requests(model, 2, None, 7)] == [7, 7]
+
+
+def test_no_sample_is_twice_in_a_shipped_models_file() -> None:
+    for name in shipped_models():
+        requests = _requests(open_model(name), 4, None, 0)
+        assert len(set(requests)) == 4, name
 
 
 def test_axe_finds_no_serious_violation(
