@@ -105,13 +105,18 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
-    """Return the number of weights in one image's attention maps, of all layers together."""
-    return sum(
+def map_sizes(network: GeneratorBase | DiscriminatorBase) -> list[int]:
+    """Return the number of weights in one image's map of each attention layer."""
+    return [
         layer.map_size(*network.shape.feature_map(int(side)))
         for side, layer in network.self_attention.items()
         if isinstance(layer, SelfAttention2d)
-    )
+    ]
+
+
+def map_entries(network: GeneratorBase | DiscriminatorBase) -> int:
+    """Return the number of weights in one image's attention maps, of all layers together."""
+    return sum(map_sizes(network))
 
 
 def check_feature_maps(
@@ -134,21 +139,18 @@ def check_feature_maps(
     check_memory(3 * 4 * BATCH_SIZE * largest, origin, purpose)
 
 
-def check_map_memory(
-    network: GeneratorBase | DiscriminatorBase, num: int, origin: str, each_entry: int = 4
-) -> None:
+def check_map_memory(network: GeneratorBase | DiscriminatorBase, num: int, origin: str) -> None:
     """Refuse attention maps that would take more memory than `sagan.runtime.memory` allows.
 
     Args:
         network: the network that the maps come from.
         num: number of images.
         origin: the model, for the message.
-        each_entry: bytes of an entry; in NumPy and torch 4.
 
     Raises:
         SaganError: they would.
     """
-    check_memory(each_entry * num * map_entries(network), origin, "attention maps")
+    check_memory(4 * num * map_entries(network), origin, "attention maps")
 
 
 def build_generator(config: Config, num_classes: int, initializer: Initializer) -> GeneratorBase:

@@ -15,11 +15,10 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from sagan.build import check_map_memory
+from sagan.build import map_entries, map_sizes
 from sagan.errors import SaganError
 from sagan.explain.front_views import front_view
 from sagan.explorer.page import BLEND_STEP, GAMMA_STEP, MAX_GAMMA, Variant, exported_page, modules
-from sagan.explorer.payload import Payload
 from sagan.explorer.renderer import (
     GALLERY_SIZE,
     INTERPOLATION_STEPS,
@@ -31,10 +30,16 @@ from sagan.explorer.renderer import (
 from sagan.images.decode import read_photo
 from sagan.model import Model, open_model
 from sagan.runtime.device import CPU
+from sagan.runtime.memory import check_memory
 from sagan.storage.files import write_bytes
 
 # Of the generator's maps: above 64 pixels, frames between samples would make the file too large.
 MAX_FRAME_ENTRIES = 2**17
+
+# By which gamma is multiplied, besides 1.
+_STRENGTHS = [
+    float(gamma) for gamma in np.arange(0, MAX_GAMMA + GAMMA_STEP, GAMMA_STEP) if gamma != 1
+]
 
 # The browser itself makes sure that the file contacts nobody.
 _POLICY = (
@@ -75,24 +80,26 @@ def export_page(
         )
     model = open_model(name)
     renderer = Renderer(model, device)
-    # A page keeps a byte for each entry, and base64 makes 4 of 3.
-    for network in (renderer.generator, renderer.discriminator):
-        check_map_memory(network, len(photos) or num, name, each_entry=2)
+    entries = map_entries(renderer.discriminator) if photos else _entries_of_sample(renderer)
+    if not entries:
+        raise SaganError(f"model '{name}' has no attention layer to show")
+    # Each entry is a byte, which base64 makes 4/3. When the page becomes UTF-8, it takes that six
+    # times: once in parts, twice as text of two bytes a character, three times as what Python
+    # reserves for the result.
+    check_memory(8 * entries * (len(photos) or num), name, "attention maps")
     if photos:
         shape, fit = model.config.shape, model.fit
-        payloads = [renderer.judge(read_photo(photo, shape, fit)) for photo in photos]
+        payloads = (renderer.judge(read_photo(photo, shape, fit)) for photo in photos)
         requests: list[SampleRequest] = []
     else:
         requests = _requests(model, num, classes, seed)
-        payloads = [renderer.sample(request) for request in _with_progress(requests)]
-    if not payloads[0].maps:
-        raise SaganError(f"model '{name}' has no attention layer to show")
+        payloads = (renderer.sample(request) for request in _with_progress(requests))
     encoded = [_base64(payload.encode()) for payload in payloads]
     unchanged = _unchanged_maps(renderer)
     variants = [
         variant
         for index, request in enumerate(_with_progress(requests))
-        for variant in _variants(renderer, index, request, payloads[index], unchanged)
+        for variant in _variants(renderer, index, request, unchanged)
     ]
     facts: dict[str, Any] = {"unchangedMaps": unchanged}
     if classes is not None or seed != 0:
@@ -114,6 +121,13 @@ def _requests(model: Model, num: int, classes: str | None, seed: int) -> list[Sa
     return requests
 
 
+def _entries_of_sample(renderer: Renderer) -> int:
+    """Entries of the maps that the page has of a sample, without those of small maps' frames."""
+    sizes = map_sizes(renderer.generator)
+    changing = sizes[len(_unchanged_maps(renderer)) :]
+    return sum(sizes) + len(_STRENGTHS) * sum(changing) + map_entries(renderer.discriminator)
+
+
 def _unchanged_maps(renderer: Renderer) -> list[str]:
     """The generator's first attention layer: its map does not depend on the strength."""
     return list(renderer.generator.attention_layers())[:1]
@@ -123,19 +137,14 @@ def _variants(
     renderer: Renderer,
     index: int,
     request: SampleRequest,
-    base: Payload,
     unchanged: Sequence[str],
 ) -> Iterator[Variant]:
     """One sample at other strengths, and on the way to that of the next seed.
 
     They come without the discriminator's maps, and with `unchanged` ones left out.
     """
-    strengths = np.arange(0, MAX_GAMMA + GAMMA_STEP, GAMMA_STEP).tolist()
-    settings = [{"gamma": gamma} for gamma in strengths if gamma != 1]
-    if (
-        sum(base.maps[name].size for name in renderer.generator.attention_layers())
-        <= MAX_FRAME_ENTRIES
-    ):
+    settings: list[dict[str, float]] = [{"gamma": gamma} for gamma in _STRENGTHS]
+    if map_entries(renderer.generator) <= MAX_FRAME_ENTRIES:
         blends = range(BLEND_STEP, INTERPOLATION_STEPS + 1, BLEND_STEP)
         toward = (request.seed + 1) % (MAX_SEED + 1)
         settings += [{"toward": toward, "blend": blend} for blend in blends]

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
+from safetensors.numpy import load
 
 from sagan.errors import SaganError
-from sagan.explorer.export import _requests, export_page
+from sagan.explorer.export import _entries_of_sample, _requests, export_page
 from sagan.explorer.renderer import Renderer, SampleRequest, start_request
 from sagan.model import open_model, shipped_models
 
@@ -113,6 +115,27 @@ def test_no_sample_is_twice_in_a_shipped_models_file() -> None:
     for name in shipped_models():
         requests = _requests(open_model(name), 4, None, 0)
         assert len(set(requests)) == 4, name
+
+
+def test_all_maps_of_a_page_are_counted_before_it_is_made(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = make_run(attention_g=[8, 16])
+    export_page(str(run), tmp_path / "page.html", num=2)
+    text = (tmp_path / "page.html").read_text()
+    payloads = [base64.b64decode(part.split("<")[0]) for part in text.split('"payload">')[1:]]
+    strengths = [
+        zlib.decompress(base64.b64decode(part.split(">")[1].split("<")[0]))
+        for part in text.split('class="variant"')[1:]
+        if 'data-blend="0"' in part
+    ]
+    sizes = [
+        array.size
+        for payload in (*payloads, *strengths)
+        for name, array in load(payload).items()
+        if name.startswith("bytes/")
+    ]
+    assert sum(sizes) == 2 * _entries_of_sample(Renderer(open_model(run)))
 
 
 def test_axe_finds_no_serious_violation(
