@@ -10,7 +10,7 @@ from sagan.config import Config, parse_config
 from sagan.errors import SaganError, counted
 from sagan.imports import biggan_pytorch, heykeetae, mimicry, mmgeneration, studiogan
 from sagan.imports.checkpoint import SavedNetworks, read_checkpoint
-from sagan.imports.peer import Facts, Peer
+from sagan.imports.peer import Facts, Peer, read_norm_eps
 from sagan.imports.residual import Converted
 from sagan.imports.tensors import Tensors
 from sagan.model import Model
@@ -105,17 +105,9 @@ def _project(tensors: Tensors, source: str) -> str:
     )
 
 
-def _positive(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < 1 else None
-
-
 # How to read a fact, giving None for what it cannot be; and what it can be.
 _FACTS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "norm_eps": (_positive, "a number such as 1e-5"),
+    "norm_eps": (read_norm_eps, "a number such as 1e-5"),
     "rectified_skip": ({"true": True, "false": False}.get, "true or false"),
     "channels": ({"rgb": "rgb", "bgr": "bgr"}.get, "rgb or bgr"),
 }

@@ -9,7 +9,7 @@ import re
 
 from sagan.errors import SaganError
 from sagan.imports import residual
-from sagan.imports.peer import Facts, NetworkName, Peer
+from sagan.imports.peer import Facts, NetworkName, Peer, read_norm_eps
 from sagan.imports.tensors import Attention, Norm, Tensors
 
 _NAMES = residual.BlockNames("conv_1.conv", "conv_2.conv", "shortcut.conv")
@@ -32,11 +32,18 @@ def _facts(tensors: Tensors, text: str) -> Facts:
             f"'{tensors.origin}' was trained with init_cfg type {initial[1]!r}, where class gains "
             "are not 1 + W: it cannot be imported"
         )
-    given = re.search(r"\bnorm_eps=([0-9.]+(?:e-?[0-9]+)?)", text)
     plain_tables = "conv_blocks.0.norm_1.weight_embedding.weight" in tensors
-    default = 1e-5 if plain_tables and "noise2feat.weight_orig" in tensors else 1e-4
+    default = "1e-5" if plain_tables and "noise2feat.weight_orig" in tensors else "1e-4"
+    given = re.search(r"\bnorm_eps=([0-9.]+(?:e-?[0-9]+)?)", text)
+    eps = given[1] if given else default
+    norm_eps = read_norm_eps(eps)
+    if norm_eps is None:
+        raise SaganError(
+            f"'{tensors.origin}' has norm_eps={eps[:20]} in its configuration, where a number such "
+            "as 1e-5 belongs: the file is damaged"
+        )
     return Facts(
-        norm_eps=float(given[1]) if given else default,
+        norm_eps=norm_eps,
         rectified_skip="inplace=True" in text,
         channels="bgr",
     )

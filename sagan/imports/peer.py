@@ -25,6 +25,15 @@ class Facts:
     channels: Literal["rgb", "bgr"] = "rgb"
 
 
+def read_norm_eps(text: str) -> float | None:
+    """Return the eps of batch norm that a text gives; None for what it cannot be."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < 1 else None
+
+
 @dataclass(frozen=True)
 class Peer:
     """A project with SAGANs of its own.

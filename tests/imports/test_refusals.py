@@ -153,6 +153,16 @@ def test_an_unknown_fact_is_refused(assignment: str, reason: str, saved: Saved) 
     assert reason in refusal(saved("studiogan")[0], assume=[assignment])
 
 
+@pytest.mark.parametrize("eps", ["1.0.0", "9e999", "0", "1"])
+def test_a_configuration_with_an_impossible_eps_is_refused(
+    eps: str, golden: Golden, tmp_path: Path
+) -> None:
+    tensors = {f"generator.{name}": t for name, t in golden("mmgeneration").generator.items()}
+    content = {"meta": {"config": f"dict(norm_eps={eps})"}, "state_dict": tensors}
+    torch.save(content, tmp_path / "both.pth")
+    assert f"has norm_eps={eps} in its configuration" in refusal(tmp_path / "both.pth")
+
+
 def test_without_its_discriminator_a_model_samples_and_the_rest_says_what_is_missing(
     saved: Saved, tmp_path: Path
 ) -> None:
