@@ -65,8 +65,12 @@ def import_model(
             "one with --discriminator"
         )
     peer = PEERS[_project(found[name], source)]
-    if source == "auto" and not all(map(peer.role, found.values())):
-        raise SaganError(f"'{discriminator}' is not of {peer.title}, as '{path}' is")
+    for kind, tensors in found.items():
+        if source == "auto" and peer.role(tensors) is None:
+            raise SaganError(
+                f"'{tensors.origin}': its {kind} is not of {peer.title}, as the generator in "
+                f"'{path}' is: give networks of one project"
+            )
     facts = _with_assumptions(peer, peer.facts(found[name], saved.text), assume)
     networks = {"generator": peer.generator(found[name], facts)}
     if "discriminator" in found:

@@ -123,6 +123,10 @@ def test_files_in_the_wrong_place_are_refused(golden: Golden, saved: Saved, tmp_
     assert "unknown project 'x'" in refusal(generator, "x")
     other = saved("biggan-pytorch")[1]
     assert "is not of PyTorch-StudioGAN" in refusal(generator, discriminator=other)
+    mixed = {"G": golden("studiogan").generator, "D": golden("biggan-pytorch").discriminator}
+    torch.save(mixed, tmp_path / "mixed.pth")
+    reason = f"'{tmp_path / 'mixed.pth'}': its discriminator is not of PyTorch-StudioGAN"
+    assert reason in refusal(tmp_path / "mixed.pth")
     swapped = {"G": golden("studiogan").discriminator}
     torch.save(swapped, tmp_path / "swapped.pth")
     assert "under the name of another network" in refusal(tmp_path / "swapped.pth")
