@@ -300,7 +300,7 @@ def _folder_name(class_name: str) -> str:
     """
     name = _INVALID_IN_NAMES.sub("_", printable(class_name)).lstrip(".")
     name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip(". ")
-    return f"{name}_" if _RESERVED_NAMES.fullmatch(name) else name or "_"
+    return f"_{name}" if _RESERVED_NAMES.fullmatch(name) else name or "_"
 
 
 def _check_folder(out: Path) -> None:
