@@ -34,8 +34,8 @@ MAX_DOTS = len(QUERY_COLORS)
 
 
 def interesting_dots(num: int) -> Chooser:
-    """Choose the `num` most interesting queries of each image."""
-    return lambda attention, image: interesting_queries(attention, image, num)
+    """Choose the `num` most interesting queries of each image, or all if there are fewer."""
+    return lambda attention, image: interesting_queries(attention, image, min(num, len(attention)))
 
 
 def grid_dots(num: int) -> Chooser:

@@ -39,7 +39,7 @@ from sagan.types import Float32Array, FloatArray, UInt8Array
 FORMATS = (".png", ".gif", ".webp")
 WIDTH, HEIGHT = 1920, 1080  # pixels
 CANDIDATES = 12  # samples from which the one with the sharpest attention is taken
-STOPS = 5  # pixels that an animation visits
+STOPS = 5  # pixels that an animation visits, if the layer has as many
 
 _PICTURE, _MARGIN = 896, 92  # pixels
 _TEXT_LEFT = _MARGIN + _PICTURE + 84
@@ -95,7 +95,7 @@ def write_simple(
             for query, (_, text) in zip(queries, stops, strict=False)
         ]
     else:
-        queries = interesting_queries(attention, image, num)
+        queries = interesting_queries(attention, image, min(num, len(attention)))
         sentences = [simple_sentence(attention, query, size) for query in queries]
     slides = [_slide(sentence, opened.credits) for sentence in sentences]
     moving = _slide("", opened.credits)  # no sentence is about the pixels in between

@@ -27,7 +27,7 @@ from sagan.explain import (
     receptive_field,
     save_figure,
 )
-from sagan.explain.draw import given_dots
+from sagan.explain.draw import given_dots, interesting_dots
 from sagan.explain.figure import QUERY_COLORS
 
 SIDE = 16
@@ -161,6 +161,11 @@ def test_each_dot_lights_up_what_it_attends_to_and_nothing_else():
 def test_a_given_point_is_x_then_y(point, query):
     choose = given_dots([point])
     assert choose(uniform_attention()[0], gray_images()[0]) == [query]
+
+
+def test_a_layer_with_fewer_positions_than_dots_has_a_dot_at_each():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert sorted(interesting_dots(6)(np.full((4, 4), 1 / 4), image)) == [0, 1, 2, 3]
 
 
 def test_uniform_attention_leaves_the_image_dark_and_the_caption_says_so():
