@@ -231,7 +231,9 @@ def _with_picture(
 ) -> UInt8Array:
     """A slide with the picture, the glow of one row of attention, and a dot at (x, y) in [0, 1]."""
     scale = max(1, _PICTURE // max(image.shape[:2]))
-    picture = _glowing(image, row, scale)
+    shown = Image.fromarray(_glowing(image, row, scale))
+    shown.thumbnail((_PICTURE, _PICTURE), Image.Resampling.BOX)  # only if it is larger
+    picture = np.array(shown)
     height, width = picture.shape[:2]
     _draw_dot(picture, at[0] * width, at[1] * height)
     frame = slide.copy()

@@ -8,7 +8,14 @@ from PIL import Image
 
 from sagan.errors import SaganError
 from sagan.explain.request import ExplainRequest
-from sagan.explain.simple import HEIGHT, WIDTH, is_young, simple_sentence, write_simple
+from sagan.explain.simple import (
+    HEIGHT,
+    WIDTH,
+    _with_picture,
+    is_young,
+    simple_sentence,
+    write_simple,
+)
 
 
 def request(out: Path, **changes: object) -> ExplainRequest:
@@ -44,6 +51,21 @@ def test_in_an_animation_the_dot_moves(tmp_path: Path) -> None:
     with Image.open(out) as film:
         assert film.size == (WIDTH, HEIGHT)
         assert film.n_frames >= 10  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1152, 1152), (512, 1536)])
+def test_a_picture_that_is_larger_than_its_place_is_reduced_with_its_dot(
+    height: int, width: int
+) -> None:
+    slide, image = (np.zeros((*size, 3), np.uint8) for size in ((HEIGHT, WIDTH), (height, width)))
+    keys = 256 * width // height
+    frame = _with_picture(slide, image + 200, np.full(keys, 1 / keys), np.array([0.75, 0.5]))
+    ys, xs = np.nonzero(frame.any(axis=-1))
+    assert (xs.min(), xs.max()) == (92, 92 + 895)
+    assert abs(ys.max() - ys.min() + 1 - 896 * height / width) <= 1
+    ys, xs = np.nonzero(np.abs(frame.astype(int) - (255, 77, 46)).max(axis=-1) <= 2)
+    assert abs(xs.mean() - (92 + 0.75 * 896)) < 1
+    assert abs(ys.mean() - HEIGHT / 2) <= 1
 
 
 def test_young_models_are_called_young() -> None:
