@@ -47,8 +47,9 @@ async def projection_lines(
         distances = {"distance": found.distance, "random_distance": found.random_distance}
         return _line({"payload": content, **distances})
 
-    # The job's key is its own: two visitors do not share it, since one of them may leave.
-    job = asyncio.ensure_future(queue.get(search, search))
+    # The job's key is its own: two visitors do not share it, since one of them may leave, and
+    # nobody asks for its result again.
+    job = asyncio.ensure_future(queue.get(search, search, keep=False))
     try:
         while not (await asyncio.wait({job}, timeout=PROGRESS_PERIOD))[0]:
             yield _line(progress)

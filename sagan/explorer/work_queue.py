@@ -42,8 +42,13 @@ class WorkQueue:
         self._cached_bytes = 0
         self._jobs: dict[Hashable, _Job] = {}
 
-    async def get(self, key: Hashable, work: Callable[[], bytes]) -> bytes:
+    async def get(self, key: Hashable, work: Callable[[], bytes], keep: bool = True) -> bytes:
         """Return the result of `work`, computed now or cached under `key`.
+
+        Args:
+            key: equal for requests with the same result.
+            work: computes it.
+            keep: whether to cache it for later requests.
 
         Raises:
             BusyError: the queue is full.
@@ -55,7 +60,7 @@ class WorkQueue:
         if key not in self._jobs:
             if len(self._jobs) >= self._max_jobs:
                 raise BusyError
-            self._submit(key, work)
+            self._submit(key, work, keep)
         job = self._jobs[key]
         job.waiters += 1
         try:
@@ -70,16 +75,16 @@ class WorkQueue:
         """Drop all jobs but the running one, which nobody waits for any longer."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, key: Hashable, work: Callable[[], bytes]) -> None:
+    def _submit(self, key: Hashable, work: Callable[[], bytes], keep: bool) -> None:
         future = self._worker.submit(work)
         self._jobs[key] = _Job(future, asyncio.wrap_future(future))
-        self._jobs[key].result.add_done_callback(lambda done: self._finish(key, done))
+        self._jobs[key].result.add_done_callback(lambda done: self._finish(key, done, keep))
 
-    def _finish(self, key: Hashable, done: asyncio.Future[bytes]) -> None:
+    def _finish(self, key: Hashable, done: asyncio.Future[bytes], keep: bool) -> None:
         if done.cancelled():
             return
         del self._jobs[key]
-        if not done.exception():
+        if not done.exception() and keep:
             self._store(key, done.result())
 
     def _store(self, key: Hashable, result: bytes) -> None:

@@ -52,6 +52,17 @@ def test_the_least_recently_requested_result_is_dropped_first(run_async: RunAsyn
     assert "".join(done) == "abcab"
 
 
+def test_a_result_that_is_not_kept_takes_no_room_from_those_that_are(run_async: RunAsync) -> None:
+    async def visit() -> None:
+        queue = WorkQueue(cache_bytes=10)
+        await queue.get("kept", lambda: bytes(10))
+        assert await queue.get("own", lambda: b"first", keep=False) == b"first"
+        assert await queue.get("own", lambda: b"second", keep=False) == b"second"
+        assert await queue.get("kept", lambda: b"again") == bytes(10)
+
+    run_async(visit())
+
+
 def test_a_failure_reaches_all_who_wait_and_is_not_cached(run_async: RunAsync) -> None:
     async def visit() -> None:
         queue = WorkQueue()
