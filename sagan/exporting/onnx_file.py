@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 from sagan._version import __version__
-from sagan.exporting.program import MAP_MEANING, MEANINGS, NetworkProgram
+from sagan.exporting.program import NetworkProgram
 from sagan.types import Float32Array
 
 OPSET = 18  # the oldest that torch's exporter writes
@@ -41,7 +41,7 @@ def onnx_content(traced: NetworkProgram, metadata: Mapping[str, str]) -> bytes:
     _name_batch(model.graph)
     if "latents" in traced.inputs:
         _add_truncation(model.graph)
-    _describe(model, traced.network, metadata)
+    _describe(model, traced, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
@@ -95,10 +95,10 @@ def _add_truncation(graph: onnx.GraphProto) -> None:
     graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), TRUNCATION))
 
 
-def _describe(model: onnx.ModelProto, network: str, metadata: Mapping[str, str]) -> None:
+def _describe(model: onnx.ModelProto, traced: NetworkProgram, metadata: Mapping[str, str]) -> None:
     """Say what the file is, and what its inputs and outputs mean."""
     model.producer_name, model.producer_version = "sagan", __version__
-    model.graph.name = network
+    model.graph.name = traced.network
     helper.set_model_props(model, dict(metadata))
     for value in (*model.graph.input, *model.graph.output):
-        value.doc_string = MEANINGS.get(value.name, MAP_MEANING)
+        value.doc_string = traced.meaning(value.name)

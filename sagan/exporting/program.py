@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 from sagan.build import check_map_memory
+from sagan.images.shape import Colors
 from sagan.model import Model
 from sagan.nn.attention import SelfAttention2d, recorded_maps
 from sagan.nn.base import DiscriminatorBase, GeneratorBase
@@ -27,17 +28,18 @@ from sagan.run.model_file import to_half
 
 EXAMPLES = 2  # images to trace with; torch.export would take 1 for a constant
 
-MEANINGS = {
+_MEANINGS = {
     "latents": "standard normal numbers",
     "truncation": "factor on the latents; 1 if it is left out",
     "labels": "numbers of classes, from 0; `classes` in the metadata has their names",
     "gamma_scale": "factor on every attention layer's gamma: 1 as trained, 0 without attention",
-    "images": "RGB from -1 to 1; as a byte, round((value + 1) * 127.5)",
+    "images": "{colors} from -1 to 1; as a byte, round((value + 1) * 127.5)",
     "logits": "high for real, given the image's label if the model has labels",
     "class_logits": "the same for each label that the image could have",
     "features": "input of the last linear layer",
 }
 MAP_MEANING = "attention map: N positions, row by row, times M that they look at; rows sum to 1"
+_COLORS: dict[Colors, str] = {"gray": "gray", "rgb": "RGB", "rgba": "RGB and opacity"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,18 @@ class NetworkProgram:
         inputs: an example of each input by its name, in the order of the function's arguments.
         outputs: what the model computes from them, by name; all weights in float32.
         program: the traced function. It returns a dictionary like `outputs`.
+        colors: of the images.
     """
 
     network: str
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     program: ExportedProgram
+    colors: Colors
+
+    def meaning(self, name: str) -> str:
+        """Return what an input or an output means."""
+        return _MEANINGS.get(name, MAP_MEANING).format(colors=_COLORS[self.colors])
 
 
 def trace_network(
@@ -89,9 +97,8 @@ def trace_network(
             dynamic_shapes={name: {0: batch} if x.dim() else None for name, x in inputs.items()},
             strict=False,
         )
-    return NetworkProgram(
-        "discriminator" if discriminator else "generator", inputs, outputs, program
-    )
+    kind = "discriminator" if discriminator else "generator"
+    return NetworkProgram(kind, inputs, outputs, program, network.shape.colors)
 
 
 def _store_in_half(network: nn.Module, entries: int, origin: str) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from sagan.errors import SaganError
 from sagan.explorer.renderer import scaled_gammas
-from sagan.exporting.program import MAP_MEANING, MEANINGS, NetworkProgram, trace_network
+from sagan.exporting.program import MAP_MEANING, NetworkProgram, trace_network
 from sagan.images.pixels import to_float, to_uint8
 from sagan.model import Model
 from sagan.nn.inputs import seeded_latents
@@ -80,7 +80,13 @@ def test_every_input_and_output_has_its_own_meaning(labeled_model: Model) -> Non
     for discriminator in (False, True):
         traced = trace_network(labeled_model, discriminator)
         for name in (*traced.inputs, *traced.outputs):
-            assert MEANINGS.get(name, MAP_MEANING) != MAP_MEANING, name
+            assert traced.meaning(name) != MAP_MEANING, name
+    assert traced.meaning("images").startswith("RGB from -1 to 1;")
+
+
+def test_the_meaning_of_images_says_their_colors(make_model: Any) -> None:
+    traced = trace_network(make_model(colors="rgba", attention_g=()))
+    assert traced.meaning("images").startswith("RGB and opacity from -1 to 1;")
 
 
 def test_maps_that_would_take_gigabytes_are_refused(make_model: Any) -> None:
