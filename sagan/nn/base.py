@@ -55,7 +55,7 @@ class GeneratorBase(nn.Module):
     """A network from latents (B, latent_size) and labels (B,) to images (B, C, H, W) in [-1, 1].
 
     Attributes:
-        family: "residual" or "dcgan", as in a configuration.
+        family: "residual", "projected" or "dcgan", as in a configuration.
         shape: of the images, (H, W, C).
         latent_size: length of a latent vector.
         num_classes: number of labels; 0 for an unconditional model.

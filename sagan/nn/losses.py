@@ -59,8 +59,8 @@ def gradient_penalty(
 ) -> Tensor:
     """weight * E[(|dD/dx|_2 - 1)^2] at points x between real and fake: Gulrajani et al. 2017.
 
-    The discriminator must be twice differentiable. Fused attention is not, so build discriminators
-    for this penalty with `AttentionSpec(..., backend="eager")`.
+    The discriminator must be twice differentiable. Attention is, with every backend, except in
+    compiled code; `AttentionSpec(..., backend="eager")` keeps maps that others compute again.
 
     Args:
         discriminator: images, labels -> logits (B,).
