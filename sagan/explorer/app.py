@@ -22,7 +22,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
 from sagan._version import __version__
-from sagan.errors import SaganError, UnreadableError, is_out_of_memory, shorten
+from sagan.errors import SaganError, UnreadableError, is_out_of_memory, printable, shorten
 from sagan.explorer.history import FOLDERS, History
 from sagan.explorer.page import STATIC, served_page
 from sagan.explorer.projecting import projection_lines
@@ -267,7 +267,7 @@ async def _disconnected(request: Request) -> None:
 
 
 def _error(status: int, detail: str) -> JSONResponse:
-    return JSONResponse({"detail": shorten(detail)}, status)
+    return JSONResponse({"detail": shorten(printable(detail))}, status)
 
 
 class _PromptServer(uvicorn.Server):
@@ -315,7 +315,8 @@ def serve(
         Run(beside).require()
     with listen(host, port) as listener:
         app = create_app(model, run, host, device=device, beside=beside)
-        print(f"exploring {name} at {url_of(listener, host)} (Ctrl-C to stop)", flush=True)
+        where = url_of(listener, host)
+        print(f"exploring {printable(name)} at {where} (Ctrl-C to stop)", flush=True)
         server = _PromptServer(
             uvicorn.Config(
                 app, log_level="warning", server_header=False, timeout_graceful_shutdown=1

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sagan.errors import printable
 from sagan.explain.front_views import front_facts, front_view
 from sagan.explorer.renderer import (
     GALLERY_SIZE,
@@ -55,7 +56,7 @@ _SCORE_MEANING = {
 
 def model_name(model: Model) -> str:
     """Return what a model is called: the name of its folder or file."""
-    return Path(model.origin).resolve().name.removesuffix(".safetensors")
+    return printable(Path(model.origin).resolve().name).removesuffix(".safetensors")
 
 
 def modules(*entries: str) -> dict[str, bytes]:

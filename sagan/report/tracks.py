@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sagan.errors import shorten
+from sagan.errors import printable, shorten
 from sagan.images.grid import GAP, captions_for, grid_columns, visible_scale
 from sagan.report.snapshots import read_snapshot, snapshots, spread
 from sagan.run.directory import RunDescription
@@ -93,8 +93,8 @@ def embedded_tracks(runs: Sequence[Run]) -> list[Track]:
 
 def run_names(paths: Sequence[Path]) -> list[str]:
     """Return the names of the runs' folders, or their paths if the names are the same."""
-    names = [path.resolve().name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+    names = [printable(path.resolve().name) for path in paths]
+    return names if len(set(names)) == len(names) else [printable(str(path)) for path in paths]
 
 
 def _has_attention(run: Run) -> bool:

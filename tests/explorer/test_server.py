@@ -563,6 +563,21 @@ def test_a_run_beside_it_has_a_history_and_images_of_its_own(
         assert "Attention of plain" in page
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_runs_whose_names_are_not_utf_8_are_shown(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9", b"th\xe9")]
+    for path in paths:
+        shutil.copytree(run, path)
+    monkeypatch.chdir(paths[0])
+    app = create_app(open_model("."), Path(), beside=paths[1])
+    with TestClient(app, base_url=OWN) as client:
+        page = client.get("/").text
+    assert "Samples of caf\ufffd" in page
+    assert "Samples of th\ufffd" in page
+
+
 def test_browsers_do_not_show_what_another_run_or_version_left_in_their_cache(
     client: TestClient, run: Path, tmp_path: Path
 ) -> None:
