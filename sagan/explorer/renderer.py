@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sagan.build import check_map_memory
+from sagan.errors import SaganError
 from sagan.explain.directions import latent_directions
 from sagan.explain.front_views import front_sample
 from sagan.explain.projection import Projection, project
@@ -101,7 +102,7 @@ class Renderer:
         """Generate one sample with and without attention, and let D judge it.
 
         Raises:
-            SaganError: the class does not exist.
+            SaganError: the class does not exist, or there are more moves than directions.
         """
         labels = self._labels(request.label)
         label = labels[request.index] if labels is not None else None
@@ -156,7 +157,16 @@ class Renderer:
         return grid_labels(GALLERY_SIZE, self.generator.num_classes)
 
     def _latents(self, request: SampleRequest) -> Tensor:
-        """Latents (1, latent_size)."""
+        """Latents (1, latent_size).
+
+        Raises:
+            SaganError: there are more moves than directions.
+        """
+        if len(request.moves) > len(self.directions):
+            raise SaganError(
+                f"{len(request.moves)} moves, but the model has {len(self.directions)} directions: "
+                "give one number for each"
+            )
         moves = torch.tensor(request.moves, dtype=torch.float32)
         directions = torch.from_numpy(self.directions[: len(moves)])
         return self._unmoved_latents(request) + moves[None] @ directions

@@ -952,6 +952,14 @@ def test_a_link_that_makes_no_sense_shows_the_defaults(
     expect(page.get_by_role("radio", name="all classes")).to_be_checked()
 
 
+def test_a_link_with_more_moves_than_the_model_has_directions_moves_along_those_it_has(
+    page: Page, server: str, open_page: OpenPage
+) -> None:
+    open_page(page, f"{server}/#moves=1,2,1,2,1,2")
+    sliders = page.get_by_label(re.compile(r"^Direction \d$"))
+    assert [slider.input_value() for slider in sliders.all()] == ["1", "2", "1", "2", "1"]
+
+
 def test_the_picture_is_copied_as_png_with_its_overlay(
     browser: Browser, server: str, open_page: OpenPage, copy_png: Callable[[Page], bytes]
 ) -> None:

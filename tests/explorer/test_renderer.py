@@ -54,6 +54,15 @@ def test_moves_are_added_to_the_latents_along_the_models_directions(renderer: Re
     assert not np.array_equal(payload.image, unmoved.image)
 
 
+def test_more_moves_than_the_model_has_directions_are_refused(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renderer, "directions", renderer.directions[:3])
+    renderer.sample(SampleRequest(moves=(1, 1, 1)))
+    with pytest.raises(SaganError, match="4 moves, but the model has 3 directions"):
+        renderer.sample(SampleRequest(moves=(1, 1, 1, 0)))
+
+
 def test_without_attention_every_gamma_is_0(renderer: Renderer, run: Path) -> None:
     payload = renderer.sample(SampleRequest(index=2, gamma=0))
     assert np.array_equal(payload.image, payload.without_attention)

@@ -39,6 +39,7 @@ const $ = (selector) => document.querySelector(selector);
 export function explore(engine, facts) {
   const state = parseState(location.hash || facts.front);
   if (!(state.label < facts.classes.length)) state.label = null;
+  state.moves = state.moves.slice(0, document.querySelectorAll("#directions input").length);
   const { view, autoplay } = makeViewer(facts, () => (isFront() ? facts.tour : null));
   const gallery = new Gallery($("#gallery"), facts.gallery);
   let photo = null; // the payload of the visitor's own picture, or of the sample nearest to it, while shown
