@@ -205,6 +205,34 @@ def test_the_search_shows_its_progress_and_can_be_stopped(
     expect(page.locator("#where")).to_contain_text("· your picture")
 
 
+def test_a_finished_search_does_not_replace_what_was_chosen_meanwhile(
+    with_photo: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = with_photo
+    chosen = threading.Event()
+    search = Renderer.project
+
+    def slow(self: Renderer, *arguments: Any) -> Any:
+        assert chosen.wait(30)
+        return search(self, *arguments)
+
+    # The server computes one thing at a time, so the sample must be there before.
+    page.locator("#gallery button").nth(1).click()
+    expect(page.locator("#where")).to_contain_text("· bee")
+    page.locator("#gallery button").nth(0).click()
+    expect(page.locator("#where")).to_contain_text("· ant")
+    monkeypatch.setattr(Renderer, "project", slow)
+    page.get_by_role("button", name="Find it in the generator").click()
+    page.locator("#gallery button").nth(1).click()
+    expect(page.locator("#where")).to_contain_text("· bee")
+    chosen.set()
+    found = page.get_by_role("button", name="Show the nearest sample")
+    expect(found).to_be_visible()
+    expect(page.locator("#where")).to_contain_text("· bee")
+    found.click()
+    expect(page.locator("#where")).to_contain_text("· nearest to your picture")
+
+
 def test_an_error_is_reported_and_the_search_can_be_started_again(
     with_photo: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,7 +240,7 @@ export function explore(engine, facts) {
     showState();
   }
 
-  const projection = $("#projection") && new Projection($("#projection"), engine, showOwn);
+  const projection = $("#projection") && new Projection($("#projection"), engine, showOwn, () => choices);
 
   $("#photo").addEventListener("change", async ({ target }) => {
     if (target.files.length) await showPhoto(target.files[0]);

@@ -9,9 +9,10 @@ export class Projection {
    * @param {HTMLElement} element
    * @param {Engine} engine
    * @param {(payload: Payload, title: string) => void} show
+   * @param {() => number} choices how many choices the visitor has made on the page
    */
-  constructor(element, engine, show) {
-    Object.assign(this, { element, engine, show, file: null, photo: null, found: null, search: null });
+  constructor(element, engine, show, choices) {
+    Object.assign(this, { element, engine, show, choices, file: null, photo: null, found: null, search: null });
     this.button = element.querySelector("button");
     this.bar = element.querySelector("progress");
     this.status = element.querySelector("[role=status]");
@@ -46,8 +47,12 @@ export class Projection {
   }
 
   showPhoto() {
-    this.showsFound = false;
     this.show(this.photo, "your picture");
+    this.offerFound();
+  }
+
+  offerFound() {
+    this.showsFound = false;
     this.update("Show the nearest sample");
   }
 
@@ -59,6 +64,7 @@ export class Projection {
 
   async start() {
     const search = new AbortController();
+    const choices = this.choices();
     this.search = search;
     this.bar.removeAttribute("value"); // nothing is known of the first part, random samples
     this.status.textContent = "";
@@ -72,7 +78,8 @@ export class Projection {
       this.status.textContent =
         `Distance of this sample to your picture: ${formatNumber(distance)}; of the nearest random one: ` +
         `${formatNumber(randomDistance)}. 0 would be your picture itself.`;
-      this.showFound();
+      if (choices === this.choices()) this.showFound();
+      else this.offerFound(); // does not replace what was chosen meanwhile
     } catch (error) {
       if (this.search !== search) return; // stopped, or another photo was chosen
       this.stop();
