@@ -86,13 +86,18 @@ def test_the_tour_moves_by_itself_until_the_visitor_points(
     assert sentence(page) != second
 
 
-def test_the_sentences_of_a_models_front_view_are_not_said_of_other_pictures(
+def test_the_sentences_of_a_models_front_view_are_not_said_of_other_layers_and_pictures(
     run: Path, monkeypatch: pytest.MonkeyPatch, serve: Serve, visit: Callable[..., Page]
 ) -> None:
     front = FrontView("seed=5&index=2&at=9,10", "It looks up.", (20, 21), "Another.", "Dull.")
     monkeypatch.setitem(FRONT_VIEWS, str(run), front)
     page = visit(serve(run), reduced_motion="reduce")
     page.click("#tour-next")
+    assert "It looks up." in sentence(page)
+    page.get_by_role("radio", name="Discriminator").check()
+    assert "It looks up." not in sentence(page)
+    page.get_by_role("radio", name="Generator").check()
+    assert "It looks up." in sentence(page)
     page.locator("#gallery button").nth(4).click()
     expect(page.locator("#tour-text")).not_to_contain_text("It looks up.")
     assert sentence(page).startswith("With attention, it can look anywhere.")

@@ -160,7 +160,9 @@ export class Tour {
   /** The step in words; another picture or layer may have other words, and fewer steps. */
   describe() {
     const { view, fields, buttons } = this;
-    this.steps = tourSteps(view, this.front(), this.photo !== null);
+    // What is said of a model's front view was seen in the map of its first layer.
+    const front = view.map === view.payload.maps[0] ? this.front() : null;
+    this.steps = tourSteps(view, front, this.photo !== null);
     this.index = Math.min(this.index, this.steps.length - 1);
     const step = this.steps[this.index];
     const last = this.index === this.steps.length - 1;
