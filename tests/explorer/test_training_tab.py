@@ -214,6 +214,18 @@ def test_new_numbers_and_grids_appear_while_training_continues(
     expect(page.locator(ATTENTION)).to_have_attribute("alt", "Attention after 8 steps")
 
 
+def test_a_curve_of_an_unknown_layer_has_the_name_of_its_key_and_the_rest_goes_on(
+    page: Page, followed: Path, train_to: Callable[[Path, int], None]
+) -> None:
+    with (followed / "stats.jsonl").open("a") as file:
+        file.write('{"step": 7, "gamma/x": 0.5, "gamma/.attention_y": 0.5, "loss/x": 4}\n')
+    expect(page.locator("#progress")).to_have_text("Step 7.")
+    train_to(followed, 8)
+    expect(page.locator("#progress")).to_have_text("Step 8.")
+    assert {"gamma/x", "gamma/.attention_y"} < values(page, "Gamma").keys()
+    assert "loss/x" in values(page, "Loss")
+
+
 @pytest.fixture
 def compared(
     page: Page,

@@ -14,8 +14,11 @@ const { size } = JSON.parse(document.querySelector("#facts").textContent);
 
 // How the curve of a key is named: "sigma/generator/blocks.0.conv1" -> "blocks.0.conv1" and so on.
 const rest = (from) => (key) => key.split("/").slice(from).join("/");
-const layer = (key) => layerTitle(key.split("/").find((part) => part.includes(".attention_")), size);
-const named = (names) => (key) => names[key];
+const layer = (key) => {
+  const name = key.split("/").find((part) => /^\w+\.attention_\d+$/.test(part));
+  return name ? layerTitle(name, size) : key;
+};
+const named = (names) => (key) => names[key] ?? key;
 
 /** Which keys share a chart, what the chart shows, and how its curves are named. */
 const CHARTS = [
@@ -152,8 +155,11 @@ export function initialize() {
   }
 
   async function poll() {
-    if (!document.hidden && !panel.hidden) await refresh();
-    setTimeout(poll, POLL_PERIOD);
+    try {
+      if (!document.hidden && !panel.hidden) await refresh();
+    } finally {
+      setTimeout(poll, POLL_PERIOD);
+    }
   }
 
   initializeTabs(refresh);
