@@ -432,6 +432,7 @@ def test_a_missing_part_is_reported_and_the_first_view_stays(
     open_page(page, site)
     page.get_by_role("button", name="New samples").click()
     expect(page.locator("#toast")).to_contain_text(".wasm.gz is missing")
+    expect(page.locator("#loading")).to_be_hidden()
     expect(page.locator("#where")).to_contain_text("Pixel")
 
 

@@ -10,8 +10,10 @@ const bar = loading.querySelector("progress");
 engine.addEventListener("progress", ({ detail }) => {
   bar.value = detail.share;
 });
-engine.addEventListener("ready", () => {
-  loading.hidden = true;
-});
+for (const end of ["ready", "failed"]) {
+  engine.addEventListener(end, () => {
+    loading.hidden = true;
+  });
+}
 explore(engine, facts);
 document.documentElement.classList.add("ready");

@@ -19,7 +19,7 @@ function normalized({ seed, label, truncation, index, gamma = 1, toward = null, 
   return { seed, label, truncation, index, gamma, toward: blend ? toward : null, blend, moves };
 }
 
-/** Fires "progress" with detail.share while files arrive, and "ready" once the networks can run. */
+/** Fires "progress" with detail.share while files arrive; then "ready", or "failed" if networks cannot run. */
 export class NetworkEngine extends EventTarget {
   /** @param {object} facts `files`, `bytes`, `start` and more on the model: see folder.py */
   constructor(facts) {
@@ -62,11 +62,12 @@ export class NetworkEngine extends EventTarget {
     this.runNext();
   }
 
-  receive({ loaded, ready, result, error }) {
+  receive({ loaded, ready, failed, result, error }) {
     if (loaded !== undefined) {
       this.dispatchEvent(new CustomEvent("progress", { detail: { share: loaded / this.facts.bytes } }));
     } else if (ready) this.dispatchEvent(new Event("ready"));
-    else {
+    else if (failed) this.dispatchEvent(new Event("failed"));
+    else if (this.running) { // nothing waits for what arrives after a failure
       const { resolve, reject } = this.running;
       this.running = null;
       if (error !== undefined) reject(new Error(error));
@@ -79,6 +80,7 @@ export class NetworkEngine extends EventTarget {
     this.failure = new Error(message);
     for (const { reject } of [this.running, ...this.jobs].filter(Boolean)) reject(this.failure);
     [this.running, this.jobs] = [null, []];
+    this.dispatchEvent(new Event("failed"));
   }
 
   /** Have the worker do something: a promise of its result. */

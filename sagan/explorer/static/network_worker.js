@@ -52,7 +52,7 @@ function load({ runtime, generator, discriminator }) {
   // Sessions are opened one after the other, the generator first.
   networks = { generator: first, discriminator: first.then(() => open(models[1])) };
   // What fails is reported by each job that needs it.
-  Promise.all(Object.values(networks)).then(() => postMessage({ ready: true }), () => {});
+  Promise.all(Object.values(networks)).then(() => postMessage({ ready: true }), () => postMessage({ failed: true }));
 }
 
 /** Rounded as torch rounds: halves to even. */
