@@ -87,6 +87,35 @@ def test_strength_and_the_way_to_another_picture_are_in_the_file(
     assert page.input_value("#blend") == "0"
 
 
+def test_what_is_unpacked_slowly_does_not_replace_a_later_choice(
+    page: Page, exported: Path, open_page: OpenPage
+) -> None:
+    page.add_init_script(
+        """let wait = 500;
+        const read = Response.prototype.arrayBuffer;
+        Response.prototype.arrayBuffer = async function () {
+          const first = wait;
+          wait = 0;
+          await new Promise((resolve) => setTimeout(resolve, first));
+          return read.call(this);
+        };"""
+    )
+    end = page.locator("#interpolation-end")
+
+    def drawn() -> str:
+        page.wait_for_timeout(1000)
+        pixels: str = end.evaluate("canvas => canvas.toDataURL()")
+        return pixels
+
+    open_page(page, exported.as_uri())
+    page.locator("#gallery button").nth(1).click()
+    second = drawn()
+    page.locator("#gallery button").nth(0).click()
+    assert drawn() != second
+    page.locator("#gallery button").nth(1).click()
+    assert drawn() == second
+
+
 # The picture's own pixels, in the middle of the 8 x 8 that show each, within a level.
 SHOWN = """([image]) => {
   const canvas = document.querySelector("#picture .composite");

@@ -49,9 +49,10 @@ async function variantOf({ index, gamma, blend }, base) {
 }
 
 const show = latestOnly(async () => {
-  const base = decodePayload(bytesOf(blocks[state.index]), facts.gammas);
+  const { index } = state; // it may have changed when a variant is unpacked
+  const base = decodePayload(bytesOf(blocks[index]), facts.gammas);
   const payload = isVariant() ? await variantOf(state, base) : base;
-  view.show(payload, previews[state.index].label);
+  view.show(payload, previews[index].label);
 });
 
 const isVariant = () => state.gamma !== 1 || state.blend !== 0;
@@ -67,12 +68,12 @@ function change(changes) {
   show();
 }
 
-async function paintEnds() {
+const paintEnds = latestOnly(async () => {
   const { image, size } = previews[state.index];
   paint($("#interpolation-start"), image, size);
   const end = await variantOf({ ...state, gamma: 1, blend: Number($("#blend").max) }, null);
   paint($("#interpolation-end"), end.image, end.size);
-}
+});
 
 previews.forEach((image, index) => gallery.show(index, image, image.label));
 const [hasStrengths, hasFrames] = ["[data-blend='0']", ":not([data-blend='0'])"].map((kind) => $(`.variant${kind}`) !== null);
