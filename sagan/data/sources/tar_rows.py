@@ -6,15 +6,12 @@
 import tarfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sagan.data.sources.names import is_hidden, is_image_name, names_masks
 from sagan.data.sources.rows import Row
 from sagan.data.sources.tar_archive import open_tar
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file
-
-if TYPE_CHECKING:
-    pass
 
 _ENOUGH_TO_JUDGE = 1000
 _MAX_LABEL_BYTES = 4096
