@@ -43,7 +43,9 @@ class ZipSource(NamedSource):
         self._members = members[list(indices.values())]
 
         def read(name: str) -> bytes:
-            return read_member(str(path), name, members[found.index(name)].item())
+            # Of two members with one name the later counts, as in `usable_names`.
+            last = max(index for index, each in enumerate(found) if each == name)
+            return read_member(str(path), name, members[last].item())
 
         super().__init__(path, split, found, list(indices), notes, read)
 

@@ -55,6 +55,15 @@ def write_tree(
     return str(path)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile's, when writing
+def test_of_two_files_of_labels_with_one_name_in_a_zip_the_later_one_counts(tmp_path: Path) -> None:
+    path = in_zip(tmp_path, {"labels": [[name, 0] for name in NAMES]})
+    with zipfile.ZipFile(path, "a") as archive:
+        labels = [[name, n % 2] for n, name in enumerate(NAMES)]
+        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+    assert [image.label for image in open_source(str(path)).images()] == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("write", [in_zip, in_folder])
 @pytest.mark.parametrize("form", [list, dict])
 def test_labels_are_the_files_and_folders_mean_nothing(tmp_path: Path, write, form) -> None:
