@@ -45,7 +45,7 @@ class ZipSource(NamedSource):
         def read(name: str) -> bytes:
             # Of two members with one name the later counts, as in `usable_names`.
             last = max(index for index, each in enumerate(found) if each == name)
-            return read_member(str(path), name, members[last].item())
+            return read_member(str(path), members[last].item())
 
         super().__init__(path, split, found, list(indices), notes, read)
 
@@ -57,7 +57,7 @@ class ZipSource(NamedSource):
             members = self._members[[index for index, _ in block]].tolist()
             for (index, label), member in zip(block, members, strict=True):
                 name = self._names[index]
-                yield SourceImage(name, label, partial(read_member, path, name, member))
+                yield SourceImage(name, label, partial(read_member, path, member))
 
     def listing_digest(self) -> str:
         entries = (
@@ -184,7 +184,7 @@ def _overlapping(members: Members) -> BoolArray:
     return overlaps
 
 
-def read_member(path: str, name: str, member: Member) -> bytes:
+def read_member(path: str, member: Member) -> bytes:
     """Read one member of a zip.
 
     `zipfile` does it only for compressions other than the usual two: it first reads the directory
@@ -201,7 +201,7 @@ def read_member(path: str, name: str, member: Member) -> bytes:
     if max(size, packed) > MAX_IMAGE_BYTES:
         raise UnreadableError(f"larger than {MAX_IMAGE_BYTES // 1024**2} MiB")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return _read_by_zipfile(path, name, size)
+        return _read_by_zipfile(path, offset, size)
     try:
         data = _read_packed(path, offset, packed)
         if method == zipfile.ZIP_DEFLATED:
@@ -227,9 +227,10 @@ def _read_packed(path: str, offset: int, packed: int) -> bytes:
     return block[start : start + packed]
 
 
-def _read_by_zipfile(path: str, name: str, size: int) -> bytes:
+def _read_by_zipfile(path: str, offset: int, size: int) -> bytes:
     try:
-        with _open_zip(path, Path(path).stat().st_mtime_ns).open(name) as file:
+        archive, members = _open_zip(path, Path(path).stat().st_mtime_ns)
+        with archive.open(members[offset]) as file:
             return file.read(size)
     except Exception as error:
         # On damaged members, zipfile raises whatever the decompressors and struct do.
@@ -237,6 +238,12 @@ def _read_by_zipfile(path: str, name: str, size: int) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _open_zip(path: str, changed: int) -> zipfile.ZipFile:
-    """Open an archive, reading its directory once in each process until the file changes."""
-    return zipfile.ZipFile(path)  # which closes the file when the cache drops it
+def _open_zip(path: str, changed: int) -> tuple[zipfile.ZipFile, dict[int, zipfile.ZipInfo]]:
+    """Open an archive, reading its directory once in each process until the file changes.
+
+    Returns:
+        The archive, which closes the file when the cache drops it; its members by their offsets, as
+        two may have one name, and `plain_name` is not always the name in the archive.
+    """
+    archive = zipfile.ZipFile(path)
+    return archive, {member.header_offset: member for member in archive.infolist()}
