@@ -177,15 +177,19 @@ def replace(folder: Path, out: Path) -> None:
     """Give a finished folder its name, in place of a folder that has it.
 
     Raises:
-        OSError: it cannot be renamed.
+        OSError: it cannot be renamed; the old folder has its name still.
     """
     flush(folder)
     if out.is_dir() and any(out.iterdir()):
         # A folder cannot be renamed onto one that is not empty. The old one goes aside first, so
         # that at any moment the name means the old set, the new one or (briefly) nothing.
         with staged(out) as old:
-            out.rename(old / "replaced")
-            folder.rename(out)
+            try:
+                out.rename(old / "replaced")
+                folder.rename(out)
+            finally:
+                if not out.exists():
+                    (old / "replaced").rename(out)
     else:
         folder.rename(out)
     flush(out.parent)

@@ -111,6 +111,26 @@ def test_a_finished_folder_takes_its_name_whatever_had_it(
     assert (names(tmp_path), names(out)) == (["out"], ["new"])
 
 
+@pytest.mark.parametrize("error", [PermissionError, KeyboardInterrupt])
+def test_a_folder_that_cannot_be_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    out, rename = tmp_path / "out", Path.rename
+
+    def refuse_the_new_one(path: Path, target: Path) -> Path:
+        if target == out and path.name != "replaced":
+            raise error
+        return rename(path, target)
+
+    out.mkdir()
+    (out / "old").touch()
+    with staged(out) as folder, monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse_the_new_one)
+        with pytest.raises(error):
+            replace(folder, out)
+    assert (names(tmp_path), names(out)) == (["out"], ["old"])
+
+
 def test_the_first_of_two_finished_folders_keeps_the_name(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for name in ("first", "second"):
