@@ -49,7 +49,8 @@ def least_step_bytes(
         for layer in [*generator.self_attention.values(), *discriminator.self_attention.values()]:
             if isinstance(layer, SelfAttention2d):
                 layer.backend = "chunked"
-    size = config.batch_size // (processes * config.accumulation)
+    # `Shards.of` refuses a batch that has less than an image for each, in all processes at once.
+    size = max(1, config.batch_size // (processes * config.accumulation))
     images = torch.empty(2 * size, *_channels_first(config), device="meta")
     kept = max(
         _kept_bytes(lambda: _judge(discriminator, images)),  # real and fake together

@@ -48,6 +48,10 @@ def test_images_of_a_step_in_one_process_add_equal_amounts(preset: str) -> None:
     assert few / 2 < half == other < more
 
 
+def test_a_batch_too_small_for_the_processes_is_left_for_the_training_to_refuse() -> None:
+    assert estimate("smoke", processes=4, batch_size=2) == estimate("smoke", batch_size=1)
+
+
 @pytest.mark.parametrize("preset", ["classic-32", "cpu-32"])
 def test_what_is_advised_against_too_little_memory_is_accepted_and_takes_less(preset: str) -> None:
     """`cpu-32` keeps its fakes, which excludes accumulation."""
