@@ -27,7 +27,7 @@ from queue import SimpleQueue
 from typing import IO, Generic, TypeVar
 
 from sagan.data.sources.base import SourceImage
-from sagan.errors import UnreadableError
+from sagan.errors import SaganError, UnreadableError, reason
 from sagan.runtime.machine import available_cores
 
 T = TypeVar("T")
@@ -226,25 +226,38 @@ class _Worker(Generic[T]):
 
 
 def _start(work: object) -> subprocess.Popen[bytes]:
-    """Start a worker process, send it its work, and wait until it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _WORKER.format(path=sys.path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # Otherwise NumPy would start a thread for every core in each worker.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    )
+    """Start a worker process, send it its work, and wait until it is ready.
+
+    Raises:
+        SaganError: it does not start, which is not the fault of an image.
+    """
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _WORKER.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Otherwise NumPy would start a thread for every core in each worker.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+    except OSError as error:
+        raise _not_started(reason(error)) from None
     assert process.stdin is not None
     assert process.stdout is not None
     try:
         pickle.dump(work, process.stdin, protocol=5)
         process.stdin.flush()
         pickle.load(process.stdout)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, pickle.UnpicklingError):
         _end(process)
-        # Not an OSError, which would look like an image's fault.
-        raise RuntimeError("a worker process for decoding did not start") from error
+        raise _not_started("it ended at once") from None
     return process
+
+
+def _not_started(why: str) -> SaganError:
+    return SaganError(
+        f"a process that was to decode pictures did not start: {why}; if memory is short, close "
+        "other programs, and give the same command again"
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

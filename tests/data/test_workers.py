@@ -12,6 +12,7 @@ import pytest
 
 from sagan.data import workers
 from sagan.data.sources.base import SourceImage
+from sagan.errors import SaganError
 
 NUM = workers.MAX_LOCAL_IMAGES
 
@@ -73,6 +74,23 @@ def test_an_image_that_kills_its_process_is_unreadable_but_the_rest_is_not(
     results = run(work, work.abort_at_100)
     assert "died" in str(results[100][1])
     assert [result for _, result in results[101:]] == list(range(101, NUM))
+
+
+@pytest.mark.parametrize(
+    ("start", "why"),
+    [
+        ({"_WORKER": "raise SystemExit({path!r} and 1)"}, "it ended at once"),
+        ({"_WORKER": "print({path!r})"}, "it ended at once"),
+        ({"sys.executable": "/no/such/python"}, "No such file or directory"),
+    ],
+)
+def test_workers_that_do_not_start_are_an_error_in_one_line_and_no_images_fault(
+    work: ModuleType, monkeypatch: pytest.MonkeyPatch, start: dict[str, str], why: str
+) -> None:
+    for name, value in start.items():
+        monkeypatch.setattr(f"sagan.data.workers.{name}", value)
+    with pytest.raises(SaganError, match=f"did not start: {why}"):
+        run(work, int)
 
 
 def test_an_exception_in_the_work_is_raised_here(work: ModuleType) -> None:
