@@ -103,6 +103,7 @@ def train(session: Session, reporter: Reporter) -> None:
         if accelerator.is_main_process:
             shown = SilencedReporter(reporter, requests)
             trackers = Trackers(session.trackers, run.path, session.description)
+            stack.callback(trackers.close)
             recorder = Recorder(
                 run, training, shown, session.description.credits, session.attention_figures,
                 trackers,

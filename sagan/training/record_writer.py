@@ -76,7 +76,5 @@ class RecordWriter:
         flush(self.path)
 
     def close(self) -> None:
-        """Write what is still buffered for TensorBoard and trackers."""
-        if self._trackers is not None:
-            self._trackers.close()
+        """Write what is still buffered for TensorBoard; who has started trackers finishes them."""
         self._tensorboard.close()

@@ -3,7 +3,7 @@
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,24 +100,28 @@ class Trackers:
         description: what is trained.
 
     Raises:
-        SaganError: a tracker cannot start.
+        SaganError: a tracker cannot start, or its name for the run cannot be written down.
     """
 
     def __init__(self, names: tuple[str, ...], run: Path, description: RunDescription) -> None:
         self._started: dict[str, Any] = {}
         known = _known_ids(run)
-        for name in names:
-            try:
-                tracker = KINDS[name].open(run, known.get(name, ""))
-                tracker.start()
-                self._started[name] = tracker
-                known[name] = str(KINDS[name].id_of(tracker))
-                tracker.store_init_configuration(_hyperparameters(description))
-            except Exception as error:  # each library has errors of its own
-                self.close()
-                raise SaganError(f"cannot start the tracker {name}: {_described(error)}") from None
-        if names:
-            write_json(run / IDS, known)
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            for name in names:
+                try:
+                    tracker = KINDS[name].open(run, known.get(name, ""))
+                    tracker.start()
+                    self._started[name] = tracker
+                    known[name] = str(KINDS[name].id_of(tracker))
+                    tracker.store_init_configuration(_hyperparameters(description))
+                except Exception as error:  # each library has errors of its own
+                    raise SaganError(
+                        f"cannot start the tracker {name}: {_described(error)}"
+                    ) from None
+            if names:
+                write_json(run / IDS, known)
+            stack.pop_all()
 
     def log(self, record: Record) -> None:
         """Record numbers, among them "step"."""

@@ -141,6 +141,19 @@ def test_a_tracker_that_cannot_start_is_one_line_before_the_first_step(
         run_with(("fake",), tmp_path / "run", labeled, tiny, steps=1)
 
 
+def test_trackers_are_finished_if_nothing_can_be_recorded(
+    opened: list[Fake], labeled: PackedDataset, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    damaged, blocked = tmp_path / "damaged", tmp_path / "blocked"
+    (damaged / "trackers.json").mkdir(parents=True)
+    blocked.mkdir()
+    (blocked / "tb").touch()
+    for run in (damaged, blocked):
+        with pytest.raises(SaganError, match="cannot write"):
+            run_with(("fake",), run, labeled, tiny, steps=1)
+    assert [fake.finished for fake in opened] == [1, 1]
+
+
 def test_a_tracker_that_fails_is_left_out_with_one_warning(
     opened: list[Fake], finished_run: Path, tmp_path: Path
 ) -> None:
