@@ -30,7 +30,8 @@ from sagan.nn.channels import (
 )
 from sagan.presets import PRESETS
 
-Positive = Annotated[int, Field(gt=0, le=10**9)]
+MAX_STEPS = 10**9
+Positive = Annotated[int, Field(gt=0, le=MAX_STEPS)]
 Channels = Annotated[int, Field(gt=0, le=4096)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from sagan.config import Config
+from sagan.config import MAX_STEPS, Config
 from sagan.errors import SaganError
 from sagan.run.checkpoint import KEEP
 from sagan.training.state import Training
@@ -56,15 +56,19 @@ def expected_overhead(config: Config) -> float:
     return OVERHEAD + (config.evaluate_share if config.evaluate_every else 0.0)
 
 
-def affordable_steps(seconds: float, step_seconds: float, overhead: float) -> int:
-    """Return how many steps of this length fit into a time, at least one.
+def affordable_steps(seconds: float, step_seconds: float, overhead: float, done: int = 0) -> int:
+    """Return how many steps to do in all: those done, and as many as fit into a time, at least one.
+
+    There are at most as many as a configuration may have.
 
     Args:
         seconds: the time.
         step_seconds: of a step.
         overhead: time of everything but steps, as a share of the time of steps.
+        done: steps done before.
     """
-    return max(1, math.floor(seconds / (step_seconds * (1 + overhead))))
+    fitting = max(1, math.floor(seconds / (step_seconds * (1 + overhead))))
+    return min(done + fitting, MAX_STEPS)
 
 
 def estimate(training: Training, step_seconds: float) -> Estimate:
@@ -121,7 +125,7 @@ class Pace:
             )
         speed = training.seconds / training.step
         overhead = training.elapsed / training.seconds - 1
-        training.steps = training.step + affordable_steps(left, speed, overhead)
+        training.steps = affordable_steps(left, speed, overhead, training.step)
         self._corrections.insert(0, training.elapsed + CORRECTIONS[0] * left)
 
     def stepped(self) -> None:
@@ -162,7 +166,7 @@ class Pace:
         if not self._corrections:  # enough has been seen of it
             overhead = training.elapsed / training.seconds - 1
         left = max(0.0, self._limit - training.elapsed)
-        steps = training.step + affordable_steps(left, self._step_seconds, overhead)
+        steps = affordable_steps(left, self._step_seconds, overhead, training.step)
         return steps if abs(steps - training.steps) > TOLERANCE * training.steps else 0
 
     @property

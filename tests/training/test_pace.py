@@ -113,6 +113,24 @@ def test_more_minutes_than_before_give_more_steps(monkeypatch: pytest.MonkeyPatc
     assert training.steps == pytest.approx(2 * training.step, rel=0.02)
 
 
+def test_no_limit_gives_more_steps_than_a_configuration_may_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most = 10**9
+    assert affordable_steps(6e7, 0.01, 0.0) == most
+    simulation = Simulation(monkeypatch, 1000, minutes=10**6)
+    simulation.run(1e-4, until=1)
+    training = simulation.training
+    Pace(training, limit_changed=True)
+    assert training.steps == most
+    steps = Pace(training)
+    for _ in range(3):
+        training.step, training.seconds = training.step + 1, training.seconds + 1e-4
+        steps.stepped()
+    training.elapsed, training.steps = 0.05 * 6e7, 10**8
+    assert steps.corrected_steps() == most
+
+
 def test_fewer_minutes_than_have_passed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     simulation = Simulation(monkeypatch, 1000, minutes=10)
     simulation.run(0.5)
