@@ -77,6 +77,7 @@ def train(session: Session, reporter: Reporter) -> None:
         newest, environment = None, dict[str, Any]()
         if accelerator.is_main_process:
             stack.enter_context(directory.locked(run.path))
+            _check_begun(run, session)
             environment = describe_training(accelerator, training.adversaries.precision)
             newest = run.newest_checkpoint
             if newest is not None:
@@ -85,18 +86,20 @@ def train(session: Session, reporter: Reporter) -> None:
         found = checkpoint.step_of(newest) if newest is not None else -1
         (step,) = training.processes.all_reduce_max(found)
         _check_steps(run, step, training.config.steps)
-        if accelerator.is_main_process:
-            directory.create_run(run.path, session.description, environment)
         in_float32 = training.adversaries.precision == torch.float32
         stack.enter_context(exact_float32(enabled=in_float32))
         if step >= 0:
             training.restore(checkpoint.folder_of(run.path, step))
         elif session.start is not None:
             training.start_from(session.start)
-            training.save(run.path)  # so that resuming does not need the model
         pace = Pace(training, session.limit_changed)
-        if accelerator.is_main_process and training.steps != training.config.steps:
-            directory.write_description(run.path, session.description.with_steps(training.steps))
+        evaluator = Evaluator(run, training)
+        # Only now: whatever may refuse to resume leaves the run as it was.
+        if accelerator.is_main_process:
+            description = session.description.with_steps(training.steps)
+            directory.create_run(run.path, description, environment)
+        if step < 0 and session.start is not None:
+            training.save(run.path)  # so that resuming does not need the model
         shorten_timeout()
         requests = stack.enter_context(received_requests())
         recorder = None
@@ -110,7 +113,6 @@ def train(session: Session, reporter: Reporter) -> None:
             )  # fmt: skip
             stack.callback(recorder.close)
             recorder.started()
-        evaluator = Evaluator(run, training)
         _train(session, training, evaluator, recorder, requests, pace)
         leave_processes()
         accelerator.end_training()
@@ -125,6 +127,20 @@ def check_steps(session: Session) -> None:
     newest = session.run.newest_checkpoint
     if newest is not None:
         _check_steps(session.run, checkpoint.step_of(newest), session.description.config.steps)
+
+
+def _check_begun(run: Run, session: Session) -> None:
+    """Refuse to overwrite a run that another process has begun or changed since it was read.
+
+    Args:
+        run: as it is now that no other process can change it.
+        session: prepared before that.
+
+    Raises:
+        SaganError: the run in the folder is not the one that the session was prepared from.
+    """
+    if (run.description if run.exists else None) != session.begun:
+        raise SaganError(f"another process has trained in '{run}' meanwhile: run the command again")
 
 
 def _check_steps(run: Run, done: int, steps: int) -> None:

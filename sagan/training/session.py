@@ -75,7 +75,7 @@ class Session:
         run: the run directory, which need not exist yet.
         description: configuration and data to train with.
         dataset: the images.
-        limit_changed: whether a run to resume began with another time limit, or without one.
+        begun: the run to resume, as it was found; None for a new one.
         plan: what `sagan.training.time_plan.make_plan` may choose from, in a new run with a time
             limit. Until then, the description's steps and preset mean nothing.
         start: what a run at its beginning takes from a model; None if it starts from scratch or
@@ -87,11 +87,17 @@ class Session:
     run: Run
     description: RunDescription
     dataset: PackedDataset
-    limit_changed: bool = False
+    begun: RunDescription | None = None
     plan: TimePlan | None = None
     start: Start | None = None
     attention_figures: bool = True
     trackers: tuple[str, ...] = ()
+
+    @property
+    def limit_changed(self) -> bool:
+        """Whether a run to resume began with another time limit, or without one."""
+        minutes = self.description.config.minutes
+        return self.begun is not None and self.begun.config.minutes != minutes
 
 
 def prepare_session(
@@ -177,10 +183,8 @@ def prepare_session(
                 "--out"
             )
         description = replace(description, start=taken.record)
-    session = Session(found, description, dataset, start=taken)
-    if begun is not None:
-        return replace(session, limit_changed=begun.config.minutes != config.minutes)
-    if not config.minutes:
+    session = Session(found, description, dataset, begun, start=taken)
+    if begun is not None or not config.minutes:
         return session
     candidates = [Candidate(description)]
     if not asked and not model:  # which would decide the networks

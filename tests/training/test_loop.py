@@ -242,6 +242,37 @@ def test_fewer_steps_than_a_run_has_done_are_refused_and_not_recorded(
 
 
 @pytest.mark.usefixtures("no_images")
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = train_run(tmp_path / "run", unlabeled, steps=3)
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(SaganError, match="minutes already: give more with --minutes"):
+        train_run(run, unlabeled, minutes=1e-9)
+    (run / "stats.jsonl").unlink()
+    (run / "stats.jsonl").mkdir()
+    with pytest.raises(SaganError, match=r"cannot read '.*stats\.jsonl'"):
+        train_run(run, unlabeled, steps=4)
+    assert (run / "config.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_images")
+def test_a_run_that_another_process_has_begun_or_changed_meanwhile_is_not_overwritten(
+    unlabeled: PackedDataset, train_run: Train, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    tiny = {"channels_g": 8, "channels_d": 8, "latent_size": 8, "batch_size": 8, "steps": 9}
+    tiny |= {"precision": "float32"}
+    for steps in (2, 3):
+        session = prepare_session(str(unlabeled.path), run, "smoke", tiny, lambda line: None)
+        train_run(run, unlabeled, steps=steps)
+        before = (run / "config.json").read_bytes()
+        with pytest.raises(SaganError, match=r"another process has trained in '.*run' meanwhile"):
+            loop.train(session, At(9, lambda: None))
+        assert (run / "config.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_images")
 def test_a_resumed_run_needs_no_preset(
     unlabeled: PackedDataset, tmp_path: Path, train_run: Train, tiny_config: Callable[..., Any]
 ) -> None:
