@@ -112,6 +112,13 @@ def _same_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _heard_ctrl_c() -> None:
+    """Ctrl-C interrupts, also if the tests run in the background of a script, which ignores it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def fatal_hangup() -> Iterator[None]:
     """A hangup ends processes, as in a terminal; under nohup, they would ignore it."""

@@ -31,19 +31,22 @@ class Requests:
             self.save = True
             return
         self.stop = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) == self.receive:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
 def received_requests() -> Iterator[Requests]:
-    """Collect signals within the context; only a process's main thread receives any."""
+    """Collect signals within the context; only a process's main thread receives any.
+
+    Signals that are ignored stay so: a hangup under nohup, Ctrl-C in a script's background jobs.
+    """
     requests = Requests()
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    numbers = [signal.SIGINT, signal.SIGTERM, *([_SAVE] if _SAVE else [])]
-    if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:  # as nohup sets it
-        numbers.append(_HANGUP)
+    known = [number for number in (signal.SIGINT, signal.SIGTERM, _SAVE, _HANGUP) if number]
+    numbers = [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, requests.receive) for number in numbers}
     try:
         yield requests

@@ -18,7 +18,7 @@ from sagan.runtime.processes import Processes
 from sagan.training import loop, state
 from sagan.training.loop import Interrupted
 from sagan.training.recorder import Reporter
-from sagan.training.signals import CLOSED_OUTPUT
+from sagan.training.signals import CLOSED_OUTPUT, received_requests
 from sagan.training.state import Training
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
@@ -178,15 +178,31 @@ def test_a_closed_terminal_saves_first_and_the_status_names_the_signal(
     assert steps_saved(tmp_path / "run") == [caught.value.step]
 
 
-def test_a_hangup_that_is_ignored_as_under_nohup_does_not_stop_a_training(
-    unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
+IGNORED = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1] if os.name != "nt" else []
+
+
+@pytest.mark.parametrize("number", IGNORED)
+def test_a_signal_that_is_ignored_as_under_nohup_does_nothing_to_a_training(
+    number: int, unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
-        run = train_run(tmp_path / "run", unlabeled, steps=3, reporter=SendAt(2, signal.SIGHUP))
+        run = train_run(tmp_path / "run", unlabeled, steps=3, reporter=SendAt(2, number))
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
     assert steps_saved(run) == [3]
+
+
+def test_a_request_to_stop_does_not_end_that_ctrl_c_is_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with received_requests() as requests:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+        assert requests.stop == signal.SIGTERM
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class WriteNowhere(Reporter):
