@@ -154,6 +154,7 @@ def _overrides(
 ) -> dict[str, Any]:
     """Return the settings that replace a preset's."""
     from sagan.training.assignments import parse_assignments
+    from sagan.training.config_file import STEPS_AND_LIMIT
 
     overrides = parse_assignments(settings)
     limit = (minutes or 0.0) + 60 * (hours or 0.0)
@@ -162,7 +163,7 @@ def _overrides(
     if limit:
         overrides["minutes"] = limit
     if overrides.get("minutes") and "steps" in overrides:
-        raise SaganError("a time limit decides the number of steps: give one of the two")
+        raise SaganError(STEPS_AND_LIMIT)
     return overrides
 
 

@@ -14,6 +14,7 @@ from sagan.storage.files import read_text
 from sagan.training.assignments import LISTS, parse_value
 
 SUFFIXES = (".yaml", ".yml", ".json")
+STEPS_AND_LIMIT = "a time limit decides the number of steps: give one of the two"
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,17 @@ class ConfigFile:
     def with_overrides(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings with others in their place; of steps and time limit, the given one.
 
+        A time limit decides the number of steps, so beside one the file's own number goes: a file
+        with all fields has always one.
+
         Args:
             overrides: what the command line says.
         """
         settings = dict(self.settings)
-        if overrides.get("minutes"):
-            settings.pop("steps", None)
-        elif "steps" in overrides:
+        if "steps" in overrides and not overrides.get("minutes"):
             settings.pop("minutes", None)
+        elif overrides.get("minutes", settings.get("minutes")):
+            settings.pop("steps", None)
         return settings | dict(overrides)
 
 
@@ -89,7 +93,10 @@ def _of_settings(content: dict[Any, Any]) -> ConfigFile:
         raise SaganError(f"the preset {preset!r} is not a name")
     check_keys(content)
     settings = {key: _value(key, value) for key, value in content.items()}
-    return ConfigFile(preset, settings, whole=settings.keys() == Config.model_fields.keys())
+    whole = settings.keys() == Config.model_fields.keys()
+    if settings.get("minutes") and "steps" in settings and not whole:
+        raise SaganError(STEPS_AND_LIMIT)
+    return ConfigFile(preset, settings, whole)
 
 
 def _value(key: str, value: Any) -> Any:

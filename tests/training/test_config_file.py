@@ -17,6 +17,7 @@ from sagan.training.config_file import read_config_file
 from sagan.training.loop import train
 from sagan.training.recorder import Reporter
 from sagan.training.session import Session, prepare_session
+from sagan.training.time_plan import make_plan
 
 
 class Silent(Reporter):
@@ -102,6 +103,26 @@ def test_the_command_line_comes_before_the_file(labeled: PackedDataset, tmp_path
     assert (config.lr_g, config.lr_d, config.steps, config.minutes) == (0.01, 0.002, 4, 0)
 
 
+@pytest.mark.usefixtures("no_images")
+def test_a_time_limit_in_a_whole_file_decides_the_steps_and_a_resumed_run_keeps_them(
+    labeled: PackedDataset, tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    run, config = tmp_path / "run", tiny_config(minutes=1e-3, steps=500_000, evaluate_every=0)
+    file = written(tmp_path, "\n".join(yaml_lines(config, "smoke")))
+    planned = make_plan(prepared(file, run, labeled), lambda line: None)
+    assert planned.description.config.steps < 500_000
+    assert planned.description.config.log_every == config.log_every
+    train(planned, Silent())
+    done = Run(run).description.config.steps
+    again = prepared(file, run, labeled)
+    assert (again.description.config.steps, again.limit_changed) == (done, False)
+    for given, expected in [
+        ({"steps": done + 1}, (done + 1, 0)), ({"minutes": 0.0}, (500_000, 0)),
+    ]:  # fmt: skip
+        asked = prepared(file, run, labeled, **given).description.config
+        assert (asked.steps, asked.minutes) == expected
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_can_be_written_as_yaml_and_read_again(preset: str, tmp_path: Path) -> None:
     config = resolve(preset)
@@ -118,6 +139,7 @@ def test_every_preset_can_be_written_as_yaml_and_read_again(preset: str, tmp_pat
         ("a.yaml", "- a\n- b\n", "has no settings"),
         ("a.yaml", "lr_g: [1\n", "not YAML: .* in line 2"),
         ("a.yaml", "!!python/object/apply:os.system ['true']", "not YAML: could not determine"),
+        ("a.yaml", "steps: 5\nminutes: 3\n", "decides the number of steps: give one of the two"),
         ("a.yaml", "lr: 1e-4\n", r"a\.yaml': unknown setting 'lr': did you mean lr_"),
         ("a.yaml", "1: 2\n", "unknown setting 1"),
         ("a.yaml", "[1]: 2\n", "not YAML"),
