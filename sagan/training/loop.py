@@ -113,6 +113,7 @@ def train(session: Session, reporter: Reporter) -> None:
             )  # fmt: skip
             stack.callback(recorder.close)
             recorder.started()
+        del run  # and with it its records, which may be many
         _train(session, training, evaluator, recorder, requests, pace)
         leave_processes()
         accelerator.end_training()

@@ -11,7 +11,7 @@ from typing import Any
 from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
 
-from sagan.run.stats import Record
+from sagan.run.stats import MAX_STATS_BYTES, Record, thinned
 from sagan.storage.files import write_bytes
 from sagan.storage.fsync import append, flush
 from sagan.training.trackers import Trackers
@@ -36,6 +36,9 @@ def _host_name_left_out() -> Iterator[None]:
 class RecordWriter:
     """Appends records to RUN/stats.jsonl, RUN/tb and trackers, starting after a given step.
 
+    So that stats.jsonl never gets larger than what is read of it, about every other record is left
+    out there when it is full.
+
     Args:
         run: the run directory.
         kept: the records of earlier steps. All others in stats.jsonl are removed, because their
@@ -48,7 +51,9 @@ class RecordWriter:
         self, run: Path, kept: Sequence[Record], step: int, trackers: Trackers | None = None
     ) -> None:
         self.path = run / "stats.jsonl"
-        write_bytes(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        content = "".join(json.dumps(record) + "\n" for record in kept).encode()
+        write_bytes(self.path, content)
+        self._bytes = len(content)
         with _host_name_left_out():
             self._tensorboard = SummaryWriter(run / "tb", purge_step=step + 1)
         self._trackers = trackers
@@ -57,7 +62,13 @@ class RecordWriter:
         """Append one record; it has a "step"."""
         # JSON has neither infinities nor NaN.
         finite = {name: v if math.isfinite(v) else None for name, v in record.items()}
-        append(self.path, (json.dumps(finite) + "\n").encode())
+        line = (json.dumps(finite) + "\n").encode()
+        if self._bytes + len(line) > MAX_STATS_BYTES:
+            content = thinned(self.path.read_bytes())
+            write_bytes(self.path, content)
+            self._bytes = len(content)
+        append(self.path, line)
+        self._bytes += len(line)
         step = int(record["step"])
         for name, value in record.items():
             if name != "step":

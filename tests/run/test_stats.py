@@ -8,7 +8,7 @@ import pytest
 
 from sagan.errors import SaganError, UnreadableError
 from sagan.run import stats
-from sagan.run.stats import parse_records, read_records
+from sagan.run.stats import parse_records, read_records, thinned
 
 
 def lines(*records: object) -> bytes:
@@ -19,11 +19,11 @@ def test_a_file_of_terabytes_or_a_link_is_refused_in_one_line(tmp_path: Path) ->
     path = tmp_path / "stats.jsonl"
     path.touch()
     os.truncate(path, 2**40)
-    with pytest.raises(SaganError, match=r"cannot read '.*': larger than 64 MiB$"):
+    with pytest.raises(SaganError, match=r"cannot read '.*': larger than 256 MiB; move it away"):
         read_records(tmp_path)
     path.rename(tmp_path / "elsewhere")
     path.symlink_to("elsewhere")
-    with pytest.raises(SaganError, match=r"cannot read '.*': a symbolic link$"):
+    with pytest.raises(SaganError, match=r"cannot read '.*': a symbolic link; move it away"):
         read_records(tmp_path)
 
 
@@ -50,6 +50,28 @@ def test_more_numbers_than_an_honest_run_has_are_refused(
         read_records(tmp_path)
     with pytest.raises(UnreadableError):
         parse_records(lines(*[{"step": 1}] * 200))
+
+
+def test_a_hundred_thousand_records_of_the_usual_size_are_read() -> None:
+    names = [f"sigma/discriminator.{n:02}.c" for n in range(53)]
+    line = lines({"step": 99_999} | dict.fromkeys(names, 0.12345678901234567))
+    assert len(line) > 2500
+    assert len(line) * 100_000 <= stats.MAX_STATS_BYTES
+    assert (len(names) + 1 + stats._EACH_RECORD) * 100_000 <= stats.MAX_NUMBERS
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 10, 1000])
+def test_thinning_leaves_out_a_quarter_at_least_and_metrics_last(every: int) -> None:
+    records = [
+        {"step": n} | ({"metric/distance": 0.5} if n % every == 0 else {"loss/d": 1.0})
+        for n in range(100)
+    ]
+    kept = parse_records(thinned(lines(*records)))
+    assert kept == [record for record in records if record in kept]
+    assert len(kept) <= 75
+    assert kept[0] == records[0]
+    if every > 1:
+        assert sum("metric/distance" in record for record in kept) == -(-100 // every)
 
 
 def test_equal_names_are_one_object_in_all_records() -> None:

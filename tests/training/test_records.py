@@ -247,6 +247,28 @@ def test_no_file_of_a_run_names_the_machine_it_was_trained_on(
         assert b"alices-laptop" not in path.read_bytes()
 
 
+def test_a_run_reads_its_own_records_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 4000
+    monkeypatch.setattr("sagan.training.record_writer.MAX_STATS_BYTES", most)
+    monkeypatch.setattr("sagan.run.stats.MAX_STATS_BYTES", most)
+    metrics = []
+    for first in (0, 200):
+        writer = RecordWriter(tmp_path, read_records(tmp_path), first)
+        for step in range(first, first + 200):
+            metric = {"metric/distance": 0.5} if step % 50 == 0 else {}
+            writer.write({"step": step, "loss/d": 0.123456789, **metric})
+        writer.close()
+        metrics += [first + 0, first + 50, first + 100, first + 150]
+        records = read_records(tmp_path)
+        steps = [int(record["step"]) for record in records]
+        assert steps == sorted(set(steps))
+        assert (steps[0], steps[-1]) == (0, first + 199)
+        assert [r["step"] for r in records if "metric/distance" in r] == metrics
+    assert len(steps) > most / 100
+
+
 def test_a_copy_of_hard_links_stays_as_it_was_when_the_run_is_resumed(
     finished_run: Path, tmp_path: Path, labeled: PackedDataset, train_run
 ) -> None:
