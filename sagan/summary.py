@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sagan.nn.base import DiscriminatorBase, GeneratorBase
     from sagan.run.directory import RunDescription, StartRecord
 
-MAX_LISTED = 20  # unreadable files and copies that are named; pack.json has them all
+MAX_LISTED = 20  # unreadable files and copies that are named; pack.json has more
 
 
 def config_table(config: Config, title: str) -> Table:
@@ -176,7 +176,7 @@ def dataset_lines(info: "DatasetInfo") -> Iterator[str]:
     for name, count in info.counts.items():
         yield f"  {name:<24}{count:>9,}"
     unreadable = [f"{name}: {reason}" for name, reason in info.unreadable.items()]
-    yield from _first("unreadable", unreadable, len(unreadable))
+    yield from _first("unreadable", unreadable, info.num_unreadable)
     copies = [f"{name} is the same as {first}" for name, first in info.copies]
     yield from _first("duplicate", copies, info.num_copies)
     near_copies = [f"{name} is nearly the same as {first}" for name, first in info.near_copies]

@@ -5,7 +5,7 @@ from math import log
 
 from sagan.config import Config, resolve
 from sagan.data.info import DatasetInfo
-from sagan.data.packing import MANY_FLAT, packed_bytes
+from sagan.data.packing import MANY_FLAT, MAX_UNREADABLE, packed_bytes
 from sagan.images.shape import ImageShape
 from sagan.nn.channels import START, has_layout
 from sagan.runtime.machine import Machine
@@ -181,9 +181,9 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
         )
     yield from _class_warnings(info)
     yield from _size_warnings(info)
-    total = info.num_images + len(info.unreadable)
-    if len(info.unreadable) * 10 > total:
-        yield f"{len(info.unreadable):,} of {total:,} files cannot be read: packing will stop"
+    total = info.num_images + info.num_unreadable
+    if info.num_unreadable > MAX_UNREADABLE * total:
+        yield f"{info.num_unreadable:,} of {total:,} files cannot be read: packing will stop"
     if info.num_copies * 20 > info.num_images:
         yield (
             f"{info.num_copies:,} of {info.num_images:,} pictures are copies of others: samples "

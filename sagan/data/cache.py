@@ -116,7 +116,7 @@ def _notify_findings(manifest: Manifest, folder: Path, notify: Notify) -> None:
     """Repeat them each time: files that were out of reach for a moment stay left out for good."""
     for line in manifest.findings():
         notify(line)
-    if manifest.skipped:
+    if manifest.num_skipped:
         notify(f"if they can be read by now, delete {folder} to pack the set again")
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from sagan.data.chunks import DecodedChunk
 from sagan.data.npy_files import map_images, map_npy
-from sagan.data.packed import IMAGES, SkippedFile
-from sagan.data.packing import Decoded, check_unreadable
+from sagan.data.packed import IMAGES
+from sagan.data.packing import Decoded
+from sagan.data.skipped import SkippedFiles
 from sagan.data.sources.base import Source, SourceImage
 from sagan.errors import SaganError, UnreadableError
 from sagan.images.depth import GrayRange
@@ -64,7 +65,7 @@ class PartWriter:
         self.gray = GrayRange()
         self._source = source
         self._max_unreadable = max_unreadable
-        self._skipped: list[SkippedFile] = []
+        self._skipped = SkippedFiles(source.name)
 
     def take(
         self,
@@ -85,11 +86,10 @@ class PartWriter:
                 if why is None:
                     record += [next(hashes), next(attributes)]
                 else:
-                    self._skipped.append(SkippedFile(name=image.name, reason=why))
+                    self._skipped.add(image.name, why)
                 write(json.dumps(record).encode() + b"\n")
             if self._source.num_images is not None:
-                most = self._max_unreadable
-                check_unreadable(self._source, self._skipped, self._source.num_images, most)
+                self._skipped.check(self._source.num_images, self._max_unreadable)
             yield chunk.images
             if progress is not None:
                 progress(len(self.readable), expected)

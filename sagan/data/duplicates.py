@@ -2,9 +2,11 @@
 
 import ast
 import hashlib
+import json
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,11 @@ import numpy.typing as npt
 
 from sagan.types import ImageRows, Int64Array, UInt8Array
 
-# This many groups are listed by name; the rest are only counted.
+# This many groups are listed by name, and of their names so many that they take this much of
+# pack.json, which may have 8 MiB; the rest are only counted.
 MAX_GROUPS = 1000
+MAX_NAMED_BYTES = 2**20
+_LAYOUT_BYTES = 8  # of each name, in indented JSON
 
 
 def image_hash(image: UInt8Array) -> int:
@@ -43,7 +48,7 @@ class Copies:
     Attributes:
         num: how many are copies of an earlier one.
         num_contradicting: how many of these have another label than it.
-        named: groups of names of equal images, in the images' order; at most MAX_GROUPS.
+        named: groups of names of equal images, in the images' order; as many as are listed.
     """
 
     num: int
@@ -96,12 +101,16 @@ class DuplicateFinder:
         return Copies(num_copies, contradicting, self._named(rows[:MAX_GROUPS]))
 
     def _named(self, groups: list[list[int]]) -> tuple[tuple[str, ...], ...]:
-        wanted = {row for group in groups for row in group}
-        names: dict[int, str] = {}
+        rows = (row for group in groups for row in group)
+        wanted = dict.fromkeys(islice(rows, MAX_NAMED_BYTES // _LAYOUT_BYTES), "")
         if wanted:
             with self._path.open(encoding="ascii") as lines:
-                names = {n: ast.literal_eval(line) for n, line in enumerate(lines) if n in wanted}
-        return tuple(tuple(names[row] for row in group) for group in groups)
+                wanted |= {n: ast.literal_eval(line) for n, line in enumerate(lines) if n in wanted}
+        sizes = accumulate(len(json.dumps(name)) + _LAYOUT_BYTES for name in wanted.values())
+        fitting = takewhile(lambda size: size <= MAX_NAMED_BYTES, sizes)
+        names = {row: name for (row, name), _ in zip(wanted.items(), fitting, strict=False)}
+        listed = (tuple(names[row] for row in group if row in names) for group in groups)
+        return tuple(group for group in listed if len(group) > 1)
 
 
 def _equal_runs(hashes: np.ndarray) -> list[list[int]]:

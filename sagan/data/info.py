@@ -59,7 +59,7 @@ class DatasetInfo:
         short_sides: in pixels.
         modes: Pillow's modes, with counts.
         formats: file formats by Pillow's names, with counts; "packed" for a packed set.
-        unreadable: the reason, by file name.
+        unreadable: the reason, by file name; of a packed set, those that pack.json names.
         num_copies: how many images are the same file (in a packed set: the same pixels) as an
             earlier one.
         copies: some of these, each with the earlier one.
@@ -70,6 +70,7 @@ class DatasetInfo:
         num_near_contradicting: how many of them have another label than it.
         num_flat: how many images are nearly of one color.
         colors: how many images need "gray", "rgb" or "rgba", as `ImageFacts.colors`.
+        more_unreadable: how many more files are unreadable than those in `unreadable`.
         thumbnails: some images by class name ("" without labels), each uint8
             (THUMBNAIL_SIZE, THUMBNAIL_SIZE, 3).
         notes: decisions about the source that the user should know of.
@@ -99,6 +100,12 @@ class DatasetInfo:
     num_near_contradicting: int = 0
     num_flat: int = 0
     colors: Mapping[str, int] = field(default_factory=dict)
+    more_unreadable: int = 0
+
+    @property
+    def num_unreadable(self) -> int:
+        """How many files are unreadable."""
+        return len(self.unreadable) + self.more_unreadable
 
     @property
     def labeled(self) -> bool:
@@ -280,6 +287,7 @@ def _describe_packed(source: str, manifest: Manifest, thumbnails: bool) -> Datas
         Spread(side, side, side)
         for side in (manifest.shape.height, manifest.shape.width, manifest.shape.side)
     )
+    unreadable = {file.name: file.reason for file in manifest.skipped}
     return DatasetInfo(
         source=source,
         split=manifest.split,
@@ -292,7 +300,8 @@ def _describe_packed(source: str, manifest: Manifest, thumbnails: bool) -> Datas
         short_sides=short_side,
         modes={PILLOW_MODES[manifest.colors]: manifest.num_images},
         formats={"packed": manifest.num_images},
-        unreadable={file.name: file.reason for file in manifest.skipped},
+        unreadable=unreadable,
+        more_unreadable=manifest.num_skipped - len(unreadable),
         num_copies=manifest.num_copies,
         copies=tuple((name, group[0]) for group in manifest.duplicates for name in group[1:]),
         thumbnails=_packed_thumbnails(_opened(source, manifest)) if thumbnails else {},

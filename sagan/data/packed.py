@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from sagan.data.npy_files import damaged, map_images, map_npy
 from sagan.data.shards.images import ChosenImages, LocalShards, ShardedImages, ShardStore
 from sagan.data.shards.layout import ShardIndex, ShardLayout
+from sagan.data.skipped import SkippedFile
 from sagan.errors import SaganError, UnreadableError, counted, first_problem
 from sagan.images.credits import checked_credits
 from sagan.images.decode import Fit
@@ -35,22 +36,15 @@ FORMAT_VERSION = 1
 Names: TypeAlias = Annotated[tuple[str, ...], FailFast()]
 
 
-class SkippedFile(BaseModel):
-    """A file that could not be used, and why."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-    name: str
-    reason: str
-
-
 class Manifest(BaseModel):
     """The content of pack.json.
 
     Attributes:
         counts: images of each class; empty without labels.
-        skipped: files that were left out.
+        skipped: files that were left out, the first of them.
+        more_skipped: how many more were left out.
         num_copies: how many images are the same, pixel for pixel, as an earlier one.
-        duplicates: their names, in groups of equal images.
+        duplicates: names of some, in groups of equal images.
         notes: decisions about the source that the user should know of.
         credits: who made the images, in lines of text; "" if unknown.
         fingerprint: sha256 hex over images, labels and classes.
@@ -68,6 +62,7 @@ class Manifest(BaseModel):
     classes: Names
     counts: Annotated[tuple[int, ...], FailFast()]
     skipped: Annotated[tuple[SkippedFile, ...], FailFast()]
+    more_skipped: int = Field(default=0, ge=0)  # missing from 0.1.0's first sets
     num_copies: int = Field(default=0, ge=0)  # missing from 0.1.0's first sets
     duplicates: Annotated[tuple[Names, ...], FailFast()] = ()
     notes: Names
@@ -80,13 +75,19 @@ class Manifest(BaseModel):
         """The shape of each image, (H, W, C)."""
         return ImageShape.of(self.size, self.colors)
 
+    @property
+    def num_skipped(self) -> int:
+        """How many files were left out."""
+        return len(self.skipped) + self.more_skipped
+
     def findings(self) -> Iterator[str]:
         """Yield what packing found that the user should know, one line each."""
-        if self.skipped:
+        if self.num_skipped:
+            first = f"the first {len(self.skipped):,}" if self.more_skipped else "them"
             yield counted(
-                len(self.skipped),
+                self.num_skipped,
                 f"unreadable file is left out: {MANIFEST} names it",
-                f"unreadable files are left out: {MANIFEST} names them",
+                f"unreadable files are left out: {MANIFEST} names {first}",
             )
         if self.num_copies:
             copies = counted(
@@ -215,7 +216,6 @@ def read_manifest(path: Path) -> Manifest:
             "'sagan data pack'"
         )
     try:
-        # It may be large: it names every skipped file.
         text = read_file(path / MANIFEST, MAX_MANIFEST_BYTES, follow_links=False).decode()
     except (UnreadableError, UnicodeDecodeError) as error:
         raise damaged(path, f"{MANIFEST} cannot be read: {error}") from None

@@ -4,7 +4,7 @@ import contextlib
 import math
 import shutil
 from array import array
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, get_args
@@ -20,13 +20,14 @@ from sagan.data.packed import (
     IMAGES,
     LABELS,
     MANIFEST,
+    MAX_MANIFEST_BYTES,
     Fingerprint,
     Manifest,
     PackedDataset,
-    SkippedFile,
 )
 from sagan.data.shards.layout import ShardIndex, ShardLayout, SideFile, shard_images
 from sagan.data.shards.writing import write_shards
+from sagan.data.skipped import SkippedFiles
 from sagan.data.sources.base import Source, SourceImage
 from sagan.data.workers import map_chunks
 from sagan.errors import SaganError, counted, reason
@@ -185,29 +186,6 @@ def decoded_chunks(
     return map_chunks(work, images, num_images, packed_bytes(1, shape))
 
 
-def check_unreadable(
-    source: Source, skipped: Sequence[SkippedFile], num_images: int, most: float
-) -> None:
-    """Stop if too many images are unreadable.
-
-    Args:
-        source: where they are from.
-        skipped: those that are.
-        num_images: how many there are in all, or have been read.
-        most: the share that may be unreadable, 0 to 1.
-
-    Raises:
-        SaganError: there are more.
-    """
-    if len(skipped) > most * num_images:
-        first = skipped[0]
-        raise SaganError(
-            f"too many unreadable pictures in '{source.name}': {len(skipped)} of "
-            f"{num_images} so far, such as '{first.name}' ({first.reason}); repair or remove "
-            "them, or allow more with --max-unreadable"
-        )
-
-
 class SetWriter:
     """Writes one packed set into an empty folder."""
 
@@ -230,7 +208,7 @@ class SetWriter:
         self._num = 0
         self._num_flat = 0
         self._attributes = AttributeTable()
-        self._skipped: list[SkippedFile] = []
+        self._skipped = SkippedFiles(source.name)
         self._fingerprint = Fingerprint()
         self._duplicates = DuplicateFinder(folder / _NAMES)
 
@@ -285,14 +263,23 @@ class SetWriter:
         Args:
             manifest: from `write_side_files`.
             checksums: of a set in shards: images in each, and SHA-256 of each.
+
+        Raises:
+            SaganError: it would be larger than what is read.
         """
         if checksums is not None:
             found = (name for name in get_args(SideFile) if (self._folder / name).exists())
             files = {name: sha256_of(self._folder / name) for name in found}
             shards = ShardIndex(images=checksums[0], checksums=checksums[1], files=files)
             manifest = manifest.model_copy(update={"shards": shards})
+        content = manifest.model_dump_json(indent=1, exclude_none=True).encode()
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise SaganError(
+                f"{MANIFEST} of '{self._source.name}' would have {len(content) / 1e6:.1f} MB, more "
+                "than is read: give a larger --shard-mb, or have fewer classes or shorter names"
+            )
         with synced(self._folder / MANIFEST) as file:
-            file.write(manifest.model_dump_json(indent=1, exclude_none=True).encode())
+            file.write(content)
 
     def _cut_into_shards(self, shard_bytes: int, progress: Progress | None) -> ShardSums:
         """Replace images.npy by shards.
@@ -316,10 +303,10 @@ class SetWriter:
             for images, chunk in chunks:
                 done += len(images)
                 for index, why in chunk.unreadable.items():
-                    self._skipped.append(SkippedFile(name=images[index].name, reason=why))
+                    self._skipped.add(images[index].name, why)
                 enough = source.num_images is not None or done > _ENOUGH_TO_JUDGE
                 if chunk.unreadable and enough:
-                    self._check_unreadable(source.num_images or done)
+                    self._skipped.check(source.num_images or done, self._max_unreadable)
                 readable = [image for n, image in enumerate(images) if n not in chunk.unreadable]
                 self._labels.extend(image.label for image in readable)
                 self._fingerprint.update(chunk.images)
@@ -332,12 +319,9 @@ class SetWriter:
                 yield chunk.images
                 if progress is not None:
                     progress(done, source.num_images)
-        self._check_unreadable(len(self._skipped) + self._num)
+        self._skipped.check(self._skipped.num + self._num, self._max_unreadable)
         if not self._num:
             raise SaganError(f"no pictures in '{source.name}'")
-
-    def _check_unreadable(self, num_images: int) -> None:
-        check_unreadable(self._source, self._skipped, num_images, self._max_unreadable)
 
     def _manifest(self, images: ImageRows, labels: Int64Array | None) -> Manifest:
         source = self._source
@@ -355,7 +339,8 @@ class SetWriter:
             num_images=self._num,
             classes=source.classes,
             counts=counts,
-            skipped=tuple(self._skipped),
+            skipped=tuple(self._skipped.named),
+            more_skipped=self._skipped.num - len(self._skipped.named),
             num_copies=copies.num,
             duplicates=copies.named,
             credits=source.credits,

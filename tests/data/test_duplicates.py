@@ -67,6 +67,16 @@ def test_a_limited_number_of_groups_is_named_but_all_are_counted(
     assert (num_copies, len(groups)) == (4, 2)
 
 
+def test_names_of_copies_take_a_limited_number_of_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "MAX_NAMED_BYTES", 100)
+    num_copies, groups = find([1, 2] * 50, tmp_path)
+    assert num_copies == 98
+    assert groups == ((*(f"line\n{2 * n} é" for n in range(len(groups[0]))),),)
+    assert 2 <= len(groups[0]) <= 5
+
+
 def test_packing_names_copies_and_keeps_them(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / "set" / folder).mkdir(parents=True)

@@ -13,6 +13,7 @@ from sagan.data import PackedDataset, describe, fingerprint_of, open_dataset, op
 from sagan.data.packed import read_manifest
 from sagan.data.sources.folder import FolderSource
 from sagan.errors import SaganError
+from sagan.summary import dataset_lines
 
 
 def shades(root: Path, num: int, folder: str = "") -> Path:
@@ -101,6 +102,39 @@ def test_unreadable_files_are_skipped_with_their_reason_and_shift_nothing(tmp_pa
     ]
     assert manifest["counts"] == [14, 14]
     assert calls[-1] == (30, 30)
+
+
+def test_of_many_unreadable_files_the_first_are_named_and_all_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shades(tmp_path / "set", 4)
+    for n in range(50):
+        (root / f"x{n:02}.png").write_bytes(b"")
+    monkeypatch.setattr("sagan.data.skipped.MAX_NAMED_BYTES", 1000)
+    out = tmp_path / "out"
+    pack(open_source(str(root)), out, 4, max_unreadable=1)
+    manifest = read_manifest(out)
+    named = [file.name for file in manifest.skipped]
+    assert named == [f"x{n:02}.png" for n in range(len(named))]
+    assert 8 < len(named) < 16
+    assert manifest.num_skipped == 50
+    lines = list(manifest.findings())
+    assert f"50 unreadable files are left out: pack.json names the first {len(named)}" in lines
+    info = describe(str(out))
+    assert info.num_unreadable == 50
+    lines = list(dataset_lines(info))
+    assert f"unreadable   and {50 - len(named)} more" in lines
+
+
+def test_a_set_whose_description_would_be_too_large_to_read_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagan.data.packing.MAX_MANIFEST_BYTES", 2000)
+    source = open_source(str(shades(tmp_path / "set", 40)))
+    pack(source, tmp_path / "few", 4, shard_bytes=10**6)
+    with pytest.raises(SaganError, match="more than is read: give a larger --shard-mb"):
+        pack(source, tmp_path / "many", 4, shard_bytes=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "set"]
 
 
 def test_classes_without_a_readable_image_are_counted_as_0_at_the_start_and_at_the_end(
