@@ -139,21 +139,30 @@ def check_replaceable(out: Path) -> None:
         )
 
 
-def check_room(source: Source, out: Path, shape: ImageShape, num_copies: int) -> None:
+def check_room(
+    source: Source, out: Path, shape: ImageShape, num_copies: int, written: int = 0
+) -> None:
     """Refuse at once a source that would fill the disk in an hour.
 
+    Args:
+        source: what is to be packed.
+        out: where.
+        shape: of the images.
+        num_copies: how often they lie on the disk at a time.
+        written: bytes of these copies that are there already.
+
     Raises:
-        SaganError: the disk of `out` has too little room for this many copies of the images.
+        SaganError: the disk of `out` has too little room for the rest.
     """
     if source.num_images is None:
         return
-    needed = num_copies * packed_bytes(source.num_images, shape)
+    needed = num_copies * packed_bytes(source.num_images, shape) - written
     free = shutil.disk_usage(out.parent).free
     if needed > free:
         raise SaganError(
-            f"packing {source.num_images:,} pictures at {shape} takes "
-            f"{needed / 1e9:.1f} GB, but the disk of '{out}' has only {free / 1e9:.1f} GB left: "
-            "make room, or choose another place or a smaller size"
+            f"packing {source.num_images:,} pictures at {shape} takes {needed / 1e9:.1f} GB"
+            f"{' more' if written else ''}, but the disk of '{out}' has only {free / 1e9:.1f} GB "
+            "left: make room, or choose another place or a smaller size"
         )
 
 

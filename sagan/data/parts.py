@@ -157,6 +157,16 @@ def _named(parts: list[int]) -> str:
     return f"part {listed} is" if len(parts) == 1 else f"parts {listed} are"
 
 
+def _bytes_in(folder: Path) -> int:
+    """Return the size of all files in a folder, in which other hosts may be at work."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(place, name).lstat().st_size
+    return total
+
+
 class _Job:
     """What one call does, and finds done by others.
 
@@ -210,7 +220,7 @@ class _Job:
 
     def begin(self) -> None:
         """Record source and settings, or compare them with those that other hosts began with."""
-        check_room(self._source, self._out, self._shape, num_copies=2)
+        check_room(self._source, self._out, self._shape, 2, written=_bytes_in(self.work))
         recipe = {
             "source": self._source.listing_digest(),
             "split": self._source.split,

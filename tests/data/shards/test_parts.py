@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,20 @@ def test_a_part_done_twice_changes_nothing_and_a_late_one_finds_the_set_complete
     assert not (tmp_path / "out.parts").exists()
     with pytest.raises(SaganError, match=r"'.*out' is another packed set, of 297 pictures at "):
         do_part(images, out, "1/2", size=4)
+
+
+def test_room_that_the_parts_take_already_is_not_asked_for_again(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = 300 * (8 * 8 * 3 + 8)
+    free = [2 * whole]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[-1]))
+    do_part(images, tmp_path / "out", "1/2")
+    free.append(whole // 4)
+    with pytest.raises(SaganError, match=r"takes 0\.0 GB more, but the disk"):
+        do_part(images, tmp_path / "out", "2/2")
+    free.append(3 * whole // 2)  # half of the images are decoded
+    assert do_part(images, tmp_path / "out", "2/2")
 
 
 def test_hosts_that_see_other_files_or_settings_are_refused(images: Path, tmp_path: Path) -> None:
