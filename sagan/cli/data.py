@@ -82,7 +82,7 @@ def data_pack(
     Example: [bold]sagan data pack photos/ photos-64 --size 64[/]
     """
     from sagan.data import open_source, pack
-    from sagan.data.packed import read_manifest
+    from sagan.data.packed import is_packed, read_manifest
     from sagan.data.parts import Part, pack_part
     from sagan.data.shards.layout import SHARD_BYTES
     from sagan.display import PackingProgress
@@ -94,6 +94,9 @@ def data_pack(
     if part is None and wait:
         raise SaganError("--wait is for several hosts: give this one's part with --part K/N")
 
+    done = f"wrote {out}"
+    if part is not None and is_packed(out):
+        done = f"{out} was there already"
     with PackingProgress(open_console(), "packing") as progress:
         opened = open_source(source, split)
         if part is None:
@@ -115,4 +118,4 @@ def data_pack(
     manifest = read_manifest(out)
     show((*manifest.notes, *manifest.findings(), *credit_lines(manifest.credits)))
     files = f" in {len(manifest.shards.checksums):,} shards" if manifest.shards is not None else ""
-    say(f"wrote {out}: {counted(len(dataset), 'picture', 'pictures')} of {dataset.shape}{files}")
+    say(f"{done}: {counted(len(dataset), 'picture', 'pictures')} of {dataset.shape}{files}")

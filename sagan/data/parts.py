@@ -36,7 +36,7 @@ from sagan.data.decoded_parts import (
     size_of_part,
 )
 from sagan.data.npy_files import synced, write_rows
-from sagan.data.packed import IMAGES, PackedDataset, is_packed, read_manifest
+from sagan.data.packed import IMAGES, Manifest, PackedDataset, is_packed, read_manifest
 from sagan.data.packing import (
     MAX_UNREADABLE,
     SetWriter,
@@ -108,7 +108,7 @@ def pack_part(
     Args:
         source: an open source, with the same listing on all hosts.
         out: the folder to make, on a disk that all hosts see. A set that is there already must be
-            the one asked for, and counts as complete.
+            the one asked for, by its source and settings, and counts as complete.
         size: as for `pack`, like `fit`, `colors`, `max_unreadable` and `shard_bytes`.
         part: which part.
         wait: wait for the other parts, and write shards beside the other hosts.
@@ -206,10 +206,11 @@ class _Job:
         manifest = read_manifest(self._out)
         asked = (self._source.split, self._fit, self._shape, self._per_shard)
         per_shard = manifest.shards.images if manifest.shards is not None else 0
-        if (manifest.split, manifest.fit, manifest.shape, per_shard) != asked:
+        same = (manifest.split, manifest.fit, manifest.shape, per_shard) == asked
+        if not same or not self._is_source_of(manifest):
             raise SaganError(
                 f"'{self._out}' is another packed set, of {manifest.num_images:,} pictures at "
-                f"{manifest.shape}: remove it, or choose another place"
+                f"{manifest.shape} from '{manifest.source}': remove it, or choose another place"
             )
         with contextlib.suppress(OSError):  # never seen in part under its name
             aside = self.work.with_name(f".{self.work.name}.old.tmp")
@@ -217,6 +218,14 @@ class _Job:
                 self.work.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
         return PackedDataset.open(self._out)
+
+    def _is_source_of(self, manifest: Manifest) -> bool:
+        """Whether a set can have been made from this source: by its name and number of images."""
+        known = self._source.num_images
+        number = manifest.num_images + manifest.num_skipped
+        # A path may be written in several ways.
+        names = (Path(name).resolve() for name in (self._source.name, manifest.source))
+        return len(set(names)) == 1 and known in (None, number)
 
     def begin(self) -> None:
         """Record source and settings, or compare them with those that other hosts began with."""

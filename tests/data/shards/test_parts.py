@@ -100,8 +100,24 @@ def test_a_part_done_twice_changes_nothing_and_a_late_one_finds_the_set_complete
     assert do_part(images, out, "1/2")
     assert content(out) == whole
     assert not (tmp_path / "out.parts").exists()
-    with pytest.raises(SaganError, match=r"'.*out' is another packed set, of 297 pictures at "):
+    another = r"'.*out' is another packed set, of 297 pictures at 8 x 8 from '.*set'"
+    with pytest.raises(SaganError, match=another):
         do_part(images, out, "1/2", size=4)
+    with pytest.raises(SaganError, match=another):
+        do_part(shutil.copytree(images, tmp_path / "copy"), out, "1/2")
+    assert content(out) == whole
+
+
+def test_a_set_is_known_by_another_way_to_write_its_source_and_not_if_that_has_changed(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(images, tmp_path / "set")
+    assert do_part(root, tmp_path / "out", "1/1")
+    monkeypatch.chdir(tmp_path)
+    assert do_part("set", tmp_path / "out", "1/1")
+    (root / "a" / "000.png").unlink()
+    with pytest.raises(SaganError, match="is another packed set"):
+        do_part(root, tmp_path / "out", "1/1")
 
 
 def test_room_that_the_parts_take_already_is_not_asked_for_again(
@@ -183,6 +199,14 @@ def test_hosts_that_wait_for_each_other_write_one_set(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "several"]
 
 
+def test_a_set_that_was_there_is_not_said_to_be_written(
+    images: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    outputs = [start(images, tmp_path / "out", "1/1").communicate()[0] for _ in range(2)]
+    assert "out: 297 pictures of" in outputs[0]
+    assert "out was there already: 297 pictures of" in outputs[1]
+
+
 def test_hosts_killed_at_any_moment_resume_to_the_same_bits(
     images: Path, tmp_path: Path, start: Callable[..., Any]
 ) -> None:
@@ -197,6 +221,6 @@ def test_hosts_killed_at_any_moment_resume_to_the_same_bits(
         host.send_signal(signal.SIGKILL)
         host.communicate()
     outputs = [start(images, tmp_path / "out", f"{k}/2").communicate() for k in (1, 2)]
-    assert "wrote" in outputs[1][0]
+    assert "297 pictures of" in outputs[1][0]
     assert content(tmp_path / "out") == content(tmp_path / "one")
     assert fingerprint_of(whole) == whole.fingerprint
