@@ -91,6 +91,8 @@ class CachedShards:
         path = self._folder / shard_name(shard)
         started = time.perf_counter()
         with self._changed:
+            # What failed while reading ahead may be long ago, and is tried again.
+            self._errors.pop(shard, None)
             self._waiting_for = shard
             try:
                 while not self._is_there(shard, path):
@@ -176,7 +178,7 @@ class CachedShards:
             error: Exception | None = None
             try:
                 self._make_sound(shard)
-            except Exception as found:  # raised where the shard is needed
+            except Exception as found:  # raised if the shard is being waited for
                 error = found
             with self._changed:
                 if error is not None:

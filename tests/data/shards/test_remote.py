@@ -123,6 +123,30 @@ def test_a_shard_that_arrives_damaged_is_fetched_again_once(
     assert server.asked.count("images-00002.npy") == 2
 
 
+def test_what_failed_while_reading_ahead_is_fetched_again_when_it_is_needed(
+    packed: Packed, serve: Serve
+) -> None:
+    tries = 1 + len(shard_cache.RETRY_SECONDS)
+
+    def change(name: str, time: int, content: bytes) -> bytes:
+        if name == "images-00002.npy" and time <= tries:
+            raise ConnectionResetError
+        return content
+
+    server = serve(packed.many.path)
+    server.change = change
+    dataset = open_remote(server.url, streamed=True)
+    dataset.read_ahead([2, 3])
+    until = time.monotonic() + 30
+    while "images-00003.npy" not in server.asked and time.monotonic() < until:
+        time.sleep(0.01)
+    assert server.asked.count("images-00002.npy") == tries
+    assert isinstance(dataset.images, ShardedImages)
+    rows = dataset.images.layout.rows(2)
+    assert np.array_equal(dataset.images[rows], packed.one.images[rows])
+    assert server.asked.count("images-00002.npy") == tries + 1
+
+
 @pytest.mark.parametrize(
     ("harm", "asked"), [("damage", 2), ("lengthen", 2), ("remove", 1), ("empty", 2)]
 )
@@ -141,7 +165,8 @@ def test_a_shard_that_stays_damaged_is_an_error_in_one_line(
         open_remote(server.url, streamed=False)
     assert f"cannot fetch '{server.url}/images-00002.npy': " in str(error.value)
     assert "\n" not in str(error.value)
-    assert server.asked.count("images-00002.npy") == asked
+    # Also while reading ahead, if that was sooner.
+    assert server.asked.count("images-00002.npy") in (asked, 2 * asked)
     assert "images-00002.npy" not in {path.name for path in cached(tmp_path)}
 
 
