@@ -60,7 +60,8 @@ def data_pack(
         ),
     ] = False,
     shard_mb: Annotated[
-        float | None, typer.Option(min=0.001, metavar="N", help="Write shards of about N MB.")
+        float | None,
+        typer.Option(min=0.001, max=1e6, metavar="N", help="Write shards of about N MB."),
     ] = None,
     part: Annotated[
         str | None,

@@ -25,7 +25,13 @@ from sagan.data.packed import (
     Manifest,
     PackedDataset,
 )
-from sagan.data.shards.layout import ShardIndex, ShardLayout, SideFile, shard_images
+from sagan.data.shards.layout import (
+    MAX_SHARD_BYTES,
+    ShardIndex,
+    ShardLayout,
+    SideFile,
+    shard_images,
+)
 from sagan.data.shards.writing import write_shards
 from sagan.data.skipped import SkippedFiles
 from sagan.data.sources.base import Source, SourceImage
@@ -78,8 +84,8 @@ def pack(
             "stretch".
         colors: "rgb", "gray", or "rgba" to keep transparency, which is then not laid over white.
         max_unreadable: the share of unreadable images, 0 to 1, above which to stop.
-        shard_bytes: about how large to make the shards of a set in shards, 1 or more; None puts all
-            images into one file. Images, labels and fingerprint are the same.
+        shard_bytes: about how large to make the shards of a set in shards, at most 1 TB; None puts
+            all images into one file. Images, labels and fingerprint are the same.
         publish: how the finished folder takes its name: `replace` or `keep_first`.
         progress: called with (images done, images in all) as they get done; the latter may be
             None, where only reading them all would show it.
@@ -116,8 +122,10 @@ def check_numbers(max_unreadable: float, shard_bytes: int | None) -> None:
     """
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"the share of unreadable pictures {max_unreadable} is not in 0 to 1")
-    if shard_bytes is not None and shard_bytes < 1:
-        raise SaganError(f"shards of {shard_bytes} bytes are too small: give a larger --shard-mb")
+    if shard_bytes is not None and not 1 <= shard_bytes <= MAX_SHARD_BYTES:
+        raise SaganError(
+            f"shards of {shard_bytes} bytes are not from 1 byte to 1 TB: give another --shard-mb"
+        )
 
 
 def packed_bytes(num_images: int, shape: ImageShape) -> int:

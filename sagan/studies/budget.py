@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sagan.config import MAX_STEPS
 from sagan.errors import SaganError
 from sagan.studies.run import RunMetrics, StudyRun
 
@@ -71,7 +72,7 @@ def affordable_steps(costs: Sequence[Cost], seconds: float, jobs: int) -> int:
         raise SaganError(
             "--budget-minutes chooses the steps, but none of these runs trains: give --steps"
         )
-    steps = math.floor((available - rest) / step)
+    steps = math.floor(min((available - rest) / step, MAX_STEPS))
     if steps < MIN_STEPS:
         needed = sum(cost.seconds(MIN_STEPS) for cost in costs) / concurrency / USABLE_SHARE
         raise SaganError(

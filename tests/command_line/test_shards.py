@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.command_line.conftest import Sagan
 
 
@@ -35,3 +37,15 @@ def test_a_url_without_a_packed_set_is_refused_in_one_line(sagan: Sagan, tmp_pat
         assert result.status == 2
         assert result.err.count("\n") == 1
         assert f"cannot read a packed data set at '{url}'" in result.err
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "1e300"])
+def test_a_size_of_shards_that_no_disk_has_is_refused(
+    sagan: Sagan, labeled_pictures: Path, tmp_path: Path, text: str
+) -> None:
+    result = sagan(
+        "data", "pack", labeled_pictures, tmp_path / "out", "--size", 32, "--shard-mb", text
+    )
+    assert result.status == 2
+    assert "--shard-mb" in result.err
+    assert "Traceback" not in result.err

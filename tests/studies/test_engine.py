@@ -391,6 +391,12 @@ def test_too_small_a_budget_is_refused_with_the_minutes_needed() -> None:
     assert affordable_steps(costs, seconds=least, jobs=1) >= MIN_STEPS
 
 
+def test_no_budget_gives_more_steps_than_a_configuration_may_have() -> None:
+    costs = [Cost(step=0.3, rest=60)]
+    assert affordable_steps(costs, seconds=1e300, jobs=1) == 10**9
+    assert affordable_steps(costs, seconds=math.inf, jobs=1) == 10**9
+
+
 @pytest.mark.parametrize(
     ("runs", "cores", "gib", "jobs"), [(8, 4, 64, 4), (3, 4, 64, 3), (8, 4, 10, 2), (8, 4, 2, 1)]
 )

@@ -29,12 +29,12 @@ def cache_limit() -> int:
     """
     text = os.environ.get(LIMIT, "")
     try:
-        limit = float(text or DEFAULT_GB)
+        limit = 1e9 * float(text or DEFAULT_GB)
     except ValueError:
         limit = math.nan
     if not 0 < limit < math.inf:
         raise SaganError(f"{LIMIT}={text} is not a number of gigabytes: set it to one above 0")
-    return round(limit * 1e9)
+    return round(limit)
 
 
 class CachedShards:

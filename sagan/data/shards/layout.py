@@ -17,6 +17,7 @@ from sagan.images.shape import ImageShape
 from sagan.types import Int64Array
 
 SHARD_BYTES = 64 * 10**6
+MAX_SHARD_BYTES = 10**12
 MAX_HEADER_BYTES = 4096  # of an .npy file of images; NumPy writes 128
 # Part of the format: the order of the images in the shards of every set.
 _STORAGE_SEED = 0x5348415244

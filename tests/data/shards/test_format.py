@@ -104,9 +104,10 @@ def test_shards_have_about_the_size_that_was_asked_for() -> None:
     assert shard_images(ImageShape(256, 256), 1) == 1
 
 
-def test_shards_of_no_size_are_refused(packed: Packed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 10**30])
+def test_shards_of_no_size_or_an_endless_one_are_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(SaganError, match="--shard-mb"):
-        pack(open_source("openmoji"), tmp_path / "out", 4, shard_bytes=0)
+        pack(open_source("openmoji"), tmp_path / "out", 4, shard_bytes=size)
 
 
 # -- Damage ---------------------------------------------------------------------------------------

@@ -220,7 +220,7 @@ def test_what_does_not_fit_into_the_cache_is_refused_with_the_remedies(
         streamed.read_ahead([0, 1, 2, 3])
     monkeypatch.setenv("SAGAN_SHARDS_GB", "0.5")
     assert cache_limit() == 500_000_000
-    for text in ("much", "0", "nan", "inf"):
+    for text in ("much", "0", "nan", "inf", "1e300"):
         monkeypatch.setenv("SAGAN_SHARDS_GB", text)
         with pytest.raises(SaganError, match="SAGAN_SHARDS_GB"):
             cache_limit()
