@@ -14,6 +14,7 @@ from sagan.gallery import save_image
 from sagan.images.grid import captioned_grid, captions_for, grid_columns, visible_scale
 from sagan.model import Model, open_model
 from sagan.report.strip import write_strip
+from sagan.run.checkpoint import step_of
 from sagan.run.directory import check_run_folder
 from sagan.run.run import Run
 from sagan.runtime.processes import join_processes, refuse_launcher
@@ -68,10 +69,12 @@ def run_demo(
         check_run_folder(out)
         _draw_attention(open_model(SHIPPED), trained)
         print(f"{trained}: what a trained model draws ({SHIPPED}), and what it attends to")
-    print(
-        f"now training {f'on from {start}' if start else 'one from scratch'}, "
-        f"for {minutes:g} minutes, on drawings of faces"
-    )
+        how = f"{f'on from {start}' if start else 'one from scratch'}, for {minutes:g} minutes"
+    else:
+        newest = run.newest_checkpoint
+        done = step_of(newest) if newest is not None else 0
+        how = f"the run in {out} on from step {done:,}, to {earlier + minutes:g} minutes in all"
+    print(f"now training {how}, on drawings of faces")
     with PackingProgress(console, "packing") as progress:
         session = prepare_session(
             DATA, out, None, {"minutes": earlier + minutes}, print, progress, start

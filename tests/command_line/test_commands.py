@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 
 from sagan import demo
+from sagan.errors import SaganError
 from sagan.images.grid import GAP
 from sagan.images.lettering import LINE_HEIGHT
 from sagan.model import open_model
@@ -420,6 +422,18 @@ def test_the_demo_ends_with_samples_and_an_attention_figure(
     assert f"{steps:,} of the 738 steps of the README's picture: " in result.out
     assert "Next:" in result.out
     assert result.out.index("trained.png") < result.out.index("step 0 of")
+
+
+def test_a_demo_that_resumes_says_so(sagan, finished_run, tmp_path, monkeypatch) -> None:
+    out = shutil.copytree(finished_run, tmp_path / "demo")
+
+    def refuse(*_) -> None:
+        raise SaganError("enough")
+
+    monkeypatch.setattr(demo, "prepare_session", refuse)
+    result = sagan("demo", "--out", out, "--minutes", 2)
+    assert f"now training the run in {out} on from step 6, to 2 minutes in all" in result.out
+    assert "scratch" not in result.out
 
 
 @pytest.mark.usefixtures("fatal_hangup")
