@@ -12,7 +12,13 @@ from sagan.errors import SaganError, counted
 
 def data_info(
     source: SourceArgument,
-    split: Split = "train",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split to read; all reads every split of a folder, zip or CIFAR. By default it is "
+            "train, or the one that a packed set has."
+        ),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Contact sheet of some images to write.")
     ] = None,

@@ -183,7 +183,8 @@ def warnings(info: DatasetInfo) -> Iterator[str]:
     yield from _size_warnings(info)
     total = info.num_images + info.num_unreadable
     if info.num_unreadable > MAX_UNREADABLE * total:
-        yield f"{info.num_unreadable:,} of {total:,} files cannot be read: packing will stop"
+        outcome = "they were left out" if "packed" in info.formats else "packing will stop"
+        yield f"{info.num_unreadable:,} of {total:,} files cannot be read: {outcome}"
     if info.num_copies * 20 > info.num_images:
         yield (
             f"{info.num_copies:,} of {info.num_images:,} pictures are copies of others: samples "

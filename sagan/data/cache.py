@@ -154,10 +154,24 @@ def _check_as_asked(
             f"choose colors={dataset.shape.colors}, or pack the source again with --colors "
             f"{shape.colors}"
         )
-    if split is not None and dataset.split != split:
+    check_split(path, dataset.split, split)
+
+
+def check_split(source: str, own: str, asked: str | None) -> None:
+    """Check that a packed set has the split that is asked for.
+
+    Args:
+        source: the set, in the user's words.
+        own: its split.
+        asked: the one asked for; None takes what there is.
+
+    Raises:
+        SaganError: it has another one.
+    """
+    if asked is not None and own != asked:
         raise SaganError(
-            f"the packed data set '{path}' contains the split '{dataset.split}', not '{split}': "
-            f"choose it with --split {dataset.split}"
+            f"the packed data set '{source}' contains the split '{own}', not '{asked}': "
+            f"choose it with --split {own}"
         )
 
 

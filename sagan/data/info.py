@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from sagan.data.cache import find_manifest, open_dataset
+from sagan.data.cache import check_split, find_manifest, open_dataset
 from sagan.data.chunks import FLAT_CONTRAST
 from sagan.data.near_copies import as_signatures, near_copies
 from sagan.data.packed import Manifest, PackedDataset
@@ -125,7 +125,7 @@ class _Examined:
 def describe(
     source: str,
     *,
-    split: str = DEFAULT_SPLIT,
+    split: str | None = None,
     thumbnails: bool = False,
     progress: Progress | None = None,
 ) -> DatasetInfo:
@@ -133,7 +133,7 @@ def describe(
 
     Args:
         source: anything that `open_dataset` takes.
-        split: which part of it.
+        split: which part of it; None means "train", or the split of a packed set.
         thumbnails: whether to keep some small images, for a contact sheet.
         progress: called with (images done, images in all or None) while they are read, and again
             while they are compared.
@@ -144,8 +144,9 @@ def describe(
     """
     manifest = find_manifest(source)
     if manifest is not None:
+        check_split(source, manifest.split, split)
         return _describe_packed(source, manifest, thumbnails)
-    opened = open_source(source, split)
+    opened = open_source(source, split or DEFAULT_SPLIT)
     survey = _surveyed(opened, opened.decode if thumbnails else None, progress)
     if thumbnails and survey.gray.bits < FULL_BITS:
         # Only all images together show the range that packing will use: once more, with it.

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from sagan.data import Spread, describe, open_source, pack
+from sagan.data.advice import warnings
 from sagan.errors import SaganError
 
 
@@ -47,6 +48,22 @@ def test_a_packed_set_names_the_source_that_it_was_packed_from(root: Path, tmp_p
     info = describe(str(tmp_path / "out"))
     assert (info.num_images, info.counts, info.widths) == (4, {"cat": 3, "dog": 1}, Spread(8, 8, 8))
     assert str(root) in info.notes[0]
+
+
+def test_a_packed_set_is_described_as_what_it_is_and_has_no_other_split(
+    root: Path, tmp_path: Path
+) -> None:
+    for n in range(3):
+        (root / "test" / f"bad{n}.png").write_bytes(b"")
+    out = str(tmp_path / "out")
+    pack(open_source(str(root), "test"), Path(out), 8, max_unreadable=1)
+    for split in (None, "test"):
+        info = describe(out, split=split)
+        assert (info.split, info.num_images, info.num_unreadable) == ("test", 1, 3)
+    with pytest.raises(SaganError, match="contains the split 'test', not 'train': choose it with"):
+        describe(out, split="train")
+    told = [line for line in warnings(info) if "cannot be read" in line]
+    assert told == ["3 of 4 files cannot be read: they were left out"]
 
 
 def test_unreadable_images_are_listed_but_a_source_without_images_is_an_error(
