@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from sagan.metrics.features.extraction import (
 from sagan.metrics.features.network import FeatureNetwork
 from sagan.runtime.watch import waiting_for
 from sagan.storage.files import cache_folder
-from sagan.storage.staging import keep_first, staged
+from sagan.storage.staging import discard, keep_first, staged
 from sagan.types import Float32Array, Int64Array, NamedProgress
 
 # Part of the name in the cache: raise it whenever the same images give other features.
@@ -102,9 +101,10 @@ def _extract(
             processes, f"features of {dataset.source} ({dataset.split})", progress,
         )  # fmt: skip
         if processes.is_main_process:
-            if _open_cached(folder, (len(rows), network.width)) is None:
-                shutil.rmtree(folder, ignore_errors=True)  # damaged, or missing
             keep_first(temporary, folder)
+            if _open_cached(folder, (len(rows), network.width)) is None:  # it was there, damaged
+                discard(folder)
+                keep_first(temporary, folder)
 
 
 def _name(dataset: PackedDataset, network: FeatureNetwork, rows: Int64Array) -> str:
