@@ -1,10 +1,12 @@
 """Files written by `torch.save`, read without running any code in them."""
 
+import pickletools
 import re
 import zipfile
 from contextlib import AbstractContextManager
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +17,11 @@ from sagan.runtime.memory import check_memory
 from sagan.storage.files import open_file
 
 StateDict: TypeAlias = dict[str, Tensor]
+
+OLD_PICKLES = (
+    5  # in a file of the format before zips: magic number, protocol, system, content, keys
+)
+MAX_OPERATIONS = 1_000_000  # a network of 1,000 tensors takes 35,000; each at most some 80 bytes
 
 
 def read_torch_file(path: Path) -> Any:
@@ -31,7 +38,13 @@ def read_torch_file(path: Path) -> Any:
             if zipfile.is_zipfile(file):  # its entries may be compressed a thousand times
                 with zipfile.ZipFile(file) as archive:
                     size = sum(entry.file_size for entry in archive.infolist())
-                check_memory(size, str(path), "its weights")
+                    check_memory(size, str(path), "its weights")
+                    for entry in archive.infolist():
+                        if entry.filename.endswith(".pkl"):
+                            _check_pickles(archive.open(entry), 1)
+            else:
+                file.seek(0)
+                _check_pickles(file, OLD_PICKLES)
             file.seek(0)
             with _numpy_scalars():
                 return torch.load(file, map_location="cpu", weights_only=True)
@@ -41,6 +54,17 @@ def read_torch_file(path: Path) -> Any:
         raise SaganError(f"cannot read '{path}': {error}") from None
     except Exception as error:  # the file is untrusted, and the reader may raise anything
         raise SaganError(f"'{path}' does not contain weights: {_reason(error)}") from None
+
+
+def _check_pickles(file: IO[bytes], num: int) -> None:
+    """Refuse pickles of more operations than any weights need: each may make an object.
+
+    Raises:
+        UnreadableError: they have more.
+    """
+    operations = chain.from_iterable(pickletools.genops(file) for _ in range(num))
+    if next(islice(operations, MAX_OPERATIONS, None), None) is not None:
+        raise UnreadableError(f"its pickle has more than {MAX_OPERATIONS:,} operations")
 
 
 def _numpy_scalars() -> AbstractContextManager[None]:

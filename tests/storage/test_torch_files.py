@@ -1,5 +1,7 @@
 """Files of torch.save are read without running code, and may not ask for any memory they like."""
 
+import pickletools
+import time
 import zipfile
 from pathlib import Path
 
@@ -28,6 +30,26 @@ def test_a_file_that_unpacks_to_more_than_the_limit_is_refused(
         archive.writestr("x/data/0", bytes(2 * 2**20))
     with pytest.raises(SaganError, match="GiB of memory for its weights"):
         read_torch_file(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_small_file_that_makes_millions_of_objects_is_refused_before_it_makes_one(
+    tmp_path: Path, zipped: bool
+) -> None:
+    torch.save({}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    lists = b"\x80\x02" + b"]" * 2_000_000 + b"."
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x/data.pkl", lists)
+    else:
+        with (tmp_path / "x.pth").open("r+b") as file:
+            for _ in range(3):  # magic number, protocol, system
+                list(pickletools.genops(file))
+            file.write(lists)
+    started = time.perf_counter()
+    with pytest.raises(SaganError, match="its pickle has more than 1,000,000 operations"):
+        read_torch_file(tmp_path / "x.pth")
+    assert time.perf_counter() - started < 30
 
 
 def test_a_small_file_of_a_huge_tensor_is_refused(tmp_path: Path) -> None:
