@@ -1,9 +1,11 @@
 """The script for a GPU runs on a CPU, with all that it can, and says what it cannot."""
 
 import contextlib
+import importlib
 import io
 import json
 import math
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+import benchmarks.gpu
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import tasks, text
 from benchmarks.gpu.same_numbers import numbers_of_the_cpu
@@ -32,6 +35,20 @@ def in_this_process(words: list[str], **options: Any) -> subprocess.CompletedPro
         patch.setattr("sys.argv", words[-3:])
         tasks.main()
     return subprocess.CompletedProcess(words, 0, printed.getvalue(), "")
+
+
+@pytest.mark.parametrize("visible", ["3", None])
+def test_the_script_sees_the_gpus_that_other_benchmarks_hide(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None
+) -> None:
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    else:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    importlib.reload(benchmarks)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    importlib.reload(benchmarks.gpu)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
 
 
 @pytest.fixture
