@@ -39,10 +39,10 @@ def main() -> None:
         results = json.loads(arguments.out.read_text())["runs"]
     try:
         for run in arguments.runs:
-            found = results.setdefault(run.name, {})
+            found = results.setdefault(str(run), {})
             for checkpoint in checkpoints(run):
                 if checkpoint.name not in found:
-                    progress(f"{run.name}, {checkpoint.name}")
+                    progress(f"{run}, {checkpoint.name}")
                     found[checkpoint.name] = measure(checkpoint, arguments)
                     record = {"machine": machine.describe_machine(), "runs": results}
                     arguments.out.write_text(json.dumps(record, indent=1) + "\n")

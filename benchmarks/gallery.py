@@ -20,6 +20,7 @@ from benchmarks.timing import progress
 from benchmarks.transfer import (
     add_training_options,
     distance_name,
+    keep_settings,
     listed,
     measure,
     split_images,
@@ -53,9 +54,10 @@ def measure_cell(
 ) -> dict[str, Any]:
     """Return what one training gave, with its number of images, its minutes and its folder."""
     out = arguments.out / f"{num}-{minutes:g}"
-    out.mkdir(parents=True, exist_ok=True)
+    own = {"out": out, "minutes": minutes, "images": num}
+    options = argparse.Namespace(**{**vars(arguments), **own})
+    keep_settings(options)
     train_set, rest = split_images(arguments.source, size, arguments.classes, num, out)
-    options = argparse.Namespace(**{**vars(arguments), "out": out, "minutes": minutes})
     cell = measure(arm, SEED, size, train_set, rest, options)
     return cell | {"images": num, "minutes": minutes, "run": str(out / f"{arm}-{SEED}")}
 

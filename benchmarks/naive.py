@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
 from sagan.config import Config
+from sagan.errors import SaganError
 from sagan.nn.channels import (
     discriminator_channels,
     discriminator_feature_maps,
@@ -239,7 +240,16 @@ def normalize(network: nn.Module, kinds: tuple[type[nn.Module], ...], eps: float
 
 
 def build(config: Config, num_classes: int) -> tuple[nn.Module, nn.Module]:
-    """Return the naive generator and discriminator of a configuration."""
+    """Return the naive generator and discriminator of a configuration.
+
+    Raises:
+        SaganError: there are none of its family.
+    """
+    if config.family == "projected":
+        raise SaganError(
+            "there is no naive code for the projected family: compare another preset, such as "
+            "classic-32"
+        )
     if config.family == "dcgan":
         return DCGANGenerator(config), DCGANDiscriminator(config)
     classes = num_classes if config.conditional else 0

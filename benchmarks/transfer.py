@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ from sagan.training.time_plan import make_plan
 DEFAULT_ARMS = ("scratch", "from")
 # Freezing is not possible from a projected model, whose first layers are frozen in any case.
 ARMS = (*DEFAULT_ARMS, "from-freeze")
+MAY_DIFFER = {"out", "arms", "seeds"}  # between calls that share their results
 # All the time is for steps.
 UNTIMED = {"evaluate_every": 0, "sample_every": 10**6, "checkpoint_minutes": 0.0}
 
@@ -52,7 +54,7 @@ def main() -> None:
     """Train and measure what is still missing, then print the table."""
     arguments = parse_arguments()
     keep_freed_memory()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    keep_settings(arguments)
     size = arguments.size or open_model(arguments.model).config.resolution
     train_set, rest = split_images(
         arguments.source, size, arguments.classes, arguments.images, arguments.out
@@ -66,6 +68,16 @@ def main() -> None:
     lines = table(cells)
     (arguments.out / "transfer.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def keep_settings(arguments: argparse.Namespace) -> None:
+    """Write down what decides the results in --out, and end if there are some of other settings."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    file = arguments.out / "settings.json"
+    settings = {name: v for name, v in vars(arguments).items() if name not in MAY_DIFFER}
+    if file.exists() and json.loads(file.read_text()) != settings:
+        sys.exit(f"error: '{arguments.out}' has results of other settings: give another --out")
+    file.write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def split_images(

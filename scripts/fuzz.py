@@ -57,7 +57,7 @@ def main() -> int:
         if (os.geteuid() == 0 or kind not in entries.NEED_ROOT)
         and not (asked.no_huge and kind in entries.HUGE)
     ]  # fmt: skip
-    numbers = asked.only or range(asked.start, asked.cases)
+    numbers = asked.only or range(asked.start, asked.start + asked.cases)
     with tempfile.TemporaryDirectory(prefix="sagan-fuzz-") as name:
         folder = Path(name).resolve()
         _prepare(folder, huge=not asked.no_huge)

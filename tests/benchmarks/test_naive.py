@@ -16,6 +16,7 @@ from benchmarks import naive
 from benchmarks.flops import convolve_skips_at_the_smaller_resolution, step_flops
 from sagan.build import build_networks
 from sagan.config import Config, resolve
+from sagan.errors import SaganError
 from sagan.nn.spectral_norm import advance_spectral_norm
 
 PRESETS = ("classic-32", "classic-64", "sagan-32", "dcgan-64")
@@ -153,3 +154,8 @@ def test_a_steps_operations_are_those_counted_by_hand() -> None:
     update_d = forward_g + 2 * (3 * forward_d - image * d[0])
     update_g = 3 * forward_g - image * g[0] + 2 * forward_d
     assert step_flops(config, 0) == update_d + update_g
+
+
+def test_a_network_that_has_no_naive_code_is_refused() -> None:
+    with pytest.raises(SaganError, match="no naive code for the projected family"):
+        naive.build(resolve("cpu-32"), NUM_CLASSES)

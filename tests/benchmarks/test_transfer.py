@@ -1,5 +1,6 @@
 """The comparison of starts: disjoint sets, results kept, and a table of them."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def test_sets_keep_pixels_and_names_of_classes(labeled: PackedDataset, tmp_path:
     assert len(rest) == 6 + 4 - 4
     expected = {labeled.images[row].tobytes() for row in used}
     assert {image.tobytes() for image in train_set.images} == expected
+
+
+def test_results_of_other_settings_are_not_taken_over(tmp_path: Path) -> None:
+    def keep(**settings: object) -> None:
+        transfer.keep_settings(argparse.Namespace(out=tmp_path, **settings))
+
+    keep(minutes=10, seeds=1, arms=["scratch"])
+    keep(minutes=10, seeds=3, arms=["scratch", "from"])
+    with pytest.raises(SystemExit, match="has results of other settings"):
+        keep(minutes=30, seeds=1, arms=["scratch"])
 
 
 def test_the_table_compares_each_seed_with_the_same_seed_from_scratch() -> None:
