@@ -43,7 +43,10 @@ expect.set_options(timeout=BROWSER_TIMEOUT)
 # The tour moves the point on a first visit: only its own tests have one.
 TOUR_WAS_SEEN = "try { localStorage.setItem('sagan-tour', 'seen') } catch {}"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+NOT_ON_PATH = (
+    Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
+    Path("C:/Program Files/Google/Chrome/Application/chrome.exe"),
+)
 
 
 def make_run(folder: Path, classes: tuple[str, ...], **settings: Any) -> Path:
@@ -185,9 +188,8 @@ def train_to() -> Callable[[Path, int], None]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The system's Chromium. Without one, tests of the page are skipped; on CI they fail."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None and MAC_CHROME.is_file():
-        found = str(MAC_CHROME)
+    elsewhere = (str(path) for path in NOT_ON_PATH if path.is_file())
+    found = next(filter(None, [*map(shutil.which, CHROMIUM), *elsewhere]), None)
     if found is None:
         missing = "no Chromium: the page is NOT TESTED; run scripts/install-chromium and test again"
         if os.environ.get("CI"):
