@@ -63,7 +63,7 @@ def gradient_penalty(
     compiled code; `AttentionSpec(..., backend="eager")` keeps maps that others compute again.
 
     Args:
-        discriminator: images, labels -> logits (B,).
+        discriminator: images, labels -> logits (B,), or (B, P) for patches, of which D is the mean.
         real: (B, C, H, W) in [-1, 1].
         fake: (B, C, H, W) in [-1, 1], without gradients to a generator.
         labels: (B,), those of the real images, or None.
@@ -73,7 +73,8 @@ def gradient_penalty(
     share = uniform.to(real.dtype)[:, None, None, None]
     mixed = torch.lerp(real, fake.to(real.dtype), share).requires_grad_()
     logits = discriminator(mixed, labels)
-    (gradient,) = torch.autograd.grad(logits.sum(), mixed, create_graph=True)
+    scores = logits.reshape(len(logits), -1).mean(dim=1)
+    (gradient,) = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
     return weight * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 

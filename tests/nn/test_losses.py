@@ -130,6 +130,18 @@ def test_the_penalty_of_a_linear_critic_has_a_closed_form(weight: float) -> None
     torch.testing.assert_close(slope, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_penalty_of_a_critic_of_patches_is_that_of_their_mean() -> None:
+    w = torch.randn(5, 3, 4, 4)
+
+    def patches(x: Tensor, labels: Tensor | None) -> Tensor:
+        return torch.tanh(torch.einsum("bchw,pchw->bp", x, w))
+
+    real, fake = torch.randn(2, 6, 3, 4, 4)
+    given = real, fake, None, torch.rand(6)
+    expected = gradient_penalty(lambda x, labels: patches(x, labels).mean(dim=1), *given)
+    torch.testing.assert_close(gradient_penalty(patches, *given), expected)
+
+
 def test_the_penalty_is_taken_at_the_given_point_between_each_pair() -> None:
     """D(x) = sum x^2 / 2 has gradient x, which shows the points."""
     seen: list[Tensor] = []
