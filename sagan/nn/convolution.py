@@ -146,8 +146,8 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         stride, padding, transposed, winograd = ctx.options
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        # Only torch's own way can be differentiated once more.
-        own = not torch.is_grad_enabled()
+        # Only torch's own way can be differentiated once more, or take a batch of gradients.
+        own = not torch.is_grad_enabled() and not torch._C._functorch.is_legacy_batchedtensor(grad)
         own_x, own_weight = own and winograd and needs_x, own and needs_weight
         to_x, to_weight, to_bias = None, None, None
         mask = [
@@ -198,7 +198,7 @@ def _gradient_of_weight(
     outputs, inputs = maps.shape[1], images.shape[1]
     entries = side * side * inputs
     result = maps.new_zeros(outputs, entries)
-    num = max(1, CHUNK_ENTRIES // (entries * maps[0, 0].numel()))
+    num = max(1, CHUNK_ENTRIES // (entries * maps.shape[2:].numel()))
     for some_images, some_maps in zip(images.split(num), maps.split(num), strict=True):
         rows = some_maps.movedim(1, -1).reshape(-1, outputs)
         windows = F.pad(some_images.movedim(1, -1), (0, 0, *(padding,) * 4))

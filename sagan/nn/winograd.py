@@ -87,7 +87,7 @@ def gradient_of_weight3x3(x: Tensor, grad: Tensor) -> Tensor:
 
 
 def _images_at_a_time(x: Tensor) -> int:
-    return max(1, TILES_AT_A_TIME * TILE**2 // x[0, 0].numel())
+    return max(1, TILES_AT_A_TIME * TILE**2 // x.shape[2:].numel())
 
 
 def _image_tiles(x: Tensor) -> Tensor:

@@ -124,6 +124,33 @@ def test_winograds_way_gives_the_same_result_and_gradients(
 
 
 @pytest.mark.usefixtures("by_winograd")
+def test_winograds_way_has_gradients_in_a_batch() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, weight, directions = (
+        torch.randn(shape, generator=rng, dtype=torch.float64)
+        for shape in ((2, 3, 4, 4), (5, 3, 3, 3), (7, 2, 5, 4, 4))
+    )
+    inputs = [x.requires_grad_(), weight.requires_grad_()]
+    result = convolve(*inputs, None, 1, 1)
+    batched = torch.autograd.grad(
+        result, inputs, directions, is_grads_batched=True, retain_graph=True
+    )
+    singly = [torch.autograd.grad(result, inputs, d, retain_graph=True) for d in directions]
+    for found, expected in zip(batched, zip(*singly, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(expected))
+
+
+@pytest.mark.usefixtures("by_winograd")
+def test_winograds_way_takes_no_images() -> None:
+    x, weight = torch.randn(0, 3, 4, 4).requires_grad_(), torch.randn(5, 3, 3, 3).requires_grad_()
+    result = convolve(x, weight, None, 1, 1)
+    assert result.shape == (0, 5, 4, 4)
+    result.sum().backward()
+    assert weight.grad is not None
+    assert not weight.grad.any()
+
+
+@pytest.mark.usefixtures("by_winograd")
 def test_winograds_way_can_be_differentiated_twice() -> None:
     operands = draw_operands(False, 1, 2, 2, 4, 3)
     x = operands[0].detach()[..., :4].requires_grad_()
