@@ -88,9 +88,10 @@ def draw_views(
     real = _real_images(adversaries, shard, draws)
     with adversaries.autocast():
         fake = adversaries.parallel_generator(draws.latents, draws.labels).float()
-    real, fake = _augmented_pair(adversaries, real, fake, draws, p).chunk(2)
+    real = _augmented(adversaries, real, draws.augment_real, p)
+    fake = _augmented(adversaries, fake, draws.augment_fake, p)
     with adversaries.autocast():
-        return adversaries.discriminator.view(real.detach()), adversaries.discriminator.view(fake)
+        return adversaries.discriminator.view(real), adversaries.discriminator.view(fake)
 
 
 def _judged(
