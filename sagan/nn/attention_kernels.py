@@ -81,14 +81,18 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     zeros, which does not change the result.
     """
     width = -(-value.shape[-1] // 8) * 8
-    q, k, v = (
-        F.pad(x, (0, width - x.shape[-1])).contiguous().unsqueeze(1) for x in (query, key, value)
-    )
+    q, k, v = (_padded(x, width).contiguous().unsqueeze(1) for x in (query, key, value))
     attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
     attended = attended.squeeze(1)[..., : value.shape[-1]]
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return attended  # compiled code has no second derivatives
     return _TwiceDifferentiable.apply(attended, query, key, value)
+
+
+def _padded(x: Tensor, width: int) -> Tensor:
+    """Add zeros at the end of each vector (B, N, c) -> (B, N, width)."""
+    # Padding by nothing would be a copy.
+    return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))
 
 
 class _TwiceDifferentiable(torch.autograd.Function):
