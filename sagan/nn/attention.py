@@ -38,6 +38,7 @@ from sagan.nn.attention_kernels import (
 from sagan.nn.channels import QUERY_DIVISOR
 from sagan.nn.initialization import Initializer, initialize_layers
 from sagan.nn.inputs import check_initializer, check_whole
+from sagan.nn.precision import times_scalar
 from sagan.nn.spectral_norm import apply_spectral_norm
 
 FormName: TypeAlias = Literal["full", "paper", "pooled"]
@@ -236,7 +237,7 @@ class SelfAttention2d(nn.Module):
         if self.has_output:
             o = self.output(o)
         # Not torch.addcmul, whose gradient takes twice as long.
-        return x + self.gamma.to(o.dtype) * o
+        return x + times_scalar(o, self.gamma)
 
 
 def _positions(x: Tensor) -> Tensor:

@@ -51,6 +51,20 @@ def without_autocast(operand: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(operand.device.type, enabled=False)
 
 
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype to add many numbers up in: float32, or float64 if x has it."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def times_scalar(x: Tensor, scalar: Tensor) -> Tensor:
+    """Multiply x (B, C, H, W) by a float32 scalar, in x's dtype."""
+    if x.dtype == torch.float16:
+        # The scalar's gradient sums over all of x. Channel by channel it exceeds the largest number
+        # of float16, 65,504, much later; over channels it is summed in float32.
+        scalar = scalar.expand(x.shape[1], 1, 1)
+    return scalar.to(x.dtype) * x
+
+
 @contextmanager
 def exact_float32(enabled: bool = True) -> Iterator[None]:
     """Compute float32 convolutions and matrix products in full float32 within the context.

@@ -22,6 +22,7 @@ from sagan.nn.efficientnet import EfficientNetLite0
 from sagan.nn.initialization import Initializer
 from sagan.nn.inputs import check_forward_images, check_forward_labels, check_network_arguments
 from sagan.nn.label_projection import class_logits, label_weight
+from sagan.nn.precision import wide_dtype
 from sagan.nn.resnet import Generator, initialize
 from sagan.nn.spectral_norm import SpectralSpec, apply_spectral_norm
 
@@ -189,7 +190,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
     def embed(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) -> features float32 (B, D): the mean of each head's patches."""
         heads = self._inputs_of_heads(self.view(images))
-        return torch.cat([head.embed(x).float().mean(dim=1) for head, x in heads], dim=1)
+        return torch.cat([_mean(head.embed(x), 1) for head, x in heads], dim=1)
 
     def class_logits(self, features: Tensor) -> Tensor:
         """Features (B, D) -> logits (B, K), means over patches; K = 1 without labels."""
@@ -204,7 +205,7 @@ class ProjectedDiscriminator(DiscriminatorBase):
         if self.classifier is None:
             return None
         _, *features = view
-        pooled = torch.cat([x.float().mean(dim=(2, 3)) for x in features], dim=1)
+        pooled = torch.cat([_mean(x, (2, 3)) for x in features], dim=1)
         logits: Tensor = self.classifier(CLASSIFIER_GAIN * pooled)
         return logits
 
@@ -224,3 +225,7 @@ def _as_rgb(images: Tensor) -> Tensor:
     if images.shape[1] == 4:
         return 1 + (images[:, :3] - 1) * (images[:, 3:] + 1) / 2
     return images.expand(-1, 3, -1, -1)
+
+
+def _mean(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    return x.to(wide_dtype(x)).mean(dim=dim)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sagan.nn.precision import times_scalar
+
 
 class ResidualControl2d(nn.Module):
     """y = x + gamma * F(x), F: ReLU, 1x1 to h channels, ReLU, 3x3, ReLU, 1x1 back to C; no biases.
@@ -33,7 +35,7 @@ class ResidualControl2d(nn.Module):
         """x (B, C, H, W) -> y (B, C, H, W)."""
         h = F.relu(self.reduce(F.relu(x)), inplace=True)  # (B, h, H, W)
         h = self.expand(F.relu(self.convolve(h), inplace=True))  # (B, C, H, W)
-        return x + self.gamma.to(h.dtype) * h
+        return x + times_scalar(h, self.gamma)
 
 
 def _bottleneck(channels: int, parameters: int) -> int:

@@ -46,6 +46,7 @@ from sagan.nn.norms import (
     batch_norm,
     tables_of_norms,
 )
+from sagan.nn.precision import wide_dtype
 from sagan.nn.resampling import add_upsampled, convolve_downsample, upsample_convolve
 from sagan.nn.spectral_norm import (
     SpectralSpec,
@@ -320,8 +321,7 @@ class Discriminator(DiscriminatorBase):
             x = block(x)
             if str(size) in self.self_attention and size not in self.sizes[:i]:
                 x = self.self_attention[str(size)](x)
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        return F.relu(x).sum(dim=(2, 3), dtype=wide)
+        return F.relu(x).sum(dim=(2, 3), dtype=wide_dtype(x))
 
     def first_blocks(self, num: int) -> list[nn.Module]:
         attention = [a for size, a in self.self_attention.items() if int(size) in self.sizes[:num]]

@@ -102,7 +102,7 @@ def generator_step(
             adversaries.begin_passes()
             with adversaries.averaging(parallel, last=draws is drawn[-1]):
                 loss = adversaries.run(passes.deceive, draws, p)
-                # Restricted to the generator, so D's weight gradients are never computed.
+                # Restricted to the generator, so D's weight gradients are not computed.
                 share = adversaries.spreading(loss) / len(drawn)
                 adversaries.guard_g.scaled(share).backward(inputs=list(generator.parameters()))
             losses.append(loss.detach())

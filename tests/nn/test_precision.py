@@ -8,7 +8,7 @@ from torch import backends
 
 from sagan.errors import SaganError
 from sagan.nn.attention_blocks import AttentionSpec
-from sagan.nn.precision import exact_float32, resolve_precision
+from sagan.nn.precision import exact_float32, resolve_precision, times_scalar
 from sagan.nn.resnet import Generator
 
 PLACES = (
@@ -111,3 +111,19 @@ def test_auto_is_float16_on_gpus_with_tensor_cores_but_without_bfloat16(
 def test_float16_is_for_any_device_that_it_is_asked_for_on(device: str) -> None:
     assert resolve_precision("float16", torch.device(device)) == torch.float16
     assert resolve_precision("auto", torch.device(device)) != torch.float16
+
+
+def test_gammas_gradient_in_float16_is_finite_where_only_its_sum_is_too_large() -> None:
+    gamma, x = torch.zeros(()).requires_grad_(), torch.full((4, 64, 8, 8), 10.0).half()
+    times_scalar(x, gamma).backward(torch.ones_like(x))
+    assert gamma.grad is not None
+    assert gamma.grad.item() == 10 * x.numel()  # 163,840: float16 ends at 65,504
+
+
+def test_only_in_float16_a_scalars_gradient_is_summed_in_another_order() -> None:
+    gamma, x = torch.tensor(0.3).requires_grad_(), torch.randn(4, 8, 8, 8)
+    result = times_scalar(x, gamma)
+    assert torch.equal(result, gamma * x)
+    assert times_scalar(x.half(), gamma).dtype == torch.float16
+    own, torchs = (torch.autograd.grad(y, gamma, x) for y in (result, gamma * x))
+    assert torch.equal(*own, *torchs)

@@ -169,3 +169,10 @@ def test_the_generators_initial_weights_are_a_function_of_the_seed() -> None:
         assert torch.equal(weight, second.state_dict()[name])
         if "modulation" in name:
             assert not torch.equal(weight, other.state_dict()[name])
+
+
+def test_double_precision_stays_in_every_output() -> None:
+    network = ProjectedDiscriminator(32, 8, CLASSES, classifier=True).double()
+    x = images().double()
+    outputs = [network.class_logits(network.embed(x)), network.classify(network.view(x))]
+    assert [output.dtype for output in outputs if output is not None] == [torch.float64] * 2
