@@ -412,6 +412,15 @@ def test_processes_with_different_settings_all_refuse(
     assert not directory.is_run(tmp_path / "run")
 
 
+# `sagan` that does not wait as long for files of other machines.
+IMPATIENT = """
+from sagan.cli import main
+from sagan.training import agreement
+agreement.RETRY_SECONDS = 0.5
+main()
+"""
+
+
 @pytest.mark.parametrize("holder", [0, 1])
 def test_a_run_that_not_all_processes_see_is_neither_resumed_nor_started_again(
     holder: int,
@@ -425,7 +434,7 @@ def test_a_run_that_not_all_processes_see_is_neither_resumed_nor_started_again(
     shutil.copytree(finished_run, tmp_path / str(holder))
     before = sorted(tmp_path.rglob("*"))
     commands = [
-        ["-m", "sagan", "train", "--data", str(labeled.path), "--out", str(tmp_path / str(rank))]
+        ["-c", IMPATIENT, "train", "--data", str(labeled.path), "--out", str(tmp_path / str(rank))]
         for rank in (0, 1)
     ]
     for child in start_processes(commands, CUDA_VISIBLE_DEVICES=""):
