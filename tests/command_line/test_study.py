@@ -31,6 +31,12 @@ def found(study: Path) -> dict[str, dict[str, Any]]:
     return contents
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take as long as the tiny runs that they show."""
+    monkeypatch.setattr("sagan.studies.analysis.report.drawn_figures", lambda table: ())
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.usefixtures("no_images")
 def test_a_whole_study_leaves_its_results_and_report(sagan, splits, tmp_path, name) -> None:
@@ -128,7 +134,7 @@ def check_discriminator(results: dict[str, Any], out: Path) -> None:
     assert results["pixels-seed0"]["parameters"] == {}
 
 
-@pytest.mark.usefixtures("no_images")
+@pytest.mark.usefixtures("no_images", "no_figures")
 def test_another_seed_is_another_run(sagan, splits, tmp_path) -> None:
     out = tmp_path / "study"
     command = ["study", "attention", "--data", splits, "--out", out, *SMALLEST]
@@ -165,7 +171,7 @@ main()
     ("name", "done", "killed"),
     [("attention", ["none-seed0"], "attention-16-seed0"), ("spectral-norm", [], "both-seed0")],
 )
-@pytest.mark.usefixtures("no_images")
+@pytest.mark.usefixtures("no_images", "no_figures")
 def test_a_study_that_is_killed_and_resumed_ends_with_the_same_results(
     sagan, splits, tmp_path, name, done, killed, start_python
 ) -> None:

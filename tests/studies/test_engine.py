@@ -47,6 +47,8 @@ def performed(monkeypatch: pytest.MonkeyPatch) -> list[StudyRun]:
 
     fake = replace(STUDY, perform=perform, prepare=lambda data, progress: None)
     monkeypatch.setitem(engine.STUDIES, STUDY.name, fake)
+    # The figures of a report, which no test here looks at, take most of a study's time.
+    monkeypatch.setattr("sagan.studies.analysis.report.drawn_figures", lambda table: ())
     return runs
 
 
