@@ -50,6 +50,7 @@ def model_file(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.usefixtures("no_images")
 def test_a_model_knows_how_its_images_were_made_square(
     fit: str, labeled: PackedDataset, train_run: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_scaled_batch_is_divided_and_resumed_by_another_number_of_processes(
     assert read_description(out).config.batch_size == 8
 
 
+@pytest.mark.usefixtures("no_images")
 def test_deterministic_kernels_are_used_while_training_and_change_no_bit_on_a_cpu(
     sagan: Sagan, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_dry_run_needs_no_run_directory_but_a_training_does(sagan, pictures, t
     assert (refused.status, refused.err) == (2, "sagan: give a run directory with --out\n")
 
 
+@pytest.mark.usefixtures("no_images")
 def test_a_time_limit_decides_the_steps_and_is_resumed(sagan, pictures, tmp_path) -> None:
     out = tmp_path / "run"
     arguments = ["--data", pictures, "--preset", "smoke", *SMALL, "--out", out]
@@ -114,6 +115,7 @@ def test_a_time_limit_and_a_number_of_steps_contradict_each_other(sagan, picture
     assert "give one of the two" in refused.err
 
 
+@pytest.mark.usefixtures("no_images")
 def test_train_prints_what_differs_from_the_preset_and_not_all_settings(
     sagan, pictures, tmp_path
 ) -> None:
@@ -126,6 +128,7 @@ def test_train_prints_what_differs_from_the_preset_and_not_all_settings(
     assert len(out.partition("step 0 of 1")[0].splitlines()) < 10
 
 
+@pytest.mark.usefixtures("no_images")
 def test_the_same_command_with_more_steps_resumes(sagan, pictures, tmp_path) -> None:
     def train(steps: int):
         arguments = ["--data", pictures, "--preset", "smoke", *SMALL, "--out", tmp_path / "run"]
@@ -229,6 +232,7 @@ def test_explain_shows_the_discriminators_attention_on_photos(sagan, run, tmp_pa
     assert heights[1] > heights[0] + 256  # a row for each
 
 
+@pytest.mark.usefixtures("no_images")
 def test_explain_pads_a_photo_as_the_training_images_were(sagan, pictures, tmp_path) -> None:
     packed, run = tmp_path / "packed", tmp_path / "run"
     assert sagan("data", "pack", pictures, packed, "--size", 32, "--fit", "pad").status == 0
@@ -246,6 +250,7 @@ def test_explain_pads_a_photo_as_the_training_images_were(sagan, pictures, tmp_p
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.usefixtures("no_images")
 def test_explain_draws_all_layers_into_one_file(sagan, tmp_path, pictures):
     settings = ("--set", "attention_g=8,16", "--set", "channels_g=8", "--steps", 1)
     run = tmp_path / "two"
@@ -395,6 +400,7 @@ def test_data_pack_reports_unreadable_files_and_duplicates(sagan, tmp_path) -> N
     assert "2 pictures of 8 x 8" in result.out
 
 
+@pytest.mark.usefixtures("no_images")
 def test_a_packed_set_trains_without_being_packed_again(sagan, pictures, tmp_path) -> None:
     packed = tmp_path / "packed"
     assert sagan("data", "pack", pictures, packed, "--size", 32).status == 0

@@ -7,6 +7,7 @@ import pytest
 from tests.command_line.conftest import Sagan
 
 
+@pytest.mark.usefixtures("no_images")
 def test_a_set_in_shards_is_packed_and_trained_on_from_a_url(
     sagan: Sagan, labeled_pictures: Path, tmp_path: Path
 ) -> None:

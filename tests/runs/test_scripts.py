@@ -97,7 +97,7 @@ def test_a_study_is_run_as_it_was_published(
     assert study["commands"] == commands[: len(study["commands"])]
 
 
-@pytest.mark.usefixtures("few_emoji")
+@pytest.mark.usefixtures("few_emoji", "no_images")
 @pytest.mark.parametrize("name", MODELS)
 def test_two_steps_of_a_model_end_in_a_model_file(
     name: str, labeled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

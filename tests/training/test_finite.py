@@ -149,6 +149,7 @@ def test_guarding_changes_no_bit_of_an_update(
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.usefixtures("no_images")
 def test_a_run_stopped_by_a_bad_gradient_leaves_its_last_checkpoint_unchanged(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Any,
     monkeypatch: pytest.MonkeyPatch,

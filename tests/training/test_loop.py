@@ -282,6 +282,7 @@ def test_a_resumed_run_needs_no_preset(
     assert session.description.preset == "smoke"
 
 
+@pytest.mark.usefixtures("no_images")
 def test_a_resumed_run_keeps_its_settings_without_repeating_them_even_if_its_preset_has_changed(
     labeled: PackedDataset, tmp_path: Path, train_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_several_processes_exchange_requests_every_few_steps_only(
     assert steps_saved(tmp_path / "run") == [7]
 
 
+@pytest.mark.usefixtures("no_images")
 def test_the_warning_signal_saves_and_training_continues(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_the_warning_signal_saves_and_training_continues(
     assert steps_saved(run) == [3, 5]
 
 
+@pytest.mark.usefixtures("no_images")
 def test_checkpoints_are_also_saved_by_elapsed_minutes(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_checkpoints_are_also_saved_by_elapsed_minutes(
     assert steps_saved(run) == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("no_images")
 def test_every_nth_step_and_marked_checkpoints_stay(
     unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -181,6 +184,7 @@ def test_a_closed_terminal_saves_first_and_the_status_names_the_signal(
 IGNORED = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1] if os.name != "nt" else []
 
 
+@pytest.mark.usefixtures("no_images")
 @pytest.mark.parametrize("number", IGNORED)
 def test_a_signal_that_is_ignored_as_under_nohup_does_nothing_to_a_training(
     number: int, unlabeled: PackedDataset, train_run: Callable[..., Any], tmp_path: Path

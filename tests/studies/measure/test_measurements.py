@@ -107,6 +107,7 @@ def test_samples_with_a_cut_are_the_measured_ones_with_less_attention(
     assert len(set(distances.values())) == 2
 
 
+@pytest.mark.usefixtures("no_images")
 def test_a_generator_without_attention_has_no_samples_with_a_cut(
     labeled, train_run, tmp_path
 ) -> None:
