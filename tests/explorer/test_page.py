@@ -36,6 +36,7 @@ from sagan.explain.overlay import heat, outline, upsample_bilinear
 from sagan.explain.statistics import grids
 from sagan.explorer.page import model_name
 from sagan.explorer.payload import Payload
+from sagan.explorer.renderer import Renderer
 from sagan.images.decode import decode
 from sagan.images.pixels import to_float, to_uint8
 from sagan.model import open_model
@@ -481,7 +482,7 @@ TIMED_FRAMES = """(borders) => {
 
 
 def test_with_4096_keys_and_six_pins_a_frame_takes_little_longer_than_the_borders(
-    page: Page, server: str, open_page: OpenPage
+    page: Page, run: Path, serve: Serve, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measured: 1.4 to 1.6 times as long; 2 with round caps, 2.3 when pins are ranked again."""
     rng = np.random.default_rng(0)
@@ -492,9 +493,9 @@ def test_with_4096_keys_and_six_pins_a_frame_takes_little_longer_than_the_border
         maps={"generator.attention_16": attention},
         scores=np.zeros(3, np.float32),
         label=0,
-    ).encode()
-    page.route("**/api/sample*", lambda route: route.fulfill(body=payload))
-    open_page(page, server)
+    )
+    monkeypatch.setattr(Renderer, "sample", lambda *_: payload)
+    open_page(page, serve(run))
     for i in range(6):
         page.mouse.click(*place(page, 20 + 40 * i, 100, (256, 256)))
     assert page.locator(".pin").count() == 6
@@ -761,18 +762,24 @@ def test_sweeping_over_the_gallery_fetches_only_where_the_pointer_stops(explore:
 
 def test_responses_are_cached_up_to_a_total_size(explore: Page) -> None:
     explore.wait_for_load_state("networkidle")
-    body = bytes(10 * 2**20)
-    explore.route("**/api/sample*", lambda route: route.fulfill(body=body))
-    requested = count(explore, "/api/sample")
+    explore.evaluate(
+        """() => {
+          window.requests = 0;
+          window.fetch = async () => {
+            requests++;
+            return new Response(new ArrayBuffer(10 * 2 ** 20));
+          };
+        }"""
+    )
     script = (
         "async (i) => void (await (await import('sagan/server.js')).fetchBuffer('sample', { i }))"
     )
     for i in range(7):
         explore.evaluate(script, i)
     explore.evaluate(script, 6)
-    assert len(requested) == 7
+    assert explore.evaluate("requests") == 7
     explore.evaluate(script, 0)
-    assert len(requested) == 8
+    assert explore.evaluate("requests") == 8
 
 
 def test_dragging_between_two_latents_goes_from_one_image_to_the_other(explore: Page) -> None:
