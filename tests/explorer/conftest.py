@@ -1,6 +1,7 @@
 """A small run with visible attention, a server for it, and a real browser."""
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -328,9 +329,12 @@ def copy_png() -> Callable[[Page], bytes]:
         data = page.evaluate(
             """async () => {
               const [item] = await navigator.clipboard.read();
-              return [...new Uint8Array(await (await item.getType("image/png")).arrayBuffer())];
+              const reader = new FileReader();
+              reader.readAsDataURL(await item.getType("image/png"));
+              await new Promise((resolve) => (reader.onload = resolve));
+              return reader.result.split(",")[1];  // as base64: lists cross number by number
             }"""
         )
-        return bytes(data)
+        return base64.b64decode(data)
 
     return copy

@@ -1,5 +1,6 @@
 """The static page: networks run in the browser and give the model's own numbers."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -36,21 +37,41 @@ pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 OpenPage = Callable[[Page, str], Page]
 
+# Playwright passes arrays as lists, slowly, number by number: large ones cross as base64.
+BASE64 = """
+window.toBase64 = (...arrays) => new Promise((resolve) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result.split(",")[1]);
+  reader.readAsDataURL(new Blob(arrays));
+});
+window.fromBase64 = (text) => Uint8Array.from(atob(text), (byte) => byte.charCodeAt(0));
+"""
+
 # What the page's engine says, as JSON: a query's image, scores and maps, or those of a photo.
 ENGINE = """async ({ query, photo }) => {
   const { NetworkEngine } = await import("sagan/network_engine.js");
   const facts = JSON.parse(document.querySelector("#facts").textContent);
   window.engine ??= new NetworkEngine(facts);
-  const file = photo && new File([Uint8Array.from(photo)], "photo.png");
+  const file = photo && new File([fromBase64(photo)], "photo.png");
   const payload = await (file ? engine.photo(file) : engine.sample(query));
-  const maps = payload.maps.map(({ name, queries, keys, row, highlights }) => {
+  const maps = payload.maps.map(async ({ name, queries, keys, row, highlights }) => {
     const count = queries.width * queries.height;
-    const rows = Array.from({ length: count }, (_, query) => [...row(query)]);
+    const rows = await toBase64(...Array.from({ length: count }, (_, query) => row(query)));
     return [name, { queries, keys, rows, highlights }];
   });
-  const { withoutAttention: plain, image, size, scores, label } = payload;
-  return { image: [...image], size, plain: plain && [...plain], scores, label, maps };
+  const { withoutAttention, size, scores, label } = payload;
+  const image = await toBase64(payload.image);
+  const plain = withoutAttention && (await toBase64(withoutAttention));
+  return { image, size, plain, scores, label, maps: await Promise.all(maps) };
 }"""
+
+
+def to_base64(data: bytes | np.ndarray) -> str:
+    return base64.b64encode(data).decode()
+
+
+def from_base64(text: str, kind: type[np.generic], *shape: int) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +166,7 @@ def computing(lasting_page: Page, site: str, open_page: OpenPage) -> Page:
 def open_static(page: Page, url: str, open_page: OpenPage) -> Page:
     """Open a static page and wait for its networks."""
     page.set_default_timeout(60_000)
+    page.add_init_script(BASE64)
     open_page(page, url)
     expect(page.locator("#loading")).to_be_hidden(timeout=60_000)
     return page
@@ -181,10 +203,10 @@ def assert_same_payload(
     """Images, to so many levels, and maps are torch's; if `judged`, the discriminator's, too."""
     height, width = expected.image.shape[:2]
     assert found["size"] == {"width": width, "height": height}
-    image = np.array(found["image"]).reshape(height, width, 3)
+    image = from_base64(found["image"], np.uint8, height, width, 3)
     assert np.abs(image - expected.image.astype(int)).max() <= levels
     if expected.without_attention is not None:
-        plain = np.array(found["plain"]).reshape(height, width, 3)
+        plain = from_base64(found["plain"], np.uint8, height, width, 3)
         assert np.abs(plain - expected.without_attention.astype(int)).max() <= levels
     if judged:
         np.testing.assert_allclose(found["scores"], expected.scores, atol=0.02)
@@ -196,7 +218,8 @@ def assert_same_payload(
         ):
             assert maps[name][kind] == {"width": columns, "height": rows}
         if judged or name.startswith("generator."):
-            np.testing.assert_allclose(maps[name]["rows"], attention, atol=MAP_TOLERANCE)
+            rows = from_base64(maps[name]["rows"], np.float32, *attention.shape)
+            np.testing.assert_allclose(rows, attention, atol=MAP_TOLERANCE)
 
 
 # The numbers are the model's.
@@ -225,7 +248,7 @@ def test_samples_and_maps_are_those_of_torch(
 def test_the_discriminators_map_of_a_photo_is_torchs(computing: Page, run: Path) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     data = png(Image.fromarray(noise))
-    found = computing.evaluate(ENGINE, {"photo": list(data)})
+    found = computing.evaluate(ENGINE, {"photo": to_base64(data)})
     assert_same_payload(found, Renderer(open_model(run)).judge(decode(data, 32, "crop")))
 
 
@@ -266,11 +289,11 @@ def fitted_photo(page: Page, data: bytes, shape: tuple[int, ...], fit: str) -> n
     found = page.evaluate(
         """async ([bytes, size, fit, channels]) => {
           const { fittedPhoto } = await import("sagan/photo.js");
-          return [...await fittedPhoto(new Blob([Uint8Array.from(bytes)]), size, fit, channels)];
+          return toBase64(await fittedPhoto(new Blob([fromBase64(bytes)]), size, fit, channels));
         }""",
-        [list(data), {"width": width, "height": height}, fit, channels],
+        [to_base64(data), {"width": width, "height": height}, fit, channels],
     )
-    return np.array(found, np.uint8).reshape(shape)
+    return from_base64(found, np.uint8, *shape)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +317,7 @@ def test_models_of_any_shape_and_colors_have_a_static_page_with_their_numbers(
     with hosted(tmp_path / "page") as url:
         open_static(page, url, open_page)
         sample = page.evaluate(ENGINE, {"query": asked.model_dump()})
-        photo = page.evaluate(ENGINE, {"photo": list(data)})
+        photo = page.evaluate(ENGINE, {"photo": to_base64(data)})
     # The discriminator is compared on equal pixels: one level changes its sharp map by 0.01.
     levels = 2 if colors == "rgba" else 1  # on white, one of color and one of opacity
     assert_same_payload(sample, renderer.sample(asked), judged=False, levels=levels)
@@ -316,11 +339,11 @@ def test_a_seed_gives_the_latents_that_it_gives_in_python_bit_for_bit(
     found = computing.evaluate(
         """async ([seed]) => {
           const { seededLatents } = await import("sagan/latents.js");
-          return seededLatents(40, 500, seed).map((latents) => [...latents]);
+          return toBase64(...seededLatents(40, 500, seed));
         }""",
         [seed],
     )
-    assert (torch.tensor(found) == seeded_latents(40, 500, seed)).all()
+    assert np.array_equal(from_base64(found, np.float32, 40, 500), seeded_latents(40, 500, seed))
 
 
 def test_the_way_between_two_latents_is_the_librarys(computing: Page) -> None:
@@ -354,15 +377,10 @@ def test_the_points_that_are_shown_first_are_those_of_the_library(
     found = computing.evaluate(
         """async ([image, weights, size, [queries, keys]]) => {
           const { interestingQueries } = await import("sagan/highlights.js");
-          const map = { weights: Float32Array.from(weights), queries, keys };
-          return interestingQueries(map, Uint8Array.from(image), size, 4);
+          const map = { weights: new Float32Array(fromBase64(weights).buffer), queries, keys };
+          return interestingQueries(map, fromBase64(image), size, 4);
         }""",
-        [
-            image.ravel().tolist(),
-            attention.ravel().tolist(),
-            {"width": width, "height": height},
-            cells,
-        ],
+        [to_base64(image), to_base64(attention), {"width": width, "height": height}, cells],
     )
     assert found == interesting_queries(attention, image, 4)
 
