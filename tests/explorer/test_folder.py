@@ -1,6 +1,7 @@
 """The static page: networks run in the browser and give the model's own numbers."""
 
 import base64
+import functools
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from sagan.errors import SaganError
 from sagan.explain.queries import interesting_queries
 from sagan.explain.statistics import grids
 from sagan.explorer import browser_runtime as runtime_module
+from sagan.explorer import folder as folder_module
 from sagan.explorer.browser_runtime import BINARY, SCRIPT, browser_runtime
 from sagan.explorer.folder import MAP_TOLERANCE, write_folder
 from sagan.explorer.payload import Payload
@@ -74,16 +76,23 @@ def from_base64(text: str, kind: type[np.generic], *shape: int) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
 
 
-@pytest.fixture(scope="session")
-def runtime() -> dict[str, bytes]:
-    """onnxruntime-web, which npm fetches if the user's cache does not have it yet."""
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[dict[str, bytes]]:
+    """onnxruntime-web, which npm fetches if the user's cache does not have it yet.
+
+    For all pages of these tests it is unpacked and compressed once.
+    """
     try:
-        return browser_runtime(print)
+        files = browser_runtime(print)
     except SaganError as error:
         pytest.skip(f"the static page is NOT TESTED: {error}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder_module, "browser_runtime", lambda say: files)
+        patch.setattr(folder_module, "_compressed", functools.cache(folder_module._compressed))
+        yield files
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(run: Path, tmp_path_factory: pytest.TempPathFactory, runtime: object) -> Path:
     """The static page of the run."""
     out = tmp_path_factory.mktemp("static") / "page"
@@ -144,7 +153,7 @@ def hosted(folder: Path, kind: type[_QuietHandler] = _QuietHandler) -> Iterator[
         server.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(folder: Path) -> Iterator[str]:
     """The URL of the static page of the run."""
     with hosted(folder) as url:
