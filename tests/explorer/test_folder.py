@@ -25,15 +25,16 @@ from sagan.explain.statistics import grids
 from sagan.explorer import browser_runtime as runtime_module
 from sagan.explorer import folder as folder_module
 from sagan.explorer.browser_runtime import BINARY, SCRIPT, browser_runtime
-from sagan.explorer.folder import MAP_TOLERANCE, write_folder
+from sagan.explorer.folder import MAP_TOLERANCE, _network_content, write_folder
 from sagan.explorer.payload import Payload
 from sagan.explorer.renderer import Renderer, SampleRequest
 from sagan.images.decode import Fit, decode
+from sagan.images.pixels import to_float
 from sagan.images.rgb import as_rgb
 from sagan.images.shape import Colors, Resolution
 from sagan.model import open_model, shipped_models
 from sagan.nn.inputs import seeded_latents
-from sagan.sampling import spherical_interpolation
+from sagan.sampling import grid_labels, spherical_interpolation
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
@@ -305,32 +306,35 @@ def fitted_photo(page: Page, data: bytes, shape: tuple[int, ...], fit: str) -> n
     return from_base64(found, np.uint8, *shape)
 
 
-@pytest.mark.parametrize(
-    ("resolution", "colors"), [("96x64", "rgb"), ("48x96", "gray"), ("96x64", "rgba")]
-)
-@pytest.mark.usefixtures("runtime")
+@pytest.fixture(params=[("96x64", "rgb"), ("48x96", "gray"), ("96x64", "rgba")], ids="-".join)
+def shaped(
+    request: pytest.FixtureRequest, make_run: Callable[..., Path], tmp_path: Path, runtime: object
+) -> tuple[Path, Path]:
+    """A run of wide or tall images, and its static page."""
+    resolution, colors = request.param
+    run, out = make_run(resolution=resolution, colors=colors), tmp_path / "page"
+    write_folder(str(run), out, lambda line: None)
+    return run, out
+
+
 def test_models_of_any_shape_and_colors_have_a_static_page_with_their_numbers(
-    page: Page,
-    make_run: Callable[..., Path],
-    open_page: OpenPage,
-    tmp_path: Path,
-    resolution: Resolution,
-    colors: Colors,
+    page: Page, shaped: tuple[Path, Path], open_page: OpenPage
 ) -> None:
-    run = make_run(resolution=resolution, colors=colors)
-    write_folder(str(run), tmp_path / "page", lambda line: None)
-    renderer = Renderer(open_model(run))
+    run, folder = shaped
+    model = open_model(run)
+    renderer, colors = Renderer(model), model.config.colors
     asked = SampleRequest(seed=3, index=4, label=1, gamma=1.5)
     noise = np.random.default_rng(5).integers(0, 256, (80, 70, 3), dtype=np.uint8)
     data = png(Image.fromarray(noise))
-    with hosted(tmp_path / "page") as url:
+    with hosted(folder) as url:
         open_static(page, url, open_page)
         sample = page.evaluate(ENGINE, {"query": asked.model_dump()})
         photo = page.evaluate(ENGINE, {"photo": to_base64(data)})
     # The discriminator is compared on equal pixels: one level changes its sharp map by 0.01.
     levels = 2 if colors == "rgba" else 1  # on white, one of color and one of opacity
     assert_same_payload(sample, renderer.sample(asked), judged=False, levels=levels)
-    assert_same_payload(photo, renderer.judge(decode(data, resolution, "crop", colors=colors)))
+    fitted = decode(data, model.config.resolution, "crop", colors=colors)
+    assert_same_payload(photo, renderer.judge(fitted))
 
 
 def png(image: Image.Image) -> bytes:
@@ -528,12 +532,52 @@ def test_the_folder_is_small_and_names_no_other_place(folder: Path) -> None:
     assert not list(folder.rglob(".*"))
 
 
+@functools.cache
+def shipped_network(name: str, network: str) -> bytes:
+    """A network of a shipped model as in its page: exporting it takes seconds."""
+    return _network_content(open_model(name), network)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_the_maps_of_a_shipped_models_page_are_torchs_as_generated(name: str) -> None:
+    from sagan.exporting.onnx_file import run_onnx
+
+    generator = open_model(name).generator()
+    labels = grid_labels(8, generator.num_classes)
+    _, maps = generator.sample(8, labels, seed=5, return_attention=True)
+    inputs = {
+        "latents": seeded_latents(8, generator.latent_size, seed=5),
+        "gamma_scale": torch.ones(()),
+    }
+    inputs |= {"labels": torch.tensor(labels)} if labels else {}
+    found = run_onnx(shipped_network(name, "generator"), inputs)
+    for attention, expected in zip(found[-len(maps) :], maps.values(), strict=True):
+        np.testing.assert_allclose(attention, expected, atol=MAP_TOLERANCE)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_the_maps_of_a_shipped_models_page_are_torchs_as_judged(name: str) -> None:
+    from sagan.exporting.onnx_file import run_onnx
+
+    model = open_model(name)
+    images = model.generator().sample(8, grid_labels(8, len(model.classes)), seed=5)
+    maps = model.discriminator().attention(images)
+    inputs = {"images": to_float(torch.from_numpy(images))}
+    inputs |= {"labels": torch.arange(8) % 2} if model.classes else {}
+    found = run_onnx(shipped_network(name, "discriminator"), inputs)
+    for attention, expected in zip(found[-len(maps) :], maps.values(), strict=True):
+        np.testing.assert_allclose(attention, expected, atol=MAP_TOLERANCE)
+
+
 @pytest.mark.parametrize("name", shipped_models())
 @pytest.mark.usefixtures("runtime")
 def test_a_shipped_models_page_loads_within_20_seconds_over_10_megabits_per_second(
-    page: Page, open_page: OpenPage, tmp_path: Path, name: str
+    page: Page, open_page: OpenPage, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its bytes: nothing else takes long, and a clock would measure this machine."""
+    monkeypatch.setattr(
+        folder_module, "_network_content", lambda _, network: shipped_network(name, network)
+    )
     write_folder(name, tmp_path / "page", lambda line: None)
     files = [path for path in (tmp_path / "page").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 25e6
