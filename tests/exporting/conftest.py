@@ -56,3 +56,23 @@ def labeled_model(make_model: MakeModel) -> Model:
 def traced(labeled_model: Model) -> NetworkProgram:
     """The generator of the labeled model as a program, with its maps."""
     return trace_network(labeled_model, maps=True)
+
+
+@pytest.fixture(scope="session")
+def traced_discriminator(labeled_model: Model) -> NetworkProgram:
+    """Its discriminator, with its maps."""
+    return trace_network(labeled_model, discriminator=True, maps=True)
+
+
+@pytest.fixture(scope="session")
+def judge_model(make_model: MakeModel) -> Model:
+    """A model with a discriminator of kernels large enough to be worth float16."""
+    return make_model("cat", "dog", "cow", channels_d=32)
+
+
+@pytest.fixture(scope="session")
+def judge(judge_model: Model) -> bytes:
+    """That discriminator as an ONNX file, stored in float16."""
+    from sagan.exporting.onnx_file import onnx_content
+
+    return onnx_content(trace_network(judge_model, discriminator=True, half_from=0), {})

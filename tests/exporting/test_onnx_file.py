@@ -1,7 +1,6 @@
 """An ONNX file computes what the model does, says what it is, and nothing of this machine."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,18 +19,6 @@ onnx_file = pytest.importorskip("sagan.exporting.onnx_file")
 @pytest.fixture(scope="module")
 def content(traced: NetworkProgram, labeled_model: Model) -> bytes:
     return onnx_file.onnx_content(traced, labeled_model.metadata())
-
-
-@pytest.fixture(scope="module")
-def judge_model(make_model: Any) -> Model:
-    """A model with a discriminator of kernels large enough to be worth float16."""
-    return make_model("cat", "dog", "cow", channels_d=32)
-
-
-@pytest.fixture(scope="module")
-def judge(judge_model: Model) -> bytes:
-    """The discriminator, stored in float16."""
-    return onnx_file.onnx_content(trace_network(judge_model, discriminator=True, half_from=0), {})
 
 
 def shapes(values: object) -> dict[str, list[int | str]]:

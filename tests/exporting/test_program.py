@@ -39,8 +39,10 @@ def test_the_traced_generator_draws_what_sample_draws_with_gamma_scaled(
             np.testing.assert_allclose(attention, maps[name], atol=1e-6)
 
 
-def test_the_traced_discriminator_judges_as_its_methods_do(labeled_model: Model) -> None:
-    judge = trace_network(labeled_model, discriminator=True, maps=True).program.module()
+def test_the_traced_discriminator_judges_as_its_methods_do(
+    labeled_model: Model, traced_discriminator: NetworkProgram
+) -> None:
+    judge = traced_discriminator.program.module()
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     labels = torch.tensor([2, 0, 1, 1, 2])
     inputs = to_float(torch.from_numpy(images))
@@ -76,11 +78,12 @@ def test_networks_of_every_kind_are_traced_without_labels(
         assert torch.allclose(outputs[name], expected[:1], atol=1e-6)
 
 
-def test_every_input_and_output_has_its_own_meaning(labeled_model: Model) -> None:
-    for discriminator in (False, True):
-        traced = trace_network(labeled_model, discriminator)
-        for name in (*traced.inputs, *traced.outputs):
-            assert traced.meaning(name) != MAP_MEANING, name
+def test_every_input_and_output_but_maps_has_its_own_meaning(
+    traced: NetworkProgram, traced_discriminator: NetworkProgram
+) -> None:
+    for network in (traced, traced_discriminator):
+        for name in (*network.inputs, *network.outputs):
+            assert (network.meaning(name) != MAP_MEANING) is not (".attention_" in name), name
     assert traced.meaning("images").startswith("RGB from -1 to 1;")
 
 

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from sagan.exporting.program import NetworkProgram, trace_network
-
 onnx = pytest.importorskip("onnx")
 onnx_file = pytest.importorskip("sagan.exporting.onnx_file")
 quantization = pytest.importorskip("sagan.exporting.quantization")
@@ -15,24 +13,13 @@ quantization = pytest.importorskip("sagan.exporting.quantization")
 LAYERS = "discriminator.blocks.1."
 
 
-@pytest.fixture(scope="module")
-def traced(make_model: Any) -> NetworkProgram:
-    """A discriminator with large kernels, stored in float16."""
-    return trace_network(make_model("cat", "dog", channels_d=32), discriminator=True, half_from=0)
-
-
-@pytest.fixture(scope="module")
-def content(traced: NetworkProgram) -> bytes:
-    return onnx_file.onnx_content(traced, {"origin": "a test"})
-
-
 def weights(content: bytes) -> dict[str, Any]:
     graph = onnx.load_from_string(content).graph
     return {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
 
 
-def test_each_large_weight_is_within_half_a_step_of_its_channel(content: bytes) -> None:
-    before, after = weights(content), weights(quantization.quantize_weights(content, LAYERS))
+def test_each_large_weight_is_within_half_a_step_of_its_channel(judge: bytes) -> None:
+    before, after = weights(judge), weights(quantization.quantize_weights(judge, LAYERS))
     changed = [name for name in before if after[name].dtype == np.int8]
     assert {before[name].dtype for name in changed} == {np.dtype(np.float16)}
     large = {n for n, w in before.items() if n.startswith(LAYERS) and w.size >= 2**14}
@@ -45,22 +32,22 @@ def test_each_large_weight_is_within_half_a_step_of_its_channel(content: bytes) 
         assert (after[name] == before[name]).all()
 
 
-def test_the_graph_computes_nearly_the_same(traced: NetworkProgram, content: bytes) -> None:
-    small = quantization.quantize_weights(content, LAYERS)
+def test_the_graph_computes_nearly_the_same(judge: bytes) -> None:
+    small = quantization.quantize_weights(judge, LAYERS)
     onnx.checker.check_model(onnx.load_from_string(small), full_check=True)
-    assert len(content) - len(small) > sum(
+    assert len(judge) - len(small) > sum(
         0.95 * w.size for w in weights(small).values() if w.dtype == np.int8
     )
     inputs = {"images": torch.rand(7, 3, 32, 32) * 2 - 1, "labels": torch.arange(7) % 2}
     for exact, near in zip(
-        onnx_file.run_onnx(content, inputs), onnx_file.run_onnx(small, inputs), strict=True
+        onnx_file.run_onnx(judge, inputs), onnx_file.run_onnx(small, inputs), strict=True
     ):
         difference = np.abs(exact - near).max()
         assert 0 < difference < 0.02 * np.abs(exact).max()
 
 
-def test_a_channel_of_zeros_stays_zero(content: bytes) -> None:
-    model = onnx.load_from_string(content)
+def test_a_channel_of_zeros_stays_zero(judge: bytes) -> None:
+    model = onnx.load_from_string(judge)
     name = f"{LAYERS}conv1.weight"
     weight = next(w for w in model.graph.initializer if w.name == name)
     values = onnx.numpy_helper.to_array(weight).copy()
@@ -71,5 +58,5 @@ def test_a_channel_of_zeros_stays_zero(content: bytes) -> None:
     assert np.isfinite(after[f"{name}_scale"]).all()
 
 
-def test_without_such_weights_the_file_stays_as_it_is(content: bytes) -> None:
-    assert quantization.quantize_weights(content, "discriminator.backbone.") == content
+def test_without_such_weights_the_file_stays_as_it_is(judge: bytes) -> None:
+    assert quantization.quantize_weights(judge, "discriminator.backbone.") == judge
