@@ -7,6 +7,7 @@ import json
 import math
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,14 @@ def test_a_contender_that_fails_while_it_is_timed_leaves_the_others(
     assert not found["seconds"]
 
 
-def test_a_measurement_that_fails_or_has_no_time_is_named_with_the_reason() -> None:
+def test_a_measurement_that_fails_or_has_no_time_is_named_with_the_reason(
+    start_python: Callable[..., Any], end_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(words: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        ended = end_of(start_python(words[1:]))
+        return subprocess.CompletedProcess(words, ended.status, ended.out, ended.err)
+
+    monkeypatch.setattr(command.subprocess, "run", run)
     bench = command.Bench("cpu", True, 5)
     assert bench.run("a step", "step", preset="none", modes={}) is None
     assert bench.not_run[0]["what"] == "a step"

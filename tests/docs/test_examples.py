@@ -1,6 +1,7 @@
 """The Python examples of the README and of docs/python.md run as they are written."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +47,30 @@ def test_the_networks_train_in_a_loop_of_the_readers_own() -> None:
 
 
 def test_the_recipe_for_a_sweep_trains_and_ranks_its_runs(
-    labeled: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    labeled: PackedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    start_python: Callable[..., Any],
+    end_of: Callable[..., Any],
 ) -> None:
+    def run_warm(command: list[object], check: bool) -> None:
+        ended = end_of(start_python(command[1:]))
+        assert ended.status == 0, ended.err
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("sagan.metrics.samples.DEFAULT_NUM", 50)
     Path("recipe.yaml").write_text("preset: smoke\nchannels_g: 8\nchannels_d: 8\nbatch_size: 8\n")
     smaller = {
         '"photos/"': repr(str(labeled.path)), "5000": "1",
-        "[1e-4, 2e-4]": "[1e-4]", "[2e-4, 4e-4]": "[2e-4, 4e-4]",
+        "[1e-4, 2e-4]": "[1e-4]", "[2e-4, 4e-4]": "[2e-4, 4e-4]", "subprocess.run": "run_warm",
     }  # fmt: skip
     (code,) = (block for block in blocks("docs/training.md") if "sweep" in block)
     for text, replacement in smaller.items():
         assert text in code
         code = code.replace(text, replacement)
-    exec(compile(code, "docs/training.md", "exec"), {})
+    exec(compile(code, "docs/training.md", "exec"), {"run_warm": run_warm})
     ranked = re.findall(r"^(-?[\d.]+)  (lr_\S+)$", capsys.readouterr().out, re.MULTILINE)
     assert len(ranked) == 2
     assert float(ranked[0][0]) <= float(ranked[1][0])

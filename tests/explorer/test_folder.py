@@ -3,7 +3,6 @@
 import base64
 import functools
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from sagan import cli
 from sagan.errors import SaganError
 from sagan.explain.queries import interesting_queries
 from sagan.explain.statistics import grids
@@ -671,9 +671,14 @@ def test_the_version_that_was_checked_has_its_files(runtime: dict[str, bytes]) -
     assert b"Microsoft" in runtime[SCRIPT]
 
 
-def test_the_command_refuses_a_place_that_is_taken(run: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_a_place_that_is_taken(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("mine")
-    command = [sys.executable, "-m", "sagan", "explore", str(run), "--static"]
-    done = subprocess.run([*command, str(tmp_path / "file")], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "not a static page" in done.stderr
+    command = ["sagan", "explore", str(run), "--static", str(tmp_path / "file")]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert "not a static page" in err

@@ -3,8 +3,6 @@
 import copy
 import pickle
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -788,21 +786,30 @@ print(attend(num, attention_kernels.chunked if len(sys.argv) > 4 else None) / 10
 """
 
 
-def peak_mebibytes(*arguments: object) -> float:
-    """Return the memory of attention above its inputs, forward and backward, in its own process."""
-    process = subprocess.run(
-        [sys.executable, "-c", PEAK_MEMORY, *map(str, arguments)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return float(process.stdout)
+@pytest.fixture
+def peak_mebibytes(
+    start_python: Callable[..., Any], end_of: Callable[..., Any]
+) -> Callable[..., float]:
+    """The memory of attention above its inputs, forward and backward, in its own process."""
+
+    def measure(*arguments: object) -> float:
+        ended = end_of(start_python(["-c", PEAK_MEMORY, *arguments]))
+        assert ended.status == 0, ended.err
+        return float(ended.out)
+
+    return measure
 
 
-def test_full_attention_over_16384_positions_takes_under_300_mib_above_its_inputs() -> None:
+def test_full_attention_over_16384_positions_takes_under_300_mib_above_its_inputs(
+    peak_mebibytes: Callable[..., float],
+) -> None:
     """C = 64. The map alone takes 1 GiB."""
     assert peak_mebibytes("float32", 16384, 64) < 300
 
 
-def test_attention_in_bfloat16_also_takes_much_less_memory_than_its_map() -> None:
+def test_attention_in_bfloat16_also_takes_much_less_memory_than_its_map(
+    peak_mebibytes: Callable[..., float],
+) -> None:
     """Over 4096 positions the map takes 32 MiB. More would take minutes if bfloat16 is emulated.
 
     A block of 64 rows takes half a MiB. A dozen may exist at once, each also in float32.
