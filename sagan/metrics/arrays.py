@@ -110,7 +110,11 @@ def dataset_in_memory(
         SaganError: as `as_uint8` and `as_labels`.
     """
     pixels = as_uint8(images, value_range)
-    numbers = as_labels(labels, len(pixels)) if labels is not None else None
+    return dataset_of_pixels(pixels, as_labels(labels, len(pixels)) if labels is not None else None)
+
+
+def dataset_of_pixels(pixels: UInt8Array, numbers: Int64Array | None) -> DatasetInMemory:
+    """Return images uint8 (N, H, W, C), and labels int64 (N,), as a data set in no folder."""
     num_classes = int(numbers.max()) + 1 if numbers is not None else 0
     classes = tuple(map(str, range(num_classes)))
     fingerprint = Fingerprint()

@@ -58,7 +58,7 @@ def _notes(plan: EvaluationPlan) -> Iterator[str]:
             f"{name} is not FID and cannot be compared with published FIDs: use --features "
             "inception for FID"
         )
-    yield from plan.samples.notes(plan.reference)
+    yield from plan.samples.notes(plan.reference, plan.network.name)
     if plan.uses_train and plan.trained_on_these == "no":
         yield (
             f"'{plan.train.source}' ({plan.train.split}) is not what the model was trained on: "
@@ -95,6 +95,11 @@ def _notes_on_values(plan: EvaluationPlan, values: Mapping[str, float]) -> Itera
         yield (
             f"near-copies is coarse: {new:,} new images are few to find the nearest "
             f"{NEAR_COPY_SHARE:.0%} among them"
+        )
+    if "gan-train/real" in values and len(plan.train) < plan.samples.num:
+        yield (
+            f"gan-train/real is fitted to all {len(plan.train):,} training images, which are fewer "
+            "than the samples"
         )
     classes = values.get("intra-fid/classes", len(plan.reference.classes))
     if classes < len(plan.reference.classes):

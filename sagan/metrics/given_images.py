@@ -100,7 +100,7 @@ class GivenImages:
     def trained_on(self, train: PackedDataset) -> str:
         return NOT_STATED
 
-    def notes(self, reference: PackedDataset) -> Iterator[str]:
+    def notes(self, reference: PackedDataset, features: str) -> Iterator[str]:
         yield from self.remarks
 
 

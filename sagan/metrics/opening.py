@@ -189,13 +189,13 @@ def _open_images(name: str, notify: Notify, progress: Progress) -> OpenedImages:
     if manifest is not None:
         shape = manifest.shape
         dataset = open_dataset(name, shape.resolution, colors=shape.colors, notify=notify)
-        return OpenedImages(dataset, ordered=False)
+        return OpenedImages(dataset, ordered=False, num_unreadable=manifest.num_skipped)
     source = open_source(name)
     shape = _common_shape(source, name)
     dataset = open_dataset(
         name, shape.resolution, colors=shape.colors, notify=notify, progress=progress
     )
-    unreadable = len(read_manifest(dataset.path).skipped)
+    unreadable = read_manifest(dataset.path).num_skipped
     return OpenedImages(dataset, are_numbered(i.name for i in source.images()), unreadable)
 
 

@@ -10,6 +10,7 @@ from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.figures import check_format
 from sagan.metrics.features.network import FeatureNetwork
+from sagan.metrics.measures.inputs import smallest_counts
 from sagan.metrics.measures.parts import check_faces
 from sagan.metrics.measures.table import METRICS, Measure, measures_of
 from sagan.metrics.samples import SamplePlan, SampleSet
@@ -71,6 +72,19 @@ def check_network(metric: str, network: FeatureNetwork) -> None:
         raise SaganError(f"{metric} needs --features {measure.features}")
     if "logits" in measure.needs and not network.num_logits:
         raise SaganError(f"{metric} needs a classifier, but {network.name} is not one")
+
+
+def check_intra(counts: Int64Array) -> None:
+    """Check that intra-FID can be computed, by the `smallest_counts` of images of each class.
+
+    Raises:
+        SaganError: no class has two.
+    """
+    if counts.max(initial=0) < 2:
+        raise SaganError(
+            "intra-fid needs a class with two samples and two real images: give more samples, or "
+            "other metrics"
+        )
 
 
 @dataclass(frozen=True)
@@ -137,11 +151,8 @@ class EvaluationPlan:
                     f"'{self.samples.origin}' has {_listed(self.samples.classes)}, "
                     f"'{dataset.source}' has {_listed(dataset.classes)}"
                 )
-        if name == "intra-fid" and self.smallest_counts().max() < 2:
-            raise SaganError(
-                "intra-fid needs a class with two samples and two real images: give a larger "
-                "--num, or other metrics"
-            )
+        if name == "intra-fid":
+            check_intra(self.smallest_counts())
         if name == "parts":
             check_faces(self.reference)
         # What the classifier is fitted on.
@@ -161,20 +172,10 @@ class EvaluationPlan:
 
     def smallest_counts(self) -> Int64Array:
         """Return for each class its number of samples or real images, whichever is less: (K,)."""
-        classes = len(self.reference.classes)
-        samples = self.labels()
+        samples, real = self.labels(), self.reference.labels
         assert samples is not None
-        real = _labels(self.reference)
-        counts: Int64Array = np.minimum(
-            *(np.bincount(y, minlength=classes) for y in (samples, real))
-        )
-        return counts
-
-
-def _labels(dataset: PackedDataset) -> Int64Array:
-    """Return the labels of images that are known to have labels."""
-    assert dataset.labels is not None
-    return dataset.labels
+        assert real is not None
+        return smallest_counts(samples, real, len(self.reference.classes))
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -10,9 +10,14 @@ import torch
 from sagan.errors import SaganError
 from sagan.metrics.arrays import ImageArray, ValueRange, as_labels, as_uint8
 from sagan.metrics.features.network import DEFAULT_FEATURES, FeatureNetwork, open_network
-from sagan.metrics.measures.inputs import Features, MetricInputs
+from sagan.metrics.measures.inputs import (
+    Features,
+    MetricInputs,
+    known_labels,
+    smallest_counts,
+)
 from sagan.metrics.measures.table import DEFAULT_METRICS, METRICS, measures_of
-from sagan.metrics.plan import check_names, check_network, check_number
+from sagan.metrics.plan import check_intra, check_names, check_network, check_number
 from sagan.metrics.protocol import published_name
 from sagan.runtime.processes import gather_objects
 from sagan.types import Float32Array, Int64Array
@@ -33,6 +38,9 @@ class ImageMetrics:
     metrics.compute()  # {"FD-EfficientNet": ..., "KD-EfficientNet": ..., ...}
     metrics.reset()  # of the generated images; the real ones stay
     ```
+
+    Precision, recall, density and coverage compare equally many of both, at most 10,000, the first
+    that were given: give images of classes mixed, not one class after the other.
 
     Args:
         metrics: names in `METRICS`, except those that need training images.
@@ -107,6 +115,9 @@ class ImageMetrics:
             needed = METRICS[name].min_images
             if len(real) < needed and "logits" not in METRICS[name].needs:
                 raise SaganError(f"{name} needs at least {needed} real images, not {len(real)}")
+        if "intra-fid" in self.metrics:
+            labels = known_labels(generated), known_labels(real)
+            check_intra(smallest_counts(*labels, 1 + max(y.max() for y in labels)))
         nothing = np.arange(0)
         inputs = MetricInputs(generated, logits, real, real, nothing, nothing, self.seed)
         found: dict[str, float] = {}

@@ -13,6 +13,7 @@ from sagan.data import PackedDataset
 from sagan.errors import SaganError
 from sagan.images.shape import ImageShape
 from sagan.metrics.features.extraction import DrawImages
+from sagan.metrics.features.network import DEFAULT_FEATURES
 from sagan.metrics.measures.inputs import proportional_labels
 from sagan.model import Model, WeightsName
 from sagan.nn.base import GeneratorBase
@@ -88,8 +89,8 @@ class SampleSet(Protocol):
     def trained_on(self, train: PackedDataset) -> str:
         """Return whether their generator was trained on these images, as protocols state it."""
 
-    def notes(self, reference: PackedDataset) -> Iterator[str]:
-        """Yield what a reader of the numbers should know about the samples."""
+    def notes(self, reference: PackedDataset, features: str) -> Iterator[str]:
+        """Yield what a reader of numbers in these features should know about the samples."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,12 @@ class ModelSamples:
             return "unknown"
         return "yes" if self.model.fingerprint == train.fingerprint else "no"
 
-    def notes(self, reference: PackedDataset) -> Iterator[str]:
+    def notes(self, reference: PackedDataset, features: str) -> Iterator[str]:
+        if self.model.config.family == "projected" and features == DEFAULT_FEATURES:
+            yield (
+                f"the model's discriminator looks through {features}, which flatters the model in "
+                "these features beside models of other recipes: other --features do not"
+            )
         if self.model.fit != reference.fit:
             yield (
                 f"the model's training images got their proportions by {self.model.fit}, the "

@@ -26,7 +26,7 @@ from sagan.metrics.measures.frechet import frechet_distance
 from sagan.metrics.measures.inputs import Features, MetricInputs
 from sagan.metrics.neighbors import samples_to_show
 from sagan.metrics.protocol import published_name
-from sagan.metrics.samples import Samples
+from sagan.metrics.samples import ModelSamples, Samples
 from sagan.model import Model, export_model, open_model
 
 PLAN = SamplePlan(num=36)
@@ -163,6 +163,14 @@ def test_a_note_says_if_the_model_was_not_trained_on_the_train_split(
     document = evaluate(model, labeled, metrics=["near-copies"], network=tiny_network, plan=PLAN)
     assert document["protocol"]["metrics"]["near-copies"]["trained on these"] == recorded
     assert noted is any("not what the model was trained on" in line for line in document["notes"])
+
+
+def test_a_note_says_if_the_discriminator_looks_through_the_same_features(labeled) -> None:
+    projected = ModelSamples(open_model("cifar10-32"), PLAN)
+    assert "flatters" in "".join(projected.notes(labeled, "efficientnet-lite0"))
+    assert "flatters" not in "".join(projected.notes(labeled, "inception"))
+    other = ModelSamples(open_model("openmoji-64"), PLAN)
+    assert "flatters" not in "".join(other.notes(labeled, "efficientnet-lite0"))
 
 
 def test_a_note_says_if_images_were_made_square_in_another_way(

@@ -217,6 +217,14 @@ def test_gan_train_has_no_yardstick_where_as_many_training_images_are_of_one_cla
     assert "gan-train/real" not in found
 
 
+def test_intra_fid_of_a_single_image_of_each_class_is_refused(tiny_network) -> None:
+    metrics = ImageMetrics(["intra-fid"], tiny_network)
+    for real in (True, False):
+        metrics.update(noise(3), real=real, labels=np.arange(3))
+    with pytest.raises(SaganError, match="a class with two samples and two real images"):
+        metrics.compute()
+
+
 def test_a_metric_of_other_features_is_refused(tiny_network) -> None:
     with pytest.raises(SaganError, match="parts needs --features "):
         ImageMetrics(["parts"], tiny_network)

@@ -41,6 +41,12 @@ def known_labels(images: Features) -> Int64Array:
     return images.labels
 
 
+def smallest_counts(one: Int64Array, other: Int64Array, classes: int) -> Int64Array:
+    """Return for each class how often it is in that of two sets that has fewer: int64 (K,)."""
+    counts: Int64Array = np.minimum(*(np.bincount(y, minlength=classes) for y in (one, other)))
+    return counts
+
+
 @dataclass(frozen=True)
 class MetricInputs:
     """Everything that a metric may depend on.
