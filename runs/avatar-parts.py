@@ -5,7 +5,8 @@ About three minutes of one core, besides drawing the faces of `--data avatars` o
     OMP_NUM_THREADS=1 python runs/avatar-parts.py
 
 The last tenth of the training drawings decides which pieces are compared: those that are read
-correctly in at least 90% of them. Accuracies in the test drawings are printed.
+correctly in at least 90% of them. Their accuracies in these are printed, a little optimistic for
+that; --check prints those in the test drawings.
 """
 
 import argparse

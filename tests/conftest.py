@@ -148,7 +148,7 @@ def few_emoji(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def picture_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """PNGs of noise, so that each can be told from all others, in one folder for each class."""
     root = tmp_path_factory.mktemp("pictures")
     generator = np.random.default_rng(0)
@@ -162,16 +162,18 @@ def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labeled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+def labeled(picture_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     """18 pictures of 32 x 32 in 3 classes of 8, 6 and 4."""
-    return pack(open_source(str(_pictures)), tmp_path_factory.mktemp("packed") / "labeled", SIDE)
+    return pack(
+        open_source(str(picture_folders)), tmp_path_factory.mktemp("packed") / "labeled", SIDE
+    )
 
 
 @pytest.fixture(scope="session")
-def unlabeled(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+def unlabeled(picture_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     """8 pictures of 32 x 32, without labels."""
     out = tmp_path_factory.mktemp("packed") / "unlabeled"
-    return pack(open_source(str(_pictures / "class0")), out, SIDE)
+    return pack(open_source(str(picture_folders / "class0")), out, SIDE)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from sagan.types import BoolArray, Float64Array, UInt8Array
 # From a layer, its input x (B, C, H, W) and its map (B, N, M) to the weights that it uses instead.
 Cut: TypeAlias = Callable[[SelfAttention2d, Tensor, Tensor], Tensor]
 
-NEARBY = 1.5  # positions: what a 3x3 convolution in the layer's place would see
+# Positions: the keys of the 3x3 around a query; where keys are pooled, that of its own 2x2 block.
+NEARBY = 1.5
 
 
 def cut_everything(layer: SelfAttention2d, x: Tensor, attention: Tensor) -> Tensor:

@@ -248,6 +248,11 @@ def common_config(study: Study, request: StudyRequest, record: StudyRecord | Non
     for key in ("seed", "steps"):
         if key in request.settings:
             raise SaganError(f"--set {key} has no effect here: use --{key.removesuffix('s')}s")
+    if request.settings.get("minutes"):
+        raise SaganError(
+            "all runs of a study have equal steps: give --steps or --budget-minutes instead of "
+            "--set minutes"
+        )
     for key, value in study.settings.items():
         if request.settings.get(key, value) != value:
             raise SaganError(f"in this study {key} is {value}: leave out --set {key}")
@@ -258,6 +263,7 @@ def common_config(study: Study, request: StudyRequest, record: StudyRecord | Non
     fixed = {
         **study.settings,
         "evaluate_every": 0,
+        "minutes": 0.0,
         **({"steps": steps} if steps is not None else {}),
     }
     settings = {**request.settings, **fixed}

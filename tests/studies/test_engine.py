@@ -160,6 +160,7 @@ def test_a_finished_study_is_reported_from_its_results_without_the_data(
         ({"settings": {"attention_form": "full"}}, "in this study attention_form is pooled"),
         ({"settings": {"seed": 3}}, "--set seed has no effect here: use --seeds"),
         ({"settings": {"steps": 3}}, "--set steps has no effect here: use --steps"),
+        ({"settings": {"minutes": 3.0}}, "all runs of a study have equal steps"),
         ({"settings": {"augment": "adaptive"}}, "augment=adaptive would differ between variants"),
         ({"variants": ["attention-32"]}, "variant attention-32: attention_d has no feature map"),
     ],

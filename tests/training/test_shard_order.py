@@ -16,10 +16,10 @@ IMAGE_BYTES = 32 * 32 * 3
 
 
 @pytest.fixture(scope="module")
-def sharded(_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+def sharded(picture_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
     """The pictures of `labeled`, 18 in 5 shards."""
     out = tmp_path_factory.mktemp("sharded") / "set"
-    return pack(open_source(str(_pictures)), out, 32, shard_bytes=4 * IMAGE_BYTES)
+    return pack(open_source(str(picture_folders)), out, 32, shard_bytes=4 * IMAGE_BYTES)
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:

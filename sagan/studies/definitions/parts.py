@@ -16,6 +16,7 @@ from sagan.metrics.evaluation import evaluate
 from sagan.metrics.features.network import DEFAULT_DISTANCE, open_network
 from sagan.metrics.measures.inputs import MetricInputs, known_labels
 from sagan.metrics.measures.parts import MIN_FACES, PARTS_NETWORK, check_faces
+from sagan.metrics.opening import OpenedImages
 from sagan.metrics.parts.agreement import Agreements, agreements, by_kind
 from sagan.metrics.parts.pieces import KINDS
 from sagan.metrics.parts.weights import read_table
@@ -27,7 +28,6 @@ from sagan.studies.measure.cuts import (
     CUT_NOTE,
     NEARER,
     WITHOUT,
-    CutSamples,
     cut_claims,
     distance_of,
     samples_with_cuts,
@@ -111,7 +111,7 @@ def perform(run: StudyRun, data: StudyData, observer: RunObserver) -> RunMetrics
 
 
 def measure_agreement(
-    samples: Path | CutSamples, run: StudyRun, data: StudyData, progress: NamedProgress
+    samples: Path | OpenedImages, run: StudyRun, data: StudyData, progress: NamedProgress
 ) -> tuple[dict[str, float], list[float], dict[str, Any]]:
     """Read the parts of a run's samples, with or without a cut, each in the style asked for.
 

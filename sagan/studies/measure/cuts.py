@@ -6,21 +6,20 @@ latents and the same weights, and only what attention adds is missing.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from sagan.explain.cutting import NEARBY, Cut, applied, cut_beyond, cut_everything
+from sagan.metrics.arrays import dataset_of_pixels
 from sagan.metrics.evaluation import evaluate
 from sagan.metrics.features.network import DEFAULT_DISTANCE
+from sagan.metrics.opening import OpenedImages
 from sagan.metrics.samples import SamplePlan, matching_labels
 from sagan.model import open_model
 from sagan.runtime.processes import join_processes
 from sagan.studies.measure.quality import feature_network
 from sagan.studies.run import StudyData, StudyRun
 from sagan.studies.study import Claim, Column
-from sagan.types import Int64Array, NamedProgress, UInt8Array
-
-# Images uint8 (N, H, W, 3), and labels int64 (N,) if the generator has classes.
-CutSamples: TypeAlias = UInt8Array | tuple[UInt8Array, Int64Array]
+from sagan.types import NamedProgress
 
 # By what follows the name of a number of samples with a cut, which is that of samples without.
 WITHOUT, NEARBY_ONLY = " without attention", " with attention nearby only"
@@ -30,17 +29,17 @@ CUT_COLUMNS = tuple(
 )
 
 CUT_NOTE = (
-    "Samples without attention, or with its weights on nearby keys only (those that a 3x3 "
-    "convolution in its place would reach, rescaled to sum to 1), are drawn by the same trained "
-    "networks from the same latents. They say what a network uses, not what training with "
-    "attention is worth."
+    "Samples without attention, or with its weights on nearby keys only (those of the 3x3 around a "
+    "position or, where keys are pooled, the one of its own 2x2 block; rescaled to sum to 1), are "
+    "drawn by the same trained networks from the same latents. They say what a network uses, not "
+    "what training with attention is worth."
 )
 NEARER = "Samples are nearer to the images"
 
 
 def samples_with_cuts(
     run: StudyRun, data: StudyData, cuts: Sequence[str]
-) -> Iterator[tuple[str, CutSamples]]:
+) -> Iterator[tuple[str, OpenedImages]]:
     """Yield the name of each cut and the run's samples with it; nothing without attention in G.
 
     The cut applies to all attention layers of the averaged generator. Latents and labels are those
@@ -58,8 +57,7 @@ def samples_with_cuts(
             for layer in layers:
                 stack.enter_context(applied(layer, CUTS[name]))
             images = generator.sample(num, labels, SamplePlan().seed)
-        samples = images if labels is None else (images, labels)
-        yield name, samples
+        yield name, OpenedImages(dataset_of_pixels(images, labels), ordered=True)
 
 
 def cut_distances(
@@ -72,11 +70,12 @@ def cut_distances(
     }
 
 
-def distance_of(samples: CutSamples, data: StudyData, progress: NamedProgress) -> float:
+def distance_of(samples: OpenedImages, data: StudyData, progress: NamedProgress) -> float:
     """Return the kernel distance of samples to the training images."""
     document = evaluate(
-        samples, data.train, metrics=["kid"], network=feature_network(), progress=progress
-    )
+        samples, data.train, metrics=["kid"], network=feature_network(),
+        plan=SamplePlan(num=len(samples.dataset)), progress=progress,
+    )  # fmt: skip
     distance: float = document["metrics"][DEFAULT_DISTANCE]
     return distance
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 import numpy as np
 
 from sagan.errors import DivergedError
+from sagan.images.rgb import as_rgb
 from sagan.metrics.measures.inputs import evenly_spaced
 from sagan.metrics.samples import SamplePlan, matching_labels
 from sagan.model import load_discriminator, open_model
@@ -64,7 +65,7 @@ def object_numbers(run: StudyRun, data: StudyData) -> dict[str, float]:
 
 def _shares(number: str, images: UInt8Array, maps: AttentionMaps) -> dict[str, float]:
     """Return the mean over layers of the share on the object, and of uniform attention's."""
-    drawn: BoolArray = np.any(images < WHITE, axis=-1)
+    drawn: BoolArray = np.any(as_rgb(images) < WHITE, axis=-1)
     found = [share_inside(np.asarray(attention), drawn) for attention in maps.values()]
     ours, uniform = np.mean(found, axis=0)
     return {number: float(ours), f"{number}{IF_UNIFORM}": float(uniform)}

@@ -16,7 +16,7 @@ from sagan.nn.spectral_norm import advance_spectral_norm
 from sagan.runtime.processes import join_processes
 from sagan.training.finite import ADVICE, FiniteGuard
 from sagan.training.loss_scaling import loss_scale_for
-from sagan.training.optimizer import adam
+from sagan.training.optimizer import adam, decay_factor, set_learning_rate
 from sagan.training.randomness import KeyedRng
 from sagan.types import NamedProgress
 
@@ -28,8 +28,8 @@ def train_supervised(
 ) -> DiscriminatorBase:
     """Train D and a linear layer on its features by cross-entropy.
 
-    The number of updates, the batches, their order and mirroring, and the learning rate are D's in
-    the adversarial run; augmentation is off.
+    The number of updates, the batches, their order and the learning rate are D's in the adversarial
+    run; images are mirrored as often, and augmentation is off.
 
     Args:
         config: configuration of the adversarial run.
@@ -56,6 +56,8 @@ def train_supervised(
             if config.flip:
                 mirror = rng.at(config.seed, update)
                 images = mirrored(images, torch.rand(len(rows), device=device, generator=mirror))
+            factor = decay_factor(update // config.d_steps, config.steps, config.lr_decay)
+            set_learning_rate(optimizer, factor * config.lr_d)
             advance_spectral_norm(network)
             optimizer.zero_grad()
             with autocast(device, precision):

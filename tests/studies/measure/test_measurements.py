@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sagan.config import resolve
+from sagan.data import open_source, pack
 from sagan.data.packed import fingerprint_of
 from sagan.model import Model, open_model
 from sagan.nn.attention import SelfAttention2d
@@ -92,7 +93,9 @@ def test_samples_with_a_cut_are_the_measured_ones_with_less_attention(
     config = resolve("smoke", {})
     run = StudyRun("attention", "attention-16", config, "smoke", finished_run, samples=7)
     found = dict(cuts.samples_with_cuts(run, StudyData({"train": labeled}), list(cuts.CUTS)))
-    (without, labels), (nearby, same_labels) = found.values()
+    (without, labels), (nearby, same_labels) = (
+        (each.dataset.images, each.dataset.labels) for each in found.values()
+    )
     expected = with_gamma(0.0).generator().sample(7, labels, seed=0)
     assert np.array_equal(without, expected)
     assert np.array_equal(labels, same_labels)
@@ -105,6 +108,19 @@ def test_samples_with_a_cut_are_the_measured_ones_with_less_attention(
     )
     assert list(distances) == [column.number for column in cuts.CUT_COLUMNS]
     assert len(set(distances.values())) == 2
+
+
+@pytest.mark.usefixtures("no_images")
+def test_gray_samples_with_a_cut_are_compared_with_gray_images(
+    picture_folders, train_run, tmp_path
+) -> None:
+    gray = pack(open_source(str(picture_folders)), tmp_path / "gray", 32, colors="gray")
+    run_folder = train_run(tmp_path / "run", gray, steps=1, colors="gray")
+    run = StudyRun(
+        "attention", "attention-16", resolve("smoke", {}), "smoke", run_folder, samples=7
+    )
+    found = cuts.cut_distances(run, StudyData({"train": gray}), lambda *_: None, [cuts.WITHOUT])
+    assert len(found) == 1
 
 
 @pytest.mark.usefixtures("no_images")
