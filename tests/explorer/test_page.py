@@ -541,14 +541,21 @@ def test_crossing_the_picture_updates_the_url_at_the_end_not_at_every_pixel(expl
     assert len(writes) < 300
 
 
-def test_one_button_clears_the_point_and_all_pins(explore: Page) -> None:
+@pytest.fixture
+def clocked(page: Page, server: str, open_page: OpenPage) -> Page:
+    """The page; `clocked.clock.run_for` lets its time pass at once."""
+    page.clock.install()
+    return open_page(page, server)
+
+
+def test_one_button_clears_the_point_and_all_pins(clocked: Page) -> None:
     for i in range(3):
-        explore.mouse.click(*place(explore, 3 + 4 * i, 10))
-    explore.click("#clear")
-    assert explore.locator(".pin").count() == 0
-    assert where(explore) == "No pixel selected"
-    explore.wait_for_timeout(2000)  # and autoplay does not start again
-    assert where(explore) == "No pixel selected"
+        clocked.mouse.click(*place(clocked, 3 + 4 * i, 10))
+    clocked.click("#clear")
+    assert clocked.locator(".pin").count() == 0
+    assert where(clocked) == "No pixel selected"
+    clocked.clock.run_for(2000)  # and autoplay does not start again
+    assert where(clocked) == "No pixel selected"
 
 
 def test_on_a_phone_in_landscape_the_picture_leaves_room_to_scroll(
@@ -569,23 +576,26 @@ def test_on_a_phone_in_landscape_the_picture_leaves_room_to_scroll(
     context.close()
 
 
-def test_until_the_visitor_points_the_page_moves_the_point_by_itself(explore: Page) -> None:
-    expect(explore.locator(".cue")).to_have_css("opacity", "1")
-    first = where(explore)
-    expect(explore.locator("#where")).not_to_have_text(first)
-    point_at(explore, 4, 4)
-    expect(explore.locator(".cue")).to_have_css("opacity", "0")
-    explore.wait_for_timeout(2000)
-    assert where(explore).startswith("Pixel 4, 4")
+def test_until_the_visitor_points_the_page_moves_the_point_by_itself(clocked: Page) -> None:
+    expect(clocked.locator(".cue")).to_have_css("opacity", "1")
+    first = where(clocked)
+    clocked.clock.run_for(2000)
+    expect(clocked.locator("#where")).not_to_have_text(first)
+    point_at(clocked, 4, 4)
+    expect(clocked.locator(".cue")).to_have_css("opacity", "0")
+    clocked.clock.run_for(2000)
+    assert where(clocked).startswith("Pixel 4, 4")
 
 
 def test_nothing_moves_by_itself_for_visitors_who_prefer_reduced_motion(
     browser: Browser, server: str, open_page: OpenPage
 ) -> None:
     context = browser.new_context(reduced_motion="reduce")
-    page = open_page(context.new_page(), server)
+    page = context.new_page()
+    page.clock.install()
+    open_page(page, server)
     first = where(page)
-    page.wait_for_timeout(2200)
+    page.clock.run_for(2200)
     assert where(page) == first != "No pixel selected"
     context.close()
 
