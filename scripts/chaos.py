@@ -33,7 +33,7 @@ from sagan.data import open_source, pack
 from sagan.errors import SaganError
 from sagan.run import checkpoint
 from sagan.run.stats import read_records
-from sagan.training import measurements
+from sagan.training import images, measurements
 from sagan.training.loop import Interrupted, train
 from sagan.training.recorder import Reporter
 from sagan.training.session import prepare_session
@@ -89,7 +89,8 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="of the random times")
     arguments = parser.parse_args()
-    measurements.MEASURED_IMAGES = 2  # of 16, which take as long as a step
+    # Figures and measurements take longer than the steps.
+    images.MAX_FIGURE_IMAGES, measurements.MEASURED_IMAGES = 1, 2
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = SETTINGS | {"precision": arguments.precision}
