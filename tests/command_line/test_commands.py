@@ -104,7 +104,7 @@ def test_a_time_limit_decides_the_steps_and_is_resumed(sagan, pictures, tmp_path
     assert again.status == 0
     assert f"step {config.steps} of {config.steps}" in again.out
     state = json.loads((latest_checkpoint(out) / "state.json").read_text())
-    longer = sagan("train", *arguments, "--hours", (state["elapsed"] + 3) / 3600)
+    longer = sagan("train", *arguments, "--hours", (state["elapsed"] + 1.5) / 3600)
     assert longer.status == 0, longer.err
     assert read_description(out).config.steps > config.steps
 
