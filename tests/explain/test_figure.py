@@ -292,21 +292,20 @@ def test_the_panels_of_many_dots_form_a_grid():
     assert len(boxes) == 1 + 16 + 2
 
 
-@pytest.mark.parametrize(
-    ("title", "printed"),
-    [
-        ("$x^2$ _{a}", "$x^2$ _{a}"),
-        ("two\nlines", "two\N{REPLACEMENT CHARACTER}lines"),
-        ("\N{CJK UNIFIED IDEOGRAPH-732B}", "\N{REPLACEMENT CHARACTER}"),
-        ("\ud800", "\N{REPLACEMENT CHARACTER}"),
-        ("\N{RIGHT-TO-LEFT OVERRIDE}x", "\N{REPLACEMENT CHARACTER}x"),
-        ("", ""),
-        ("Fähre", "Fähre"),
-    ],
-)
-def test_titles_may_be_any_text(title, printed, tmp_path: Path):
-    figure = draw(blob_attention(), [[1]], titles=[title])
-    assert printed in [text.get_text() for text in figure.texts]
+def test_titles_may_be_any_text(tmp_path: Path):
+    printed = {
+        "$x^2$ _{a}": "$x^2$ _{a}",
+        "two\nlines": "two\N{REPLACEMENT CHARACTER}lines",
+        "\N{CJK UNIFIED IDEOGRAPH-732B}": "\N{REPLACEMENT CHARACTER}",
+        "\ud800": "\N{REPLACEMENT CHARACTER}",
+        "\N{RIGHT-TO-LEFT OVERRIDE}x": "\N{REPLACEMENT CHARACTER}x",
+        "": "",
+        "Fähre": "Fähre",
+    }
+    num = len(printed)
+    figure = draw(blob_attention(num), [[1]] * num, titles=list(printed))
+    texts = [text.get_text() for text in figure.texts]
+    assert [text for text in texts if text in printed.values()] == list(printed.values())
     for kind in ("png", "svg", "pdf"):
         save_figure(figure, tmp_path / f"a.{kind}")
 
