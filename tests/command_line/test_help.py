@@ -81,6 +81,8 @@ def test_help_takes_less_than_twice_as_long_as_importing_what_it_is_drawn_with()
     for _ in range(5):
         answers.append(seconds("from sagan.cli import main; main()", "--help"))
         imports.append(seconds("import typer, rich.console, rich.markdown, rich.panel, rich.table"))
+        if min(answers) < 2 * min(imports):
+            break
     assert min(answers) < 2 * min(imports)
 
 
