@@ -454,8 +454,9 @@ with listen("127.0.0.1", 0) as listener:
 
 
 def test_fifty_visitors_at_once_are_served_without_errors_or_growing_memory(
-    run: Path, start_python: Callable[..., Any]
+    make_run: Callable[..., Path], start_python: Callable[..., Any]
 ) -> None:
+    run = make_run(channels_g=8, channels_d=8)
     process = start_python(["-c", SERVER_WITH_SMALL_CACHE, run])
     url = f"http://127.0.0.1:{int(process.stdout.readline())}/api/sample?index=5&seed="
 
@@ -524,7 +525,11 @@ def test_the_shipped_model_shows_a_sample_with_its_maps_within_150_ms() -> None:
         for seed in range(5):
             seconds(seed)
         # Other processes can only raise a median: the lowest of several is the server's own.
-        medians = [median(map(seconds, range(first, first + 20))) for first in (100, 200, 300)]
+        medians: list[float] = []
+        for first in (100, 200, 300):
+            medians.append(median(map(seconds, range(first, first + 20))))
+            if medians[-1] < 0.15:
+                break
     assert min(medians) < 0.15, medians
 
 
