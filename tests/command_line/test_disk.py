@@ -43,10 +43,12 @@ train()
 """.replace("SMALL", repr(SMALL))
 
 
-# `sagan`, which cannot write more than so many bytes into a file.
+# `sagan`, which cannot write more than so many bytes into a file, and draws no pictures.
 WITH_A_LIMIT = """
 import resource, sys
 from sagan import cli
+from sagan.training import recorder
+recorder.draw_images = lambda *_: None
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 cli.main()
