@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import shutil
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -55,6 +56,8 @@ _ENOUGH_TO_JUDGE = 1000
 # Some images of one color are normal, too.
 MANY_FLAT = 0.1
 _NAMES = "names.tmp"
+# Of the files of a packed set: see `packed` and `shards.layout`.
+_OWN_NAME = re.compile(r"pack\.json|labels\.npy|attributes\.json|images(-\d{5,})?\.npy")
 
 
 def pack(
@@ -137,13 +140,19 @@ def check_replaceable(out: Path) -> None:
     """Check that a packed set may take this name.
 
     Raises:
-        SaganError: it exists and is something else.
+        SaganError: it exists and is something else, or has other files in it.
     """
-    if out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir())):
+    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if out.is_dir() and not found:
         return
-    if out.exists() or out.is_symlink():
+    if MANIFEST not in found and (out.exists() or out.is_symlink()):
         raise SaganError(
             f"'{out}' exists and is not a packed data set: choose another place or remove it"
+        )
+    if foreign := next((name for name in found if not _OWN_NAME.fullmatch(name)), None):
+        raise SaganError(
+            f"'{out / foreign}' is not of the packed data set, which would replace its folder: "
+            "move it, or choose another place"
         )
 
 

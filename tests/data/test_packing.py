@@ -180,6 +180,10 @@ def test_a_packed_set_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
     root = shades(tmp_path / "set", 3)
     pack(open_source(str(root)), tmp_path / "out", 4)
     assert pack(open_source(str(root)), tmp_path / "out", 2).size == 2
+    (tmp_path / "out" / "run").mkdir()
+    with pytest.raises(SaganError, match="run' is not of the packed data set"):
+        pack(open_source(str(root)), tmp_path / "out", 4)
+    assert listing(tmp_path / "out") == ["images.npy", "pack.json", "run"]
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
