@@ -6,7 +6,8 @@ folder, from a zip and from any other source.
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -129,7 +130,11 @@ def range_of(data: bytes) -> GrayRange:
     Raises:
         UnreadableError: as `decode`.
     """
-    return gray_range(_load(data)) if may_be_deep(data) else GrayRange()
+    if not may_be_deep(data):
+        return GrayRange()
+    with _without_warnings():
+        mode = _open(data, MAX_PIXELS).mode  # by the header: most of these files have 8 bits
+    return gray_range(_load(data)) if mode.startswith("I") else GrayRange()
 
 
 def decode_whole(data: bytes, max_pixels: int = MAX_PIXELS) -> UInt8Array:
@@ -228,15 +233,25 @@ def _identify(data: bytes) -> Image.Image:
     return open_heif(data)
 
 
-def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence Pillow, which warns of broken metadata in files that it reads without trouble."""
     with warnings.catch_warnings():
-        # Broken metadata makes Pillow warn about files that it then reads without trouble.
         warnings.simplefilter("ignore")
+        yield
+
+
+def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    with _without_warnings():
         image = _open(data, max_pixels)
         try:
             image.load()
             _mend_transparency(image, data)
             if not _METADATA.isdisjoint(image.info) or image.format != "JPEG":
+                # Pillow would write the metadata anew, and fails at any entry of an odd type.
+                image.getexif()
+                for name in ("exif", "Raw profile type exif"):
+                    image.info.pop(name, None)
                 ImageOps.exif_transpose(image, in_place=True)
         except Exception as error:
             # Pillow's readers raise whatever their parsing trips over (OSError, SyntaxError,

@@ -110,6 +110,17 @@ def test_exif_orientation_turns_the_image_upright(orientation: int, upright: obj
     assert np.array_equal(decode(data, 6, "crop"), upright(pixels))
 
 
+def test_an_entry_of_an_odd_type_does_not_keep_an_image_from_being_turned() -> None:
+    pixels, exif = noise(6, 6), Image.Exif()
+    exif[0x0112], exif[0x0128] = 6, 2
+    data = bytearray(encode(Image.fromarray(pixels), "TIFF", exif=exif))
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[0x0128] == 2
+    entry = data.index(bytes([0x28, 0x01, 3, 0]))  # ResolutionUnit, a short
+    data[entry + 2] = 2  # a text
+    assert np.array_equal(decode(bytes(data), 6, "crop"), np.rot90(pixels, -1))
+
+
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
     'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '

@@ -13,7 +13,7 @@ from sagan.data.sources.folder import has_images, names_in
 from sagan.data.sources.named import NamedSource
 from sagan.data.sources.names import is_hidden, is_image_name, printable_name, split_of
 from sagan.data.sources.zip_archive import plain_name, usable_names
-from sagan.errors import SaganError, UnreadableError
+from sagan.errors import SaganError, UnreadableError, counted
 from sagan.storage.files import MAX_IMAGE_BYTES, open_file, read_part
 
 if TYPE_CHECKING:
@@ -61,6 +61,15 @@ def is_tar_of_folders(path: Path) -> bool:
     names = _first_names(path)
     in_folders = any("/" in name and is_image_name(name) for name in names)
     return in_folders and not any(name.endswith(".cls") for name in names)
+
+
+def is_tar_of_images(path: Path) -> bool:
+    """Whether a .tar is a folder of images, flat or not, and not a webdataset.
+
+    The keys of a webdataset end at the first dot, which is anywhere in names of a flat folder.
+    """
+    names = [name for name in _first_names(path) if not is_hidden(name)]
+    return is_tar_of_folders(path) or (bool(names) and all(map(is_image_name, names)))
 
 
 def tars_of_folders(folder: Path) -> dict[Path, str]:
@@ -129,14 +138,22 @@ class TarSource(NamedSource):
     def __init__(self, path: Path, split: str, tars: Mapping[Path, str] | None = None) -> None:
         self._tars = list(tars or [path])
         found: list[str] = []
+        taken: set[str] = set()  # by the tars before
+        num_links = 0
         self._places: list[tuple[int, int, int]] = []
         for number, tar in enumerate(self._tars):
-            names, places = _list(tar)
+            names, places, unread = _list(tar)
             above = tars[tar] if tars else ""
-            taken = set(found)
             found += [_placed(above, name, tar.stem, taken) for name in names]
+            taken.update(found[len(self._places) :])
             self._places += [(number, offset, size) for offset, size in places]
+            num_links += unread
         indices, notes = usable_names(found)
+        if num_links:
+            links = counted(num_links, "link in the archive is", "links in the archive are")
+            notes.append(
+                f"{links} not read: give the folder, or pack its files with tar --dereference"
+            )
         by_name = dict(zip(found, self._places, strict=True))
         self._places = [self._places[index] for index in indices.values()]
 
@@ -174,19 +191,34 @@ def _placed(above: str, name: str, stem: str, taken: Container[str]) -> str:
     return f"{folder}{slash}{stem}-{leaf}"
 
 
-def _list(path: Path) -> tuple[list[str], list[tuple[int, int]]]:
-    """Return the names of all files in a tar, and the offset and size of the content of each."""
-    names, places = [], []
+def _list(path: Path) -> tuple[list[str], list[tuple[int, int]], int]:
+    """List the files in a tar.
+
+    Returns:
+        Their names, the offset and size of the content of each, and the number of links that are
+        not read. A hard link, by which tar writes a file that it has written already, is read
+        there.
+    """
+    names, num_links = [], 0
+    places: list[tuple[int, int]] = []
+    known: dict[str, tuple[int, int]] = {}
     try:
         with open_file(path) as file, open_tar(file) as archive:
             for member in archive:
                 vars(archive)["members"].clear()  # tarfile would keep a kilobyte for each
+                name = plain_name(member.name)
+                place = known.get(plain_name(member.linkname)) if member.islnk() else None
                 if member.isreg() and not member.issparse():
-                    names.append(plain_name(member.name))
-                    places.append((member.offset_data, member.size))
+                    place = member.offset_data, member.size
+                elif place is None:
+                    num_links += member.islnk() or member.issym()
+                    continue
+                names.append(name)
+                places.append(place)
+                known[name] = place
     except (UnreadableError, OSError, tarfile.TarError, ValueError) as error:
         raise SaganError(f"cannot read '{path}': {error}") from None
-    return names, places
+    return names, places, num_links
 
 
 def read_place(path: str, offset: int, size: int) -> bytes:

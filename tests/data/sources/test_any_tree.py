@@ -118,6 +118,37 @@ def write(arranged: Arranged, root: Path, kind: str) -> Path:
     return path
 
 
+def write_tar(path: Path, *members: tarfile.TarInfo | str) -> str:
+    """A tar of pictures of these names, the n-th of brightness n, and of other members."""
+    with tarfile.open(path, "w") as tar:
+        for n, member in enumerate(members):
+            data = png(n) if isinstance(member, str) else b""
+            info = tarfile.TarInfo(member) if isinstance(member, str) else member
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def test_a_flat_tar_has_every_picture_whatever_dots_are_in_their_names(tmp_path: Path) -> None:
+    names = [f"Shot 2023-05-01 at 10.15.3{n}.png" for n in range(4)]
+    source = open_source(write_tar(tmp_path / "shots.tar", *names))
+    assert [image.name for image in source.images()] == names
+
+
+def test_hard_links_in_a_tar_are_read_where_they_lead_and_other_links_are_counted(
+    tmp_path: Path,
+) -> None:
+    again, nowhere, soft = (tarfile.TarInfo(f"b/{n}.png") for n in range(3))
+    again.type, again.linkname = tarfile.LNKTYPE, "a/0.png"
+    nowhere.type, nowhere.linkname = tarfile.LNKTYPE, "../0.png"
+    soft.type, soft.linkname = tarfile.SYMTYPE, "a/0.png"
+    path = write_tar(tmp_path / "set.tar", "a/0.png", "b/9.png", again, nowhere, soft)
+    source = open_source(path)
+    found = {image.name: image.read() for image in source.images()}
+    assert found == {"a/0.png": png(0), "b/0.png": png(0), "b/9.png": png(1)}
+    assert any(note.startswith("2 links in the archive are not read") for note in source.notes)
+
+
 KINDS = st.sampled_from(["folder", "zip", "tar"])
 
 
