@@ -110,7 +110,7 @@ class CachedShards:
         if shard not in self._sound:
             return False
         try:
-            os.utime(path)
+            _count_as_opened(path)
         except FileNotFoundError:  # another process has made room
             self._sound.discard(shard)
             return False
@@ -191,7 +191,7 @@ class CachedShards:
         """Have the shard in the cache: the one that is there if it is sound, else a new one."""
         path = self._folder / shard_name(shard)
         if path.is_file() and sha256_of(path) == self._checksums[shard]:
-            os.utime(path)
+            _count_as_opened(path)
             return
         self._make_room()
         fetch_checked(self._remote, path, self._checksums[shard], self._max_bytes)
@@ -220,6 +220,20 @@ class CachedShards:
                     with self._changed:
                         if path.parent == self._folder:
                             self._sound -= {s for s in self._sound if shard_name(s) == path.name}
+
+
+def _count_as_opened(path: Path) -> None:
+    """Note the time, which decides what is removed first; somebody else's cache need not allow it.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass
 
 
 class DamagedError(UnreadableError):

@@ -77,6 +77,9 @@ class RemoteFolder:
             while remaining >= 0 and (block := _read(file)):
                 remaining -= len(block)
                 yield block
+            # What is missing of an HTTP answer, whose end looks the same if a server closes early.
+            if remaining >= 0 and getattr(file, "length", None):
+                raise UnreadableError("the connection ended before the file did")
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[IO[bytes]]:

@@ -1,5 +1,6 @@
 """A set behind a URL is read through a cache of bounded size, and nothing in it is believed."""
 
+import io
 import shutil
 import time
 from pathlib import Path
@@ -12,11 +13,12 @@ from benchmarks.remote import serve as serve_slowly
 from sagan.data import PackedDataset, open_dataset
 from sagan.data.cache import find_manifest
 from sagan.data.shards import cache as shard_cache
+from sagan.data.shards import remote as remote_module
 from sagan.data.shards.cache import CachedShards, cache_limit
 from sagan.data.shards.images import ShardedImages
 from sagan.data.shards.opening import open_remote
 from sagan.data.windows import order_of
-from sagan.errors import SaganError
+from sagan.errors import SaganError, UnreadableError
 from tests.data.shards.conftest import IMAGE_BYTES, NUM, PER_SHARD, SIDE, Packed, Serve
 
 SHARD_BYTES = 128 + PER_SHARD * IMAGE_BYTES
@@ -129,6 +131,31 @@ def test_a_shard_that_arrives_damaged_is_fetched_again_once(
     whole = open_remote(server.url, streamed=False)
     assert np.array_equal(whole.images[:], packed.one.images[:])
     assert server.asked.count("images-00002.npy") == 2
+
+
+def test_a_connection_that_ends_early_is_a_network_that_fails_not_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answer(io.BytesIO):
+        length = 5  # that the server has still announced, as http.client counts it
+
+    monkeypatch.setattr(remote_module, "_open_http", lambda url: Answer(b"begin"))
+    with pytest.raises(UnreadableError, match="connection ended before"):
+        remote_module.RemoteFolder("http://127.0.0.1/set").fetch("x", tmp_path / "x", 100)
+
+
+def test_a_cache_that_may_not_be_changed_is_read(
+    packed: Packed, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(packed.many.path)
+    open_remote(server.url, streamed=False)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(1, "not the owner", str(path))
+
+    monkeypatch.setattr(shard_cache.os, "utime", refuse)
+    again = open_remote(server.url, streamed=False)
+    assert np.array_equal(again.images[:], packed.one.images[:])
 
 
 def test_what_failed_while_reading_ahead_is_fetched_again_when_it_is_needed(
