@@ -33,6 +33,8 @@ class _Clock:
 
     def left(self, step: int) -> str:
         """Return the time left at `step`, such as "1:02:03"; "-" while it is unknown."""
+        if step < self._marks[-1][1]:  # other work has begun
+            self._marks.clear()
         self._marks.append((time.monotonic(), step))
         (then, before), (now, _) = self._marks[0], self._marks[-1]
         if step == before:

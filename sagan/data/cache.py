@@ -16,19 +16,20 @@ from sagan.data.packing import pack
 from sagan.data.shards.opening import open_remote, read_remote_manifest
 from sagan.data.shards.remote import is_url
 from sagan.data.sources.base import Source
+from sagan.data.sources.names import split_of
 from sagan.data.sources.open import is_built_in, open_source
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, counted
 from sagan.images.credits import short_credits
 from sagan.images.decode import check_fit, check_shape
 from sagan.images.shape import ImageShape, Resolution
-from sagan.storage.files import cache_folder
+from sagan.storage.files import cache_folder, expanded
 from sagan.storage.staging import keep_first
 from sagan.types import Notify, Progress
 
 # Raise it whenever the same source would give other pixels, labels or credits: sets in the cache
 # are then packed again, while those packed by hand stay as they are.
-READING_VERSION = 4
+READING_VERSION = 5
 
 
 def _silent(message: str) -> None:
@@ -75,7 +76,7 @@ def open_dataset(
         _check_as_asked(packed, source, shape, split)
         _notify_credits(packed.credits, notify)
         return packed
-    path = Path(source).expanduser()
+    path = expanded(source)
     if is_built_in(source) and path.is_dir():
         notify(f"'{source}' is a built-in data set; for the folder of that name, write ./{source}")
 
@@ -128,7 +129,7 @@ def find_manifest(source: str) -> Manifest | None:
     """
     if is_url(source):
         return read_remote_manifest(source)
-    path = Path(source).expanduser()
+    path = expanded(source)
     return read_manifest(path) if not is_built_in(source) and is_packed(path) else None
 
 
@@ -136,7 +137,7 @@ def _open_packed(source: str, streamed: bool, progress: Progress | None) -> Pack
     """Open a packed set in a folder or behind a URL; return None for other sources."""
     if is_url(source):
         return open_remote(source, streamed=streamed, progress=progress)
-    path = Path(source).expanduser()
+    path = expanded(source)
     return PackedDataset.open(path) if not is_built_in(source) and is_packed(path) else None
 
 
@@ -168,7 +169,7 @@ def check_split(source: str, own: str, asked: str | None) -> None:
     Raises:
         SaganError: it has another one.
     """
-    if asked is not None and own != asked:
+    if asked is not None and own != asked and (split_of(own) or own) != split_of(asked):
         raise SaganError(
             f"the packed data set '{source}' contains the split '{own}', not '{asked}': "
             f"choose it with --split {own}"

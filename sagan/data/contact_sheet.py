@@ -69,7 +69,7 @@ def write_contact_sheet(
 
 
 def _scaled(pixels: UInt8Array) -> UInt8Array:
-    if len(pixels) == THUMBNAIL_SIZE:
+    if pixels.shape[:2] == (THUMBNAIL_SIZE, THUMBNAIL_SIZE):
         return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels))
     # Small images keep their hard pixels; large ones are averaged.

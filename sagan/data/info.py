@@ -313,7 +313,8 @@ def _describe_packed(source: str, manifest: Manifest, thumbnails: bool) -> Datas
 
 def _opened(source: str, manifest: Manifest) -> PackedDataset:
     shape = manifest.shape
-    return open_dataset(source, shape.resolution, colors=shape.colors)
+    dataset = open_dataset(source, shape.resolution, colors=shape.colors, streamed=True)
+    return dataset.at_hand(SHEET_COLUMNS * SHEET_ROWS)
 
 
 def _packed_thumbnails(dataset: PackedDataset) -> dict[str, tuple[UInt8Array, ...]]:

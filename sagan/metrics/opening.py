@@ -32,6 +32,7 @@ from sagan.model import Model, shipped_models
 from sagan.run.checkpoint import is_checkpoint
 from sagan.run.directory import is_run
 from sagan.sampling import open_same_model
+from sagan.storage.files import expanded
 from sagan.types import Notify, Progress
 
 
@@ -176,7 +177,7 @@ def are_images(name: str) -> bool:
     """Return whether the name of something to measure is that of images, not of a model."""
     if is_built_in(name) or is_url(name):
         return True
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         is_model = is_run(path) or is_hub_folder(path) or is_checkpoint(path.resolve())
         return not (is_model or (path / "checkpoints").is_dir())  # a run that lost its config.json

@@ -5,6 +5,7 @@ never silent, nor in vain, a thread of each process exchanges a word with all ot
 If one does not answer for the user's patience, or has ended, the processes that are left end too.
 """
 
+import contextlib
 import math
 import os
 import sys
@@ -203,6 +204,7 @@ class Watch:
 
 
 def _print(line: str) -> None:
-    # In one write, since several processes may share the terminal.
-    sys.stderr.write(f"sagan: {shorten(printable(line))}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any longer
+        # In one write, since several processes may share the terminal.
+        sys.stderr.write(f"sagan: {shorten(printable(line))}\n")
+        sys.stderr.flush()

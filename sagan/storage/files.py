@@ -36,13 +36,18 @@ _READ_FLAGS = os.O_RDONLY | sum(
 )
 
 
+def expanded(path: str) -> Path:
+    """Return a path, its "~" the user's home folder; that of an unknown user is left as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises RuntimeError)
+
+
 def cache_folder(kind: str) -> Path:
     """Return where to keep files that can be made again.
 
     It is $SAGAN_CACHE/KIND, or else KIND in this package's part of the user's cache.
     """
     override = os.environ.get("SAGAN_CACHE")
-    root = Path(override).expanduser() if override else platformdirs.user_cache_path("sagan")
+    root = expanded(override) if override else platformdirs.user_cache_path("sagan")
     return root / kind
 
 

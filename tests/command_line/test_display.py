@@ -13,6 +13,7 @@ from sagan.display import (
     PackingProgress,
     PlainReporter,
     StageProgress,
+    _Clock,
     duration,
     reporter_for,
     rough_duration,
@@ -152,3 +153,14 @@ def test_packing_shows_its_progress_and_the_time_left(total: int | None, expecte
             progress(done, total)
     assert "packing" in text(shown)
     assert expected in text(shown)
+
+
+def test_the_time_left_of_work_that_begins_anew_is_not_negative(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter([0.0, 10.0, 11.0, 12.0])
+    monkeypatch.setattr("sagan.display.time.monotonic", lambda: next(now))
+    clock = _Clock(0, 100)
+    assert clock.left(50) == "0:10"
+    assert clock.left(1) == "-"
+    assert clock.left(2) == "1:38"

@@ -231,6 +231,12 @@ def test_a_contact_sheet_has_a_row_of_each_class(tmp_path: Path, packed: bool) -
     assert green == 2 * THUMBNAIL_SIZE**2
 
 
+def test_images_as_high_as_a_thumbnail_and_wider_fit_into_a_contact_sheet(tmp_path: Path) -> None:
+    thumbnails = {"wide": [np.zeros((THUMBNAIL_SIZE, 96, 3), np.uint8)]}
+    write_contact_sheet(thumbnails, tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").is_file()
+
+
 def test_a_contact_sheet_is_the_same_every_time(tmp_path: Path) -> None:
     for n in range(300):
         Image.new("RGB", (4, 4), (n % 256, n // 256, 0)).save(tmp_path / f"{n}.png")

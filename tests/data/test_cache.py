@@ -66,6 +66,26 @@ def test_a_folder_that_is_reached_twice_has_both_names_and_a_note(tmp_path: Path
     assert any("animal' is the same folder as " in line for line in notes)
 
 
+def test_any_spelling_of_a_packed_sets_split_is_taken(root: Path, tmp_path: Path) -> None:
+    (root / "test").rename(root / "val")
+    pack(open_source(str(root), "validation"), tmp_path / "packed", 4)
+    assert len(open_dataset(str(tmp_path / "packed"), 4, split="val"))
+    with pytest.raises(SaganError, match="contains the split 'validation', not 'train'"):
+        open_dataset(str(tmp_path / "packed"), 4, split="train")
+
+
+def test_a_packed_set_is_no_source_to_pack(root: Path, tmp_path: Path) -> None:
+    pack(open_source(str(root)), tmp_path / "packed", 4)
+    for source in (str(tmp_path / "packed"), "http://127.0.0.1/packed"):
+        with pytest.raises(SaganError, match="is a packed data set, which is used as it is"):
+            open_source(source)
+
+
+def test_the_home_of_an_unknown_user_is_no_data_set() -> None:
+    with pytest.raises(SaganError, match="no data set at '~nobody-of-that-name/photos'"):
+        open_dataset("~nobody-of-that-name/photos", 4)
+
+
 def test_unreadable_files_are_reported_again_each_time(root: Path, tmp_path: Path) -> None:
     for n in range(20):
         Image.new("RGB", (6, 4), (n, 0, n)).save(root / "train" / f"more{n}.png")

@@ -8,11 +8,13 @@ import re
 import zipfile
 from pathlib import Path
 
+from sagan.data.packed import is_packed
+from sagan.data.shards.remote import is_url
 from sagan.data.sources.base import Source
 from sagan.data.sources.names import is_image_name
 from sagan.data.sources.tree import DEFAULT_SPLIT
 from sagan.errors import SaganError, UnreadableError
-from sagan.storage.files import open_file
+from sagan.storage.files import expanded, open_file
 
 SOURCE_KINDS = (
     "a folder, a .zip, a packed data set, .parquet, .arrow or webdataset .tar files, "
@@ -57,7 +59,11 @@ def open_source(source: str, split: str = DEFAULT_SPLIT) -> Source:
         from sagan.data.sources.hub import open_hub
 
         return open_hub(source, split)
-    path = Path(source).expanduser()
+    path = expanded(source)
+    if is_url(source) or is_packed(path):
+        raise SaganError(
+            f"'{source}' is a packed data set, which is used as it is: pack what it was made from"
+        )
     if not path.exists():
         raise SaganError(f"no data set at '{source}': give {SOURCE_KINDS}")
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
@@ -93,7 +99,7 @@ def _open_folder(path: Path, split: str) -> Source:
 
 def _open_file(path: Path, split: str) -> Source:
     from sagan.data.sources import cifar, table_files
-    from sagan.data.sources.tar_archive import TarSource, is_tar_of_folders
+    from sagan.data.sources.tar_archive import TarSource, is_tar_of_images
     from sagan.data.sources.zip_archive import ZipSource
 
     try:
@@ -108,7 +114,7 @@ def _open_file(path: Path, split: str) -> Source:
         return ZipSource(path, split)
     if form := cifar.form_of(cifar.first_names(path)):
         return cifar.CifarSource(cifar.InTar(path), form, split)
-    if path.suffix.lower() == ".tar" and is_tar_of_folders(path):
+    if path.suffix.lower() == ".tar" and is_tar_of_images(path):
         table_files.check_complete(path)
         return TarSource(path, split)
     if table_files.kind_of(path):
