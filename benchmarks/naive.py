@@ -243,7 +243,7 @@ def build(config: Config, num_classes: int) -> tuple[nn.Module, nn.Module]:
     """Return the naive generator and discriminator of a configuration.
 
     Raises:
-        SaganError: there are none of its family.
+        SaganError: its family has no naive networks.
     """
     if config.family == "projected":
         raise SaganError(

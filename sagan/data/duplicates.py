@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sagan.data.skipped import MAX_NAMED_BYTES
 from sagan.types import ImageRows, Int64Array, UInt8Array
 
-# This many groups are listed by name, and of their names so many that they take this much of
-# pack.json, which may have 8 MiB; the rest are only counted.
+# This many groups are listed by name, as far as their names fit into MAX_NAMED_BYTES of pack.json;
+# the rest are only counted.
 MAX_GROUPS = 1000
-MAX_NAMED_BYTES = 2**20
 _LAYOUT_BYTES = 8  # of each name, in indented JSON
 
 

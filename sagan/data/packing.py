@@ -56,8 +56,10 @@ _ENOUGH_TO_JUDGE = 1000
 # Some images of one color are normal, too.
 MANY_FLAT = 0.1
 _NAMES = "names.tmp"
-# Of the files of a packed set: see `packed` and `shards.layout`.
-_OWN_NAME = re.compile(r"pack\.json|labels\.npy|attributes\.json|images(-\d{5,})?\.npy")
+# Of the files of a packed set; of shards, as `shard_name` returns them.
+_OWN_NAME = re.compile(
+    "|".join([*map(re.escape, (MANIFEST, IMAGES, *get_args(SideFile))), r"images-\d{5,}\.npy"])
+)
 
 
 def pack(

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sagan.errors import SaganError
 
-# What their names and reasons take of pack.json, which may have 8 MiB.
+# What each list of names takes of pack.json, which may have 8 MiB.
 MAX_NAMED_BYTES = 2**20
 _LAYOUT_BYTES = 40  # of each, in indented JSON
 

@@ -248,7 +248,7 @@ def _load(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             image.load()
             _mend_transparency(image, data)
             if not _METADATA.isdisjoint(image.info) or image.format != "JPEG":
-                # Pillow would write the metadata anew, and fails at any entry of an odd type.
+                # Otherwise Pillow rewrites the metadata, and fails on any entry of an odd type.
                 image.getexif()
                 for name in ("exif", "Raw profile type exif"):
                     image.info.pop(name, None)

@@ -75,7 +75,10 @@ def check_network(metric: str, network: FeatureNetwork) -> None:
 
 
 def check_intra(counts: Int64Array) -> None:
-    """Check that intra-FID can be computed, by the `smallest_counts` of images of each class.
+    """Check that some class has enough images for intra-FID.
+
+    Args:
+        counts: as `smallest_counts` returns them.
 
     Raises:
         SaganError: no class has two.

@@ -52,7 +52,7 @@ def without_autocast(operand: Tensor) -> AbstractContextManager[None]:
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype to add many numbers up in: float32, or float64 if x has it."""
+    """Return the dtype in which to add up many numbers: float32, or float64 if x has it."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 

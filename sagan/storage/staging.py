@@ -177,7 +177,7 @@ def replace(folder: Path, out: Path) -> None:
     """Give a finished folder its name, in place of a folder that has it.
 
     Raises:
-        OSError: it cannot be renamed; the old folder has its name still.
+        OSError: it cannot be renamed; the old folder keeps its name.
     """
     flush(folder)
     if out.is_dir() and any(out.iterdir()):

@@ -18,10 +18,10 @@ from sagan.storage.files import open_file
 
 StateDict: TypeAlias = dict[str, Tensor]
 
-OLD_PICKLES = (
-    5  # in a file of the format before zips: magic number, protocol, system, content, keys
-)
-MAX_OPERATIONS = 1_000_000  # a network of 1,000 tensors takes 35,000; each at most some 80 bytes
+# In a file of the format before zips: magic number, protocol, system, content, keys.
+OLD_PICKLES = 5
+# A network of 1,000 tensors has 35,000. Each takes about 80 bytes of memory at most.
+MAX_OPERATIONS = 1_000_000
 
 
 def read_torch_file(path: Path) -> Any:
@@ -57,7 +57,7 @@ def read_torch_file(path: Path) -> Any:
 
 
 def _check_pickles(file: IO[bytes], num: int) -> None:
-    """Refuse pickles of more operations than any weights need: each may make an object.
+    """Refuse pickles with more operations than any weights need, as each may make an object.
 
     Raises:
         UnreadableError: they have more.

@@ -102,7 +102,7 @@ def _extract(
         )  # fmt: skip
         if processes.is_main_process:
             keep_first(temporary, folder)
-            if _open_cached(folder, (len(rows), network.width)) is None:  # it was there, damaged
+            if _open_cached(folder, (len(rows), network.width)) is None:  # an older one, damaged
                 discard(folder)
                 keep_first(temporary, folder)
 

@@ -42,7 +42,7 @@ def known_labels(images: Features) -> Int64Array:
 
 
 def smallest_counts(one: Int64Array, other: Int64Array, classes: int) -> Int64Array:
-    """Return for each class how often it is in that of two sets that has fewer: int64 (K,)."""
+    """Return, for each class, the smaller of its counts in two sets of labels: int64 (K,)."""
     counts: Int64Array = np.minimum(*(np.bincount(y, minlength=classes) for y in (one, other)))
     return counts
 

@@ -120,11 +120,11 @@ def _gan_train(inputs: MetricInputs) -> dict[str, float]:
         return float(classifier.score(tested.features, tested.labels))
 
     found = {"gan-train": accuracy(inputs.samples)}
-    # Equally many, as more images make a better classifier. Of classes with few images none may be
-    # among them.
-    real = inputs.train.at(evenly_spaced(len(inputs.train), len(inputs.samples)))
-    if len(unseen) and np.ptp(known_labels(real)) > 0:
-        found["gan-train/real"] = accuracy(real)
+    if len(unseen):
+        # Equally many, as more images make a better classifier.
+        real = inputs.train.at(evenly_spaced(len(inputs.train), len(inputs.samples)))
+        if np.ptp(known_labels(real)) > 0:  # a few images may all be of one class
+            found["gan-train/real"] = accuracy(real)
     return found
 
 
