@@ -1,5 +1,6 @@
 """Without optional libraries, each command that needs one says in one line how to install it."""
 
+import io
 import json
 import subprocess
 import sys
@@ -74,6 +75,9 @@ def ended(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         (folder / f"photos.{ending}").write_bytes(b"PAR1")
     with tarfile.open(folder / "photos.tar", "w") as archive:
         archive.add(pictures / "0.png", "0.png")
+        label = tarfile.TarInfo("0.cls")
+        label.size = 1
+        archive.addfile(label, io.BytesIO(b"0"))
     commands = [*NEEDED, *NOT_NEEDED]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
