@@ -36,7 +36,7 @@ def compared(found: Any, committed: Any) -> None:
 
 
 def test_the_studies_of_the_documentation_are_found() -> None:
-    assert {"attention", "discriminator", "spectral-norm"} <= set(COMMITTED)
+    assert {"attention", "attention-cifar10", "discriminator", "spectral-norm"} <= set(COMMITTED)
 
 
 @pytest.mark.parametrize("name", COMMITTED)
