@@ -2,7 +2,7 @@
 
 import re
 import tarfile
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -56,20 +56,20 @@ def open_tar(
     return tarfile.open(fileobj=file, mode=mode, tarinfo=_Member)
 
 
-def is_tar_of_folders(path: Path) -> bool:
-    """Whether a .tar has images in folders and none of the labels (.cls) of a webdataset."""
-    names = _first_names(path)
-    in_folders = any("/" in name and is_image_name(name) for name in names)
-    return in_folders and not any(name.endswith(".cls") for name in names)
-
-
 def is_tar_of_images(path: Path) -> bool:
     """Whether a .tar is a folder of images, flat or not, and not a webdataset.
 
     The keys of a webdataset end at the first dot, which is anywhere in names of a flat folder.
     """
-    names = [name for name in _first_names(path) if not is_hidden(name)]
-    return is_tar_of_folders(path) or (bool(names) and all(map(is_image_name, names)))
+    names = _first_names(path)
+    visible = [name for name in names if not is_hidden(name)]
+    return _are_in_folders(names) or (bool(visible) and all(map(is_image_name, visible)))
+
+
+def _are_in_folders(names: Collection[str]) -> bool:
+    """Whether there are images in folders and none of the labels (.cls) of a webdataset."""
+    in_folders = any("/" in name and is_image_name(name) for name in names)
+    return in_folders and not any(name.endswith(".cls") for name in names)
 
 
 def tars_of_folders(folder: Path) -> dict[Path, str]:
@@ -92,7 +92,7 @@ def tars_of_folders(folder: Path) -> dict[Path, str]:
     if not tars or has_images(folder):
         return {}
     stems = [tar.relative_to(folder).with_suffix("").as_posix() for tar in tars]
-    if all(map(is_tar_of_folders, tars)):
+    if all(_are_in_folders(_first_names(tar)) for tar in tars):
         return {t: _SHARD_NUMBER.sub("", s) for t, s in zip(tars, stems, strict=True)}
     if len(tars) > 1 and _are_classes(tars):
         return dict(zip(tars, stems, strict=True))
@@ -206,13 +206,15 @@ def _list(path: Path) -> tuple[list[str], list[tuple[int, int]], int]:
         with open_file(path) as file, open_tar(file) as archive:
             for member in archive:
                 vars(archive)["members"].clear()  # tarfile would keep a kilobyte for each
-                name = plain_name(member.name)
-                place = known.get(plain_name(member.linkname)) if member.islnk() else None
+                place = None
                 if member.isreg() and not member.issparse():
                     place = member.offset_data, member.size
-                elif place is None:
+                elif member.islnk():
+                    place = known.get(plain_name(member.linkname))
+                if place is None:
                     num_links += member.islnk() or member.issym()
                     continue
+                name = plain_name(member.name)
                 names.append(name)
                 places.append(place)
                 known[name] = place

@@ -102,7 +102,8 @@ def _extract(
         )  # fmt: skip
         if processes.is_main_process:
             keep_first(temporary, folder)
-            if _open_cached(folder, (len(rows), network.width)) is None:  # an older one, damaged
+            if _open_cached(folder, (len(rows), network.width)) is None:
+                # What was kept first is damaged.
                 discard(folder)
                 keep_first(temporary, folder)
 

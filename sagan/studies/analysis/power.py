@@ -42,7 +42,7 @@ def direction_power(seeds: int, ratio: float, claims: int) -> float:
 
 
 def no_effect_power(seeds: int, ratio: float, claims: int) -> float:
-    """Return the probability that the last look rules out an effect of delta where there is none.
+    """Return the probability that, if there is no effect, the last look rules out one of delta.
 
     Args:
         seeds: their number; looks are `planned_looks` of it.
